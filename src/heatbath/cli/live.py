@@ -1,0 +1,83 @@
+"""What a person sees while samples grow: text coloured by surprisal, and the record beside it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from heatbath.cli.strip import shown, token_style
+from heatbath.record import Frame, Observer, Speller
+
+_RECENT = 10
+
+
+class Strip(Observer):
+    """A live view of a run, one strip of coloured tokens a row, and below it the last records of the first row."""
+
+    def __init__(self, console: Console, spell: Callable[[int], bytes], rows: int) -> None:
+        self._spell = spell
+        self._spellers = [Speller() for _ in range(rows)]
+        self._texts = [Text() for _ in range(rows)]
+        self._recent: deque[tuple[str, ...]] = deque(maxlen=_RECENT)
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._view)
+
+    def __enter__(self) -> Strip:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+        for row, text in enumerate(self._texts):
+            self._live.console.print(self._labelled(row, text))
+
+    def update(self, frame: Frame) -> None:
+        """Add one token to each row of the frame."""
+        if frame.record is None:
+            return
+        logprobs = frame.record["logprob"].tolist()
+        for i, (row, token) in enumerate(zip(frame.rows.tolist(), frame.tokens.tolist(), strict=True)):
+            text = shown(self._spellers[row].push(self._spell(token)))
+            self._texts[row].append(text, token_style(-logprobs[i]))
+            if row == 0:
+                self._recent.append((text, *(f"{frame.record[name][i]:.3f}" for name in _NUMBERS)))
+
+    def _labelled(self, row: int, text: Text) -> Text:
+        return text if len(self._texts) == 1 else Text(f"[{row}] ", "bold").append_text(text)
+
+    def _view(self) -> Group:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for name in ("token", *_NUMBERS):
+            table.add_column(name.replace("_", " "), justify="left" if name == "token" else "right")
+        for cells in self._recent:
+            table.add_row(Text(cells[0].strip("\n")), *cells[1:])
+        strips = [self._labelled(row, text) for row, text in enumerate(self._texts)]
+        return Group(*strips, Padding(table, (1, 0, 0, 0)))
+
+
+_NUMBERS = ("logprob", "entropy", "heat_capacity", "p_max", "rank")
+
+
+class Plain(Observer):
+    """The text of one row as it grows, for a pipe: `write` gets what becomes printable."""
+
+    def __init__(self, write: Callable[[str], object], spell: Callable[[int], bytes], stop: tuple[int, ...]) -> None:
+        self._write = write
+        self._spell = spell
+        self._stop = stop
+        self._speller = Speller()
+
+    def update(self, frame: Frame) -> None:
+        """Write the token of row 0, unless it is a stop token."""
+        token = int(frame.tokens[0])
+        if token not in self._stop:
+            self._write(self._speller.push(self._spell(token)))
+
+    def end(self) -> None:
+        """Write what is left of a character cut short, and end the line."""
+        self._write(self._speller.end() + "\n")

@@ -1,0 +1,154 @@
+"""The command line: which commands there are, and how a failure becomes one sentence and an exit code.
+
+A command `name` lives in `heatbath/cli/name.py` as a function `name`, or as a typer app `app` when it has subcommands.
+Its module is imported only when the command runs, so that `heatbath --help` stays quick.
+
+Exit codes: 0 done, 1 a failure, 2 bad input or usage, 130 stopped by Ctrl-C. `HEATBATH_DEBUG=1` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from heatbath.errors import BadInput, HeatbathError
+
+COMMANDS = {
+    "models": "List, fetch, locate and remove models.",
+    "measure": "Measure a text: one thermodynamic record per token.",
+    "generate": "Sample continuations of a prompt, with the record beside them.",
+    "sweep": "Sweep the temperature: where a model freezes and melts, and which temperature to use.",
+    "bench": "Measure speed and memory against their targets.",
+    "doctor": "Check this installation and machine.",
+}
+
+
+class Stopped(Exception):
+    """Ctrl-C arrived; typer never sees the KeyboardInterrupt, whose handling there differs between versions."""
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows the names and one-line helps of its commands without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)  # from which a mistyped command is answered
+        self.commands = names
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        return _load(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Stopped from error
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"heatbath.cli.{name}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command(name=name)(getattr(module, name))
+    app.rich_markup_mode = None  # plain help: it starts faster, and the documentation is made from it
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import heatbath
+
+        typer.echo(f"heatbath {heatbath.__version__}")
+        raise typer.Exit()
+
+
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Statistical mechanics for language models: measure where a model freezes and melts."""
+
+
+def application() -> Any:
+    """The command tree, as typer and its completion see it."""
+    app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True)
+    app.callback()(root)
+    return typer.main.get_command(app)
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence for a person."""
+    if isinstance(error, OSError) and not isinstance(error, HeatbathError):
+        return _os_sentence(error)
+    if isinstance(error, HeatbathError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the machine ran out of memory: use a smaller batch, a shorter text or a smaller model."
+    text = " ".join(str(error).split())
+    return f"an error heatbath did not expect ({type(error).__name__}: {text}): HEATBATH_DEBUG=1 shows where."
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}: free some space or write to another folder."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to read or write there{where}: choose another path."
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{what[:1].lower()}{what[1:]}{where}: check the path."
+
+
+def _fail(error: BaseException) -> int:
+    if os.environ.get("HEATBATH_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"heatbath: {sentence(error)}", file=sys.stderr)
+    return 2 if isinstance(error, BadInput) else 1
+
+
+def _close_stdout() -> None:
+    """Point stdout at nothing: its reader has gone, and the interpreter's last flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        application()(args=arguments, prog_name="heatbath")
+    except SystemExit as exit_:
+        sys.stdout.flush()
+        return exit_.code if isinstance(exit_.code, int) else 0
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        return _run(arguments)
+    except (Stopped, KeyboardInterrupt):
+        print("heatbath: stopped by Ctrl-C.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _close_stdout()
+        return 1
+    except Exception as error:
+        return _fail(error)

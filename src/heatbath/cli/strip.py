@@ -1,0 +1,48 @@
+"""Tokens as coloured text: the background of a token says how surprising it was."""
+
+from __future__ import annotations
+
+import math
+
+from rich.style import Style
+from rich.text import Text
+
+from heatbath.record import Trace
+
+_RAMP = ((46, 92, 61), (74, 101, 52), (110, 101, 40), (133, 88, 36), (143, 66, 42), (140, 41, 53))
+_TOP = 8.0
+
+
+def strip(trace: Trace) -> Text:
+    """The tokens of a trace; from green, expected, to red, a surprisal of 8 nats and more."""
+    text = Text()
+    for piece, logprob in zip(trace.texts, trace.record["logprob"].tolist(), strict=True):
+        text.append(shown(piece), token_style(-logprob))
+    return text
+
+
+def shown(piece: str) -> str:
+    """A token's text with line ends and control characters made visible."""
+    marked = piece.replace("\r", "␍").replace("\t", "→\t").replace("\n", "↵\n")
+    return "".join(c if c in "\n\t" or not _control(c) else "�" if ord(c) > 0x7F else chr(0x2400 + ord(c)) for c in marked)
+
+
+def token_style(surprisal: float) -> Style:
+    """The style of a token of that surprisal (nats); plain where there is none."""
+    if math.isnan(surprisal):
+        return Style(dim=True)
+    red, green, blue = colour(surprisal)
+    return Style(color="white", bgcolor=f"rgb({red},{green},{blue})")
+
+
+def colour(surprisal: float) -> tuple[int, int, int]:
+    """Between the colours of the ramp."""
+    place = min(max(surprisal, 0.0), _TOP) / _TOP * (len(_RAMP) - 1)
+    low = min(int(place), len(_RAMP) - 2)
+    part = place - low
+    red, green, blue = (round(a + part * (b - a)) for a, b in zip(_RAMP[low], _RAMP[low + 1], strict=True))
+    return red, green, blue
+
+
+def _control(character: str) -> bool:
+    return ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0

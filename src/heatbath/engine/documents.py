@@ -1,0 +1,160 @@
+"""From documents to stretches of tokens that fit a model's context, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TextIO
+
+from heatbath.errors import BadInput
+from heatbath.models.base import Model, Tokens
+
+Document = str | Tokens | TextIO
+"""A text, its tokens, or a file to read it from."""
+
+_BLOCK = 1 << 16
+_AGREE = 32
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A piece of document `sequence`: the last `fresh` of `tokens` are to be scored, the others are their context.
+
+    `position` is that of the first fresh token in its document.
+    """
+
+    sequence: int
+    position: int
+    tokens: Tokens
+    fresh: int
+
+
+@dataclass(frozen=True)
+class Stride:
+    """How long documents are cut: at most `length` tokens at once (None: no limit), `start` before each document.
+
+    Once the context is full, half of it is kept before the next fresh half, so that every token is scored once with at
+    least half a context before it.
+    """
+
+    length: int | None
+    start: Tokens = ()
+
+
+def stride_of(model: Model, *, bos: bool, context: int | None) -> Stride:
+    """The stride for a model; `context` may shorten its own context.
+
+    Raises:
+        BadInput: the model has no document start although `bos` asks for it, or the context is too short.
+    """
+    if bos and not model.vocabulary.start:
+        raise BadInput(f"{model.name} has no document start to put before a text: leave out bos.")
+    if context is not None and context < 8:
+        raise BadInput(f"the context is {context} tokens: give at least 8.")
+    limits = [limit for limit in (model.context_length, context) if limit is not None]
+    return Stride(min(limits, default=None), model.vocabulary.start if bos else ())
+
+
+def stretches(model: Model, documents: Iterable[Document], stride: Stride) -> Iterator[Stretch]:
+    """The stretches of all documents, in order; a stretch ends where a character does."""
+    for sequence, document in enumerate(documents):
+        yield from _cut(model, sequence, _bare(token_stream(model, document), stride.start), stride)
+
+
+def _cut(model: Model, sequence: int, stream: Iterator[int], stride: Stride) -> Iterator[Stretch]:
+    tokens, fresh, position = list(stride.start), 0, 0
+    while True:
+        room = None if stride.length is None else stride.length - len(tokens)
+        new = list(islice(stream, room))
+        tokens += new
+        fresh += len(new)
+        if not fresh:
+            return
+        last = room is None or len(new) < room
+        held = 0 if last else _unfinished(model, tokens[-fresh:])
+        done = tokens[: len(tokens) - held]
+        yield Stretch(sequence, position, done, fresh - held)
+        if last:
+            return
+        position += fresh - held
+        fresh = held
+        tokens = tokens[-max(len(tokens) // 2, held + 1) :]
+
+
+def _unfinished(model: Model, tokens: Tokens) -> int:
+    """How many of the last tokens belong to a character that is not complete yet; never all of them."""
+    most = min(4, len(tokens) - 1)
+    tail = b"".join(model.token_bytes(token) for token in tokens[-8:])
+    for held in range(most + 1):
+        if not _pending(tail):
+            return held
+        tail = tail[: len(tail) - len(model.token_bytes(tokens[-1 - held]))]
+    return 0
+
+
+def _pending(tail: bytes) -> bool:
+    """Whether the last bytes begin a character of UTF-8 that needs more."""
+    for back, byte in enumerate(reversed(tail[-3:]), 1):
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+        if byte < 0x80:
+            return False
+    return False
+
+
+def _bare(stream: Iterator[int], start: Tokens) -> Iterator[int]:
+    """The stream without a document start that the tokenizer itself put there, where `start` brings its own."""
+    head = list(islice(stream, len(start)))
+    if tuple(head) != tuple(start):
+        yield from head
+    yield from stream
+
+
+def token_stream(model: Model, document: Document) -> Iterator[int]:
+    """The tokens of a document, those of `model.encode` on the whole text; a file is read block by block."""
+    if isinstance(document, str):
+        yield from _encoded(model, iter([document]))
+    elif isinstance(document, Sequence):
+        yield from document
+    else:
+        yield from _encoded(model, iter(lambda: document.read(_BLOCK), ""))
+
+
+def _encoded(model: Model, blocks: Iterator[str]) -> Iterator[int]:
+    """Encode block by block, cutting where the tokens after the cut are the same with and without what is before it."""
+    prefix = model.encode("")
+    buffer, skip = "", 0
+    for block in blocks:
+        buffer += block
+        tokens = model.encode(buffer)[skip:]
+        cut = _agreed(model, tokens, buffer, prefix) if len(buffer) > 2 * _AGREE else None
+        if cut is None:
+            continue
+        count, characters = cut
+        yield from tokens[:count]
+        buffer, skip = buffer[characters:], len(prefix)
+    yield from model.encode(buffer)[skip:] if buffer or not skip else ()
+
+
+def _agreed(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tuple[int, int] | None:
+    """(tokens, characters) before a place near the end where the text can be cut, None if it cannot."""
+    for characters in _places(text):
+        after = model.encode(text[characters:])[len(prefix) :]
+        count = len(tokens) - len(after)
+        sure = len(after) - _AGREE // 2
+        if sure > 0 and count > 0 and list(tokens[count : count + sure]) == list(after[:sure]):
+            return count, characters
+    return None
+
+
+def _places(text: str) -> Iterator[int]:
+    """Starts of words near the end of a text, last first, at most 8."""
+    low = len(text) // 2
+    end = len(text) - 4 * _AGREE
+    for _ in range(8):
+        end = text.rfind(" ", low, max(end, low))
+        if end <= low:
+            return
+        if not text[end - 1].isspace() and not text[end + 1].isspace():
+            yield end

@@ -1,0 +1,57 @@
+"""One dispatch for every kernel: rows on the CPU go to compiled loops, CUDA tensors to Triton.
+
+Nothing is imported, let alone compiled, before the first call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.ensemble.rows import Rows
+
+Floats = npt.NDArray[np.float64]
+
+
+def _backend(rows: Rows) -> Any:
+    if rows.on_device:
+        from heatbath.ensemble.kernels import cuda
+
+        return cuda
+    from heatbath.ensemble.kernels import cpu
+
+    return cpu
+
+
+def sums(rows: Rows, betas: Floats) -> Floats:
+    r"""Ground energy, $Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$ as (5, K, N), at betas (N or 1, K), each state visited.
+
+    $w=e^{-\beta d}$, $d=E-E_0$. Raises NotANumber or BadInput naming the first bad row.
+    """
+    return _finish(rows, _backend(rows).sums(rows.words, betas))
+
+
+def fast_sums(rows: Rows, betas: Floats) -> Floats:
+    """The same at shared betas (K,), through a density of states where that is cheaper."""
+    return _finish(rows, _backend(rows).fast_sums(rows.words, betas))
+
+
+def chosen(rows: Rows, index: npt.NDArray[np.int64]) -> Floats:
+    """Energy of each row's chosen state, and the number of states strictly below it, as (2, N)."""
+    return np.ascontiguousarray(_backend(rows).chosen(rows.words, index).T)
+
+
+def draw(rows: Rows, betas: Floats, uniform: Floats) -> npt.NDArray[np.int64]:
+    """The state of each row at which its cumulative weight first exceeds `uniform` of the total."""
+    index, status = _backend(rows).draw(rows.words, betas, uniform)
+    rows.refuse(status)
+    return index  # type: ignore[no-any-return]
+
+
+def _finish(rows: Rows, table: Floats) -> Floats:
+    """Check the status column of (N, K, 6) and bring the rest into (5, K, N)."""
+    if table.shape[1]:
+        rows.refuse(table[:, 0, 0])
+    return np.ascontiguousarray(table[:, :, 1:].transpose(2, 1, 0))

@@ -1,0 +1,64 @@
+"""How kernels are compiled, and how rows are shared among threads.
+
+Kernels release the interpreter lock and get a slice of the rows each, on plain threads that live for one call: numba's
+own thread pools do not survive a fork or calls from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+WORK_PER_THREAD = 1 << 17
+"""Elements below which another thread costs more than it saves."""
+
+
+def compiled(function: Function) -> Function:
+    """Compile exactly as written: what is inf or NaN stays so."""
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def summed(function: Function) -> Function:
+    """Compile with sums free to be reordered (so that they vectorise), infinities still respected."""
+    flags = {"reassoc", "contract", "nsz"}
+    return numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: Function) -> Function:
+    """Compile for use inside another kernel, with its own floating-point rules."""
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def thread_count() -> int:
+    """Processors this process may use, or fewer if torch was told to use fewer."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch = sys.modules.get("torch")
+    return min(processors, torch.get_num_threads()) if torch is not None else processors
+
+
+def share_rows(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any) -> None:
+    """Run `kernel(start, stop, *arguments)` over all rows, `work` elements in all."""
+    threads = max(1, min(thread_count(), rows, work // WORK_PER_THREAD))
+    edges = [rows * i // threads for i in range(threads + 1)]
+    failures: list[BaseException] = []
+
+    def run(start: int, stop: int) -> None:
+        try:
+            kernel(start, stop, *arguments)
+        except BaseException as failure:
+            failures.append(failure)
+
+    others = [threading.Thread(target=run, args=edges[i : i + 2]) for i in range(1, threads)]
+    for thread in others:
+        thread.start()
+    run(edges[0], edges[1])
+    for thread in others:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,126 @@
+"""Energies as machine words: how a kernel reads each format, and orders it without touching a float.
+
+A word's type says what it encodes: int32 a float32, int64 a float64, int16 a float16, uint16 a bfloat16 (which NumPy
+lacks). A *key* is a signed integer in the order of the energies: magnitude with the sign of the word, so that -0.0 and
+0.0 share the key 0, infinities are the outermost numbers, and what lies beyond them is NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from heatbath.ensemble.kernels.jit import inlined
+
+GOOD, NAN, MINUS_INFINITY, EMPTY = 0, 1, 2, 3
+"""What `extremes` found in a row."""
+
+
+def value(word: Any) -> Any:
+    """The energy that a word encodes: float32, or float64 for int64."""
+    raise NotImplementedError("compiled only")
+
+
+def key(word: Any) -> Any:
+    """The word's place in the order of energies."""
+    raise NotImplementedError("compiled only")
+
+
+def from_key(order: Any, word: Any) -> Any:
+    """The energy at a key, for words of the type of `word`."""
+    raise NotImplementedError("compiled only")
+
+
+def infinity(word: Any) -> Any:
+    """The key of +inf."""
+    raise NotImplementedError("compiled only")
+
+
+def _value_32(word):  # type: ignore[no-untyped-def]
+    return np.int32(word).view(np.float32)
+
+
+def _value_64(word):  # type: ignore[no-untyped-def]
+    return np.int64(word).view(np.float64)
+
+
+def _value_bfloat16(word):  # type: ignore[no-untyped-def]
+    return np.int32(np.int32(word) << np.int32(16)).view(np.float32)
+
+
+def _value_float16(word):  # type: ignore[no-untyped-def]
+    # moving the fields into place leaves the exponent 112 too low, and multiplying mends subnormals as well
+    bits = np.int32(word)
+    size = np.int32((bits & np.int32(0x7FFF)) << np.int32(13)).view(np.float32) * np.float32(2.0**112)
+    size = np.float32(np.inf) if (bits & np.int32(0x7C00)) == np.int32(0x7C00) else size
+    return -size if bits < 0 else size
+
+
+def _key_32(word):  # type: ignore[no-untyped-def]
+    return np.int32(word) if word >= 0 else np.int32(np.int32(-2147483648) - np.int32(word))
+
+
+def _key_64(word):  # type: ignore[no-untyped-def]
+    return np.int64(word) if word >= 0 else np.int64(np.int64(-9223372036854775808) - np.int64(word))
+
+
+def _key_16(word):  # type: ignore[no-untyped-def]
+    signed = np.int32(np.int16(word))
+    return signed if signed >= 0 else np.int32(np.int32(-32768) - signed)
+
+
+_VALUES = {types.int32: _value_32, types.int64: _value_64, types.uint16: _value_bfloat16, types.int16: _value_float16}
+_KEYS = {types.int32: _key_32, types.int64: _key_64, types.uint16: _key_16, types.int16: _key_16}
+_INFINITIES = {types.int32: 0x7F800000, types.int64: 0x7FF0000000000000, types.uint16: 0x7F80, types.int16: 0x7C00}
+
+
+@overload(value)
+def _overload_value(word):  # type: ignore[no-untyped-def]
+    return _VALUES[word]
+
+
+@overload(key)
+def _overload_key(word):  # type: ignore[no-untyped-def]
+    return _KEYS[word]
+
+
+@overload(from_key)
+def _overload_from_key(order, word):  # type: ignore[no-untyped-def]
+    if word == types.int32:
+        return lambda order, word: _value_32_jit(_key_32_jit(np.int32(order)))
+    if word == types.int64:
+        return lambda order, word: _value_64_jit(_key_64_jit(np.int64(order)))
+    if word == types.uint16:
+        return lambda order, word: _value_bfloat16_jit(np.uint16(_key_16_jit(np.int16(order))))
+    return lambda order, word: _value_float16_jit(np.int16(_key_16_jit(np.int16(order))))
+
+
+@overload(infinity)
+def _overload_infinity(word):  # type: ignore[no-untyped-def]
+    outermost = _INFINITIES[word]
+    return lambda word: outermost
+
+
+_value_32_jit, _value_64_jit = inlined(_value_32), inlined(_value_64)
+_value_bfloat16_jit, _value_float16_jit = inlined(_value_bfloat16), inlined(_value_float16)
+_key_32_jit, _key_64_jit, _key_16_jit = inlined(_key_32), inlined(_key_64), inlined(_key_16)
+
+
+@inlined
+def extremes(row):  # type: ignore[no-untyped-def]
+    """Lowest and highest key of a row, and whether it is an ensemble at all."""
+    low = key(row[0])
+    high = low
+    for v in range(1, row.shape[0]):
+        order = key(row[v])
+        low = min(low, order)
+        high = max(high, order)
+    outermost = infinity(row[0])
+    if high > outermost or low < -outermost:
+        return low, high, NAN
+    if low == -outermost:
+        return low, high, MINUS_INFINITY
+    return low, high, EMPTY if low == outermost else GOOD

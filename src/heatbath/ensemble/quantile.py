@@ -1,0 +1,29 @@
+"""Draws by inverting the cumulative distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.ensemble import kernels
+from heatbath.ensemble.rows import rows
+from heatbath.ensemble.state import valid_betas
+from heatbath.errors import BadInput
+
+
+def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
+    r"""The state at which the cumulative probability, in the order of the vocabulary, first exceeds `uniform`.
+
+    `energies` (…, V), `beta` one number or (…,), `uniform` (…,) in [0, 1); int64 (…,) on the CPU. With `uniform` drawn
+    from [0, 1) the state is distributed as $e^{-\beta E}/Z$. An absent state is never drawn. Raises as `state` does, and
+    BadInput for a `uniform` outside [0, 1).
+    """
+    ensembles = rows(energies)
+    betas = valid_betas(ensembles.spread(beta, "beta"))
+    levels = ensembles.spread(uniform, "uniform")
+    bad = np.flatnonzero(~((levels >= 0.0) & (levels < 1.0)))
+    if bad.size:
+        raise BadInput(f"uniform = {levels[bad[0]]:g} is not a quantile: give numbers from 0 up to, but not, 1.")
+    return kernels.draw(ensembles, betas, levels).reshape(ensembles.lead)

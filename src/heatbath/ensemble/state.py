@@ -1,0 +1,114 @@
+r"""One set of energies at an inverse temperature: $p_v=e^{-\beta E_v}/Z$, $Z=\sum_v e^{-\beta E_v}$.
+
+Energies are in nats, `+inf` for an absent state. beta = 0 (every present state alike) and beta = inf (the ground
+states alone) are ordinary values. $\log Z$ and $U$ move with the zero of energy; $S$, $C$ and probabilities do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.ensemble import kernels
+from heatbath.ensemble.rows import Rows, plain, rows
+from heatbath.errors import BadInput
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class State:
+    r"""Thermodynamics of ensembles, float64 arrays (…,) in the library of the energies; nats.
+
+    `mean_energy` $U=\langle E\rangle$, `variance` $\mathrm{Var}E$, `entropy` $S=\log Z+\beta U$, `heat_capacity`
+    $C=\beta^2\mathrm{Var}E$, `purity` $\sum_v p_v^2$. At beta = inf `log_z` is the limit of $\log Z$: ±inf, or the
+    log of the number of ground states where their energy is 0. `energy`, `logprob` and `rank` (1 = most probable;
+    1 + the number of states of strictly lower energy) belong to the chosen states and are None without an index.
+    """
+
+    beta: Any
+    log_z: Any
+    ground: Any
+    mean_energy: Any
+    variance: Any
+    entropy: Any
+    heat_capacity: Any
+    p_max: Any
+    purity: Any
+    energy: Any = None
+    logprob: Any = None
+    rank: Any = None
+
+
+def state(energies: Any, beta: Any = 1.0, *, index: Any = None) -> State:
+    """Thermodynamics of `energies` (…, V) at `beta`, one number or (…,); and of the states `index` (…,).
+
+    NumPy arrays and torch tensors in float16, bfloat16, float32 or float64. Raises NotANumber naming the row with a
+    NaN; BadInput for -inf, for an ensemble without states, for a beta below 0 or NaN, for an index out of range.
+    """
+    ensembles = rows(energies)
+    betas = valid_betas(ensembles.spread(beta, "beta"))
+    relative = kernels.sums(ensembles, betas[:, None])[:, 0]
+    picked = None if index is None else chosen(ensembles, index)
+    return assemble(ensembles, betas, relative, picked)
+
+
+def valid_betas(betas: Floats) -> Floats:
+    """The betas themselves, or BadInput naming the first that is negative or NaN."""
+    bad = np.flatnonzero(~(betas >= 0.0))
+    if bad.size:
+        value = betas.reshape(-1)[bad[0]]
+        raise BadInput(f"beta = {value:g} is not an inverse temperature: give numbers from 0 to inf.")
+    return betas
+
+
+def chosen(ensembles: Rows, index: Any) -> Floats:
+    """Energy of the states `index` (…,) and number of states below each, (2, N)."""
+    given = plain(index)
+    if given.dtype.kind not in "iu":
+        raise BadInput(f"index has type {given.dtype}: give the integers of the chosen states.")
+    numbers = ensembles.spread(given, "index").astype(np.int64)
+    bad = np.flatnonzero((numbers < 0) | (numbers >= ensembles.states))
+    if bad.size:
+        raise BadInput(
+            f"index {numbers[bad[0]]} of {ensembles.place(int(bad[0]))} names no state: "
+            f"there are {ensembles.states}, counted from 0."
+        )
+    return kernels.chosen(ensembles, numbers)
+
+
+def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | None = None) -> State:
+    """A State from sums relative to the ground (5, …, N) at betas that broadcast against (…, N)."""
+    ground, z, m1, m2, q = relative
+    betas = np.broadcast_to(betas, z.shape)
+    frozen = np.isinf(betas)
+    finite = np.where(frozen, 0.0, betas)
+    log_z = np.log(z)
+    mean = m1 / z
+    variance = np.maximum(m2 / z - mean * mean, 0.0)
+    columns = {
+        "beta": betas,
+        "log_z": log_z - shift(betas, ground),
+        "ground": ground,
+        "mean_energy": ground + mean,
+        "variance": variance,
+        "entropy": log_z + finite * mean,
+        "heat_capacity": finite * finite * variance,
+        "p_max": 1.0 / z,
+        "purity": q / (z * z),
+    }
+    if picked is not None:
+        energy, below = picked
+        columns |= {"energy": energy, "logprob": -shift(betas, energy - ground) - log_z, "rank": below + 1.0}
+    return State(**{name: ensembles.restore(values) for name, values in columns.items()})
+
+
+def shift(betas: Floats, energies: Floats) -> Floats:
+    """beta E, with 0 for E = 0 at beta = inf and +inf for an absent state at any beta, 0 included."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        product = betas * energies
+    product = np.where(energies == 0.0, 0.0, product)
+    return np.where(np.isposinf(energies), np.inf, product)

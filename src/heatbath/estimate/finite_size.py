@@ -1,0 +1,53 @@
+r"""Does a characteristic temperature found at sizes N/4, N/2 and N point to a transition, or fade with size?
+
+Without a transition, order that spans a text is broken by rare excitations, so it cannot survive many more doublings:
+its characteristic temperature falls by a known step at each. A transition keeps it where it is, or lifts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+"""Coverage of the intervals."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """One estimator's edge: temperature and interval at the largest size, and what the smaller sizes say of it."""
+
+    name: str
+    temperature: float | None
+    interval: tuple[float, float] | None
+    by_size: dict[int, float]
+    supported: bool
+    reason: str
+
+
+def locate(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: float = 0.0) -> Located:
+    """Judge an edge by its temperature at growing sizes and bootstrap replicas of that, (b, s); NaN is "not found".
+
+    The interval is the bootstrap's at the largest size, stretched by the drift of the last doubling: the next
+    doubling may move the edge as far again. `fade` is the step down per doubling that an order without a transition
+    would show; an edge is supported where the drift excludes half of it.
+    """
+    sizes, temperatures = list(at_size_s), np.array(list(at_size_s.values()))
+    by_size = {n: t for n, t in at_size_s.items() if np.isfinite(t)}
+    found_b = np.isfinite(replicas_bs).all(1)
+    if len(by_size) < len(sizes) or found_b.mean() < LEVEL:
+        share = f"in {1 - found_b.mean():.0%} of resamples" if len(by_size) == len(sizes) else "at every size"
+        return Located(name, None, None, by_size, False, f"not found {share}")
+    replicas = replicas_bs[found_b]
+    low, high = np.quantile(replicas[:, -1], [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    step = temperatures[-1] - temperatures[-2]
+    interval = (float(min(low, low + step)), float(max(high, high + step)))
+    drift = np.quantile(replicas[:, -1] - replicas[:, 0], 0.5 - LEVEL / 2)
+    doublings = np.log2(sizes[-1] / sizes[0])
+    supported = bool(fade == 0 or drift > -0.5 * fade * doublings)
+    reason = "holds as the text grows" if supported else "falls as the text grows, as without a transition"
+    return Located(name, float(temperatures[-1]), interval, by_size, supported, reason)

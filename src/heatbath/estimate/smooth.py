@@ -1,0 +1,110 @@
+r"""One smooth curve through values and slopes, with bands: a Gaussian process on y(x) and y'(x) together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+from heatbath.errors import BadInput
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Points:
+    """What was measured at x (m,): values and slopes with their standard errors, (m,) each; a NaN is left out."""
+
+    x: Floats
+    value: Floats
+    value_stderr: Floats
+    slope: Floats
+    slope_stderr: Floats
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A linear smoother: `weights` (2 g, 2 m) maps measured (values, slopes) to curve and slope on the grid `x` (g,).
+
+    It is linear, so a bootstrap replicate of the data costs one product. `center` and `scale` (constants of the
+    fit) make values dimensionless; `covariance` (2 g, 2 g) is the posterior's.
+    """
+
+    x: Floats
+    weights: Floats
+    kept: NDArray[np.bool_]
+    covariance: Floats
+    center: float
+    scale: float
+
+    def apply(self, value: Floats, slope: Floats) -> tuple[Floats, Floats]:
+        """Curve and slope on the grid, (g,) each, for data measured at the fit's points, (m,) each."""
+        data = np.concatenate([(value - self.center) / self.scale, slope / self.scale])[self.kept]
+        curve = self.weights @ data * self.scale
+        g = len(self.x)
+        return curve[:g] + self.center, curve[g:]
+
+    @property
+    def stderr(self) -> tuple[Floats, Floats]:
+        """Standard errors of curve and slope on the grid, (g,) each."""
+        deviation = np.sqrt(np.maximum(np.diag(self.covariance), 0.0)) * self.scale
+        return deviation[: len(self.x)], deviation[len(self.x) :]
+
+
+def fit(points: Points, grid: Floats) -> Smooth:
+    r"""Fit a Gaussian process with a squared-exponential kernel, its length and height by marginal likelihood.
+
+    Values and slopes enter with their own noise (Solak et al. 2003: a derivative of a Gaussian process is one too).
+
+    Raises:
+        BadInput: fewer than three usable values.
+    """
+    data = np.concatenate([points.value, points.slope])
+    noise = np.concatenate([points.value_stderr, points.slope_stderr])
+    kept = np.isfinite(data) & np.isfinite(noise)
+    if kept[: len(points.x)].sum() < 3:
+        raise BadInput(f"a curve needs three measured temperatures, there are {kept[: len(points.x)].sum()}: add some.")
+    values = points.value[kept[: len(points.x)]]
+    center = float(values.mean())
+    scale = float(values.std()) or 1.0
+    offset = np.concatenate([np.full(len(points.x), center), np.zeros(len(points.x))])
+    y = ((data - offset) / scale)[kept]
+    # A zero standard error (all samples alike) would pin the curve to that point exactly.
+    variance = np.maximum(noise[kept] / scale, 1e-3) ** 2
+    length, height = _hyperparameters(points.x, kept, y, variance)
+    gram = _kernel(points.x, points.x, length, height)[np.ix_(kept, kept)] + np.diag(variance)
+    factor = cho_factor(gram, lower=True)
+    cross = _kernel(grid, points.x, length, height)[:, kept]
+    covariance = _kernel(grid, grid, length, height) - cross @ cho_solve(factor, cross.T)
+    return Smooth(grid, cho_solve(factor, cross.T).T, kept, covariance, center, scale)
+
+
+def _hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Floats) -> tuple[float, float]:
+    span = float(np.ptp(x)) or 1.0
+    spacing = float(np.median(np.diff(np.sort(x)))) or span
+
+    def loss(log_parameters: Floats) -> float:
+        length, height = np.exp(log_parameters)
+        gram = _kernel(x, x, length, height)[np.ix_(kept, kept)] + np.diag(variance)
+        try:
+            factor = cho_factor(gram, lower=True)
+        except np.linalg.LinAlgError:
+            return 1e12
+        return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum())
+
+    # A length below the spacing of the points would let the curve do anything between them.
+    bounds = [(np.log(min(1.5 * spacing, span)), np.log(2 * span)), (np.log(0.1), np.log(10.0))]
+    starts = [np.array([np.log(fraction * span).clip(*bounds[0]), 0.0]) for fraction in (0.1, 0.3, 1.0)]
+    best = min((minimize(loss, start, bounds=bounds, method="L-BFGS-B") for start in starts), key=lambda r: float(r.fun))
+    length, height = np.exp(best.x)
+    return float(length), float(height)
+
+
+def _kernel(a: Floats, b: Floats, length: float, height: float) -> Floats:
+    """Covariance of (values, slopes) at a with (values, slopes) at b, (2 a, 2 b)."""
+    d = (a[:, None] - b[None, :]) / length
+    k = height**2 * np.exp(-0.5 * d**2)
+    return np.block([[k, k * d / length], [-k * d / length, k * (1 - d**2) / length**2]])

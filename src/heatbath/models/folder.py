@@ -1,0 +1,89 @@
+"""Weights in a folder -> a `TransformersModel`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from heatbath.errors import BadInput, ModelError
+from heatbath.models.card import read_card
+from heatbath.models.fingerprint import fingerprint
+from heatbath.models.quiet import quiet
+from heatbath.models.transformers import TransformersModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_folder(
+    folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None
+) -> TransformersModel:
+    """Read weights, configuration and tokenizer that `save_pretrained` wrote.
+
+    Raises `BadInput` for a dtype or device that cannot be used, `ModelError` for files that cannot be read.
+    """
+    place = _device(device)
+    kind = _dtype(dtype, place)
+    _complete(folder)
+    card = read_card(folder)
+    with quiet():
+        module, tokenizer = _read(folder, kind)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{folder} has a tokenizer without a fast version: add a tokenizer.json.")
+    name = name or card.name or folder.name
+    return TransformersModel(module.to(place), tokenizer, name=name, mark=partial(fingerprint, folder), card=card)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it fast (CUDA, AMX, AVX512-BF16), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Anything a damaged file makes the readers raise becomes one sentence that names the folder."""
+    try:
+        module = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"the model in {folder} cannot be read ({reason:.200}): remove the folder and fetch it again."
+        ) from error
+    return module, tokenizer
+
+
+def _complete(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no model: there is no config.json in it.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} holds no weights: there is no .safetensors file in it.")
+
+
+def _device(device: Any) -> torch.device:
+    if device is None:
+        return torch.device("cpu")
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise BadInput(f"{device!r} is no device: give 'cpu', 'cuda' or 'cuda:1'.") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"there is no device {place} here: give device='cpu'.")
+    if place.type not in {"cpu", "cuda"}:
+        raise BadInput(f"{place.type} devices are not supported: give 'cpu' or 'cuda'.")
+    return place
+
+
+def _dtype(dtype: Any, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return default_dtype(device)
+    kind = DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if kind not in DTYPES.values():
+        raise BadInput(f"dtype {dtype!r} is not supported: give 'float32' or 'bfloat16'.")
+    chosen: torch.dtype = kind
+    return chosen

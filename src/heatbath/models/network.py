@@ -1,0 +1,116 @@
+"""A causal language model of `transformers`, seen as one function: tokens in, logits of chosen positions out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from transformers import Cache
+
+from heatbath.models import attention
+from heatbath.models.cache import layer_windows, new_cache
+
+_AMPLIFY = 1e3
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module in evaluation mode, with what its forward pass takes and how its layers remember.
+
+    `windows` is None where some layer keeps a state other than keys and values.
+    """
+
+    module: Any
+    windows: tuple[int | None, ...] | None
+    takes: frozenset[str]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.module.device)
+
+    @property
+    def config(self) -> Any:
+        """The part of the configuration that describes the text model."""
+        return self.module.config.get_text_config(decoder=True)
+
+    def cache(self) -> Cache:
+        """An empty key-value cache."""
+        return new_cache(self.module.config, self.windows)
+
+    def logits(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache | None = None,
+        *,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+        keep: int | torch.Tensor = 1,
+    ) -> torch.Tensor:
+        """Logits (B, n, V) at the last `keep` of the positions of `tokens` (B, q), or at those it lists."""
+        given = {"logits_to_keep": keep, "position_ids": positions, "use_cache": cache is not None}
+        given = {name: value for name, value in given.items() if name in self.takes and value is not None}
+        out = self.module(input_ids=tokens, attention_mask=mask, past_key_values=cache, return_dict=True, **given)
+        logits: torch.Tensor = out.logits
+        if "logits_to_keep" in self.takes or keep == 0:
+            return logits
+        return logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]
+
+    def hidden(self, tokens: torch.Tensor, cache: Cache | None) -> torch.Tensor:
+        """What the output head reads, (B, q, D). Only where `plain_head`."""
+        out = self.module.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=cache is not None)
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (n, V) of what the decoder gave, (n, D). Only where `plain_head`."""
+        logits: torch.Tensor = self.module.get_output_embeddings()(hidden)
+        return logits
+
+    @cached_property
+    def plain_head(self) -> bool:
+        """Whether logits are the output matrix times the decoder's output, with no cap or scale after it.
+
+        One forward pass on one token with the decoder's output amplified: a cap cannot hide there.
+        """
+        decoder, head = self.module.get_decoder(), self.module.get_output_embeddings()
+        if decoder is None or head is None or decoder is self.module:
+            return False
+        seen: list[torch.Tensor] = []
+        hook = decoder.register_forward_hook(lambda _module, _args, out: seen.append(_amplified(out)))
+        try:
+            with torch.no_grad():
+                logits = self.logits(torch.zeros((1, 1), dtype=torch.long, device=self.device), keep=0)
+                return bool(seen) and torch.equal(logits, head(seen[0]))
+        finally:
+            hook.remove()
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Attention written out, for the time of the block: the fused kernels do not give their weights."""
+        before = self.config._attn_implementation
+        self.module.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.module.set_attn_implementation(before)
+
+
+def network(module: Any) -> Network:
+    """Prepare a `transformers` causal language model: evaluation mode, folded attention where it uses `sdpa`."""
+    module.eval().requires_grad_(False)
+    if module.config.get_text_config(decoder=True)._attn_implementation == "sdpa":
+        module.set_attn_implementation(attention.register())
+    windows = layer_windows(module.config)
+    takes = frozenset(inspect.signature(module.forward).parameters)
+    return Network(module, None if windows is None else tuple(windows), takes)
+
+
+def _amplified(output: Any) -> torch.Tensor:
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden.mul_(_AMPLIFY)

@@ -1,0 +1,154 @@
+"""Any causal language model of `transformers` as a `Model`: hub id, local folder or `.gguf` file, by `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from heatbath.errors import BadInput
+from heatbath.models import insides
+from heatbath.models.base import Abilities, Model, Session, Tokens, Vocabulary, Window
+from heatbath.models.card import Card
+from heatbath.models.network import network
+from heatbath.models.score import score_windows
+from heatbath.models.session import TransformersSession, fits_context, in_vocabulary
+from heatbath.models.text import Text
+
+_UNBOUNDED = 1 << 24
+
+
+class TransformersModel(Model):
+    """A neural model; energies are torch tensors in the dtype and on the device of the weights.
+
+    `module` is a causal language model of `transformers`, `tokenizer` its fast tokenizer. `mark` gives the fingerprint
+    when it is first asked for.
+    """
+
+    def __init__(
+        self, module: Any, tokenizer: Any, *, name: str, mark: Callable[[], str], card: Card | None = None
+    ) -> None:
+        card = Card() if card is None else card
+        self.name = name
+        self.network = network(module)
+        self.text = Text(tokenizer, card.prepend)
+        self.context_length = _context(self.network.config)
+        self.vocabulary = _vocabulary(module, tokenizer, self.text, card)
+        self.abilities = Abilities(hidden_states=True, attention=True, gradients=True)
+        self._mark = mark
+
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return self._mark()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights and energies."""
+        dtype: torch.dtype = self.network.module.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are and the energies will be."""
+        return self.network.device
+
+    def open(self, prompts: Sequence[Tokens]) -> Session:
+        """A session on prompts of any lengths; an empty prompt is replaced by `vocabulary.start`.
+
+        Raises `BadInput` for an empty prompt without a start token, a foreign id, or a prompt longer than the context.
+        """
+        if not len(prompts):
+            raise BadInput("a session needs at least one prompt; [[]] starts one document.")
+        started = [self._started(self._checked(prompt)) for prompt in prompts]
+        return TransformersSession(self.network, started, context=self.context_length, vocab=self.vocabulary.size)
+
+    def score(self, sequences: Sequence[Tokens]) -> Iterator[Window]:
+        """Energies of every token that has one before it, streamed. Raises `BadInput` beyond the context."""
+        return score_windows(self.network, [self._checked(tokens) for tokens in sequences])
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text as its tokenizer makes them, control tokens in it read as text."""
+        return self.text.encode(text)
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Tokens of a conversation (`role`, `content`) by the model's template, up to where the answer begins.
+
+        Contents are read as text: a control token in them does not control. Raises `BadInput` without a template.
+        """
+        return self.text.chat(messages)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token; empty for ids that the model has and the tokenizer never makes."""
+        if not 0 <= token < self.vocabulary.size:
+            raise BadInput(f"token id {token} is outside the vocabulary of {self.vocabulary.size}.")
+        return self.text.token_bytes(int(token))
+
+    def hidden_states(self, tokens: Tokens) -> torch.Tensor:
+        """States of one sequence (T,) before the first layer and after each, (L + 1, T, D)."""
+        return insides.hidden_states(self.network, self._sequence(tokens))
+
+    def attentions(self, tokens: Tokens) -> torch.Tensor:
+        """Attention weights of one sequence (T,), (L, H, T, T): row t over the positions up to t."""
+        return insides.attentions(self.network, self._sequence(tokens))
+
+    def gradient(self, tokens: Tokens, *, position: int | None = None) -> torch.Tensor:
+        r"""$\partial \log p / \partial$ input embeddings, (T, D): of all tokens after the first, or of one position's.
+
+        Raises `BadInput` for fewer than two tokens, or a position that has no token before it.
+        """
+        sequence = self._sequence(tokens)
+        if len(sequence) < 2:
+            raise BadInput("a gradient needs at least two tokens: the first has no probability.")
+        if position is not None and not 1 <= position < len(sequence):
+            raise BadInput(f"position {position} has no probability: give one from 1 to {len(sequence) - 1}.")
+        return insides.gradient(self.network, sequence, position)
+
+    def _started(self, prompt: Tokens) -> Tokens:
+        if len(prompt):
+            return prompt
+        if not self.vocabulary.start:
+            raise BadInput(f"{self.name} has no document-start token; give a prompt of at least one token.")
+        return self.vocabulary.start
+
+    def _checked(self, tokens: Tokens) -> Tokens:
+        ids = np.asarray(tokens)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise BadInput(f"a sequence is a list of token ids, not {tokens!r:.60}; encode(text) makes one.")
+        in_vocabulary(ids, self.vocabulary.size)
+        fits_context(len(ids), self.context_length)
+        checked: list[int] = ids.tolist()
+        return checked
+
+    def _sequence(self, tokens: Tokens) -> torch.Tensor:
+        checked = self._checked(tokens)
+        if not checked:
+            raise BadInput("the sequence is empty: give at least one token.")
+        return torch.tensor(checked, dtype=torch.long, device=self.device)
+
+
+def _context(config: Any) -> int | None:
+    """The longest sequence the configuration allows; absurdly large values mean none."""
+    length = getattr(config, "max_position_embeddings", None)
+    return int(length) if isinstance(length, int) and 0 < length < _UNBOUNDED else None
+
+
+def _vocabulary(module: Any, tokenizer: Any, text: Text, card: Card) -> Vocabulary:
+    start = card.start if card.start is not None else _ids(tokenizer.bos_token_id)
+    stop = card.stop if card.stop is not None else _stop(module, tokenizer)
+    size = int(module.config.get_text_config(decoder=True).vocab_size)
+    return Vocabulary(size, start=start, stop=stop, special=text.special)
+
+
+def _stop(module: Any, tokenizer: Any) -> tuple[int, ...]:
+    generation = getattr(module, "generation_config", None)
+    named = _ids(None if generation is None else generation.eos_token_id)
+    return tuple(dict.fromkeys([*named, *_ids(tokenizer.eos_token_id)]))
+
+
+def _ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)

@@ -1,0 +1,60 @@
+"""From energies to a record: everything kept of a batch of ensembles, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.ensemble import LogZ, nodes, state
+from heatbath.record.columns import NODES, THERMO, Array, Record
+
+Floats = NDArray[np.float64]
+
+
+def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
+    r"""The record of the ensembles `energies` (B, V) and of one state of each, `tokens` (B,).
+
+    Columns (B,) are taken at `beta` (scalar or (B,)); the nodes \(\ln Z, U, \mathrm{Var}\,E\) at `NODE_BETAS`.
+
+    Raises:
+        NotANumber: an energy is NaN.
+        BadInput: an ensemble without states.
+    """
+    index = np.asarray(tokens, dtype=np.int64)
+    seen = state(energies, beta, index=index)
+    columns = {name: _numpy(getattr(seen, name)) for name in THERMO}
+    columns["temperature"] = np.broadcast_to(temperature_of(beta), index.shape).copy()
+    return Record(columns | _node_columns(nodes(energies)))
+
+
+def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:
+    """The least a record can be and still answer at any temperature: energy, ground and nodes, each as in `observe`."""
+    index = np.asarray(tokens, dtype=np.int64)
+    kept = nodes(energies)
+    columns = {"energy": _numpy(_taken(energies, index)), "ground": np.asarray(kept.ground, dtype=np.float64)}
+    return Record(columns | _node_columns(kept))
+
+
+def temperature_of(beta: float | Floats) -> Floats:
+    """1/beta, with the ends: 0 for beta = inf and inf for beta = 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.0 / np.asarray(beta, dtype=np.float64))
+
+
+def _node_columns(kept: LogZ) -> dict[str, Array]:
+    values = (kept.log_z, kept.mean_energy, kept.variance)
+    return {name: np.asarray(value, dtype=np.float32) for name, value in zip(NODES, values, strict=True)}
+
+
+def _taken(energies: Any, index: Array) -> Any:
+    if isinstance(energies, np.ndarray):
+        return np.take_along_axis(energies, index[:, None], axis=-1)[:, 0]
+    return energies[list(range(len(index))), index.tolist()]
+
+
+def _numpy(values: Any) -> Array:
+    on_host = values.cpu() if hasattr(values, "cpu") else values
+    return np.asarray(on_host, dtype=np.float64)

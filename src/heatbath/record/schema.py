@@ -1,0 +1,104 @@
+"""The Arrow schema of a trace: names, types, nulls and what the metadata says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from heatbath.ensemble import NODE_BETAS
+from heatbath.errors import BadInput
+from heatbath.record.about import About
+from heatbath.record.columns import NODES, Array, Record
+
+SCHEMA_VERSION = 1
+_KEY = b"heatbath"
+_NODE_TYPE = pa.list_(pa.float32(), len(NODE_BETAS))
+_TYPES: dict[str, pa.DataType] = {
+    "sequence": pa.int32(),
+    "position": pa.int32(),
+    "token_id": pa.int32(),
+    "text": pa.string(),
+    "bytes": pa.binary(),
+    "energy": pa.float64(),
+    "logprob": pa.float64(),
+    "log_z": pa.float64(),
+    "mean_energy": pa.float64(),
+    "variance": pa.float32(),
+    "entropy": pa.float32(),
+    "heat_capacity": pa.float32(),
+    "ground": pa.float64(),
+    "p_max": pa.float32(),
+    "rank": pa.int32(),
+    "temperature": pa.float64(),
+    **dict.fromkeys(NODES, _NODE_TYPE),
+}
+"""What is gauge-dependent or must stay exact is float64; any other number is float32, like the work of the fields."""
+
+
+def metadata(about: About, **more: Any) -> dict[bytes, bytes]:
+    """The metadata of a file: schema version, node betas, model, fingerprint, heatbath version."""
+    content = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), **asdict(about), **more}
+    return {_KEY: json.dumps(content, sort_keys=True).encode()}
+
+
+def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
+    """What `metadata` wrote.
+
+    Raises:
+        BadInput: the file holds no traces, or those of another schema version or other nodes.
+    """
+    raw = (schema.metadata or {}).get(_KEY)
+    if raw is None:
+        raise BadInput(f"{path} holds no heatbath trace: write one with `heatbath measure --out`.")
+    content: dict[str, Any] = json.loads(raw)
+    if content["schema"] != SCHEMA_VERSION:
+        raise BadInput(f"{path} has trace schema {content['schema']}, this heatbath reads {SCHEMA_VERSION}: measure again.")
+    if not np.allclose(content["node_betas"], NODE_BETAS, rtol=1e-12):
+        raise BadInput(f"{path} keeps log_z at other temperatures than this heatbath reads: measure again.")
+    return content
+
+
+def about_of(content: Mapping[str, Any]) -> About:
+    """The `About` in a file's metadata."""
+    return About(content["model"], content["fingerprint"], content["version"])
+
+
+def arrow(name: str, column: Array, missing: Array) -> pa.Array:
+    """A column of a record as Arrow, null where `missing` (n,)."""
+    kind = _TYPES.get(name, pa.float32())
+    if name in NODES:
+        return _node_column(column, missing)
+    if pa.types.is_integer(kind):
+        column = np.where(missing, 0, column)
+    return pa.array(column, mask=missing).cast(kind, safe=False)
+
+
+def _node_column(column: Array, missing: Array) -> pa.Array:
+    flat = np.where(missing[:, None], 0.0, column).astype(np.float32).ravel()
+    mask = pa.array(missing)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=_NODE_TYPE, mask=mask)
+
+
+def labels(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array]:
+    """Columns that say which token a row is, never null."""
+    return {name: pa.array(column, _TYPES[name]) for name, column in columns.items()}
+
+
+def record_of(table: pa.Table) -> Record:
+    """The record in a table of traces, NaN where it is null."""
+    names = [name for name in table.column_names if name not in ("sequence", "position", "token_id", "text", "bytes")]
+    return Record({name: _values(table[name].combine_chunks(), name) for name in names})
+
+
+def _values(column: pa.Array, name: str) -> Array:
+    if name not in NODES:
+        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    flat = column.fill_null([0.0] * len(NODE_BETAS)).flatten().to_numpy().reshape(len(column), -1).copy()
+    flat[missing] = np.nan
+    return np.asarray(flat)

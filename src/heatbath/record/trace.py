@@ -1,0 +1,172 @@
+"""A trace: the records of one sequence, and what they answer without the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.ensemble import LogZ
+from heatbath.errors import BadInput
+from heatbath.record.about import About
+from heatbath.record.columns import THERMO, WORK, Array, Record
+from heatbath.record.text import texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = NDArray[np.float64]
+_INTEGERS = ("sequence", "position", "token_id", "rank")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The records of one sequence of n tokens: `record` (n,), NaN where a token has nothing before it.
+
+    Temperatures are those of the raw ensemble of the model: windows and fields are not in it.
+    """
+
+    tokens: Array
+    positions: Array
+    record: Record
+    about: About
+    spell: Callable[[int], bytes]
+    sequence: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def energies(self) -> Floats:
+        """The raw energy of each token (n,), nats."""
+        return self.record["energy"]
+
+    @property
+    def log_z(self) -> LogZ:
+        """log Z as a function of beta, over (n,); its gauge is that of `energies`."""
+        return self.record.nodes
+
+    @property
+    def temperature(self) -> Floats:
+        """The temperature each row was recorded at, (n,)."""
+        return self.record["temperature"]
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Whether a token has something before it, so that it has a record, (n,)."""
+        return ~np.isnan(self.record["ground"])
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of each token."""
+        return [self.spell(int(token)) for token in self.tokens]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """What each token makes printable; joined they are `text`."""
+        return texts(self.pieces)
+
+    @property
+    def text(self) -> str:
+        """The text of all tokens, bytes joined first."""
+        return "".join(self.texts)
+
+    def logprob(self, temperature: float | Floats) -> Floats:
+        r"""\(\ln p_T(x) = -\beta E_x - \ln Z(\beta)\) of each token (n,), nats; NaN where nothing stands before it.
+
+        `temperature` is a scalar or (n,). Exact at the row's own temperature, else to the bound of `log_z`.
+
+        Raises:
+            BadInput: a temperature that is not the row's own lies outside [0.1, 3].
+        """
+        return self._at(temperature, "logprob", lambda beta: -beta * self.energies - self.log_z.log_z(beta))
+
+    def entropy(self, temperature: float | Floats) -> Floats:
+        r"""\(S = \ln Z + \beta U\) of each ensemble (n,), nats; see `logprob`."""
+        return self._at(temperature, "entropy", lambda beta: self.log_z.entropy(beta))
+
+    def heat_capacity(self, temperature: float | Floats) -> Floats:
+        r"""\(C = \beta^2\,\mathrm{Var}\,E\) of each ensemble (n,); see `logprob`."""
+        return self._at(temperature, "heat_capacity", lambda beta: self.log_z.heat_capacity(beta))
+
+    def _at(self, temperature: float | Floats, name: str, elsewhere: Callable[[Floats], Floats]) -> Floats:
+        wanted = np.broadcast_to(np.asarray(temperature, dtype=np.float64), self.tokens.shape)
+        if np.isnan(wanted).any() or (wanted < 0).any():
+            raise BadInput(f"temperature is {temperature}: give a number from 0 up.")
+        own = (wanted == self.temperature) | ~self.scored
+        if own.all():
+            return self.record[name].copy()
+        beta = 1.0 / np.where(own, 1.0, wanted)
+        return np.where(own, self.record[name], elsewhere(beta))
+
+    def table(self) -> pa.Table:
+        """The trace as an Arrow table, one row a token; schema version and fingerprint are in its metadata."""
+        import pyarrow as pa
+
+        from heatbath.record.schema import arrow, labels, metadata
+
+        who = {"sequence": np.full(len(self), self.sequence), "position": self.positions, "token_id": self.tokens}
+        columns = labels({**who, "text": self.texts, "bytes": self.pieces})
+        missing = ~self.scored
+        columns |= {name: arrow(name, self.record[name], missing) for name in self.record}
+        return pa.table(columns, metadata=metadata(self.about))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One JSON-ready object a token: the scalar columns; null where a number is missing or infinite."""
+        extras = [name for name in self.record if name in _EXTRAS or name.startswith(WORK)]
+        names = [*THERMO, "temperature", *extras]
+        columns = [self.record[name].tolist() for name in names]
+        for i, values in enumerate(zip(*columns, strict=True)):
+            label = {"position": int(self.positions[i]), "token_id": int(self.tokens[i]), "text": self.texts[i]}
+            yield label | {name: _plain(name, value) for name, value in zip(names, values, strict=True)}
+
+    def jsonl(self) -> str:
+        """`rows` as JSON lines."""
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
+
+    def save(self, path: str | Path) -> None:
+        """Write a Parquet file; nothing is left of it when that fails.
+
+        Raises:
+            OSError: the folder is not writable, or the disk is full.
+        """
+        from heatbath.record.files import write
+
+        write(path, [self])
+
+    @classmethod
+    def load(cls, path: str | Path, sequence: int | None = None) -> Trace:
+        """Read a Parquet file of one sequence, or one sequence of it.
+
+        Raises:
+            BadInput: the file holds no traces, or several and `sequence` is not one of them.
+        """
+        from heatbath.record.files import read
+
+        traces = {trace.sequence: trace for trace in read(path)}
+        if sequence is None and len(traces) == 1:
+            return next(iter(traces.values()))
+        if sequence not in traces:
+            raise BadInput(f"{path} holds the sequences {_some(list(traces))}: name one of them, not {sequence}.")
+        return traces[sequence]
+
+
+_EXTRAS = ("kept_mass", "drawn_logprob")
+
+
+def _plain(name: str, value: float) -> float | int | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if name in _INTEGERS else value
+
+
+def _some(names: list[int]) -> str:
+    shown = ", ".join(map(str, names[:5]))
+    return shown + (", …" if len(names) > 5 else "")
