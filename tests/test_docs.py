@@ -20,9 +20,11 @@ TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def test_every_public_name_is_in_the_interface_page() -> None:
+    """By the module that defines it, since a function and the module it stands in may share a name."""
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"^::: heatbath\.(\w+)$", page, re.MULTILINE))
-    assert set(heatbath.__all__) == shown
+    shown = set(re.findall(r"^::: (.+)$", page, re.MULTILINE))
+    homes = {f"{getattr(heatbath, name).__module__}.{name}" for name in heatbath.__all__}
+    assert homes - shown == set()
 
 
 def test_the_commands_page_is_what_help_prints() -> None:

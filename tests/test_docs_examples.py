@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,8 +28,9 @@ def _pages() -> list[Any]:
 def test_the_examples_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = path.read_text(encoding="utf-8")
-    namespace: dict[str, Any] = {"__name__": "example"}
+    example = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", example)  # where dataclasses look for their module
     for match in BLOCK.finditer(text):
         line = text[: match.start()].count("\n") + 1
         code = "\n" * line + match.group(1)  # so that a traceback shows the line of the page
-        exec(compile(code, str(path), "exec"), namespace)
+        exec(compile(code, str(path), "exec"), vars(example))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from heatbath.record import Speller, texts
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[i:j] for i, j in zip(edges, edges[1:], strict=False)]
+    return [data[i:j] for i, j in pairwise(edges)]
 
 
 @given(st.text(min_size=1), st.lists(st.integers(0, 10_000)))

@@ -30,8 +30,9 @@ def doctor(
 def examine() -> dict[str, Any]:
     """Machine, model cache, extras, and a list of problems, each a sentence."""
     from heatbath.bench.machine import describe, installed
+    from heatbath.models.storage import models_folder
 
-    cache = _cache()
+    cache = models_folder()
     machine = describe()
     return {
         "machine": machine,
@@ -41,16 +42,11 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _cache() -> Path:
-    from heatbath.models import catalog
-
-    return Path(catalog.cache_folder())
-
-
 def _models() -> dict[str, str | None]:
     from heatbath.models import catalog
 
-    return {entry.name: str(entry.folder) if entry.present else None for entry in catalog.list_models()}
+    folders = {name: catalog.folder(name) for name in catalog.CATALOG}
+    return {name: None if folder is None else str(folder) for name, folder in folders.items()}
 
 
 def _writable(folder: Path) -> bool:

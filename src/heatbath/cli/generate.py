@@ -104,8 +104,12 @@ def _write(text: str) -> None:
 def _windows(top_k: int | None, top_p: float | None, min_p: float | None) -> tuple[Window, ...]:
     from heatbath import decode
 
-    asked = ((decode.top_k, top_k), (decode.top_p, top_p), (decode.min_p, min_p))
-    return tuple(make(value) for make, value in asked if value is not None)  # type: ignore[operator]
+    windows = (
+        None if top_k is None else decode.top_k(top_k),
+        None if top_p is None else decode.top_p(top_p),
+        None if min_p is None else decode.min_p(min_p),
+    )
+    return tuple(window for window in windows if window is not None)
 
 
 def _tokens(model: Model, prompt: str | None, chat: str | None) -> list[int]:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
-from typing import TextIO
+from typing import cast
 
 from heatbath.engine import Document
 from heatbath.errors import BadInput
@@ -86,22 +87,22 @@ def _file_digest(name: str) -> bytes:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
+def _opened(name: str) -> Iterator[TextIOBase]:
     if name == "-":
-        yield sys.stdin
+        yield cast(TextIOBase, sys.stdin)
         return
     with open(name, encoding="utf-8", newline="") as file:
         yield file
 
 
-def _lines(name: str, file: TextIO) -> Iterator[str]:
+def _lines(name: str, file: TextIOBase) -> Iterator[str]:
     """The texts of JSON lines; blank lines are passed over."""
     for number, line in enumerate(_decoded(name, file), 1):
         if line.strip():
             yield _text_of(f"{name}, line {number}", line)
 
 
-def _decoded(name: str, file: TextIO) -> Iterator[str]:
+def _decoded(name: str, file: TextIOBase) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:

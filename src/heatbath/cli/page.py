@@ -44,8 +44,8 @@ span:hover, span:focus {{ outline: 2px solid var(--ink); outline-offset: 1px; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p>Colour is surprisal, from expected to 8 nats and more. Point at a token, or move with Tab and the arrow keys, to read \
-its record; energies and entropies are in nats, log_z, energies and ground are in the gauge of the model.</p>
+<p>Colour is surprisal, from expected to 8 nats and more. Point at a token, or move with Tab and the arrow keys, to \
+read its record; energies and entropies are in nats, log_z, energies and ground are in the gauge of the model.</p>
 <main>"""
 
 _TAIL = """</main>
@@ -124,7 +124,9 @@ def _write(file: TextIO, trace: Trace, *, first: bool) -> None:
     for i, row in enumerate(trace.rows()):
         values = escape(json.dumps([_short(row[name]) for name in _NAMES], ensure_ascii=False))
         reach = 0 if first and i == 0 else -1
-        file.write(f'<span tabindex="{reach}"{_paint(row["logprob"])} data-r="{values}">{escape(shown(row["text"]))}</span>')
+        file.write(
+            f'<span tabindex="{reach}"{_paint(row["logprob"])} data-r="{values}">{escape(shown(row["text"]))}</span>'
+        )
 
 
 def _paint(logprob: float | None) -> str:

@@ -24,7 +24,9 @@ def strip(trace: Trace) -> Text:
 def shown(piece: str) -> str:
     """A token's text with line ends and control characters made visible."""
     marked = piece.replace("\r", "␍").replace("\t", "→\t").replace("\n", "↵\n")
-    return "".join(c if c in "\n\t" or not _control(c) else "�" if ord(c) > 0x7F else chr(0x2400 + ord(c)) for c in marked)
+    return "".join(
+        c if c in "\n\t" or not _control(c) else "�" if ord(c) > 0x7F else chr(0x2400 + ord(c)) for c in marked
+    )
 
 
 def token_style(surprisal: float) -> Style:

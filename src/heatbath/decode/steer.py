@@ -56,7 +56,8 @@ def windowed(steered: Steered, betas: Floats, windows: Sequence[Window]) -> Stee
     if not windows:
         return steered
     drawn = applied(windows, steered.drawn, betas)
-    kept = _array(state(drawn, betas).log_z) - _array(state(steered.drawn, betas).log_z)
+    with np.errstate(invalid="ignore"):
+        kept = _array(state(drawn, betas).log_z) - _array(state(steered.drawn, betas).log_z)
     # Rounding may lift a kept mass above 1; at T = 0 every window keeps the ground states, which hold all of it.
     mass = np.where(np.isinf(betas), 1.0, np.minimum(np.exp(kept), 1.0))
     return Steered(drawn, mass, steered.work, steered.stages)
@@ -97,8 +98,8 @@ def _state(energies: Any, betas: Floats, name: str) -> State:
 
 def _free_energy_change(before: Any, after: State, betas: Floats) -> Floats:
     r"""$\Delta F = -\Delta \log Z / \beta$; its limits are the shift of the ground state and of the mean energy."""
-    shift = _array(after.log_z) - _array(before.log_z)
     with np.errstate(divide="ignore", invalid="ignore"):
+        shift = _array(after.log_z) - _array(before.log_z)
         change = -shift / betas
     hot = np.where(shift == 0, _array(after.mean_energy) - _array(before.mean_energy), change)
     cold = _array(after.ground) - _array(before.ground)

@@ -1,17 +1,17 @@
 """Hosts that run a model: measure a text, generate from a prompt; where samplers meet records.
 
-    measure(model, text)            the trace of a text
-    measure_stream(model, documents)  the same for documents of any length, in constant memory
-    generate(model, prompt, …)      samples with their records, a `Generation`
-    Run(model, prompts, Settings)   the same step by step
+measure(model, text)            the trace of a text
+measure_stream(model, documents)  the same for documents of any length, in constant memory
+generate(model, prompt, …)      samples with their records, a `Generation`
+Run(model, prompts, Settings)   the same step by step
 """
 
 from __future__ import annotations
 
 from heatbath.engine.documents import Document
-from heatbath.engine.generate import generate
+from heatbath.engine.generating import generate
 from heatbath.engine.generation import Generation
-from heatbath.engine.measure import beta_of, join, measure, measure_stream
+from heatbath.engine.measuring import beta_of, join, measure, measure_stream
 from heatbath.engine.run import Run, Settings, checked_temperatures
 from heatbath.engine.tape import Arrays
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import TextIOBase
 from itertools import islice
-from typing import TextIO
 
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 
-Document = str | Tokens | TextIO
+Document = str | Tokens | TextIOBase
 """A text, its tokens, or a file to read it from."""
 
 _BLOCK = 1 << 16
@@ -115,10 +115,17 @@ def token_stream(model: Model, document: Document) -> Iterator[int]:
     """The tokens of a document, those of `model.encode` on the whole text; a file is read block by block."""
     if isinstance(document, str):
         yield from _encoded(model, iter([document]))
-    elif isinstance(document, Sequence):
-        yield from document
+    elif isinstance(document, TextIOBase):
+        yield from _encoded(model, _blocks(document))
     else:
-        yield from _encoded(model, iter(lambda: document.read(_BLOCK), ""))
+        yield from document
+
+
+def _blocks(file: TextIOBase) -> Iterator[str]:
+    try:
+        yield from iter(lambda: file.read(_BLOCK), "")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"the text is no UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
 
 
 def _encoded(model: Model, blocks: Iterator[str]) -> Iterator[int]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heatbath.decode import Ancestral, Greedy, RowRandom, Sampler, Step, Window
 from heatbath.energy import Field
 from heatbath.engine.generation import Generation
-from heatbath.engine.tape import Floats, Ints, Tape
+from heatbath.engine.tape import Floats, Tape
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models.base import Model, Tokens
 from heatbath.record import WORK, About, Frame, Record, observe, observe_nodes
@@ -24,7 +25,8 @@ class Settings:
     """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
     `sampler` is "ancestral", "greedy", or a `Sampler` that brings its own temperatures, window and fields. `record` is
-    True for everything, "nodes" for energies and the nodes of log Z alone, False for nothing.
+    True for everything, "nodes" for energies and the nodes of log Z alone, False for nothing. A row ends with a token
+    of `stop`, the model's own if None.
     """
 
     temperature: Temperature = 1.0
@@ -35,6 +37,7 @@ class Settings:
     seed: int = 0
     first_row: int = 0
     record: bool | Literal["nodes"] = True
+    stop: Sequence[int] | None = None
 
 
 class Options(TypedDict, total=False):
@@ -48,6 +51,7 @@ class Options(TypedDict, total=False):
     seed: int
     first_row: int
     record: bool | Literal["nodes"]
+    stop: Sequence[int] | None
 
 
 class Run:
@@ -71,7 +75,8 @@ class Run:
         self._tape = Tape(len(self.prompts), self.settings.max_tokens)
         self._finish = ["interrupted"] * len(self.prompts)
         self._rows = np.arange(len(self.prompts))
-        self._stop = np.asarray(model.vocabulary.stop, np.int64)
+        stop = model.vocabulary.stop if self.settings.stop is None else self.settings.stop
+        self._stop = np.asarray(tuple(stop), np.int64)
         self._step = 0
 
     @property
@@ -101,7 +106,7 @@ class Run:
         self._drop(np.isin(step.tokens, self._stop))
         return frame
 
-    def _drop(self, ended: Ints) -> None:
+    def _drop(self, ended: NDArray[np.bool_]) -> None:
         """Rows that drew a stop token leave the batch."""
         if not ended.any():
             return
@@ -165,7 +170,9 @@ def _check(model: Model, prompts: Sequence[Tokens], settings: Settings) -> None:
     longest = max(len(prompt) or len(model.vocabulary.start) for prompt in prompts)
     room = model.context_length - longest
     if room < 0:
-        raise BadInput(f"a prompt of {longest} tokens is longer than the context of {model.context_length}: shorten it.")
+        raise BadInput(
+            f"a prompt of {longest} tokens is longer than the context of {model.context_length}: shorten it."
+        )
     if settings.max_tokens > room + 1:
         raise BadInput(
             f"{settings.max_tokens} tokens after a prompt of {longest} do not fit the context of "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +71,6 @@ class Tape:
     def arrays(self, betas: Floats) -> Arrays:
         """Everything so far, as views."""
         steps = int(self._lengths.max(initial=0))
-        view: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda column: column[:steps].swapaxes(0, 1)
-        record = Record({name: view(column) for name, column in self._columns.items()}) if self._columns else None
+        views = {name: column[:steps].swapaxes(0, 1) for name, column in self._columns.items()}
+        record = Record(views) if views else None
         return Arrays(self._tokens[:steps].T, self._lengths.copy(), betas, record)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from heatbath.ensemble import kernels
 from heatbath.ensemble.interpolate import LogZ
 from heatbath.ensemble.rows import Rows, plain, rows
-from heatbath.ensemble.state import State, assemble, chosen, state, valid_betas
+from heatbath.ensemble.state import State, assemble, chosen, valid_betas
 from heatbath.errors import BadInput
 
 NODE_BETAS: npt.NDArray[np.float64] = np.geomspace(1.0 / 3.0, 10.0, 16)
@@ -41,8 +41,12 @@ def nodes(energies: Any) -> LogZ:
 
 
 def observe(energies: Any, beta: Any = 1.0, index: Any = None) -> tuple[State, LogZ]:
-    """`state(energies, beta, index=index)` and `nodes(energies)` together, which costs less than one after the other."""
-    return state(energies, beta, index=index), nodes(energies)
+    """`state(energies, beta, index=index)` and `nodes(energies)`; in one pass where energies have 16 bits."""
+    ensembles = rows(energies)
+    betas = valid_betas(ensembles.spread(beta, "beta"))
+    picked = None if index is None else chosen(ensembles, index)
+    relative, own = kernels.observed_sums(ensembles, np.asarray(NODE_BETAS), betas)
+    return assemble(ensembles, betas, own, picked), _interpolant(ensembles, relative)
 
 
 def _interpolant(ensembles: Rows, relative: npt.NDArray[np.float64]) -> LogZ:

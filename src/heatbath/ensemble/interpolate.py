@@ -20,12 +20,112 @@ from heatbath.errors import BadInput
 Floats = npt.NDArray[np.float64]
 
 STENCIL = 4
-SAFETY = 1.0
+SAFETY = 2.0
+ROUNDING = 1e-9
+"""A beta this little outside the nodes, relatively, came from 1/T and counts as inside."""
 
 
 @dataclass(frozen=True)
 class LogZ:
-    """`log_z`, U and Var E at nodes `betas` (K,), for ensembles of any shape (…): float NumPy arrays, nats.
+    """log Z as a function of beta, for ensembles (…): what was kept at the nodes `betas` (K,). NumPy arrays, nats.
 
-    As fields `log_z` and `mean_energy` (…, K) are relative to `ground` (…): log Σ exp(-beta (E - E_0)) and <E> - E_0.
+    The fields `log_z_k` and `mean_energy_k` (…, K) are relative to `ground` (…): log Σ exp(-beta (E - E_0)) and
+    <E> - E_0; `variance_k` is Var E. The methods take beta, one number or (…,), and give (…,) with the ground added
+    back; they raise BadInput outside the range of the nodes.
     """
+
+    betas: Floats
+    ground: Floats
+    log_z_k: Floats
+    mean_energy_k: Floats
+    variance_k: Floats
+
+    def log_z(self, beta: Any) -> Floats:
+        r"""$\log Z(\beta)$ in the gauge of the energies."""
+        points = self._points(beta)
+        return np.asarray(self._jet(points)[0] - points * self.ground)
+
+    def mean_energy(self, beta: Any) -> Floats:
+        """U in the gauge of the energies."""
+        points = self._points(beta)
+        return np.asarray(self.ground - self._jet(points)[1] / points)
+
+    def variance(self, beta: Any) -> Floats:
+        """Var E."""
+        return np.asarray(self.heat_capacity(beta) / self._points(beta) ** 2)
+
+    def entropy(self, beta: Any) -> Floats:
+        r"""$S=\log Z+\beta U$."""
+        value, slope, _ = self._jet(self._points(beta))
+        return np.asarray(value - slope)
+
+    def heat_capacity(self, beta: Any) -> Floats:
+        r"""$C=\beta^2\mathrm{Var}E$."""
+        _, slope, bend = self._jet(self._points(beta))
+        return np.asarray(np.maximum(bend - slope, 0.0))
+
+    def error_bound(self, beta: Any) -> Floats:
+        """How far `log_z` at beta can be off, (…) nats; 0 at a node.
+
+        The largest difference within the interval between interpolation over four nodes and over two, or the room that
+        convexity leaves between chord and tangents, whichever is less. The second is a theorem. The first is the error
+        of the coarser interpolation, which the finer one beats unless log Z bends within less than one interval.
+        """
+        points = self._points(beta)
+        x, grid = np.log(points), np.log(self.betas)
+        left = self._interval(x)
+        spacing = grid[left + 1] - grid[left]
+        inside = [grid[left] + share * spacing for share in (0.25, 0.5, 0.75)]
+        gaps = [np.abs(self._jet(np.exp(at), left)[0] - self._jet(np.exp(at), left, 2)[0]) for at in inside]
+        away = np.minimum(x - grid[left], grid[left + 1] - x) > 1e-9
+        return np.where(away, np.minimum(SAFETY * np.max(gaps, axis=0), self._room(points, left)), 0.0)
+
+    def _points(self, beta: Any) -> Floats:
+        """beta for each ensemble (…), checked."""
+        points, shape = np.asarray(plain(beta), np.float64), np.shape(self.ground)
+        low, high = float(self.betas[0]), float(self.betas[-1])
+        bad = ~((points >= low * (1 - ROUNDING)) & (points <= high * (1 + ROUNDING)))
+        if bad.any():
+            raise BadInput(
+                f"beta = {points[bad].flat[0]:g} lies outside the nodes: "
+                f"choose it in [{low:.4g}, {high:.4g}], that is T in [{1 / high:.4g}, {1 / low:.4g}]."
+            )
+        if points.shape not in ((), shape):
+            raise BadInput(f"beta has shape {points.shape}: give one number, or one for each of {shape} ensembles.")
+        return points
+
+    def _interval(self, x: Floats) -> npt.NDArray[np.intp]:
+        """The node to the left of each x."""
+        return np.clip(np.searchsorted(np.log(self.betas), x, side="right") - 1, 0, len(self.betas) - 2)
+
+    def _jet(self, points: Floats, left: Any = None, width: int = STENCIL) -> Floats:
+        """Relative log Z and its first two derivatives in ln beta, (3, …), from the `width` nodes around each beta."""
+        x, width = np.log(points), min(width, len(self.betas))
+        start = np.clip((self._interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
+        stencil = start[..., None] + np.arange(width)
+        weights = cardinals(x, np.log(self.betas)[stencil])
+        data = np.stack(self._data(stencil))
+        return np.asarray(np.einsum("od...j,d...j->o...", weights, data, optimize=True))
+
+    def _data(self, stencil: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+        """Relative log Z and its first two derivatives in ln beta at the nodes of a stencil (J,) or (…, J)."""
+        betas = self.betas[stencil]
+        log_z, mean, variance = (_take(a, stencil) for a in (self.log_z_k, self.mean_energy_k, self.variance_k))
+        return log_z, -betas * mean, betas * (betas * variance - mean)
+
+    def _room(self, points: Floats, left: npt.NDArray[np.intp]) -> Floats:
+        """How far the interpolant can be from a convex function of beta with these values and slopes at the nodes."""
+        both = left[..., None] + np.arange(2)
+        betas, log_z, mean = self.betas[both], _take(self.log_z_k, both), _take(self.mean_energy_k, both)
+        share = (points - betas[..., 0]) / (betas[..., 1] - betas[..., 0])
+        chord = (1.0 - share) * log_z[..., 0] + share * log_z[..., 1]
+        tangents = (log_z - mean * (points[..., None] - betas)).max(-1)
+        value = self._jet(points, left)[0]
+        return np.asarray(np.maximum(np.abs(chord - value), np.abs(value - tangents)))
+
+
+def _take(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:
+    """The columns (…, J) of (…, K) that a stencil (J,) or (…, J) names, in float64."""
+    if stencil.ndim == 1:
+        return np.asarray(columns[..., stencil], np.float64)
+    return np.asarray(np.take_along_axis(columns, stencil, axis=-1), np.float64)

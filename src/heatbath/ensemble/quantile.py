@@ -16,9 +16,9 @@ from heatbath.errors import BadInput
 def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
     r"""The state at which the cumulative probability, in the order of the vocabulary, first exceeds `uniform`.
 
-    `energies` (…, V), `beta` one number or (…,), `uniform` (…,) in [0, 1); int64 (…,) on the CPU. With `uniform` drawn
-    from [0, 1) the state is distributed as $e^{-\beta E}/Z$. An absent state is never drawn. Raises as `state` does, and
-    BadInput for a `uniform` outside [0, 1).
+    `energies` (…, V), `beta` one number or (…,), `uniform` (…,) in [0, 1); int64 (…,) on the CPU. With `uniform`
+    drawn from [0, 1) the state is distributed as $e^{-\beta E}/Z$. An absent state is never drawn. Raises as `state`
+    does, and BadInput for a `uniform` outside [0, 1).
     """
     ensembles = rows(energies)
     betas = valid_betas(ensembles.spread(beta, "beta"))

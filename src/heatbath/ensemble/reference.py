@@ -22,7 +22,7 @@ def probabilities(energies: Floats, beta: float) -> Floats:
     else:
         weights = np.zeros(len(energies))
         weights[present] = np.exp(-beta * (energies[present] - energies[present].min()))
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def thermodynamics(energies: Floats, beta: float) -> dict[str, float]:

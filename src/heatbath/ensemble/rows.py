@@ -42,7 +42,7 @@ class Rows:
             return shaped
         import torch
 
-        return torch.as_tensor(shaped, device=self.like.device)
+        return torch.tensor(shaped, device=self.like.device)
 
     def spread(self, values: Any, name: str) -> npt.NDArray[np.float64]:
         """`values`, a number or an array of the shape `lead`, as one float64 a row."""

@@ -102,7 +102,8 @@ def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | 
     }
     if picked is not None:
         energy, below = picked
-        columns |= {"energy": energy, "logprob": -shift(betas, energy - ground) - log_z, "rank": below + 1.0}
+        logprob = -shift(betas, energy - ground) - log_z
+        columns |= {"energy": energy, "logprob": logprob, "rank": below.astype(np.int64) + 1}
     return State(**{name: ensembles.restore(values) for name, values in columns.items()})
 
 

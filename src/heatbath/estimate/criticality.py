@@ -1,4 +1,6 @@
-r"""Tags as spins on a chain: correlation, susceptibility, spectrum, relaxation (Nakaishi et al. 2024, arXiv 2406.05335).
+r"""Tags as spins on a chain: correlation, susceptibility, spectrum, relaxation.
+
+Source: Nakaishi et al. 2024, arXiv 2406.05335.
 
 Y_nt (n, N) holds an integer tag for each of N places in n independent sequences; delta_a is the indicator of tag a.
 """
@@ -18,7 +20,7 @@ PROMINENCE = 0.1
 
 def indicators(Y_nt: Tags, tags: int) -> Floats:
     """delta_a(y_nt) as floats, (a, n, N)."""
-    return (np.arange(tags)[:, None, None] == Y_nt).astype(np.float64)
+    return np.asarray(np.arange(tags)[:, None, None] == Y_nt, dtype=np.float64)
 
 
 def tag_means(Y_nt: Tags, tags: int, sizes: tuple[int, ...]) -> Floats:
@@ -33,7 +35,7 @@ def susceptibility(m_na: Floats, size: int) -> float:
 
 
 def correlation(Y_nt: Tags, tags: int, lags: Tags) -> Floats:
-    r"""$C(\Delta) = \sum_a E[\delta_a(y_t)\,\delta_a(y_{t+\Delta})] - E[\cdot]E[\cdot]$ over the later half of t, (lags,)."""
+    r"""$C(\Delta) = \sum_a E[\delta_a(y_t)\,\delta_a(y_{t+\Delta})] - E[\cdot]E[\cdot]$ in the later half, (lags,)."""
     X = indicators(Y_nt, tags)
     X -= X.mean(axis=1, keepdims=True)
     start, n = Y_nt.shape[1] // 2, Y_nt.shape[0]
@@ -42,7 +44,10 @@ def correlation(Y_nt: Tags, tags: int, lags: Tags) -> Floats:
 
 
 def spectrum(Y_nt: Tags, tag: int) -> Floats:
-    r"""$S_a(\omega) = N(E|f|^2 - |E f|^2)$, $f = \frac1N\sum_t e^{-2\pi i\omega t}\delta_a$, (N // 2 + 1,); S(0) = tau_aa."""
+    r"""$S_a(\omega) = N(E|f|^2 - |E f|^2)$ with $f = \frac1N\sum_t e^{-2\pi i\omega t}\delta_a$; S(0) = tau_aa.
+
+    One value for each of the N // 2 + 1 frequencies.
+    """
     f = np.fft.rfft((Y_nt == tag).astype(np.float64), axis=1) / Y_nt.shape[1]
     return np.asarray(Y_nt.shape[1] * ((np.abs(f) ** 2).mean(0) - np.abs(f.mean(0)) ** 2))
 
@@ -102,8 +107,8 @@ def plateau(variance_s: Floats) -> float:
     r"""Variance of the order parameter in endless text, from three sizes that grow by a constant factor.
 
     Shanks' transform of V(N), exact for a plateau plus one power of N and zero for a bare power of N. A variance that
-    has stopped falling is its own plateau. The ratio of successive falls is kept below 0.9, so that noise in a flat V(N)
-    is not extrapolated without end; a slower decay than that counts as a plateau.
+    has stopped falling is its own plateau. The ratio of successive falls is kept below 0.9, so that noise in a flat
+    V(N) is not extrapolated without end; a slower decay than that counts as a plateau.
     """
     early, middle, late = (float(v) for v in variance_s)
     first, second = early - middle, middle - late

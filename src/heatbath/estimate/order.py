@@ -41,7 +41,7 @@ class OrderData:
     def flow(self, doubling: int) -> Floats:
         """log2 of the flow slope from size `doubling - 1` to `doubling` at each temperature, (k,)."""
         slopes = np.array([flow_slope(m[doubling - 1], m[doubling]) for m in self.means_k])
-        return np.log2(np.maximum(slopes, 1e-3))
+        return np.asarray(np.log2(np.maximum(slopes, 1e-3)))
 
 
 def principal(means_ksna: list[Floats]) -> list[Floats]:
@@ -52,7 +52,7 @@ def principal(means_ksna: list[Floats]) -> list[Floats]:
 
 
 def order_edges(data: OrderData, rng: np.random.Generator, *, replicas: int = 200) -> tuple[Located, Located]:
-    """The end of long-range order by flow and by plateau, each at the sizes N/4, N/2 and N, with bootstrap intervals."""
+    """The end of long-range order by flow and by plateau, at the sizes N/4, N/2 and N, with bootstrap intervals."""
     last = len(data.sizes) - 1
     steps = range(last - 2, last + 1)
     draws = [data.resample(rng) for _ in range(replicas)]
@@ -99,7 +99,7 @@ def _plateau_edge(data: OrderData, size: int) -> float:
 
 
 def vanishing(x_k: Floats, y_k: Floats) -> float:
-    """Where a quantity that falls with x reaches zero: the line through its last three points above a fifth of its height."""
+    """Where a quantity that falls with x reaches zero, by the last three points above a fifth of its height."""
     order = np.argsort(x_k)
     x, y = x_k[order], y_k[order] / max(float(np.max(y_k)), 1e-12)
     low = np.flatnonzero(y < 0.2)

@@ -98,7 +98,8 @@ def _hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Fl
     # A length below the spacing of the points would let the curve do anything between them.
     bounds = [(np.log(min(1.5 * spacing, span)), np.log(2 * span)), (np.log(0.1), np.log(10.0))]
     starts = [np.array([np.log(fraction * span).clip(*bounds[0]), 0.0]) for fraction in (0.1, 0.3, 1.0)]
-    best = min((minimize(loss, start, bounds=bounds, method="L-BFGS-B") for start in starts), key=lambda r: float(r.fun))
+    fits = [minimize(loss, start, bounds=bounds, method="L-BFGS-B") for start in starts]
+    best = min(fits, key=lambda r: float(r.fun))
     length, height = np.exp(best.x)
     return float(length), float(height)
 

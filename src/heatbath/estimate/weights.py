@@ -52,7 +52,7 @@ def weighted_covariance(weights_n: Floats, a_n: Floats, b_n: Floats) -> Estimate
 
 
 def response(weights_n: Floats, values_n: Floats, score_n: Floats, temperature: float) -> Estimate:
-    r"""$d\langle A\rangle/dT = \mathrm{Cov}(A, Q)/T^2$ with $Q = \sum_t (E_t - U_t)$, exact for token-by-token samplers.
+    r"""$d\langle A\rangle/dT = \mathrm{Cov}(A, Q)/T^2$ with $Q = \sum_t (E_t - U_t)$, exact for samplers of tokens.
 
     The score of a sampler that normalises at every token is $\partial_\beta \log q = -Q$, whatever A is; an A that
     itself depends on the temperature adds the mean of its own derivative.

@@ -27,6 +27,8 @@ class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
         super().__init__()
         self.window = window
         self.is_sliding = window is not None
+        self.keys: torch.Tensor
+        self.values: torch.Tensor
         self.length = 0
         self.first = 0
         self.last = 0

@@ -35,7 +35,10 @@ def read_card(folder: Path) -> Card:
     if not path.exists():
         return Card()
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return Card(**given)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is not a model card ({error}): remove the folder and fetch the model again.") from error
+        raise ModelError(
+            f"{path} is not a model card ({error}): remove the folder and fetch the model again."
+        ) from error

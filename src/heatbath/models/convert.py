@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ def convert(gguf: Path, folder: Path, card: Card) -> None:
 
     Raises `ModelError` when the file is damaged or of an architecture that `transformers` cannot read.
     """
-    with quiet():
+    with quiet(), redirect_stderr(StringIO()):
         module, tokenizer = _read(gguf)
         plain = _without_quantization(module)
         plain.save_pretrained(folder)

@@ -73,7 +73,7 @@ class ExactModel(Model):
 
 
 def log_law(energies: Floats, beta: float) -> Floats:
-    r"""$\log p = -\beta E - \log Z$ over the last axis: +inf is absent at beta = 0 too, beta = inf is for ground states."""
+    r"""$\log p = -\beta E - \log Z$ over the last axis; +inf is absent at beta = 0 too, inf keeps ground states."""
     if not beta >= 0:
         raise BadInput(f"beta is {beta}: give a number from 0 to inf.")
     excess = energies - energies.min(-1, keepdims=True)
@@ -207,11 +207,13 @@ def _by_position(model: ExactModel, sequences: Sequence[Ints]) -> Iterator[Windo
 def _gathered(windows: Iterator[Window], *, least: int) -> Iterator[Window]:
     """Windows of at least `least` positions, so that one long sequence does not come one row at a time."""
     held: list[Window] = []
+    waiting = 0
     for window in windows:
         held.append(window)
-        if sum(len(part.rows) for part in held) >= least:
+        waiting += len(window.rows)
+        if waiting >= least:
             yield _joined(held)
-            held = []
+            held, waiting = [], 0
     if held:
         yield _joined(held)
 

@@ -18,9 +18,7 @@ from heatbath.models.transformers import TransformersModel
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_folder(
-    folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None
-) -> TransformersModel:
+def load_folder(folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None) -> TransformersModel:
     """Read weights, configuration and tokenizer that `save_pretrained` wrote.
 
     Raises `BadInput` for a dtype or device that cannot be used, `ModelError` for files that cannot be read.
@@ -41,6 +39,8 @@ def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor multiplies it fast (CUDA, AMX, AVX512-BF16), else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return torch.float32
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
@@ -82,8 +82,7 @@ def _device(device: Any) -> torch.device:
 def _dtype(dtype: Any, device: torch.device) -> torch.dtype:
     if dtype is None:
         return default_dtype(device)
-    kind = DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    if kind not in DTYPES.values():
-        raise BadInput(f"dtype {dtype!r} is not supported: give 'float32' or 'bfloat16'.")
-    chosen: torch.dtype = kind
-    return chosen
+    for name, kind in DTYPES.items():
+        if dtype in (name, kind):
+            return kind
+    raise BadInput(f"dtype {dtype!r} is not supported: give 'float32' or 'bfloat16'.")

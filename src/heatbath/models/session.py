@@ -15,6 +15,7 @@ from heatbath.models.cache import GrowingCache, select_rows
 from heatbath.models.network import Network
 
 CHUNK = 512
+LEAST_CHUNK = 16
 PREFILL_POSITIONS = 8192
 
 Ints = npt.NDArray[np.int64]
@@ -95,7 +96,7 @@ class TransformersSession(Session):
     def _pieces(self) -> list[Ints]:
         """Waiting columns in pieces of bounded memory; a recurrent state takes the prompt whole, then single steps."""
         width = self._waiting.shape[1]
-        size = max(16, min(CHUNK, PREFILL_POSITIONS // len(self._rows)))
+        size = max(LEAST_CHUNK, min(CHUNK, PREFILL_POSITIONS // len(self._rows)))
         if self._network.windows is None:
             size = 1 if self._seen else width
         return [self._waiting[:, begin : begin + size] for begin in range(0, width, size)]

@@ -41,7 +41,9 @@ def build(target: Path, fill: Callable[[Path], None]) -> Path:
         work.chmod(0o755)
         return _place(work, target)
     except OSError as error:
-        raise ModelError(f"cannot write {target} ({error.strerror or error}): free some space or move the cache.") from error
+        raise ModelError(
+            f"cannot write {target} ({error.strerror or error}): free some space or move the cache."
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -41,7 +41,7 @@ class TransformersModel(Model):
         self._mark = mark
 
     @cached_property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         return self._mark()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read(path: str | Path) -> list[Trace]:
         BadInput: the file is not there, is no Parquet, or holds no traces.
     """
     try:
-        table = pq.read_table(path)  # type: ignore[no-untyped-call]
+        table = pq.read_table(path)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise BadInput(f"{path} cannot be read as Parquet: {error}") from error
     about = about_of(read_metadata(table.schema, path))
@@ -51,7 +52,7 @@ def read(path: str | Path) -> list[Trace]:
 def _runs(sequence: Any) -> Iterator[tuple[int, int]]:
     """Bounds of the stretches of one value."""
     edges = [0, *(np.flatnonzero(np.diff(sequence)) + 1).tolist(), len(sequence)]
-    return ((i, j) for i, j in zip(edges, edges[1:], strict=False) if j > i)
+    return ((i, j) for i, j in pairwise(edges) if j > i)
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
@@ -70,7 +71,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` at the end, or goes when something fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -86,7 +87,7 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         schema,
         compression="zstd",
         compression_level=9,
-        use_dictionary=list(_NAMED),
+        use_dictionary=list(_NAMED),  # type: ignore[arg-type]
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     )
 

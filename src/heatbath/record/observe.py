@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.ensemble import LogZ, nodes, state
+from heatbath import ensemble
+from heatbath.ensemble import LogZ
 from heatbath.record.columns import NODES, THERMO, Array, Record
 
 Floats = NDArray[np.float64]
@@ -24,16 +25,16 @@ def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Float
         BadInput: an ensemble without states.
     """
     index = np.asarray(tokens, dtype=np.int64)
-    seen = state(energies, beta, index=index)
+    seen, kept = ensemble.observe(energies, beta, index)
     columns = {name: _numpy(getattr(seen, name)) for name in THERMO}
     columns["temperature"] = np.broadcast_to(temperature_of(beta), index.shape).copy()
-    return Record(columns | _node_columns(nodes(energies)))
+    return Record(columns | _node_columns(kept))
 
 
 def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:
     """The least a record can be and still answer at any temperature: energy, ground and nodes, each as in `observe`."""
     index = np.asarray(tokens, dtype=np.int64)
-    kept = nodes(energies)
+    kept = ensemble.nodes(energies)
     columns = {"energy": _numpy(_taken(energies, index)), "ground": np.asarray(kept.ground, dtype=np.float64)}
     return Record(columns | _node_columns(kept))
 
@@ -45,7 +46,7 @@ def temperature_of(beta: float | Floats) -> Floats:
 
 
 def _node_columns(kept: LogZ) -> dict[str, Array]:
-    values = (kept.log_z, kept.mean_energy, kept.variance)
+    values = (kept.log_z_k, kept.mean_energy_k, kept.variance_k)
     return {name: np.asarray(value, dtype=np.float32) for name, value in zip(NODES, values, strict=True)}
 
 

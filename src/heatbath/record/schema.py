@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -57,7 +57,9 @@ def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
         raise BadInput(f"{path} holds no heatbath trace: write one with `heatbath measure --out`.")
     content: dict[str, Any] = json.loads(raw)
     if content["schema"] != SCHEMA_VERSION:
-        raise BadInput(f"{path} has trace schema {content['schema']}, this heatbath reads {SCHEMA_VERSION}: measure again.")
+        raise BadInput(
+            f"{path} has trace schema {content['schema']}, this heatbath reads {SCHEMA_VERSION}: measure again."
+        )
     if not np.allclose(content["node_betas"], NODE_BETAS, rtol=1e-12):
         raise BadInput(f"{path} keeps log_z at other temperatures than this heatbath reads: measure again.")
     return content
@@ -68,7 +70,7 @@ def about_of(content: Mapping[str, Any]) -> About:
     return About(content["model"], content["fingerprint"], content["version"])
 
 
-def arrow(name: str, column: Array, missing: Array) -> pa.Array:
+def arrow(name: str, column: Array, missing: Array) -> pa.Array[Any]:
     """A column of a record as Arrow, null where `missing` (n,)."""
     kind = _TYPES.get(name, pa.float32())
     if name in NODES:
@@ -78,13 +80,13 @@ def arrow(name: str, column: Array, missing: Array) -> pa.Array:
     return pa.array(column, mask=missing).cast(kind, safe=False)
 
 
-def _node_column(column: Array, missing: Array) -> pa.Array:
+def _node_column(column: Array, missing: Array) -> pa.Array[Any]:
     flat = np.where(missing[:, None], 0.0, column).astype(np.float32).ravel()
-    mask = pa.array(missing)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=_NODE_TYPE, mask=mask)
+    build: Any = pa.FixedSizeListArray.from_arrays
+    return cast("pa.Array[Any]", build(pa.array(flat), type=_NODE_TYPE, mask=pa.array(missing)))
 
 
-def labels(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array]:
+def labels(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array[Any]]:
     """Columns that say which token a row is, never null."""
     return {name: pa.array(column, _TYPES[name]) for name, column in columns.items()}
 
@@ -95,10 +97,11 @@ def record_of(table: pa.Table) -> Record:
     return Record({name: _values(table[name].combine_chunks(), name) for name in names})
 
 
-def _values(column: pa.Array, name: str) -> Array:
+def _values(column: pa.Array[Any], name: str) -> Array:
     if name not in NODES:
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     missing = column.is_null().to_numpy(zero_copy_only=False)
-    flat = column.fill_null([0.0] * len(NODE_BETAS)).flatten().to_numpy().reshape(len(column), -1).copy()
+    lists: Any = column.fill_null([0.0] * len(NODE_BETAS))
+    flat = lists.flatten().to_numpy().reshape(len(column), -1).copy()
     flat[missing] = np.nan
     return np.asarray(flat)

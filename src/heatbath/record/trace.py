@@ -103,6 +103,13 @@ class Trace:
         own = (wanted == self.temperature) | ~self.scored
         if own.all():
             return self.record[name].copy()
+        low, high = 1.0 / self.log_z.betas[-1], 1.0 / self.log_z.betas[0]
+        outside = ~own & ((wanted < low * (1 - 1e-9)) | (wanted > high * (1 + 1e-9)))
+        if outside.any():
+            raise BadInput(
+                f"temperature {wanted[outside][0]:g} is neither that of the trace nor in [{low:.3g}, {high:.3g}], "
+                f"where a trace answers without the model: measure the text at that temperature."
+            )
         beta = 1.0 / np.where(own, 1.0, wanted)
         return np.where(own, self.record[name], elsewhere(beta))
 

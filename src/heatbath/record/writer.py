@@ -52,9 +52,8 @@ class Writer:
         """(sequence, position) of the last row on disk, (-1, -1) when there is none."""
         if not self._count:
             return -1, -1
-        last = pq.read_table(self._parts()[-1], columns=["sequence", "position"]).slice(-1)  # type: ignore[no-untyped-call]
-        rows = last.to_pylist()
-        return int(rows[-1]["sequence"]), int(rows[-1]["position"])
+        last = pq.read_table(self._parts()[-1], columns=["sequence", "position"])
+        return int(last["sequence"][-1].as_py()), int(last["position"][-1].as_py())
 
     def finished(self) -> Iterator[Trace]:
         """What was already on disk when the writer opened, part by part."""
@@ -91,16 +90,17 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-            return
-        if not isinstance(error, OSError):
-            self.flush()
-        if not self._count:
-            shutil.rmtree(self._folder)
+        try:
+            if kind is None:
+                self.close()
+            elif not isinstance(error, OSError):
+                self.flush()
+        finally:
+            if not self._count:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _groups(part: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(part) as file:  # type: ignore[no-untyped-call]
+    with pq.ParquetFile(part) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)

@@ -206,7 +206,5 @@ def _room(case: _Case) -> bool:
 
 def _scored(model: Model, sequences: Sequence[Tokens]) -> Iterator[tuple[int, int, int, Floats]]:
     for window in model.score(sequences):
-        energies = floats(window.energies)
-        yield from zip(
-            map(int, window.rows), map(int, window.positions), map(int, window.targets), energies, strict=True
-        )
+        rows, positions, targets = map(int, window.rows), map(int, window.positions), map(int, window.targets)
+        yield from zip(rows, positions, targets, floats(window.energies), strict=True)

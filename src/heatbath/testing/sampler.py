@@ -1,11 +1,13 @@
 """The contract of a sampler: its draws follow the distribution it claims, on trees where that can be enumerated.
 
-Frequencies alone see little: tests on them pass samplers whose temperature is wrong by several percent. The mean and
-the variance of the energy see 2 %, so they are tested first.
+Frequencies alone see little: tests on them pass samplers whose temperature is wrong by several percent. So three
+numbers are tested before: mean and variance of the energy, and the mean of the score of the temperature, which sees
+2 % in the default setting.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,16 +40,16 @@ def check_sampler(
 ) -> None:
     """Raise AssertionError with a sentence when draws do not follow `logprobs` (n,) over `model.sequences()`.
 
-    `logprobs` are the model's own at T = 1 unless given. Three tests, each at a third of `error_rate`: z-tests on the
-    mean and on the variance of the total energy, and chi-square on the sequences. A right sampler fails with
-    probability at most about `error_rate` over seeds; the seed is fixed, so that a verdict stays.
+    `logprobs` are the model's own at T = 1 unless given. Four tests, each at a quarter of `error_rate`: z-tests on the
+    mean and variance of the total energy and on the score of the temperature, and chi-square on the sequences. A right
+    sampler fails with probability about `error_rate` over seeds; the seed is fixed, so that a verdict stays.
     """
-    model = model or TableModel.random(0, 3, 5, stop=(2,), scale=1.5)
+    model = model or TableModel.random(0, 4, 6, stop=(3,), scale=2.0)
     target = model.logprobs() if logprobs is None else np.asarray(logprobs, np.float64)
     draws = _drawn(sampler, model, samples)
     check_claim(draws, target)
-    check_energy(model.energies()[draws.index], _possible(model.energies(), target), error_rate / 3)
-    check_frequencies(np.bincount(draws.index, minlength=len(target)), np.exp(target), error_rate / 3)
+    check_moments(draws.index, _statistics(model, target), np.exp(target), error_rate / 4)
+    check_frequencies(np.bincount(draws.index, minlength=len(target)), np.exp(target), error_rate / 4)
 
 
 def check_claim(draws: _Draws, target: Floats) -> None:
@@ -56,21 +58,17 @@ def check_claim(draws: _Draws, target: Floats) -> None:
     assert worst <= 1e-6, f"claimed log-probabilities are off by up to {worst:.3g} nats."
 
 
-def check_energy(drawn: Floats, exact: tuple[Floats, Floats], error_rate: float) -> None:
-    """z-tests on the mean and variance of the energy; `exact` holds energies and their probabilities."""
+def check_moments(index: Ints, statistics: dict[str, Floats], probability: Floats, error_rate: float) -> None:
+    """z-tests on the means of `statistics` (n,) over the drawn sequences `index`."""
     from scipy.stats import norm
 
-    energies, probability = exact
-    mean = probability @ energies
-    for what, values, expected in (
-        ("mean", drawn, energies),
-        ("variance", (drawn - mean) ** 2, (energies - mean) ** 2),
-    ):
-        first = probability @ expected
-        stderr = np.sqrt(probability @ (expected - first) ** 2 / len(values))
-        z = (values.mean() - first) / stderr if stderr > 0 else np.inf * (abs(values.mean() - first) > 1e-9)
-        most = norm.isf(error_rate / 2)
-        assert not abs(z) > most, f"the {what} of the energy is {z:+.1f} standard errors off, more than {most:.1f}."
+    most = norm.isf(error_rate / 2)
+    for what, values in statistics.items():
+        mean = probability @ values
+        stderr = np.sqrt(probability @ (values - mean) ** 2 / len(index))
+        off = values[index].mean() - mean
+        z = off / stderr if abs(off) > 1e-9 else 0.0
+        assert not abs(z) > most, f"the {what} is {z:+.1f} standard errors off, more than {most:.1f}."
 
 
 def check_frequencies(counts: Ints, probability: Floats, error_rate: float) -> None:
@@ -106,6 +104,27 @@ def _ended(tokens: list[int], stop: set[int]) -> tuple[int, ...]:
     return tuple(tokens[:last])
 
 
-def _possible(energies: Floats, target: Floats) -> tuple[Floats, Floats]:
-    possible = target > -np.inf
-    return energies[possible], np.exp(target[possible])
+def _statistics(model: TableModel, target: Floats) -> dict[str, Floats]:
+    """What is averaged, (n,) each, 0 where the target forbids a sequence."""
+    possible, probability = target > -np.inf, np.exp(target)
+    energies = np.where(possible, model.energies(), 0.0)
+    return {
+        "mean of the energy": energies,
+        "variance of the energy": np.where(possible, (energies - probability @ energies) ** 2, 0.0),
+        "score of the temperature": _score(model.sequences(), target),
+    }
+
+
+def _score(sequences: list[tuple[int, ...]], target: Floats) -> Floats:
+    r"""$\sum_t [-\log p(x_t | x_{<t}) - S(x_{<t})]$: how likelihood answers to a temperature changed at every token."""
+    mass: dict[tuple[int, ...], float] = defaultdict(float)
+    for sequence, p in zip(sequences, np.exp(target), strict=True):
+        for t in range(len(sequence) + 1):
+            mass[sequence[:t]] += p
+    entropy: dict[tuple[int, ...], float] = defaultdict(float)
+    for prefix, p in mass.items():
+        if prefix and p > 0:
+            share = p / mass[prefix[:-1]]
+            entropy[prefix[:-1]] -= share * np.log(share)
+    met = np.asarray([sum(entropy[sequence[:t]] for t in range(len(sequence))) for sequence in sequences])
+    return np.where(target > -np.inf, -target - met, 0.0)

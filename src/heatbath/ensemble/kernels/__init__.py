@@ -38,6 +38,12 @@ def fast_sums(rows: Rows, betas: Floats) -> Floats:
     return _finish(rows, _backend(rows).fast_sums(rows.words, betas))
 
 
+def observed_sums(rows: Rows, shared: Floats, own: Floats) -> tuple[Floats, Floats]:
+    """`fast_sums` at shared betas (K,) as (5, K, N), and `sums` at one beta a row (N,) as (5, N)."""
+    table = _finish(rows, _backend(rows).observed_sums(rows.words, shared, own))
+    return table[:, :-1], table[:, -1]
+
+
 def chosen(rows: Rows, index: npt.NDArray[np.int64]) -> Floats:
     """Energy of each row's chosen state, and the number of states strictly below it, as (2, N)."""
     return np.ascontiguousarray(_backend(rows).chosen(rows.words, index).T)

@@ -9,23 +9,25 @@ from heatbath.ensemble.kernels.direct import chosen as chosen_rows
 from heatbath.ensemble.kernels.direct import direct
 from heatbath.ensemble.kernels.inverse import draw as draw_rows
 from heatbath.ensemble.kernels.jit import share_rows
-from heatbath.ensemble.kernels.levels import LEAST, MOST, bin_layout, binned, counted
+from heatbath.ensemble.kernels.levels import FARTHEST, LEAST, MOST, bin_layout, binned, counted
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.integer]
 
 FEW_STATES = 4096
 """Below this many states visiting each of them beats any table."""
+EVERYTHING = 1000.0
+"""A beta d beyond which exp(-beta d) is 0 in float64."""
 MANY_STATES = 1 << 24
 """From here on the bins' integers could overflow."""
 
 
-def sums(words: Words, betas: Floats) -> Floats:
+def sums(words: Words, betas: Floats, farthest: float = EVERYTHING) -> Floats:
     """Status, ground and four sums (N, K, 6) at betas (N or 1, K)."""
     out = np.empty((words.shape[0], betas.shape[1], 6))
     work = words.size * (1 + betas.shape[1])
     if words.itemsize == 2 and words.shape[1] > FEW_STATES:
-        share_rows(counted, words.shape[0], work, words, betas, out)
+        share_rows(counted, words.shape[0], work, words, betas, farthest, out)
     else:
         share_rows(direct, words.shape[0], work, words, betas, words.itemsize == 8, out)
     return out
@@ -34,7 +36,9 @@ def sums(words: Words, betas: Floats) -> Floats:
 def fast_sums(words: Words, betas: Floats) -> Floats:
     """The same at shared betas (K,); those that bins cannot hold are summed state by state."""
     regular = (betas > LEAST) & (betas < MOST)
-    if words.itemsize == 2 or regular.sum() < 4 or not FEW_STATES < words.shape[1] < MANY_STATES:
+    if words.itemsize == 2:
+        return sums(words, betas[None, :], FARTHEST)
+    if regular.sum() < 4 or not FEW_STATES < words.shape[1] < MANY_STATES:
         return sums(words, betas[None, :])
     offset, bins = bin_layout(betas[regular].min(), betas[regular].max())
     if bins > words.shape[1]:
@@ -46,6 +50,14 @@ def fast_sums(words: Words, betas: Floats) -> Floats:
     if not regular.all():
         out[:, ~regular] = sums(words, betas[None, ~regular])
     return out
+
+
+def observed_sums(words: Words, shared: Floats, own: Floats) -> Floats:
+    """At betas that all rows share (K,), and at each row's own (N,), which comes last: (N, K + 1, 6)."""
+    if words.itemsize == 2:
+        both = np.concatenate([np.broadcast_to(shared, (words.shape[0], len(shared))), own[:, None]], axis=1)
+        return sums(words, both, FARTHEST)
+    return np.concatenate([fast_sums(words, shared), sums(words, own[:, None])], axis=1)
 
 
 def chosen(words: Words, index: npt.NDArray[np.int64]) -> Floats:

@@ -7,19 +7,20 @@ for energies of 32 bits and fewer, float64 otherwise; sums are always float64.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, inlined, summed
-from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, infinity, key, value
+from heatbath.ensemble.kernels.jit import compiled, summed
+from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, key, value
 
 WIDEST_32, LEAST_32, MOST_32 = 1e37, 1e-30, 1e30
 """Beyond these a range of energies or a beta would overflow float32, and the row is summed in float64."""
 
 
 @summed
-def sums_32(row, ground, rate):  # type: ignore[no-untyped-def]
+def sums_32(row: Any, ground: Any, rate: Any) -> Any:
     """The four sums in float32 arithmetic with float64 totals; `rate` is beta log2 e."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
     for v in range(row.shape[0]):
@@ -36,7 +37,7 @@ def sums_32(row, ground, rate):  # type: ignore[no-untyped-def]
 
 
 @summed
-def sums_64(row, ground, beta):  # type: ignore[no-untyped-def]
+def sums_64(row: Any, ground: Any, beta: Any) -> Any:
     """The four sums in float64."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
     for v in range(row.shape[0]):
@@ -52,8 +53,8 @@ def sums_64(row, ground, beta):  # type: ignore[no-untyped-def]
     return z, m1, m2, q
 
 
-@inlined
-def ties(row, low):  # type: ignore[no-untyped-def]
+@compiled
+def ties(row: Any, low: Any) -> Any:
     """How many states share the ground energy."""
     count = 0
     for v in range(row.shape[0]):
@@ -61,15 +62,14 @@ def ties(row, low):  # type: ignore[no-untyped-def]
     return count
 
 
-@inlined
-def narrow(row, ground, high, beta):  # type: ignore[no-untyped-def]
+@compiled
+def narrow(row: Any, ground: Any, high: Any, beta: Any) -> Any:
     """Whether float32 weights are safe for this row."""
-    top = np.float64(from_key(min(high, infinity(row[0]) - 1), row[0]))
-    return top - ground < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
+    return np.float64(from_key(high, row[0])) - ground < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
 
 
-@inlined
-def row_sums(row, low, high, beta, double):  # type: ignore[no-untyped-def]
+@compiled
+def row_sums(row: Any, low: Any, high: Any, beta: Any, double: Any) -> Any:
     """The four sums of a good row at any beta from 0 to inf."""
     if math.isinf(beta):
         count = np.float64(ties(row, low))
@@ -81,7 +81,7 @@ def row_sums(row, low, high, beta, double):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def direct(start, stop, words, betas, double, out):  # type: ignore[no-untyped-def]
+def direct(start: Any, stop: Any, words: Any, betas: Any, double: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K)."""
     for b in range(start, stop):
         row = words[b]
@@ -96,7 +96,7 @@ def direct(start, stop, words, betas, double, out):  # type: ignore[no-untyped-d
 
 
 @compiled
-def chosen(start, stop, words, index, out):  # type: ignore[no-untyped-def]
+def chosen(start: Any, stop: Any, words: Any, index: Any, out: Any) -> Any:
     """Fill out (B, 2) with the energy of each row's chosen state and the number of states below it."""
     for b in range(start, stop):
         row = words[b]

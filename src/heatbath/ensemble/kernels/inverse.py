@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from heatbath.ensemble.kernels.direct import narrow
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, inlined, summed
+from heatbath.ensemble.kernels.jit import compiled, summed
 from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, key, value
 
 BLOCK = 256
 
 
-@inlined
-def weight_32(word, ground, rate):  # type: ignore[no-untyped-def]
+@compiled
+def weight_32(word: Any, ground: Any, rate: Any) -> Any:
     """exp(-beta d) in float32; exactly 0 for an absent state."""
     y = np.float32(value(word) - ground) * rate
     near = y < np.float32(126.0)
     return np.float64(exp2_32(y if near else np.float32(126.0))) if near else 0.0
 
 
-@inlined
-def weight_64(word, ground, beta):  # type: ignore[no-untyped-def]
+@compiled
+def weight_64(word: Any, ground: Any, beta: Any) -> Any:
     """exp(-beta d) in float64; exactly 0 for an absent state."""
     y = (np.float64(value(word)) - ground) * beta * LOG2E
     near = y < 1022.0
     return exp2_64(y if near else 1022.0) if near else 0.0
 
 
-@inlined
-def weight_tied(word, low):  # type: ignore[no-untyped-def]
+@compiled
+def weight_tied(word: Any, low: Any) -> Any:
     """One for a ground state, zero for any other."""
     return 1.0 if key(word) == low else 0.0
 
 
 @summed
-def total_32(row, first, last, ground, rate):  # type: ignore[no-untyped-def]
+def total_32(row: Any, first: Any, last: Any, ground: Any, rate: Any) -> Any:
     total = 0.0
     for v in range(first, last):
         total += weight_32(row[v], ground, rate)
@@ -45,7 +46,7 @@ def total_32(row, first, last, ground, rate):  # type: ignore[no-untyped-def]
 
 
 @summed
-def total_64(row, first, last, ground, beta):  # type: ignore[no-untyped-def]
+def total_64(row: Any, first: Any, last: Any, ground: Any, beta: Any) -> Any:
     total = 0.0
     for v in range(first, last):
         total += weight_64(row[v], ground, beta)
@@ -53,15 +54,15 @@ def total_64(row, first, last, ground, beta):  # type: ignore[no-untyped-def]
 
 
 @summed
-def total_tied(row, first, last, low):  # type: ignore[no-untyped-def]
+def total_tied(row: Any, first: Any, last: Any, low: Any) -> Any:
     total = 0.0
     for v in range(first, last):
         total += weight_tied(row[v], low)
     return total
 
 
-@inlined
-def total(row, first, last, low, beta, double):  # type: ignore[no-untyped-def]
+@compiled
+def total(row: Any, first: Any, last: Any, low: Any, beta: Any, double: Any) -> Any:
     """Sum of weights of the states first to last."""
     if math.isinf(beta):
         return total_tied(row, first, last, low)
@@ -71,8 +72,8 @@ def total(row, first, last, low, beta, double):  # type: ignore[no-untyped-def]
     return total_32(row, first, last, np.float32(ground), np.float32(beta * LOG2E))
 
 
-@inlined
-def weight(word, low, beta, double):  # type: ignore[no-untyped-def]
+@compiled
+def weight(word: Any, low: Any, beta: Any, double: Any) -> Any:
     """Weight of one state."""
     if math.isinf(beta):
         return weight_tied(word, low)
@@ -82,8 +83,8 @@ def weight(word, low, beta, double):  # type: ignore[no-untyped-def]
     return weight_32(word, np.float32(ground), np.float32(beta * LOG2E))
 
 
-@inlined
-def find(totals, target):  # type: ignore[no-untyped-def]
+@compiled
+def find(totals: Any, target: Any) -> Any:
     """The block in which the running total passes the target, and the total before it; never an empty block."""
     before, held, block = 0.0, 0.0, 0
     for i in range(totals.shape[0]):
@@ -95,8 +96,8 @@ def find(totals, target):  # type: ignore[no-untyped-def]
     return block, held
 
 
-@inlined
-def pick(row, low, beta, uniform, double, totals):  # type: ignore[no-untyped-def]
+@compiled
+def pick(row: Any, low: Any, beta: Any, uniform: Any, double: Any, totals: Any) -> Any:
     """The state at which the cumulative weight of a good row first exceeds `uniform` of the total."""
     states = row.shape[0]
     whole = 0.0
@@ -117,7 +118,7 @@ def pick(row, low, beta, uniform, double, totals):  # type: ignore[no-untyped-de
 
 
 @compiled
-def draw(start, stop, words, betas, uniform, double, index, status):  # type: ignore[no-untyped-def]
+def draw(start: Any, stop: Any, words: Any, betas: Any, uniform: Any, double: Any, index: Any, status: Any) -> Any:
     """Fill index (N,) with one draw a row at betas (N,), and status (N,)."""
     totals = np.empty((words.shape[1] + BLOCK - 1) // BLOCK)
     for b in range(start, stop):

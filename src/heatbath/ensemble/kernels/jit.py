@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -21,18 +22,21 @@ WORK_PER_THREAD = 1 << 17
 
 def compiled(function: Function) -> Function:
     """Compile exactly as written: what is inf or NaN stays so."""
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _cached(numba.njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 def summed(function: Function) -> Function:
     """Compile with sums free to be reordered (so that they vectorise), infinities still respected."""
     flags = {"reassoc", "contract", "nsz"}
-    return numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _cached(numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function))
 
 
-def inlined(function: Function) -> Function:
-    """Compile for use inside another kernel, with its own floating-point rules."""
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+def _cached(kernel: Any) -> Any:
+    """The kernel, its cache on disk tied to every source of this folder: numba watches the kernel's own file alone."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    stamp = tuple((source.name, source.stat().st_mtime_ns, source.stat().st_size) for source in sources)
+    kernel._cache._cache_file._source_stamp = stamp
+    return kernel
 
 
 def thread_count() -> int:

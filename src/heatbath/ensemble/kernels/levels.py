@@ -11,52 +11,54 @@ $\beta w\le(\beta d+4)/512$ for its width $w$.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, inlined, summed
-from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, infinity, key, value
+from heatbath.ensemble.kernels.jit import compiled, summed
+from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, infinity, like, value
 
 BINS_PER_OCTAVE = 512
 PLACE_BITS = 23 - 9
 """Bits of a float32's fraction left to tell the place within a bin."""
 LEAST, MOST = 1e-25, 1e25
 """Betas that bins can hold: within them every height that matters is a float32 number."""
-FARTHEST = 100.0
-"""States with beta d beyond this weigh less than 4e-44 and are left out."""
+FARTHEST = 45.0
+"""States with beta d beyond this weigh less than 3e-20 of the ground state and are left out."""
 CHUNK = 1024
+NEGATIVE, RUN = 1 << 15, 128
+"""Where the words of negative energies of 16 bits begin, and how many counts are looked at together."""
 
 
 def bin_layout(least: float, most: float) -> tuple[float, int]:
-    """Offset d_0 (a power of two, so that bins do not straddle octaves) and number of bins for betas in [least, most]."""
+    """Offset d_0 and number of bins for betas in [least, most]; a power of two, lest bins straddle octaves."""
     offset = 2.0 ** math.ceil(math.log2(2.0 / most))
     octaves = math.ceil(math.log2(1.0 + FARTHEST / least / offset))
     return offset, BINS_PER_OCTAVE * octaves
 
 
-@inlined
-def heights(row, first, count, ground, offset, bits):  # type: ignore[no-untyped-def]
-    """Bits of y = E - ground + offset for one chunk."""
+@compiled
+def heights(row: Any, first: Any, count: Any, ground: Any, offset: Any, base: Any, top: Any, places: Any) -> Any:
+    """Bits of y = E - ground + offset above those of the offset, for one chunk; no more than `top`."""
     for j in range(count):
         y = np.float32(np.float32(value(row[first + j]) - ground) + offset)
-        bits[j] = np.uint32(y.view(np.int32))
+        places[j] = np.uint32(min(np.int32(y.view(np.int32) - base), top))
 
 
-@inlined
-def scatter(bits, count, base, packed, squares):  # type: ignore[no-untyped-def]
+@compiled
+def scatter(places: Any, count: Any, packed: Any, squares: Any) -> Any:
     """Add one chunk to the bins: count (upper 24 bits) and sum of places packed in one integer, and sum of squares."""
-    top = np.uint64(packed.shape[0] - 1)
     for j in range(count):
-        above = np.uint64(bits[j] - base)
+        above = np.uint64(places[j])
         place = above & np.uint64((1 << PLACE_BITS) - 1)
-        bin = min(above >> np.uint64(PLACE_BITS), top)
+        bin = above >> np.uint64(PLACE_BITS)
         packed[bin] += place | np.uint64(1 << 40)
         squares[bin] += place * place
 
 
-@inlined
-def unpack(packed, squares, base, offset, levels):  # type: ignore[no-untyped-def]
+@compiled
+def unpack(packed: Any, squares: Any, base: Any, offset: Any, levels: Any) -> Any:
     """Mean height above the ground, count and variance of each bin that holds something; empties the bins.
 
     The last bin collects what is too far away to count.
@@ -79,38 +81,49 @@ def unpack(packed, squares, base, offset, levels):  # type: ignore[no-untyped-de
     return found
 
 
-@inlined
-def tally(row, low, high, counts):  # type: ignore[no-untyped-def]
-    """Count a row of 16-bit words by key, relative to the lowest."""
+@compiled
+def tally(row: Any, counts: Any) -> Any:
+    """Count a row of 16-bit words; -0.0 counts as 0.0."""
     for v in range(row.shape[0]):
-        counts[np.uint64(key(row[v]) - low)] += np.uint32(1)
+        counts[np.uint64(np.uint16(row[v]))] += np.uint32(1)
+    counts[0] += counts[NEGATIVE]
+    counts[NEGATIVE] = 0
 
 
-@inlined
-def collect(row, low, high, counts, levels):  # type: ignore[no-untyped-def]
-    """Height and count of each distinct finite energy; empties the counts."""
-    ground = np.float64(from_key(low, row[0]))
-    size = min(high, infinity(row[0]) - 1) - low + 1
+@compiled
+def occupied(counts: Any, first: Any) -> Any:
+    """Whether a run of RUN counts holds anything."""
+    either = np.uint32(0)
+    for i in range(RUN):
+        either |= counts[np.uint64(first + i)]
+    return either != 0
+
+
+@compiled
+def collect(row: Any, ground: Any, counts: Any, levels: Any) -> Any:
+    """Height and count of each distinct finite energy, lowest first; empties the counts.
+
+    Words of negative energies are their magnitudes plus a sign bit, so that these are read backwards.
+    """
+    counts[infinity(row[0])] = 0
     found = 0
-    for first in range(0, size, 32):
-        last = min(first + 32, size)
-        any_here = np.uint32(0)
-        for i in range(first, last):
-            any_here |= counts[i]
-        if any_here == 0:
-            continue
-        for i in range(first, last):
-            if counts[i] != 0:
-                levels[0, found] = np.float64(from_key(low + i, row[0])) - ground
-                levels[1, found] = counts[i]
-                levels[2, found] = 0.0
-                found += 1
-    counts[: high - low + 1] = 0
+    for step in range(2 * NEGATIVE // RUN):
+        backwards = step < NEGATIVE // RUN
+        first = 2 * NEGATIVE - RUN * (step + 1) if backwards else RUN * step - NEGATIVE
+        if occupied(counts, first):
+            for i in range(RUN):
+                word = first + (RUN - 1 - i if backwards else i)
+                if counts[word] != 0:
+                    levels[0, found] = np.float64(value(like(word, row[0]))) - ground
+                    levels[1, found] = counts[word]
+                    levels[2, found] = 0.0
+                    found += 1
+                    counts[word] = 0
     return found
 
 
 @summed
-def level_sums(levels, found, beta):  # type: ignore[no-untyped-def]
+def level_sums(levels: Any, found: Any, beta: Any) -> Any:
     """The four sums over levels sorted by height, at a finite beta."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
     for i in range(found):
@@ -126,27 +139,28 @@ def level_sums(levels, found, beta):  # type: ignore[no-untyped-def]
     return z, m1, m2, q
 
 
-@inlined
-def fill(levels, found, betas, out):  # type: ignore[no-untyped-def]
-    """The four sums at each beta, columns 2 to 5 of out (K, 6)."""
+@compiled
+def fill(levels: Any, found: Any, betas: Any, farthest: Any, out: Any) -> Any:
+    """The four sums at each beta, columns 2 to 5 of out (K, 6), over levels with beta d up to `farthest`."""
     for k in range(betas.shape[0]):
         beta = betas[k]
         if math.isinf(beta):
             z, m1, m2, q = levels[1, 0], 0.0, 0.0, levels[1, 0]
         else:
-            near = np.searchsorted(levels[0, :found], FARTHEST / beta, side="right") if beta > 0.0 else found
+            near = np.searchsorted(levels[0, :found], farthest / beta, side="right") if beta > 0.0 else found
             z, m1, m2, q = level_sums(levels, near, beta)
         out[k, 2], out[k, 3], out[k, 4], out[k, 5] = z, m1, m2, q
 
 
 @compiled
-def binned(start, stop, words, betas, offset, bins, out):  # type: ignore[no-untyped-def]
+def binned(start: Any, stop: Any, words: Any, betas: Any, offset: Any, bins: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at shared betas (K,), positive and finite."""
     packed = np.zeros(bins + 1, np.uint64)
     squares = np.zeros(bins + 1, np.uint64)
     levels = np.empty((3, bins))
-    bits = np.empty(CHUNK, np.uint32)
-    base = np.uint32(np.float32(offset).view(np.int32))
+    places = np.empty(CHUNK, np.uint32)
+    base = np.float32(offset).view(np.int32)
+    top = np.int32(bins << PLACE_BITS)
     for b in range(start, stop):
         row = words[b]
         low, _, status = extremes(row)
@@ -156,23 +170,26 @@ def binned(start, stop, words, betas, offset, bins, out):  # type: ignore[no-unt
             out[b, :, 1] = ground
             for first in range(0, row.shape[0], CHUNK):
                 count = min(CHUNK, row.shape[0] - first)
-                heights(row, first, count, ground, np.float32(offset), bits)
-                scatter(bits, count, base, packed, squares)
+                heights(row, first, count, ground, np.float32(offset), base, top, places)
+                scatter(places, count, packed, squares)
             found = unpack(packed, squares, base, offset, levels)
-            fill(levels, found, betas, out[b])
+            fill(levels, found, betas, FARTHEST, out[b])
 
 
 @compiled
-def counted(start, stop, words, betas, out):  # type: ignore[no-untyped-def]
-    """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K), for words of 16 bits, exactly."""
+def counted(start: Any, stop: Any, words: Any, betas: Any, farthest: Any, out: Any) -> Any:
+    """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K), for words of 16 bits.
+
+    Exact but for the levels with beta d beyond `farthest`.
+    """
     counts = np.zeros(65536, np.uint32)
     levels = np.empty((3, min(65536, words.shape[1])))
     for b in range(start, stop):
         row = words[b]
-        low, high, status = extremes(row)
+        low, _, status = extremes(row)
         out[b, :, 0] = status
         if status == GOOD:
             out[b, :, 1] = from_key(low, row[0])
-            tally(row, low, high, counts)
-            found = collect(row, low, high, counts, levels)
-            fill(levels, found, betas[b % betas.shape[0]], out[b])
+            tally(row, counts)
+            found = collect(row, np.float64(from_key(low, row[0])), counts, levels)
+            fill(levels, found, betas[b % betas.shape[0]], farthest, out[b])

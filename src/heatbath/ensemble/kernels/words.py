@@ -7,13 +7,14 @@ lacks). A *key* is a signed integer in the order of the energies: magnitude with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from heatbath.ensemble.kernels.jit import inlined
+from heatbath.ensemble.kernels.jit import Function, compiled
 
 GOOD, NAN, MINUS_INFINITY, EMPTY = 0, 1, 2, 3
 """What `extremes` found in a row."""
@@ -39,19 +40,24 @@ def infinity(word: Any) -> Any:
     raise NotImplementedError("compiled only")
 
 
-def _value_32(word):  # type: ignore[no-untyped-def]
+def like(number: Any, word: Any) -> Any:
+    """A number as a word of the type of `word`."""
+    raise NotImplementedError("compiled only")
+
+
+def _value_32(word: Any) -> Any:
     return np.int32(word).view(np.float32)
 
 
-def _value_64(word):  # type: ignore[no-untyped-def]
+def _value_64(word: Any) -> Any:
     return np.int64(word).view(np.float64)
 
 
-def _value_bfloat16(word):  # type: ignore[no-untyped-def]
+def _value_bfloat16(word: Any) -> Any:
     return np.int32(np.int32(word) << np.int32(16)).view(np.float32)
 
 
-def _value_float16(word):  # type: ignore[no-untyped-def]
+def _value_float16(word: Any) -> Any:
     # moving the fields into place leaves the exponent 112 too low, and multiplying mends subnormals as well
     bits = np.int32(word)
     size = np.int32((bits & np.int32(0x7FFF)) << np.int32(13)).view(np.float32) * np.float32(2.0**112)
@@ -59,17 +65,22 @@ def _value_float16(word):  # type: ignore[no-untyped-def]
     return -size if bits < 0 else size
 
 
-def _key_32(word):  # type: ignore[no-untyped-def]
+def _key_32(word: Any) -> Any:
     return np.int32(word) if word >= 0 else np.int32(np.int32(-2147483648) - np.int32(word))
 
 
-def _key_64(word):  # type: ignore[no-untyped-def]
+def _key_64(word: Any) -> Any:
     return np.int64(word) if word >= 0 else np.int64(np.int64(-9223372036854775808) - np.int64(word))
 
 
-def _key_16(word):  # type: ignore[no-untyped-def]
+def _key_16(word: Any) -> Any:
     signed = np.int32(np.int16(word))
     return signed if signed >= 0 else np.int32(np.int32(-32768) - signed)
+
+
+def _implements(function: Function) -> Callable[[Function], Function]:
+    """Register what a kernel gets for `function`, chosen by the type of its arguments."""
+    return overload(function, strict=False)  # type: ignore[no-any-return]
 
 
 _VALUES = {types.int32: _value_32, types.int64: _value_64, types.uint16: _value_bfloat16, types.int16: _value_float16}
@@ -77,18 +88,18 @@ _KEYS = {types.int32: _key_32, types.int64: _key_64, types.uint16: _key_16, type
 _INFINITIES = {types.int32: 0x7F800000, types.int64: 0x7FF0000000000000, types.uint16: 0x7F80, types.int16: 0x7C00}
 
 
-@overload(value)
-def _overload_value(word):  # type: ignore[no-untyped-def]
+@_implements(value)
+def _overload_value(word: Any) -> Any:
     return _VALUES[word]
 
 
-@overload(key)
-def _overload_key(word):  # type: ignore[no-untyped-def]
+@_implements(key)
+def _overload_key(word: Any) -> Any:
     return _KEYS[word]
 
 
-@overload(from_key)
-def _overload_from_key(order, word):  # type: ignore[no-untyped-def]
+@_implements(from_key)
+def _overload_from_key(order: Any, word: Any) -> Any:
     if word == types.int32:
         return lambda order, word: _value_32_jit(_key_32_jit(np.int32(order)))
     if word == types.int64:
@@ -98,29 +109,37 @@ def _overload_from_key(order, word):  # type: ignore[no-untyped-def]
     return lambda order, word: _value_float16_jit(np.int16(_key_16_jit(np.int16(order))))
 
 
-@overload(infinity)
-def _overload_infinity(word):  # type: ignore[no-untyped-def]
+@_implements(like)
+def _overload_like(number: Any, word: Any) -> Any:
+    if word == types.uint16:
+        return lambda number, word: np.uint16(number)
+    return lambda number, word: np.int16(number)
+
+
+@_implements(infinity)
+def _overload_infinity(word: Any) -> Any:
     outermost = _INFINITIES[word]
     return lambda word: outermost
 
 
-_value_32_jit, _value_64_jit = inlined(_value_32), inlined(_value_64)
-_value_bfloat16_jit, _value_float16_jit = inlined(_value_bfloat16), inlined(_value_float16)
-_key_32_jit, _key_64_jit, _key_16_jit = inlined(_key_32), inlined(_key_64), inlined(_key_16)
+_value_32_jit, _value_64_jit = compiled(_value_32), compiled(_value_64)
+_value_bfloat16_jit, _value_float16_jit = compiled(_value_bfloat16), compiled(_value_float16)
+_key_32_jit, _key_64_jit, _key_16_jit = compiled(_key_32), compiled(_key_64), compiled(_key_16)
 
 
-@inlined
-def extremes(row):  # type: ignore[no-untyped-def]
-    """Lowest and highest key of a row, and whether it is an ensemble at all."""
+@compiled
+def extremes(row: Any) -> Any:
+    """Lowest key of a row, highest that is finite, and whether the row is an ensemble at all."""
+    outermost = infinity(row[0])
     low = key(row[0])
-    high = low
-    for v in range(1, row.shape[0]):
+    high, top = low, -outermost
+    for v in range(row.shape[0]):
         order = key(row[v])
         low = min(low, order)
         high = max(high, order)
-    outermost = infinity(row[0])
+        top = max(top, order if order < outermost else -outermost)
     if high > outermost or low < -outermost:
-        return low, high, NAN
+        return low, top, NAN
     if low == -outermost:
-        return low, high, MINUS_INFINITY
-    return low, high, EMPTY if low == outermost else GOOD
+        return low, top, MINUS_INFINITY
+    return low, top, EMPTY if low == outermost else GOOD

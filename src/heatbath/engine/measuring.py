@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.engine.documents import Document, Stretch, Stride, stretches, stride_of
+from heatbath.engine.documents import Document, Stretch, stretches, stride_of
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models.base import Model, Tokens, Window
 from heatbath.record import About, Record, Trace, absent, concatenate, observe

@@ -1,0 +1,122 @@
+"""What heatbath adds to a model's own work, on the embedded model.
+
+Measuring against the bare forward pass, generation with and without record and against `transformers.generate`.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from heatbath.bench.base import Line, at_least, at_most, interleave
+from heatbath.engine import generate, measure
+from heatbath.models import TransformersModel, load
+
+MODEL = "smollm2-135m"
+_LENGTH = 1024
+_ROWS = 64
+_NEW = 128
+_PROMPT = "The history of thermodynamics is"
+
+
+def lines() -> Iterator[Line]:
+    """The lines of the engine."""
+    exact = load(MODEL, dtype="float32")
+    yield _measuring(exact)
+    yield _memory()
+    del exact
+    half = load(MODEL, dtype="bfloat16")
+    yield _recording(half)
+    yield _generating(half)
+
+
+def _measuring(model: TransformersModel) -> Line:
+    """Tokens a second of `measure`, and of a forward pass that gives all logits of the same text."""
+    import torch
+
+    tokens = _some_tokens(model, _LENGTH)
+    module: Any = model.network.module
+    ids = torch.tensor([tokens], device=model.device)
+
+    def bare() -> object:
+        with torch.inference_mode():
+            return module(input_ids=ids, use_cache=False).logits
+
+    seconds = interleave({"measure": lambda: measure(model, tokens), "bare": bare}, repeats=5)
+    ours, theirs = (_LENGTH / seconds[name] for name in ("measure", "bare"))
+    return at_least("measure against the bare forward pass, float32", ours, theirs, limit=0.9, unit="token/s")
+
+
+def _some_tokens(model: TransformersModel, count: int) -> list[int]:
+    """Ordinary tokens that are the same every time."""
+    tokens: list[int] = np.random.default_rng(0).integers(100, model.vocabulary.size, count).tolist()
+    return tokens
+
+
+def _memory() -> Line:
+    """Highest memory of `measure` on a text 8 times as long, in processes of their own."""
+    short, long = (_peak(length) for length in (_LENGTH, 8 * _LENGTH))
+    return at_most("peak memory of measure, 8 x the text against 1 x", long, short, limit=1.1, unit="MB")
+
+
+def _peak(length: int) -> float:
+    done = subprocess.run([sys.executable, "-c", _CHILD, str(length)], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+_CHILD = "import sys; from heatbath.bench.engine import child; child(int(sys.argv[1]))"
+
+
+def child(length: int) -> None:
+    """Measure a text of `length` tokens in strides of 512 and print the highest memory of this process, MB."""
+    from heatbath.engine import measure_stream
+
+    model = load(MODEL, dtype="float32")
+    for _ in measure_stream(model, [_some_tokens(model, length)], context=512):
+        pass
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _recording(model: TransformersModel) -> Line:
+    """Tokens a second of generation with the record on and off."""
+
+    def run(record: bool) -> object:
+        return _ours(model, record=record)
+
+    seconds = interleave({"on": lambda: run(True), "off": lambda: run(False)}, repeats=3)
+    ours, theirs = (_ROWS * _NEW / seconds[name] for name in ("on", "off"))
+    return at_least(
+        f"generation with the record on against off, bfloat16, B = {_ROWS}", ours, theirs, limit=0.95, unit="token/s"
+    )
+
+
+def _generating(model: TransformersModel) -> Line:
+    """Tokens a second of generation with the record on, and of `transformers.generate`."""
+    sides = {"ours": lambda: _ours(model, record=True), "theirs": lambda: _theirs(model)}
+    seconds = interleave(sides, repeats=3)
+    ours, theirs = (_ROWS * _NEW / seconds[name] for name in ("ours", "theirs"))
+    return at_least(
+        f"generation against transformers.generate, bfloat16, B = {_ROWS}", ours, theirs, limit=1.8, unit="token/s"
+    )
+
+
+def _ours(model: TransformersModel, *, record: bool) -> object:
+    """Rows that never end, so that both sides make the same number of tokens."""
+    return generate(model, _PROMPT, n=_ROWS, max_tokens=_NEW, record=record, stop=())
+
+
+def _theirs(model: TransformersModel) -> object:
+    import torch
+
+    ids = torch.tensor([model.encode(_PROMPT)] * _ROWS, device=model.device)
+    options = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0, "pad_token_id": 0}
+    module: Any = model.network.module
+    with torch.inference_mode():
+        return module.generate(
+            ids, attention_mask=torch.ones_like(ids), min_new_tokens=_NEW, max_new_tokens=_NEW, **options
+        )

@@ -1,0 +1,67 @@
+"""`heatbath models`: list, pull, path, remove."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from heatbath.models import catalog
+
+app = typer.Typer(help="List, fetch, locate and remove models.", no_args_is_help=True, add_completion=False)
+
+Name = Annotated[str, typer.Argument(help="A name from `heatbath models list`.")]
+
+
+@app.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+    """Show the models of the catalog, and which of them are here."""
+    rows = [_row(entry) for entry in catalog.CATALOG.values()]
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        state = "pulled" if row["path"] else f"{row['megabytes']} MB"
+        typer.echo(f"{row['name']:<{width}}  {state:>7}  {row['licence']:<18}  {row['about']}")
+
+
+@app.command()
+def pull(
+    name: Name = catalog.DEFAULT,
+    accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the model's terms unseen.")] = False,
+) -> None:
+    """Fetch a model, check it and convert it, once; print its folder."""
+    ask = _ask if sys.stdin.isatty() else None
+    typer.echo(str(catalog.pull(name, accept_terms=accept_terms, ask=ask)))
+
+
+@app.command()
+def path(name: Name = catalog.DEFAULT) -> None:
+    """Print the folder of a pulled model; transformers loads it as it is."""
+    typer.echo(str(catalog.path(name)))
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Delete a pulled model from the cache."""
+    typer.echo(f"removed {catalog.remove(name)}")
+
+
+def _ask(terms: str) -> bool:
+    typer.echo(terms, err=True)
+    return typer.confirm("Do you accept these terms?", err=True)
+
+
+def _row(entry: catalog.Entry) -> dict[str, Any]:
+    folder = catalog.folder(entry.name)
+    return {
+        "name": entry.name,
+        "about": entry.about,
+        "licence": entry.licence,
+        "megabytes": entry.megabytes,
+        "path": None if folder is None else str(folder),
+    }

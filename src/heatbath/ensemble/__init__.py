@@ -1,0 +1,24 @@
+r"""One set of energies at inverse temperature beta: log Z, U, S, C, and what follows from them.
+
+Knows arrays only, NumPy's and PyTorch's, on the CPU or a CUDA device.
+"""
+
+from heatbath.ensemble.bounds import Bounds, Interval, bounds
+from heatbath.ensemble.curve import NODE_BETAS, curve, nodes, observe
+from heatbath.ensemble.interpolate import LogZ
+from heatbath.ensemble.quantile import quantile
+from heatbath.ensemble.state import State, state
+
+__all__ = [
+    "NODE_BETAS",
+    "Bounds",
+    "Interval",
+    "LogZ",
+    "State",
+    "bounds",
+    "curve",
+    "nodes",
+    "observe",
+    "quantile",
+    "state",
+]

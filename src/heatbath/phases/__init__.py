@@ -1,0 +1,22 @@
+"""Temperature sweeps: texts over a range of temperatures, observables with responses, edges, advice, a report."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heatbath.phases.collect import Plan
+    from heatbath.phases.phasemap import PhaseMap
+    from heatbath.phases.run import Look, sweep
+
+_HOME = {"Look": "run", "PhaseMap": "phasemap", "Plan": "collect", "sweep": "run"}
+
+__all__ = ["Look", "PhaseMap", "Plan", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the name's module when it is first asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'heatbath.phases' has no attribute {name!r}")
+    return getattr(import_module(f"heatbath.phases.{_HOME[name]}"), name)

@@ -1,0 +1,41 @@
+"""Which temperature to use: between the edges without references; by measured accuracy with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heatbath.phases.edges import Edge
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best temperature for one way of answering, the range that cannot be told from it, and accuracies (k,)."""
+
+    way: str
+    temperature: float
+    interval: tuple[float, float]
+    temperatures: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    accuracy_stderr: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A recommended `range` between the edges, or None with the `reason`; with references `best` for each way."""
+
+    range: tuple[float, float] | None
+    reason: str
+    best: tuple[Best, ...] = ()
+
+
+def between(edges: Sequence[Edge]) -> Advice:
+    """The range from the upper end of the freeze's interval to the lower end of the melt's."""
+    freeze, melt = (next(edge for edge in edges if edge.name == name) for name in ("freeze", "melt"))
+    if freeze.interval is None or melt.interval is None:
+        missing = " and ".join(edge.name for edge in (freeze, melt) if edge.interval is None)
+        return Advice(None, f"no {missing} edge was found, so there is no range between edges")
+    low, high = freeze.interval[1], melt.interval[0]
+    if low >= high:
+        return Advice(None, "the intervals of freeze and melt overlap: draw more sequences")
+    return Advice((low, high), "clear of both edges' intervals")

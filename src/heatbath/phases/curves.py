@@ -1,0 +1,208 @@
+r"""Observables against temperature: pooled over all sequences, with responses, smoothed into one curve with a band.
+
+What depends on a prefix alone is weighed with the prefix's weights, which are far less spread than the whole text's.
+Averages are over the second half of the text, where the start is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.estimate.smooth import Points, fit
+from heatbath.estimate.weights import effective_size
+from heatbath.phases.ladder import pooled_weights
+from heatbath.phases.samples import Samples
+
+Floats = NDArray[np.float64]
+
+_STEP = 1e-3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One observable over temperature: what was measured at `points`, and the smooth curve with its band on a grid."""
+
+    name: str
+    points: Points
+    ess: Floats
+    temperature: Floats
+    value: Floats
+    stderr: Floats
+    response: Floats
+    response_stderr: Floats
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of text between two places at which sums are kept: indices `start` (-1: the beginning) to `stop`."""
+
+    start: int
+    stop: int
+
+    def rate(self, samples: Samples, sums_nc: Floats) -> Floats:
+        """Per-token average of summed quantities over the window, (n,)."""
+        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
+        first = samples.places[self.start] if self.start >= 0 else 0
+        return np.asarray((sums_nc[:, self.stop] - before) / (samples.places[self.stop] - first))
+
+    def split(self) -> list[Window]:
+        """The stretches between neighbouring places."""
+        return [Window(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+
+
+def second_half(samples: Samples, length: int) -> Window:
+    """The second half of the first `length` tokens."""
+    return Window(samples.place(length // 2), samples.place(length))
+
+
+Rate = Callable[[Samples, float], Floats]
+"""Sums along the text (n, c) of something per token, at an inverse temperature."""
+
+THERMAL: dict[str, Rate] = {
+    "energy above ground": lambda samples, beta: samples.excess,
+    "surprisal": lambda samples, beta: -samples.log_law(beta),
+    "surprisal at T = 1": lambda samples, beta: -samples.log_law(1.0),
+    "entropy": lambda samples, beta: samples.log_z.entropy(beta),
+    "heat capacity": lambda samples, beta: samples.log_z.heat_capacity(beta),
+    "Fisher information of beta": lambda samples, beta: samples.log_z.variance(beta),
+}
+"""Per token, in nats (information in nats squared)."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All sequences, and their balance weights where curves are measured: (c, n, g), of the prefix up to each place."""
+
+    samples: Samples
+    temperatures: Floats
+    weights: Floats
+
+    def ess(self) -> Floats:
+        """Effective number of whole sequences at each temperature, (g,)."""
+        return effective_size(self.weights[-1])
+
+
+def pool(samples: Samples, temperatures: Floats) -> Pool:
+    """Weigh every sequence at every temperature."""
+    return Pool(samples, temperatures, pooled_weights(samples, temperatures, range(len(samples.places))))
+
+
+@dataclass(frozen=True)
+class Column:
+    """An observable of every sequence at every temperature, block by block: (p, n, g) each.
+
+    `own` is its explicit dependence on T in a fixed text, `score` the derivative by T of the log-law of the text so
+    far. A bootstrap replica only changes how often each sequence counts, so this is computed once.
+    """
+
+    weights: Floats
+    value: Floats
+    own: Floats
+    score: Floats
+
+    def moments(self, draws_n: Floats | None = None) -> tuple[Floats, Floats]:
+        """Value and response at each temperature, (g,) each; `draws_n` says how often each sequence counts."""
+        draws = np.ones(self.value.shape[1]) if draws_n is None else draws_n
+        value, slope = self.replicas(draws[None])
+        return value[0], slope[0]
+
+    def replicas(self, draws_rn: Floats) -> tuple[Floats, Floats]:
+        """`moments` for many draws at once, (r, g) each: one matrix product a block, since all is linear in the draws."""
+        blocks = zip(self.weights, self.value, self.own, self.score, strict=True)
+        value, slope = np.mean([_block_moments(*block, draws_rn) for block in blocks], axis=0)
+        return value, slope
+
+    def stderr(self) -> tuple[Floats, Floats]:
+        """Standard errors of `moments`, (g,) each, from the influence of each sequence on both."""
+        share = self.weights / self.weights.sum(1, keepdims=True)
+        deviation = self.value - (share * self.value).sum(1, keepdims=True)
+        unbias = 1 / np.maximum(1 - (share**2).sum(1, keepdims=True), 0.5)
+        slope_n = self.own + unbias * deviation * (self.score - (share * self.score).sum(1, keepdims=True))
+        slope_n -= (share * slope_n).sum(1, keepdims=True)
+        value_ng, slope_ng = (share * deviation).mean(0), (share * slope_n).mean(0)
+        return np.sqrt((value_ng**2).sum(0)), np.sqrt((slope_ng**2).sum(0))
+
+
+def _block_moments(
+    weights: Floats, value: Floats, own: Floats, score: Floats, draws_rn: Floats
+) -> tuple[Floats, Floats]:
+    """Weighted mean of a block's values, and its response: the mean own part plus the covariance with the score."""
+    total = draws_rn @ weights
+    mean_value, mean_own, mean_score, mean_product = (
+        draws_rn @ (weights * each) / total for each in (value, own, score, value * score)
+    )
+    unbias = 1 / np.maximum(1 - draws_rn**2 @ weights**2 / total**2, 0.5)
+    return mean_value, mean_own + unbias * (mean_product - mean_value * mean_score)
+
+
+def rate_column(pool: Pool, rate: Rate, window: Window) -> Column:
+    """A per-token rate over a window, each block weighed by the text up to its end."""
+    samples, parts = pool.samples, window.split()
+    stops = [part.stop for part in parts]
+    value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
+    for g, temperature in enumerate(pool.temperatures.tolist()):
+        low, high = temperature * (1 - _STEP), temperature * (1 + _STEP)
+        sums = rate(samples, 1 / temperature)
+        drift = (rate(samples, 1 / high) - rate(samples, 1 / low)) / (high - low)
+        value[:, :, g] = [part.rate(samples, sums) for part in parts]
+        own[:, :, g] = [part.rate(samples, drift) for part in parts]
+        score[:, :, g] = samples.score(1 / temperature)[:, stops].T / temperature**2
+    return Column(pool.weights[stops], value, own, score)
+
+
+def difference(late: Column, early: Column) -> Column:
+    """One observable less another."""
+    blocks = len(late.value) + len(early.value)
+    up, down = blocks / len(late.value), -blocks / len(early.value)
+    return Column(
+        np.concatenate([late.weights, early.weights]),
+        np.concatenate([up * late.value, down * early.value]),
+        np.concatenate([up * late.own, down * early.own]),
+        np.concatenate([late.score, early.score]),
+    )
+
+
+def text_column(pool: Pool, value_n: Floats) -> Column:
+    """An observable of whole texts, (n,)."""
+    score = np.stack([pool.samples.score(1 / t)[:, -1] / t**2 for t in pool.temperatures], axis=1)
+    value = np.broadcast_to(value_n[:, None], score.shape)
+    return Column(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
+
+
+def points_of(column: Column, temperatures: Floats) -> Points:
+    """What was measured of an observable, with standard errors."""
+    value, slope = column.moments()
+    value_stderr, slope_stderr = column.stderr()
+    return Points(temperatures, value, value_stderr, slope, slope_stderr)
+
+
+def steadied(points: Points, ess: Floats) -> Points:
+    """The points with standard errors taken from five neighbours together.
+
+    A handful of sequences gives a poor standard error of its own, zero if they happen to agree.
+    """
+    return Points(
+        points.x,
+        points.value,
+        _steady(points.value_stderr, ess),
+        points.slope,
+        _steady(points.slope_stderr, ess),
+    )
+
+
+def _steady(stderr: Floats, ess: Floats) -> Floats:
+    variance = stderr**2 * ess
+    padded = np.pad(variance, 2, mode="edge")
+    return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
+
+
+def curve(name: str, points: Points, ess: Floats, grid: Floats) -> Curve:
+    """Smooth measured points into a curve on a grid of temperatures."""
+    steady = steadied(points, ess)
+    smooth = fit(steady, grid)
+    value, response = smooth.apply(steady.value, steady.slope)
+    return Curve(name, steady, ess, grid, value, smooth.stderr[0], response, smooth.stderr[1])

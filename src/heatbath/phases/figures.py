@@ -1,0 +1,84 @@
+"""The pictures of a phase map: one overview, one for each observable with its response, and the critical ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from heatbath.phases import critical_figures as critical
+from heatbath.phases import drawing as on
+from heatbath.phases.curves import Curve
+from heatbath.phases.phasemap import PhaseMap
+
+OVERVIEW = ("loop fraction", "entropy", "heat capacity", "surprisal at T = 1")
+
+Draw = Callable[[], Figure]
+
+
+def write_figures(map_: PhaseMap, folder: Path) -> list[str]:
+    """Draw everything into a folder, as PNG and SVG; the names of the figures without their endings."""
+    names = []
+    for name, draw in _all(map_):
+        with on.style(name):
+            on.write(draw(), folder, name)
+        names.append(name)
+    return names
+
+
+def _all(map_: PhaseMap) -> Iterator[tuple[str, Draw]]:
+    yield "overview", lambda: overview(map_)
+    for curve in map_.curves:
+        yield name_of(curve), lambda curve=curve: observable(map_, curve)  # type: ignore[misc]
+    for name, draw in critical.FIGURES.items() if map_.criticality else ():
+        yield name, lambda draw=draw: draw(map_, map_.criticality)  # type: ignore[misc]
+
+
+def name_of(curve: Curve) -> str:
+    """The file name of an observable's figure."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in curve.name.lower())
+    return "curve-" + "-".join(part for part in kept.split("-") if part)
+
+
+def overview(map_: PhaseMap) -> Figure:
+    """Loops, entropy, heat capacity and surprisal over temperature, with edges and the recommended range."""
+    curves = [map_[name] for name in OVERVIEW]
+    lines = len(on.rows(map_))
+    figure, axes = on.panels(len(curves) + 1, 9.0, [0.17 * lines, *[1.0] * len(curves)])
+    on.finish(axes, curves[0].temperature)
+    on.strip(axes[0], map_)
+    axes[0].set_title(_headline(map_), pad=9, parse_math=False)
+    for axis, curve in zip(axes[1:], curves, strict=True):
+        on.draw_curve(axis, curve)
+        on.mark(axis, map_)
+        title, unit = on.titles(curve.name)
+        axis.set_title(title)
+        axis.set_ylabel(unit)
+    figure.align_ylabels(axes[1:])
+    return figure
+
+
+def _headline(map_: PhaseMap) -> str:
+    length = map_.budget.tokens // max(map_.budget.sequences, 1)
+    return f"{map_.model.model}: {map_.budget.sequences} texts of {length} tokens, bands and bars at 95 %"
+
+
+def observable(map_: PhaseMap, curve: Curve) -> Figure:
+    """One observable and, below, its response to temperature, measured from the same texts."""
+    figure, axes = on.panels(3, 5.2, [0.15 * len(on.rows(map_)), 1.0, 0.8])
+    on.finish(axes, curve.temperature)
+    on.strip(axes[0], map_)
+    title, unit = on.titles(curve.name)
+    for axis, response in zip(axes[1:], (False, True), strict=True):
+        on.draw_curve(axis, curve, response=response)
+        on.mark(axis, map_)
+    axes[1].set_title(title, parse_math=False)
+    axes[1].set_ylabel(unit)
+    axes[2].set_title(f"Its response to temperature, {unit} and unit of T")
+    axes[2].set_ylabel("d⟨A⟩/dT")
+    if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
+        axes[2].axhline(0, color=on.COLOURS["soft"], lw=0.8)
+    figure.align_ylabels(axes[1:])
+    return figure

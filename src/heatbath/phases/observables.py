@@ -1,0 +1,102 @@
+"""What is measured on every text: repetition, loops, variety, compressibility, length, and the user's own.
+
+An observable is a function of tokens and text alone; what depends on the temperature as well (entropy, heat capacity)
+is in `curves`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.errors import BadInput
+
+Floats = NDArray[np.float64]
+TextFunction = Callable[[str], float]
+
+_ZLIB_FRAME = 8
+
+
+def looping(tokens_nt: NDArray[np.int32], length: int) -> Floats:
+    """Whether the second half of the first `length` tokens is an exact cycle, run at least twice: 0 or 1, (n,)."""
+    tail = tokens_nt[:, length // 2 : length]
+    loops = np.zeros(len(tail), np.bool_)
+    for period in range(1, tail.shape[1] // 2 + 1):
+        rest = np.flatnonzero(~loops)
+        loops[rest] = (tail[rest, period:] == tail[rest, :-period]).all(1)
+    return loops.astype(np.float64)
+
+
+def stale(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
+    """Whether more than half of what the second half of a text says was said in the first, by compression: 0 or 1."""
+    middle = length // 2
+    return np.array([_novelty(b"".join(p[:middle]), b"".join(p[middle:length])) < 0.5 for p in pieces_nt], np.float64)
+
+
+def _novelty(first: bytes, second: bytes) -> float:
+    """Share of the second text's compressed size that is left when the first is known."""
+    alone = _compressed(second)
+    return (_compressed(first + second) - _compressed(first)) / alone if alone > 0 else 1.0
+
+
+def _compressed(data: bytes) -> int:
+    return len(zlib.compress(data, 9)) - _ZLIB_FRAME
+
+
+def compressibility(pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
+    """Compressed size over size of each whole text, in bytes; 1 for an empty one."""
+    texts = [b"".join(pieces) for pieces in pieces_nt]
+    return np.array([_compressed(text) / len(text) if text else 1.0 for text in texts])
+
+
+def distinct(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
+    """Share of the n-grams of each sequence that are different, (n,)."""
+    width = tokens_nt.shape[1] - n + 1
+    if width < 1:
+        return np.ones(len(tokens_nt))
+    grams = np.stack([tokens_nt[:, i : i + width] for i in range(n)], axis=2)
+    return np.array([len(np.unique(row, axis=0)) / width for row in grams])
+
+
+def repetition(tokens_nt: NDArray[np.int32], window: int = 32) -> Floats:
+    """Share of tokens that also stand among the `window` tokens before them, (n,)."""
+    seen = np.zeros(tokens_nt.shape, np.bool_)
+    for lag in range(1, min(window, tokens_nt.shape[1] - 1) + 1):
+        seen[:, lag:] |= tokens_nt[:, lag:] == tokens_nt[:, :-lag]
+    return np.asarray(seen.mean(1))
+
+
+def measured(
+    tokens_nt: NDArray[np.int32], pieces_nt: Sequence[Sequence[bytes]], functions: Mapping[str, TextFunction]
+) -> dict[str, Floats]:
+    """Every observable of every sequence, (n,) each, under the names that reports use.
+
+    Raises:
+        BadInput: a user's function does not give a finite number; names the function and the text.
+    """
+    columns = {
+        "loop fraction": looping(tokens_nt, tokens_nt.shape[1]),
+        "stale fraction": stale(pieces_nt, tokens_nt.shape[1]),
+        "repetition": repetition(tokens_nt),
+        "distinct bigrams": distinct(tokens_nt),
+        "compressed size": compressibility(pieces_nt),
+        "characters": np.array([float(len(_text(pieces))) for pieces in pieces_nt]),
+    }
+    return columns | {name: _applied(name, function, pieces_nt) for name, function in functions.items()}
+
+
+def _applied(name: str, function: TextFunction, pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
+    values = []
+    for pieces in pieces_nt:
+        value = function(_text(pieces))
+        if not np.isfinite(value):
+            raise BadInput(f"the observable {name!r} gave {value} for {_text(pieces)[:60]!r}: return a finite number.")
+        values.append(float(value))
+    return np.array(values)
+
+
+def _text(pieces: Sequence[bytes]) -> str:
+    return b"".join(pieces).decode("utf-8", errors="replace")

@@ -1,0 +1,91 @@
+"""What a sweep keeps of every sequence: sums along the text, from which its law at any temperature follows.
+
+Interpolation of log Z is linear in the nodes, so the sum over tokens of the nodes is all that is needed: a sequence of
+any length costs a few hundred numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.ensemble import NODE_BETAS, LogZ
+from heatbath.record import Record
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCKS = 16
+"""Sums are kept at this many places along a text, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n sequences of N tokens, each drawn at its own `betas` (n,), with sums over its first `places` (c,) tokens.
+
+    `excess` (n, c) sums the energies of the tokens above the ground state of their ensembles; `log_z` (n, c) sums the
+    log-partition functions, in the gauge where every ground energy is zero.
+    """
+
+    betas: Floats
+    tokens: NDArray[np.int32]
+    places: Ints
+    excess: Floats
+    log_z: LogZ
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.tokens.shape[1]
+
+    def log_law(self, beta: float) -> Floats:
+        r"""$\log q_\beta$ of each prefix, $-\sum_t [\beta E_t + \log Z_t(\beta)]$, (n, c) nats."""
+        return -beta * self.excess - self.log_z.log_z(beta)
+
+    def score(self, beta: float) -> Floats:
+        r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_law`."""
+        return self.excess - self.log_z.mean_energy(beta)
+
+    def take(self, rows: Ints | NDArray[np.bool_]) -> Samples:
+        """Some of the sequences."""
+        log_z = LogZ(self.log_z.betas, *(column[rows] for column in _columns(self.log_z)))
+        return Samples(self.betas[rows], self.tokens[rows], self.places, self.excess[rows], log_z)
+
+    def place(self, length: int) -> int:
+        """The index in `places` of a prefix length."""
+        return int(np.flatnonzero(self.places == length).item())
+
+
+def _columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
+    return log_z.ground, log_z.log_z_k, log_z.mean_energy_k, log_z.variance_k
+
+
+def gather(betas: Floats, tokens: NDArray[np.int32], record: Record) -> Samples:
+    """The sums of a run of equal lengths: betas (n,), tokens (n, N), a record of shape (n, N)."""
+    n, length = tokens.shape
+    places = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
+    excess = (record["energy"] - record["ground"]).cumsum(1)[:, places - 1]
+    nodes = record.nodes
+    sums = [
+        column.astype(np.float64).cumsum(1)[:, places - 1]
+        for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)
+    ]
+    return Samples(betas, tokens, places, excess, LogZ(NODE_BETAS, np.zeros((n, len(places))), *sums))
+
+
+def concatenate(parts: Sequence[Samples]) -> Samples:
+    """All sequences of several runs of one length."""
+    columns = [np.concatenate(column) for column in zip(*(_columns(part.log_z) for part in parts), strict=True)]
+    return Samples(
+        np.concatenate([part.betas for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+        parts[0].places,
+        np.concatenate([part.excess for part in parts]),
+        LogZ(parts[0].log_z.betas, *columns),
+    )

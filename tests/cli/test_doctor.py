@@ -1,0 +1,45 @@
+"""`heatbath doctor` finds what is amiss and says so with its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heatbath.cli import doctor
+from heatbath.cli.main import main
+
+
+def _report(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = main(["doctor", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_report_holds_what_one_asks_for_first(capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = _report(capsys)
+    assert set(report) == {"machine", "cache", "extras", "problems"}
+    assert report["machine"]["packages"]["torch"]
+    assert "smollm2-135m" in report["cache"]["models"]
+    assert code == (1 if report["problems"] else 0)
+
+
+def test_what_is_missing_is_a_problem() -> None:
+    found = doctor.examine()
+    machine = {**found["machine"], "threads": 8, "cores": 2, "packages": {"torch": None}}
+    problems = list(doctor._problems(machine, Path("/")))
+    assert [problem.split()[0] for problem in problems if "cache" not in problem] == ["PyTorch", "torch"]
+
+
+def test_a_cache_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert doctor._writable(tmp_path / "not" / "yet" / "there")
+    assert not doctor._writable(tmp_path / "file" / "cache")
+
+
+def test_people_get_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["heatbath", "processor", "cores", "GPU"]
+    assert lines[-1] in ("all well", "something is amiss")

@@ -1,0 +1,111 @@
+"""`heatbath generate` on an exact model."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from heatbath.cli.live import Strip
+from heatbath.cli.main import main
+from heatbath.engine import Run, Settings, generate
+from heatbath.models import UrnModel
+from heatbath.record import read
+
+URN = UrnModel(1.0)
+
+
+@pytest.fixture(autouse=True)
+def urn(monkeypatch: pytest.MonkeyPatch) -> None:
+    import heatbath.models
+
+    monkeypatch.setattr(heatbath.models, "load", lambda name, **options: URN, raising=False)
+
+
+def call(*arguments: object) -> int:
+    return main(["generate", *map(str, arguments)])
+
+
+def test_text_streams_to_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("+-", "--max-tokens", 12, "--seed", 4, "-T", 0.8) == 0
+    assert capsys.readouterr().out == generate(URN, "+-", max_tokens=12, seed=4, temperature=0.8).texts[0] + "\n"
+
+
+def test_several_samples_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("-n", 3, "--max-tokens", 5) == 0
+    texts = generate(URN, [], n=3, max_tokens=5).texts
+    assert capsys.readouterr().out == "".join(f"[{i}] {text}\n" for i, text in enumerate(texts))
+
+
+def test_json_is_one_object_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("+", "-n", 2, "--max-tokens", 4, "--json", "--records", "--top-k", 1) == 0
+    samples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = ["sequence", "prompt", "temperature", "seed", "text", "tokens", "finish", "logprob", "entropy", "records"]
+    assert [list(sample) for sample in samples] == [names] * 2
+    assert samples[0]["text"] == "++++" and samples[0]["finish"] == "length"
+    assert [row["position"] for row in samples[0]["records"]] == [1, 2, 3, 4]
+    assert {"kept_mass", "drawn_logprob"} <= set(samples[0]["records"][0])
+    assert samples[0]["logprob"] == pytest.approx(sum(row["logprob"] for row in samples[0]["records"]))
+
+
+def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("-n", 3, "--max-tokens", 5, "--out", tmp_path / "t.parquet") == 0
+    assert [trace.text for trace in read(tmp_path / "t.parquet")] == generate(URN, [], n=3, max_tokens=5).texts
+
+
+def test_ctrl_c_keeps_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = Run._advance
+
+    def stopped(self: Run) -> object:
+        if self._step == 6:
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(Run, "_advance", stopped)
+    assert call("-n", 2, "--max-tokens", 50, "--json", "--out", tmp_path / "t.parquet") == 130
+    samples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(len(s["tokens"]), s["finish"]) for s in samples] == [(6, "interrupted")] * 2
+    assert [len(trace) for trace in read(tmp_path / "t.parquet")] == [6, 6]
+
+
+def test_live_strip_shows_text_and_record() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="truecolor")
+    run = Run(URN, [[]] * 2, Settings(max_tokens=6))
+    with Strip(console, URN.token_bytes, 2) as strip:
+        for frame in run:
+            strip.update(frame)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "heat capacity" in shown and "logprob" in shown
+    plain = Console(file=io.StringIO(), width=100)
+    for row, text in enumerate(strip._texts):
+        plain.print(text, end="")
+        assert text.plain == run.result().texts[row]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["-T", "-1"], "-1"),
+        (["-T", "nan"], "nan"),
+        (["-n", "0"], "n is 0"),
+        (["--max-tokens", "0"], "max_tokens"),
+        (["--seed", "-3"], "-3"),
+        (["+", "--chat", "hello"], "either"),
+        (["--chat", "hello"], "chat template"),
+        (["--records"], "--json"),
+        (["--top-p", "1.5"], "1.5"),
+        (["--out", "no/such/t.parquet"], "no/such"),
+        (["?"], "symbol"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and word in err and len(err.splitlines()) == 1
