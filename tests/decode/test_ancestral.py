@@ -111,6 +111,13 @@ def test_tensor_energies_in_any_precision_add_up(dtype):
     assert not (step.tokens == 1).any() and step.energies.dtype == dtype
 
 
+def test_a_small_bias_is_not_lost_in_half_precision():
+    """Near 200 neighbouring bfloat16 numbers are 1 apart."""
+    energies = torch.full((4, 3), 200.0, dtype=torch.bfloat16)
+    (step,) = first_steps(Ancestral(fields=LogitBias({0: 0.1, 1: 0.1, 2: 0.1})), _Constant(energies), 1)
+    assert np.allclose(step.field_energy["logit_bias"], -0.1, atol=1e-4)
+
+
 class _Constant(Session):
     """Always the same energies."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -131,9 +133,10 @@ def test_one_token_alone_has_no_numbers() -> None:
     assert trace.table().num_rows == 1
 
 
-def test_a_file_is_read_block_by_block() -> None:
-    text = " ".join("a☃é"[RNG.integers(3)] * int(RNG.integers(1, 9)) for _ in range(40_000))
-    assert len(text) > 3 * 2**16
+def test_a_file_is_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatbath.engine.documents._BLOCK", 2048)
+    text = " ".join("a☃é"[RNG.integers(3)] * int(RNG.integers(1, 9)) for _ in range(2_000))
+    assert len(text) > 3 * 2048
     assert list(token_stream(Snow(), io.StringIO(text))) == Snow().encode(text)
 
 
@@ -157,3 +160,31 @@ def test_bad_input_is_named(call: Any, word: str) -> None:
 def test_nan_stops_with_the_position() -> None:
     with pytest.raises(NotANumber, match=r"snow .* token 1"):
         measure(Broken(), "a☃")
+
+
+def peak(call: Any) -> int:
+    gc.collect()
+    tracemalloc.start()
+    call()
+    top = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return top
+
+
+def drain(documents: Any) -> None:
+    for _ in measure_stream(Snow(), documents, context=64):
+        pass
+
+
+def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatbath.engine.documents._BLOCK", 1024)
+    files = [io.StringIO("aa a☃ " * n) for n in (500, 500, 4000)]
+    drain(files[:1])
+    peaks = [peak(lambda file=file: drain([file])) for file in files[1:]]
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_memory_does_not_grow_with_the_number_of_texts() -> None:
+    drain("aa a☃" for _ in range(64))
+    peaks = [peak(lambda n=n: drain("aa a☃" for _ in range(n))) for n in (64, 512)]
+    assert peaks[1] < 1.3 * peaks[0]

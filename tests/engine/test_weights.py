@@ -20,7 +20,7 @@ TEXT = "The capital of France is Paris."
 LONGER = (
     "Heat is energy in transfer between a thermodynamic system and its surroundings – by conduction, "
     "convection or radiation. Übergänge, 相転移 and переходы 🔥 happen at 0 °C!\n\n    def f(x):\n        return x\n"
-) * 3
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_bytes_a_token_on_disk(smollm2: Any, tmp_path: Path) -> None:
 
 
 def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
-    run = generate(smollm2, TEXT, n=2, temperature=[0.6, 1.0], max_tokens=12, seed=3, stop=())
+    run = generate(smollm2, TEXT, n=2, temperature=[0.6, 1.0], max_tokens=6, seed=3, stop=())
     for row, temperature in enumerate((0.6, 1.0)):
         tokens = [*run.prompts[row], *run.sequences[row]]
         whole = measure(smollm2, tokens, temperature=temperature)
@@ -95,13 +95,13 @@ def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
 
 
 def test_strides_score_every_token_once(smollm2: Any) -> None:
-    parts = list(measure_stream(smollm2, [LONGER], context=64))
+    parts = list(measure_stream(smollm2, [LONGER], context=24))
     whole = measure(smollm2, LONGER)
     assert len(parts) > 3
     assert not any("�" in part.text for part in parts)
     joined = join(parts)
     assert joined.text == LONGER and joined.tokens.tolist() == whole.tokens.tolist()
-    np.testing.assert_allclose(joined.record["logprob"][1:60], whole.record["logprob"][1:60], atol=1e-3)
+    np.testing.assert_allclose(joined.record["logprob"][1:20], whole.record["logprob"][1:20], atol=1e-3)
 
 
 class Pieces(StringIO):
@@ -114,7 +114,7 @@ class Pieces(StringIO):
 def test_a_file_is_tokenised_as_if_read_at_once(smollm2: Any) -> None:
     def words() -> Iterator[str]:
         rng = np.random.default_rng(0)
-        for _ in range(400):
+        for _ in range(300):
             yield str(rng.choice(LONGER.split(" "))) + str(rng.choice([" ", " ", " ", "  ", "\n", "\n\n", "\t", ", "]))
 
     text = "".join(words())

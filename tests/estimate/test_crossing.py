@@ -16,7 +16,7 @@ def outcomes(seed: int, center: float = CENTER) -> np.ndarray:
 
 def interval(seed: int) -> tuple[float, float]:
     """A 95 % bootstrap interval of the crossing."""
-    draws = np.random.default_rng(1000 + seed).exponential(size=(100, len(X)))
+    draws = np.random.default_rng(1000 + seed).exponential(size=(60, len(X)))
     low, high = np.quantile([half_crossing(X, outcomes(seed), w)[0] for w in draws], [0.025, 0.975])
     return float(low), float(high)
 
@@ -30,11 +30,11 @@ def test_the_crossing_of_logistic_outcomes_is_found_without_bias():
 
 
 def test_its_bootstrap_interval_covers():
-    """At least 52 of 60 intervals of 95 %: fewer with probability 4e-3. Moved by two half-widths, few do."""
-    intervals = np.array([interval(seed) for seed in range(60)])
-    assert ((intervals[:, 0] < CENTER) & (intervals[:, 1] > CENTER)).sum() >= 52
+    """At least 33 of 40 intervals from 60 resamples, which cover 93 %: fewer with probability 1e-2. Moved, few do."""
+    intervals = np.array([interval(seed) for seed in range(40)])
+    assert ((intervals[:, 0] < CENTER) & (intervals[:, 1] > CENTER)).sum() >= 33
     moved = CENTER + np.ptp(intervals, axis=1).mean()
-    assert ((intervals[:, 0] < moved) & (intervals[:, 1] > moved)).sum() < 20
+    assert ((intervals[:, 0] < moved) & (intervals[:, 1] > moved)).sum() < 13
 
 
 def test_separated_outcomes_cross_between_the_two_kinds():

@@ -65,12 +65,12 @@ def test_means_lie_within_their_standard_errors(target):
     assert abs(z.mean()) < 4 / np.sqrt(len(z))
 
 
-def test_means_weighed_at_a_temperature_ten_percent_off_do_not():
-    assert abs(z_scores(1.1, 1.21).mean()) > 4 / np.sqrt(400)
+def test_means_weighed_at_a_temperature_a_quarter_off_do_not():
+    assert abs(z_scores(1.1, 1.4).mean()) > 4 / np.sqrt(400)
 
 
 def test_pymbar_finds_no_free_energies_and_the_same_means():
-    """Free energies within four standard errors of zero: a false alarm in 2e-4 of seeds. Means differ by less than one."""
+    """Free energies within four standard errors of zero: a false alarm in 2e-4 of seeds. Means agree within one."""
     mbar_of = pytest.importorskip("pymbar").MBAR
     rows, targets = drawn(0), np.array([0.75, 1.1])
     laws, log_target = log_laws(LADDER)[rows], log_laws(targets)[rows]

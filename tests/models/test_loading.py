@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -214,6 +215,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     storage.build(target, lambda work: (work / "who").write_text("second") and None)
     assert (target / "who").read_text() == "first"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_abandoned_draft_is_swept_and_a_fresh_one_is_not(tmp_path: Path) -> None:
+    old, fresh = tmp_path / ".new-old", tmp_path / ".new-fresh"
+    old.mkdir()
+    fresh.mkdir()
+    os.utime(old, (0, 0))
+    storage.build(tmp_path / "new", lambda work: None)
+    assert not old.exists() and fresh.exists()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:

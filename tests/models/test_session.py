@@ -54,9 +54,7 @@ def test_prefill_in_chunks_equals_prefill_at_once(
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_run_of_pushes_and_forks(
-    family: str, data: st.DataObject, tiny: Tiny, plain: Tiny
-) -> None:
+def test_any_run_of_pushes_and_forks(family: str, data: st.DataObject, tiny: Tiny, plain: Tiny) -> None:
     session = tiny(family).open([[256], [5, 6, 7, 8, 9], list(range(12))])
     for _ in range(data.draw(st.integers(1, 5))):
         if data.draw(st.booleans()):
@@ -159,3 +157,17 @@ def test_bad_prompts(prompts: Any, says: str, tiny: Tiny) -> None:
 
 def test_numpy_prompts_are_prompts(tiny: Tiny) -> None:
     assert list(tiny("llama").open([np.array([1, 2])]).tokens[0]) == [1, 2]
+
+
+def test_prefill_does_not_copy_the_output_matrix_for_every_row(tiny: Tiny) -> None:
+    model = tiny("llama")
+    strided: list[bool] = []
+    head = model.network.module.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _module, args, _out: strided.append(not args[0].is_contiguous()))
+    session = model.open([[1, 2, 3], [4, 5], [6]])
+    session.energies()
+    session.push([7, 8, 9])
+    session.push([7, 8, 9])
+    session.energies()
+    hook.remove()
+    assert strided == [False, False]

@@ -60,9 +60,7 @@ def test_chat_needs_roles_contents_and_a_template(tiny: Tiny) -> None:
 def _sentencepiece() -> PreTrainedTokenizerFast:
     pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
     backend = Tokenizer(
-        models.BPE(
-            {piece: i for i, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>"
-        )
+        models.BPE({piece: i for i, piece in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>")
     )
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])

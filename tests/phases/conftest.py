@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,7 +68,9 @@ def _criticality() -> Criticality:
     lags = np.unique(np.geomspace(1, 128, 24).round().astype(np.int64))
     correlation = 0.2 * lags[None, :] ** (gamma[:, None] - 1) - 0.01
     omega = np.linspace(0, 0.5, 129)
-    spectrum = 0.1 + 5 * np.exp(-t[:, None]) * np.exp(-((omega - 0.2) ** 2) / 1e-3) + 1 / (0.01 + omega) ** gamma[:, None]
+    spectrum = (
+        0.1 + 5 * np.exp(-t[:, None]) * np.exp(-((omega - 0.2) ** 2) / 1e-3) + 1 / (0.01 + omega) ** gamma[:, None]
+    )
     return Criticality(
         tags="whitespace",
         length=256,
@@ -81,6 +84,7 @@ def _criticality() -> Criticality:
         gamma=np.diff(np.log2(tau), axis=1),
         gamma_stderr=np.full((12, 6), 0.1),
         gamma_flow=gamma,
+        gamma_flow_stderr=np.full(12, 0.05),
         lags=lags,
         correlation=correlation,
         spectrum=spectrum,
@@ -121,3 +125,11 @@ def edgeless(chart: PhaseMap) -> PhaseMap:
         turn=Located("entropy turning point", None, None, {}, False, "no turning point: log H does not turn"),
         criticality=None,
     )
+
+
+@pytest.fixture(scope="session")
+def written(chart: PhaseMap, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the whole report."""
+    from heatbath.phases.report import write_report
+
+    return write_report(chart, tmp_path_factory.mktemp("report") / "new").parent

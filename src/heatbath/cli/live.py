@@ -45,7 +45,9 @@ class Strip(Observer):
             text = shown(self._spellers[row].push(self._spell(token)))
             self._texts[row].append(text, token_style(-logprobs[i]))
             if row == 0:
-                self._recent.append((text, *(f"{frame.record[name][i]:.3f}" for name in _NUMBERS)))
+                self._recent.append(
+                    (text, *(f"{frame.record[name][i]:.{places}f}" for name, places in _NUMBERS.items()))
+                )
 
     def _labelled(self, row: int, text: Text) -> Text:
         return text if len(self._texts) == 1 else Text(f"[{row}] ", "bold").append_text(text)
@@ -60,7 +62,8 @@ class Strip(Observer):
         return Group(*strips, Padding(table, (1, 0, 0, 0)))
 
 
-_NUMBERS = ("logprob", "entropy", "heat_capacity", "p_max", "rank")
+_NUMBERS = {"logprob": 3, "entropy": 3, "heat_capacity": 3, "p_max": 3, "rank": 0}
+"""Columns shown, and their decimal places."""
 
 
 class Plain(Observer):

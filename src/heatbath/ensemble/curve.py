@@ -13,9 +13,21 @@ from heatbath.ensemble.rows import Rows, plain, rows
 from heatbath.ensemble.state import State, assemble, chosen, valid_betas
 from heatbath.errors import BadInput
 
-NODE_BETAS: npt.NDArray[np.float64] = np.geomspace(1.0 / 3.0, 10.0, 16)
-"""Where a record keeps log_z, U and Var E: 16 inverse temperatures, equally spaced in ln beta, for T from 0.1 to 3."""
-NODE_BETAS.setflags(write=False)
+
+def _graded(low: float, high: float, count: int) -> npt.NDArray[np.float64]:
+    """Points from low to high whose spacing in the logarithm grows threefold from the first interval to the last."""
+    share = (3.0 ** (np.arange(count) / (count - 1)) - 1.0) / 2.0
+    points = low * (high / low) ** share
+    points[-1] = high
+    points.setflags(write=False)
+    return points
+
+
+NODE_BETAS = _graded(1.0 / 3.0, 10.0, 16)
+"""Where a record keeps log_z, U and Var E: 16 inverse temperatures, for T from 0.1 to 3.
+
+They are closer at high temperature, where tens of thousands of states compete with a few and log Z bends most.
+"""
 
 
 def curve(energies: Any, betas: Any) -> State:

@@ -20,7 +20,8 @@ from heatbath.errors import BadInput
 Floats = npt.NDArray[np.float64]
 
 STENCIL = 4
-SAFETY = 2.0
+SAFETY = 3.0
+"""By how much `error_bound` exceeds the estimate it is made from."""
 ROUNDING = 1e-9
 """A beta this little outside the nodes, relatively, came from 1/T and counts as inside."""
 
@@ -67,18 +68,24 @@ class LogZ:
     def error_bound(self, beta: Any) -> Floats:
         """How far `log_z` at beta can be off, (…) nats; 0 at a node.
 
-        The largest difference within the interval between interpolation over four nodes and over two, or the room that
-        convexity leaves between chord and tangents, whichever is less. The second is a theorem. The first is the error
-        of the coarser interpolation, which the finer one beats unless log Z bends within less than one interval.
+        Three times the largest difference, in this interval and its neighbours, between interpolation over four nodes
+        and over two; or the room that convexity leaves between chord and tangents, where that is less. The second is a
+        theorem, the first an estimate: of the error of the coarser interpolation, which the finer one beats by far
+        unless log Z bends within less than an interval.
         """
         points = self._points(beta)
         x, grid = np.log(points), np.log(self.betas)
         left = self._interval(x)
-        spacing = grid[left + 1] - grid[left]
-        inside = [grid[left] + share * spacing for share in (0.25, 0.5, 0.75)]
-        gaps = [np.abs(self._jet(np.exp(at), left)[0] - self._jet(np.exp(at), left, 2)[0]) for at in inside]
-        away = np.minimum(x - grid[left], grid[left + 1] - x) > 1e-9
-        return np.where(away, np.minimum(SAFETY * np.max(gaps, axis=0), self._room(points, left)), 0.0)
+        around = [np.clip(left + step, 0, len(grid) - 2) for step in (-1, 0, 1)]
+        gap = np.max([self._disagreement(interval) for interval in around], axis=0)
+        away = np.minimum(x - grid[left], grid[left + 1] - x) > ROUNDING
+        return np.asarray(np.where(away, np.minimum(SAFETY * gap, self._room(points, left)), 0.0))
+
+    def _disagreement(self, left: npt.NDArray[np.intp]) -> Floats:
+        """The largest difference (…) between interpolations over four nodes and over two within an interval."""
+        low, high = self.betas[left], self.betas[left + 1]
+        inside = [low * (high / low) ** share for share in (0.25, 0.5, 0.75)]
+        return np.asarray(np.max([np.abs(self._jet(at, left)[0] - self._jet(at, left, 2)[0]) for at in inside], axis=0))
 
     def _points(self, beta: Any) -> Floats:
         """beta for each ensemble (…), checked."""

@@ -96,7 +96,7 @@ def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | 
         "mean_energy": ground + mean,
         "variance": variance,
         "entropy": log_z + finite * mean,
-        "heat_capacity": finite * finite * variance,
+        "heat_capacity": (finite * np.sqrt(variance)) ** 2,
         "p_max": 1.0 / z,
         "purity": q / (z * z),
     }

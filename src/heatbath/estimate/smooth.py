@@ -55,7 +55,7 @@ class Smooth:
 
 
 def fit(points: Points, grid: Floats) -> Smooth:
-    r"""Fit a Gaussian process with a squared-exponential kernel, its length and height by marginal likelihood.
+    r"""Fit a Gaussian process with a rational quadratic kernel, its length and height by marginal likelihood.
 
     Values and slopes enter with their own noise (Solak et al. 2003: a derivative of a Gaussian process is one too).
 
@@ -105,7 +105,12 @@ def _hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Fl
 
 
 def _kernel(a: Floats, b: Floats, length: float, height: float) -> Floats:
-    """Covariance of (values, slopes) at a with (values, slopes) at b, (2 a, 2 b)."""
+    r"""Covariance of (values, slopes) at a with (values, slopes) at b, (2 a, 2 b): $h^2 / (1 + d^2 / 2 l^2)$.
+
+    A curve that is flat here and steep there has many lengths: with a squared exponential, which has one, the bands of
+    its slope are too narrow where it is steep.
+    """
     d = (a[:, None] - b[None, :]) / length
-    k = height**2 * np.exp(-0.5 * d**2)
-    return np.block([[k, k * d / length], [-k * d / length, k * (1 - d**2) / length**2]])
+    shape = 1 / (1 + 0.5 * d**2)
+    value, cross = height**2 * shape, height**2 * d * shape**2 / length
+    return np.block([[value, cross], [-cross, height**2 * (shape**2 - 2 * d**2 * shape**3) / length**2]])

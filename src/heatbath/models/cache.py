@@ -74,7 +74,7 @@ class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
     def trim(self, count: int) -> None:
         """Forget the first `count` positions."""
         self.length -= count
-        self.first = max(self.first + count if self.window is None else self.first, self.last - self.length)
+        self.first = max(self.first, self.last - self.length)
 
     def _visible(self) -> int:
         stored = self.last - self.first

@@ -50,16 +50,25 @@ class Network:
         *,
         mask: torch.Tensor | None = None,
         positions: torch.Tensor | None = None,
-        keep: int | torch.Tensor = 1,
+        keep: int = 1,
     ) -> torch.Tensor:
-        """Logits (B, n, V) at the last `keep` of the positions of `tokens` (B, q), or at those it lists."""
-        given = {"logits_to_keep": keep, "position_ids": positions, "use_cache": cache is not None}
-        given = {name: value for name, value in given.items() if name in self.takes and value is not None}
-        out = self.module(input_ids=tokens, attention_mask=mask, past_key_values=cache, return_dict=True, **given)
+        """Logits (B, n, V) at the last `keep` of the positions of `tokens` (B, q); 0 keeps all."""
+        chosen = {"position_ids": positions, "logits_to_keep": self._kept(tokens, keep)}
+        given = {name: value for name, value in chosen.items() if name in self.takes and value is not None}
+        out = self.module(
+            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **given
+        )
         logits: torch.Tensor = out.logits
-        if "logits_to_keep" in self.takes or keep == 0:
-            return logits
-        return logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]
+        return logits if "logits_to_keep" in self.takes else logits[:, -keep:]
+
+    @staticmethod
+    def _kept(tokens: torch.Tensor, keep: int) -> int | torch.Tensor:
+        """Positions by index, not by slice: a slice is strided, and its product with the output matrix then copies
+        that matrix once a row (gigabytes at batch 64)."""
+        width = tokens.shape[1]
+        if keep in (0, width):
+            return 0
+        return torch.arange(width - keep, width, device=tokens.device)
 
     def hidden(self, tokens: torch.Tensor, cache: Cache | None) -> torch.Tensor:
         """What the output head reads, (B, q, D). Only where `plain_head`."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from heatbath.errors import ModelError
+
+_ABANDONED = 86_400.0
 
 
 def cache_folder() -> Path:
@@ -31,6 +34,7 @@ def build(target: Path, fill: Callable[[Path], None]) -> Path:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ModelError(
@@ -46,6 +50,13 @@ def build(target: Path, fill: Callable[[Path], None]) -> Path:
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove drafts of this folder that a killed process left a day ago or longer."""
+    for draft in target.parent.glob(f".{target.name}-*"):
+        if time.time() - draft.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _place(work: Path, target: Path) -> Path:

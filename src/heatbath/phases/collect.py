@@ -43,15 +43,22 @@ class Plan:
             raise BadInput(f"temperatures from {self.low:g} to {self.high:g}: choose 0.1 <= low < high <= 3.")
         if self.length < 2 * BLOCKS or self.length % BLOCKS:
             raise BadInput(f"a length of {self.length} tokens: give a multiple of {BLOCKS}, at least {2 * BLOCKS}.")
-        if self.sequences < 2 * self.batch or self.batch < self.anchors:
+        if self.sequences < 2 * self.batch or self.sequences % self.batch:
             raise BadInput(
-                f"{self.sequences} sequences in batches of {self.batch} on {self.anchors} temperatures: "
-                "give at least two batches, each no smaller than the number of temperatures."
+                f"{self.sequences} sequences in batches of {self.batch}: give a multiple, at least two batches."
             )
-        if self.anchors < 6:
-            raise BadInput(f"{self.anchors} temperatures are too few for a curve: give at least 6.")
+        self._check_ladder()
         if not model.vocabulary.start and any(not prompt for prompt in self.prompts) and model.vocabulary.size > 64:
             raise BadInput(f"{model.name} has no document-start token: give prompts.")
+
+    def _check_ladder(self) -> None:
+        ladder = np.asarray(self.temperatures or (self.low, self.high), np.float64)
+        outside = ladder[~((ladder >= 0.1) & (ladder <= 3))]
+        if outside.size:
+            raise BadInput(f"a temperature of {outside[0]:g}: choose within [0.1, 3].")
+        count = len(self.temperatures or ()) or self.anchors
+        if not 6 <= count <= self.batch:
+            raise BadInput(f"{count} temperatures in batches of {self.batch}: give at least 6, at most a batch.")
 
 
 def batches(model: Model, plan: Plan, folder: Path | None = None) -> Iterator[Samples]:
@@ -61,27 +68,26 @@ def batches(model: Model, plan: Plan, folder: Path | None = None) -> Iterator[Sa
     the same plan reads them instead of drawing again.
     """
     parts: list[Samples] = []
-    for number in range(-(-plan.sequences // plan.batch)):
+    for number in range(plan.sequences // plan.batch):
         first = number * plan.batch
-        rows = min(plan.batch, plan.sequences - first)
         path = folder / f"batch-{number:04d}.parquet" if folder else None
         if path and path.exists():
             parts.append(_read(path, plan.length))
         else:
-            temperatures = _temperatures(parts, plan, first, rows)
+            temperatures = _temperatures(parts, plan, first)
             parts.append(_draw(model, plan, temperatures, first, path))
         yield concatenate(parts)
 
 
-def _temperatures(parts: list[Samples], plan: Plan, first: int, rows: int) -> Floats:
+def _temperatures(parts: list[Samples], plan: Plan, first: int) -> Floats:
     if plan.temperatures is not None:
-        return np.take(plan.temperatures, np.arange(first, first + rows), mode="wrap")
+        return np.take(plan.temperatures, np.arange(first, first + plan.batch), mode="wrap")
     if not parts:
-        return np.sort(np.resize(ladder.geometric(plan.low, plan.high, plan.anchors), rows))
+        return np.sort(np.resize(ladder.geometric(plan.low, plan.high, plan.anchors), plan.batch))
     samples = concatenate(parts)
     # The ladder comes from the first batch alone, so that its places stay the same throughout.
     anchors = ladder.by_length(parts[0], plan.low, plan.high, plan.anchors)
-    return ladder.next_batch(samples, anchors, rows)
+    return ladder.next_batch(samples, anchors, plan.batch)
 
 
 def _draw(model: Model, plan: Plan, temperatures: Floats, first: int, path: Path | None) -> Samples:

@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 DOUBLINGS = 6
 MIXTURE = 0.9
+REPLICAS = 100
 LEAST = 8
 """Fewest texts that a temperature is judged by."""
 
@@ -31,7 +32,7 @@ class Criticality:
     """Critical observables at each temperature (k,), for chains of `length` tags, at `sizes` (s,).
 
     `tau` (k, s), its standard error, `tau_within` (k, s) from fluctuations inside each sequence, growth exponents
-    `gamma` (k, s - 1) with `gamma_stderr` and `gamma_flow` (k,) in the endless text, `correlation` (k, lags),
+    `gamma` (k, s - 1) with `gamma_stderr`, and `gamma_flow` (k,) of endless text with its own, `correlation` (k, lags),
     `spectrum` (k, frequencies) of the second tag, `peaks` (k,), `relaxation` (k,) in places, `texts` (k,) used and
     `dropped` (k,) for being too short. `mixture` says that texts differ for ever but not within themselves.
     """
@@ -48,6 +49,7 @@ class Criticality:
     gamma: Floats
     gamma_stderr: Floats
     gamma_flow: Floats
+    gamma_flow_stderr: Floats
     lags: Tags
     correlation: Floats
     spectrum: Floats
@@ -102,6 +104,7 @@ def criticality(chains: Chains, rng: np.random.Generator) -> Criticality:
         gamma=gamma,
         gamma_stderr=gamma_stderr,
         gamma_flow=1 + 2 * data.flow(len(sizes) - 1),
+        gamma_flow_stderr=2 * np.std([data.resample(rng).flow(len(sizes) - 1) for _ in range(REPLICAS)], axis=0),
         lags=lags,
         correlation=np.array([on.correlation(tags, chains.count, lags) for tags in tags_k]),
         spectrum=spectra,
@@ -113,7 +116,7 @@ def criticality(chains: Chains, rng: np.random.Generator) -> Criticality:
 
 
 def _growth(
-    means_k: Sequence[Floats], sizes: tuple[int, ...], rng: np.random.Generator, replicas: int = 100
+    means_k: Sequence[Floats], sizes: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """tau (k, s) and its local exponents in N (k, s - 1), with bootstrap standard errors."""
 
@@ -125,7 +128,7 @@ def _growth(
 
     tau = np.array([tau_of(means) for means in means_k])
     draws = np.array(
-        [[tau_of(m[:, rng.integers(m.shape[1], size=m.shape[1])]) for m in means_k] for _ in range(replicas)]
+        [[tau_of(m[:, rng.integers(m.shape[1], size=m.shape[1])]) for m in means_k] for _ in range(REPLICAS)]
     )
     return tau, draws.std(0), exponents(tau), exponents(draws).std(0)
 

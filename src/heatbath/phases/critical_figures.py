@@ -116,9 +116,10 @@ def spectrum(map_: PhaseMap, found: Criticality) -> Figure:
     floor, top = np.quantile(rest, [0.02, 0.998]).tolist() if len(rest) else (1e-3, 1.0)
     mesh = axis.pcolormesh(_borders(found.temperature), _borders(omega), power, rasterized=True, cmap="magma",
                            norm=LogNorm(floor, max(top, 2 * floor)))  # fmt: skip
+    figure.subplots_adjust(right=0.93)
     bar = figure.colorbar(mesh, ax=axis, pad=0.02)
     bar.set_label("S(ω), per tag; the scale leaves out ω = 0")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     axis.set_ylim(0, 0.5)
     axis.set_xlabel("temperature T")
     axis.set_ylabel("frequency ω in cycles per tag")

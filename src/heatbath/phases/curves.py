@@ -111,7 +111,7 @@ class Column:
         return value[0], slope[0]
 
     def replicas(self, draws_rn: Floats) -> tuple[Floats, Floats]:
-        """`moments` for many draws at once, (r, g) each: one matrix product a block, since all is linear in the draws."""
+        """`moments` for many draws, (r, g) each: one matrix product a block, since all is linear in the draws."""
         blocks = zip(self.weights, self.value, self.own, self.score, strict=True)
         value, slope = np.mean([_block_moments(*block, draws_rn) for block in blocks], axis=0)
         return value, slope

@@ -56,7 +56,6 @@ def overview(map_: PhaseMap) -> Figure:
         title, unit = on.titles(curve.name)
         axis.set_title(title)
         axis.set_ylabel(unit)
-    figure.align_ylabels(axes[1:])
     return figure
 
 
@@ -80,5 +79,4 @@ def observable(map_: PhaseMap, curve: Curve) -> Figure:
     axes[2].set_ylabel("d⟨A⟩/dT")
     if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
         axes[2].axhline(0, color=on.COLOURS["soft"], lw=0.8)
-    figure.align_ylabels(axes[1:])
     return figure

@@ -80,3 +80,14 @@ class PhaseMap:
         from heatbath.phases.report import write_report
 
         return write_report(self, Path(folder))
+
+    @classmethod
+    def load(cls, path: str | Path) -> PhaseMap:
+        """Read a map from phases.json, or from the folder that holds it.
+
+        Raises:
+            BadInput: there is none, or it is damaged or of another schema.
+        """
+        from heatbath.phases.store import load
+
+        return load(path)

@@ -13,6 +13,7 @@ from string import Template
 import numpy as np
 
 from heatbath.phases import store, words
+from heatbath.phases.curves import Curve
 from heatbath.phases.drawing import SURE, titles
 from heatbath.phases.figures import name_of, write_figures
 from heatbath.phases.inline import inline
@@ -57,7 +58,6 @@ def write_report(map_: PhaseMap, folder: Path) -> Path:
 def page(map_: PhaseMap, figures: dict[str, str]) -> str:
     """The page; `figures` holds the SVG of each figure by its name."""
     template = Template(files("heatbath.phases").joinpath("report_template.html").read_text(encoding="utf-8"))
-    curves = ((figures[name_of(c)], f"{titles(c.name)[0]} and its response against temperature") for c in map_.curves)
     return template.substitute(
         title=_text(f"Phase map of {map_.model.model}"),
         budget=_text(_budget(map_)),
@@ -67,7 +67,7 @@ def page(map_: PhaseMap, figures: dict[str, str]) -> str:
         references=_references(map_),
         samples=_samples(map_),
         table=_values(map_),
-        curves="\n".join(_figure(svg, label) for svg, label in curves),
+        curves="\n".join(_curve(curve, figures[name_of(curve)]) for curve in map_.curves),
         criticality=_critical(map_, figures),
         made=_made(map_),
     )
@@ -81,10 +81,16 @@ def _figure(svg: str, label: str) -> str:
     return f"<figure>{inline(svg, printable(label))}</figure>"
 
 
+def _curve(curve: Curve, svg: str) -> str:
+    title, _ = titles(curve.name)
+    figure = _figure(svg, f"{title} and its response against temperature")
+    return f"<details><summary>{_text(title)}</summary>\n{figure}\n</details>"
+
+
 def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], wordy: Sequence[int] = ()) -> str:
     """A table of texts; the columns `wordy` hold sentences."""
     kinds = [' class="words"' if i in wordy else "" for i in range(len(head))]
-    top = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
+    top = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
     body = "\n".join(
         f"<tr>{''.join(f'<td{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
         for row in rows
@@ -141,7 +147,7 @@ def _values(map_: PhaseMap) -> str:
     rows = []
     for curve in map_.curves:
         title, unit = titles(curve.name)
-        rows.append((title, unit, *(f"{curve.value[k]:.3g} ± {SURE * curve.stderr[k]:.2g}" for k in shown)))
+        rows.append((title, unit, *(words.rounded(curve.value[k], SURE * curve.stderr[k]) for k in shown)))
     return _grid(head, rows, wordy=(0,))
 
 
@@ -149,14 +155,14 @@ def _critical(map_: PhaseMap, figures: dict[str, str]) -> str:
     found = map_.criticality
     if found is None:
         return ""
-    texts = f"{found.texts.sum():,.0f} texts of {found.length} tags ({found.tags}); {found.dropped.sum():,.0f} too short."
+    texts = f"{found.texts.sum():,.0f} texts of {found.length} tags ({found.tags}); {found.dropped.sum():,.0f} short."
     drawn = "\n".join(_figure(figures[name], label) for name, label in _CRITICAL.items())
     return (
         "<h2>Critical behaviour of the tags</h2>\n"
         f"<p>{_text(texts)} Growth of τ(N) with N alone is no sign of order: the end of order is read from the flow of "
         "the tag fraction under doubling of the text, and from the variance that is left in endless text.</p>\n"
         f"<p><b>Mixture control.</b> {_text(words.mixture(found))}</p>\n"
-        f'<div class="two">\n{drawn}\n</div>'
+        f"{drawn}"
     )
 
 

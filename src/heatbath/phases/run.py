@@ -70,6 +70,9 @@ def sweep(
     if prompts is not None:
         plan = replace(plan, prompts=tuple(tuple(model.encode(prompt)) for prompt in prompts))
     plan.check(model)
+    if look.criticality and plan.temperatures is None:
+        # Fluctuations between texts are compared at one temperature, so each needs many texts: no half-way places.
+        plan = replace(plan, temperatures=tuple(np.linspace(plan.low, plan.high, plan.anchors).tolist()))
     endless = Restricted(model, model.vocabulary.stop) if model.vocabulary.stop else model
     folder = _claimed(Path(out), plan, model) if out is not None else None
     started = time.monotonic()
@@ -91,7 +94,7 @@ def examine(model: Model, samples: Samples, plan: Plan, look: Look, budget: Budg
     rng = np.random.default_rng([plan.seed, len(samples)])
     pool = on.pool(samples, _measured_at(samples))
     pieces = [[model.token_bytes(token) for token in row] for row in samples.tokens.tolist()]
-    critical = _critical(model, samples, plan, look, rng) if look.criticality else None
+    critical = critical_observables(model, samples, plan, look, rng) if look.criticality else None
     edges = [freeze(pool, pieces, rng), melt(pool, rng)] + ([critical.order] if critical else [])
     return PhaseMap(
         model=About.of(model),
@@ -123,10 +126,12 @@ def _curves(pool: on.Pool, texts: Mapping[str, Floats]) -> list[on.Curve]:
     return [on.curve(name, on.points_of(column, pool.temperatures), ess, grid) for name, column in columns.items()]
 
 
-def _critical(model: Model, samples: Samples, plan: Plan, look: Look, rng: np.random.Generator) -> Criticality:
+def critical_observables(
+    model: Model, samples: Samples, plan: Plan, look: Look, rng: np.random.Generator
+) -> Criticality:
     """Tag chains by temperature; texts are grouped on the plan's ladder, each with its nearest temperature."""
     tag, count = tagger(look.tags, model)
-    groups = _groups(samples, plan.anchors)
+    groups = _groups(samples, len(plan.temperatures or ()) or plan.anchors)
     if tag is None:
         all_tags, kept = samples.tokens.astype(np.int64), np.ones(len(samples), np.bool_)
     else:

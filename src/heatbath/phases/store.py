@@ -51,9 +51,10 @@ def load(path: str | Path) -> PhaseMap:
             f"{path} has schema {schema!r}, this heatbath reads {SCHEMA_VERSION}: use the heatbath that wrote it."
         )
     try:
-        return _object(PhaseMap, content)
+        map_: PhaseMap = _object(PhaseMap, content)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} is a damaged phase map ({error}): make it again with `heatbath sweep`.") from error
+    return map_
 
 
 def _json(path: Path) -> Any:

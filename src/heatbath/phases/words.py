@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def at(temperature: float | None, interval: tuple[float, float] | None) -> str:
 def _edge(edge: Edge) -> Verdict:
     title, about = _ABOUT[edge.name]
     if edge.temperature is None:
-        return Verdict(edge.name, title, NO_EDGE, f"{sentence(edge.verdict)}")
+        return Verdict(edge.name, title, NO_EDGE, sentence(edge.verdict))
     return Verdict(edge.name, title, at(edge.temperature, edge.interval), f"{about} {sentence(edge.verdict)}")
 
 
@@ -86,6 +87,14 @@ def mixture(found: Criticality) -> str:
         "Growth of τ at every temperature, with none within the texts, would point to a mixture of unlike texts "
         "(language, topic) instead of order; that is not what was found here."
     )
+
+
+def rounded(value: float, half: float) -> str:
+    """A number with half the width of its band, to two digits of the latter."""
+    if not half > 0:
+        return f"{value:.3g}"
+    places = max(0, 1 - math.floor(math.log10(half)))
+    return f"{value:.{places}f} ± {half:.{places}f}"
 
 
 def sentence(text: str) -> str:

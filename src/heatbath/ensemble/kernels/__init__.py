@@ -5,6 +5,7 @@ Nothing is imported, let alone compiled, before the first call.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 def _backend(rows: Rows) -> Any:
     if rows.on_device:
-        from heatbath.ensemble.kernels import cuda
-
-        return cuda
-    from heatbath.ensemble.kernels import cpu
-
-    return cpu
+        return import_module("heatbath.ensemble.kernels.cuda")
+    return import_module("heatbath.ensemble.kernels.cpu")
 
 
 def sums(rows: Rows, betas: Floats) -> Floats:

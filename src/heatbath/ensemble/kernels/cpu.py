@@ -16,8 +16,8 @@ Words = npt.NDArray[np.integer]
 
 FEW_STATES = 4096
 """Below this many states visiting each of them beats any table."""
-EVERYTHING = 1000.0
-"""A beta d beyond which exp(-beta d) is 0 in float64."""
+EVERYTHING = 700.0
+"""exp(-beta d) is a normal float64 up to this beta d, and 1e-304 there."""
 MANY_STATES = 1 << 24
 """From here on the bins' integers could overflow."""
 

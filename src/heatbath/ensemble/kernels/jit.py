@@ -22,20 +22,23 @@ WORK_PER_THREAD = 1 << 17
 
 def compiled(function: Function) -> Function:
     """Compile exactly as written: what is inf or NaN stays so."""
-    return _cached(numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    kernel: Function = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return _cached(kernel)
 
 
 def summed(function: Function) -> Function:
     """Compile with sums free to be reordered (so that they vectorise), infinities still respected."""
     flags = {"reassoc", "contract", "nsz"}
-    return _cached(numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function))
+    kernel: Function = numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function)
+    return _cached(kernel)
 
 
-def _cached(kernel: Any) -> Any:
+def _cached(kernel: Function) -> Function:
     """The kernel, its cache on disk tied to every source of this folder: numba watches the kernel's own file alone."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     stamp = tuple((source.name, source.stat().st_mtime_ns, source.stat().st_size) for source in sources)
-    kernel._cache._cache_file._source_stamp = stamp
+    dispatcher: Any = kernel
+    dispatcher._cache._cache_file._source_stamp = stamp
     return kernel
 
 

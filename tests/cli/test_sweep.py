@@ -1,0 +1,237 @@
+"""`heatbath sweep` from the command line, on a small Markov chain in place of a model."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heatbath.cli.main import main
+from heatbath.models import MarkovModel
+from heatbath.phases import PhaseMap, store
+
+SMALL = ["--length", "32", "--sequences", "24", "--batch", "12", "--anchors", "6"]
+LETTERS = [b"a", b"b", b"c", b" "]
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = MarkovModel.random(0, 4)
+    model = MarkovModel(chain._table[:-1], chain._table[-1], symbols=LETTERS)
+    monkeypatch.setattr("heatbath.models.load", lambda *a, **k: model)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without figures and page, which take most of the time."""
+
+    def save(map_: PhaseMap, folder: Path) -> Path:
+        store.save(map_, Path(folder) / "phases.json")
+        return Path(folder) / "report.html"
+
+    monkeypatch.setattr(PhaseMap, "save", save)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of one whole sweep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heatbath.models.load", lambda *a, **k: MarkovModel.random(0, 4))
+        out = tmp_path_factory.mktemp("sweep") / "not" / "yet"
+        assert main(["sweep", "--out", str(out), "--seed", "3", *SMALL]) == 0
+        yield out
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, bare: None, done: Path) -> list[dict[str, Any]]:
+    """A sweep that only answers; what it was asked for."""
+    asked: list[dict[str, Any]] = []
+    answer = PhaseMap.load(done)
+
+    def swept(model: Any, **given: Any) -> PhaseMap:
+        asked.append(given)
+        given["progress"](given["plan"].sequences, given["plan"].sequences)
+        return answer
+
+    monkeypatch.setattr("heatbath.phases.run.sweep", swept)
+    return asked
+
+
+def _last(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, "one sentence"
+    return lines[0]
+
+
+def test_a_sweep_leaves_report_map_and_traces(done: Path) -> None:
+    assert {path.name for path in done.iterdir()} == {"report.html", "phases.json", "figures", "traces"}
+    assert len(list((done / "traces").glob("*.parquet"))) == 2
+    settings = PhaseMap.load(done).settings
+    assert (settings["seed"], settings["length"], settings["dtype"]) == (3, 32, None)
+
+
+def test_the_terminal_gets_a_verdict_and_the_way_to_the_report(
+    quick: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Freezes below  no edge found" in out and "no range to recommend" in out
+    assert all(f"\n{t}  " in out for t in ("0.20", "0.60", "1.00", "1.40", "1.80"))
+    assert out.rstrip().endswith(f"The report is {tmp_path / 'report.html'}")
+
+
+def test_json_is_the_map(quick: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--out", str(tmp_path), "--json", "--dtype", "float32"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((tmp_path / "phases.json").read_text())
+    assert json.loads(out)["settings"]["dtype"] == "float32" and "report.html" in err
+
+
+def test_options_reach_the_plan(quick: list[dict[str, Any]], tmp_path: Path) -> None:
+    options = ["--temperatures", "0.4", "2", "--criticality", "--tags", "tokens", "--thorough", "--anchors", "9"]
+    assert main(["sweep", "--out", str(tmp_path), *options]) == 0
+    plan, look = quick[0]["plan"], quick[0]["look"]
+    assert (plan.low, plan.high, plan.length, plan.sequences, plan.anchors) == (0.4, 2.0, 256, 2048, 9)
+    assert look.criticality and look.tags == "tokens"
+
+
+def test_the_users_functions(quick: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_counts.py").write_text("def words(text):\n    return len(text.split())\n")
+    assert main(["sweep", "--observable", "words=my_counts:words"]) == 0
+    assert quick[0]["look"].observables["words"]("a b c") == 3
+    assert (tmp_path / "report" / "phases.json").exists()
+
+
+def test_prompts_are_continued_and_those_with_answers_scored(
+    quick: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heatbath.phases.advice import Best
+
+    best = (Best("one answer", 0.4, (0.2, 0.6), (0.2, 0.4), (0.5, 0.75), (0.1, 0.1)),)
+    scored: list[int] = []
+
+    def score(model: Any, items: Any, temperatures: Any, **given: Any) -> tuple[Best, ...]:
+        scored.append(len(items))
+        return best
+
+    monkeypatch.setattr("heatbath.phases.scoring.score_prompts", score)
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "ab"}\n\n{"prompt": "c"}\n')
+    assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
+    assert quick[0]["plan"].prompts == ((0, 1), (2,)) and not scored
+    path.write_text('{"prompt": "ab", "answer": "c"}\n' * 8)
+    assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
+    assert scored == [8]
+    assert "T = 0.40 (0.20 to 0.60)" in capsys.readouterr().out
+
+
+REFUSED = [
+    (["--temperatures", "1", "0.5"], "choose 0.1 <= low < high"),
+    (["--temperatures", "nan", "1"], "choose 0.1 <= low < high"),
+    (["--length", "100"], "a multiple of"),
+    (["--sequences", "10"], "at least two batches"),
+    (["--criticality", "--tags", "verbs"], "no tags called 'verbs'"),
+    (["--observable", "words"], "write name=module:function"),
+    (["--observable", "a=json:dumps", "--observable", "a=json:dumps"], "given twice"),
+    (["--observable", "a=nowhere_at_all:f"], "cannot be imported"),
+    (["--observable", "a=json:nothing"], "cannot be imported"),
+    (["--observable", "a=json:__name__"], "is no function"),
+    (["--scorer", "json:dumps"], "give --prompts as well"),
+    (["--prompts", "nowhere.jsonl"], "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED, ids=lambda value: " ".join(value)[:40])
+def test_bad_input_is_one_sentence_before_anything_is_drawn(
+    options: list[str], words: str, quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--out", str(tmp_path / "new"), *options]) == 2
+    assert words in _last(capsys) and not quick
+
+
+def test_a_broken_line_is_named(quick: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a"}\n' * 16 + '{"prompt": \n')
+    assert main(["sweep", "--prompts", str(path)]) == 2
+    assert "line 17" in _last(capsys)
+
+
+def test_too_few_references_are_refused_first(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a", "answer": "b"}\n' * 3)
+    assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 2
+    assert "has 3 prompts" in _last(capsys) and not quick
+
+
+def test_a_file_is_no_folder(quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report").touch()
+    assert main(["sweep", "--out", str(tmp_path / "report")]) == 2
+    assert "is a file" in _last(capsys) and not quick
+
+
+def test_a_folder_that_cannot_be_written_is_found_first(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *a: Any, **k: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert main(["sweep", "--out", str(tmp_path)]) == 1
+    assert "no permission" in _last(capsys) and not quick
+
+
+def test_another_sweeps_folder_is_refused(done: Path, quick: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--out", str(done)]) == 2
+    assert "add --resume" in _last(capsys) and not quick
+
+
+def test_resuming_with_other_settings_is_refused(done: Path, bare: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--out", str(done), "--resume", "--seed", "4", *SMALL]) == 2
+    assert "another sweep" in _last(capsys)
+
+
+def test_what_is_stopped_goes_on_to_the_same_result(
+    bare: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "my report"
+    assert main(["sweep", "--out", str(whole), *SMALL]) == 0
+    with monkeypatch.context() as patch:
+        _stop_after_the_first_batch(patch)
+        capsys.readouterr()
+        assert main(["sweep", "--out", str(broken), *SMALL]) == 130
+    kept, stopped = capsys.readouterr().err.splitlines()
+    assert stopped == "heatbath: stopped by Ctrl-C."
+    assert kept.startswith("heatbath: 12 of 24 texts are kept: heatbath sweep ")
+    command = kept.split("kept: heatbath ")[1].removesuffix(" goes on.")
+    assert command == f"sweep {' '.join(SMALL)} --resume --out '{broken}'"
+    assert not (broken / "phases.json").exists() and len(list((broken / "traces").glob("*.parquet"))) == 1
+    assert main(["sweep", "--resume", "--out", str(broken), *SMALL]) == 0
+    assert _timeless(broken) == _timeless(whole)
+
+
+def _stop_after_the_first_batch(patch: pytest.MonkeyPatch) -> None:
+    from heatbath.phases import collect
+
+    draw = collect._draw
+
+    def stopped(model: Any, plan: Any, temperatures: Any, first: int, path: Any) -> Any:
+        if first:
+            raise KeyboardInterrupt
+        return draw(model, plan, temperatures, first, path)
+
+    patch.setattr(collect, "_draw", stopped)
+
+
+def _timeless(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "phases.json").read_text())
+    content["budget"].pop("seconds")
+    return content

@@ -1,0 +1,93 @@
+"""log Z between the nodes, and whether its error bound is one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from ensembles import normal
+
+from heatbath.ensemble import NODE_BETAS, LogZ, curve, nodes
+from heatbath.errors import BadInput
+
+BETAS = 1.0 / np.geomspace(0.1, 3.0, 60)
+V = 49_152
+
+
+def ensembles() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "normal": normal(0, (4, V), 3.0),
+        "wide": normal(1, (4, V), 6.0),
+        "gumbel": -rng.gumbel(0, 1.5, (4, V)),
+        "heavy tail": rng.standard_t(3, (4, V)),
+        "ladder": 0.5 * np.arange(V)[None],
+        "nearly degenerate": normal(2, (4, V), 1e-3),
+    }
+
+
+@pytest.mark.parametrize("name", ensembles())
+def test_between_nodes(name):
+    energies = ensembles()[name].astype(np.float32)
+    kept, truth = nodes(energies), curve(energies, BETAS)
+    for k, beta in enumerate(BETAS):
+        error = np.abs(kept.log_z(beta) - truth.log_z[k])
+        assert (error <= 1e-4).all()
+        assert (error <= kept.error_bound(beta) + 2e-6).all()
+        np.testing.assert_allclose(kept.entropy(beta), truth.entropy[k], atol=1e-3)
+        np.testing.assert_allclose(kept.mean_energy(beta), truth.mean_energy[k], atol=1e-3)
+        np.testing.assert_allclose(kept.heat_capacity(beta), truth.heat_capacity[k], atol=1e-2)
+        np.testing.assert_allclose(kept.variance(beta) * beta**2, kept.heat_capacity(beta))
+
+
+def two_levels(degeneracy: float) -> tuple[LogZ, np.ndarray, np.ndarray]:
+    """Interpolant and truth for gaps that put the transition anywhere in the range."""
+    gaps = math.log(max(degeneracy, 3.0)) * np.geomspace(0.05, 4.0, 100)[:, None]
+
+    def exact(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        w = degeneracy * np.exp(-beta * gaps)
+        p = w / (1.0 + w)
+        return np.log1p(w), gaps * p, gaps**2 * p * (1 - p)
+
+    return LogZ(NODE_BETAS, np.zeros(100), *exact(NODE_BETAS[None])), gaps, exact(BETAS[None])[0]
+
+
+@pytest.mark.parametrize("degeneracy", [1, 3, 30, 1000, 49_151, 262_143])
+def test_bound_holds_even_where_two_levels_defeat_the_nodes(degeneracy):
+    kept, _, truth = two_levels(degeneracy)
+    errors = np.stack([np.abs(kept.log_z(beta) - truth[:, k]) for k, beta in enumerate(BETAS)])
+    limits = np.stack([kept.error_bound(beta) for beta in BETAS])
+    assert (errors <= 1.001 * limits + 1e-9).all()
+    if degeneracy > 1000:
+        assert errors.max() > 1e-3, "these are the ensembles that the bound is for"
+
+
+def test_nodes_are_exact_there_and_the_gauge_is_that_of_the_energies():
+    energies = normal(3, (2, 3, 500)) + 1000.0
+    kept = nodes(energies)
+    truth = curve(energies, NODE_BETAS)
+    for k, beta in enumerate(NODE_BETAS):
+        np.testing.assert_allclose(kept.log_z(beta), truth.log_z[k], rtol=1e-12)
+        np.testing.assert_allclose(kept.entropy(beta), truth.entropy[k], atol=1e-9)
+        assert (kept.error_bound(beta) == 0.0).all()
+
+
+def test_a_beta_for_each_ensemble():
+    kept = nodes(normal(4, (5, 300)))
+    betas = np.linspace(0.4, 9.0, 5)
+    each = kept.log_z(betas)
+    for row, beta in enumerate(betas):
+        assert each[row] == pytest.approx(kept.log_z(beta)[row], abs=1e-12)
+    assert nodes(normal(4, (300,))).log_z(1.0).shape == ()
+
+
+@pytest.mark.parametrize("beta", [0.3, 11.0, math.nan, 0.0])
+def test_outside_the_nodes_is_refused(beta):
+    with pytest.raises(BadInput, match="outside the nodes"):
+        nodes(normal(5, (2, 50))).log_z(beta)
+
+
+def test_temperatures_at_the_ends_are_inside():
+    kept = nodes(normal(5, (2, 50)))
+    assert np.isfinite(kept.log_z(1 / 3.0)).all() and np.isfinite(kept.log_z(1 / 0.1)).all()

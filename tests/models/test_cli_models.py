@@ -1,0 +1,36 @@
+"""`heatbath models`: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from heatbath.cli.models import app
+from heatbath.errors import BadInput
+from heatbath.models import catalog, storage
+from heatbath.models.card import Card
+
+RUN = CliRunner()
+
+
+def test_list_says_what_is_here() -> None:
+    assert "smollm2-135m    93 MB" in RUN.invoke(app, ["list"]).output
+    rows = [json.loads(line) for line in RUN.invoke(app, ["list", "--json"]).output.splitlines()]
+    assert [row["name"] for row in rows] == list(catalog.CATALOG)
+    assert rows[0]["path"] is None
+
+
+def test_path_and_remove_of_a_pulled_model() -> None:
+    folder = storage.models_folder() / "smollm2-135m"
+    folder.mkdir(parents=True)
+    Card().save(folder)
+    assert RUN.invoke(app, ["path"]).output.strip() == str(folder)
+    assert RUN.invoke(app, ["pull"]).output.strip() == str(folder)
+    assert RUN.invoke(app, ["remove", "smollm2-135m"]).exit_code == 0
+    assert not folder.exists()
+
+
+def test_refusals_are_bad_input() -> None:
+    for command in (["path"], ["remove", "smollm2-135m"], ["pull", "gemma3-270m"], ["pull", "pony"]):
+        assert isinstance(RUN.invoke(app, command).exception, BadInput)

@@ -1,0 +1,85 @@
+"""A sweep that is killed goes on to the same result."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from heatbath.errors import BadInput
+from heatbath.models import UrnModel
+from heatbath.phases import Plan, sweep
+from heatbath.phases.phasemap import Budget, PhaseMap
+from heatbath.phases.store import dump
+
+PLAN = Plan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
+RUN = """
+import sys, time
+from heatbath.models import UrnModel
+from heatbath.phases import Plan, sweep
+plan = Plan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
+def wait(done, total):
+    print(done, flush=True)
+    time.sleep(0.5)
+sweep(UrnModel(1.0), plan=plan, out=sys.argv[1], progress=wait)
+"""
+
+
+def found(chart: PhaseMap) -> str:
+    """Everything but the seconds it took."""
+    return json.dumps(dump(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
+
+
+def test_a_killed_sweep_resumes_to_the_same_map(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < 120:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    there = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traces").glob("batch-*.parquet")}
+    assert 3 <= len(there) < 6
+    time.sleep(0.01)
+    resumed = sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traces").glob("batch-*.parquet")}
+    assert len(kept) == 6 and all(kept[name] == when for name, when in there.items())
+    assert found(resumed) == found(sweep(UrnModel(1.0), plan=PLAN))
+
+
+def test_a_folder_with_another_sweep_is_refused(tmp_path: Path) -> None:
+    sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
+    with pytest.raises(BadInput, match="another sweep"):
+        sweep(UrnModel(1.0), plan=replace(PLAN, seed=4), out=tmp_path)
+    with pytest.raises(BadInput, match="another sweep"):
+        sweep(UrnModel(2.0), plan=PLAN, out=tmp_path)
+
+
+def test_a_larger_budget_goes_on_from_the_smaller_one(tmp_path: Path) -> None:
+    sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
+    more = replace(PLAN, sequences=320)
+    assert found(sweep(UrnModel(1.0), plan=more, out=tmp_path)) == found(sweep(UrnModel(1.0), plan=more))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"low": 0.05}, "low"),
+        ({"high": 4.0}, "high"),
+        ({"length": 100}, "multiple of 16"),
+        ({"sequences": 40}, "two batches"),
+        ({"sequences": 250}, "multiple"),
+        ({"anchors": 3}, "at least 6"),
+        ({"temperatures": (0.5, float("nan"), 1, 1.2, 1.4, 1.6)}, "temperature"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_one_sentence(change: dict[str, float], words: str) -> None:
+    with pytest.raises(BadInput, match=words) as caught:
+        sweep(UrnModel(1.0), plan=replace(PLAN, **change))
+    assert "\n" not in str(caught.value)

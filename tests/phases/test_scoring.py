@@ -1,0 +1,199 @@
+"""Scored prompts: files and their faults, and accuracies against enumeration."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from heatbath.errors import BadInput, Unreliable
+from heatbath.models import TableModel
+from heatbath.phases.scoring import Item, read_items, score_prompts
+
+TEMPERATURES = [0.3, 0.6, 1.0, 1.6, 2.5]
+
+
+def written(tmp_path, *lines):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8")
+    return path
+
+
+def test_an_answer_is_the_whole_text_but_for_space_and_case(tmp_path):
+    (item,) = read_items(written(tmp_path, {"prompt": "Q", "answer": " Paris "}))
+    assert item.prompt == "Q"
+    assert [bool(item.check(text)) for text in ("paris\n", "PARIS", "Paris.", "")] == [True, True, False, False]
+    assert item.vote(" Straße\n") == item.vote("STRASSE")
+
+
+def test_a_regex_is_found_anywhere_and_its_group_is_the_vote(tmp_path):
+    whole, group = read_items(written(tmp_path, {"prompt": "Q", "regex": "4+2"}, {"prompt": "Q", "regex": r"= (\d+)"}))
+    assert [bool(whole.check(text)) for text in ("so 442.", "24")] == [True, False]
+    assert whole.vote("so 442.") == "442" and whole.vote(" None ") == "none"
+    assert group.vote("6 * 7 = 42!") == "42"
+
+
+def test_an_answer_beside_a_regex_is_what_it_finds(tmp_path):
+    (item,) = read_items(written(tmp_path, {"prompt": "6 * 7", "regex": r"(-?\d+)", "answer": 42}))
+    assert [bool(item.check(text)) for text in ("It is 42.", "42", "It is 43, not 42", "no")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_scorer_decides_and_sees_the_prompt(tmp_path):
+    path = written(tmp_path, {"prompt": "ab"}, {"messages": [{"role": "user", "content": "xyz"}], "answer": "ignored"})
+    first, second = read_items(path, lambda prompt, text: len(text) / len(prompt))
+    assert first.check("a") == 0.5 and second.check("xyz") == 1.0
+
+
+def test_blank_lines_are_skipped_and_messages_kept(tmp_path):
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    items = read_items(
+        written(tmp_path, "", {"messages": messages, "answer": "x"}, "  ", {"prompt": "p", "answer": "y"})
+    )
+    assert [item.prompt for item in items] == [messages, "p"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"prompt": "Q", "answer"', "no JSON"),
+        ("[1]", "is no JSON object"),
+        ({"answer": "a"}, 'either "prompt"'),
+        ({"prompt": "", "answer": "a"}, 'either "prompt"'),
+        ({"prompt": "Q", "messages": [{"role": "user", "content": "u"}], "answer": "a"}, 'either "prompt"'),
+        ({"messages": [{"role": "user"}], "answer": "a"}, 'either "prompt"'),
+        ({"prompt": "Q"}, 'neither "answer" nor "regex"'),
+        ({"prompt": "Q", "regex": None}, 'neither "answer" nor "regex"'),
+        ({"prompt": "Q", "answer": True}, "neither text nor number"),
+        ({"prompt": "Q", "regex": "("}, "does not compile"),
+        ({"prompt": "Q", "regex": 3}, "is no text"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, line, said):
+    good = [{"prompt": "Q", "answer": "a"}] * 16
+    with pytest.raises(BadInput, match=rf"prompts.jsonl, line 17: .*{re.escape(said)}"):
+        read_items(written(tmp_path, *good, line, {"prompt": "Q", "answer": "a"}))
+
+
+def test_files_that_cannot_be_used_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_items(tmp_path / "none.jsonl")
+    with pytest.raises(BadInput, match="has no prompts"):
+        read_items(written(tmp_path, "\n \n"))
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes(b'{"prompt": "\xe9"}')
+    with pytest.raises(BadInput, match="UTF-8"):
+        read_items(latin)
+
+
+def tree(stop=()) -> TableModel:
+    """Prompt "a", "b" or "c" (the first token), then two tokens of an answer."""
+    rng = np.random.default_rng(11)
+    return TableModel(lambda prefix: rng.normal(0, 1.5, 3).tolist(), 3, stop=stop)
+
+
+def accuracy(model: TableModel, prompt: str, answer: str, temperature: float) -> float:
+    """The exact probability that the text after a prompt is the answer."""
+    start, first = tuple(model.encode(prompt)), tuple(model.encode(prompt + answer))
+    law = dict(zip(model.sequences(), np.exp(model.logprobs(1 / temperature)), strict=True))
+    whole = sum(p for sequence, p in law.items() if sequence[: len(start)] == start)
+    return float(law[first] / whole)
+
+
+def exact_item(prompt: str, answer: str) -> Item:
+    return Item(prompt, lambda text: text == answer)
+
+
+def test_one_answer_and_best_of_n_are_those_of_enumeration():
+    """Three prompts, each 40 times, 16 samples: 1920 texts a temperature, four standard errors: 6e-4 in all."""
+    model, n = tree(), 4
+    asked = [("a", "bc"), ("b", "aa"), ("c", "cb")]
+    items = [exact_item(*pair) for pair in asked for _ in range(40)]
+    one, best, vote = score_prompts(model, items, TEMPERATURES, best_of=n, max_tokens=2)
+    assert (one.way, best.way, vote.way) == ("one answer", "best of 4", "majority vote of 4")
+    p = np.array([[accuracy(model, *pair, t) for pair in asked] for t in TEMPERATURES])
+    # The spread of the means is that of the draws alone here, as the three prompts are fixed.
+    assert np.abs(np.array(one.accuracy) - p.mean(1)).max() < 4 * 0.5 / np.sqrt(1920)
+    miss = 1 - (1 - p) ** n
+    assert np.abs(np.array(best.accuracy) - miss.mean(1)).max() < 4 * 0.5 / np.sqrt(120 * 4)
+    for way, exact in ((one, p.mean(1)), (best, miss.mean(1))):
+        top = TEMPERATURES[int(exact.argmax())]
+        assert way.interval[0] <= way.temperature <= way.interval[1]
+        assert way.interval[0] <= top <= way.interval[1]
+
+
+def test_a_wrong_temperature_would_be_seen():
+    """The accuracies differ over temperatures by far more than the tolerance above."""
+    p = np.array([accuracy(tree(), "a", "bc", t) for t in TEMPERATURES])
+    assert np.ptp(p) > 8 * 0.5 / np.sqrt(1920)
+
+
+def test_the_vote_is_that_of_enumeration():
+    """A vote of three: the most frequent of nine answers, ties split, by every triple; four standard errors."""
+    model, items = tree(), [exact_item("b", "aa")] * 200
+    *_, vote = score_prompts(model, items, [0.6, 1.2], best_of=3, samples=6, max_tokens=2, seed=4)
+    for t, found in zip(vote.temperatures, vote.accuracy, strict=True):
+        answers = [a + b for a in "abc" for b in "abc"]
+        law = np.array([accuracy(model, "b", answer, t) for answer in answers])
+        p = law[answers.index("aa")]
+        # The right one wins with two or three of three, and takes a third of the draws in which all differ.
+        differ = 2 * p * sum(q * r for i, q in enumerate(law) for r in law[i + 1 :] if p not in (q, r))
+        exact = p**3 + 3 * p**2 * (1 - p) + differ
+        assert found == pytest.approx(exact, abs=4 * 0.5 / np.sqrt(200 * 2))
+
+
+def test_where_all_temperatures_are_equal_the_interval_is_the_whole_range():
+    """Flat energies give one law at every T; rows draw the same random numbers, so that the texts are the same too."""
+    model = TableModel(lambda prefix: [0.0, 0.0, 0.0], 3)
+    for way in score_prompts(model, [exact_item("a", "bc")] * 12, TEMPERATURES, max_tokens=2):
+        assert way.interval == (0.3, 2.5)
+        assert np.ptp(way.accuracy) == 0
+
+
+def test_texts_end_when_the_model_likes_and_the_stop_token_is_no_part_of_them():
+    model = TableModel(lambda prefix: [0.0, 0.0, -50.0] if len(prefix) == 2 else [0.0, 2.0, 60.0], 4, stop=(2,))
+    one, *_ = score_prompts(model, [exact_item("a", "a")] * 8, [0.5], max_tokens=3)
+    assert one.accuracy[0] == pytest.approx(1 / (1 + np.exp(-2 / 0.5)), abs=4 * 0.5 / np.sqrt(128))
+    assert one.interval == (0.5, 0.5)
+
+
+def test_few_prompts_are_refused_and_carried():
+    with pytest.raises(Unreliable, match="7 prompts are too few") as refused:
+        score_prompts(tree(), [exact_item("a", "bc")] * 7, TEMPERATURES, max_tokens=2)
+    assert [best.way for best in refused.value.estimate] == ["one answer", "best of 8", "majority vote of 8"]
+
+
+def test_progress_counts_texts_to_the_end():
+    seen = []
+    items = [exact_item("a", "bc")] * 10
+    score_prompts(tree(), items, [0.5, 1.0], samples=8, max_tokens=2, progress=lambda *said: seen.append(said))
+    assert seen[-1] == (160, 160) and [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_batches_do_not_change_what_is_drawn(monkeypatch):
+    items = [exact_item("a", "bc"), exact_item("b", "aa")] * 5
+    whole = score_prompts(tree(), items, [0.5, 1.0], samples=8, max_tokens=2)
+    monkeypatch.setattr("heatbath.phases.scoring._ROWS", 8)
+    assert score_prompts(tree(), items, [1.0, 0.5, 0.5], samples=8, max_tokens=2) == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (([], [1.0]), {}, "0 prompts at 1 temperatures"),
+        (([exact_item("a", "b")], []), {}, "1 prompts at 0 temperatures"),
+        (([exact_item("a", "b")], [1.0]), {"best_of": 17}, "best of 17 out of 16"),
+        (([exact_item("a", "b")], [1.0]), {"samples": 0}, "best of 8 out of 0"),
+        (([exact_item("a", "b")], [-1.0]), {"max_tokens": 2}, "temperature is -1"),
+        (([Item("a", lambda text: 2.0)], [1.0]), {"max_tokens": 2}, "the check gave 2.0"),
+        (([Item("a", lambda text: np.nan)], [1.0]), {"max_tokens": 2}, "the check gave nan"),
+        (([Item([{"role": "user", "content": "a"}], bool)], [1.0]), {"max_tokens": 2}, "no chat template"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(arguments, settings, said):
+    with pytest.raises(BadInput, match=said):
+        score_prompts(tree(), *arguments, **settings)
