@@ -1,4 +1,4 @@
-# In an environment with: pip install -e '.[test,dev,docs,bench]'
+# In an environment with: pip install -e '.[test,dev,docs]'
 .PHONY: check test docs bench size ci
 
 check:          ## format, lint, types, layers, docs, size

@@ -159,8 +159,10 @@ def test_numpy_prompts_are_prompts(tiny: Tiny) -> None:
     assert list(tiny("llama").open([np.array([1, 2])]).tokens[0]) == [1, 2]
 
 
-def test_prefill_does_not_copy_the_output_matrix_for_every_row(tiny: Tiny) -> None:
-    model = tiny("llama")
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_prefill_does_not_copy_the_output_matrix_for_every_row(family: str, tiny: Tiny) -> None:
+    model = tiny(family)
+    assert model.network.plain_head == (family == "llama")
     strided: list[bool] = []
     head = model.network.module.get_output_embeddings()
     hook = head.register_forward_hook(lambda _module, args, _out: strided.append(not args[0].is_contiguous()))

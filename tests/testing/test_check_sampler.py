@@ -45,7 +45,7 @@ class _Bent:
 
 def test_skewed_numbers_fail():
     check_sampler(Skewed(1.0), TREE, samples=5000)
-    with pytest.raises(AssertionError, match="standard errors off"):
+    with pytest.raises(AssertionError, match="standard errors off|frequencies have p"):
         check_sampler(Skewed(1.1), TREE, samples=5000)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-EXTRAS = {"pos": "spacy", "test": "pytest", "docs": "mkdocs", "bench": "psutil"}
+EXTRAS = {"pos": "spacy", "test": "pytest", "docs": "mkdocs"}
 
 
 def doctor(

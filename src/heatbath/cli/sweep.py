@@ -79,8 +79,8 @@ def sweep(
 def _plan(temperatures: tuple[float, float], seed: int, base: dict[str, int], given: dict[str, int | None]) -> Plan:
     from heatbath.phases import Plan
 
-    asked = {name: value for name, value in given.items() if value is not None}
-    return Plan(low=temperatures[0], high=temperatures[1], seed=seed, **{**base, **asked})
+    asked: dict[str, Any] = {**base, **{name: value for name, value in given.items() if value is not None}}
+    return Plan(low=temperatures[0], high=temperatures[1], seed=seed, **asked)
 
 
 def _items(path: Path | None, scorer: Callable[..., Any] | None) -> tuple[list[Item], bool]:

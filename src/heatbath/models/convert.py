@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heatbath.errors import ModelError
@@ -20,12 +21,15 @@ from heatbath.models.storage import build, models_folder
 def convert(gguf: Path, folder: Path, card: Card) -> None:
     """Write the model in `gguf` into an existing `folder`, with its card.
 
-    Raises `ModelError` when the file is damaged or of an architecture that `transformers` cannot read.
+    Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, or a full disk.
     """
     with quiet(), redirect_stderr(StringIO()):
         module, tokenizer = _read(gguf)
         plain = _without_quantization(module)
-        plain.save_pretrained(folder)
+        try:
+            plain.save_pretrained(folder)
+        except SafetensorError as error:
+            raise ModelError(f"weights cannot be written to {folder} ({error}): free some space.") from error
         tokenizer.save_pretrained(folder)
     card.save(folder)
 

@@ -70,16 +70,39 @@ class Network:
             return 0
         return torch.arange(width - keep, width, device=tokens.device)
 
-    def hidden(self, tokens: torch.Tensor, cache: Cache | None) -> torch.Tensor:
+    def hidden(
+        self,
+        tokens: torch.Tensor,
+        cache: Cache | None = None,
+        *,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """What the output head reads, (B, q, D). Only where `plain_head`."""
-        out = self.module.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=cache is not None)
+        given = {} if positions is None or "position_ids" not in self.takes else {"position_ids": positions}
+        out = self.module.get_decoder()(
+            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **given
+        )
         hidden: torch.Tensor = out.last_hidden_state
         return hidden
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits (n, V) of what the decoder gave, (n, D). Only where `plain_head`."""
-        logits: torch.Tensor = self.module.get_output_embeddings()(hidden)
-        return logits
+        """Energies (n, V) of what the decoder gave, (n, D). Only where `plain_head`."""
+        head = self.module.get_output_embeddings()
+        energies: torch.Tensor
+        if isinstance(head, torch.nn.Linear) and head.bias is None:
+            energies = head(hidden.neg())  # the same bits as -head(hidden), without another pass over (n, V)
+        else:
+            energies = head(hidden).neg_()
+        return energies
+
+    def next_energies(
+        self, tokens: torch.Tensor, cache: Cache, *, mask: torch.Tensor | None, positions: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Energies (B, V) after the last of the positions of `tokens` (B, q)."""
+        if self.plain_head:
+            return self.head(self.hidden(tokens, cache, mask=mask, positions=positions)[:, -1])
+        return self.logits(tokens, cache, mask=mask, positions=positions)[:, -1].neg_()
 
     @cached_property
     def plain_head(self) -> bool:

@@ -59,7 +59,7 @@ def _by_hidden(network: Network, group: _Group) -> Iterator[Window]:
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             with torch.inference_mode():
-                energies = network.head(hidden[rows[part], columns[part] - begin]).neg_()
+                energies = network.head(hidden[rows[part], columns[part] - begin])
             yield _window(group, rows[part], columns[part], energies)
 
 

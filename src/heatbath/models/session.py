@@ -86,12 +86,10 @@ class TransformersSession(Session):
         self._pads = self._pads - spare
 
     def _evaluate(self) -> torch.Tensor:
-        logits = None
         for piece in self._pieces():
-            logits = self._forward(piece)
-        assert logits is not None, "a session always has a token to start from"
+            energies = self._forward(piece)
         self._waiting = self._waiting[:, :0]
-        return logits[:, -1].neg_()
+        return energies
 
     def _pieces(self) -> list[Ints]:
         """Waiting columns in pieces of bounded memory; a recurrent state takes the prompt whole, then single steps."""
@@ -110,9 +108,9 @@ class TransformersSession(Session):
             columns = torch.arange(end, device=network.device)
             mask, positions = columns >= pads, (columns[begin:] - pads).clamp_min_(0)
         tokens = torch.from_numpy(np.ascontiguousarray(piece)).to(network.device)
-        logits = network.logits(tokens, self._cache, mask=mask, positions=positions)
+        energies = network.next_energies(tokens, self._cache, mask=mask, positions=positions)
         self._seen = end
-        return logits
+        return energies
 
 
 def in_vocabulary(tokens: npt.NDArray[Any], size: int) -> None:

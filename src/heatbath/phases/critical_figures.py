@@ -44,12 +44,18 @@ def growth(map_: PhaseMap, found: Criticality) -> Figure:
     for axis, (title, tau) in zip(axes, kinds, strict=True):
         for i, colour in enumerate(on.shades(on.SIZES, len(found.sizes))):
             _line(axis, found, i, (tau, colour))
-        axis.set_yscale("log")
+        _logarithmic(axis, tau)
         axis.set_title(title)
         axis.set_ylabel(f"{_tags(found)}")
     _order(axes[0], found)
     axes[0].legend(title="length N in tags", ncols=4, loc="best", title_fontsize=8)
     return figure
+
+
+def _logarithmic(axis: Axes, value: Floats) -> None:
+    """A logarithmic scale, where there is anything to show on it."""
+    if (value > 0).any():
+        axis.set_yscale("log")
 
 
 def _line(axis: Axes, found: Criticality, i: int, drawn: tuple[Floats, tuple[float, ...]]) -> None:
@@ -97,7 +103,7 @@ def correlation(map_: PhaseMap, found: Criticality) -> Figure:
         value = np.where(found.correlation[k] > 0, found.correlation[k], np.nan)
         axis.plot(found.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {found.temperature[k]:.2f}")
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    _logarithmic(axis, found.correlation[shown])
     axis.grid(True, axis="both")
     axis.set_title("Correlation of tags C(Δt), second half of the text")
     axis.set_xlabel(f"distance Δt in {_tags(found)}")

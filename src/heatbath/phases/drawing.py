@@ -150,15 +150,18 @@ def draw_curve(axis: Axes, curve: Curve, *, response: bool = False) -> None:
     axis.errorbar(p.x, value, SURE * error, fmt="o", ms=2.4, lw=0.7, color=COLOURS["soft"], alpha=0.55, mew=0)
     axis.fill_between(curve.temperature, smooth - SURE * band, smooth + SURE * band, color=colour, alpha=0.22, lw=0)
     axis.plot(curve.temperature, smooth, color=colour)
-    axis.set_ylim(*_limits(smooth, value, response))
+    axis.set_ylim(*_limits(smooth, value))
 
 
-def _limits(smooth: Floats, value: Floats, response: bool) -> tuple[float, float]:
+def _limits(smooth: Floats, value: Floats) -> tuple[float, float]:
     """Limits that show the curve and nearly all points; one wild point does not flatten the rest."""
-    finite = value[np.isfinite(value)]
-    inner = np.quantile(finite, [0.03, 0.97] if response else [0.0, 1.0]) if len(finite) else finite
-    shown = np.concatenate([smooth[np.isfinite(smooth)], inner])
-    low, high = (float(shown.min()), float(shown.max())) if len(shown) else (0.0, 1.0)
+    curve = smooth[np.isfinite(smooth)]
+    if not len(curve):
+        return 0.0, 1.0
+    low, high = float(curve.min()), float(curve.max())
+    far = 0.6 * (high - low)
+    near = value[np.isfinite(value)].clip(low - far, high + far)
+    low, high = min(low, *near), max(high, *near)
     margin = 0.08 * (high - low) or 0.1 * max(abs(high), 1.0)
     return low - margin, high + margin
 
