@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import sys
-from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
@@ -17,7 +15,6 @@ from heatbath.ensemble.kernels import cpu
 from heatbath.ensemble.rows import rows
 
 pytest.importorskip("triton", reason="Triton is not installed: it comes with CUDA builds of PyTorch")
-NAME = "heatbath.ensemble.kernels.cuda"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BETAS = np.array([[0.0, 0.3, 1.0, 7.0, math.inf]])
 TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -25,14 +22,9 @@ TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    if DEVICE == "cpu":
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-        sys.modules.pop(NAME, None)
-    yield importlib.import_module(NAME)
-    if DEVICE == "cpu":
-        sys.modules.pop(NAME, None)
+@pytest.fixture(scope="module")
+def cuda() -> ModuleType:
+    return importlib.import_module("heatbath.ensemble.kernels.cuda")
 
 
 def energies(kind: torch.dtype) -> torch.Tensor:

@@ -20,7 +20,10 @@ def spectra() -> dict[str, np.ndarray]:
     crowded[0] = 0.0
     skewed = 9.0 + 0.02 * rng.exponential(1.0, V)
     skewed[0] = 0.0
+    split = np.where(np.arange(V) % 5 == 0, 9.115, 9.005)
+    split[0] = 0.0
     return {
+        "two levels, the upper one split": split,
         "normal": normal(0, (V,)),
         "spread of 1e4": normal(1, (V,), 1e4),
         "heavy tail": rng.standard_t(2, V),

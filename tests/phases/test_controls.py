@@ -19,7 +19,7 @@ def urn(seed: int, sequences: int = 1950) -> Criticality:
     """Critical observables of an urn with T_c = J = 1, far fewer texts than its authors would use."""
     plan = Plan(length=256, sequences=sequences, batch=sequences // 3, temperatures=LADDER, seed=seed)
     *_, samples = batches(UrnModel(J), plan)
-    return critical_observables(UrnModel(J), samples, plan, Look(criticality=True), np.random.default_rng(seed))
+    return critical_observables(UrnModel(J), samples, "auto", np.random.default_rng(seed))
 
 
 def chain(seed: int) -> PhaseMap:

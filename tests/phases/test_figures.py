@@ -77,7 +77,7 @@ def test_a_curve_has_its_band_its_points_and_its_response(chart: PhaseMap) -> No
         assert any(len(y) == len(value) and np.array_equal(y, value) for y in drawn)
         assert any(len(y) == len(points) and np.array_equal(y, points) for y in drawn)
         assert axis.get_ylabel()
-    assert "response to temperature, nats per token and unit of T" in _texts(figure)
+    assert "response to temperature, nats per token, per unit of T" in _texts(figure)
 
 
 def test_one_wild_point_does_not_flatten_a_response(chart: PhaseMap) -> None:

@@ -125,13 +125,10 @@ class _Run:
 
     def check(self, items: Sequence[Item]) -> None:
         """Take over the prompts, and find what cannot be done before it is tried."""
-        from heatbath.phases.tags import tagger
-
         if items:
             self.plan = replace(self.plan, prompts=tuple(_tokens(self.model, item.prompt) for item in items))
         self.plan.check(self.model)
-        if self.look.criticality:
-            tagger(self.look.tags, self.model)
+        self.look.check(self.model)
 
     def sweep(self, advance: Progress) -> PhaseMap:
         """Draw, or read, and examine."""

@@ -15,11 +15,13 @@ _SPACE = "\u2581"
 
 
 class Text:
-    """A tokenizer of `transformers` that has a fast backend; `prepend` are tokens put before every encoded text."""
+    """A fast tokenizer of `transformers`; `prepend` goes before every text, unless the tokenizer does so itself."""
 
     def __init__(self, tokenizer: Any, prepend: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.prepend = tuple(prepend)
+        if self.prepend and tuple(tokenizer("")["input_ids"][: len(self.prepend)]) == self.prepend:
+            self.prepend = ()
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text as the tokenizer makes them, control tokens in it split like any text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -55,9 +56,10 @@ def document(parts: Path, name: str) -> str:
 
 
 def plain_text(html: str) -> str:
-    """What a reader sees of an HTML page, one line a block."""
+    """What a reader sees of an HTML page, of its article where it marks one; one line a block."""
+    article = re.search(r"<article\b.*</article>", html, re.DOTALL | re.IGNORECASE)
     reader = _Reader()
-    reader.feed(html)
+    reader.feed(article[0] if article else html)
     return "\n".join(line for line in (" ".join(part.split()) for part in reader.blocks) if line)
 
 

@@ -123,7 +123,7 @@ def panels(rows: int, height: float, ratios: list[float] | None = None) -> tuple
     # Margins by hand: a layout engine doubles the time that a figure takes.
     inner = height - _TOP - _BOTTOM
     panel = (inner - (rows - 1) * _GAP) / rows
-    grid = {"left": 0.125, "right": 0.98, "bottom": _BOTTOM / height, "top": 1 - _TOP / height, "hspace": _GAP / panel}
+    grid = {"left": 0.134, "right": 0.98, "bottom": _BOTTOM / height, "top": 1 - _TOP / height, "hspace": _GAP / panel}
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios or [1.0] * rows, gridspec_kw=grid)[
         :, 0
     ]

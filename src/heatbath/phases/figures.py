@@ -75,7 +75,7 @@ def observable(map_: PhaseMap, curve: Curve) -> Figure:
         on.mark(axis, map_)
     axes[1].set_title(title, parse_math=False)
     axes[1].set_ylabel(unit)
-    axes[2].set_title(f"Its response to temperature, {unit} and unit of T")
+    axes[2].set_title(f"Its response to temperature, {unit}, per unit of T")
     axes[2].set_ylabel("d⟨A⟩/dT")
     if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
         axes[2].axhline(0, color=on.COLOURS["soft"], lw=0.8)

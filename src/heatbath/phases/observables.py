@@ -17,6 +17,9 @@ from heatbath.errors import BadInput
 Floats = NDArray[np.float64]
 TextFunction = Callable[[str], float]
 
+TEXTUAL = ("loop fraction", "stale fraction", "repetition", "distinct bigrams", "compressed size", "characters")
+"""The observables that every sweep measures on its texts."""
+
 _ZLIB_FRAME = 8
 
 
@@ -77,15 +80,17 @@ def measured(
     Raises:
         BadInput: a user's function does not give a finite number; names the function and the text.
     """
-    columns = {
-        "loop fraction": looping(tokens_nt, tokens_nt.shape[1]),
-        "stale fraction": stale(pieces_nt, tokens_nt.shape[1]),
-        "repetition": repetition(tokens_nt),
-        "distinct bigrams": distinct(tokens_nt),
-        "compressed size": compressibility(pieces_nt),
-        "characters": np.array([float(len(_text(pieces))) for pieces in pieces_nt]),
-    }
-    return columns | {name: _applied(name, function, pieces_nt) for name, function in functions.items()}
+    length = tokens_nt.shape[1]
+    values = (
+        looping(tokens_nt, length),
+        stale(pieces_nt, length),
+        repetition(tokens_nt),
+        distinct(tokens_nt),
+        compressibility(pieces_nt),
+        np.array([float(len(_text(pieces))) for pieces in pieces_nt]),
+    )
+    own = {name: _applied(name, function, pieces_nt) for name, function in functions.items()}
+    return dict(zip(TEXTUAL, values, strict=True)) | own
 
 
 def _applied(name: str, function: TextFunction, pieces_nt: Sequence[Sequence[bytes]]) -> Floats:

@@ -17,11 +17,11 @@ from heatbath.phases import curves as on
 from heatbath.phases.advice import between
 from heatbath.phases.collect import Plan, batches
 from heatbath.phases.critical import Chains, Criticality, criticality
-from heatbath.phases.edges import freeze, melt
-from heatbath.phases.observables import TextFunction, measured
+from heatbath.phases.edges import Edge, freeze, melt
+from heatbath.phases.observables import TEXTUAL, TextFunction, measured
 from heatbath.phases.phasemap import Budget, PhaseMap, Sample
 from heatbath.phases.samples import Samples
-from heatbath.phases.tags import chains, tagger
+from heatbath.phases.tags import chains, tagging
 from heatbath.phases.turn import turning_point
 from heatbath.record import About
 
@@ -41,6 +41,14 @@ class Look:
     criticality: bool = False
     tags: str = "auto"
     observables: Mapping[str, TextFunction] | None = None
+
+    def check(self, model: Model) -> None:
+        """Raise `BadInput` or `MissingExtra` for what cannot be looked for, before anything is drawn."""
+        taken = set(self.observables or ()) & (set(on.THERMAL) | set(TEXTUAL))
+        if taken:
+            raise BadInput(f"an observable may not be called {min(taken)!r}, heatbath has one: choose another name.")
+        if self.criticality:
+            tagging(self.tags, model)
 
 
 def sweep(
@@ -70,6 +78,7 @@ def sweep(
     if prompts is not None:
         plan = replace(plan, prompts=tuple(tuple(model.encode(prompt)) for prompt in prompts))
     plan.check(model)
+    look.check(model)
     if look.criticality and plan.temperatures is None:
         # Fluctuations between texts are compared at one temperature, so each needs many texts: no half-way places.
         plan = replace(plan, temperatures=tuple(np.linspace(plan.low, plan.high, plan.anchors).tolist()))
@@ -92,10 +101,13 @@ def _drawn(model: Model, plan: Plan, folder: Path | None, progress: Progress | N
 def examine(model: Model, samples: Samples, plan: Plan, look: Look, budget: Budget) -> PhaseMap:
     """Everything that follows from the sequences alone: no model runs here."""
     rng = np.random.default_rng([plan.seed, len(samples)])
-    pool = on.pool(samples, _measured_at(samples))
+    pool = on.pool(samples, np.unique(1 / samples.betas))
     pieces = [[model.token_bytes(token) for token in row] for row in samples.tokens.tolist()]
-    critical = critical_observables(model, samples, plan, look, rng) if look.criticality else None
-    edges = [freeze(pool, pieces, rng), melt(pool, rng)] + ([critical.order] if critical else [])
+    edges = [freeze(pool, pieces, rng), melt(pool, rng)]
+    critical = None
+    if look.criticality:
+        critical, order = _order(model, samples, look.tags, rng)
+        edges.append(order)
     return PhaseMap(
         model=About.of(model),
         settings={**asdict(plan), "prompts": len(plan.prompts), "tags": look.tags},
@@ -109,14 +121,6 @@ def examine(model: Model, samples: Samples, plan: Plan, look: Look, budget: Budg
     )
 
 
-def _measured_at(samples: Samples) -> Floats:
-    """The temperatures that were sampled, (g,)."""
-    temperatures = np.unique(1 / samples.betas)
-    # Temperatures that differ by rounding alone are one.
-    apart = np.concatenate([[True], np.diff(temperatures) > 1e-9])
-    return np.asarray(temperatures[apart])
-
-
 def _curves(pool: on.Pool, texts: Mapping[str, Floats]) -> list[on.Curve]:
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID)
     window = on.second_half(pool.samples, pool.samples.length)
@@ -126,32 +130,31 @@ def _curves(pool: on.Pool, texts: Mapping[str, Floats]) -> list[on.Curve]:
     return [on.curve(name, on.points_of(column, pool.temperatures), ess, grid) for name, column in columns.items()]
 
 
-def critical_observables(
-    model: Model, samples: Samples, plan: Plan, look: Look, rng: np.random.Generator
-) -> Criticality:
-    """Tag chains by temperature; texts are grouped on the plan's ladder, each with its nearest temperature."""
-    tag, count = tagger(look.tags, model)
-    groups = _groups(samples, len(plan.temperatures or ()) or plan.anchors)
-    if tag is None:
+def _order(model: Model, samples: Samples, tags: str, rng: np.random.Generator) -> tuple[Criticality | None, Edge]:
+    """Critical observables and the order edge; too few long texts cost these, not the rest of the map."""
+    try:
+        found = critical_observables(model, samples, tags, rng)
+    except BadInput as error:
+        return None, Edge("order", None, None, str(error), ())
+    return found, found.order
+
+
+def critical_observables(model: Model, samples: Samples, tags: str, rng: np.random.Generator) -> Criticality:
+    """Criticality of the tag chains of all texts, by the temperature they were drawn at.
+
+    Raises:
+        BadInput: see `criticality`.
+    """
+    tag = tagging(tags, model)
+    if tag.function is None:
         all_tags, kept = samples.tokens.astype(np.int64), np.ones(len(samples), np.bool_)
     else:
         texts = [model.decode(row) for row in samples.tokens.tolist()]
-        all_tags, kept = chains(texts, tag, TAGS_PER_TOKEN * plan.length)
-    rows = np.flatnonzero(kept)
-    temperatures = np.array([float(np.mean(1 / samples.betas[group])) for group in groups])
-    tags_k = [all_tags[np.isin(rows, group)] for group in groups]
-    dropped = np.array([float((~kept[group]).sum()) for group in groups])
-    return criticality(Chains(temperatures, tags_k, dropped, look.tags, count), rng)
-
-
-def _groups(samples: Samples, count: int) -> list[NDArray[np.int64]]:
-    """Sequences in groups of neighbouring temperatures, about as many groups as anchors, none across a wide gap."""
-    order = np.argsort(1 / samples.betas, kind="stable")
-    temperatures = (1 / samples.betas)[order]
-    distinct, first = np.unique(temperatures.round(9), return_index=True)
-    if len(distinct) <= count:
-        return [np.asarray(group) for group in np.split(order, first[1:])]
-    return [np.asarray(group) for group in np.array_split(order, count)]
+        all_tags, kept = chains(texts, tag.function, TAGS_PER_TOKEN * samples.length)
+    betas = np.unique(samples.betas)[::-1]
+    tags_k = [all_tags[samples.betas[kept] == beta] for beta in betas]
+    dropped = np.array([float((~kept[samples.betas == beta]).sum()) for beta in betas])
+    return criticality(Chains(1 / betas, tags_k, dropped, tag.name, tag.count), rng)
 
 
 def _shown(samples: Samples, pieces: Sequence[Sequence[bytes]]) -> list[Sample]:

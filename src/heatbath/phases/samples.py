@@ -59,7 +59,7 @@ class Samples:
 
     def place(self, length: int) -> int:
         """The index in `places` of a prefix length."""
-        return int(np.flatnonzero(self.places == length).item())
+        return self.places.tolist().index(length)
 
 
 def _columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:

