@@ -66,15 +66,15 @@ def test_independent_tags_have_no_order():
 
 
 def flowing(fall: float, seed: int) -> OrderData:
-    """Order parameters whose log2 slope is 2 (beta - 1), at least -1, less `fall` for each doubling before."""
-    rng, means_k = np.random.default_rng(seed), []
-    for beta in 1 / TEMPERATURES:
+    """Order parameters whose log2 slope is 3 (beta - 1), at least -1, and higher by `fall` for each doubling before."""
+    rng, means_k, temperatures = np.random.default_rng(seed), [], np.geomspace(0.6, 2.2, 18)
+    for beta in 1 / temperatures:
         m = [rng.normal(size=400)]
         for doubling in range(len(SIZES) - 1):
-            flow = np.clip(2 * (beta - 1) - fall * (doubling - 5), -1, 0.2)
+            flow = np.clip(3 * (beta - 1) - fall * (doubling - 5), -1, 0.2)
             m.append(2**flow * m[-1] + 0.02 * rng.normal(size=400) * m[-1].std())
         means_k.append(np.array(m))
-    return OrderData(TEMPERATURES, SIZES, means_k)
+    return OrderData(temperatures, SIZES, means_k)
 
 
 @pytest.mark.parametrize(("fall", "supported"), [(0.0, True), (0.25, False)])

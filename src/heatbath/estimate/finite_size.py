@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 """Coverage of the intervals."""
 
+FOUND = 0.8
+"""Share of bootstrap replicas that must show an edge; the others, which missed it, say nothing of where it is."""
+
 
 @dataclass(frozen=True)
 class Located:
@@ -39,7 +42,7 @@ def locate(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: fl
     sizes, temperatures = list(at_size_s), np.array(list(at_size_s.values()))
     by_size = {n: t for n, t in at_size_s.items() if np.isfinite(t)}
     found_b = np.isfinite(replicas_bs).all(1)
-    if len(by_size) < len(sizes) or found_b.mean() < LEVEL:
+    if len(by_size) < len(sizes) or found_b.mean() < FOUND:
         share = f"in {1 - found_b.mean():.0%} of resamples" if len(by_size) == len(sizes) else "at every size"
         return Located(name, None, None, by_size, False, f"not found {share}")
     replicas = replicas_bs[found_b]

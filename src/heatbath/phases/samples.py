@@ -42,7 +42,7 @@ class Samples:
     @property
     def length(self) -> int:
         """N."""
-        return self.tokens.shape[1]
+        return int(self.tokens.shape[1])
 
     def log_law(self, beta: float) -> Floats:
         r"""$\log q_\beta$ of each prefix, $-\sum_t [\beta E_t + \log Z_t(\beta)]$, (n, c) nats."""
@@ -59,7 +59,7 @@ class Samples:
 
     def place(self, length: int) -> int:
         """The index in `places` of a prefix length."""
-        return self.places.tolist().index(length)
+        return int(np.searchsorted(self.places, length))
 
 
 def _columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
