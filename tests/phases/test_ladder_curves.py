@@ -200,7 +200,7 @@ def test_a_curve_runs_through_the_exact_values(pools):
     inside = []
     for one in pools["urn"]:
         column = rate_column(one, THERMAL["entropy"], second_half(one.samples, LENGTH))
-        smooth = curve("entropy", points_of(column, BETWEEN), one.ess(), grid)
+        smooth = curve("entropy", points_of(column, BETWEEN), one, grid)
         inside.append(np.abs(smooth.value - values) < 1.96 * smooth.stderr)
     assert np.mean(inside) > 0.83
 

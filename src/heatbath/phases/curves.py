@@ -6,16 +6,16 @@ Averages are over the second half of the text, where the start is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.smooth import Points, fit
+from heatbath.estimate.smooth import Points, Smooth, fit
 from heatbath.estimate.weights import effective_size
 from heatbath.phases.ladder import pooled_weights
-from heatbath.phases.samples import Samples
+from heatbath.phases.samples import Samples, Sums
 
 Floats = NDArray[np.float64]
 
@@ -59,27 +59,31 @@ def second_half(samples: Samples, length: int) -> Window:
     return Window(samples.place(length // 2), samples.place(length))
 
 
-Rate = Callable[[Samples, float], Floats]
-"""Sums along the text (n, c) of something per token, at an inverse temperature."""
+Rate = Callable[[Sums], Floats]
+"""Sums along the text (n, c) of something per token, from what is known at one temperature."""
 
 THERMAL: dict[str, Rate] = {
-    "energy above ground": lambda samples, beta: samples.excess,
-    "surprisal": lambda samples, beta: -samples.log_law(beta),
-    "surprisal at T = 1": lambda samples, beta: -samples.log_law(1.0),
-    "entropy": lambda samples, beta: samples.log_z.entropy(beta),
-    "heat capacity": lambda samples, beta: samples.log_z.heat_capacity(beta),
-    "Fisher information of beta": lambda samples, beta: samples.log_z.variance(beta),
+    "energy above ground": lambda sums: sums.excess,
+    "surprisal": lambda sums: sums.beta * sums.excess + sums.log_z,
+    "surprisal at T = 1": lambda sums: sums.surprisal,
+    "entropy": lambda sums: sums.log_z + sums.beta * sums.mean_energy,
+    "heat capacity": lambda sums: sums.beta**2 * sums.variance,
+    "Fisher information of beta": lambda sums: sums.variance,
 }
 """Per token, in nats (information in nats squared)."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All sequences, and their balance weights where curves are measured: (c, n, g), of the prefix up to each place."""
+    """All sequences, and their balance weights where curves are measured: (c, n, g), of the prefix up to each place.
+
+    `sums` (g,) holds what is known of every prefix at, just below and just above each temperature.
+    """
 
     samples: Samples
     temperatures: Floats
     weights: Floats
+    sums: Sequence[tuple[Sums, Sums, Sums]]
 
     def ess(self) -> Floats:
         """Effective number of whole sequences at each temperature, (g,)."""
@@ -88,7 +92,9 @@ class Pool:
 
 def pool(samples: Samples, temperatures: Floats) -> Pool:
     """Weigh every sequence at every temperature."""
-    return Pool(samples, temperatures, pooled_weights(samples, temperatures, range(len(samples.places))))
+    weights = pooled_weights(samples, temperatures, range(len(samples.places)))
+    around = [[samples.at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
+    return Pool(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
 
 
 @dataclass(frozen=True)
@@ -144,13 +150,11 @@ def rate_column(pool: Pool, rate: Rate, window: Window) -> Column:
     samples, parts = pool.samples, window.split()
     stops = [part.stop for part in parts]
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
-    for g, temperature in enumerate(pool.temperatures.tolist()):
-        low, high = temperature * (1 - _STEP), temperature * (1 + _STEP)
-        sums = rate(samples, 1 / temperature)
-        drift = (rate(samples, 1 / high) - rate(samples, 1 / low)) / (high - low)
-        value[:, :, g] = [part.rate(samples, sums) for part in parts]
+    for g, (at, low, high) in enumerate(pool.sums):
+        drift = (rate(high) - rate(low)) / (1 / high.beta - 1 / low.beta)
+        value[:, :, g] = [part.rate(samples, rate(at)) for part in parts]
         own[:, :, g] = [part.rate(samples, drift) for part in parts]
-        score[:, :, g] = samples.score(1 / temperature)[:, stops].T / temperature**2
+        score[:, :, g] = (at.excess - at.mean_energy)[:, stops].T * at.beta**2
     return Column(pool.weights[stops], value, own, score)
 
 
@@ -168,7 +172,7 @@ def difference(late: Column, early: Column) -> Column:
 
 def text_column(pool: Pool, value_n: Floats) -> Column:
     """An observable of whole texts, (n,)."""
-    score = np.stack([pool.samples.score(1 / t)[:, -1] / t**2 for t in pool.temperatures], axis=1)
+    score = np.stack([(at.excess - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
     value = np.broadcast_to(value_n[:, None], score.shape)
     return Column(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
 
@@ -177,6 +181,9 @@ def points_of(column: Column, temperatures: Floats) -> Points:
     """What was measured of an observable, with standard errors."""
     value, slope = column.moments()
     value_stderr, slope_stderr = column.stderr()
+    if np.isin(column.value, (0, 1)).all():
+        # A share of none or of all is no certainty: that of one text more or less.
+        value_stderr = np.maximum(value_stderr, 1 / (effective_size(column.weights[-1]) + 2))
     return Points(temperatures, value, value_stderr, slope, slope_stderr)
 
 
@@ -200,9 +207,17 @@ def _steady(stderr: Floats, ess: Floats) -> Floats:
     return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
 
 
-def curve(name: str, points: Points, ess: Floats, grid: Floats) -> Curve:
+def smoother(points: Points, pool: Pool, grid: Floats) -> Smooth:
+    """Fit a smooth curve to measured points, which share their sequences: the band counts every sequence once."""
+    steady, ess = steadied(points, pool.ess()), pool.ess()
+    twice = np.sqrt(max(1.0, ess.sum() / len(pool.samples)))
+    noise = Points(points.x, points.value, twice * steady.value_stderr, points.slope, twice * steady.slope_stderr)
+    return fit(noise, grid)
+
+
+def curve(name: str, points: Points, pool: Pool, grid: Floats) -> Curve:
     """Smooth measured points into a curve on a grid of temperatures."""
-    steady = steadied(points, ess)
-    smooth = fit(steady, grid)
-    value, response = smooth.apply(steady.value, steady.slope)
-    return Curve(name, steady, ess, grid, value, smooth.stderr[0], response, smooth.stderr[1])
+    smooth = smoother(points, pool, grid)
+    value, response = smooth.apply(points.value, points.slope)
+    steady = steadied(points, pool.ess())
+    return Curve(name, steady, pool.ess(), grid, value, smooth.stderr[0], response, smooth.stderr[1])

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from heatbath.estimate.crossing import half_crossing
 from heatbath.estimate.finite_size import Located, locate
-from heatbath.estimate.smooth import Smooth, fit
-from heatbath.phases.curves import THERMAL, Column, Pool, difference, points_of, rate_column, second_half, steadied
+from heatbath.estimate.smooth import Smooth
+from heatbath.phases.curves import THERMAL, Column, Pool, difference, points_of, rate_column, second_half, smoother
 from heatbath.phases.observables import looping, stale
 
 Floats = NDArray[np.float64]
@@ -110,7 +110,7 @@ def _smoothed(name: str, pool: Pool, draws: Floats, data: Callable[[Pool, int], 
     replicas = []
     for length in sizes_of(pool.samples.length):
         column = data(pool, length)
-        smooth = fit(steadied(points_of(column, pool.temperatures), pool.ess()), grid)
+        smooth = smoother(points_of(column, pool.temperatures), pool, grid)
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
         each = zip(*column.replicas(draws), strict=True)
         replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])

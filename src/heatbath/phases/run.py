@@ -126,8 +126,7 @@ def _curves(pool: on.Pool, texts: Mapping[str, Floats]) -> list[on.Curve]:
     window = on.second_half(pool.samples, pool.samples.length)
     columns = {name: on.rate_column(pool, rate, window) for name, rate in on.THERMAL.items()}
     columns |= {name: on.text_column(pool, value) for name, value in texts.items()}
-    ess = pool.ess()
-    return [on.curve(name, on.points_of(column, pool.temperatures), ess, grid) for name, column in columns.items()]
+    return [on.curve(name, on.points_of(column, pool.temperatures), pool, grid) for name, column in columns.items()]
 
 
 def _order(model: Model, samples: Samples, tags: str, rng: np.random.Generator) -> tuple[Criticality | None, Edge]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,21 @@ Ints = NDArray[np.int64]
 
 BLOCKS = 16
 """Sums are kept at this many places along a text, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the tokens of each prefix at one `beta`, (n, c) each: energies above the ground, log Z, U and Var E.
+
+    `surprisal` is -log of the law at T = 1, whatever beta.
+    """
+
+    beta: float
+    excess: Floats
+    log_z: Floats
+    mean_energy: Floats
+    variance: Floats
+    surprisal: Floats
 
 
 @dataclass(frozen=True)
@@ -48,9 +64,20 @@ class Samples:
         r"""$\log q_\beta$ of each prefix, $-\sum_t [\beta E_t + \log Z_t(\beta)]$, (n, c) nats."""
         return -beta * self.excess - self.log_z.log_z(beta)
 
+    @cached_property
+    def surprisal(self) -> Floats:
+        """-log of the law of each prefix at T = 1, (n, c) nats."""
+        return -self.log_law(1.0)
+
     def score(self, beta: float) -> Floats:
         r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_law`."""
         return self.excess - self.log_z.mean_energy(beta)
+
+    def at(self, beta: float) -> Sums:
+        """The sums of every prefix at an inverse temperature."""
+        log_z = self.log_z
+        known = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
+        return Sums(beta, self.excess, *known, self.surprisal)
 
     def take(self, rows: Ints | NDArray[np.bool_]) -> Samples:
         """Some of the sequences."""

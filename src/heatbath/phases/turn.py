@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.estimate.finite_size import LEVEL, Located
-from heatbath.estimate.smooth import Points, Smooth, fit
-from heatbath.phases.curves import THERMAL, Column, Pool, Window, points_of, rate_column, steadied
+from heatbath.estimate.smooth import Points, Smooth
+from heatbath.phases.curves import THERMAL, Column, Pool, Window, points_of, rate_column, smoother
 
 Floats = NDArray[np.float64]
 
@@ -34,8 +34,7 @@ def turning_point(pool: Pool, rng: np.random.Generator) -> Located:
         return _none(f"{len(grid)} tenths and {measured.sum()} measured temperatures, of each at least 3 are needed")
     samples = pool.samples
     column = rate_column(pool, THERMAL["entropy"], Window(-1, samples.place(samples.length)))
-    points = steadied(_logarithmic(column, pool.temperatures), pool.ess())
-    smooth = fit(_only(points, measured), grid)
+    smooth = smoother(_only(_logarithmic(column, pool.temperatures), measured), pool, grid)
     draws = rng.exponential(size=(REPLICAS, len(samples)))
     replicas = np.array([turn(grid, _smoothed(smooth, column, draw)) for draw in draws])
     return _located(samples.length, turn(grid, _smoothed(smooth, column)), replicas)

@@ -1,0 +1,72 @@
+"""Edges on a toy model whose freezing can be worked out, and what is said where estimators fail or disagree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heatbath.estimate.finite_size import Located
+from heatbath.models import Vocabulary
+from heatbath.models.exact import ExactModel, Floats, Ints, digest
+from heatbath.phases import PhaseMap, Plan, sweep
+from heatbath.phases.edges import combine
+
+V = 8
+
+
+class Stutter(ExactModel):
+    """Repeating a token costs -a ln(run + 1): a run breaks for the last time below T = a, again and again above it.
+
+    The chance to leave a run of r is about (V - 1) r^(-a/T), whose sum over r converges only for T < a.
+    """
+
+    a = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("stutter", Vocabulary(V))
+
+    @property
+    def fingerprint(self) -> str:
+        return digest("Stutter", self.a)
+
+    def begin(self, rows: int) -> Ints:
+        return np.tile([0, 0], (rows, 1))
+
+    def advance(self, state: Ints, tokens: Ints) -> Ints:
+        return np.stack([tokens, np.where(tokens == state[:, 0], state[:, 1] + 1, 1)], axis=1)
+
+    def law(self, state: Ints) -> Floats:
+        energies = np.zeros((len(state), V))
+        energies[np.arange(len(state)), state[:, 0]] = -self.a * np.log1p(state[:, 1])
+        return energies
+
+
+def chart(model: ExactModel, seed: int) -> PhaseMap:
+    return sweep(model, plan=Plan(low=0.3, high=2.5, length=128, sequences=640, batch=160, anchors=16, seed=seed))
+
+
+def test_a_model_that_stutters_freezes_below_its_transition() -> None:
+    edge = chart(Stutter(), 0).edge("freeze")
+    assert edge.temperature is not None and edge.interval is not None
+    # Texts of 128 tokens have not all locked yet just below a, so the edge comes from below and rises with length.
+    assert 0.3 < edge.temperature < Stutter.a
+    cycles = list(edge.estimators[0].by_size.values())
+    assert cycles == sorted(cycles)
+
+
+@pytest.mark.parametrize("estimator", [0, 1])
+def test_one_estimator_is_not_enough(estimator: int) -> None:
+    found = Located("a", 0.5, (0.4, 0.6), {32: 0.5, 64: 0.5, 128: 0.5}, True, "holds as the text grows")
+    lost = Located("b", None, None, {}, False, "not found at every size")
+    edge = combine("freeze", [found, lost] if estimator else [lost, found])
+    assert edge.temperature is None and edge.interval is None
+    assert "b: not found" in edge.verdict and "no edge found" in str(edge)
+
+
+def test_estimators_that_disagree_are_said_to() -> None:
+    sizes = {32: 0.5, 64: 0.5, 128: 0.5}
+    cold = Located("a", 0.5, (0.4, 0.6), sizes, True, "holds as the text grows")
+    hot = Located("b", 0.9, (0.8, 1.0), sizes, True, "holds as the text grows")
+    edge = combine("melt", [cold, hot])
+    assert edge.interval == (0.4, 1.0) and "disagree" in edge.verdict
+    assert "agree" in combine("melt", [cold, cold]).verdict and "disagree" not in combine("melt", [cold, cold]).verdict
