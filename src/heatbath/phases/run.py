@@ -30,8 +30,8 @@ Progress = Callable[[int, int], object]
 
 GRID = 121
 SHOWN = 5
-TAGS_PER_TOKEN = 2
-"""Characters that are asked of a text, per token: fewer than nearly all texts have."""
+TAGS_PER_TOKEN = 1
+"""Tags that are asked of a text, per token: looping texts are made of short tokens, and should not be left out."""
 
 
 @dataclass(frozen=True)
