@@ -11,11 +11,11 @@ from heatbath.phases.collect import batches
 from heatbath.phases.critical import Criticality
 from heatbath.phases.run import critical_observables
 
-LADDER = tuple(np.linspace(0.6, 2.2, 13).tolist())
+LADDER = tuple(np.linspace(0.5, 1.8, 14).tolist())
 J = 1.0
 
 
-def urn(seed: int, sequences: int = 1950) -> Criticality:
+def urn(seed: int, sequences: int = 4200) -> Criticality:
     """Critical observables of an urn with T_c = J = 1, far fewer texts than its authors would use."""
     plan = Plan(length=256, sequences=sequences, batch=sequences // 3, temperatures=LADDER, seed=seed)
     *_, samples = batches(UrnModel(J), plan)
@@ -79,7 +79,7 @@ def test_a_markov_chain_has_no_edge() -> None:
 def test_a_hundred_urns() -> None:
     found = [urn(1000 + seed) for seed in range(100)]
     assert sum(map(covered, found)) >= 90
-    assert np.mean([exponents_follow(one) for one in found]) < 1.5
+    assert np.mean([exponents_follow(one) for one in found]) < 2.0
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from heatbath.estimate.criticality import flow_slope, plateau
 from heatbath.estimate.finite_size import Located, locate
@@ -103,10 +104,13 @@ def _plateau_edge(data: OrderData, size: int) -> float:
 
 
 def vanishing(x_k: Floats, y_k: Floats) -> float:
-    """Where a quantity that falls with x reaches zero, by the last three points above a fifth of its height."""
+    """Where a quantity that falls with x reaches zero, by the last three points above a fifth of its height.
+
+    A falling fit (isotonic regression) comes first, so that one low point does not end the order by itself.
+    """
     order = np.argsort(x_k)
-    x, y = x_k[order], y_k[order] / max(float(np.max(y_k)), 1e-12)
-    low = np.flatnonzero(y < 0.2)
+    x, y = x_k[order], isotonic_regression(y_k[order], increasing=False).x
+    low = np.flatnonzero(y < 0.2 * max(float(y[0]), 1e-12))
     if len(low) == 0 or low[0] < 2:
         return float("nan")
     use = np.arange(max(0, low[0] - 3), low[0])
