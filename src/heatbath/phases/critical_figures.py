@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from heatbath.phases import drawing as on
@@ -56,6 +57,7 @@ def _logarithmic(axis: Axes, value: Floats) -> None:
     """A logarithmic scale, where there is anything to show on it."""
     if (value > 0).any():
         axis.set_yscale("log")
+        axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _line(axis: Axes, found: Criticality, i: int, drawn: tuple[Floats, tuple[float, ...]]) -> None:
@@ -82,8 +84,9 @@ def exponents(map_: PhaseMap, found: Criticality) -> Figure:
     label = f"growth of τ from N = {found.sizes[-2]} to {found.sizes[-1]}"
     axis.errorbar(found.temperature, found.gamma[:, -1], error, fmt="-o", ms=4, lw=1.3, capsize=2,
                   color=on.COLOURS["curve"], label=label)  # fmt: skip
-    axis.plot(found.temperature, found.gamma_flow, "--D", ms=4, lw=1.1, mfc=on.COLOURS["paper"],
-              color=on.COLOURS["order"], label="from the flow of the tag fraction")  # fmt: skip
+    axis.errorbar(found.temperature, found.gamma_flow, on.SURE * found.gamma_flow_stderr, fmt="--D", ms=4, lw=1.1,
+                  elinewidth=0.8, mfc=on.COLOURS["paper"], color=on.COLOURS["order"],
+                  label="from the flow of the tag fraction")  # fmt: skip
     drawn = np.concatenate([found.gamma[:, -1], found.gamma_flow])
     drawn = drawn[np.isfinite(drawn)].clip(-1.2, 2.2)
     axis.set_ylim(min(-0.25, *(drawn - 0.1)), max(1.35, *(drawn + 0.1)))
