@@ -66,7 +66,7 @@ def check_push(case: _Case) -> None:
     after = [list(tokens) for tokens in session.tokens]
     assert after == [[*row, token] for row, token in zip(before, last, strict=True)], "push must append its tokens."
     if _room(case):
-        reopened = floats(case.model.open(case.sequences).energies())
+        reopened = floats(case.model.open(after).energies())
         assert_same(floats(session.energies()), reopened, case.tolerance, "energies after a push and of the prompt")
 
 
