@@ -63,6 +63,7 @@ class LogZ:
     def heat_capacity(self, beta: Any) -> Floats:
         r"""$C=\beta^2\mathrm{Var}E$."""
         _, slope, bend = self._jet(self._points(beta))
+        # Between nodes the interpolant can dip below the zero that no variance passes.
         return np.asarray(np.maximum(bend - slope, 0.0))
 
     def error_bound(self, beta: Any) -> Floats:

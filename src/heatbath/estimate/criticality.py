@@ -94,7 +94,7 @@ def flow_slope(first_n: Floats, second_n: Floats) -> float:
 
     Below one the disordered state attracts; above one it repels and order grows by itself; a frozen mixture has one,
     a chain with short memory one half. A cubic in m is fitted, since the map bends where order saturates. For the urn
-    model log2 of it is J/T - 1 at every N.
+    model log2 of it is J/T - 1 at and above T = J; below it short texts give less.
     """
     x = first_n - first_n.mean()
     spread = x.std()
