@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -15,11 +15,52 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class Context:
-    """What a field may look at: for each row of a batch the tokens so far, and how many of them are prompt."""
+    """What an energy may look at, row by row of a batch.
+
+    Attributes:
+        tokens: the tokens so far, prompt and answer.
+        prompt_lengths: how many of them are prompt, (B,).
+        vocab_size: V.
+        stop: tokens that end an answer.
+        ended: whether a row is a whole answer, (B,); () says that none is.
+        rows: a number for each row that stays with it in any batch, (B,); () counts from 0.
+        energies: the energies so far, the model's and those of the fields before, (B, V), or None.
+    """
 
     tokens: Sequence[Sequence[int]]
     prompt_lengths: Sequence[int]
     vocab_size: int
+    stop: Sequence[int] = ()
+    ended: Sequence[bool] = ()
+    rows: Sequence[int] = ()
+    energies: Any = None
+
+    def __len__(self) -> int:
+        return len(self.prompt_lengths)
+
+    def answer(self, row: int) -> Sequence[int]:
+        """The tokens of a row after its prompt, without the stop token that ended it."""
+        answer = self.tokens[row][self.prompt_lengths[row] :]
+        return answer[:-1] if answer and answer[-1] in self.stop else answer
+
+    def whole(self, row: int) -> bool:
+        """Whether a row is a whole answer."""
+        return bool(self.ended[row]) if len(self.ended) else False
+
+    def number(self, row: int) -> int:
+        """The number that stays with a row in any batch."""
+        return int(self.rows[row]) if len(self.rows) else row
+
+    def take(self, rows: Sequence[int]) -> Context:
+        """The context of some rows, in that order."""
+        return replace(
+            self,
+            tokens=[self.tokens[row] for row in rows],
+            prompt_lengths=[self.prompt_lengths[row] for row in rows],
+            ended=[self.whole(row) for row in rows],
+            rows=[self.number(row) for row in rows],
+            energies=None if self.energies is None else self.energies[list(rows)],
+        )
 
 
 class Energy(ABC):
@@ -33,7 +74,12 @@ class Energy(ABC):
 
 
 class Field(Energy):
-    """An energy for every next token, broadcastable to (B, V). Fields add, and keep their names when they do."""
+    """An energy for every next token, broadcastable to (B, V). Fields add, and keep their names when they do.
+
+    A field that reads `Context.energies` depends on its place in the order: it says `commutes = False`.
+    """
+
+    commutes: bool = True
 
     @property
     def terms(self) -> tuple[tuple[float, Field], ...]:
@@ -52,7 +98,13 @@ class Field(Energy):
 
 
 class Potential(Energy):
-    """An energy for every prefix or whole sequence, (B,). Potentials add, and keep their names when they do."""
+    """An energy for every prefix or whole sequence, (B,): an answer's weight is exp(-E). Potentials add, names stay.
+
+    With `scores_prefixes` it is asked about rows at any length, and guides a population from the first token on;
+    otherwise about rows that have `ended` alone. What it says of prefixes never changes the law of whole answers.
+    """
+
+    scores_prefixes: bool = False
 
     @property
     def terms(self) -> tuple[tuple[float, Potential], ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,12 +44,12 @@ def check_rows(field: Field, context: Context, tolerance: float) -> None:
     together = _rows(field, context)
     count = len(context.tokens)
     for rows in ([row] for row in range(count)):
-        alone = _rows(field, _taken(context, rows))
+        alone = _rows(field, context.take(rows))
         assert_same(
             together[rows], alone, tolerance, f"energies of {field.name!r} for row {rows[0]} in a batch and alone"
         )
     backwards = list(range(count))[::-1]
-    turned = _rows(field, _taken(context, backwards))
+    turned = _rows(field, context.take(backwards))
     assert_same(turned, together[backwards], tolerance, f"energies of {field.name!r} with the rows turned round")
 
 
@@ -79,8 +78,3 @@ def _rows(field: Field, context: Context) -> Floats:
         return np.broadcast_to(energies, shape)
     except ValueError:
         raise AssertionError(f"energies of {field.name!r} have shape {energies.shape}, not {shape}.") from None
-
-
-def _taken(context: Context, rows: Sequence[int]) -> Context:
-    lengths = [context.prompt_lengths[row] for row in rows]
-    return replace(context, tokens=[context.tokens[row] for row in rows], prompt_lengths=lengths)
