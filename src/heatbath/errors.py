@@ -14,7 +14,9 @@ from __future__ import annotations
 
 
 class HeatbathError(Exception):
-    """The root of the tree."""
+    """The root of the tree. `partial` is what had been done when long work failed, where there is something."""
+
+    partial: object = None
 
 
 class BadInput(HeatbathError, ValueError):

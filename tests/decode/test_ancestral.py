@@ -1,15 +1,17 @@
 """Ancestral and greedy draws: exact distributions, bookkeeping that adds up, rows that mind their own business."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from heatbath.decode import Ancestral, Greedy, RowRandom, min_p, run, top_k, top_p
-from heatbath.decode import ancestral as ancestral_module
+from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, run, top_k, top_p
+from heatbath.decode import seeds
 from heatbath.energy import Field, Forbid, LogitBias
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
-from heatbath.models.base import Session
+from heatbath.models.base import Session, Vocabulary
 from heatbath.models.exact import log_law
 from heatbath.testing import check_sampler
 
@@ -27,8 +29,17 @@ def tilted(model: TableModel, beta: float, change) -> np.ndarray:
     return TableModel(rule, model.tree.length, stop=model.tree.stop).logprobs(beta)
 
 
-def first_steps(sampler, session, count, seed=0):
-    steps = (step for _, step in run(sampler, RowRandom(seed, len(session.tokens)), session))
+def on(model, prompts):
+    return Task(model, prompts, 1000, model.vocabulary.stop)
+
+
+def at(session):
+    """A task whose model opens this session."""
+    return on(SimpleNamespace(open=lambda prompts: session, vocabulary=Vocabulary(3)), session.tokens)
+
+
+def first_steps(sampler, task, count, seed=0):
+    steps = (step for _, step in run(sampler, RowRandom(seed, len(task.prompts)), task))
     return [next(steps) for _ in range(count)]
 
 
@@ -66,7 +77,7 @@ def test_fields_and_window_add_up_to_the_change_of_log_probability(temperature, 
     model = MarkovModel.random(8, 6, scale=3.0)
     fields = [LogitBias({0: 2.5, 4: -1.5}), 0.5 * LogitBias({2: 3.0}, name="half") + Forbid([5])]
     for step in first_steps(
-        Ancestral(temperature, window=window, fields=fields), model.open([[0], [1, 2], []] * 20), 5
+        Ancestral(temperature, window=window, fields=fields), on(model, [[0], [1, 2], []] * 20), 5
     ):
         assert list(step.work) == list(step.field_energy) == ["logit_bias", "half", "forbid"]
         parts = sum(step.work[name] - step.field_energy[name] for name in step.work)
@@ -80,7 +91,7 @@ def test_fields_and_window_add_up_to_the_change_of_log_probability(temperature, 
 
 def test_the_work_of_a_ban_is_the_free_energy_of_what_is_left():
     model = MarkovModel.random(1, 4)
-    (step,) = first_steps(Ancestral(2.0, fields=Forbid([1])), model.open([[]]), 1)
+    (step,) = first_steps(Ancestral(2.0, fields=Forbid([1])), on(model, [[]]), 1)
     left = 1 - np.exp(log_law(model.open([[]]).energies(), 0.5))[0, 1]
     assert step.work["forbid"] == pytest.approx(-2.0 * np.log(left))
     assert step.field_energy["forbid"] == 0 and step.kept_mass == 1
@@ -90,14 +101,14 @@ def test_work_at_the_ends_of_temperature():
     model = MarkovModel(np.zeros((2, 2)), [1.0, 3.0])
     bias = LogitBias({0: -5.0, 1: 1.0})
     cold, hot, barred = (
-        first_steps(Ancestral(temperature, fields=field), model.open([[]]), 1)[0].work[field.name]
+        first_steps(Ancestral(temperature, fields=field), on(model, [[]]), 1)[0].work[field.name]
         for temperature, field in ((0.0, bias), (np.inf, bias), (np.inf, Forbid([0])))
     )
     assert cold == 1.0 and hot == pytest.approx(2.0) and barred == np.inf
 
 
 def test_fields_of_one_name_are_told_apart():
-    (step,) = first_steps(Ancestral(fields=[Forbid([0]), Forbid([1])]), MarkovModel.random(0, 4).open([[]]), 1)
+    (step,) = first_steps(Ancestral(fields=[Forbid([0]), Forbid([1])]), on(MarkovModel.random(0, 4), [[]]), 1)
     assert list(step.work) == ["forbid", "forbid-2"] and step.tokens[0] in (2, 3)
 
 
@@ -114,7 +125,7 @@ def test_tensor_energies_in_any_precision_add_up(dtype):
 def test_a_small_bias_is_not_lost_in_half_precision():
     """Near 200 neighbouring bfloat16 numbers are 1 apart."""
     energies = torch.full((4, 3), 200.0, dtype=torch.bfloat16)
-    (step,) = first_steps(Ancestral(fields=LogitBias({0: 0.1, 1: 0.1, 2: 0.1})), _Constant(energies), 1)
+    (step,) = first_steps(Ancestral(fields=LogitBias({0: 0.1, 1: 0.1, 2: 0.1})), at(_Constant(energies)), 1)
     assert np.allclose(step.field_energy["logit_bias"], -0.1, atol=1e-4)
 
 
@@ -137,28 +148,27 @@ class _Constant(Session):
 
 
 def test_without_fields_and_windows_energies_are_not_copied_and_drawn_once(monkeypatch):
-    calls, real = [], ancestral_module.quantile
-    monkeypatch.setattr(ancestral_module, "quantile", lambda *given: calls.append(given[0]) or real(*given))
-    session = UrnModel().open([[]] * 3)
-    (step,) = first_steps(Ancestral(), session, 1)
-    assert step.energies is step.drawn is session.energies() and len(calls) == 1 and calls[0] is step.energies
+    calls, real = [], seeds.quantile
+    monkeypatch.setattr(seeds, "quantile", lambda *given: calls.append(given[0]) or real(*given))
+    ((batch, step),) = [next(run(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
+    assert step.energies is step.drawn is batch.session.energies() and len(calls) == 1 and calls[0] is step.energies
     assert step.work == {} and step.kept_mass.tolist() == [1, 1, 1]
 
 
 def test_a_row_does_not_depend_on_its_batch():
     model, prompts = MarkovModel.random(0, 5), [[0], [1, 2, 3], [], [4]]
     sampler = Ancestral([0.5, 1.0, 2.0, 0.0])
-    together = np.stack([step.tokens for step in first_steps(sampler, model.open(prompts), 90)])
+    together = np.stack([step.tokens for step in first_steps(sampler, on(model, prompts), 90)])
     for row, temperature in enumerate((0.5, 1.0, 2.0, 0.0)):
-        steps = run(Ancestral(temperature), RowRandom(0, [row]), model.open([prompts[row]]))
+        steps = run(Ancestral(temperature), RowRandom(0, [row]), on(model, [prompts[row]]))
         alone = [next(steps)[1].tokens[0] for _ in range(90)]
         assert together[:, row].tolist() == alone
 
 
 def test_dropping_rows_leaves_the_others_as_they_were():
     model, sampler = MarkovModel.random(0, 5), Ancestral([0.5, 1.0, 2.0])
-    whole = np.stack([step.tokens for step in first_steps(sampler, model.open([[], [1], [2, 3]]), 12)])
-    rng, batch, columns = RowRandom(0, 3), sampler.init(model.open([[], [1], [2, 3]])), []
+    whole = np.stack([step.tokens for step in first_steps(sampler, on(model, [[], [1], [2, 3]]), 12)])
+    rng, batch, columns = RowRandom(0, 3), sampler.init(on(model, [[], [1], [2, 3]])), []
     for t in range(12):
         if t == 5:
             rng.keep([2, 0])
@@ -173,16 +183,16 @@ def test_dropping_rows_leaves_the_others_as_they_were():
 def test_zero_temperature_draws_among_ground_states_and_greedy_takes_the_first():
     """Each of two ties is 1000 ± 22.4 of 2000 draws; five standard deviations, error rate 6e-7."""
     model = MarkovModel(np.zeros((3, 3)), [2.0, 1.0, 1.0])
-    (step,) = first_steps(Ancestral(0.0), model.open([[]] * 2000), 1)
+    (step,) = first_steps(Ancestral(0.0), on(model, [[]] * 2000), 1)
     assert set(step.tokens) == {1, 2} and abs((step.tokens == 1).sum() - 1000) < 5 * np.sqrt(500)
     assert np.allclose(step.logprob, -np.log(2))
-    (greedy,) = first_steps(Greedy(), model.open([[]] * 5), 1)
+    (greedy,) = first_steps(Greedy(), on(model, [[]] * 5), 1)
     assert greedy.tokens.tolist() == [1] * 5 and np.isinf(greedy.betas).all()
 
 
 def test_greedy_follows_its_fields():
     model = MarkovModel(np.zeros((3, 3)), [2.0, 1.0, 1.5])
-    steps = first_steps(Greedy(Forbid([1])), model.open([[]]), 2)
+    steps = first_steps(Greedy(Forbid([1])), on(model, [[]]), 2)
     assert [step.tokens[0] for step in steps] == [2, 0] and steps[0].work["forbid"] == 0.5
 
 
@@ -207,10 +217,10 @@ class _Shaped(Field):
 )
 def test_a_field_at_fault_is_named(field, error, said):
     with pytest.raises(error, match=said):
-        first_steps(Ancestral(fields=field), MarkovModel.random(0, 3).open([[], []]), 1)
+        first_steps(Ancestral(fields=field), on(MarkovModel.random(0, 3), [[], []]), 1)
 
 
 @pytest.mark.parametrize("temperatures", [-0.1, np.nan, [1.0, -1.0], [1.0] * 3])
 def test_bad_temperatures_are_refused(temperatures):
     with pytest.raises(BadInput, match="temperature"):
-        Ancestral(temperatures).init(UrnModel().open([[], []]))
+        Ancestral(temperatures).init(on(UrnModel(), [[], []]))

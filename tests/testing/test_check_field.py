@@ -81,8 +81,64 @@ class Weightless(Lengths):
     __rmul__ = __mul__
 
 
+class Reading(Lengths):
+    """A right field that depends on its place: it doubles the energies so far."""
+
+    commutes = False
+
+    def __call__(self, context):
+        return np.array(context.energies)
+
+
+class Swapping(Reading):
+    """Depends on its place and says that it does not."""
+
+    commutes = True
+
+
+class Scribbling(Lengths):
+    """Writes into the energies it was given."""
+
+    def __call__(self, context):
+        context.energies[:] += 1
+        return np.zeros(context.vocab_size)
+
+
+class Finishing(Lengths):
+    """An ended row changes the rest of its batch."""
+
+    def __call__(self, context):
+        return super().__call__(context) + any(context.ended)
+
+
+class Undone(Lengths):
+    """Has nothing to say of an ended row."""
+
+    def __call__(self, context):
+        return np.where(np.array([context.whole(row) for row in range(len(context))])[:, None], np.nan, 0.0)
+
+
+class Costly(Lengths):
+    """Is asked for its energies whatever its weight."""
+
+    def __mul__(self, weight):
+        return Costing(self, weight)
+
+    __rmul__ = __mul__
+
+
+class Costing(Costly):
+    def __init__(self, field, weight):
+        self.field, self.weight, self.name = field, weight, field.name
+
+    def __call__(self, context):
+        return self.field(context) * self.weight
+
+
 def test_a_right_field_passes():
     check_field(Lengths())
+    check_field(Reading())
+    check_field(2.0 * Lengths() + Reading())
     check_field(LogitBias({3: 1.0}), Context([[0]], [1], 5))
 
 
@@ -99,6 +155,11 @@ def test_a_right_field_passes():
         (Placed(), "in a batch and alone"),
         (Stubborn(), "added to a bias"),
         (Weightless(), "twice"),
+        (Swapping(), "says that it commutes"),
+        (Scribbling(), "changed the energies"),
+        (Finishing(), "when row 0 has ended"),
+        (Undone(), "with row 0 ended hold a NaN"),
+        (Costly(), "asked for its energies though"),
     ],
 )
 def test_a_broken_field_fails(field, said):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heatbath.decode import Ancestral, Sampler
+from heatbath.ensemble import quantile
 from heatbath.models import TableModel
 from heatbath.testing import check_sampler
 from heatbath.testing.sampler import _score, check_frequencies
@@ -27,8 +28,8 @@ class Skewed(Sampler):
     def inner(self):
         return Ancestral()
 
-    def init(self, session):
-        return self.inner.init(session)
+    def init(self, task):
+        return self.inner.init(task)
 
     def step(self, rng, batch):
         return self.inner.step(_Bent(rng, self.power), batch)
@@ -41,6 +42,9 @@ class _Bent:
 
     def uniform(self):
         return self.rng.uniform() ** self.power
+
+    def draw(self, energies, betas):
+        return quantile(energies, betas, self.uniform())
 
 
 def test_skewed_numbers_fail():
@@ -58,7 +62,7 @@ class Boasting(Skewed):
 
     def step(self, rng, batch):
         batch, step = self.inner.step(rng, batch)
-        return batch, replace(step, betas=np.ones_like(step.betas))
+        return batch, replace(step, steered=replace(step.steered, betas=np.ones_like(step.betas)))
 
 
 def test_claims_that_do_not_fit_the_draws_fail():

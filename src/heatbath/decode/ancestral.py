@@ -4,67 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.base import Batch, Sampler, Step, started
-from heatbath.decode.seeds import RowRandom
-from heatbath.decode.steer import Steered, steered, windowed
+from heatbath.decode.base import Batch, Sampler, Step, Task, betas_of
+from heatbath.decode.schedules import Schedule
+from heatbath.decode.seeds import Random
+from heatbath.decode.steer import Steering
 from heatbath.decode.windows import Window
-from heatbath.energy.base import Context, Field
-from heatbath.ensemble import quantile
-from heatbath.models.base import Session
+from heatbath.energy.base import Field
 
 Floats = npt.NDArray[np.float64]
+Temperatures = float | Sequence[float] | Floats | Schedule
 
 
 @dataclass(frozen=True)
-class Ancestral(Sampler):
-    """Draws at `temperatures` (one, or one per row), after `fields` have added and `windows` have cut, in that order.
+class Ancestral(Sampler[Batch, Step]):
+    """Draws at `temperatures`, after `fields` have added and `windows` have cut, in that order.
 
-    T = 0 draws among the ground states, each equally likely.
+    `temperatures` are one, one per row, or a `Schedule`. T = 0 draws among the ground states, each equally likely.
     """
 
-    temperatures: float | Sequence[float] | Floats = 1.0
+    temperatures: Temperatures = 1.0
     window: Window | Sequence[Window] | None = None
     fields: Field | Sequence[Field] = ()
 
-    def init(self, session: Session) -> Batch:
-        return started(session, self.temperatures)
+    @cached_property
+    def steering(self) -> Steering:
+        """What acts between the model's energies and the draw."""
+        return Steering(self.fields, self.window)
 
-    def step(self, rng: RowRandom, batch: Batch) -> tuple[Batch, Step]:
-        return drawn(batch.advanced(), rng.uniform(), window=self.window, fields=self.fields)
+    def init(self, task: Task) -> Batch:
+        batch = task.open()
+        return replace(batch, **self.starts(batch))
+
+    def starts(self, batch: Batch) -> dict[str, Floats]:
+        """The inverse temperatures of the rows, or the memory of their schedule."""
+        rows = len(batch.rows)
+        if isinstance(self.temperatures, Schedule):
+            return {"memory": self.temperatures.init(rows)}
+        return {"betas": betas_of(self.temperatures, rows)}
+
+    def step(self, rng: Random, state: Batch) -> tuple[Batch, Step]:
+        if isinstance(self.temperatures, Schedule):
+            return _scheduled(self.temperatures, rng, state.advanced(), self.steering)
+        batch, step = drawn(state.advanced(), rng, self.steering)
+        return batch, step
 
 
-def drawn(
-    batch: Batch,
-    uniform: Floats,
-    *,
-    window: Window | Sequence[Window] | None = None,
-    fields: Field | Sequence[Field] = (),
-) -> tuple[Batch, Step]:
-    """One inverse-CDF draw per row, in vocabulary order, from the steered energies."""
+def drawn(batch: Batch, rng: Random, steering: Steering) -> tuple[Batch, Step]:
+    """One draw per row from the steered energies of a batch whose tokens are all in the session."""
+    context = batch.context(batch.session.energies())
+    steered = steering(context, batch.betas, rng.uniform)
+    tokens = rng.draw(steered.drawn, batch.betas)
+    return replace(batch, pending=tokens), Step(tokens, steered)
+
+
+def _scheduled(schedule: Schedule, rng: Random, batch: Batch, steering: Steering) -> tuple[Batch, Step]:
+    memory = np.asarray(batch.memory)
     energies = batch.session.energies()
-    windows = (window,) if isinstance(window, Window) else tuple(window or ())
-    parts = (fields,) if isinstance(fields, Field) else tuple(fields)
-    source = _source(batch, energies, parts, windows)
-    tokens = quantile(source.drawn, batch.betas, uniform)
-    step = Step(
-        tokens,
-        energies,
-        batch.betas,
-        source.drawn,
-        source.kept_mass,
-        source.work,
-        source.field_energies(tokens) if parts else {},
-    )
-    return replace(batch, pending=tokens), step
-
-
-def _source(batch: Batch, energies: Any, fields: Sequence[Field], windows: Sequence[Window]) -> Steered:
-    if not fields and not windows:
-        return Steered(energies, np.ones(len(batch.betas)), {}, ())
-    context = Context(batch.session.tokens, batch.prompt_lengths.tolist(), int(energies.shape[-1]))
-    return windowed(steered(energies, context, batch.betas, fields), batch.betas, windows)
+    temperatures = schedule.temperatures(batch.context(energies), energies, memory)
+    windows = (*steering.windows, *schedule.windows(memory))
+    now = replace(batch, betas=betas_of(temperatures, len(batch.rows)))
+    batch, step = drawn(now, rng, Steering(steering.fields, windows))
+    return replace(batch, memory=schedule.updated(memory, step)), step

@@ -1,44 +1,85 @@
-"""What a sampler is: `init` and `step(rng, batch) -> (batch, step)`; a run is a generator, its loop the caller's."""
+"""What a sampler is: `init` and `step(rng, state) -> (state, info)`; a run is a generator, its loop the caller's.
+
+A sampler of tokens has a `Batch` as its state and gives a `Step`: every row is drawn from, one token each. A sampler
+of sequences is built on one; its state is an `Answers` and it gives a `Move` (`heatbath.decode.answers`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.seeds import RowRandom
+from heatbath.decode.seeds import Random
+from heatbath.decode.steer import Steered
+from heatbath.energy.base import Context
 from heatbath.ensemble import state
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
-from heatbath.models.base import Session
+from heatbath.models.base import Model, Session, Tokens
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+S = TypeVar("S")
+I = TypeVar("I")  # noqa: E741 - info, beside the S of state
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a sampler: an answer to each of `prompts`, ended by a `stop` token or `max_tokens` long.
+
+    `begun` are tokens that the answers already have, one list a row; a single prompt then stands for all rows.
+    `first_row` numbers the first of the rows among all of a job.
+    """
+
+    model: Model
+    prompts: Sequence[Tokens]
+    max_tokens: int
+    stop: tuple[int, ...] = ()
+    first_row: int = 0
+    begun: Sequence[Tokens] = ()
+
+    def open(self) -> Batch:
+        """A batch of the rows, at beta = 1."""
+        begun = self.begun or [()] * len(self.prompts)
+        prompts = list(self.prompts) if len(self.prompts) == len(begun) else [self.prompts[0]] * len(begun)
+        # An empty prompt stands for the document start, also where an answer goes on after it.
+        started = [prompt if len(prompt) else self.model.vocabulary.start for prompt in prompts]
+        session = self.model.open([[*prompt, *answer] for prompt, answer in zip(started, begun, strict=True)])
+        rows = self.first_row + np.arange(len(started))
+        return Batch(session, np.ones(len(started)), np.asarray(list(map(len, started)), np.int64), rows, self.stop)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Where a run stands. `pending` tokens (B,) are drawn but not yet in the session: rows that end never need them.
 
-    It holds an open session, so go on from the newest batch only.
+    It holds an open session, so go on from the newest batch only. `rows` (B,) number the rows for good; `memory`
+    (B, k) is what a schedule remembers of each.
     """
 
     session: Session
     betas: Floats
     prompt_lengths: Ints
+    rows: Ints
+    stop: tuple[int, ...] = ()
     pending: Ints | None = None
+    memory: Floats | None = None
 
-    def keep(self, indices: Sequence[int]) -> Batch:
-        """The batch of the rows `indices`, in that order; the session forks. Keep the same rows of the `RowRandom`."""
-        rows = np.asarray(indices, np.int64)
-        self.session.fork(rows.tolist())
-        pending = None if self.pending is None else self.pending[rows]
-        return Batch(self.session, self.betas[rows], self.prompt_lengths[rows], pending)
+    def keep(self, indices: Sequence[int] | Ints) -> Batch:
+        """The batch of the rows `indices`, in that order; the session forks. Repeats need new `rows`."""
+        at = np.asarray(indices, np.int64)
+        self.session.fork(at.tolist())
+        pending = None if self.pending is None else self.pending[at]
+        memory = None if self.memory is None else self.memory[at]
+        return Batch(
+            self.session, self.betas[at], self.prompt_lengths[at], self.rows[at], self.stop, pending, memory
+        )
 
     def advanced(self) -> Batch:
         """The batch after its pending tokens have gone into the session."""
@@ -47,6 +88,12 @@ class Batch:
         self.session.push(self.pending.tolist())
         return replace(self, pending=None)
 
+    def context(self, energies: Any = None) -> Context:
+        """What energies may look at."""
+        size = 0 if energies is None else int(energies.shape[-1])
+        lengths = self.prompt_lengths.tolist()
+        return Context(self.session.tokens, lengths, size, self.stop, (), self.rows.tolist(), energies)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -54,69 +101,99 @@ class Step:
 
     Attributes:
         tokens: drawn tokens, (B,).
-        energies: raw energies of the model, (B, V), nats.
-        betas: inverse temperatures drawn at, (B,).
-        drawn: energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither.
-        kept_mass: probability the windows left, at `betas`, of the ensemble that the fields made, (B,).
-        work: free-energy change $\Delta F = -\Delta \log Z / \beta$ of each field, added in order, (B,), nats.
-            At T = 0 it is the shift of the ground state; at beta = 0 its limit, infinite where states are forbidden.
-        field_energy: energy of the drawn token in each field, (B,), nats.
+        steered: raw energies of the model, what fields and windows made of them, and what that cost.
 
     They add up for 0 < beta < inf: $\log p_{drawn} - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
     """
 
     tokens: Ints
-    energies: Any
-    betas: Floats
-    drawn: Any
-    kept_mass: Floats
-    work: Mapping[str, Floats] = field(default_factory=dict)
-    field_energy: Mapping[str, Floats] = field(default_factory=dict)
+    steered: Steered
+
+    @property
+    def energies(self) -> Any:
+        """Raw energies of the model, (B, V), nats."""
+        return self.steered.energies
+
+    @property
+    def betas(self) -> Floats:
+        """Inverse temperatures drawn at, (B,)."""
+        return self.steered.betas
+
+    @property
+    def drawn(self) -> Any:
+        """Energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither."""
+        return self.steered.drawn
+
+    @property
+    def work(self) -> Mapping[str, Floats]:
+        r"""Free-energy change $\Delta F = -\Delta \log Z / \beta$ of each field, added in order, (B,), nats.
+
+        At T = 0 it is the shift of the ground state; at beta = 0 its limit, infinite where states are forbidden.
+        """
+        return self.steered.work
+
+    @property
+    def kept_mass(self) -> Floats:
+        """Probability the windows left, at `betas`, of the ensemble that the fields made, (B,)."""
+        return self.steered.kept_mass
+
+    @cached_property
+    def field_energy(self) -> Mapping[str, Floats]:
+        """Energy of the drawn token in each field, (B,), nats."""
+        return self.steered.field_energies(self.tokens)
 
     @cached_property
     def logprob(self) -> Floats:
         """Log-probability of the drawn tokens in the distribution really drawn from, (B,)."""
-        return _logprob(self.drawn, self.betas, self.tokens)
+        return token_logprob(self.drawn, self.betas, self.tokens)
 
     @cached_property
     def model_logprob(self) -> Floats:
         """Log-probability of the drawn tokens in the model's own distribution at the same temperature, (B,)."""
-        return self.logprob if self.drawn is self.energies else _logprob(self.energies, self.betas, self.tokens)
+        return self.logprob if self.drawn is self.energies else self.logprob_at(self.betas)
+
+    def logprob_at(self, betas: Floats) -> Floats:
+        """Log-probability of the drawn tokens in the model's own distribution at `betas` (B,), (B,)."""
+        return token_logprob(self.energies, betas, self.tokens)
 
 
-class Sampler(ABC):
-    """Draws the next token of every row of a batch. Its contract suite is `heatbath.testing.check_sampler`."""
+class Sampler(ABC, Generic[S, I]):
+    """Draws answers to a task, step by step. The contract suite of those of tokens is `testing.check_sampler`."""
 
     @abstractmethod
-    def init(self, session: Session) -> Batch:
-        """A batch on an open session, whose tokens so far count as prompt."""
+    def init(self, task: Task) -> S:
+        """The state before the first step. Raises `BadInput` for settings that make no sense."""
 
     @abstractmethod
-    def step(self, rng: RowRandom, batch: Batch) -> tuple[Batch, Step]:
-        """Draw one token per row. `rng` has the rows of `batch`."""
+    def step(self, rng: Random, state: S) -> tuple[S, I]:
+        """One step. `rng` has the rows of the task."""
 
 
-def run(sampler: Sampler, rng: RowRandom, session: Session) -> Iterator[tuple[Batch, Step]]:
-    """Steps without end; stopping, progress and storage are the caller's. Rows stay as they are: see `Batch.keep`."""
-    batch = sampler.init(session)
+TokenSampler = Sampler[Batch, Step]
+"""Draws one token for every row of a batch."""
+
+
+def run(sampler: Sampler[S, I], rng: Random, task: Task) -> Iterator[tuple[S, I]]:
+    """Steps without end; stopping, progress and storage are the caller's."""
+    state = sampler.init(task)
     while True:
-        batch, step = sampler.step(rng, batch)
-        yield batch, step
+        state, info = sampler.step(rng, state)
+        yield state, info
 
 
-def started(session: Session, temperatures: float | Sequence[float] | Floats) -> Batch:
-    """The first batch of a run. Raises `BadInput` for temperatures below 0, NaN, or of another shape than the rows."""
-    lengths = np.asarray([len(tokens) for tokens in session.tokens], np.int64)
+def betas_of(temperatures: float | Sequence[float] | Floats, rows: int) -> Floats:
+    """Inverse temperatures (B,). Raises `BadInput` for temperatures below 0, NaN, or of another shape than the rows."""
     values = np.asarray(temperatures, np.float64)
-    if values.shape not in ((), lengths.shape):
-        raise BadInput(f"{len(lengths)} rows take one temperature or {len(lengths)} of them, not shape {values.shape}.")
+    if values.shape not in ((), (rows,)):
+        raise BadInput(f"{rows} rows take one temperature or {rows} of them, not shape {values.shape}.")
     wrong = values[~(values >= 0)]
     if wrong.size:
         raise BadInput(f"the temperature is {wrong[0]}: give 0 (greedy) or a positive number.")
     with np.errstate(divide="ignore"):
-        return Batch(session, np.broadcast_to(1 / values, lengths.shape).copy(), lengths)
+        return np.broadcast_to(1 / values, (rows,)).copy()
 
 
-def _logprob(energies: Any, betas: Floats, tokens: Ints) -> Floats:
+def token_logprob(energies: Any, betas: Floats, tokens: Ints) -> Floats:
+    """Log-probability of `tokens` (B,) in the ensembles of `energies` (B, V) at `betas` (B,)."""
     values: Any = state(energies, betas, index=tokens).logprob
     return to_numpy(values).astype(np.float64)

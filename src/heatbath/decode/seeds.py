@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from heatbath.ensemble import quantile
 from heatbath.errors import BadInput
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _BLOCK = 64
 
 
+class Random(Protocol):
+    """Where a sampler's chance comes from. Every choice goes through it, so that a test can walk all of them."""
+
+    def uniform(self) -> Floats:
+        """The next number in [0, 1) of every row, (B,)."""
+
+    def draw(self, energies: Any, betas: Floats) -> Ints:
+        """A state of every row, (B,), from energies (B, V) at `betas` (B,)."""
+
+    def choose(self, probabilities: Floats) -> int:
+        """One of n, with `probabilities` (n,) that sum to one; shared by all rows."""
+
+    def at(self, rows: Sequence[int]) -> Random:
+        """The chance of some of the rows."""
+
+
 class RowRandom:
-    """One generator per row, seeded by `(seed, row id)`. `ids` are row numbers unless given.
+    """One generator per row, seeded by `(seed, row id)`, and one shared by all. `ids` are row numbers unless given.
 
     Numbers are fetched in blocks, since asking every generator for one number at every step is slow.
     """
@@ -23,10 +45,12 @@ class RowRandom:
         if seed < 0 or any(row < 0 for row in rows):
             raise BadInput(f"seeds and row ids must be 0 or more: seed {seed}, ids {list(rows)[:5]} ….")
         self._generators = [np.random.default_rng([seed, row]) for row in rows]
+        # A third number that is not 0 keeps the shared stream apart from that of any row.
+        self._shared = np.random.default_rng([seed, min(rows, default=0), 1])
         self._block = np.empty((0, len(self._generators)))
         self._used = 0
 
-    def uniform(self) -> npt.NDArray[np.float64]:
+    def uniform(self) -> Floats:
         """The next number in [0, 1) of every row, (B,)."""
         if self._used == len(self._block):
             self._block = np.stack([generator.random(_BLOCK) for generator in self._generators], axis=1)
@@ -34,9 +58,45 @@ class RowRandom:
         self._used += 1
         return np.asarray(self._block[self._used - 1])
 
+    def draw(self, energies: Any, betas: Floats) -> Ints:
+        """One inverse-CDF draw per row, in vocabulary order, (B,)."""
+        return quantile(energies, betas, self.uniform())
+
+    def choose(self, probabilities: Floats) -> int:
+        """One of n by the shared generator."""
+        return chosen(probabilities, self._shared.random())
+
+    def at(self, rows: Sequence[int]) -> Random:
+        """The chance of some rows; every row's generator moves on at each call, whether it is asked or not."""
+        return _Some(self, np.asarray(rows, np.int64))
+
     def keep(self, indices: Sequence[int]) -> None:
         """Drop or reorder rows. Raises `BadInput` for repeats, since two rows must not draw the same numbers."""
         if len(set(indices)) != len(indices):
             raise BadInput(f"rows {list(indices)} repeat: a copy of a row needs an id of its own.")
         self._generators = [self._generators[row] for row in indices]
         self._block = self._block[:, list(indices)]
+
+
+@dataclass(frozen=True)
+class _Some:
+    source: Random
+    rows: Ints
+
+    def uniform(self) -> Floats:
+        return self.source.uniform()[self.rows]
+
+    def draw(self, energies: Any, betas: Floats) -> Ints:
+        return quantile(energies, betas, self.uniform())
+
+    def choose(self, probabilities: Floats) -> int:
+        return self.source.choose(probabilities)
+
+    def at(self, rows: Sequence[int]) -> Random:
+        return _Some(self.source, self.rows[list(rows)])
+
+
+def chosen(probabilities: Floats, uniform: float) -> int:
+    """The first index at which the cumulative probability exceeds `uniform`; one of probability 0 never is."""
+    cumulative = np.cumsum(probabilities)
+    return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from heatbath.decode.windows import Window, applied
 from heatbath.energy.algebra import scaled
 from heatbath.energy.base import Context, Field
-from heatbath.ensemble import State, state
+from heatbath.ensemble import State, divergence, state
 from heatbath.ensemble.arrays import asarray_like, to_numpy, widened
 from heatbath.errors import BadInput, NotANumber
 
@@ -21,54 +22,141 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Energies (B, V) after one more field or window of that name, at `betas` (B,)."""
+
+    name: str
+    energies: Any
+    betas: Floats
+
+    @cached_property
+    def state(self) -> State:
+        """Their thermodynamics. Raises `BadInput` or `NotANumber` with the name."""
+        try:
+            return state(self.energies, self.betas)
+        except NotANumber as error:
+            raise NotANumber(f"with {self.name!r}: {error}") from error
+        except BadInput as error:
+            raise BadInput(f"with {self.name!r}: {error}") from error
+
+
+@dataclass(frozen=True)
 class Steered:
-    """Energies drawn from (B, V), probability the windows left (B,), free-energy change of each field (B,).
+    """What became of a model's `energies` (B, V) at `betas` (B,): a stage for each field, then one for each window."""
 
-    `stages` are the energies (B, V) before the first field and after each.
-    """
+    energies: Any
+    betas: Floats
+    fields: tuple[Stage, ...] = ()
+    windows: tuple[Stage, ...] = ()
 
-    drawn: Any
-    kept_mass: Floats
-    work: dict[str, Floats]
-    stages: tuple[Any, ...]
+    @property
+    def drawn(self) -> Any:
+        """The energies really drawn from, (B, V); the model's own if nothing steers."""
+        stages = self.fields + self.windows
+        return stages[-1].energies if stages else self.energies
+
+    @cached_property
+    def _first(self) -> Stage:
+        return Stage("the model", self.energies, self.betas)
+
+    @cached_property
+    def work(self) -> dict[str, Floats]:
+        r"""Free-energy change $\Delta F = -\Delta \log Z / \beta$ of each field, (B,), nats."""
+        return {
+            new.name: _free_energy_change(old.state, new.state, self.betas) for old, new in self._pairs(self.fields)
+        }
+
+    @cached_property
+    def log_mass(self) -> dict[str, Floats]:
+        r"""$\log Z_{after} - \log Z_{before}$ of each field, then of each window, (B,)."""
+        pairs = self._pairs(self.fields + self.windows)
+        return {new.name: _log_mass(old.state, new.state, self.betas) for old, new in pairs}
+
+    @cached_property
+    def window_mass(self) -> dict[str, Floats]:
+        """Probability that each window left of what it was given, (B,); rounding lifts none above 1."""
+        return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.windows}
+
+    @property
+    def kept_mass(self) -> Floats:
+        """Probability that all windows left of the ensemble that the fields made, (B,)."""
+        return np.prod([np.ones(len(self.betas)), *self.window_mass.values()], axis=0)
+
+    @cached_property
+    def divergences(self) -> dict[str, Floats]:
+        """D(after || before) of each field and window, (B,), nats."""
+        pairs = self._pairs(self.fields + self.windows)
+        return {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
+
+    @cached_property
+    def divergence(self) -> Floats:
+        """D(drawn || model), (B,), nats."""
+        if self.drawn is self.energies:
+            return np.zeros(len(self.betas))
+        return divergence(self.drawn, self.energies, self.betas)
 
     def field_energies(self, tokens: Ints) -> dict[str, Floats]:
         """The energy each field gave the drawn tokens, (B,), as it came out after rounding."""
         rows = np.arange(len(tokens))
-        at = [to_numpy(stage[rows, tokens]).astype(np.float64) for stage in self.stages]
-        return {name: at[i + 1] - at[i] for i, name in enumerate(self.work)}
+        stages = [self.energies, *(stage.energies for stage in self.fields)] if self.fields else []
+        at = [to_numpy(energies[rows, tokens]).astype(np.float64) for energies in stages]
+        return {stage.name: at[i + 1] - at[i] for i, stage in enumerate(self.fields)}
+
+    def take(self, rows: Ints) -> Steered:
+        """The same of some rows, in that order."""
+        betas = self.betas[rows]
+        parts = (
+            tuple(Stage(stage.name, stage.energies[rows], betas) for stage in part)
+            for part in (self.fields, self.windows)
+        )
+        return Steered(self.energies[rows], betas, *parts)
+
+    def _pairs(self, stages: Iterable[Stage]) -> Iterator[tuple[Stage, Stage]]:
+        before: Stage | None = None
+        for stage in stages:
+            yield before or self._first, stage
+            before = stage
 
 
-def steered(energies: Any, context: Context, betas: Floats, fields: Sequence[Field]) -> Steered:
-    """Fields one upon another in their order. Raises `BadInput` or `NotANumber` with the name of the field at fault."""
-    stages, work = [energies], {}
-    before = state(energies, betas) if fields else None
-    for name, weight, field in _named(fields):
-        stages.append(_plus(stages[-1], scaled(weight, field(context)), name))
-        after = _state(stages[-1], betas, name)
-        work[name] = _free_energy_change(before, after, betas)
-        before = after
-    return Steered(stages[-1], np.ones(len(betas)), work, tuple(stages))
+@dataclass(frozen=True)
+class Steering:
+    """The `fields` and `windows` of a sampler, in the order they act."""
 
+    fields: Field | Sequence[Field] = ()
+    windows: Window | Sequence[Window] | None = ()
+    _named: tuple[tuple[str, float, Field], ...] = field(init=False, repr=False)
 
-def windowed(steered: Steered, betas: Floats, windows: Sequence[Window]) -> Steered:
-    """Windows in their order, on the distribution at `betas` of what the fields made."""
-    if not windows:
-        return steered
-    drawn = applied(windows, steered.drawn, betas)
-    with np.errstate(invalid="ignore"):
-        kept = _array(state(drawn, betas).log_z) - _array(state(steered.drawn, betas).log_z)
-    # Rounding may lift a kept mass above 1; at T = 0 every window keeps the ground states, which hold all of it.
-    mass = np.where(np.isinf(betas), 1.0, np.minimum(np.exp(kept), 1.0))
-    return Steered(drawn, mass, steered.work, steered.stages)
+    def __post_init__(self) -> None:
+        parts = (self.fields,) if isinstance(self.fields, Field) else tuple(self.fields)
+        windows = (self.windows,) if isinstance(self.windows, Window) else tuple(self.windows or ())
+        object.__setattr__(self, "fields", parts)
+        object.__setattr__(self, "windows", windows)
+        object.__setattr__(self, "_named", tuple(_named(parts)))
+
+    def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> Steered:
+        """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).
+
+        Raises `BadInput` or `NotANumber` with the name of the field at fault.
+        """
+        stages: list[Stage] = []
+        energies = context.energies
+        for name, weight, part in self._named:
+            energies = _plus(energies, scaled(weight, part(replace(context, energies=energies))), name)
+            stages.append(_checked(Stage(name, energies, betas)))
+        cut: list[Stage] = []
+        for window in self.windows:
+            energies = applied([window], energies, betas, draw)
+            cut.append(Stage(window.label, energies, betas))
+        return Steered(context.energies, betas, tuple(stages), tuple(cut))
 
 
 def _named(fields: Sequence[Field]) -> Iterator[tuple[str, float, Field]]:
-    """Every part of every field, under a name that no other has."""
+    """Every part of every field under a name that no other has; one of weight 0 is absent and costs nothing."""
     seen: dict[str, int] = {}
     for weight, part in (term for field in fields for term in field.terms):
         seen[part.name] = seen.get(part.name, 0) + 1
-        yield part.name if seen[part.name] == 1 else f"{part.name}-{seen[part.name]}", weight, part
+        if weight:
+            yield part.name if seen[part.name] == 1 else f"{part.name}-{seen[part.name]}", weight, part
 
 
 def _plus(energies: Any, values: Any, name: str) -> Any:
@@ -87,16 +175,21 @@ def _misshapen(name: str, values: Any, energies: Any) -> BadInput:
     return BadInput(f"field {name!r} gave energies of shape {given}, which do not broadcast to {needed}.")
 
 
-def _state(energies: Any, betas: Floats, name: str) -> State:
-    try:
-        return state(energies, betas)
-    except NotANumber as error:
-        raise NotANumber(f"with field {name!r}: {error}") from error
-    except BadInput as error:
-        raise BadInput(f"with field {name!r}: {error}") from error
+def _checked(stage: Stage) -> Stage:
+    """The stage itself, its thermodynamics looked at: a field that forbids everything is named at once."""
+    _ = stage.state
+    return stage
 
 
-def _free_energy_change(before: Any, after: State, betas: Floats) -> Floats:
+def _log_mass(before: State, after: State, betas: Floats) -> Floats:
+    """At T = 0, where log Z is no number, the ground states hold all of it: 0 where they are the same."""
+    with np.errstate(invalid="ignore"):
+        shift = _array(after.log_z) - _array(before.log_z)
+        cold = np.where(_array(after.ground) == _array(before.ground), 0.0, -np.inf)
+    return np.where(np.isinf(betas), cold, shift)
+
+
+def _free_energy_change(before: State, after: State, betas: Floats) -> Floats:
     r"""$\Delta F = -\Delta \log Z / \beta$; its limits are the shift of the ground state and of the mean energy."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = _array(after.log_z) - _array(before.log_z)

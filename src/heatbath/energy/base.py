@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from heatbath.energy.algebra import checked_weight, scaled
+from heatbath.ensemble.arrays import asarray_like, widened
 from heatbath.errors import BadInput
 
 
@@ -71,6 +74,9 @@ class Energy(ABC):
     @abstractmethod
     def __call__(self, context: Context) -> Any:
         """The energies for a batch of prefixes; each row depends on its own prefix alone."""
+
+
+E = TypeVar("E", bound=Energy)
 
 
 class Field(Energy):
@@ -136,8 +142,16 @@ class FieldSum(Field):
     def name(self) -> str:  # type: ignore[override]
         return "+".join(part.name for _, part in self.terms)
 
+    @property
+    def commutes(self) -> bool:  # type: ignore[override]
+        return all(part.commutes for _, part in self.terms)
+
     def __call__(self, context: Context) -> Any:
-        return _total(self.terms, context)
+        total: Any = None
+        for weight, part in _present(self.terms):
+            energies = scaled(weight, part(context if part.commutes else _seeing(context, total)))
+            total = energies if total is None else total + energies
+        return np.zeros(context.vocab_size) if total is None else total
 
 
 @dataclass(frozen=True)
@@ -155,8 +169,18 @@ class PotentialSum(Potential):
         return "+".join(part.name for _, part in self.terms)
 
     def __call__(self, context: Context) -> Any:
-        return _total(self.terms, context)
+        energies = [scaled(weight, part(context)) for weight, part in _present(self.terms)]
+        return reduce(add, energies) if energies else np.zeros(len(context))
 
 
-def _total(terms: Sequence[tuple[float, Energy]], context: Context) -> Any:
-    return reduce(add, (scaled(weight, part(context)) for weight, part in terms))
+def _present(terms: Sequence[tuple[float, E]]) -> Iterator[tuple[float, E]]:
+    """The terms of a weight other than 0: one of weight 0 is absent and costs nothing."""
+    return ((weight, part) for weight, part in terms if weight)
+
+
+def _seeing(context: Context, total: Any) -> Context:
+    """What a part of a sum sees that depends on its place: the energies with those of the parts before it."""
+    if context.energies is None or total is None:
+        return context
+    energies = widened(context.energies)
+    return replace(context, energies=energies + asarray_like(total, energies))

@@ -9,17 +9,20 @@ Run(model, prompts, Settings)   the same step by step
 from __future__ import annotations
 
 from heatbath.engine.documents import Document
-from heatbath.engine.generating import generate
-from heatbath.engine.generation import Generation
+from heatbath.engine.generating import generate, repeated
+from heatbath.engine.generation import Generation, Sample
 from heatbath.engine.measuring import beta_of, join, measure, measure_stream
-from heatbath.engine.run import Run, Settings, checked_temperatures
+from heatbath.engine.run import Run, Settings
+from heatbath.engine.samplers import SAMPLERS, checked_temperatures
 from heatbath.engine.tape import Arrays
 
 __all__ = [
+    "SAMPLERS",
     "Arrays",
     "Document",
     "Generation",
     "Run",
+    "Sample",
     "Settings",
     "beta_of",
     "checked_temperatures",
@@ -27,4 +30,5 @@ __all__ = [
     "join",
     "measure",
     "measure_stream",
+    "repeated",
 ]

@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Unpack, cast
+from dataclasses import fields, replace
+from typing import Any, cast
 
 from heatbath.engine.generation import Generation
-from heatbath.engine.run import Options, Run, Settings
+from heatbath.engine.run import Run, Settings
+from heatbath.engine.samplers import SAMPLERS
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.record import Frame, Observer
 
 Prompt = str | Tokens
 OnStep = Callable[[Frame], object]
+_COMMON = frozenset(entry.name for entry in fields(Settings)) - {"options"}
 
 
 def generate(
     model: Model,
     prompt: Prompt | Sequence[Prompt],
     *,
-    n: int = 1,
+    n: int | None = None,
     on_step: OnStep | None = None,
     observers: Sequence[Observer] = (),
-    **settings: Unpack[Options],
+    **settings: Any,
 ) -> Generation:
     """Continue a prompt, or several: text or tokens, each `n` times; the copies of one prompt lie side by side.
 
-    The other arguments are those of `Settings`: temperature (one, or one per row) = 1.0, max_tokens = 128, window,
-    fields, sampler = "ancestral", seed = 0, first_row = 0, record = True. Every frame goes to `observers` and to
-    `on_step`. Ctrl-C is the caller's; a `Run` keeps what is there.
+    The other arguments are those of `Settings`: temperature (one, one per row, or a schedule) = 1.0, max_tokens = 128,
+    window, fields, potentials, sampler = "ancestral", seed = 0, first_row = 0, record = True; and the options of the
+    sampler, such as alpha, particles or chains. Samplers of whole answers take one prompt. Every frame goes to
+    `observers` and to `on_step`. Ctrl-C is the caller's; a `Run` keeps what is there.
 
     Raises:
-        BadInput: an unusable prompt or setting.
-        NotANumber: the model gave NaN; names the step.
+        BadInput: an unusable prompt or setting; what comes up on the way carries what there is as `.partial`.
+        NotANumber: the model or a potential gave NaN; names the step.
     """
-    if n < 1:
-        raise BadInput(f"n is {n}: ask for at least 1 sample.")
-    prompts = [tokens for tokens in prompt_tokens(model, prompt) for _ in range(n)]
-    run = Run(model, prompts, Settings(**settings))
+    common = {name: settings.pop(name) for name in list(settings) if name in _COMMON}
+    chosen = Settings(**common, options=settings)
+    prompts, chosen = repeated(prompt_tokens(model, prompt), chosen, n)
+    run = Run(model, prompts, chosen)
     for frame in run:
         for observer in observers:
             observer.update(frame)
         if on_step is not None:
             on_step(frame)
     return run.result()
+
+
+def repeated(prompts: Sequence[Tokens], settings: Settings, n: int | None) -> tuple[list[Tokens], Settings]:
+    """Each prompt `n` times; where the sampler itself draws n answers, the prompts as they are.
+
+    Raises:
+        BadInput: n below 1, or for a sampler that has another name for how many answers it draws.
+    """
+    if n is None or n == 1:
+        return list(prompts), settings
+    if n < 1:
+        raise BadInput(f"n is {n}: ask for at least 1 sample.")
+    named = SAMPLERS.get(settings.sampler) if isinstance(settings.sampler, str) else None
+    if named is None or not named.options:
+        return [tokens for tokens in prompts for _ in range(n)], settings
+    if "n" in named.options:
+        return list(prompts), replace(settings, options={**settings.options, "n": n})
+    raise BadInput(f"the {settings.sampler} sampler takes no n: its options are {', '.join(named.options)}.")
 
 
 def prompt_tokens(model: Model, prompt: Prompt | Sequence[Prompt]) -> list[Tokens]:

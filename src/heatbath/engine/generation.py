@@ -8,27 +8,44 @@ from functools import cached_property
 
 import numpy as np
 
-from heatbath.engine.tape import Arrays
+from heatbath.decode import Samples
+from heatbath.engine.tape import Arrays, Floats
 from heatbath.errors import BadInput
 from heatbath.models.base import Tokens
-from heatbath.record import About, Trace, texts
+from heatbath.record import WORK, About, Trace, texts
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer: its text and tokens (the stop token last), log-weight and log-probability in nats, and its end."""
+
+    text: str
+    token_ids: list[int]
+    log_weight: float
+    logprob: float
+    finish: str
 
 
 @dataclass(frozen=True)
 class Generation:
     """Continuations of prompts: `arrays` holds everything, the rest is read from it when asked for.
 
-    `finish` says of each row why it ended: "stop" (a stop token, which is its last), "length" or "interrupted".
+    `drawn` is what the sampler said of them; `finish` says of each row why it ended: "stop" (a stop token, which is
+    its last), "length" or "interrupted".
     """
 
     prompts: tuple[Tokens, ...]
     arrays: Arrays
-    finish: tuple[str, ...]
+    drawn: Samples
     about: About
     spell: Callable[[int], bytes]
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @property
+    def finish(self) -> tuple[str, ...]:
+        return self.drawn.finish
 
     @cached_property
     def sequences(self) -> list[list[int]]:
@@ -39,6 +56,58 @@ class Generation:
     def texts(self) -> list[str]:
         """The text of each continuation, bytes joined first, without the stop token."""
         return ["".join(texts(map(self.spell, self._spoken(row)))) for row in range(len(self))]
+
+    @property
+    def text(self) -> str:
+        """The answer to give: a draw by weight, the best or the most voted, as the sampler has it."""
+        return self.texts[self.drawn.value]
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """All answers with their weights."""
+        columns = (self.texts, self.sequences, self.drawn.log_weight.tolist(), self.logprob.tolist(), self.finish)
+        return [Sample(*values) for values in zip(*columns, strict=True)]
+
+    @cached_property
+    def logprob(self) -> Floats:
+        """Log-probability of each answer in the model, (n,), nats; NaN if not kept.
+
+        At the temperature asked for; at T = 1 where the sampler is greedy or takes the best of n.
+        """
+        if self.drawn.logprob is not None:
+            return self.drawn.logprob
+        record = self.arrays.record
+        if record is None or "logprob" not in record:
+            return np.full(len(self), np.nan)
+        return np.asarray(np.where(self.arrays.mask, record["logprob"], 0.0).sum(1))
+
+    @property
+    def log_z(self) -> float | None:
+        """log Z of the law that the weights are for, nats; None where the sampler gives none."""
+        return None if self.drawn.log_z is None else self.drawn.log_z.value
+
+    @property
+    def log_z_stderr(self) -> float | None:
+        """Its standard error."""
+        return None if self.drawn.log_z is None else self.drawn.log_z.stderr
+
+    @property
+    def ess(self) -> float:
+        """Effective number of independent answers."""
+        return self.drawn.ess
+
+    @property
+    def tokens_spent(self) -> int:
+        """Tokens drawn in all, those of discarded answers among them."""
+        return self.drawn.tokens_spent
+
+    @cached_property
+    def work(self) -> dict[str, Floats]:
+        """Free-energy change of each field summed over each answer, (n,), nats; empty without a record."""
+        record = self.arrays.record
+        names = [name for name in record or () if name.startswith(WORK)]
+        mask = self.arrays.mask
+        return {name.removeprefix(WORK): np.where(mask, record[name], 0.0).sum(1) for name in names if record}
 
     @cached_property
     def traces(self) -> list[Trace]:

@@ -1,65 +1,57 @@
-"""One synchronous host: prompts go in, a sampler draws step by step, records are written, rows leave as they end."""
+"""One synchronous host: prompts go in, a sampler moves step by step, records are written beside its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from heatbath.decode import Ancestral, Greedy, RowRandom, Sampler, Step, Window
-from heatbath.energy import Field
+from heatbath.decode import Answers, Batch, Independent, Move, RowRandom, Sampler, Schedule, Task, Window, crossings
+from heatbath.energy import Field, Potential
 from heatbath.engine.generation import Generation
+from heatbath.engine.recording import Keep, recorded
+from heatbath.engine.samplers import made
 from heatbath.engine.tape import Floats, Tape
-from heatbath.errors import BadInput, NotANumber
+from heatbath.errors import BadInput, HeatbathError, NotANumber
 from heatbath.models.base import Model, Tokens
-from heatbath.record import WORK, About, Frame, Record, observe, observe_nodes
+from heatbath.record import CROSSED, About, Frame
 
-Temperature = float | Sequence[float] | Floats
+Temperature = float | Sequence[float] | Floats | Schedule
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
-    `sampler` is "ancestral", "greedy", or a `Sampler` that brings its own temperatures, window and fields. `record` is
-    True for everything, "nodes" for energies and the nodes of log Z alone, False for nothing. A row ends with a token
-    of `stop`, the model's own if None.
+    `sampler` is a name of `heatbath.engine.SAMPLERS`, with `options` of its own, or a `Sampler` that brings everything
+    that is asked of draws. `record` is True for everything, "nodes" for energies and the nodes of log Z alone, False
+    for nothing. A row ends with a token of `stop`, the model's own if None. `edges` are temperatures of a phase map by
+    name; the record then says at which steps a schedule crosses them.
     """
 
     temperature: Temperature = 1.0
     max_tokens: int = 128
     window: Window | Sequence[Window] | None = None
     fields: Field | Sequence[Field] = ()
-    sampler: str | Sampler = "ancestral"
+    potentials: Potential | Sequence[Potential] = ()
+    sampler: str | Sampler[Any, Any] = "ancestral"
     seed: int = 0
     first_row: int = 0
-    record: bool | Literal["nodes"] = True
+    record: Keep = True
     stop: Sequence[int] | None = None
-
-
-class Options(TypedDict, total=False):
-    """`Settings` as keyword arguments."""
-
-    temperature: Temperature
-    max_tokens: int
-    window: Window | Sequence[Window] | None
-    fields: Field | Sequence[Field]
-    sampler: str | Sampler
-    seed: int
-    first_row: int
-    record: bool | Literal["nodes"]
-    stop: Sequence[int] | None
+    edges: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Run:
     """A batch of prompts being continued: iterate for its frames, stop when you like, `result` has what there is.
 
     Raises:
-        BadInput: prompts that leave no room for `max_tokens` in the context, settings that make no sense.
-        NotANumber: the model gave NaN; names the step.
+        BadInput: prompts that leave no room for `max_tokens` in the context, settings that make no sense. What comes
+            up on the way carries what there is as `.partial`, a `Generation`.
+        NotANumber: the model or a potential gave NaN; names the step.
     """
 
     def __init__(self, model: Model, prompts: Sequence[Tokens], settings: Settings | None = None) -> None:
@@ -68,94 +60,82 @@ class Run:
         _check(model, self.prompts, self.settings)
         self._model = model
         self._about = About.of(model)
-        self._random = RowRandom(self.settings.seed, range(self._first, self._first + len(self.prompts)))
-        self._sampler = _sampler(self.settings, len(self.prompts))
-        self._batch = self._sampler.init(model.open(self.prompts))
-        self._betas = self._batch.betas
-        self._tape = Tape(len(self.prompts), self.settings.max_tokens)
-        self._finish = ["interrupted"] * len(self.prompts)
-        self._rows = np.arange(len(self.prompts))
-        stop = model.vocabulary.stop if self.settings.stop is None else self.settings.stop
-        self._stop = np.asarray(tuple(stop), np.int64)
+        stop = tuple(model.vocabulary.stop if self.settings.stop is None else self.settings.stop)
+        task = Task(model, self.prompts, self.settings.max_tokens, stop, self.settings.first_row)
+        self._sampler = made(self.settings, len(self.prompts))
+        self._state: Answers = self._begun(task)
+        slots = self._state.slots
+        rows = range(self.settings.first_row, self.settings.first_row + slots)
+        self._random = RowRandom(self.settings.seed, rows)
+        self._tape = Tape(slots, self.settings.max_tokens)
+        self._before = np.full(slots, np.nan)
         self._step = 0
 
-    @property
-    def _first(self) -> int:
-        return self.settings.first_row
+    def _begun(self, task: Task) -> Answers:
+        """The sampler's first state; a sampler of tokens becomes one of independent answers."""
+        state = self._sampler.init(task)
+        if isinstance(state, Batch):
+            self._sampler = Independent(self._sampler)
+            state = self._sampler.init(task)
+        return cast(Answers, state)
 
     def __iter__(self) -> Iterator[Frame]:
-        while self._rows.size and self._step < self.settings.max_tokens:
+        while not self._state.done:
             yield self._advance()
-        for row in self._rows:
-            self._finish[row] = "length"
+
+    @property
+    def slots(self) -> int:
+        """How many answers are held at once."""
+        return self._state.slots
 
     def result(self) -> Generation:
         """What has been drawn so far."""
-        arrays = self._tape.arrays(self._betas)
-        return Generation(self.prompts, arrays, tuple(self._finish), self._about, self._model.token_bytes)
+        drawn = self._state.samples()
+        single = len(self.prompts) == 1
+        prompts = self.prompts * len(drawn.slots) if single else tuple(self.prompts[slot] for slot in drawn.slots)
+        return Generation(prompts, self._tape.arrays(drawn.slots), drawn, self._about, self._model.token_bytes)
 
     def _advance(self) -> Frame:
         try:
-            self._batch, step = self._sampler.step(self._random, self._batch)
-            record = _recorded(step, self.settings.record)
+            self._state, move = self._sampler.step(self._random, self._state)
+            frame = self._written(move)
         except NotANumber as error:
-            raise NotANumber(f"{self._model.name} gave NaN at generated token {self._step}: {error}") from error
-        frame = Frame(self._step, self._rows, step.tokens, record)
-        self._tape.write(self._step, self._rows, step.tokens, record)
+            told = NotANumber(f"{self._model.name} gave NaN at generated token {self._step}: {error}")
+            raise self._with_partial(told) from error
+        except HeatbathError as error:
+            raise self._with_partial(error) from error.__cause__
         self._step += 1
-        self._drop(np.isin(step.tokens, self._stop))
         return frame
 
-    def _drop(self, ended: NDArray[np.bool_]) -> None:
-        """Rows that drew a stop token leave the batch."""
-        if not ended.any():
-            return
-        for row in self._rows[ended]:
-            self._finish[row] = "stop"
-        stay = np.flatnonzero(~ended).tolist()
-        self._rows = self._rows[stay]
-        if stay:
-            self._batch = self._batch.keep(stay)
-            self._random.keep(stay)
+    def _written(self, move: Move) -> Frame:
+        if move.sources is not None:
+            self._tape.copy(move.sources, move.lengths)
+            self._before = self._before[move.sources]
+        step = move.step
+        if step is None:
+            return Frame(self._step, move.slots, np.empty(0, np.int64), None, move.sources, move.lengths)
+        record = recorded(step, self.settings.record)
+        if self.settings.edges and record is not None:
+            record = record.extend(self._crossed(move))
+        self._tape.write(move.slots, step.tokens, step.betas, record)
+        return Frame(self._step, move.slots, step.tokens, record, move.sources, move.lengths)
 
+    def _crossed(self, move: Move) -> dict[str, Floats]:
+        """For each edge 1 where the temperature rose through it since the token before, -1 where it fell, else 0."""
+        assert move.step is not None
+        with np.errstate(divide="ignore"):
+            now = 1 / move.step.betas
+        before = np.where(np.isnan(self._before[move.slots]), now, self._before[move.slots])
+        self._before[move.slots] = now
+        columns = {name: np.zeros(len(now)) for name in self.settings.edges}
+        for row, pair in enumerate(zip(before.tolist(), now.tolist(), strict=True)):
+            for _, name, sign in crossings(pair, self.settings.edges):
+                columns[name][row] = sign
+        return {CROSSED + name: column for name, column in columns.items()}
 
-def _recorded(step: Step, keep: bool | str) -> Record | None:
-    if keep is False:
-        return None
-    if keep == "nodes":
-        return observe_nodes(step.energies, step.tokens)
-    record = observe(step.energies, step.tokens, beta=step.betas)
-    more = {WORK + name: work for name, work in step.work.items()}
-    if step.drawn is not step.energies:
-        more["drawn_logprob"] = step.logprob
-    return record.extend({"kept_mass": step.kept_mass, **more})
-
-
-def _sampler(settings: Settings, rows: int) -> Sampler:
-    if isinstance(settings.sampler, Sampler):
-        return settings.sampler
-    if settings.sampler == "ancestral":
-        return Ancestral(checked_temperatures(settings.temperature, rows), settings.window, settings.fields)
-    if settings.sampler == "greedy" and settings.window is None:
-        return Greedy(settings.fields)
-    if settings.sampler == "greedy":
-        raise BadInput("a window changes nothing for the greedy sampler: leave it out.")
-    raise BadInput(f"there is no sampler {settings.sampler!r}: give 'ancestral', 'greedy' or a Sampler.")
-
-
-def checked_temperatures(temperature: Temperature, rows: int) -> Floats:
-    """The temperatures (rows,) or (), as given.
-
-    Raises:
-        BadInput: below 0, NaN, or of another shape.
-    """
-    values = np.asarray(temperature, np.float64)
-    if values.shape not in ((), (rows,)):
-        raise BadInput(f"{rows} rows take one temperature or {rows} of them, not shape {values.shape}.")
-    wrong = values[~(values >= 0)]
-    if wrong.size:
-        raise BadInput(f"temperature is {wrong[0]}: give a number from 0 up.")
-    return values
+    def _with_partial(self, error: HeatbathError) -> HeatbathError:
+        error.partial = self.result()
+        return error
 
 
 def _check(model: Model, prompts: Sequence[Tokens], settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,28 +50,55 @@ class Arrays:
 
 
 class Tape:
-    """Arrays being written. They lie step first, so that a step is contiguous and steps never reached cost nothing."""
+    """Arrays being written, a column for each slot. They lie step first, so that a step is contiguous."""
 
-    def __init__(self, rows: int, steps: int) -> None:
-        self._tokens = np.zeros((steps, rows), np.int32)
+    def __init__(self, slots: int, steps: int) -> None:
+        self._tokens = np.zeros((steps, slots), np.int32)
         self._columns: dict[str, NDArray[np.float64]] = {}
-        self._shape = (steps, rows)
-        self._lengths = np.zeros(rows, np.int64)
+        self._shape = (steps, slots)
+        self._lengths = np.zeros(slots, np.int64)
+        self._betas = np.ones(slots)
 
-    def write(self, step: int, rows: Ints, tokens: Ints, record: Record | None) -> None:
-        """What the rows `rows` (A,) drew at `step`."""
-        self._tokens[step, rows] = tokens
-        self._lengths[rows] = step + 1
+    def copy(self, sources: Ints, lengths: Ints | None) -> None:
+        """Slot i becomes the first `lengths[i]` entries of what slot `sources[i]` held, all of them if None."""
+        kept = self._lengths[sources] if lengths is None else lengths
+        moved = np.flatnonzero((sources != np.arange(len(sources))) & (kept > 0))
+        if len(moved):
+            most = int(kept[moved].max())
+            for column in (self._tokens, *self._columns.values()):
+                column[:most, moved] = column[:most, sources[moved]]
+            self._betas[moved] = self._betas[sources[moved]]
+        self._lengths = np.asarray(kept, np.int64).copy()
+
+    def write(self, slots: Ints, tokens: Ints, betas: Floats, record: Record | None) -> None:
+        """One more entry in each of `slots` (A,)."""
+        at = self._lengths[slots]
+        # Rows that march in step are written as one stretch, which is twice as fast.
+        steps = int(at[0]) if len(at) and (at == at[0]).all() else at
+        self._tokens[steps, slots] = tokens
+        self._betas[slots] = betas
+        self._lengths[slots] += 1
         if record is None:
             return
         for name, column in record.columns.items():
             if name not in self._columns:
                 self._columns[name] = np.zeros((*self._shape, *column.shape[1:]), column.dtype)
-            self._columns[name][step, rows] = column
+            self._columns[name][steps, slots] = column
 
-    def arrays(self, betas: Floats) -> Arrays:
-        """Everything so far, as views."""
-        steps = int(self._lengths.max(initial=0))
-        views = {name: column[:steps].swapaxes(0, 1) for name, column in self._columns.items()}
-        record = Record(views) if views else None
-        return Arrays(self._tokens[:steps].T, self._lengths.copy(), betas, record)
+    def arrays(self, slots: Ints) -> Arrays:
+        """What `slots` hold, as views where they are all of them in order."""
+        steps = int(self._lengths[slots].max(initial=0))
+        whole = np.array_equal(slots, np.arange(self._shape[1]))
+        part: Any = slice(None) if whole else slots
+        padding = np.arange(steps)[:, None] >= self._lengths[slots]
+        views = {name: _cleared(column[:steps, part], padding, whole) for name, column in self._columns.items()}
+        record = Record({name: view.swapaxes(0, 1) for name, view in views.items()}) if views else None
+        tokens = _cleared(self._tokens[:steps, part], padding, whole)
+        return Arrays(tokens.T, self._lengths[slots].copy(), self._betas[slots], record)
+
+
+def _cleared(column: NDArray[Any], padding: NDArray[np.bool_], whole: bool) -> NDArray[Any]:
+    """Zeros where there is padding: a slot that became shorter still holds what it lost."""
+    if not whole:
+        column[padding] = 0
+    return column

@@ -5,6 +5,7 @@ Knows arrays only, NumPy's and PyTorch's, on the CPU or a CUDA device.
 
 from heatbath.ensemble.bounds import Bounds, Interval, bounds
 from heatbath.ensemble.curve import NODE_BETAS, curve, nodes, observe
+from heatbath.ensemble.divergence import divergence
 from heatbath.ensemble.interpolate import LogZ
 from heatbath.ensemble.quantile import quantile
 from heatbath.ensemble.state import State, state
@@ -17,6 +18,7 @@ __all__ = [
     "State",
     "bounds",
     "curve",
+    "divergence",
     "nodes",
     "observe",
     "quantile",

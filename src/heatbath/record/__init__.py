@@ -14,7 +14,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heatbath.record.about import About
-from heatbath.record.columns import NODES, THERMO, WORK, Record, absent, concatenate
+from heatbath.record.columns import (
+    CROSSED,
+    DIVERGENCE,
+    FIELD_ENERGY,
+    KEPT_MASS,
+    NODES,
+    THERMO,
+    WORK,
+    Record,
+    absent,
+    concatenate,
+)
 from heatbath.record.observe import observe, observe_nodes
 from heatbath.record.observer import Frame, Observer
 from heatbath.record.text import Speller, texts
@@ -25,6 +36,10 @@ if TYPE_CHECKING:
     from heatbath.record.writer import Writer
 
 __all__ = [
+    "CROSSED",
+    "DIVERGENCE",
+    "FIELD_ENERGY",
+    "KEPT_MASS",
     "NODES",
     "THERMO",
     "WORK",

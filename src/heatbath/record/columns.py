@@ -36,6 +36,21 @@ NODES = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
 WORK = "work/"
 """Prefix of the free-energy change of each field."""
 
+FIELD_ENERGY = "field_energy/"
+"""Prefix of the energy that each field gave the drawn token."""
+
+KEPT_MASS = "kept_mass/"
+"""Prefix of the probability that each window left."""
+
+DIVERGENCE = "divergence/"
+"""Prefix of the divergence of the ensemble after each field and window from the one before."""
+
+CROSSED = "crossed/"
+"""Prefix of an edge of a phase map: 1 where the temperature rose through it at this token, -1 where it fell, else 0."""
+
+STEERING = ("kept_mass", "log_mass", "divergence", "drawn_logprob")
+"""What is kept of all that steers a step; each field and window has its own columns under the prefixes."""
+
 
 @dataclass(frozen=True)
 class Record:

@@ -15,13 +15,16 @@ from heatbath.record.columns import Record
 class Frame:
     """One step of a run: at step `index` the rows `rows` (A,) of the batch drew `tokens` (A,).
 
-    `record` (A,) is what was kept of the step, None when the run records nothing.
+    `record` (A,) is what was kept of the step, None when the run records nothing. Before that, where `sources` is
+    given, row i became the first `lengths[i]` tokens (None: all) of what row `sources[i]` held.
     """
 
     index: int
     rows: NDArray[np.int64]
     tokens: NDArray[np.int64]
     record: Record | None
+    sources: NDArray[np.int64] | None = None
+    lengths: NDArray[np.int64] | None = None
 
 
 class Observer(ABC):

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from heatbath.ensemble import LogZ
 from heatbath.errors import BadInput
 from heatbath.record.about import About
-from heatbath.record.columns import THERMO, WORK, Array, Record
+from heatbath.record.columns import (
+    CROSSED,
+    DIVERGENCE,
+    FIELD_ENERGY,
+    KEPT_MASS,
+    STEERING,
+    THERMO,
+    WORK,
+    Array,
+    Record,
+)
 from heatbath.record.text import texts
 
 if TYPE_CHECKING:
@@ -127,7 +137,7 @@ class Trace:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One JSON-ready object a token: the scalar columns; null where a number is missing or infinite."""
-        extras = [name for name in self.record if name in _EXTRAS or name.startswith(WORK)]
+        extras = [name for name in self.record if name in STEERING or name.startswith(_PARTS)]
         names = [*THERMO, "temperature", *extras]
         columns = [self.record[name].tolist() for name in names]
         for i, values in enumerate(zip(*columns, strict=True)):
@@ -165,7 +175,7 @@ class Trace:
         return traces[sequence]
 
 
-_EXTRAS = ("kept_mass", "drawn_logprob")
+_PARTS = (WORK, FIELD_ENERGY, KEPT_MASS, DIVERGENCE, CROSSED)
 
 
 def _plain(name: str, value: float) -> float | int | None:

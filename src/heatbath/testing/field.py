@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,8 +14,13 @@ from heatbath.testing.compare import Floats, assert_energies, assert_same, float
 
 
 def check_field(field: Field, context: Context | None = None, *, tolerance: float = 1e-6) -> None:
-    """Raise AssertionError with a sentence when `field` breaks its contract on `context` (three rows unless given)."""
+    """Raise AssertionError with a sentence when `field` breaks its contract on `context` (three rows unless given).
+
+    Energies so far are made up where the context has none, since a field may read them.
+    """
     context = context or Context([[0, 1, 2, 1], [3], []], [2, 1, 0], 8)
+    if context.energies is None:
+        context = replace(context, energies=_made_up(context))
     for check in CHECKS:
         check(field, context, tolerance)
 
@@ -33,10 +40,11 @@ def check_values(field: Field, context: Context, tolerance: float) -> None:
 
 def check_same_again(field: Field, context: Context, tolerance: float) -> None:
     """The same context gives the same energies, and is left as it was."""
-    tokens = [list(row) for row in context.tokens]
+    tokens, before = [list(row) for row in context.tokens], floats(context.energies)
     first, second = _rows(field, context), _rows(field, context)
     assert_same(second, first, tolerance, f"energies of {field.name!r} asked for twice")
     assert [list(row) for row in context.tokens] == tokens, f"{field.name!r} changed the tokens it was given."
+    assert np.array_equal(floats(context.energies), before), f"{field.name!r} changed the energies it was given."
 
 
 def check_rows(field: Field, context: Context, tolerance: float) -> None:
@@ -53,14 +61,55 @@ def check_rows(field: Field, context: Context, tolerance: float) -> None:
     assert_same(turned, together[backwards], tolerance, f"energies of {field.name!r} with the rows turned round")
 
 
+def check_ended(field: Field, context: Context, tolerance: float) -> None:
+    """A row that is a whole answer is no error and leaves the others as they are."""
+    together = _rows(field, context)
+    for row in range(len(context.tokens)):
+        ended = [context.whole(other) or other == row for other in range(len(context.tokens))]
+        others = [other for other in range(len(context.tokens)) if other != row]
+        energies = _rows(field, replace(context, ended=ended))
+        assert_energies(energies, f"energies of {field.name!r} with row {row} ended")
+        what = f"energies of {field.name!r} for the other rows when row {row} has ended"
+        assert_same(energies[others], together[others], tolerance, what)
+
+
 def check_algebra(field: Field, context: Context, tolerance: float) -> None:
-    """Fields add in any order, weights multiply, and weight 0 is absence."""
+    """Fields add, weights multiply, and weight 0 is absence."""
     energies, other = _rows(field, context), LogitBias({0: 1.0})
-    total = energies + other(context)
-    assert_same(_rows(field + other, context), total, tolerance, f"{field.name!r} added to a bias")
-    assert_same(_rows(other + field, context), total, tolerance, f"a bias added to {field.name!r}")
+    # First in the sum, so that the energies it reads are the context's whether it commutes or not.
+    assert_same(_rows(field + other, context), energies + other(context), tolerance, f"{field.name!r} added to a bias")
     assert_same(_rows(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
     assert_same(_rows(0.0 * field, context), np.zeros_like(energies), 0.0, f"{field.name!r} with weight 0")
+
+
+def check_commutes(field: Field, context: Context, tolerance: float) -> None:
+    """A field that says it commutes gives the same total before another and after it."""
+    if not field.commutes:
+        return
+    energies, other = floats(context.energies), LogitBias({0: 1.0, context.vocab_size - 1: -2.0})
+    bias = other(context)
+    first = energies + _rows(field, context) + bias
+    last = energies + bias + _rows(field, replace(context, energies=energies + bias))
+    assert_same(last, first, tolerance, f"{field.name!r} says that it commutes, but its totals after a bias and before")
+    assert_same(
+        _rows(other + field, context), _rows(field, context) + bias, tolerance, f"a bias added to {field.name!r}"
+    )
+
+
+def check_absent(field: Field, context: Context, tolerance: float) -> None:
+    """A field of weight 0 is not asked, so that it costs nothing."""
+    if field.terms != ((1.0, field),):
+        for _, part in field.terms:
+            check_absent(part, context, tolerance)
+        return
+
+    def refuse(self: Field, context: Context) -> Floats:
+        raise AssertionError(f"{field.name!r} was asked for its energies though its weight is 0.")
+
+    watched = copy(field)
+    object.__setattr__(watched, "__class__", type(type(field).__name__, (type(field),), {"__call__": refuse}))
+    (LogitBias({0: 1.0}) + 0.0 * watched)(context)
+    (0.0 * watched)(context)
 
 
 CHECKS: tuple[Callable[[Field, Context, float], None], ...] = (
@@ -68,8 +117,15 @@ CHECKS: tuple[Callable[[Field, Context, float], None], ...] = (
     check_values,
     check_same_again,
     check_rows,
+    check_ended,
     check_algebra,
+    check_commutes,
+    check_absent,
 )
+
+
+def _made_up(context: Context) -> Floats:
+    return np.random.default_rng(0).normal(size=(len(context.tokens), context.vocab_size), scale=3.0)
 
 
 def _rows(field: Field, context: Context) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.base import Sampler, run
+from heatbath.decode.base import Task, TokenSampler, run
 from heatbath.decode.seeds import RowRandom
 from heatbath.models.table import TableModel
 from heatbath.testing.compare import Floats
@@ -31,7 +31,7 @@ class _Draws:
 
 
 def check_sampler(
-    sampler: Sampler,
+    sampler: TokenSampler,
     model: TableModel | None = None,
     *,
     logprobs: npt.ArrayLike | None = None,
@@ -87,10 +87,10 @@ def check_frequencies(counts: Ints, probability: Floats, error_rate: float) -> N
     assert p >= error_rate, f"sequence frequencies have p = {p:.2g}, less than {error_rate:.2g}."
 
 
-def _drawn(sampler: Sampler, model: TableModel, samples: int) -> _Draws:
-    session, rng = model.open([[]] * samples), RowRandom(0, samples)
+def _drawn(sampler: TokenSampler, model: TableModel, samples: int) -> _Draws:
+    task, rng = Task(model, [[]] * samples, model.tree.length, model.vocabulary.stop), RowRandom(0, samples)
     claimed, columns = np.zeros(samples), []
-    for _, step in zip(range(model.tree.length), (step for _, step in run(sampler, rng, session)), strict=False):
+    for _, step in zip(range(model.tree.length), (step for _, step in run(sampler, rng, task)), strict=False):
         claimed += step.logprob
         columns.append(np.asarray(step.tokens))
     number = {sequence: n for n, sequence in enumerate(model.sequences())}

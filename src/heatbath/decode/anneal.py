@@ -1,0 +1,164 @@
+r"""Annealed importance sampling of answers (Neal 2001; Jarzynski 1997): a population is led from hot to cold.
+
+It starts as exact draws from the proposal q and ends at the target $\pi$, along $q^{1-\lambda}\pi^\lambda$. Raising
+lambda by $\delta$ does the work $-\delta\,w(x)$ on an answer, $w = \log\pi - \log q$; between rises the answers move by
+Metropolis-Hastings. $E[e^{-W}] = Z$ holds at any speed; the slower, the less the work spreads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import logsumexp
+
+from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.base import Floats, Ints, Sampler, Task
+from heatbath.decode.seeds import Random
+from heatbath.decode.suffix import Chains, exchanged, moved
+from heatbath.decode.target import Target
+from heatbath.errors import BadInput
+from heatbath.estimate.bridge import log_mean
+from heatbath.estimate.resample import ess, genealogical_ess, resample
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """Answers on their way down: `rung` of the ladder, `log_weight` (N,) since the last resampling, in nats.
+
+    `log_z` is what resampling has taken out of the weights, `founders` (N,) the first ancestors, `work` (N,) what has
+    been done on each line in all, `rates` the share of drafts accepted at each rung.
+    """
+
+    chains: Chains
+    ladder: Floats
+    log_weight: Floats
+    work: Floats
+    founders: Ints
+    rung: int = 0
+    left: int = 0
+    log_z: float = 0.0
+    rates: tuple[float, ...] = ()
+    value: int = 0
+
+    @property
+    def slots(self) -> int:
+        return 2 * self.chains.count
+
+    @property
+    def done(self) -> bool:
+        return self.chains.settled and self.rung == len(self.ladder) - 1 and not self.left
+
+    @property
+    def share(self) -> Floats:
+        """Weights that sum to one, (N,)."""
+        return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
+
+    def samples(self) -> Samples:
+        """The population with its weights; the value is drawn by weight."""
+        now, proper = self.chains.current, self.log_weight + self.log_z
+        figures = {
+            "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
+            "mean_work": float(self.work.mean()),
+            "work_stderr": float(self.work.std(ddof=1) / np.sqrt(len(self.work))) if len(self.work) > 1 else np.nan,
+            "rungs": float(len(self.ladder) - 1),
+        }
+        return Samples(
+            answers=now.sheet.answers(),
+            slots=self.chains.home,
+            finish=now.sheet.finish(),
+            log_weight=proper,
+            logprob=now.total_logprob,
+            value=self.value,
+            log_z=log_mean(proper),
+            ess=genealogical_ess(proper, self.founders),
+            tokens_spent=self.chains.spent,
+            diagnostics=figures,
+        )
+
+
+@dataclass(frozen=True)
+class Anneal(Sampler[Annealing, Move]):
+    """`particles` answers led along a `ladder` of lambda, from 0 to 1, with `sweeps` drafts each at every rung.
+
+    `ladder` is the number of rungs, evenly spaced, or the values. With a `threshold` above 0 the population is
+    resampled below that share of effective answers; then the error of log Z is only a guide. The proposal of the target
+    is the hot end, the model itself at the target's temperature unless given.
+    """
+
+    target: Target = field(default_factory=lambda: Target(power=4.0))
+    particles: int = 32
+    ladder: int | Sequence[float] = 8
+    sweeps: int = 1
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(self.particles, 1, "particles")
+        at_least(self.sweeps, 1, "sweeps")
+        if not 0 <= self.threshold <= 1:
+            raise BadInput(f"the threshold is {self.threshold}: give a share of the particles, from 0 to 1.")
+        rungs(self.ladder)
+
+    def init(self, task: Task) -> Annealing:
+        only_prompt(task, "annealing")
+        chains = Chains.begun(task, hot(self.target), np.zeros(self.particles))
+        zeros = np.zeros(self.particles)
+        return Annealing(chains, rungs(self.ladder), zeros, zeros, np.arange(self.particles))
+
+    def step(self, rng: Random, state: Annealing) -> tuple[Annealing, Move]:
+        started = state.chains.started
+        if state.chains.settled and started and not state.left:
+            state = self._risen(rng, state)
+        chains, move = moved(state.chains, rng, None if started else np.zeros(self.particles, np.int64))
+        state = replace(state, chains=chains)
+        if not chains.settled:
+            return state, move
+        if chains.forced:
+            return self._last(rng, state), move
+        rate = float(np.mean(chains.accepted))
+        return self._last(rng, replace(state, left=state.left - 1, rates=(*state.rates, rate))), move
+
+    def _risen(self, rng: Random, state: Annealing) -> Annealing:
+        """One rung up: the work is done, then the population is resampled if need be."""
+        rung = state.rung + 1
+        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.weight
+        chains = replace(state.chains, lam=np.full(self.particles, state.ladder[rung]))
+        state = replace(state, chains=chains, rung=rung, left=self.sweeps)
+        state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
+        if not np.isfinite(state.log_weight.max()):
+            raise BadInput(f"at rung {rung} of the ladder every answer is forbidden: ask for more particles, or for less.")
+        if ess(state.log_weight) >= self.threshold * self.particles:
+            return state
+        parents = resample("systematic", state.log_weight, rng.choose)
+        taken = float(logsumexp(state.log_weight) - np.log(self.particles))
+        return replace(
+            state,
+            chains=exchanged(chains, parents),
+            log_weight=np.zeros(self.particles),
+            log_z=state.log_z + taken,
+            work=state.work[parents],
+            founders=state.founders[parents],
+        )
+
+    def _last(self, rng: Random, state: Annealing) -> Annealing:
+        return replace(state, value=rng.choose(state.share)) if state.done else state
+
+
+def hot(target: Target) -> Target:
+    """The target with the model itself as its proposal, unless it has one."""
+    if target.proposal is not None:
+        return target
+    model = Ancestral(target.temperature, target.window, target.fields)
+    return replace(target, proposal=model, window=None)
+
+
+def rungs(ladder: int | Sequence[float]) -> Floats:
+    """Values of lambda from 0 to 1. Raises `BadInput` unless they start at 0, rise and end at 1."""
+    if isinstance(ladder, int):
+        return np.linspace(0.0, 1.0, at_least(ladder, 1, "ladder") + 1)
+    values = np.asarray(ladder, np.float64)
+    if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or (np.diff(values) <= 0).any():
+        raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")
+    return values

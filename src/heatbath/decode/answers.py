@@ -1,0 +1,139 @@
+"""What samplers of sequences share: slots in which answers grow, the moves that change them, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.decode.base import Floats, Ints, Step, Task
+from heatbath.errors import BadInput
+from heatbath.estimate.value import Estimate
+
+Bools = npt.NDArray[np.bool_]
+OPEN, STOP, LENGTH = "interrupted", "stop", "length"
+
+
+@dataclass(frozen=True)
+class Move:
+    """What one step did to the slots.
+
+    First slot i becomes the first `lengths[i]` tokens of what slot `sources[i]` held (None: all stay as they are);
+    then each of `slots` (A,) grows by one of the tokens of `step` (A,). A move without a step only copies.
+    """
+
+    slots: Ints
+    step: Step | None
+    sources: Ints | None = None
+    lengths: Ints | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Answers and what they weigh; n of them.
+
+    Attributes:
+        answers: tokens of each, with the stop token that ended it.
+        slots: where each lies, (n,).
+        finish: "stop", "length" or "interrupted".
+        log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target.
+        logprob: log-probability of each in the model, at the target's temperature or, where there is no target, at T = 1,
+            (n,), nats; None if not kept.
+        value: index of the answer to give: a draw by weight, the best or the most voted.
+        log_z: log of the target's partition function, None where a sampler has none.
+        ess: effective number of independent answers.
+        tokens_spent: tokens drawn in all.
+        diagnostics: further figures, by name.
+    """
+
+    answers: list[list[int]]
+    slots: Ints
+    finish: tuple[str, ...]
+    log_weight: Floats
+    logprob: Floats | None
+    value: int
+    log_z: Estimate | None
+    ess: float
+    tokens_spent: int
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Answers(Protocol):
+    """The state of a sampler of sequences."""
+
+    @property
+    def slots(self) -> int:
+        """How many answers are held at once."""
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do."""
+
+    def samples(self) -> Samples:
+        """What there is so far."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The answers in N slots: `tokens` (N, L) of which `lengths` (N,) are used; `ended` by a stop token or at L."""
+
+    tokens: Ints
+    lengths: Ints
+    stopped: Bools
+
+    @classmethod
+    def empty(cls, slots: int, length: int) -> Sheet:
+        """Slots without a token."""
+        return cls(np.zeros((slots, length), np.int64), np.zeros(slots, np.int64), np.zeros(slots, bool))
+
+    @property
+    def ended(self) -> Bools:
+        """Which slots hold a whole answer, (N,)."""
+        return self.stopped | (self.lengths == self.tokens.shape[1])
+
+    def grown(self, slots: Ints, tokens: Ints, stop: Sequence[int]) -> Sheet:
+        """With one more token in each of `slots` (A,)."""
+        sheet, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped.copy()
+        sheet[slots, lengths[slots]] = tokens
+        lengths[slots] += 1
+        stopped[slots] = np.isin(tokens, np.asarray(stop, np.int64))
+        return Sheet(sheet, lengths, stopped)
+
+    def taken(self, sources: Ints, lengths: Ints | None = None) -> Sheet:
+        """Slot i holding the first `lengths[i]` tokens of what `sources[i]` held, all of them if None."""
+        full = self.lengths[sources]
+        kept = full if lengths is None else np.minimum(lengths, full)
+        return Sheet(self.tokens[sources], kept, self.stopped[sources] & (kept == full))
+
+    def answers(self, slots: Ints | None = None) -> list[list[int]]:
+        """The tokens in `slots`, all of them if None."""
+        chosen = range(len(self.lengths)) if slots is None else slots.tolist()
+        return [self.tokens[slot, : self.lengths[slot]].tolist() for slot in chosen]
+
+    def finish(self, slots: Ints | None = None) -> tuple[str, ...]:
+        """How the answers in `slots` ended."""
+        chosen = np.arange(len(self.lengths)) if slots is None else slots
+        ended = self.ended
+        return tuple(STOP if self.stopped[slot] else LENGTH if ended[slot] else OPEN for slot in chosen)
+
+
+def only_prompt(task: Task, sampler: str) -> Task:
+    """The task itself. Raises `BadInput` unless it has one prompt."""
+    if len(task.prompts) != 1:
+        raise BadInput(f"the {sampler} sampler answers one prompt at a time, not {len(task.prompts)}: call it for each.")
+    return task
+
+
+def copies(task: Task, count: int) -> Task:
+    """The task with its prompt `count` times."""
+    return replace(task, prompts=list(task.prompts) * count)
+
+
+def at_least(value: int, least: int, name: str) -> int:
+    """The value itself. Raises `BadInput` below `least`."""
+    if value < least:
+        raise BadInput(f"{name} is {value}: give at least {least}.")
+    return value

@@ -1,0 +1,216 @@
+"""Beam search: the answers of highest probability that a search of given width finds, exactly scored.
+
+With several groups it is diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424): a group pays for tokens that
+groups before it have taken at the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, only_prompt
+from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task, betas_of
+from heatbath.decode.seeds import Random
+from heatbath.decode.steer import Steered, Steering
+from heatbath.decode.windows import Window
+from heatbath.energy.base import Field
+from heatbath.ensemble import state as thermodynamics
+from heatbath.ensemble.arrays import to_numpy
+from heatbath.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Hypotheses: `width` slots that grow and as many for whole answers, by group.
+
+    `logprob` (2 W,) of each slot in what was searched, -inf where it is free; `model` (2 W,) in the model itself.
+    """
+
+    sheet: Sheet
+    batch: Batch
+    open: Ints
+    logprob: Floats
+    model: Floats
+    whole: Bools
+    stop: tuple[int, ...]
+    penalty: float
+    spent: int = 0
+
+    @property
+    def slots(self) -> int:
+        return len(self.logprob)
+
+    @property
+    def done(self) -> bool:
+        return not len(self.open)
+
+    @property
+    def score(self) -> Floats:
+        """log p over the length to the power of the penalty, (2 W,)."""
+        return self.logprob / np.maximum(self.sheet.lengths, 1) ** self.penalty
+
+    def samples(self) -> Samples:
+        """Whole answers, best first; what is still open where there is none."""
+        found = np.flatnonzero(self.whole) if self.whole.any() else self.open
+        found = found[np.argsort(-self.score[found], kind="stable")]
+        return Samples(
+            answers=self.sheet.answers(found),
+            slots=found,
+            finish=self.sheet.finish(found),
+            log_weight=np.zeros(len(found)),
+            logprob=self.model[found],
+            value=0,
+            log_z=None,
+            ess=float("nan"),
+            tokens_spent=self.spent,
+            diagnostics={"score": float(self.score[found[0]])},
+        )
+
+
+@dataclass(frozen=True)
+class Beam(Sampler[Beams, Move]):
+    """The `width` best answers at `temperature`, after `fields` and `windows`, in `groups` of equal size.
+
+    Scores are log p / length^`length_penalty`; `diversity` is what a token costs for each earlier group that took it.
+    A search, not a draw: the answers carry no weights.
+    """
+
+    width: int = 4
+    temperature: float = 1.0
+    fields: Field | Sequence[Field] = ()
+    window: Window | Sequence[Window] | None = None
+    length_penalty: float = 0.0
+    groups: int = 1
+    diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(self.width, 1, "width")
+        if self.groups < 1 or self.width % self.groups:
+            raise BadInput(f"{self.groups} groups do not share {self.width} beams: give a divisor.")
+        if not self.temperature > 0:
+            raise BadInput(f"the temperature is {self.temperature}: a search needs one above 0.")
+        if not self.diversity >= 0:
+            raise BadInput(f"the diversity is {self.diversity}: give a number of nats from 0 up.")
+
+    def init(self, task: Task) -> Beams:
+        only_prompt(task, "beam")
+        batch = Ancestral(self.temperature).init(task)
+        batch.session.energies()
+        batch = batch.keep(np.zeros(self.groups, np.int64))
+        slots = 2 * self.width
+        free = np.full(slots, -np.inf)
+        first = np.arange(self.groups) * (self.width // self.groups)
+        free[first] = 0.0
+        return Beams(
+            sheet=Sheet.empty(slots, task.max_tokens),
+            batch=replace(batch, rows=task.first_row + first, betas=betas_of(self.temperature, self.groups)),
+            open=first,
+            logprob=free,
+            model=np.zeros(slots),
+            whole=np.zeros(slots, bool),
+            stop=task.stop,
+            penalty=self.length_penalty,
+        )
+
+    def step(self, rng: Random, state: Beams) -> tuple[Beams, Move]:
+        batch = state.batch.advanced()
+        steering = Steering(self.fields, self.window)
+        steered = steering(batch.context(batch.session.energies()), batch.betas, rng.uniform)
+        children = self._selected(state, _totals(state, steered))
+        return _grown(state, batch, children, steered)
+
+    def _selected(self, state: Beams, total: Floats) -> list[Child]:
+        """The children that live on, from log-probabilities (A, V) of all there could be."""
+        each = self.width // self.groups
+        cost, found = np.zeros(total.shape[1]), list[Child]()
+        for group in range(self.groups):
+            rows = np.flatnonzero(state.open // each == group)
+            if not len(rows):
+                continue
+            chosen = self._of_group(state, rows, total[rows], cost)
+            for child in chosen:
+                cost[child.token] += self.diversity
+            found += chosen
+        return found
+
+    def _of_group(self, state: Beams, rows: Ints, total: Floats, cost: Floats) -> list[Child]:
+        """Up to a group's share of children that go on, and whole ones that beat what its pool holds."""
+        each = self.width // self.groups
+        group = int(state.open[rows[0]]) // each
+        going = list(range(group * each, (group + 1) * each))
+        pool = [self.width + slot for slot in going]
+        scores = {slot: state.score[slot] if state.whole[slot] else -np.inf for slot in pool}
+        last = int(state.sheet.lengths[state.open].max()) + 1 == state.sheet.tokens.shape[1]
+        going_on, whole = list[Child](), dict[int, Child]()
+        for flat in _best(total - cost, 2 * each + len(state.stop)):
+            row, token = divmod(flat, total.shape[1])
+            child = Child(int(rows[row]), token, going[0], float(total[row, token]))
+            if token not in state.stop and not last:
+                going_on += [replace(child, slot=going[len(going_on)])] if len(going_on) < each else []
+                continue
+            score = child.logprob / (int(state.sheet.lengths[state.open[child.row]]) + 1) ** self.length_penalty
+            worst = min(pool, key=scores.__getitem__)
+            if score > scores[worst]:
+                scores[worst], whole[worst] = score, replace(child, slot=worst)
+        if self.length_penalty == 0:
+            # What goes on can only lose probability: below the worst of a full pool it has no future.
+            going_on = [child for child in going_on if child.logprob > min(scores.values())]
+        return going_on + list(whole.values())
+
+
+@dataclass(frozen=True)
+class Child:
+    """A hypothesis one token longer: the row of its parent in the batch, the slot it goes to."""
+
+    row: int
+    token: int
+    slot: int
+    logprob: float
+
+
+def _totals(state: Beams, steered: Steered) -> Floats:
+    """Log-probability (A, V) of every open hypothesis with every token."""
+    energies = to_numpy(steered.drawn).astype(np.float64)
+    log_z = to_numpy(thermodynamics(steered.drawn, steered.betas).log_z)
+    return np.asarray(state.logprob[state.open][:, None] - steered.betas[:, None] * energies - log_z[:, None])
+
+
+def _best(total: Floats, count: int) -> list[int]:
+    """Flat indices of the greatest of `total` that are finite, best first, ties in order of index."""
+    flat = total.ravel()
+    count = min(count, len(flat))
+    edge = np.partition(flat, len(flat) - count)[len(flat) - count]
+    found = np.flatnonzero((flat >= edge) & np.isfinite(flat))
+    order: list[int] = found[np.argsort(-flat[found], kind="stable")][:count].tolist()
+    return order
+
+
+def _grown(state: Beams, batch: Batch, children: list[Child], steered: Steered) -> tuple[Beams, Move]:
+    rows = np.asarray([child.row for child in children], np.int64)
+    slots = np.asarray([child.slot for child in children], np.int64)
+    step = Step(np.asarray([child.token for child in children], np.int64), steered.take(rows))
+    sources = np.arange(state.slots)
+    sources[slots] = state.open[rows]
+    sheet = state.sheet.taken(sources).grown(slots, step.tokens, state.stop)
+    logprob, model, whole = state.logprob.copy(), state.model[sources], state.whole.copy()
+    logprob[slots] = [child.logprob for child in children]
+    model[slots] += step.model_logprob
+    whole[slots] = sheet.ended[slots]
+    open_ = np.flatnonzero(~sheet.ended[slots])
+    if len(open_):
+        batch = replace(batch.keep(rows[open_]), pending=step.tokens[open_], rows=slots[open_])
+    grown = replace(
+        state,
+        sheet=sheet,
+        batch=batch,
+        open=slots[open_],
+        logprob=logprob,
+        model=model,
+        whole=whole,
+        spent=state.spent + len(state.open),
+    )
+    return grown, Move(slots, step, sources)

@@ -1,0 +1,71 @@
+"""Best of n: independent answers, and the one that a potential or the model's own probability puts lowest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.answers import Move, Samples, at_least, copies, only_prompt
+from heatbath.decode.base import Batch, Floats, Sampler, Step, Task
+from heatbath.decode.independent import Independent, Rows
+from heatbath.decode.potentials import Scorer
+from heatbath.decode.seeds import Random
+from heatbath.energy.base import Potential
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Independent answers, and how they are ranked."""
+
+    rows: Rows
+    scorer: Scorer
+    by: Literal["logprob", "mean_logprob"]
+
+    @property
+    def slots(self) -> int:
+        return self.rows.slots
+
+    @property
+    def done(self) -> bool:
+        return self.rows.done
+
+    def samples(self) -> Samples:
+        """All answers; the value is the one of lowest score."""
+        energies = self._scores()
+        best = int(np.argmin(energies))
+        found = self.rows.samples()
+        return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
+
+    def _scores(self) -> Floats:
+        sheet = self.rows.sheet
+        if self.scorer.potentials:
+            return self.scorer(sheet.answers(), sheet.ended)
+        total = -np.asarray(self.rows.logprob)
+        return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
+
+
+@dataclass(frozen=True)
+class BestOf(Sampler[Candidates, Move]):
+    """`n` answers of `sampler`; the value has the lowest energy in `potentials`.
+
+    Without potentials the model's own probability at T = 1 ranks, a token (`by="mean_logprob"`) or in all. The answers
+    themselves stay draws of `sampler`, each of weight one; the best of them is a draw from no law that is known.
+    """
+
+    n: int = 8
+    sampler: Sampler[Batch, Step] = field(default_factory=Ancestral)
+    potentials: Potential | Sequence[Potential] = ()
+    by: Literal["logprob", "mean_logprob"] = "mean_logprob"
+
+    def init(self, task: Task) -> Candidates:
+        at_least(self.n, 1, "n")
+        scorer = Scorer.of(self.potentials, only_prompt(task, "best-of"))
+        return Candidates(Independent(self.sampler, scored=1.0).init(copies(task, self.n)), scorer, self.by)
+
+    def step(self, rng: Random, state: Candidates) -> tuple[Candidates, Move]:
+        rows, move = Independent(self.sampler, scored=1.0).step(rng, state.rows)
+        return replace(state, rows=rows), move

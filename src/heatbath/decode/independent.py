@@ -1,0 +1,65 @@
+"""Rows that know nothing of one another: a sampler of tokens made one of sequences; rows leave as they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heatbath.decode.answers import Move, Samples, Sheet
+from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.seeds import Random
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Independent answers: `batch` holds those that are `open` (A,); `logprob` (N,) is kept where asked for."""
+
+    sheet: Sheet
+    batch: Batch
+    open: Ints
+    stop: tuple[int, ...]
+    logprob: Floats | None
+
+    @property
+    def slots(self) -> int:
+        return len(self.sheet.lengths)
+
+    @property
+    def done(self) -> bool:
+        return not len(self.open)
+
+    def samples(self) -> Samples:
+        """All rows, each of weight one."""
+        n = self.slots
+        spent = int(self.sheet.lengths.sum())
+        finish = self.sheet.finish()
+        return Samples(
+            self.sheet.answers(), np.arange(n), finish, np.zeros(n), self.logprob, 0, None, float(n), spent
+        )
+
+
+@dataclass(frozen=True)
+class Independent(Sampler[Rows, Move]):
+    """Draws every row with `sampler` until it ends; log p in the model at the temperature `scored` is summed up."""
+
+    sampler: Sampler[Batch, Step]
+    scored: float | None = None
+
+    def init(self, task: Task) -> Rows:
+        rows = len(task.prompts)
+        total = None if self.scored is None else np.zeros(rows)
+        return Rows(Sheet.empty(rows, task.max_tokens), self.sampler.init(task), np.arange(rows), task.stop, total)
+
+    def step(self, rng: Random, state: Rows) -> tuple[Rows, Move]:
+        batch, step = self.sampler.step(rng.at(state.open.tolist()), state.batch)
+        sheet = state.sheet.grown(state.open, step.tokens, state.stop)
+        total = state.logprob
+        if total is not None and self.scored is not None:
+            total = total.copy()
+            total[state.open] += step.logprob_at(np.full(len(step.tokens), 1 / self.scored))
+        move = Move(state.open, step)
+        stay = np.flatnonzero(~sheet.ended[state.open])
+        if 0 < len(stay) < len(state.open):
+            batch = batch.keep(stay)
+        return replace(state, sheet=sheet, batch=batch, open=state.open[stay], logprob=total), move

@@ -1,0 +1,203 @@
+r"""Power sampling by looking ahead (arXiv:2601.21590): a token is weighed by what sampled continuations promise.
+
+With $\zeta(v) = E_{suffix \sim q}[\pi(suffix | v) / q(suffix)]$ the next block has the law
+$\propto \pi(v)\,\zeta(v)$, which is the marginal of the target. $\zeta$ is estimated from a few rollouts, and the
+probabilities of the candidates from it by the jackknife, $M \hat p - \frac{M-1}{M}\sum_s \hat p_{-s}$, which takes
+their bias from O(1/M) to O(1/M^2). What bias is left the weights undo: the chance of a candidate is known, so the
+answers are properly weighted for the target whatever the rollouts said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.special import logsumexp
+
+from heatbath.decode.anneal import hot
+from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.base import Floats, Ints, Sampler, Task
+from heatbath.decode.growth import Answer, Drawing, Growth
+from heatbath.decode.seeds import Random
+from heatbath.decode.target import Target
+from heatbath.estimate.bridge import log_mean
+from heatbath.estimate.populations import independence_acceptance, weighted_r_hat
+from heatbath.estimate.resample import ess
+
+_LEAST_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """n answers in slots `home` (n,), and what is being tried for their next block.
+
+    `candidates` are n K beginnings in slots n + i K + k; `rollouts` are n K M continuations of them, in no slot.
+    """
+
+    drawing: Drawing
+    ahead: Drawing
+    current: Answer
+    home: Ints
+    log_weight: Floats
+    per_row: int
+    spent: int = 0
+    candidates: Growth | None = None
+    rollouts: Growth | None = None
+    value: int = 0
+
+    @property
+    def slots(self) -> int:
+        return len(self.home) * (1 + self.per_row)
+
+    @property
+    def done(self) -> bool:
+        return self.candidates is None and bool(self.current.sheet.ended.all())
+
+    def samples(self) -> Samples:
+        """The answers with their weights; the value is drawn by weight."""
+        now, weight = self.current, self.log_weight
+        groups = min(4, len(weight) // 2)
+        cut = len(weight) - len(weight) % max(groups, 1)
+        alive = bool(np.isfinite(weight).any())
+        figures = {
+            "acceptance": independence_acceptance(weight) if alive else 0.0,
+            "r_hat": _agreement(now.total_logprob[:cut], weight[:cut], groups),
+        }
+        return Samples(
+            answers=now.sheet.answers(),
+            slots=self.home,
+            finish=now.sheet.finish(),
+            log_weight=weight,
+            logprob=now.total_logprob,
+            value=self.value,
+            log_z=log_mean(weight),
+            ess=ess(weight) if alive else 0.0,
+            tokens_spent=self.spent,
+            diagnostics=figures,
+        )
+
+
+@dataclass(frozen=True)
+class Lookahead(Sampler[Foresight, Move]):
+    """`n` answers; each next `block` of tokens is one of `candidates`, judged by `rollouts` of up to `horizon` tokens.
+
+    Candidates are drawn from the target's proposal rather than taken from the top, so that nothing is cut off. A block
+    of `block` tokens spends up to candidates x (block + rollouts x horizon) of them. Without the `jackknife` the plain
+    estimate chooses. No candidate's chance is taken to be less than a thousandth of an even share.
+    """
+
+    target: Target = field(default_factory=lambda: Target(power=4.0))
+    n: int = 8
+    candidates: int = 4
+    rollouts: int = 4
+    horizon: int = 16
+    block: int = 16
+    jackknife: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("n", "candidates", "rollouts", "horizon", "block"):
+            at_least(getattr(self, name), 1, name)
+
+    def init(self, task: Task) -> Foresight:
+        only_prompt(task, "look-ahead")
+        drawing, ahead = Drawing.of(task, self.target), Drawing.of(task, hot(self.target))
+        answer = Answer.empty(self.n, task.max_tokens)
+        return Foresight(drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates)
+
+    def step(self, rng: Random, state: Foresight) -> tuple[Foresight, Move]:
+        if state.candidates is None:
+            return self._tried(rng, *self._begun(state))
+        if not state.candidates.done:
+            return self._tried(rng, state, None, None)
+        return self._ahead(rng, state)
+
+    def _begun(self, state: Foresight) -> tuple[Foresight, Ints, Ints]:
+        """Candidates that are copies of the answers so far."""
+        sources = np.repeat(np.arange(self.n), self.candidates)
+        lengths = state.current.sheet.lengths
+        begun = state.current.taken(sources)
+        candidates = state.drawing.begin(begun, np.minimum(lengths[sources] + self.block, self._length(state)))
+        moves = np.concatenate([state.home, state.home[sources]])
+        state = replace(state, candidates=candidates, home=np.arange(self.n))
+        return state, moves, np.concatenate([lengths, lengths[sources]])
+
+    def _tried(
+        self, rng: Random, state: Foresight, sources: Ints | None, lengths: Ints | None
+    ) -> tuple[Foresight, Move]:
+        """One token more for every open candidate; when they are done their rollouts begin."""
+        candidates = state.candidates
+        assert candidates is not None
+        slots = candidates.open
+        grown, step = state.drawing.grow(candidates, rng)
+        state = replace(state, candidates=grown, spent=state.spent + len(slots))
+        if grown.done:
+            state = self._looking(rng, state, grown.answer)
+        return state, Move(slots + self.n, step, sources, lengths)
+
+    def _looking(self, rng: Random, state: Foresight, answer: Answer) -> Foresight:
+        repeated = answer.taken(np.repeat(np.arange(len(answer.energy)), self.rollouts))
+        limits = np.minimum(repeated.sheet.lengths + self.horizon, self._length(state))
+        rollouts = state.ahead.begin(repeated, limits)
+        state = replace(state, rollouts=rollouts)
+        return self._chosen(rng, state, answer, rollouts) if rollouts.done else state
+
+    def _ahead(self, rng: Random, state: Foresight) -> tuple[Foresight, Move]:
+        """One token more for every open rollout; when they are done a candidate is chosen."""
+        candidates, rollouts = state.candidates, state.rollouts
+        assert candidates is not None and rollouts is not None
+        spent = state.spent + len(rollouts.open)
+        grown, _ = state.ahead.grow(rollouts, rng)
+        state = replace(state, rollouts=grown, spent=spent)
+        if grown.done:
+            state = self._chosen(rng, state, candidates.answer, grown)
+        return state, Move(np.empty(0, np.int64), None)
+
+    def _chosen(self, rng: Random, state: Foresight, answer: Answer, rollouts: Growth) -> Foresight:
+        shape = (self.n, self.candidates)
+        gain = (answer.weight - np.repeat(state.current.weight, self.candidates)).reshape(shape)
+        # What the rollouts gained on their candidates, with the candidate's own taken off.
+        promise = rollouts.answer.weight - np.repeat(answer.weight, self.rollouts)
+        promise = np.where(np.isnan(promise), -np.inf, promise).reshape(*shape, self.rollouts)
+        chances = np.stack([self._chances(g, z) for g, z in zip(gain, promise, strict=True)])
+        picked = np.asarray([rng.choose(row) for row in chances], np.int64)
+        at = np.arange(self.n)
+        rise = gain[at, picked] - np.log(self.candidates) - np.log(chances[at, picked])
+        moving = ~state.current.sheet.ended
+        flat = at * self.candidates + picked
+        state = replace(
+            state,
+            current=answer.taken(flat),
+            home=self.n + flat,
+            log_weight=state.log_weight + np.where(moving, rise, 0.0),
+            candidates=None,
+            rollouts=None,
+        )
+        if not state.done or not np.isfinite(state.log_weight).any():
+            return state
+        share = np.exp(state.log_weight - logsumexp(state.log_weight))
+        return replace(state, value=rng.choose(share))
+
+    def _chances(self, gain: Floats, promise: Floats) -> Floats:
+        """The chance (K,) of each candidate, from its own gain (K,) and those of its rollouts (K, M)."""
+        plain = _share(gain, promise)
+        if self.jackknife and self.rollouts > 1:
+            without = [_share(gain, np.delete(promise, m, axis=1)) for m in range(self.rollouts)]
+            plain = self.rollouts * plain - (self.rollouts - 1) * np.mean(without, axis=0)
+        floored = np.maximum(plain, _LEAST_SHARE / self.candidates)
+        return np.asarray(floored / floored.sum())
+
+    def _length(self, state: Foresight) -> int:
+        return state.drawing.task.max_tokens
+
+
+def _share(gain: Floats, promise: Floats) -> Floats:
+    score = gain + logsumexp(promise, axis=1)
+    if not np.isfinite(score.max()):
+        return np.full(len(score), 1 / len(score))
+    return np.asarray(np.exp(score - logsumexp(score)))
+
+
+def _agreement(values: Floats, weights: Floats, groups: int) -> float:
+    if groups < 2 or not np.isfinite(weights.reshape(groups, -1).max(1)).all():
+        return float("nan")
+    return weighted_r_hat(values.reshape(groups, -1), weights.reshape(groups, -1))

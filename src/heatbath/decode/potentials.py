@@ -1,0 +1,65 @@
+"""Asking potentials about answers: prefixes where they can score them, whole answers always; faults get a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.decode.base import Floats, Task
+from heatbath.energy.algebra import scaled
+from heatbath.energy.base import Context, Potential
+from heatbath.ensemble.arrays import to_numpy
+from heatbath.errors import BadInput, HeatbathError, MissingExtra, NotANumber
+from heatbath.models.base import Tokens
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The potentials of a task, weighed, and what their context needs."""
+
+    potentials: tuple[tuple[float, Potential], ...]
+    prompt: Tokens
+    vocab_size: int
+    stop: tuple[int, ...]
+
+    @classmethod
+    def of(cls, potentials: Potential | Sequence[Potential], task: Task) -> Scorer:
+        """For a task with one prompt; parts of weight 0 are absent."""
+        parts = (potentials,) if isinstance(potentials, Potential) else tuple(potentials)
+        terms = tuple(term for part in parts for term in part.terms if term[0])
+        return cls(terms, task.prompts[0], task.model.vocabulary.size, task.stop)
+
+    def __call__(self, answers: Sequence[Tokens], ended: npt.NDArray[np.bool_]) -> Floats:
+        """Energies (n,) of answers, whole where `ended`, in nats.
+
+        Raises `BadInput` or `NotANumber` with the potential's name and the token it was asked after.
+        """
+        total = np.zeros(len(answers))
+        for weight, part in self.potentials:
+            rows = np.arange(len(answers)) if part.scores_prefixes else np.flatnonzero(ended)
+            if len(rows):
+                total[rows] += scaled(weight, self._asked(part, [answers[row] for row in rows], ended[rows]))
+        return total
+
+    def _asked(self, part: Potential, answers: Sequence[Tokens], ended: npt.NDArray[np.bool_]) -> Floats:
+        tokens = [[*self.prompt, *answer] for answer in answers]
+        context = Context(tokens, [len(self.prompt)] * len(tokens), self.vocab_size, self.stop, ended.tolist())
+        place = f"potential {part.name!r} at token {max(map(len, answers))}"
+        try:
+            values = to_numpy(part(context)).astype(np.float64)
+        except (MissingExtra, NotANumber):
+            raise
+        except HeatbathError as error:
+            raise BadInput(f"{place}: {error}") from error
+        except Exception as error:
+            raise BadInput(f"{place} raised {type(error).__name__}: {error}") from error
+        if values.shape != (len(answers),):
+            raise BadInput(f"{place} gave shape {values.shape}: give one energy for each of {len(answers)} rows.")
+        if np.isnan(values).any():
+            raise NotANumber(f"{place} gave NaN: give a number of nats, or +inf to forbid.")
+        if (values == -np.inf).any():
+            raise BadInput(f"{place} gave -inf: an energy must be finite, or +inf to forbid.")
+        return values

@@ -1,0 +1,75 @@
+"""What a schedule is: temperature as a function of the step, of the state, and of what it remembers row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.errors import BadInput
+
+if TYPE_CHECKING:
+    from heatbath.decode.base import Step
+    from heatbath.decode.windows import Window
+    from heatbath.energy.base import Context
+
+Floats = npt.NDArray[np.float64]
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """Temperatures for each step of each row, T = 0 among them.
+
+    Memory is an array (B, k), one row of it for each row of the batch, so that the caller forks and drops both alike;
+    k may be 0. What a schedule says depends on its settings, the arguments and the memory alone.
+    """
+
+    def init(self, rows: int) -> Floats:
+        """The memory of rows that have drawn nothing, (B, k)."""
+
+    def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
+        """The temperatures to draw the next tokens at, (B,); `energies` (B, V) are those the draw will be from."""
+
+    def windows(self, memory: Floats) -> Sequence[Window]:
+        """The windows that cut after those of the sampler; usually none."""
+
+    def updated(self, memory: Floats, step: Step) -> Floats:
+        """The memory after a draw, (B, k)."""
+
+
+class Memoryless:
+    """The three methods of a schedule that remembers nothing and cuts nothing."""
+
+    def init(self, rows: int) -> Floats:
+        """Nothing, (B, 0)."""
+        return np.empty((rows, 0))
+
+    def windows(self, memory: Floats) -> Sequence[Window]:
+        """None."""
+        return ()
+
+    def updated(self, memory: Floats, step: Step) -> Floats:
+        """What it was."""
+        return memory
+
+
+def answer_lengths(context: Context) -> Floats:
+    """How many tokens each row has drawn, (B,): the place t, from 0, of the token to come."""
+    return np.asarray([len(tokens) for tokens in context.tokens], float) - np.asarray(context.prompt_lengths, float)
+
+
+def temperature(name: str, value: float, *, positive: bool = False) -> float:
+    """A temperature as a float. Raises BadInput unless it is finite and 0 or more, or above 0 where it must be."""
+    good = np.isfinite(value) and (value > 0 if positive else value >= 0)
+    if not good:
+        raise BadInput(f"{name} is {value}: give a finite temperature {'above 0' if positive else 'of 0 or more'}.")
+    return float(value)
+
+
+def whole(name: str, value: int, *, least: int = 1) -> int:
+    """A count. Raises BadInput below `least`."""
+    if value < least or value != int(value):
+        raise BadInput(f"{name} is {value}: give a whole number of at least {least}.")
+    return int(value)

@@ -1,0 +1,76 @@
+"""Feedback on the surprise of what was drawn: by temperature, or by truncation (mirostat)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heatbath.decode.schedules.base import Floats
+from heatbath.decode.windows import Window, surprise_at_most, zipf_surprise
+from heatbath.energy.base import Context
+
+if TYPE_CHECKING:
+    from heatbath.decode.base import Step
+
+
+@dataclass(frozen=True)
+class Feedback:
+    r"""Integral control of the mean surprise: $\ln T\leftarrow\ln T-g\,(s-s^*)$ within [coldest, hottest].
+
+    s is the surprise of the drawn token, nats, before windows cut. Memory is ln T, (B, 1), at first that of `start`.
+    """
+
+    target: float
+    gain: float
+    start: float
+    coldest: float
+    hottest: float
+
+    def init(self, rows: int) -> Floats:
+        return np.full((rows, 1), np.log(self.start))
+
+    def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
+        return np.exp(memory[:, 0])
+
+    def windows(self, memory: Floats) -> Sequence[Window]:
+        return ()
+
+    def updated(self, memory: Floats, step: Step) -> Floats:
+        moved = memory - self.gain * (surprise(step) - self.target)[:, None]
+        return np.clip(moved, np.log(self.coldest), np.log(self.hottest))
+
+
+@dataclass(frozen=True)
+class Mirostat:
+    r"""Truncation by feedback: $\mu\leftarrow\mu-\eta\,(s-\tau)$, from $\mu=2\tau$; memory is mu, (B, 1), nats.
+
+    Version 2 keeps the states of surprise at most mu. Version 1 keeps the k most probable, with k such that a Zipf law
+    fitted to the hundred most probable would be as surprising as mu. s is the surprise before any window cuts, as the
+    paper has it; llama.cpp takes the renormalised one. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
+    """
+
+    target: float
+    rate: float
+    version: int
+    temperature: float
+
+    def init(self, rows: int) -> Floats:
+        return np.full((rows, 1), 2 * self.target)
+
+    def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
+        return np.full(len(memory), self.temperature)
+
+    def windows(self, memory: Floats) -> Sequence[Window]:
+        limits = memory[:, 0]
+        return (surprise_at_most(limits) if self.version == 2 else zipf_surprise(limits),)
+
+    def updated(self, memory: Floats, step: Step) -> Floats:
+        return np.asarray(memory - self.rate * (surprise(step) - self.target)[:, None])
+
+
+def surprise(step: Step) -> Floats:
+    """Minus the log-probability of the drawn tokens before windows cut, (B,), nats."""
+    return np.asarray(-(step.logprob + np.log(step.kept_mass)))

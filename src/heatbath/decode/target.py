@@ -1,0 +1,86 @@
+r"""What a sampler of sequences aims at: $\pi(x) \propto p_T(x)^\alpha\, e^{-\sum_t E_f(x_t)/T}\, e^{-\Phi(x)}$.
+
+$p_T(x) = \prod_t p_T(x_t|x_{<t})$ is the model at temperature T, normalised token by token; $E_f$ are the fields,
+$\Phi$ the potentials. x is a whole answer: it ends with a stop token, or has the greatest length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.base import Batch, Floats, Sampler, Step
+from heatbath.decode.steer import Steering
+from heatbath.decode.windows import Window
+from heatbath.energy.base import Field, Potential
+from heatbath.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Target:
+    """A law over whole answers, up to its partition function.
+
+    `temperature` > 0 is T and `power` >= 0 is alpha. `proposal` draws tokens: the model at T / alpha with the fields
+    unless given. What a proposal cannot draw, such as what its window cuts, the target has not. Raises `BadInput`.
+    """
+
+    temperature: float = 1.0
+    power: float = 1.0
+    fields: Field | Sequence[Field] = ()
+    potentials: Potential | Sequence[Potential] = ()
+    window: Window | Sequence[Window] | None = None
+    proposal: Sampler[Batch, Step] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < np.inf:
+            raise BadInput(f"the temperature of the target is {self.temperature}: give a positive, finite number.")
+        if not 0 <= self.power < np.inf:
+            raise BadInput(f"alpha is {self.power}: give a finite number from 0 up.")
+        if self.proposal is not None and self.window is not None:
+            raise BadInput("a proposal brings its own window: leave the target's out.")
+
+    @cached_property
+    def proposed(self) -> Sampler[Batch, Step]:
+        """What draws the tokens."""
+        if self.proposal is not None:
+            return self.proposal
+        cold = self.temperature / self.power if self.power else np.inf
+        return Ancestral(cold, self.window, self.fields)
+
+    @cached_property
+    def steering(self) -> Steering:
+        """The fields that belong to the target."""
+        return Steering(self.fields)
+
+    def scores(self, batch: Batch, step: Step) -> Scores:
+        """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
+        betas = np.full(len(step.tokens), 1 / self.temperature)
+        model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
+        return Scores(model, self._field_energy(batch, step) * betas, step.logprob)
+
+    def _field_energy(self, batch: Batch, step: Step) -> Floats:
+        """Energies of the drawn tokens (B,), all fields together."""
+        energies = {}
+        if isinstance(self.proposed, Ancestral) and self.proposed.steering.fields == self.steering.fields:
+            energies = step.field_energy
+        elif self.steering.fields:
+            steered = self.steering(batch.context(step.energies), step.betas, _no_chance)
+            energies = steered.field_energies(step.tokens)
+        return np.sum([np.zeros(len(step.tokens)), *energies.values()], axis=0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of drawn tokens, (B,): log p_T in the model, beta times the energy in the fields, log q in the proposal."""
+
+    model: Floats
+    field: Floats
+    drawn: Floats
+
+
+def _no_chance() -> Floats:
+    raise BadInput("a target has fields, not windows that take chances.")

@@ -1,0 +1,195 @@
+r"""Parallel tempering of answers (Swendsen and Wang 1986; Geyer 1991): chains on a ladder exchange what they hold.
+
+Replica k keeps the law $q^{1-\lambda_k}\pi^{\lambda_k}$ by Metropolis-Hastings; neighbours exchange their answers with
+probability $\min(1, e^{(\lambda_k - \lambda_j)(w_j - w_k)})$. While it warms up the ladder is spaced anew by
+thermodynamic length, so that neighbours exchange about equally often everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from heatbath.decode.anneal import hot, rungs
+from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.base import Floats, Ints, Sampler, Task
+from heatbath.decode.seeds import Random
+from heatbath.decode.suffix import Chains, exchanged, moved
+from heatbath.decode.target import Target
+from heatbath.errors import BadInput, Unreliable
+from heatbath.estimate.bridge import bar
+from heatbath.estimate.chains import LEAST_STEPS, effective_steps, r_hat
+from heatbath.estimate.spacing import ladder as spaced
+from heatbath.estimate.value import Estimate
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """K x C answers, slot k C + c in the batch; after each kept sweep the gains, (S, K, C), and log p_T.
+
+    `exchanges` (K - 1, 2) counts the exchanges tried and made between neighbours.
+    """
+
+    chains: Chains
+    ladder: Floats
+    sweep: int
+    sweeps: int
+    weight: Floats
+    logprob: Floats
+    exchanges: Ints
+    accepted: tuple[float, ...] = ()
+    value: int = 0
+
+    @property
+    def slots(self) -> int:
+        return 2 * self.chains.count
+
+    @property
+    def done(self) -> bool:
+        return self.chains.settled and self.sweep == self.sweeps
+
+    @property
+    def cold(self) -> Ints:
+        """The chains at the target, (C,)."""
+        count = self.chains.count // len(self.ladder)
+        return np.arange(self.chains.count - count, self.chains.count)
+
+    def samples(self) -> Samples:
+        """The answers of the chains at the target; figures from the sweeps after the warm-up."""
+        now, cold = self.chains.current, self.cold
+        kept = self.logprob[:, -1].T
+        tried, made = self.exchanges.T
+        rate = made / np.maximum(tried, 1)
+        enough = kept.shape[1] >= LEAST_STEPS
+        figures = {
+            "acceptance": float(np.mean(self.accepted)) if self.accepted else float("nan"),
+            "r_hat": r_hat(kept) if enough else float("nan"),
+            **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
+            **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
+        }
+        return Samples(
+            answers=now.sheet.answers(cold),
+            slots=self.chains.home[cold],
+            finish=now.sheet.finish(cold),
+            log_weight=np.zeros(len(cold)),
+            logprob=now.total_logprob[cold],
+            value=self.value,
+            log_z=self.partition(),
+            ess=effective_steps(kept) if enough else float("nan"),
+            tokens_spent=self.chains.spent,
+            diagnostics=figures,
+        )
+
+    def partition(self) -> Estimate | None:
+        """log Z of the target: Bennett's ratios between neighbours, added; None where they do not overlap."""
+        if not self.weight.size or not np.isfinite(self.weight[:, 1:]).all():
+            return None
+        try:
+            parts = [_ratio(self.weight, self.ladder, k) for k in range(len(self.ladder) - 1)]
+        except Unreliable:
+            return None
+        error = float(np.sqrt(sum(part.stderr**2 for part in parts)))
+        return Estimate(sum(part.value for part in parts), error, min(part.ess for part in parts))
+
+
+@dataclass(frozen=True)
+class Tempering(Sampler[Replicas, Move]):
+    """`chains` chains at each of the values of lambda in `ladder`, for `sweeps` sweeps, a share `burn` as warm-up.
+
+    A `ladder` given as a number is spaced by thermodynamic length during the warm-up; one given as values stays.
+    """
+
+    target: Target = field(default_factory=lambda: Target(power=4.0))
+    chains: int = 4
+    ladder: int | Sequence[float] = 4
+    sweeps: int = 16
+    burn: float = 0.5
+
+    def __post_init__(self) -> None:
+        at_least(self.chains, 1, "chains")
+        at_least(self.sweeps, 1, "sweeps")
+        if not 0 <= self.burn < 1:
+            raise BadInput(f"burn is {self.burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        rungs(self.ladder)
+
+    def init(self, task: Task) -> Replicas:
+        only_prompt(task, "tempering")
+        ladder = rungs(self.ladder)
+        chains = Chains.begun(task, hot(self.target), np.repeat(ladder, self.chains))
+        past = np.empty((0, len(ladder), self.chains))
+        return Replicas(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
+
+    def step(self, rng: Random, state: Replicas) -> tuple[Replicas, Move]:
+        started = state.chains.started
+        cuts = None if started else np.zeros(state.chains.count, np.int64)
+        chains, move = moved(state.chains, rng, cuts)
+        state = replace(state, chains=chains)
+        if not chains.settled or chains.forced:
+            return state, move
+        return self._swept(rng, state), move
+
+    def _swept(self, rng: Random, state: Replicas) -> Replicas:
+        """After a sweep: exchange, note where the replicas stand, and space the ladder anew at the warm-up's end."""
+        state = _exchange(rng, state)
+        now, shape = state.chains.current, (1, len(state.ladder), self.chains)
+        rate = float(np.mean(state.chains.accepted))
+        state = replace(
+            state,
+            sweep=state.sweep + 1,
+            weight=np.concatenate([state.weight, now.weight.reshape(shape)]),
+            logprob=np.concatenate([state.logprob, now.total_logprob.reshape(shape)]),
+            accepted=(*state.accepted, rate),
+        )
+        if state.sweep == int(self.burn * self.sweeps):
+            state = self._warm(state)
+        if state.done:
+            return replace(state, value=rng.choose(np.full(self.chains, 1 / self.chains)))
+        return state
+
+    def _warm(self, state: Replicas) -> Replicas:
+        """The past is forgotten; the ladder follows the variances it has shown."""
+        ladder = state.ladder
+        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.weight) > 1:
+            finite = np.where(np.isfinite(state.weight), state.weight, np.nan)
+            spread = np.nanvar(finite.transpose(1, 0, 2).reshape(len(ladder), -1), axis=1)
+            ladder = spaced(ladder, np.maximum(spread, 1e-6), rungs=len(ladder))
+        lam = np.repeat(ladder, self.chains)
+        return replace(
+            state,
+            ladder=ladder,
+            chains=replace(state.chains, lam=lam),
+            weight=state.weight[:0],
+            logprob=state.logprob[:0],
+            exchanges=np.zeros_like(state.exchanges),
+            accepted=(),
+        )
+
+
+def _exchange(rng: Random, state: Replicas) -> Replicas:
+    """Neighbours exchange answers: pairs from an even rung in even sweeps, from an odd one in odd sweeps."""
+    each = len(state.cold)
+    weight = state.chains.current.weight
+    sources, exchanges = np.arange(state.chains.count), state.exchanges.copy()
+    for k in range(state.sweep % 2, len(state.ladder) - 1, 2):
+        for low in range(k * each, (k + 1) * each):
+            high = low + each
+            p = _chance((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
+            swapped = rng.choose(np.array([1 - p, p]))
+            exchanges[k] += (1, swapped)
+            if swapped:
+                sources[[low, high]] = high, low
+    return replace(state, chains=exchanged(state.chains, sources), exchanges=exchanges)
+
+
+def _chance(step: float, hotter: float, colder: float) -> float:
+    """Probability that the answer of the hotter replica goes up by `step`; one that is forbidden never does."""
+    if hotter == -np.inf:
+        return 0.0
+    return 1.0 if colder == -np.inf else float(np.exp(min(step * (hotter - colder), 0.0)))
+
+
+def _ratio(weight: Floats, ladder: Floats, k: int) -> Estimate:
+    step = ladder[k + 1] - ladder[k]
+    return bar(step * weight[:, k].ravel(), step * weight[:, k + 1].ravel())

@@ -1,0 +1,107 @@
+r"""The cut itself: a row's words copied where the energy lies in the band, +inf elsewhere.
+
+Weighed on the way, where asked for: $\sum_v w_v$ over the band and over the row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.windows.jit import compiled, summed
+from heatbath.ensemble.kernels.direct import LEAST_32, MOST_32, WIDEST_32
+from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.ensemble.kernels.inverse import weight_32, weight_64
+from heatbath.ensemble.kernels.words import extremes, from_key, infinity, value
+
+
+@compiled
+def grounds(start: Any, stop: Any, words: Any, out: Any) -> Any:
+    """Fill out (B, 3) with status, lowest and highest finite energy."""
+    for b in range(start, stop):
+        low, high, status = extremes(words[b])
+        out[b, 0] = status
+        out[b, 1], out[b, 2] = from_key(low, words[b, 0]), from_key(high, words[b, 0])
+
+
+@compiled
+def close(low: Any, high: Any, beta: Any) -> Any:
+    """Whether float32 weights are safe for a row between these energies."""
+    return high - low < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
+
+
+@compiled
+def copied(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
+    """Copy what lies in the band."""
+    for v in range(row.shape[0]):
+        energy = value(row[v])
+        out[v] = row[v] if (energy >= low) & (energy <= high) else absent
+
+
+@summed
+def weighed_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
+    """Weights of the row and of the band, in float32 with float64 totals."""
+    total, kept = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_32(row[v], ground, rate)
+        energy = value(row[v])
+        total += w
+        kept += w if (energy >= low) & (energy <= high) else 0.0
+    return total, kept
+
+
+@summed
+def weighed_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
+    """Weights of the row and of the band, in float64."""
+    total, kept = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_64(row[v], ground, beta)
+        energy = value(row[v])
+        total += w
+        kept += w if (energy >= low) & (energy <= high) else 0.0
+    return total, kept
+
+
+@compiled
+def tied(row: Any, low: Any, high: Any, ground: Any) -> Any:
+    """Ground states of the row and of the band."""
+    total, kept = 0, 0
+    for v in range(row.shape[0]):
+        energy = value(row[v])
+        total += 1 if energy == ground else 0
+        kept += 1 if (energy == ground) & (energy >= low) & (energy <= high) else 0
+    return np.float64(total), np.float64(kept)
+
+
+@compiled
+def cut(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
+    """Fill out (B, V) from the rows of words and their bands (B, 2), numbers of the words' own width."""
+    absent = words.dtype.type(infinity(words[0, 0]))
+    for b in range(start, stop):
+        copied(words[b], bands[b, 0], bands[b, 1], absent, out[b])
+
+
+@compiled
+def weigh(
+    start: Any,
+    stop: Any,
+    words: Any,
+    bands: Any,
+    betas: Any,
+    double: Any,
+    edges: Any,
+    mass: Any,
+) -> Any:
+    """Fill mass (B,) with the share of the weight in the bands; edges (B, 2) are lowest and highest energy."""
+    for b in range(start, stop):
+        row, low, high, beta = words[b], bands[b, 0], bands[b, 1], betas[b]
+        ground = edges[b, 0]
+        if math.isinf(beta):
+            total, kept = tied(row, low, high, ground)
+        elif double or not close(ground, edges[b, 1], beta):
+            total, kept = weighed_64(row, low, high, ground, beta)
+        else:
+            total, kept = weighed_32(row, low, high, np.float32(ground), np.float32(beta * LOG2E))
+        mass[b] = kept / total

@@ -1,0 +1,108 @@
+"""Selection without sorting: the k-th lowest energy of a row, spreads, and the highest energy below a limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.windows.jit import compiled, summed
+from heatbath.ensemble.kernels.words import from_key, infinity, key, value
+
+BLOCK, SPARE = 64, 4
+"""States to a block, unless k asks for more blocks: a fourth of their lowest energies must reach to k."""
+
+
+@compiled
+def lowest(row: Any, first: Any, last: Any) -> Any:
+    """The lowest key of a block."""
+    low = key(row[first])
+    for v in range(first, last):
+        low = min(low, key(row[v]))
+    return low
+
+
+@compiled
+def gathered(row: Any, minima: Any, size: Any, limit: Any, near: Any) -> Any:
+    """How many keys are no higher than `limit`; the keys themselves go into `near`."""
+    found = 0
+    for i in range(minima.shape[0]):
+        if minima[i] <= limit:
+            for v in range(i * size, min((i + 1) * size, row.shape[0])):
+                order = key(row[v])
+                if order <= limit:
+                    near[found] = order
+                    found += 1
+    return found
+
+
+@compiled
+def nearest(row: Any, k: Any, minima: Any, near: Any) -> Any:
+    """Fill the front of `near` with the k lowest keys, in no order but that the k-th is the last of them.
+
+    k blocks have their lowest energy at or below the k-th lowest of these, so that no state above it need be looked at.
+    """
+    size = max(1, min(BLOCK, row.shape[0] // (SPARE * k)))
+    blocks = (row.shape[0] + size - 1) // size
+    for i in range(blocks):
+        minima[i] = lowest(row, i * size, min((i + 1) * size, row.shape[0]))
+    limit = np.partition(minima[:blocks], k - 1)[k - 1]
+    found = gathered(row, minima[:blocks], size, limit, near)
+    near[:k] = np.partition(near[:found], k - 1)[:k]
+
+
+@compiled
+def kth(start: Any, stop: Any, words: Any, k: Any, out: Any) -> Any:
+    """Fill out (B,) with the k-th lowest energy for k (B,), ties counted; +inf where fewer states are present."""
+    minima, near = np.empty(words.shape[1], np.int64), np.empty(words.shape[1], np.int64)
+    for b in range(start, stop):
+        nearest(words[b], k[b], minima, near)
+        out[b] = from_key(near[k[b] - 1], words[b, 0])
+
+
+@compiled
+def lowest_of(start: Any, stop: Any, words: Any, out: Any) -> Any:
+    """Fill out (B, k) with the k lowest energies, in order; +inf where fewer states are present."""
+    minima, near = np.empty(words.shape[1], np.int64), np.empty(words.shape[1], np.int64)
+    k = out.shape[1]
+    for b in range(start, stop):
+        nearest(words[b], k, minima, near)
+        ordered = np.sort(near[:k])
+        for i in range(k):
+            out[b, i] = from_key(ordered[i], words[b, 0])
+
+
+@summed
+def moments(row: Any, centre: Any) -> Any:
+    """Number of present states, sum of their distances from `centre` and of the squares, each state counted alike."""
+    count, total, squares = 0.0, 0.0, 0.0
+    for v in range(row.shape[0]):
+        energy = value(row[v])
+        present = energy < np.inf
+        away = np.float64(energy - centre if present else centre - centre)
+        count += 1.0 if present else 0.0
+        total += away
+        squares += away * away
+    return count, total, squares
+
+
+@compiled
+def spread(start: Any, stop: Any, words: Any, ground: Any, out: Any) -> Any:
+    """Fill out (B, 2) with the number of present states and the standard deviation of their energies."""
+    for b in range(start, stop):
+        count, total, squares = moments(words[b], ground[b])
+        mean = total / count
+        out[b, 0], out[b, 1] = count, np.sqrt(max(0.0, squares / count - mean * mean))
+
+
+@compiled
+def below(start: Any, stop: Any, words: Any, limit: Any, out: Any) -> Any:
+    """Fill out (B,) with the highest finite energy that is no more than `limit` (B,), of the words' own width."""
+    outermost = infinity(words[0, 0])
+    for b in range(start, stop):
+        row, top, best = words[b], limit[b], -outermost
+        for v in range(row.shape[0]):
+            order = key(row[v])
+            good = (value(row[v]) <= top) & (order < outermost)
+            best = max(best, order if good else -outermost)
+        out[b] = from_key(best, row[0])

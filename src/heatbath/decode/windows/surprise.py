@@ -1,0 +1,62 @@
+"""Windows with a limit of their own for every row, as feedback sets them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.decode.windows.base import Floats, Window, reach, up_to
+from heatbath.decode.windows.spectrum import Band, Spectrum
+
+RANKS = 100
+"""How many of the most probable states a Zipf law is fitted to."""
+
+
+def surprise_at_most(limits: Floats) -> Window:
+    r"""States of surprise $-\ln p_v$ at most `limits` (B,), nats, and always the ground states."""
+
+    def band(seen: Spectrum, uniform: Floats | None) -> Band:
+        return up_to(seen, reach(np.log(seen.sums[0]) - limits, seen.betas))
+
+    return Window("surprise_at_most", band)
+
+
+def zipf_surprise(limits: Floats) -> Window:
+    r"""The k most probable states, k such that a Zipf law fitted to the row holds surprises up to `limits` (B,), nats.
+
+    $\hat s=\sum t_ib_i/\sum t_i^2$ over the hundred most probable, $t_i=\ln\frac{i+1}{i}$,
+    $b_i=\ln\frac{p_i}{p_{i+1}}$; $k=\left(\epsilon e^{\mu}/(1-n^{-\epsilon})\right)^{1/\hat s}$ with
+    $\epsilon=\hat s-1$ and n states, rounded, at least 1. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
+    """
+
+    def band(seen: Spectrum, uniform: Floats | None) -> Band:
+        high = seen.kth(ranks_within(seen, limits))
+        return Band(np.full(high.shape, -np.inf), np.where(np.isinf(seen.betas), seen.ground, high))
+
+    return Window("zipf_surprise", band)
+
+
+def ranks_within(seen: Spectrum, limits: Floats) -> npt.NDArray[np.int64]:
+    """The k of `zipf_surprise`, (B,), from 1 to the number of states."""
+    exponent = _zipf_exponent(seen)
+    excess = exponent - 1
+    size = np.log(seen.states)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # log of (1 - n^-eps) / eps, whose limit at eps = 0 is log log n
+        log_norm = np.log(np.where(excess == 0, size, -np.expm1(-excess * size) / excess))
+        log_k = (limits - log_norm) / exponent
+    log_k = np.where(exponent > 0, np.clip(log_k, 0, size), size)
+    return np.clip(np.rint(np.exp(log_k)), 1, seen.states).astype(np.int64)
+
+
+def _zipf_exponent(seen: Spectrum) -> Floats:
+    """The slope of log p over log rank among the most probable states that are present, (B,); 0 at beta = 0."""
+    energies = seen.lowest(min(RANKS, seen.states))
+    betas = np.where(np.isinf(seen.betas), 0.0, seen.betas)[:, None]
+    with np.errstate(invalid="ignore"):
+        gaps = np.diff(energies, axis=1)
+    present = np.isfinite(gaps)
+    steps = np.log1p(1 / np.arange(1.0, energies.shape[1]))
+    weight = (present * steps**2).sum(-1)
+    slope = (steps * np.where(present, betas * np.where(present, gaps, 0.0), 0.0)).sum(-1)
+    return np.divide(slope, weight, out=np.zeros_like(slope), where=weight > 0)

@@ -1,0 +1,120 @@
+"""Windows that keep what is probable enough, by a threshold on the probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from heatbath.decode.windows.base import BandOf, Floats, Window, reach, up_to
+from heatbath.decode.windows.spectrum import Band, Spectrum
+from heatbath.errors import BadInput
+
+
+def min_p(p: float) -> Window:
+    r"""States at least p times as probable as the most probable: $E - E_{min} \le -\ln p / \beta$.
+
+    Raises BadInput unless 0 <= p <= 1. Source: Nguyen et al. 2024, arXiv:2407.01082.
+    """
+    if not 0 <= p <= 1:
+        raise BadInput(f"min_p is {p}: give a number from 0 to 1.")
+
+    def band(seen: Spectrum, uniform: Floats | None) -> Band:
+        return up_to(seen, np.inf if p == 0 else reach(np.full(seen.betas.shape, np.log(p)), seen.betas))
+
+    return Window(f"min_p={p:g}", band)
+
+
+def epsilon(eps: float) -> Window:
+    r"""States of probability at least eps, and always the ground states: $E-E_{min}\le-\ln(\epsilon Z)/\beta$.
+
+    Here Z is relative to the ground. Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
+    """
+    return Window(f"epsilon={_fraction('epsilon', eps):g}", _above(lambda seen: np.full(seen.betas.shape, np.log(eps))))
+
+
+def eta(eps: float) -> Window:
+    r"""States of probability at least $\min(\epsilon, \sqrt{\epsilon}\,e^{-S})$, and always the ground states.
+
+    Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
+    """
+    _fraction("eta", eps)
+    return Window(f"eta={eps:g}", _above(lambda seen: np.minimum(np.log(eps), np.log(eps) / 2 - _entropy(seen))))
+
+
+def p_less() -> Window:
+    r"""States at least as probable as a second draw is to repeat the first: $p_v\ge\sum_u p_u^2$.
+
+    Source: Tan et al. 2025, arXiv:2509.23234.
+    """
+    return Window("p_less", _above(lambda seen: _log_purity(seen)))
+
+
+def p_less_norm() -> Window:
+    r"""As `p_less`, down to $(n\sum_u p_u^2-1)/(n-1)$ with n the number of states present, which lets in more.
+
+    Source: Tan et al. 2025, arXiv:2509.23234, with forbidden states left out of n.
+    """
+
+    def log_threshold(seen: Spectrum) -> Floats:
+        count = seen.spread[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            level = (count * np.exp(_log_purity(seen)) - 1) / (count - 1)
+            return np.where(level > 0, np.log(np.maximum(level, 0)), -np.inf)
+
+    return Window("p_less_norm", _above(log_threshold))
+
+
+def top_n_sigma(n: float) -> Window:
+    r"""States at most n standard deviations of the energies above the ground: $E-E_{min}\le n\sigma$.
+
+    The deviation is that of all present states, each counted alike, so that the temperature changes nothing. Raises
+    BadInput for n below 0 or NaN; n = 0 keeps the ground states. Source: Tang et al. 2024, arXiv:2411.07641.
+    """
+    if not n >= 0:
+        raise BadInput(f"top_n_sigma is {n}: give 0 or a positive number.")
+    return Window(f"top_n_sigma={n:g}", lambda seen, uniform: up_to(seen, n * seen.spread[1]))
+
+
+def exclude_top_choices(threshold: float, probability: float) -> Window:
+    """With the given probability, only the least probable of the states that reach `threshold`, and what lies below.
+
+    Nothing goes where fewer than two energies reach it; ties with the least probable stay. The band is bounded from
+    below: [E_last - E_min, inf). Raises BadInput unless 0 < threshold <= 1 and 0 <= probability <= 1. Source: the XTC
+    sampler of text-generation-webui and llama.cpp.
+    """
+    if not 0 < threshold <= 1:
+        raise BadInput(f"the threshold of exclude_top_choices is {threshold}: give a number above 0, at most 1.")
+    if not 0 <= probability <= 1:
+        raise BadInput(f"the probability of exclude_top_choices is {probability}: give a number from 0 to 1.")
+
+    def band(seen: Spectrum, uniform: Floats | None) -> Band:
+        height = reach(np.log(threshold) + np.log(seen.sums[0]), seen.betas)
+        last = seen.highest_within(seen.ground + height)
+        low = np.where(np.asarray(uniform) < probability, last, -np.inf)
+        return Band(low, np.full(seen.betas.shape, np.inf))
+
+    return Window(f"exclude_top_choices={threshold:g},{probability:g}", band, random=True)
+
+
+def _fraction(name: str, eps: float) -> float:
+    if not 0 < eps < 1:
+        raise BadInput(f"the probability of the window {name} is {eps}: give a number between 0 and 1.")
+    return eps
+
+
+def _above(log_threshold: Callable[[Spectrum], Floats]) -> BandOf:
+    def band(seen: Spectrum, uniform: Floats | None) -> Band:
+        return up_to(seen, reach(log_threshold(seen) + np.log(seen.sums[0]), seen.betas))
+
+    return band
+
+
+def _entropy(seen: Spectrum) -> Floats:
+    z, moment = seen.sums[:2]
+    return np.log(z) + np.where(np.isinf(seen.betas), 0.0, seen.betas) * moment / z
+
+
+def _log_purity(seen: Spectrum) -> Floats:
+    """ln of the sum of squared probabilities."""
+    return np.log(seen.sums[3]) - 2 * np.log(seen.sums[0])

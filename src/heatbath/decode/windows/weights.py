@@ -1,0 +1,245 @@
+r"""Where a cumulative weight crosses a bound, without sorting the row.
+
+States are taken in the order of a distance x: their height above the ground, or how far they lie from the mean energy.
+Weights $w=e^{-\beta d}$ are summed in bins of equal width in x; the bin in which the bound is crossed is then sorted,
+and no other. A state with $\beta d$ beyond 45 weighs less than 3e-20 of a ground state and shares the last bin.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.windows.jit import compiled, summed
+from heatbath.decode.windows.masking import close
+from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.ensemble.kernels.inverse import weight_32, weight_64
+from heatbath.ensemble.kernels.words import value
+
+MASS, TYPICAL, ENTROPY = 0, 1, 2
+"""Bounds: a share of the weight by energy; the same by distance from U; a share of the entropy by energy."""
+BINS, FARTHEST = 2048, 45.0
+CHUNK, LOOK = 1024, 128
+NARROW_ERROR, WIDE_ERROR = 1e-6, 1e-12
+"""Rounding within which a bound counts as reached, for weights in float32 and in float64."""
+
+
+@summed
+def weigh_32(row: Any, ground: Any, rate: Any, heights: Any, weights: Any) -> Any:
+    """Heights and weights of a row in float32, and their sums in float64."""
+    z, m = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_32(row[v], ground, rate)
+        d = np.float32(value(row[v]) - ground)
+        heights[v], weights[v] = d, w
+        z += w
+        m += w * d if w > 0.0 else 0.0
+    return z, m
+
+
+@summed
+def weigh_64(row: Any, ground: Any, beta: Any, heights: Any, weights: Any) -> Any:
+    """The same in float64."""
+    z, m = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_64(row[v], ground, beta)
+        d = np.float64(value(row[v])) - ground
+        heights[v], weights[v] = d, w
+        z += w
+        m += w * d if w > 0.0 else 0.0
+    return z, m
+
+
+@compiled
+def fold(heights: Any, centre: Any) -> Any:
+    """Heights become distances from the centre."""
+    for v in range(heights.shape[0]):
+        heights[v] = abs(heights[v] - centre)
+
+
+@compiled
+def place(distances: Any, first: Any, last: Any, scale: Any, places: Any) -> Any:
+    """The bins of one chunk of distances; the last one takes all that is far."""
+    rate, far = scale[0], scale.dtype.type(BINS - 1)
+    for v in range(first, last):
+        places[v - first] = np.uint32(np.int32(min(distances[v] * rate, far)))
+
+
+@compiled
+def scattered(distances: Any, weights: Any, scale: Any, bins: Any) -> Any:
+    """Add the weights to their bins (2, N)."""
+    places = np.empty(CHUNK, np.uint32)
+    for first in range(0, distances.shape[0], CHUNK):
+        last = min(first + CHUNK, distances.shape[0])
+        place(distances, first, last, scale, places)
+        for v in range(first, last):
+            bins[0, np.uint64(places[v - first])] += weights[v]
+
+
+@compiled
+def scattered_moments(distances: Any, weights: Any, scale: Any, bins: Any) -> Any:
+    """Add weights times distances to their bins (2, N); distances are kept finite, lest an absent state's be NaN."""
+    places = np.empty(CHUNK, np.uint32)
+    top = BINS / scale[0]
+    for first in range(0, distances.shape[0], CHUNK):
+        last = min(first + CHUNK, distances.shape[0])
+        place(distances, first, last, scale, places)
+        for v in range(first, last):
+            bins[1, np.uint64(places[v - first])] += np.float64(weights[v]) * min(distances[v], top)
+
+
+@compiled
+def holds(places: Any, count: Any, bin: Any) -> Any:
+    """How many of the first `count` places are the bin."""
+    n = np.uint32(0)
+    for i in range(count):
+        n += np.uint32(1) if places[i] == bin else np.uint32(0)
+    return n
+
+
+@compiled
+def members(distances: Any, scale: Any, bin: Any, found: Any) -> Any:
+    """Indices of the states in a bin."""
+    places = np.empty(LOOK, np.uint32)
+    n = 0
+    for first in range(0, distances.shape[0], LOOK):
+        last = min(first + LOOK, distances.shape[0])
+        place(distances, first, last, scale, places)
+        if holds(places, last - first, np.uint32(bin)) > 0:
+            for v in range(first, last):
+                if places[v - first] == np.uint32(bin):
+                    found[n] = v
+                    n += 1
+    return n
+
+
+@compiled
+def crossed(rule: Any, w: Any, m: Any, beta: Any, bound: Any) -> Any:
+    """Whether sums over the states so far have reached the bound; the bound on entropy must be passed."""
+    return math.log(w) + beta * m / w > bound if rule == ENTROPY else w >= bound
+
+
+@compiled
+def crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
+    """The first bin at whose end the bound is crossed (or the number of bins), and the sums before it."""
+    w, m = 0.0, 0.0
+    for i in range(BINS):
+        with_w, with_m = w + bins[0, i], m + bins[1, i]
+        if bins[0, i] > 0.0 and crossed(rule, with_w, with_m, beta, bound):
+            return i, w, m
+        w, m = with_w, with_m
+    return BINS, w, m
+
+
+@compiled
+def crossing(rule: Any, x: Any, w: Any, sums: Any, beta: Any, bound: Any) -> Any:
+    """The last distance that stays, states taken in the order of exact distances x (n,), and the weight that stays.
+
+    `sums` are those of the bins before. Ties with the last state that stays all stay.
+    """
+    order = np.argsort(x)
+    total, moment = sums
+    last = 0
+    for i in range(order.shape[0]):
+        total += w[order[i]]
+        moment += w[order[i]] * x[order[i]]
+        last = i
+        if crossed(rule, total, moment, beta, bound):
+            break
+    edge = x[order[last]]
+    if rule == ENTROPY and (last == 0 or x[order[last - 1]] < edge):
+        edge = x[order[last - 1]] if last > 0 else np.nextafter(edge, -np.inf)
+    kept = sums[0]
+    for i in range(order.shape[0]):
+        kept += w[order[i]] if x[order[i]] <= edge else 0.0
+    return edge, kept
+
+
+@compiled
+def edge_of(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
+    """Last distance that stays and the weight that does; `frame` is ground, centre and beta, `work` the buffers."""
+    ground, centre, beta, top = frame
+    distances, weights, bins, found, scale = work
+    scale[0] = BINS / top if top > 0.0 else 1.0
+    bins[:] = 0.0
+    scattered(distances, weights, scale, bins)
+    if rule == ENTROPY:
+        scattered_moments(distances, weights, scale, bins)
+    bin, w, m = crossing_bin(rule, bins, beta, bound)
+    if bin == BINS:
+        return np.inf, w
+    n = members(distances, scale, bin, found)
+    x, some = np.empty(n), np.empty(n)
+    for i in range(n):
+        height = np.float64(value(row[found[i]])) - ground
+        x[i] = abs(height - centre) if rule == TYPICAL else height
+        some[i] = weights[found[i]]
+    return crossing(rule, x, some, (w, m), beta, bound)
+
+
+@compiled
+def bound_of(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
+    """The bound on a cumulative weight or entropy, less or more by what rounding may have cost."""
+    error = WIDE_ERROR if double else NARROW_ERROR
+    if rule == ENTROPY:
+        return share * entropy + error * entropy
+    return (share - error * min(share, 1.0 - share)) * z
+
+
+@compiled
+def band_of(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
+    """Lowest and highest energy that stay, for the last distance that stays."""
+    if rule != TYPICAL:
+        return -np.inf, ground + edge
+    middle = ground + centre
+    slack = 8.9e-16 * max(abs(middle), edge)
+    return middle - edge - slack, middle + edge + slack
+
+
+@compiled
+def finished(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any) -> Any:
+    """Band and share of the weight that stays, from the sums of a row and its filled buffers."""
+    ground, high = edges
+    centre = m / z
+    bound = bound_of(rule, share, z, math.log(z) + beta * centre, work[1].itemsize == 8)
+    top = high - ground
+    top = min(top, FARTHEST / beta) if beta > 0.0 else top
+    if rule == TYPICAL:
+        fold(work[0], work[0].dtype.type(centre))
+        top = max(centre, top - centre)
+    edge, kept = edge_of(rule, row, (ground, centre, beta, top), work, bound)
+    low, high = band_of(rule, edge, ground, centre)
+    return low, high, min(kept / z, 1.0)
+
+
+@compiled
+def buffers(states: Any, kind: Any) -> Any:
+    """Distances, weights, bins, indices, and the scale of the bins."""
+    return (
+        np.empty(states, kind),
+        np.empty(states, kind),
+        np.zeros((2, BINS)),
+        np.empty(states, np.int32),
+        np.ones(1, kind),
+    )
+
+
+@compiled
+def cross(
+    start: Any, stop: Any, words: Any, edges: Any, betas: Any, rule: Any, share: Any, double: Any, out: Any
+) -> Any:
+    """Fill out (B, 3) with lowest and highest energy that stay and their share of the weight; edges (B, 2)."""
+    small, wide = buffers(words.shape[1], np.float32), buffers(words.shape[1], np.float64)
+    for b in range(start, stop):
+        row, beta = words[b], betas[b]
+        ground, high = edges[b, 0], edges[b, 1]
+        if math.isinf(beta):
+            out[b, 0], out[b, 1], out[b, 2] = ground, ground, 1.0
+        elif double or not close(ground, high, beta):
+            z, m = weigh_64(row, ground, beta, wide[0], wide[1])
+            out[b] = finished(rule, row, (ground, high), beta, share, z, m, wide)
+        else:
+            z, m = weigh_32(row, np.float32(ground), np.float32(beta * LOG2E), small[0], small[1])
+            out[b] = finished(rule, row, (ground, high), beta, share, z, m, small)

@@ -1,0 +1,88 @@
+"""DRY: a penalty that grows with the length of what the next token would repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import inf, log
+
+from heatbath.energy.base import Context, Field
+from heatbath.energy.rows import Table, growing, zeros
+from heatbath.errors import BadInput
+
+_MOST = log(1e30)
+
+
+@dataclass(frozen=True)
+class Dry(Field):
+    r"""Energy for each token that would go on with a repetition, (B, V), in nats.
+
+    $E(v) = m\, b^{n(v) - a}$ for $n(v) \ge a$, else 0: n(v) is the longest stretch at the end of the tokens so far that
+    came before with v after it, m the `multiplier`, b the `base`, a the `allowed_length`. Read are the last `last_n`
+    tokens of prompt and answer, all unless given. A stretch holds no token of `breakers`, and none of them is
+    penalised (`breaking_tokens` finds them by their bytes). The power is at most 1e30, since float32 must hold it.
+
+    Raises `BadInput` for a multiplier below 0, a base below 1, lengths below 1.
+    Source: the DRY sampler of text-generation-webui and llama.cpp.
+    """
+
+    multiplier: float
+    base: float = 1.75
+    allowed_length: int = 2
+    breakers: frozenset[int] = frozenset()
+    last_n: int | None = None
+    name: str = "dry"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "breakers", frozenset(self.breakers))
+        if not 0 <= self.multiplier < inf or not 1 <= self.base < inf:
+            raise BadInput(f"dry has multiplier {self.multiplier} and base {self.base}: give at least 0 and 1.")
+        if self.allowed_length < 1 or (self.last_n is not None and self.last_n < 1):
+            raise BadInput(f"dry has lengths {self.allowed_length} and {self.last_n}: give at least 1.")
+
+    def __call__(self, context: Context) -> Table:
+        energies = zeros(context)
+        for row in growing(context) if self.multiplier else ():
+            tokens = list(context.tokens[row])[-(self.last_n or 0) :]
+            for token, length in repeats(tokens, self.breakers).items():
+                if length >= self.allowed_length:
+                    energies[row, token] = self._energy(length - self.allowed_length)
+        return energies
+
+    def _energy(self, over: int) -> float:
+        return float(
+            self.multiplier * min(self.base ** min(over, _MOST / log(self.base) if self.base > 1 else 0), 1e30)
+        )
+
+
+def breaking_tokens(breakers: Iterable[bytes | str], pieces: Sequence[bytes]) -> frozenset[int]:
+    """Tokens whose bytes `pieces[token]` hold one of `breakers`: a line's end, say, or a colon."""
+    wanted = [breaker.encode() if isinstance(breaker, str) else breaker for breaker in breakers]
+    return frozenset(token for token, piece in enumerate(pieces) if any(breaker in piece for breaker in wanted))
+
+
+def repeats(tokens: Sequence[int], breakers: frozenset[int]) -> dict[int, int]:
+    """For each token that followed the end of `tokens` before: the longest end that it followed, without breakers."""
+    backwards = list(tokens[::-1])
+    most = next((n for n, token in enumerate(backwards) if token in breakers), len(backwards))
+    found: dict[int, int] = {}
+    # Reversed, an end that came before is a beginning that comes again, and what followed it stands one place earlier.
+    for place, length in enumerate(_matches(backwards, most)):
+        if length and place and backwards[place - 1] not in breakers:
+            follower = backwards[place - 1]
+            found[follower] = max(found.get(follower, 0), length)
+    return found
+
+
+def _matches(tokens: Sequence[int], most: int) -> list[int]:
+    """For each place, how many tokens from there agree with those from the first on, up to `most`: the Z-function."""
+    lengths = [0] * len(tokens)
+    left = right = 0
+    for place in range(1, len(tokens)):
+        length = min(lengths[place - left], right - place) if place < right else 0
+        while length < most and place + length < len(tokens) and tokens[place + length] == tokens[length]:
+            length += 1
+        lengths[place] = length
+        if place + length > right:
+            left, right = place, place + length
+    return lengths

@@ -1,0 +1,196 @@
+r"""Maximum entropy: of all laws with given means of features, the one closest to the model, $p\,e^{-\lambda f}/Z$.
+
+The multipliers minimise a convex dual, $\log Z(\lambda) + \lambda \cdot t$. Fitted on samples of whole answers
+they make a potential, on the distributions of next tokens a field.
+
+Source: Jaynes 1957, Physical Review 106; Csiszár 1975 ; on samples Khalifa et al. 2020, arXiv:2012.11635.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.energy.base import Context, Field, Potential
+from heatbath.energy.convex import minimum, one_sided
+from heatbath.errors import BadInput, Unreliable
+
+Floats = npt.NDArray[np.float64]
+Features = Callable[[Sequence[Sequence[int]]], npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""Multipliers of i features and what they rest on.
+
+    Attributes:
+        lambdas: $\lambda$ (i,), nats per unit of each feature; the energy is $\lambda \cdot f$.
+        stderr: their standard errors from the finite sample, (i,).
+        means: the means of the features under the fitted law, (i,): the targets, to 1e-5 or better.
+        log_z: $\log \langle e^{-\lambda f} \rangle$ over the model, nats.
+        ess: effective samples of the fitted law (Kish), or how many contexts it was fitted on.
+    """
+
+    lambdas: Floats
+    stderr: Floats
+    means: Floats
+    log_z: float
+    ess: float
+
+    def reliable(self, least: float = 30.0) -> Moments:
+        """Itself, or raise `Unreliable` (which carries it) below `least` effective samples."""
+        if self.ess < least:
+            raise Unreliable(
+                f"multipliers {np.round(self.lambdas, 4).tolist()} rest on {self.ess:.1f} effective samples, fewer "
+                f"than {least:g}: draw more, or ask for milder targets; `.estimate` has them all the same.",
+                self,
+            )
+        return self
+
+
+def fit_moments(
+    log_weights: npt.ArrayLike, features: npt.ArrayLike, targets: npt.ArrayLike, *, least: float = 30.0
+) -> Moments:
+    r"""Multipliers with $\langle f \rangle_{p e^{-\lambda f}/Z} = t$ for samples n of whole answers.
+
+    Args:
+        log_weights: log of each sample's weight, (n,), up to a constant: 0 for draws from the model, log p for an
+            enumeration, -E for weighted samples.
+        features: (n, i), or (n,) for one feature.
+        targets: t, (i,).
+        least: effective samples asked for; 0 for an enumeration, which has no sampling error.
+
+    Raises:
+        BadInput: shapes that do not fit, values that are not finite, or targets outside the convex hull of the
+            features or on its border, where no finite multipliers lead.
+        Unreliable: fewer than `least` effective samples; the `Moments` are its `.estimate`.
+    """
+    weights = np.asarray(log_weights, np.float64)
+    matrix, wanted = _checked(features, targets)
+    if weights.shape != matrix.shape[:1] or np.isnan(weights).any() or not np.isfinite(weights.max(initial=-np.inf)):
+        raise BadInput(f"{len(matrix)} samples need as many log-weights, none NaN or +inf and one of them finite.")
+    return _fitted(weights[None], matrix, wanted, sampled=True).reliable(least)
+
+
+class MaxEntropy(Field):
+    r"""Energy $\lambda \cdot f(v)$ of token v, (V,), nats, from `token_features` (V, i) and `lambdas` (i,)."""
+
+    def __init__(self, token_features: npt.ArrayLike, lambdas: npt.ArrayLike, *, name: str = "max_entropy") -> None:
+        matrix, self.lambdas = _checked(token_features, lambdas)
+        self.energies = matrix @ self.lambdas
+        self.name = name
+
+    @classmethod
+    def fit(
+        cls, token_features: npt.ArrayLike, energies: Any, targets: npt.ArrayLike, *, name: str = "max_entropy"
+    ) -> tuple[MaxEntropy, Moments]:
+        r"""The field under which each feature has its target as mean over contexts n and next tokens.
+
+        `energies` (n, V), nats, are those of the model in representative contexts: the law in context n becomes
+        $p_n e^{-\lambda f}/Z_n$ with one $\lambda$ for all. Also gives its `Moments`. Raises as `fit_moments` does.
+        """
+        from heatbath.ensemble.arrays import to_numpy
+
+        rows = to_numpy(energies).astype(np.float64)
+        matrix, wanted = _checked(token_features, targets)
+        if rows.ndim != 2 or rows.shape[1] != len(matrix) or not len(rows):
+            raise BadInput(f"energies of shape {rows.shape} do not fit features of {len(matrix)} tokens: give (n, V).")
+        if np.isnan(rows).any() or (rows == -np.inf).any() or not np.isfinite(rows.min(-1)).all():
+            raise BadInput("energies to fit on must hold no NaN and no -inf, and a token that is allowed in every row.")
+        moments = _fitted(-rows, matrix, wanted, sampled=False)
+        return cls(matrix, moments.lambdas, name=name), moments
+
+    def __call__(self, context: Context) -> Floats:
+        if len(self.energies) != context.vocab_size:
+            raise BadInput(
+                f"field {self.name!r} has features of {len(self.energies)} tokens, the vocabulary {context.vocab_size}."
+            )
+        return self.energies
+
+
+class MaxEntropyPotential(Potential):
+    r"""Energy $\lambda \cdot f(x)$ of a whole answer, (B,), nats; `features` map answers, B token lists, to (B, i).
+
+    With `lambdas` from `fit_moments`, weighted answers have the target means.
+    """
+
+    def __init__(self, features: Features, lambdas: npt.ArrayLike, *, name: str = "max_entropy") -> None:
+        self.lambdas = np.atleast_1d(np.asarray(lambdas, np.float64))
+        if self.lambdas.ndim != 1 or not np.isfinite(self.lambdas).all():
+            raise BadInput(f"lambdas must be a flat list of finite numbers, not {self.lambdas.tolist()}.")
+        self.features = features
+        self.name = name
+
+    def __call__(self, context: Context) -> Floats:
+        values = np.asarray(self.features([context.answer(row) for row in range(len(context))]), np.float64)
+        needed = (len(context), len(self.lambdas))
+        if values.shape != needed:
+            raise BadInput(f"potential {self.name!r} has features of shape {values.shape}, not {needed}.")
+        return np.asarray(values @ self.lambdas)
+
+
+def _checked(features: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
+    wanted = np.atleast_1d(np.asarray(targets, np.float64))
+    matrix = np.asarray(features, np.float64)
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or not matrix.size or wanted.shape != matrix.shape[1:]:
+        raise BadInput(f"features of shape {matrix.shape} and {wanted.size} numbers do not fit: give (n, i) and (i,).")
+    if not (np.isfinite(matrix).all() and np.isfinite(wanted).all()):
+        raise BadInput("features and what goes with them must be finite numbers.")
+    return matrix, wanted
+
+
+def _fitted(logw_gs: Floats, features: Floats, targets: Floats, *, sampled: bool) -> Moments:
+    """One dual for G groups of states s with log-weights (G, S): one group of `sampled` states, or many contexts."""
+    share_gs = _shares(logw_gs, np.zeros(len(features)))[0]
+    center = share_gs.mean(0) @ features
+    # In units of each feature's own spread, so that the method need not know the units.
+    scale = np.sqrt(share_gs.mean(0) @ (features - center) ** 2)
+    scale[scale <= 1e-12 * np.abs(features).max(0)] = 1.0
+    f = (features - targets) / scale
+    if one_sided(f[share_gs.max(0) > 0]):
+        raise BadInput(
+            f"the targets {targets.tolist()} lie outside what the features reach, or on its border: no law close to "
+            "the model has these means; ask for targets inside the convex hull of the features."
+        )
+    point, found = minimum(lambda point: _dual(logw_gs, f, point)[:3], np.zeros(len(targets)))
+    if not found:
+        raise BadInput(f"no finite multipliers give the means {targets.tolist()}: ask for targets further inside.")
+    value, _, hessian, share_gs = _dual(logw_gs, f, point)
+    spread = _spread(share_gs, f, sampled)
+    inverse = np.linalg.pinv(hessian, rcond=1e-13, hermitian=True)
+    stderr = np.sqrt(np.diag(inverse @ spread @ inverse)) / scale
+    lambdas = point / scale
+    ess = float(1 / (share_gs[0] ** 2).sum()) if sampled else float(len(share_gs))
+    if ess == 1:
+        stderr = np.full(len(lambdas), np.inf)  # one draw says nothing of how others would differ
+    return Moments(lambdas, stderr, share_gs.mean(0) @ features, float(value - lambdas @ targets), ess)
+
+
+def _spread(share_gs: Floats, features: Floats, sampled: bool) -> Floats:
+    """Covariance (i, i) of the dual's gradient over draws: of states in their one group, or of whole contexts."""
+    if sampled:
+        return np.asarray((features * share_gs[0, :, None] ** 2).T @ features)
+    score_gi, count = share_gs @ features, len(share_gs)
+    return np.asarray(score_gi.T @ score_gi / (count * max(count - 1, 1)))
+
+
+def _dual(logw_gs: Floats, features: Floats, point: Floats) -> tuple[float, Floats, Floats, Floats]:
+    """Value, gradient and Hessian of the dual, and the shares (G, S); `features` are counted from their targets."""
+    share_gs, log_z_g = _shares(logw_gs, features @ point)
+    mean_gi = share_gs @ features
+    second = (features * share_gs.mean(0)[:, None]).T @ features
+    value = float((log_z_g - _shares(logw_gs, np.zeros(len(features)))[1]).mean())
+    return value, -mean_gi.mean(0), second - mean_gi.T @ mean_gi / len(mean_gi), share_gs
+
+
+def _shares(logw_gs: Floats, energies_s: Floats) -> tuple[Floats, Floats]:
+    logw = logw_gs - energies_s
+    top = logw.max(-1, keepdims=True)
+    weights = np.exp(logw - top)
+    total = weights.sum(-1, keepdims=True)
+    return weights / total, (top + np.log(total))[:, 0]

@@ -1,0 +1,97 @@
+"""Penalties on tokens that came before: repetition, presence and frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.energy.base import Context, Field
+from heatbath.energy.rows import Table, checked_count, growing, zeros
+from heatbath.ensemble.arrays import to_numpy
+from heatbath.errors import BadInput
+
+
+class RepetitionPenalty(Field):
+    r"""Scales the logit of each token seen before: divided by `penalty` where positive, multiplied where not, (B, V).
+
+    With logit $l = -E$ of the energies so far: $E_f = l - l/\theta$ for $l > 0$ and $l - \theta l$ otherwise. It
+    depends on the gauge of the logits and on its place among the fields, so it does not commute. Seen are the last
+    `last_n` tokens, all unless given, prompt included unless `prompt` is false. A penalty below 1 rewards.
+
+    Raises `BadInput` for a penalty that is not positive, and a context without energies.
+    Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1.
+    """
+
+    name = "repetition"
+    commutes = False
+
+    def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = True) -> None:
+        if not 0 < penalty < np.inf:
+            raise BadInput(f"the repetition penalty is {penalty}: give a positive number; 1 changes nothing.")
+        self.penalty, self.prompt = float(penalty), prompt
+        self.last_n = checked_count(last_n, "the last_n of field 'repetition'")
+
+    def __call__(self, context: Context) -> Table:
+        if context.energies is None:
+            raise BadInput(f"field {self.name!r} scales the energies so far, and its context has none.")
+        energies = zeros(context)
+        for row in growing(context):
+            seen = np.unique(_seen(context, row, last_n=self.last_n, prompt=self.prompt))
+            if seen.size:
+                energies[row, seen] = self._change(-to_numpy(context.energies[row, seen.tolist()]).astype(np.float64))
+        return energies
+
+    def _change(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # What is forbidden already stays so with 0 added; the formula would give NaN or -inf.
+        finite = np.where(np.isinf(logits), 0.0, logits)
+        return finite - np.where(finite > 0, finite / self.penalty, finite * self.penalty)
+
+
+class PresencePenalty(Field):
+    r"""Energy `penalty`, in nats, for each token that came before, (B, V): $E(v) = \alpha [c_v > 0]$.
+
+    $c_v$ counts v in the answer, in its last `last_n` tokens if given; `prompt` counts the prompt too. A negative
+    penalty rewards. Raises `BadInput` for a penalty that is not finite. Source: the OpenAI API's `presence_penalty`.
+    """
+
+    name = "presence"
+
+    def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = False) -> None:
+        self.penalty, self.prompt = _finite(penalty, self.name), prompt
+        self.last_n = checked_count(last_n, f"the last_n of field {self.name!r}")
+
+    def __call__(self, context: Context) -> Table:
+        energies = zeros(context)
+        for row in growing(context):
+            seen, counts = np.unique(_seen(context, row, last_n=self.last_n, prompt=self.prompt), return_counts=True)
+            energies[row, seen] = self.penalty * self._weight(counts)
+        return energies
+
+    def _weight(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.ones_like(counts)
+
+
+class FrequencyPenalty(PresencePenalty):
+    r"""Energy `penalty`, in nats, for each time a token came before, (B, V): $E(v) = \alpha c_v$.
+
+    $c_v$, `last_n`, `prompt` and what is raised are those of `PresencePenalty`. Source: the OpenAI API's
+    `frequency_penalty`.
+    """
+
+    name = "frequency"
+
+    def _weight(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return counts
+
+
+def _seen(context: Context, row: int, *, last_n: int | None, prompt: bool) -> npt.NDArray[np.int64]:
+    tokens: Sequence[int] = context.tokens[row] if prompt else context.answer(row)
+    return np.asarray(tokens if last_n is None else tokens[-last_n:], np.int64)
+
+
+def _finite(penalty: float, name: str) -> float:
+    if not abs(penalty) < np.inf:
+        raise BadInput(f"the penalty of field {name!r} is {penalty}: give a finite number.")
+    return float(penalty)

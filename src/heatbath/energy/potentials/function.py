@@ -1,0 +1,51 @@
+"""Any Python function as a potential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from heatbath.energy.base import Context, Potential
+from heatbath.energy.potentials.text import Decode, Floats, answers, checked_energies
+from heatbath.errors import BadInput, HeatbathError
+
+
+class Function(Potential):
+    """The number of nats that `function` gives to each answer, (B,): to its text with `decode`, else to its tokens.
+
+    The function must depend on nothing but its argument. `scores_prefixes` says that it makes sense of prefixes too,
+    and never gives +inf to one that may still become an allowed answer.
+
+    Raises:
+        BadInput: the function raised (its error is the cause), or gave -inf or no number; names the row.
+        NotANumber: the function gave NaN; names the row.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], float],
+        name: str,
+        *,
+        decode: Decode | None = None,
+        scores_prefixes: bool = False,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.scores_prefixes = scores_prefixes
+        self._decode = decode
+
+    def __call__(self, context: Context) -> Floats:
+        rows = range(len(context))
+        given: list[Any] = [list(context.answer(row)) for row in rows]
+        if self._decode is not None:
+            given = answers(context, self._decode)
+        return checked_energies([self._of(given[row], context.number(row)) for row in rows], context, self.name)
+
+    def _of(self, answer: Any, row: int) -> float:
+        try:
+            return float(self.function(answer))
+        except HeatbathError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise BadInput(f"potential {self.name!r} raised {kind} on row {row}: {error}") from error

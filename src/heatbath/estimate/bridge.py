@@ -1,0 +1,109 @@
+r"""Ratios of partition functions from log-weights $\log w = \log \tilde p - \log \tilde q$, in nats.
+
+From samples of q alone, their mean; from samples of both, Bennett's acceptance ratio, which no other estimate from the
+same samples beats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.errors import BadInput, Unreliable
+from heatbath.estimate.value import Estimate
+
+Floats = NDArray[np.float64]
+
+
+def log_mean(log_w: Floats) -> Estimate:
+    r"""$\log E[w]$ from log-weights (n,): importance sampling, $\hat Z_p / Z_q$ with w drawn under q.
+
+    The value is $\log \frac1n \sum w$, of which the exponential is unbiased; by Jensen it is itself low, by half its
+    squared standard error. The standard error is the delta method's, $\sqrt{\mathrm{Var}\, w / n} / \bar w$, NaN from
+    one weight; the effective size is Kish's. All weights zero give `-inf` from no effective sample.
+
+    Raises:
+        BadInput: no weight, or one that is NaN or `+inf`.
+    """
+    log_w = _checked(log_w, "log-weight", forbidden=np.inf)
+    top = float(log_w.max())
+    if top == -np.inf:
+        return Estimate(-np.inf, float("nan"), 0.0)
+    w = np.exp(log_w - top)
+    n, mean = len(w), float(w.mean())
+    stderr = float(w.std(ddof=1)) / (mean * np.sqrt(n)) if n > 1 else float("nan")
+    return Estimate(top + float(np.log(mean)), float(stderr), float(w.sum() ** 2 / (w @ w)))
+
+
+def from_replicates(log_z_r: Floats) -> Estimate:
+    r"""$\log Z$ from independent runs whose $\hat Z$ is unbiased each: $\log \frac1R \sum_r \hat Z_r$, with its error.
+
+    Averaging before the logarithm keeps $\hat Z$ unbiased; the mean of the logarithms is a lower bound in expectation.
+    The standard error comes from the spread of the runs and is NaN for one. A run that died counts as `-inf`.
+
+    Args:
+        log_z_r: (R,), nats.
+
+    Raises:
+        BadInput: no run, or one that is NaN or `+inf`.
+    """
+    return log_mean(_checked(log_z_r, "log_z of replicate", forbidden=np.inf))
+
+
+def bar(forward_n: Floats, reverse_m: Floats) -> Estimate:
+    r"""$\log Z_p / Z_q$ from log-weights $\log \tilde p - \log \tilde q$ at samples of q (n,) and at samples of p (m,).
+
+    It solves $\sum_n f(M - \log w_n + L) = \sum_m f(-M + \log w_m - L)$ for L, with $f(x) = 1/(1 + e^x)$ and
+    $M = \log n/m$. The variance is $\sum_{\text{sides}} (\overline{f^2} / \bar f^2 - 1) / n$, and the effective size
+    Kish's of the f on the poorer side, so that samples without overlap are found `Unreliable`.
+
+    A weight of zero (`-inf`) may occur forward, one without end (`+inf`) in reverse. For work W of a process and of its
+    reverse, give $-W$ forward and $+W$ in reverse.
+
+    Source: Bennett 1976, J. Comput. Phys. 22, 245; for work, Crooks 1999, arXiv cond-mat/9901352.
+
+    Raises:
+        BadInput: a side without samples, a NaN, or a weight that its side cannot have.
+        Unreliable: no sample of one side is possible on the other, so that no L solves the equation.
+    """
+    forward = _checked(forward_n, "forward log-weight", forbidden=np.inf)
+    reverse = _checked(reverse_m, "reverse log-weight", forbidden=-np.inf)
+    if not (np.isfinite(forward).any() and np.isfinite(reverse).any()):
+        nothing = Estimate(float("nan"), float("nan"), 0.0)
+        raise Unreliable("no sample of one side is possible on the other: put distributions between them.", nothing)
+    offset = np.log(len(forward) / len(reverse))
+    log_ratio = _solve(forward - offset, reverse - offset)
+    sides = [_fermi(offset - forward + log_ratio), _fermi(reverse - offset - log_ratio)]
+    variance = sum((f @ f / f.sum() ** 2 - 1 / len(f)) for f in sides)
+    return Estimate(log_ratio, float(np.sqrt(max(variance, 0.0))), float(min(f.sum() ** 2 / (f @ f) for f in sides)))
+
+
+def _solve(forward: Floats, reverse: Floats) -> float:
+    """The root of a difference that falls without a break, between the outermost weights and beyond."""
+    from scipy.optimize import brentq
+
+    def excess(log_ratio: float) -> float:
+        return float(_fermi(log_ratio - forward).sum() - _fermi(reverse - log_ratio).sum())
+
+    finite = np.concatenate([forward[np.isfinite(forward)], reverse[np.isfinite(reverse)]])
+    low, high, margin = float(finite.min()), float(finite.max()), 1.0
+    while excess(low) < 0 or excess(high) > 0:
+        low, high, margin = low - margin, high + margin, 2 * margin
+    return float(brentq(excess, low, high, xtol=1e-13, rtol=1e-14))
+
+
+def _fermi(x: Floats) -> Floats:
+    """1 / (1 + e^x)."""
+    from scipy.special import expit
+
+    return np.asarray(expit(-x))
+
+
+def _checked(log_w: Floats, name: str, *, forbidden: float) -> Floats:
+    values = np.asarray(log_w, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise BadInput(f"{name}s have shape {values.shape}: give one per sample, shape (n,) with n >= 1.")
+    bad = np.flatnonzero(np.isnan(values) | (values == forbidden))
+    if len(bad):
+        raise BadInput(f"{name} {bad[0]} is {values[bad[0]]}: no sample can have that, look at its energy.")
+    return values

@@ -1,0 +1,197 @@
+r"""Ratios of partition functions of continuous energies by driving walkers from one to the other.
+
+Walkers start in the law of $U_0$ and end near that of $U_K$; each carries $A = -W$, minus the work done on it, with
+$E[e^A] = Z_K / Z_0$ and $E[f e^A] / E[e^A]$ the mean of f under the last energy, however fast the drive. Energies are
+in nats, with beta in them. Run from the other end over the reversed list, A is that of the reverse process (Crooks).
+
+Source: Jarzynski 1997, arXiv cond-mat/9610209; Neal 2001, arXiv physics/9803008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.errors import BadInput
+from heatbath.estimate.bridge import bar, log_mean
+from heatbath.estimate.langevin import EnergyAndGradient, Kernel, Walkers, allowed, evaluate
+from heatbath.estimate.value import Estimate
+from heatbath.estimate.weights import weighted_mean
+
+Floats = NDArray[np.float64]
+Move = Callable[[EnergyAndGradient, Floats], Floats]
+"""An energy and positions (n, d) to positions (n, d), by any kernel that leaves the law exp(-U) as it is."""
+
+
+@dataclass(frozen=True)
+class Driven:
+    """Walkers at the end of a drive: positions (n, d) and log-weights $A = -W$ (n,), nats."""
+
+    positions: Floats
+    log_weights: Floats
+
+    @property
+    def log_ratio(self) -> Estimate:
+        r"""$\log Z_K / Z_0 = \log E[e^A]$."""
+        return log_mean(self.log_weights)
+
+    @property
+    def mean_work(self) -> Estimate:
+        r"""$E[W]$, never below $\log Z_0 / Z_K$; infinite where a walker met a forbidden place."""
+        work = -self.log_weights
+        n, finite = len(work), bool(np.isfinite(work).all())
+        stderr = float(work.std(ddof=1) / np.sqrt(n)) if finite and n > 1 else float("nan")
+        return Estimate(float(work.mean()), stderr, float(n))
+
+    def mean(self, values_n: Floats) -> Estimate:
+        """Mean of an observable (n,) of the positions under the law of the last energy.
+
+        Raises:
+            BadInput: no walker has weight.
+        """
+        top = float(self.log_weights.max())
+        if top == -np.inf:
+            raise BadInput("every walker met a forbidden place: start more of them, or drive them more slowly.")
+        return weighted_mean(np.exp(self.log_weights - top), np.asarray(values_n, dtype=np.float64))
+
+
+def blend(first: EnergyAndGradient, last: EnergyAndGradient, shares_k: Floats) -> list[EnergyAndGradient]:
+    r"""The path $U_k = (1 - \lambda_k) U_{first} + \lambda_k U_{last}$ for shares lambda (k,).
+
+    A share of zero leaves that energy out, so that it may be infinite there.
+    """
+    return [_mixed(first, last, float(share)) for share in shares_k]
+
+
+def _mixed(first: EnergyAndGradient, last: EnergyAndGradient, share: float) -> EnergyAndGradient:
+    if share in (0.0, 1.0):
+        return last if share else first
+
+    def energy(x: Floats) -> tuple[Floats, Floats]:
+        (U, dU), (V, dV) = first(x), last(x)
+        return (1 - share) * U + share * V, (1 - share) * dU + share * dV
+
+    return energy
+
+
+def moves(kernel: Callable[[EnergyAndGradient], Kernel], *, steps: int, rng: np.random.Generator) -> Move:
+    """Some steps of a kernel as one move, such as `moves(partial(MALA, step_size=0.1), steps=5, rng=rng)`."""
+
+    def move(energy: EnergyAndGradient, positions: Floats) -> Floats:
+        chain = kernel(energy)
+        walkers = chain.init(positions)
+        for _ in range(steps):
+            walkers, _chance = chain.step(rng, walkers)
+        return walkers.positions
+
+    return move
+
+
+def annealed(path: Sequence[EnergyAndGradient], start: Floats, *, move: Move) -> Driven:
+    r"""Annealed importance sampling: $A = \sum_k U_{k-1}(x) - U_k(x)$, with a move under $U_k$ between the terms.
+
+    Args:
+        path: energies $U_0 \dots U_K$.
+        start: independent draws from the law of $U_0$, (n, d).
+        move: leaves each law on the way as it is, such as some steps of MALA or HMC; a ULA step does not. For the
+            reverse process to be the mirror image, the move must satisfy detailed balance.
+
+    Raises:
+        BadInput: fewer than two energies, or a start where the first is infinite.
+        NotANumber: an energy is NaN.
+    """
+    _check(path)
+    x, log_w = np.asarray(start, dtype=np.float64), np.zeros(len(start))
+    last = len(path) - 1
+    before = allowed(path[0], x)
+    for k, energy in enumerate(path[1:], 1):
+        log_w = log_w + before.energy - evaluate(energy, x).energy
+        if k < last:
+            # The dead stay where they are: no kernel has to know what to do outside the support.
+            alive = np.isfinite(log_w)
+            x = x.copy()
+            x[alive] = move(energy, x[alive]) if alive.any() else x[alive]
+            before = _alive(energy, x, alive)
+    return Driven(x, log_w)
+
+
+def corrected_langevin(
+    path: Sequence[EnergyAndGradient], start: Floats, *, step: float | Floats, rng: np.random.Generator
+) -> Driven:
+    r"""Unadjusted Langevin steps along a path, their discretisation weighed out: exact for any step size and path.
+
+    $x_{k+1} = x_k - h \nabla U_k(x_k) + \sqrt{2h}\, \xi$ and
+    $A_{k+1} = A_k - \alpha_{k+1}(x_{k+1}, x_k) + \alpha_k(x_k, x_{k+1})$, with
+    $\alpha_k(x, y) = U_k(x) + \frac12 (y - x) \cdot \nabla U_k(x) + \frac h4 |\nabla U_k(x)|^2$: the log-ratio of the
+    step back under $U_{k+1}$ to the step there under $U_k$.
+
+    Args:
+        path: energies $U_0 \dots U_K$, differentiable and finite wherever a step may lead.
+        start: independent draws from the law of $U_0$, (n, d).
+        step: h, one or (K,) of them; the reverse process takes these in reverse order.
+        rng: the noise.
+
+    Source: Carbone, Hua, Coste and Vanden-Eijnden 2023, arXiv 2305.19414.
+
+    Raises:
+        BadInput: fewer than two energies, a step that is not above 0, or a walker at an infinite energy.
+        NotANumber: an energy is NaN.
+    """
+    _check(path)
+    steps = np.asarray(step, dtype=np.float64)
+    if not (np.isfinite(steps) & (steps > 0)).all() or steps.shape not in ((), (len(path) - 1,)):
+        raise BadInput(f"step is {step}: give a number above 0, or one for each of the {len(path) - 1} steps.")
+    at = allowed(path[0], start)
+    log_w = np.zeros(len(at.energy))
+    for h, energy in zip(np.broadcast_to(steps, len(path) - 1), path[1:], strict=True):
+        noise = rng.standard_normal(at.positions.shape)
+        y = at.positions - h * at.gradient + np.sqrt(2 * h) * noise
+        there = allowed(energy, y)
+        log_w = log_w - _alpha(there, at.positions, h) + _alpha(at, y, h)
+        at = there
+    return Driven(at.positions, log_w)
+
+
+def _alpha(at: Walkers, y: Floats, h: float) -> Floats:
+    drift = 0.5 * ((y - at.positions) * at.gradient).sum(1) + 0.25 * h * (at.gradient**2).sum(1)
+    return np.asarray(at.energy + drift)
+
+
+@dataclass(frozen=True)
+class Between:
+    """Bounds of a log-ratio of partition functions, in expectation, and Bennett's value between them."""
+
+    lower: Estimate
+    value: Estimate
+    upper: Estimate
+
+
+def bidirectional(forward: Driven, reverse: Driven) -> Between:
+    r"""$-E_F[W] \le \log Z_K / Z_0 \le E_R[W]$, and the acceptance ratio of both: what runs from either end tell.
+
+    Args:
+        forward: driven over $U_0 \dots U_K$ from draws of $U_0$.
+        reverse: driven over $U_K \dots U_0$ from draws of $U_K$, in mirror image.
+
+    Source: Crooks 1999, arXiv cond-mat/9901352; Grosse, Ghahramani and Adams 2015, arXiv 1511.02543.
+
+    Raises:
+        Unreliable: no walker of one side is possible on the other.
+    """
+    down, up = forward.mean_work, reverse.mean_work
+    lower = Estimate(-down.value, down.stderr, down.ess)
+    return Between(lower, bar(forward.log_weights, -reverse.log_weights), up)
+
+
+def _check(path: Sequence[EnergyAndGradient]) -> None:
+    if len(path) < 2:
+        raise BadInput(f"the path has {len(path)} energies: give the first, the last, and any between.")
+
+
+def _alive(energy: EnergyAndGradient, x: Floats, alive: NDArray[np.bool_]) -> Walkers:
+    at = evaluate(energy, x)
+    # So that the infinite energies of the dead, before and after, do not make a NaN of their weight.
+    return Walkers(x, np.where(alive, at.energy, 0.0), at.gradient)

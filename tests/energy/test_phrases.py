@@ -1,0 +1,115 @@
+"""Forbidden phrases against a search through the bytes of every continuation."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from heatbath.energy import Context
+from heatbath.energy.folding import fold, split
+from heatbath.energy.phrases import ForbidPhrases
+from heatbath.errors import BadInput
+from heatbath.testing import check_field
+
+PIECES = [b"a", b"b", b"ab", b"ba", b"aab", b"", b"bb", b"c"]
+CONTEXT = Context([[0, 1, 2, 1], [3], [], [7, 0, 0]], [2, 1, 0, 0], len(PIECES), stop=(7,))
+
+texts = st.text("abc", min_size=1, max_size=5)
+LETTERS = ["a", "A", "é", "É", "ß", "ẞ", "s", "\u212a", "k", "ж", "Ж", "€"]
+CUT = sorted({letter.encode()[i:j] for letter in LETTERS for i in range(3) for j in range(i + 1, 4)} | {b"ab", b"aB\xc3"})
+
+
+def forbidden(field, answer, pieces, stop=()):
+    energies = field(Context([answer], [0], len(pieces), stop))[0]
+    assert energies.dtype == np.float32 and set(energies.tolist()) <= {0.0, np.inf}
+    return {token for token, energy in enumerate(energies) if energy}
+
+
+def expected(phrases, answer, pieces, folded=lambda data: data):
+    """Tokens within which a phrase ends, by looking everywhere."""
+    before = b"".join(pieces[token] for token in answer)
+    done = len(folded(split(before)[0] if folded is fold else before))
+    found = set()
+    for token, piece in enumerate(pieces):
+        whole = folded(split(before + piece)[0] if folded is fold else before + piece)
+        ends = range(done + 1, len(whole) + 1)
+        if any(whole[:end].endswith(folded(phrase)) for end in ends for phrase in phrases):
+            found.add(token)
+    return found
+
+
+@given(phrases=st.lists(texts, min_size=1, max_size=4), answer=st.lists(st.integers(0, 7), max_size=8))
+@example(phrases=["abab", "ba"], answer=[2])
+@example(phrases=["aab"], answer=[0, 0])
+def test_every_way_to_cut_a_phrase_is_met(phrases, answer):
+    field = ForbidPhrases(phrases, PIECES.__getitem__, len(PIECES))
+    encoded = [phrase.encode() for phrase in phrases]
+    for length in range(len(answer) + 1):
+        assert forbidden(field, answer[:length], PIECES) == expected(encoded, answer[:length], PIECES)
+
+
+@given(
+    phrases=st.lists(st.text("".join(LETTERS), min_size=1, max_size=3), min_size=1, max_size=3),
+    answer=st.lists(st.integers(0, len(CUT) - 1), max_size=7),
+)
+@example(phrases=["É"], answer=[CUT.index(b"\xc3")])
+@example(phrases=["aé"], answer=[CUT.index(b"aB\xc3"), CUT.index(b"a"), CUT.index(b"\xc3")])
+def test_case_is_ignored_also_in_characters_that_are_cut(phrases, answer):
+    field = ForbidPhrases(phrases, CUT.__getitem__, len(CUT), ignore_case=True)
+    encoded = [phrase.encode() for phrase in phrases]
+    assert forbidden(field, answer, CUT) == expected(encoded, answer, CUT, fold)
+
+
+@given(phrases=st.lists(st.sampled_from(CUT), min_size=1, max_size=3), answer=st.lists(st.integers(0, 20), max_size=5))
+def test_phrases_may_be_bytes_that_are_no_text(phrases, answer):
+    field = ForbidPhrases(phrases, CUT.__getitem__, len(CUT))
+    assert forbidden(field, answer, CUT) == expected(phrases, answer, CUT)
+
+
+def test_folding_is_simple_folding():
+    assert fold("ÀÉK\u212aſẞ".encode()) == "àékksß".encode()
+    assert fold("İŒ".encode()) != fold("iœ".encode()), "a letter that folds to two stays by itself"
+    assert fold(b"\xff\xc3A\xc3\x89") == b"\xff\xc3a\xc3\xa9"
+    assert split("é".encode()[:1]) == (b"", b"\xc3") and split(b"a\xe2\x82") == (b"a", b"\xe2\x82")
+    assert split("aé".encode()) == ("aé".encode(), b"") and split(b"\x82\x82") == (b"\x82\x82", b"")
+
+
+def test_what_the_prompt_holds_does_not_matter_and_a_stop_token_adds_no_text():
+    field = ForbidPhrases(["ab", "c"], PIECES.__getitem__, len(PIECES))
+    assert field(Context([[0]], [1], 8))[0, 1] == 0 and field(Context([[0]], [0], 8))[0, 1] == np.inf
+    assert field(CONTEXT)[:, 7].tolist() == [0, 0, 0, 0]
+    assert forbidden(field, [], PIECES, stop=(7,)) == {2, 4}
+
+
+def test_many_states_are_forgotten_and_found_again(monkeypatch):
+    monkeypatch.setattr("heatbath.energy.phrases._MOST_HELD", 2)
+    field = ForbidPhrases(["aab", "bab"], PIECES.__getitem__, len(PIECES))
+    for answer in ([0], [1], [0, 0], [0], [1, 0], [0]):
+        assert forbidden(field, answer, PIECES) == expected([b"aab", b"bab"], answer, PIECES)
+
+
+@pytest.mark.parametrize("ignore_case", [False, True])
+def test_contract(ignore_case):
+    check_field(ForbidPhrases(["AB", "b", "caa"], PIECES.__getitem__, len(PIECES), ignore_case=ignore_case), CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "options", "said"),
+    [
+        ([], {}, "forbids no phrase"),
+        ([""], {}, "give text or bytes, not empty"),
+        ("ab", {}, "takes a list of phrases"),
+        ([3], {}, "give text or bytes"),
+        ([b"\xff"], {"ignore_case": True}, "which is no UTF-8"),
+    ],
+)
+def test_bad_phrases(phrases, options, said):
+    with pytest.raises(BadInput, match=said):
+        ForbidPhrases(phrases, PIECES.__getitem__, len(PIECES), **options)
+
+
+def test_another_vocabulary_names_the_field():
+    with pytest.raises(BadInput, match="'forbid_phrases' was made for a vocabulary of 8, not 4"):
+        ForbidPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 4))
+    with pytest.raises(BadInput, match="stop token 9"):
+        ForbidPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 8, stop=(9,)))

@@ -1,0 +1,157 @@
+"""Noise-contrastive estimation finds the tilt between two samples, with errors that hold."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from heatbath.energy import Context
+from heatbath.energy.residual import Logistic, Residual, calibrated, fit_logistic
+from heatbath.errors import BadInput
+from heatbath.models import TableModel
+from heatbath.testing import check_potential
+
+MODEL = TableModel.random(0, 3, 5, stop=(2,), scale=1.5)
+SEQUENCES = [list(sequence) for sequence in MODEL.sequences()]
+THETA = np.array([0.8, -0.5])
+
+
+def features(answers):
+    """How often token 0 comes, and the length."""
+    return np.array([[answer.count(0), len(answer)] for answer in answers], float).reshape(-1, 2)
+
+
+def draws(seed, count, theta=None):
+    """Answers of the model's law tilted by exp(-theta f)."""
+    logw = MODEL.logprobs() - (0 if theta is None else features(SEQUENCES) @ theta)
+    weights = np.exp(logw - logw.max())
+    picked = np.random.default_rng(seed).choice(len(SEQUENCES), size=count, p=weights / weights.sum())
+    return [SEQUENCES[i] for i in picked]
+
+
+def log_z():
+    return np.log((np.exp(MODEL.logprobs() - features(SEQUENCES) @ THETA)).sum())
+
+
+TRAINED = Residual.train(features, draws(1, 3000, THETA), draws(2, 1000))
+
+
+def test_the_tilt_is_recovered_whatever_the_counts():
+    """Each of six z-values passes 4 with probability 6e-5."""
+    for seed, (wanted, noise) in enumerate([(3000, 1000), (1000, 3000)]):
+        fit = fit_logistic(features(draws(seed, wanted, THETA)), features(draws(seed + 9, noise)))
+        z = (np.append(fit.weights, fit.bias) - np.append(-THETA, -log_z())) / fit.stderr
+        assert (np.abs(z) < 4).all()
+        wrong_sign = (np.array(fit.weights) - THETA) / fit.stderr[:2]
+        assert (np.abs(wrong_sign) > 10).all()
+        no_offset = (fit.bias + np.log(wanted / noise) + log_z()) / fit.stderr[2]
+        assert abs(no_offset) > 10
+
+
+def test_standard_errors_hold_over_many_fits():
+    """200 fits: the mean of z² over three parameters is 1 with standard error below 0.1."""
+    z = []
+    for seed in range(200):
+        fit = fit_logistic(features(draws(seed, 400, THETA)), features(draws(10_000 + seed, 300)))
+        z.append((np.append(fit.weights, fit.bias) - np.append(-THETA, -log_z())) / fit.stderr)
+    assert abs((np.array(z) ** 2).mean() - 1) < 0.45
+
+
+def test_answers_weighed_by_the_residual_have_the_law_of_the_preferred():
+    context = Context(SEQUENCES, [0] * len(SEQUENCES), 3, ended=[True] * len(SEQUENCES))
+    weights = np.exp(MODEL.logprobs() - TRAINED(context))
+    wanted = np.exp(MODEL.logprobs() - features(SEQUENCES) @ THETA - log_z())
+    distance = 0.5 * np.abs(weights / weights.sum() - wanted).sum()
+    assert distance < 0.05 < 0.5 * np.abs(np.exp(MODEL.logprobs()) - wanted).sum()
+    assert abs(weights.sum() - 1) < 0.15  # the bias stands for minus log Z
+
+
+def test_contract_with_the_stop_token_left_out():
+    rows = [[0, 1, 1, 2], [1], [0, 0]]
+    check_potential(TRAINED, Context(rows, [0, 0, 1], 3, (2,), ended=[True, True, True]))
+    prefixes = Residual(features, TRAINED.fit, scores_prefixes=True)
+    check_potential(prefixes, Context(rows, [0, 0, 1], 3, (2,), ended=[True, False, True]))
+
+
+def test_probabilities_come_true_on_answers_held_back():
+    """Chi-square of the bins beyond its 1e-5 quantile; a residual with the wrong sign is far beyond."""
+    held = draws(31, 3000, THETA), draws(32, 2000)
+    good = TRAINED.calibration(*held)
+    assert good.chi2 < chi2.isf(1e-5, len(good.counts)) and good.counts.sum() == 5000
+    assert np.abs(good.observed - good.predicted).max() < 0.1
+    turned = Logistic(tuple(-np.array(TRAINED.fit.weights)), -TRAINED.fit.bias, TRAINED.fit.stderr, 0.0, 3000, 1000)
+    assert Residual(features, turned).calibration(*held).chi2 > 100
+
+
+def test_l2_shrinks_and_settles_separable_sides():
+    apart = np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]])
+    with pytest.raises(BadInput, match="a plane separates"):
+        fit_logistic(*apart)
+    with pytest.raises(BadInput, match="a plane separates"):
+        fit_logistic(np.array([[0.0], [1.0]]), np.array([[1.0], [4.0]]))
+    weak, strong = (fit_logistic(*apart, l2=l2).weights[0] for l2 in (0.01, 1.0))
+    assert weak < strong < 0
+
+
+def test_l2_is_counted_in_the_features_own_units():
+    one, other = features(draws(1, 300, THETA)), features(draws(2, 300))
+    fit = fit_logistic(one, other, l2=3.0)
+    design = np.vstack([one, other])
+    label = np.repeat([1.0, 0.0], 300)
+    share = 1 / (1 + np.exp(-(design @ np.array(fit.weights) + fit.bias)))
+    assert np.allclose(design.T @ (label - share), 3.0 * np.array(fit.weights), atol=1e-5)
+
+
+def test_hidden_states_of_any_library_are_features():
+    torch = pytest.importorskip("torch")
+    states = Residual.train(
+        lambda answers: torch.tensor(features(answers)).float(), draws(1, 300, THETA), draws(2, 300)
+    )
+    plain = Residual.train(features, draws(1, 300, THETA), draws(2, 300))
+    assert np.allclose(states.fit.weights, plain.fit.weights, atol=1e-6)
+
+
+def test_a_constant_feature_gets_no_weight():
+    ones = [
+        np.column_stack([features(answers), np.full(len(answers), 7.0)])
+        for answers in (draws(1, 300, THETA), draws(2, 300))
+    ]
+    assert fit_logistic(*ones).weights[2] == 0
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    path = tmp_path / "residual.json"
+    trained = Residual(features, TRAINED.fit, fingerprint="sha256:abc", name="kind")
+    trained.save(path)
+    again = Residual.load(path, features, fingerprint="sha256:abc")
+    assert again.fit == trained.fit and again.name == "kind" and list(tmp_path.iterdir()) == [path]
+    assert json.loads(path.read_text())["schema"] == "heatbath.residual/1"
+    with pytest.raises(BadInput, match="was fitted on features 'sha256:abc', not on 'sha256:other'"):
+        Residual.load(path, features, fingerprint="sha256:other")
+
+
+@pytest.mark.parametrize("change", [{"schema": "heatbath.residual/2"}, {"weights": None}, {"bias": "x"}])
+def test_other_files_are_refused(tmp_path, change):
+    path = tmp_path / "residual.json"
+    TRAINED.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BadInput, match="schema|no residual energy"):
+        Residual.load(path, features)
+
+
+def test_bad_input():
+    with pytest.raises(BadInput, match="give some of both"):
+        Residual.train(features, [], draws(1, 3))
+    with pytest.raises(BadInput, match="l2 is -1"):
+        Residual.train(features, draws(1, 3), draws(2, 3), l2=-1.0)
+    with pytest.raises(BadInput, match=r"features of preferred answers have shape \(3,\): give \(3, d\)"):
+        Residual.train(lambda answers: np.zeros(3), draws(1, 3), draws(2, 3))
+    with pytest.raises(BadInput, match="rejected answer 0 hold NaN"):
+        Residual.train(
+            lambda answers: np.full((len(answers), 1), 0.0 if len(answers) == 2 else np.nan), draws(1, 2), draws(2, 3)
+        )
+    with pytest.raises(BadInput, match="'residual' was fitted on 2 features and got 1"):
+        Residual(lambda answers: np.zeros((len(answers), 1)), TRAINED.fit)(Context([[0]], [0], 3))
+    with pytest.raises(BadInput, match="20 bins of 2 answers"):
+        calibrated(np.array([0.5, 0.5]), np.array([0.0, 1.0]), 20)
