@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, run, top_k, top_p
-from heatbath.decode import seeds
+from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, run, seeds, top_k, top_p
 from heatbath.energy import Field, Forbid, LogitBias
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
@@ -76,9 +75,7 @@ def test_a_window_cuts_the_tempered_distribution():
 def test_fields_and_window_add_up_to_the_change_of_log_probability(temperature, window):
     model = MarkovModel.random(8, 6, scale=3.0)
     fields = [LogitBias({0: 2.5, 4: -1.5}), 0.5 * LogitBias({2: 3.0}, name="half") + Forbid([5])]
-    for step in first_steps(
-        Ancestral(temperature, window=window, fields=fields), on(model, [[0], [1, 2], []] * 20), 5
-    ):
+    for step in first_steps(Ancestral(temperature, window=window, fields=fields), on(model, [[0], [1, 2], []] * 20), 5):
         assert list(step.work) == list(step.field_energy) == ["logit_bias", "half", "forbid"]
         parts = sum(step.work[name] - step.field_energy[name] for name in step.work)
         change = step.betas * parts - np.log(step.kept_mass)
@@ -115,7 +112,9 @@ def test_fields_of_one_name_are_told_apart():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_tensor_energies_in_any_precision_add_up(dtype):
     sampler = Ancestral(0.7, window=top_p(0.9), fields=[LogitBias({3: 0.1, 7: -2.0}), Forbid([1])])
-    (step,) = first_steps(sampler, _Constant(torch.randn(50, 40, generator=torch.manual_seed(0)).mul(8).to(dtype)), 1)
+    (step,) = first_steps(
+        sampler, at(_Constant(torch.randn(50, 40, generator=torch.manual_seed(0)).mul(8).to(dtype))), 1
+    )
     parts = sum(step.work[name] - step.field_energy[name] for name in step.work)
     change = step.betas * parts - np.log(step.kept_mass)
     assert np.allclose(step.logprob - step.model_logprob, change, rtol=0, atol=1e-5 if dtype != torch.float64 else 1e-9)

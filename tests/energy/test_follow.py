@@ -123,3 +123,15 @@ def test_normalised_energies_have_no_free_energy_left():
 
 def test_the_probe_sees_energies_in_the_context():
     assert np.array_equal(context_of(MODEL, [[0], [1]]).energies, fresh([[0], [1]]))
+
+
+@pytest.mark.weights
+def test_on_the_embedded_model_a_fork_and_a_push_give_what_reopening_gives(smollm2):
+    prompt = smollm2.encode("The weather today is")
+    follower = Follower(smollm2, lambda own: prompt)
+    first, second, third = smollm2.encode(" nice and cold")[:3]
+    for rows in ([[], []], [[first], [second]], [[second, third], [second, first], [first, first]], [[first, first]]):
+        context = Context(rows, [0] * len(rows), smollm2.vocabulary.size)
+        found = normalised(follower.energies(context)).numpy()
+        fresh = normalised(smollm2.open([[*prompt, *row] for row in rows]).energies()).numpy()
+        assert np.abs(found - fresh).max() < 1e-3

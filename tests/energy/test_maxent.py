@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from stepping import steered_logprobs
 
 from heatbath.energy import Context
-from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, fit_moments
+from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, _dual, fit_moments
 from heatbath.errors import BadInput, Unreliable
 from heatbath.models import TableModel
 from heatbath.testing import check_field
@@ -89,6 +89,16 @@ def test_the_field_brings_token_means_to_their_targets_in_one_context_and_on_ave
     assert moments.ess == 1 and np.isinf(moments.stderr).all()
     law = np.exp(log_softmax(-(energies[0] + one.energies)))
     assert np.allclose(law @ per_token, target, atol=1e-7)
+
+
+def test_the_curvature_of_the_dual_is_the_slope_of_its_gradient():
+    rng = np.random.default_rng(3)
+    logw, per_token, point = rng.normal(size=(5, 9)) * 2, rng.normal(size=(9, 2)), np.array([0.3, -0.6])
+    _, gradient, hessian, _ = _dual(logw, per_token, point)
+    for i, step in enumerate(1e-6 * np.eye(2)):
+        (up, slope_up, *_), (down, slope_down, *_) = (_dual(logw, per_token, point + s) for s in (step, -step))
+        assert np.allclose((up - down) / 2e-6, gradient[i], atol=1e-8)
+        assert np.allclose((slope_up - slope_down) / 2e-6, hessian[i], atol=1e-8)
 
 
 def test_errors_over_contexts_cover_what_other_contexts_give():

@@ -16,7 +16,9 @@ CONTEXT = Context([[0, 1, 2, 1], [3], [], [7, 0, 0]], [2, 1, 0, 0], len(PIECES),
 
 texts = st.text("abc", min_size=1, max_size=5)
 LETTERS = ["a", "A", "é", "É", "ß", "ẞ", "s", "\u212a", "k", "ж", "Ж", "€"]
-CUT = sorted({letter.encode()[i:j] for letter in LETTERS for i in range(3) for j in range(i + 1, 4)} | {b"ab", b"aB\xc3"})
+CUT = sorted(
+    {letter.encode()[i:j] for letter in LETTERS for i in range(3) for j in range(i + 1, 4)} | {b"ab", b"aB\xc3"}
+)
 
 
 def forbidden(field, answer, pieces, stop=()):
@@ -60,7 +62,10 @@ def test_case_is_ignored_also_in_characters_that_are_cut(phrases, answer):
     assert forbidden(field, answer, CUT) == expected(encoded, answer, CUT, fold)
 
 
-@given(phrases=st.lists(st.sampled_from(CUT), min_size=1, max_size=3), answer=st.lists(st.integers(0, 20), max_size=5))
+@given(
+    phrases=st.lists(st.sampled_from([piece for piece in CUT if piece]), min_size=1, max_size=3),
+    answer=st.lists(st.integers(0, 20), max_size=5),
+)
 def test_phrases_may_be_bytes_that_are_no_text(phrases, answer):
     field = ForbidPhrases(phrases, CUT.__getitem__, len(CUT))
     assert forbidden(field, answer, CUT) == expected(phrases, answer, CUT)

@@ -1,6 +1,6 @@
 """What is required is always met, and nothing is forbidden that could still meet it."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_stopping_waits_until_all_is_there():
 @settings(max_examples=60)
 @given(text=phrase, answer=st.lists(st.integers(0, 4), max_size=5), left=st.integers(1, 4))
 def test_with_one_phrase_exactly_what_can_still_meet_it_is_allowed(text, answer, left):
-    @lru_cache(maxsize=None)
+    @cache
     def needed(answer):
         """The fewest tokens that meet it, by trying all, up to one more than there are."""
         front, depth = {answer}, 0
@@ -57,7 +57,7 @@ def test_with_one_phrase_exactly_what_can_still_meet_it_is_allowed(text, answer,
     try:
         field = require([text], most)
     except BadInput as error:
-        assert "needs" in str(error) and needed(()) > left + len(answer) or most > 4
+        assert ("needs" in str(error) and needed(()) > left + len(answer)) or most > 4
         return
     found = allowed(field, answer)
     if holds(answer, [text]):

@@ -1,6 +1,7 @@
 """Noise-contrastive estimation finds the tilt between two samples, with errors that hold."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,19 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     assert json.loads(path.read_text())["schema"] == "heatbath.residual/1"
     with pytest.raises(BadInput, match="was fitted on features 'sha256:abc', not on 'sha256:other'"):
         Residual.load(path, features, fingerprint="sha256:other")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "residual.json"
+    path.write_text("before")
+
+    def full(self, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        TRAINED.save(path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("change", [{"schema": "heatbath.residual/2"}, {"weights": None}, {"bias": "x"}])

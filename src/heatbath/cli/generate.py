@@ -1,20 +1,20 @@
-"""`heatbath generate`: samples from a model, with the record beside them."""
+"""`heatbath generate`: answers to a prompt by any sampler, steered by fields, with the record beside them."""
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
-    from heatbath.decode import Window
-    from heatbath.engine import Generation, Run
+    from heatbath.decode import Schedule, Window
+    from heatbath.engine import Generation, Run, Settings
     from heatbath.models import Model
 
 
@@ -25,6 +25,29 @@ def generate(
     model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
+    sampler: Annotated[
+        str, typer.Option(help="ancestral, greedy, beam, best-of, vote, smc, power, anneal, tempering, langevin.")
+    ] = "ancestral",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--option", help="name=value for the sampler, such as particles=32.", show_default=False),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Power of the model's law to aim at.", show_default=False)] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="name=value, such as dry=0.8; can be repeated.", show_default=False)
+    ] = None,
+    potential: Annotated[
+        list[str] | None, typer.Option(help="name=value, such as regex=[0-9]+; can be repeated.", show_default=False)
+    ] = None,
+    window: Annotated[
+        list[str] | None, typer.Option(help="name=value, such as typical=0.95; cut in order.", show_default=False)
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="name=value in place of a temperature.", show_default=False)
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(help="A phases.json, to note where a schedule crosses edges.", show_default=False)
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--n", help="How many samples.")] = 1,
     temperature: Annotated[float, typer.Option("-T", "--temperature", help="0 is greedy.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
@@ -32,60 +55,175 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Keep the k most probable.", show_default=False)] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the top mass p.", show_default=False)] = None,
     min_p: Annotated[float | None, typer.Option(help="Keep what has p times the top.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="With --json: every token's record as well.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a Parquet trace.", show_default=False)] = None,
 ) -> None:
-    """Sample continuations of a prompt, with the record beside them."""
-    from heatbath.engine import Run, Settings, checked_temperatures
-    from heatbath.models import load
+    """Answer a prompt by any sampler, steered by fields, with the record beside it.
 
+    A field, potential, window or schedule without a known name lists those there are. Values are JSON or text; @file
+    reads one.
+    """
     if prompt is not None and chat is not None:
         raise BadInput("give either a prompt or --chat, not both.")
     if records and not as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
     if out is not None and not out.parent.is_dir():
         raise BadInput(f"there is no folder {out.parent} to write {out.name} in: make it, or choose another.")
+    numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
+    plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
+    asked = Asked(field or [], potential or [], [*(window or []), *plain], schedule)
+    options = _options(option or [], alpha)
+    job = Job(model, {"dtype": dtype, "device": device}, sampler, options, n)
+    _check(job, temperature)
+    source, tokens = job.opened(prompt, chat)
+    settings = asked.settings(source, max_tokens, temperature)
+    run = job.run(source, tokens, _extended(settings, seed, chart))
+    label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
+    _finished(run, source, Output(label, as_json, records, out))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to steer, as it was asked for."""
+
+    fields: list[str]
+    potentials: list[str]
+    windows: list[str]
+    schedule: str | None
+
+    def settings(self, model: Model, max_tokens: int, temperature: float) -> Settings:
+        """Settings with all of it."""
+        from heatbath.engine import Settings
+        from heatbath.engine.menu import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, Setting, choose
+
+        where = Setting(model, max_tokens)
+        windows: list[Window] = [choose(WINDOWS, "window", each, where) for each in self.windows]
+        schedule: Schedule | None = None
+        if self.schedule is not None:
+            schedule = choose(SCHEDULES, "schedule", self.schedule, where)
+        return Settings(
+            temperature if schedule is None else schedule,
+            max_tokens,
+            windows,
+            fields=[choose(FIELDS, "field", each, where) for each in self.fields],
+            potentials=[choose(POTENTIALS, "potential", each, where) for each in self.potentials],
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which model, which sampler, how many answers."""
+
+    model: str
+    how: dict[str, str | None]
+    sampler: str
+    options: dict[str, Any]
+    n: int
+
+    def opened(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
+        """The model and the prompt's tokens."""
+        from heatbath.models import load
+
+        source = load(self.model, **self.how)
+        if chat is None:
+            return source, source.encode(prompt) if prompt else []
+        template = getattr(source, "chat", None)
+        if template is None:
+            raise BadInput(f"{source.name} has no chat template: give a plain prompt.")
+        return source, list(template([{"role": "user", "content": chat}]))
+
+    def run(self, model: Model, tokens: list[int], settings: Settings) -> Run:
+        """The run that was asked for."""
+        from dataclasses import replace
+
+        from heatbath.engine import Run, repeated
+
+        chosen = replace(settings, sampler=self.sampler, options=self.options)
+        prompts, chosen = repeated([tokens], chosen, self.n)
+        return Run(model, prompts, chosen)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the answers go."""
+
+    label: dict[str, Any]
+    as_json: bool
+    records: bool
+    path: Path | None
+
+
+def _check(job: Job, temperature: float) -> None:
+    """What can be refused before a model is loaded."""
+    from heatbath.engine import checked_temperatures
+
     checked_temperatures(temperature, 1)
-    if n < 1:
-        raise BadInput(f"n is {n}: ask for at least 1 sample.")
-    windows = _windows(top_k, top_p, min_p)
-    source = load(model, dtype=dtype, device=device)
-    tokens = _tokens(source, prompt, chat)
-    settings = Settings(temperature, max_tokens, windows, seed=seed)
-    run = Run(source, [tokens] * n, settings)
-    stopped = _drive(run, source, as_json=as_json)
-    result = run.result()
-    if as_json:
-        _print_json(result, {"prompt": prompt or chat or "", "temperature": temperature, "seed": seed}, records)
-    if out is not None and result.arrays.lengths.any():
-        _save(result, out)
-    if stopped:
-        raise KeyboardInterrupt
+    if job.n < 1:
+        raise BadInput(f"n is {job.n}: ask for at least 1 sample.")
 
 
-def _drive(run: Run, model: Model, *, as_json: bool) -> bool:
-    """Run to the end, or until Ctrl-C: then what is there is kept, and the answer is True."""
+def _options(given: list[str], alpha: float | None) -> dict[str, Any]:
+    """The options of a sampler; values are JSON or text."""
+    import json
+
+    found: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals:
+            raise BadInput(f"the option {each!r} has no value: write name=value.")
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+def _extended(settings: Settings, seed: int, chart: Path | None) -> Settings:
+    from dataclasses import replace
+
+    edges = {}
+    if chart is not None:
+        from heatbath.phases import PhaseMap
+
+        edges = {name: edge.estimate for name, edge in PhaseMap.load(chart).edges.items() if edge.estimate is not None}
+    return replace(settings, seed=seed, edges=edges)
+
+
+def _finished(run: Run, model: Model, output: Output) -> None:
+    """Run to the end, to Ctrl-C or to an error, and give out what there is."""
+    failed: BaseException | None = None
     with ExitStack() as stack:
-        watch = _watcher(stack, run, model, as_json)
+        watch = _watcher(stack, run, model, output.as_json)
         try:
             for frame in run:
                 if watch is not None:
                     watch.update(frame)
-        except KeyboardInterrupt:
-            return True
-    return False
+        except (KeyboardInterrupt, HeatbathError) as error:
+            failed = error
+    result = run.result()
+    if output.as_json:
+        _print_json(result, output, failed)
+    elif result.drawn.log_z is not None or result.drawn.diagnostics:
+        print(summary(result), file=sys.stderr)
+    if output.path is not None and result.arrays.lengths.any():
+        _save(result, output.path)
+    if failed is not None:
+        raise failed
 
 
 def _watcher(stack: ExitStack, run: Run, model: Model, as_json: bool) -> Any:
     """What shows the run: nothing for machines, a live strip in a terminal, the text in a pipe."""
     from rich.console import Console
 
-    from heatbath.cli.live import Plain, Strip
+    from heatbath.cli.live import Counter, Plain, Strip
 
     console = Console(highlight=False, markup=False)
     if as_json:
         return None
+    if not run.independent:
+        stack.callback(lambda: _write(run.result().text + "\n"))
+        return stack.enter_context(Counter(Console(stderr=True)))
     if console.is_terminal:
         return stack.enter_context(Strip(console, model.token_bytes, len(run.prompts)))
     if len(run.prompts) == 1:
@@ -101,34 +239,53 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _windows(top_k: int | None, top_p: float | None, min_p: float | None) -> tuple[Window, ...]:
-    from heatbath import decode
-
-    windows = (
-        None if top_k is None else decode.top_k(top_k),
-        None if top_p is None else decode.top_p(top_p),
-        None if min_p is None else decode.min_p(min_p),
-    )
-    return tuple(window for window in windows if window is not None)
-
-
-def _tokens(model: Model, prompt: str | None, chat: str | None) -> list[int]:
-    if chat is None:
-        return model.encode(prompt) if prompt else []
-    template = getattr(model, "chat", None)
-    if template is None:
-        raise BadInput(f"{model.name} has no chat template: give a plain prompt.")
-    return list(template([{"role": "user", "content": chat}]))
+def summary(result: Generation) -> str:
+    """One line on what the answer rests on."""
+    parts = [f"{len(result)} answers, {result.tokens_spent} tokens drawn"]
+    if result.drawn.log_z is not None:
+        parts.append(f"log Z {result.drawn.log_z.value:.3f} ± {result.drawn.log_z.stderr:.3f}")
+    if result.ess == result.ess:
+        parts.append(f"effective answers {result.ess:.1f}")
+    shown = {name: value for name, value in result.drawn.diagnostics.items() if "/" not in name}
+    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in shown.items()]
+    return "; ".join(parts)
 
 
-def _print_json(result: Generation, label: dict[str, Any], records: bool) -> None:
-    for row, trace in enumerate(result.traces):
-        scores = {"logprob": float(trace.record["logprob"].sum()), "entropy": float(trace.record["entropy"].sum())}
-        sample = {"sequence": row, **label, "text": result.texts[row], "tokens": result.sequences[row]}
-        sample |= {"finish": result.finish[row], **scores}
-        if records:
+def _print_json(result: Generation, output: Output, failed: BaseException | None) -> None:
+    import json
+    from dataclasses import asdict
+
+    samples = [asdict(sample) for sample in result.samples]
+    if output.records:
+        for sample, trace in zip(samples, result.traces, strict=True):
             sample["records"] = list(trace.rows())
-        print(json.dumps(sample, ensure_ascii=False))
+    content = {
+        **output.label,
+        "text": result.text,
+        "value": result.drawn.value,
+        "samples": samples,
+        "log_z": result.log_z,
+        "log_z_stderr": result.log_z_stderr,
+        "ess": result.ess,
+        "tokens_spent": result.tokens_spent,
+        "work": {name: values.tolist() for name, values in result.work.items()},
+        "diagnostics": dict(result.drawn.diagnostics),
+    }
+    if failed is not None:
+        content["error"] = str(failed) or "stopped by Ctrl-C"
+    print(json.dumps(_finite(content), ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null stands for them."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, float):
+        value = float(value)
+        return value if abs(value) < float("inf") else None
+    return value
 
 
 def _save(result: Generation, out: Path) -> None:

@@ -84,3 +84,25 @@ class Plain(Observer):
     def end(self) -> None:
         """Write what is left of a character cut short, and end the line."""
         self._write(self._speller.end() + "\n")
+
+
+class Counter(Observer):
+    """How many tokens a sampler of whole answers has drawn, on one line that is gone at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._tokens = 0
+        self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._view)
+
+    def __enter__(self) -> Counter:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, frame: Frame) -> None:
+        """Count the tokens of the frame."""
+        self._tokens += len(frame.tokens)
+
+    def _view(self) -> Text:
+        return Text(f"{self._tokens} tokens drawn", "dim")

@@ -38,14 +38,10 @@ class Ancestral(Sampler[Batch, Step]):
 
     def init(self, task: Task) -> Batch:
         batch = task.open()
-        return replace(batch, **self.starts(batch))
-
-    def starts(self, batch: Batch) -> dict[str, Floats]:
-        """The inverse temperatures of the rows, or the memory of their schedule."""
         rows = len(batch.rows)
         if isinstance(self.temperatures, Schedule):
-            return {"memory": self.temperatures.init(rows)}
-        return {"betas": betas_of(self.temperatures, rows)}
+            return replace(batch, memory=self.temperatures.init(rows))
+        return replace(batch, betas=betas_of(self.temperatures, rows))
 
     def step(self, rng: Random, state: Batch) -> tuple[Batch, Step]:
         if isinstance(self.temperatures, Schedule):

@@ -48,6 +48,10 @@ class Annealing:
         return 2 * self.chains.count
 
     @property
+    def streams(self) -> int:
+        return self.chains.count
+
+    @property
     def done(self) -> bool:
         return self.chains.settled and self.rung == len(self.ladder) - 1 and not self.left
 
@@ -128,7 +132,9 @@ class Anneal(Sampler[Annealing, Move]):
         state = replace(state, chains=chains, rung=rung, left=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
-            raise BadInput(f"at rung {rung} of the ladder every answer is forbidden: ask for more particles, or for less.")
+            raise BadInput(
+                f"at rung {rung} of the ladder every answer is forbidden: ask for more particles."
+            )
         if ess(state.log_weight) >= self.threshold * self.particles:
             return state
         parents = resample("systematic", state.log_weight, rng.choose)

@@ -69,6 +69,10 @@ class Answers(Protocol):
         """How many answers are held at once."""
 
     @property
+    def streams(self) -> int:
+        """How many rows of chance it takes."""
+
+    @property
     def done(self) -> bool:
         """Whether there is nothing more to do."""
 
@@ -92,7 +96,7 @@ class Sheet:
     @property
     def ended(self) -> Bools:
         """Which slots hold a whole answer, (N,)."""
-        return self.stopped | (self.lengths == self.tokens.shape[1])
+        return np.asarray(self.stopped | (self.lengths == self.tokens.shape[1]))
 
     def grown(self, slots: Ints, tokens: Ints, stop: Sequence[int]) -> Sheet:
         """With one more token in each of `slots` (A,)."""
@@ -123,7 +127,9 @@ class Sheet:
 def only_prompt(task: Task, sampler: str) -> Task:
     """The task itself. Raises `BadInput` unless it has one prompt."""
     if len(task.prompts) != 1:
-        raise BadInput(f"the {sampler} sampler answers one prompt at a time, not {len(task.prompts)}: call it for each.")
+        raise BadInput(
+            f"the {sampler} sampler answers one prompt at a time, not {len(task.prompts)}: call it for each."
+        )
     return task
 
 

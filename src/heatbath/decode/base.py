@@ -26,7 +26,7 @@ from heatbath.models.base import Model, Session, Tokens
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 S = TypeVar("S")
-I = TypeVar("I")  # noqa: E741 - info, beside the S of state
+I = TypeVar("I")
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,7 @@ class Batch:
         self.session.fork(at.tolist())
         pending = None if self.pending is None else self.pending[at]
         memory = None if self.memory is None else self.memory[at]
-        return Batch(
-            self.session, self.betas[at], self.prompt_lengths[at], self.rows[at], self.stop, pending, memory
-        )
+        return Batch(self.session, self.betas[at], self.prompt_lengths[at], self.rows[at], self.stop, pending, memory)
 
     def advanced(self) -> Batch:
         """The batch after its pending tokens have gone into the session."""

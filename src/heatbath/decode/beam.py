@@ -45,6 +45,10 @@ class Beams:
         return len(self.logprob)
 
     @property
+    def streams(self) -> int:
+        return self.slots
+
+    @property
     def done(self) -> bool:
         return not len(self.open)
 

@@ -30,6 +30,10 @@ class Candidates:
         return self.rows.slots
 
     @property
+    def streams(self) -> int:
+        return self.rows.streams
+
+    @property
     def done(self) -> bool:
         return self.rows.done
 

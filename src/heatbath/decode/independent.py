@@ -26,6 +26,10 @@ class Rows:
         return len(self.sheet.lengths)
 
     @property
+    def streams(self) -> int:
+        return self.slots
+
+    @property
     def done(self) -> bool:
         return not len(self.open)
 
@@ -34,9 +38,7 @@ class Rows:
         n = self.slots
         spent = int(self.sheet.lengths.sum())
         finish = self.sheet.finish()
-        return Samples(
-            self.sheet.answers(), np.arange(n), finish, np.zeros(n), self.logprob, 0, None, float(n), spent
-        )
+        return Samples(self.sheet.answers(), np.arange(n), finish, np.zeros(n), self.logprob, 0, None, float(n), spent)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ answers are properly weighted for the target whatever the rollouts said.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -40,6 +42,7 @@ class Foresight:
     home: Ints
     log_weight: Floats
     per_row: int
+    per_candidate: int
     spent: int = 0
     candidates: Growth | None = None
     rollouts: Growth | None = None
@@ -48,6 +51,10 @@ class Foresight:
     @property
     def slots(self) -> int:
         return len(self.home) * (1 + self.per_row)
+
+    @property
+    def streams(self) -> int:
+        return len(self.home) * self.per_row * self.per_candidate
 
     @property
     def done(self) -> bool:
@@ -102,7 +109,7 @@ class Lookahead(Sampler[Foresight, Move]):
         only_prompt(task, "look-ahead")
         drawing, ahead = Drawing.of(task, self.target), Drawing.of(task, hot(self.target))
         answer = Answer.empty(self.n, task.max_tokens)
-        return Foresight(drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates)
+        return Foresight(drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts)
 
     def step(self, rng: Random, state: Foresight) -> tuple[Foresight, Move]:
         if state.candidates is None:
@@ -146,7 +153,7 @@ class Lookahead(Sampler[Foresight, Move]):
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
         spent = state.spent + len(rollouts.open)
-        grown, _ = state.ahead.grow(rollouts, rng)
+        grown, _ = state.ahead.grow(rollouts, _Layers(rng, state.slots))
         state = replace(state, rollouts=grown, spent=spent)
         if grown.done:
             state = self._chosen(rng, state, candidates.answer, grown)
@@ -188,6 +195,34 @@ class Lookahead(Sampler[Foresight, Move]):
 
     def _length(self, state: Foresight) -> int:
         return state.drawing.task.max_tokens
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Chance for more rows than there are slots: row r draws with slot r mod `slots`, each round of slots anew."""
+
+    source: Random
+    slots: int
+    rows: tuple[int, ...] = ()
+
+    def uniform(self) -> Floats:
+        return np.concatenate([self.source.uniform()[slots] for _, slots in self._rounds()])
+
+    def draw(self, energies: Any, betas: Floats) -> Ints:
+        rounds = self._rounds()
+        return np.concatenate([self.source.at(slots).draw(energies[at], betas[at]) for at, slots in rounds])
+
+    def choose(self, probabilities: Floats) -> int:
+        return self.source.choose(probabilities)
+
+    def at(self, rows: Sequence[int]) -> Random:
+        return _Layers(self.source, self.slots, tuple(rows))
+
+    def _rounds(self) -> list[tuple[Ints, list[int]]]:
+        """Where the rows of each round lie, and the slots they draw with. Rows come in order."""
+        rows = np.asarray(self.rows, np.int64)
+        found = [np.flatnonzero(rows // self.slots == layer) for layer in range(int(rows.max()) // self.slots + 1)]
+        return [(at, (rows[at] % self.slots).tolist()) for at in found if len(at)]
 
 
 def _share(gain: Floats, promise: Floats) -> Floats:

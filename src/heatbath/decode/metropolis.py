@@ -11,9 +11,9 @@ from heatbath.decode.base import Floats, Sampler, Task
 from heatbath.decode.seeds import Random
 from heatbath.decode.suffix import Chains, moved
 from heatbath.decode.target import Target
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import LEAST_STEPS, effective_steps, r_hat
+from heatbath.estimate.chains import LEAST_STEPS, effective_steps, jackknife, r_hat
 from heatbath.estimate.value import Estimate
 
 
@@ -38,9 +38,13 @@ class Walk:
         return 2 * self.chains.count
 
     @property
+    def streams(self) -> int:
+        return self.chains.count
+
+    @property
     def done(self) -> bool:
-        whole = self.chains.limit == self.chains.drawing.task.max_tokens
-        return whole and self.logprob.shape[1] == self.sweeps and self.chains.settled
+        at_length = self.chains.limit == self.chains.drawing.task.max_tokens
+        return bool(at_length and self.logprob.shape[1] == self.sweeps and self.chains.settled)
 
     def samples(self) -> Samples:
         """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
@@ -67,14 +71,17 @@ class Walk:
     def partition(self) -> Estimate | None:
         """log Z of the target by Bennett's ratio, between draws from the proposal and what the chains visited.
 
-        Its error is the jackknife's over chains, which does not mind that steps of one chain remember each other.
-        None where chains grew by blocks, or some have not found an answer that the target allows.
+        Its error is the jackknife's over chains. None where chains grew by blocks, or some have not found an answer
+        that the target allows.
         """
         visited = self.weight[:, self.burn :]
         if not visited.size or not self.fresh.size or not np.isfinite(visited).all():
             return None
-        whole = bar(self.fresh, visited.ravel())
-        return replace(whole, stderr=_jackknife(self.fresh, visited))
+        try:
+            gains = np.concatenate([self.fresh[None], visited.T])
+            return replace(bar(self.fresh, visited.ravel()), stderr=jackknife(_ratio, gains))
+        except Unreliable:
+            return None
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class Metropolis(Sampler[Walk, Move]):
 
     def _full(self, state: Walk) -> bool:
         """Whether all sweeps at this length are done."""
-        return state.logprob.shape[1] == self.sweeps
+        return bool(state.logprob.shape[1] == self.sweeps)
 
     def _longer(self, chains: Chains) -> Chains:
         return replace(chains, limit=min(chains.limit + (self.block or 0), chains.drawing.task.max_tokens))
@@ -143,11 +150,6 @@ class Metropolis(Sampler[Walk, Move]):
         return replace(noted, value=rng.choose(np.full(chains.count, 1 / chains.count)))
 
 
-def _jackknife(fresh: Floats, visited: Floats) -> float:
-    """Standard error of Bennett's ratio from leaving out a chain at a time; NaN where that leaves no answer."""
-    count = len(visited)
-    left = [np.delete(np.arange(count), chain) for chain in range(count)]
-    if count < 2 or not all(np.isfinite(fresh[some]).any() for some in left):
-        return float("nan")
-    values = [bar(fresh[some], visited[some].ravel()).value for some in left]
-    return float(np.sqrt((count - 1) * np.var(values)))
+def _ratio(gains: Floats) -> float:
+    """log Z from the gain of each chain's first answer and those it went on to, (1 + S, C)."""
+    return bar(gains[0], gains[1:].ravel()).value

@@ -55,6 +55,10 @@ class Particles:
         return len(self.log_weight)
 
     @property
+    def streams(self) -> int:
+        return self.slots
+
+    @property
     def done(self) -> bool:
         return not len(self.open)
 

@@ -39,8 +39,8 @@ class Scorer:
         """
         total = np.zeros(len(answers))
         for weight, part in self.potentials:
-            rows = np.arange(len(answers)) if part.scores_prefixes else np.flatnonzero(ended)
-            if len(rows):
+            rows = list(range(len(answers))) if part.scores_prefixes else np.flatnonzero(ended).tolist()
+            if rows:
                 total[rows] += scaled(weight, self._asked(part, [answers[row] for row in rows], ended[rows]))
         return total
 

@@ -212,4 +212,3 @@ def _less(log_weight: Floats, energy: Floats, before: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
         rise = np.where(np.isinf(energy), np.inf, energy - before)
     return log_weight - rise
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,7 +80,7 @@ class Steered:
     @property
     def kept_mass(self) -> Floats:
         """Probability that all windows left of the ensemble that the fields made, (B,)."""
-        return np.prod([np.ones(len(self.betas)), *self.window_mass.values()], axis=0)
+        return np.asarray(np.prod([np.ones(len(self.betas)), *self.window_mass.values()], axis=0))
 
     @cached_property
     def divergences(self) -> dict[str, Floats]:
@@ -118,20 +118,13 @@ class Steered:
             before = stage
 
 
-@dataclass(frozen=True)
 class Steering:
     """The `fields` and `windows` of a sampler, in the order they act."""
 
-    fields: Field | Sequence[Field] = ()
-    windows: Window | Sequence[Window] | None = ()
-    _named: tuple[tuple[str, float, Field], ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        parts = (self.fields,) if isinstance(self.fields, Field) else tuple(self.fields)
-        windows = (self.windows,) if isinstance(self.windows, Window) else tuple(self.windows or ())
-        object.__setattr__(self, "fields", parts)
-        object.__setattr__(self, "windows", windows)
-        object.__setattr__(self, "_named", tuple(_named(parts)))
+    def __init__(self, fields: Field | Sequence[Field] = (), windows: Window | Sequence[Window] | None = ()) -> None:
+        self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
+        self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
+        self._named = tuple(_named(self.fields))
 
     def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> Steered:
         """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).

@@ -6,7 +6,7 @@ $\Phi$ the potentials. x is a whole answer: it ends with a stop token, or has th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,13 +64,13 @@ class Target:
 
     def _field_energy(self, batch: Batch, step: Step) -> Floats:
         """Energies of the drawn tokens (B,), all fields together."""
-        energies = {}
+        energies: Mapping[str, Floats] = {}
         if isinstance(self.proposed, Ancestral) and self.proposed.steering.fields == self.steering.fields:
             energies = step.field_energy
         elif self.steering.fields:
             steered = self.steering(batch.context(step.energies), step.betas, _no_chance)
             energies = steered.field_energies(step.tokens)
-        return np.sum([np.zeros(len(step.tokens)), *energies.values()], axis=0)
+        return np.asarray(np.sum([np.zeros(len(step.tokens)), *energies.values()], axis=0))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from heatbath.decode.suffix import Chains, exchanged, moved
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import LEAST_STEPS, effective_steps, r_hat
+from heatbath.estimate.chains import LEAST_STEPS, effective_steps, jackknife, r_hat
 from heatbath.estimate.spacing import ladder as spaced
 from heatbath.estimate.value import Estimate
 
@@ -45,6 +45,10 @@ class Replicas:
     @property
     def slots(self) -> int:
         return 2 * self.chains.count
+
+    @property
+    def streams(self) -> int:
+        return self.chains.count
 
     @property
     def done(self) -> bool:
@@ -83,15 +87,18 @@ class Replicas:
         )
 
     def partition(self) -> Estimate | None:
-        """log Z of the target: Bennett's ratios between neighbours, added; None where they do not overlap."""
+        """log Z of the target: Bennett's ratios between neighbours, added; its error is the jackknife's over chains.
+
+        None where a replica holds a forbidden answer or neighbours do not overlap.
+        """
         if not self.weight.size or not np.isfinite(self.weight[:, 1:]).all():
             return None
         try:
-            parts = [_ratio(self.weight, self.ladder, k) for k in range(len(self.ladder) - 1)]
+            parts = _ratios(self.weight, self.ladder)
+            stderr = jackknife(lambda kept: sum(part.value for part in _ratios(kept, self.ladder)), self.weight)
         except Unreliable:
             return None
-        error = float(np.sqrt(sum(part.stderr**2 for part in parts)))
-        return Estimate(sum(part.value for part in parts), error, min(part.ess for part in parts))
+        return Estimate(sum(part.value for part in parts), stderr, min(part.ess for part in parts))
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,6 @@ def _chance(step: float, hotter: float, colder: float) -> float:
     return 1.0 if colder == -np.inf else float(np.exp(min(step * (hotter - colder), 0.0)))
 
 
-def _ratio(weight: Floats, ladder: Floats, k: int) -> Estimate:
-    step = ladder[k + 1] - ladder[k]
-    return bar(step * weight[:, k].ravel(), step * weight[:, k + 1].ravel())
+def _ratios(weight: Floats, ladder: Floats) -> list[Estimate]:
+    steps = np.diff(ladder)
+    return [bar(h * weight[:, k].ravel(), h * weight[:, k + 1].ravel()) for k, h in enumerate(steps.tolist())]

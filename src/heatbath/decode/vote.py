@@ -37,6 +37,10 @@ class Ballot:
         return self.rows.slots
 
     @property
+    def streams(self) -> int:
+        return self.rows.streams
+
+    @property
     def done(self) -> bool:
         return self.rows.done
 

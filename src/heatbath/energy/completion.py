@@ -39,18 +39,23 @@ def shortest(matcher: Any, allowed: Allowed, pieces: Sequence[bytes], *, most: i
 
 
 def _narrow(matcher: Any, allowed: Allowed, pieces: Sequence[bytes], most: int) -> int | None:
-    """Follow a few parsers, those with the fewest ways to go on, by a few tokens each."""
-    front = [(matcher, allowed(matcher))]
+    """Follow a few parsers by a few tokens each: first those with the fewest ways to go on, then the farthest.
+
+    Of two that allow the same tokens only the farther one is followed.
+    """
+    front = [(matcher, allowed(matcher), 0)]
     for depth in range(1, most + 1):
-        found: dict[bytes, tuple[Any, Bits]] = {}
-        for parent, bits in front:
-            for _, child in _children(parent, _few(_tokens(bits, len(pieces)), pieces)):
+        found: dict[bytes, tuple[Any, Bits, int]] = {}
+        for parent, bits, length in front:
+            for token, child in _children(parent, _few(_tokens(bits, len(pieces)), pieces)):
                 if child.is_accepting():
                     return depth
-                after = allowed(child)
-                found.setdefault(after.tobytes(), (child, after))
-        alive = [(child, bits) for child, bits in found.values() if bits.any()]
-        front = sorted(alive, key=lambda pair: int(np.bitwise_count(pair[1]).sum()))[:_WIDTH]
+                after, far = allowed(child), length + len(pieces[token])
+                key = after.tobytes()
+                if key not in found or found[key][2] < far:
+                    found[key] = child, after, far
+        alive = [state for state in found.values() if state[1].any()]
+        front = sorted(alive, key=lambda state: (int(np.bitwise_count(state[1]).sum()), -state[2]))[:_WIDTH]
     return None
 
 

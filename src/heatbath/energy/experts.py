@@ -61,6 +61,7 @@ class MixtureOfExperts(Field):
     The weights are posterior: $w_m \propto \pi_m\, p_m(x_{<t})$, the prior times the likelihood of the answer so far,
     each member's free energy deciding how much it is believed. The host is `models[0]`; the energy is
     $-\log p + \log p_0$, (B, V), nats. p_0 are the energies so far (`Context.energies`), so put it first in the fields.
+    Likelihoods are those at T = 1; at another temperature the mixture of each token is cooled as a whole.
 
     Raises:
         BadInput: fewer than two members, a prior with a negative or no mass, vocabularies that differ, energies

@@ -64,9 +64,8 @@ class Run:
         task = Task(model, self.prompts, self.settings.max_tokens, stop, self.settings.first_row)
         self._sampler = made(self.settings, len(self.prompts))
         self._state: Answers = self._begun(task)
-        slots = self._state.slots
-        rows = range(self.settings.first_row, self.settings.first_row + slots)
-        self._random = RowRandom(self.settings.seed, rows)
+        slots, first = self._state.slots, self.settings.first_row
+        self._random = RowRandom(self.settings.seed, range(first, first + self._state.streams))
         self._tape = Tape(slots, self.settings.max_tokens)
         self._before = np.full(slots, np.nan)
         self._step = 0
@@ -82,6 +81,11 @@ class Run:
     def __iter__(self) -> Iterator[Frame]:
         while not self._state.done:
             yield self._advance()
+
+    @property
+    def independent(self) -> bool:
+        """Whether every answer goes its own way, so that its text can be shown as it grows."""
+        return isinstance(self._sampler, Independent)
 
     @property
     def slots(self) -> int:

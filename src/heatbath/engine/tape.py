@@ -65,7 +65,8 @@ class Tape:
         moved = np.flatnonzero((sources != np.arange(len(sources))) & (kept > 0))
         if len(moved):
             most = int(kept[moved].max())
-            for column in (self._tokens, *self._columns.values()):
+            columns: list[NDArray[Any]] = [self._tokens, *self._columns.values()]
+            for column in columns:
                 column[:most, moved] = column[:most, sources[moved]]
             self._betas[moved] = self._betas[sources[moved]]
         self._lengths = np.asarray(kept, np.int64).copy()

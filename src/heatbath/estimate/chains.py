@@ -5,6 +5,7 @@ x_cn (c, n) holds one number for each of n steps of c chains, warm-up left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +102,20 @@ def mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
     size = effective_steps(x, method=method)
     _, total = _variances(x)
     return Estimate(float(x.mean()), float(np.sqrt(total / size)) if total > 0 else float("nan"), size)
+
+
+def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
+    r"""Standard error of an estimate from leaving out a chain at a time, chains lying along the last axis.
+
+    It does not mind that steps of one chain remember each other; NaN for fewer than two chains.
+
+    Source: Efron 1982, The jackknife, the bootstrap and other resampling plans, chapter 3.
+    """
+    count = samples.shape[-1]
+    if count < 2:
+        return float("nan")
+    values = [estimate(np.delete(samples, chain, axis=-1)) for chain in range(count)]
+    return float(np.sqrt((count - 1) * np.var(values)))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from heatbath.models.network import Network
@@ -31,3 +33,45 @@ def gradient(network: Network, tokens: torch.Tensor, position: int | None) -> to
         (slope,) = torch.autograd.grad(chosen, embeddings)
     result: torch.Tensor = slope[0]
     return result
+
+
+@dataclass(frozen=True)
+class Slopes:
+    r"""How the log-probability of B answers of L tokens changes with their tokens.
+
+    Attributes:
+        logprobs: log-probability of every token at each place, given those before, (B, L, V).
+        gradient: $\partial \log p(x) / \partial$ embeddings that the answer is read by, (B, L, D): what a place does to
+            later ones, so zero at the last.
+    """
+
+    logprobs: torch.Tensor
+    gradient: torch.Tensor
+
+
+def slopes(network: Network, tokens: torch.Tensor, length: int, beta: float) -> Slopes:
+    """Of the last `length` of `tokens` (B, T), at inverse temperature `beta`; one pass forward and one back."""
+    read, kept = tokens[:, :-1], slice(tokens.shape[1] - 1 - length, tokens.shape[1] - 1)
+    embeddings = network.module.get_input_embeddings()(read).detach().clone().requires_grad_(True)
+    given = {"logits_to_keep": torch.arange(kept.start, kept.stop, device=tokens.device)}
+    some = given if "logits_to_keep" in network.takes else {}
+    with torch.enable_grad():
+        logits = network.module(inputs_embeds=embeddings, use_cache=False, return_dict=True, **some).logits
+        logits = logits if some else logits[:, kept]
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        logprobs = (beta * wide).log_softmax(-1)
+        total = logprobs.gather(-1, tokens[:, -length:, None]).sum()
+        (slope,) = torch.autograd.grad(total, embeddings)
+    last = torch.zeros_like(slope[:, :1])
+    gradient = torch.cat([slope[:, kept.start + 1 :], last], 1)
+    return Slopes(logprobs.detach(), gradient.to(wide.dtype))
+
+
+def embeddings(network: Network, size: int) -> torch.Tensor:
+    """What each of `size` tokens is read by, (V, D)."""
+    layer = network.module.get_input_embeddings()
+    if type(layer) is torch.nn.Embedding:
+        weight: torch.Tensor = layer.weight[:size]
+        return weight.detach()
+    table: torch.Tensor = layer(torch.arange(size, device=network.device))
+    return table.detach()

@@ -106,6 +106,27 @@ class TransformersModel(Model):
             raise BadInput(f"position {position} has no probability: give one from 1 to {len(sequence) - 1}.")
         return insides.gradient(self.network, sequence, position)
 
+    @property
+    def embeddings(self) -> torch.Tensor:
+        """The vectors by which tokens are read, (V, D), in the dtype of the weights."""
+        return insides.embeddings(self.network, self.vocabulary.size)
+
+    def slopes(self, sequences: Sequence[Tokens], length: int, *, beta: float = 1.0) -> insides.Slopes:
+        r"""How log p of the last `length` tokens of sequences of one length changes with these tokens, at `beta`.
+
+        In float32, or float64 where the weights are. Raises `BadInput` for sequences of different lengths, or where the
+        first of the tokens has none before it.
+        """
+        # The last token is only predicted, so it may lie beyond the context.
+        checked = [[*self._checked(tokens[:-1]), *self._checked(tokens[-1:])] for tokens in sequences]
+        lengths = set(map(len, checked))
+        if len(lengths) != 1:
+            raise BadInput(f"slopes need sequences of one length, not of {len(lengths)} lengths.")
+        if not 1 <= length < min(lengths):
+            raise BadInput(f"{length} of {min(lengths)} tokens have no slopes: give from 1 to all but the first.")
+        tokens = torch.tensor(checked, dtype=torch.long, device=self.device)
+        return insides.slopes(self.network, tokens, length, beta)
+
     def _started(self, prompt: Tokens) -> Tokens:
         if len(prompt):
             return prompt

@@ -78,7 +78,9 @@ def check_algebra(field: Field, context: Context, tolerance: float) -> None:
     energies, other = _rows(field, context), LogitBias({0: 1.0})
     # First in the sum, so that the energies it reads are the context's whether it commutes or not.
     assert_same(_rows(field + other, context), energies + other(context), tolerance, f"{field.name!r} added to a bias")
-    assert_same(_rows(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
+    # In a sum that does not commute, weights also change what its later parts see.
+    if field.commutes or len(field.terms) == 1:
+        assert_same(_rows(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
     assert_same(_rows(0.0 * field, context), np.zeros_like(energies), 0.0, f"{field.name!r} with weight 0")
 
 

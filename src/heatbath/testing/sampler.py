@@ -48,7 +48,7 @@ def check_sampler(
     target = model.logprobs() if logprobs is None else np.asarray(logprobs, np.float64)
     draws = _drawn(sampler, model, samples)
     check_claim(draws, target)
-    check_moments(draws.index, _statistics(model, target), np.exp(target), error_rate / 4)
+    check_moments(draws.index, statistics(model, target), np.exp(target), error_rate / 4)
     check_frequencies(np.bincount(draws.index, minlength=len(target)), np.exp(target), error_rate / 4)
 
 
@@ -104,7 +104,7 @@ def _ended(tokens: list[int], stop: set[int]) -> tuple[int, ...]:
     return tuple(tokens[:last])
 
 
-def _statistics(model: TableModel, target: Floats) -> dict[str, Floats]:
+def statistics(model: TableModel, target: Floats) -> dict[str, Floats]:
     """What is averaged, (n,) each, 0 where the target forbids a sequence."""
     possible, probability = target > -np.inf, np.exp(target)
     energies = np.where(possible, model.energies(), 0.0)

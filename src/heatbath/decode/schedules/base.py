@@ -57,7 +57,8 @@ class Memoryless:
 
 def answer_lengths(context: Context) -> Floats:
     """How many tokens each row has drawn, (B,): the place t, from 0, of the token to come."""
-    return np.asarray([len(tokens) for tokens in context.tokens], float) - np.asarray(context.prompt_lengths, float)
+    lengths = [len(tokens) for tokens in context.tokens]
+    return np.asarray(np.subtract(lengths, context.prompt_lengths), np.float64)
 
 
 def temperature(name: str, value: float, *, positive: bool = False) -> float:

@@ -59,7 +59,7 @@ class Solved(Memoryless):
             low, at_low = np.where(up, middle, low), np.where(up, off, at_low)
             high, at_high = np.where(up, high, middle), np.where(up, at_high, off)
             side = np.where(up, 1.0, -1.0)
-        return middle
+        return np.asarray(middle)
 
 
 def _numbers(seen: Any, quantity: str) -> Floats:

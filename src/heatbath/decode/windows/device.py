@@ -70,11 +70,11 @@ def crossing(rows: Rows, ends: tuple[Floats, Floats], betas: Floats, rule: str, 
     z = weights.sum(-1, keepdim=True)
     finite = torch.where(weights > 0, heights.double(), 0.0)
     centre = (weights * finite).sum(-1, keepdim=True) / z
-    distance, order = ((heights - centre).abs() if rule == "typical" else heights.double()).sort(-1)
+    distance, order = ((heights - centre).abs() if rule == "typical" else energies.double()).sort(-1)
     sums = weights.gather(-1, order).cumsum(-1)
     error = WIDE_ERROR if energies.dtype == torch.float64 else NARROW_ERROR
     if rule == "entropy":
-        beta = torch.as_tensor(betas, device=energies.device)[:, None]
+        beta = torch.tensor(betas, device=energies.device)[:, None]
         rate = torch.where(torch.isinf(beta), 0.0, beta)
         moments = (weights * finite).gather(-1, order).cumsum(-1)
         inside = sums.log() + rate * moments / sums <= (share + error) * (z.log() + rate * centre)
@@ -84,14 +84,15 @@ def crossing(rows: Rows, ends: tuple[Floats, Floats], betas: Floats, rule: str, 
         last = inside.sum(-1, keepdim=True).clamp(max=energies.shape[-1] - 1)
     edge = distance.gather(-1, last)
     kept = torch.where(distance <= edge, weights.gather(-1, order), 0.0).sum(-1) / z[:, 0]
-    return _bands(rule, edge[:, 0], centre[:, 0], ends[0], betas, kept)
+    return _bands(rule, (edge[:, 0], centre[:, 0], kept), ends[0], betas)
 
 
-def _bands(rule: str, edge: Any, centre: Any, ground: Floats, betas: Floats, kept: Any) -> Floats:
-    reach, mass = _numpy(edge), np.minimum(_numpy(kept), 1.0)
-    low, high = np.full(len(ground), -np.inf), ground + reach
+def _bands(rule: str, found: tuple[Any, Any, Any], ground: Floats, betas: Floats) -> Floats:
+    reach, centre, kept = (_numpy(values) for values in found)
+    mass = np.minimum(kept, 1.0)
+    low, high = np.full(len(ground), -np.inf), reach
     if rule == "typical":
-        middle = ground + _numpy(centre)
+        middle = ground + centre
         slack = 8.9e-16 * np.maximum(np.abs(middle), reach)
         low, high = middle - reach - slack, middle + reach + slack
     frozen = np.isinf(betas)
@@ -137,7 +138,7 @@ def _wide(energies: Any) -> Any:
 def _column(values: npt.NDArray[Any], like: Any) -> Any:
     import torch
 
-    return torch.as_tensor(values, dtype=like.dtype, device=like.device)[:, None]
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
 
 
 def _floor(limit: Floats, like: Any) -> npt.NDArray[Any]:

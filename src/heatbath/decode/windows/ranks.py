@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.windows.jit import compiled, summed
+from heatbath.decode.windows.sorting import select, sort
 from heatbath.ensemble.kernels.words import from_key, infinity, key, value
 
 BLOCK, SPARE = 64, 4
@@ -46,9 +47,10 @@ def nearest(row: Any, k: Any, minima: Any, near: Any) -> Any:
     blocks = (row.shape[0] + size - 1) // size
     for i in range(blocks):
         minima[i] = lowest(row, i * size, min((i + 1) * size, row.shape[0]))
-    limit = np.partition(minima[:blocks], k - 1)[k - 1]
+    near[:blocks] = minima[:blocks]
+    limit = select(near[:blocks], k - 1) if k <= blocks else np.int64(infinity(row[0]))
     found = gathered(row, minima[:blocks], size, limit, near)
-    near[:k] = np.partition(near[:found], k - 1)[:k]
+    select(near[:found], k - 1)
 
 
 @compiled
@@ -67,9 +69,9 @@ def lowest_of(start: Any, stop: Any, words: Any, out: Any) -> Any:
     k = out.shape[1]
     for b in range(start, stop):
         nearest(words[b], k, minima, near)
-        ordered = np.sort(near[:k])
+        sort(near[:k], near[:k].copy())
         for i in range(k):
-            out[b, i] = from_key(ordered[i], words[b, 0])
+            out[b, i] = from_key(near[i], words[b, 0])
 
 
 @summed

@@ -72,7 +72,7 @@ class Spectrum:
         return np.asarray(self._backend.highest_within(self.rows, limit))
 
     def crossing(self, rule: str, share: float) -> Band:
-        """States by energy until their "mass" reaches `share`, by |E - U| ("typical"), or up to `share` of the "entropy"."""
+        """States by energy until their "mass" or "entropy" comes to `share`, or by |E - U| their mass ("typical")."""
         low, high, mass = self._backend.crossing(self.rows, self._edges, self.betas, rule, share).T
         return Band(low, high, mass)
 

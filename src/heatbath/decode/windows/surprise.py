@@ -46,7 +46,7 @@ def ranks_within(seen: Spectrum, limits: Floats) -> npt.NDArray[np.int64]:
         log_norm = np.log(np.where(excess == 0, size, -np.expm1(-excess * size) / excess))
         log_k = (limits - log_norm) / exponent
     log_k = np.where(exponent > 0, np.clip(log_k, 0, size), size)
-    return np.clip(np.rint(np.exp(log_k)), 1, seen.states).astype(np.int64)
+    return np.asarray(np.clip(np.rint(np.exp(log_k)), 1, seen.states), np.int64)
 
 
 def _zipf_exponent(seen: Spectrum) -> Floats:
@@ -59,4 +59,4 @@ def _zipf_exponent(seen: Spectrum) -> Floats:
     steps = np.log1p(1 / np.arange(1.0, energies.shape[1]))
     weight = (present * steps**2).sum(-1)
     slope = (steps * np.where(present, betas * np.where(present, gaps, 0.0), 0.0)).sum(-1)
-    return np.divide(slope, weight, out=np.zeros_like(slope), where=weight > 0)
+    return np.asarray(np.divide(slope, weight, out=np.zeros_like(slope), where=weight > 0))

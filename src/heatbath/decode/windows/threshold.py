@@ -112,9 +112,9 @@ def _above(log_threshold: Callable[[Spectrum], Floats]) -> BandOf:
 
 def _entropy(seen: Spectrum) -> Floats:
     z, moment = seen.sums[:2]
-    return np.log(z) + np.where(np.isinf(seen.betas), 0.0, seen.betas) * moment / z
+    return np.asarray(np.log(z) + np.where(np.isinf(seen.betas), 0.0, seen.betas) * moment / z)
 
 
 def _log_purity(seen: Spectrum) -> Floats:
     """ln of the sum of squared probabilities."""
-    return np.log(seen.sums[3]) - 2 * np.log(seen.sums[0])
+    return np.asarray(np.log(seen.sums[3]) - 2 * np.log(seen.sums[0]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from heatbath.decode.windows.jit import compiled, summed
 from heatbath.decode.windows.masking import close
+from heatbath.decode.windows.sorting import sort
 from heatbath.ensemble.kernels.exponent import LOG2E
 from heatbath.ensemble.kernels.inverse import weight_32, weight_64
 from heatbath.ensemble.kernels.words import value
@@ -60,57 +61,63 @@ def fold(heights: Any, centre: Any) -> Any:
 
 
 @compiled
-def place(distances: Any, first: Any, last: Any, scale: Any, places: Any) -> Any:
+def place(distances: Any, rate: Any, places: Any) -> Any:
     """The bins of one chunk of distances; the last one takes all that is far."""
-    rate, far = scale[0], scale.dtype.type(BINS - 1)
-    for v in range(first, last):
-        places[v - first] = np.uint32(np.int32(min(distances[v] * rate, far)))
+    far = distances.dtype.type(BINS - 1)
+    for j in range(distances.shape[0]):
+        places[j] = np.uint32(np.int32(min(distances[j] * rate, far)))
 
 
 @compiled
-def scattered(distances: Any, weights: Any, scale: Any, bins: Any) -> Any:
-    """Add the weights to their bins (2, N)."""
+def deposit(weights: Any, places: Any, bins: Any) -> Any:
+    """Add one chunk of weights to their bins (N,)."""
+    for j in range(weights.shape[0]):
+        bins[np.uint64(places[j])] += weights[j]
+
+
+@compiled
+def deposit_moments(distances: Any, weights: Any, top: Any, places: Any, bins: Any) -> Any:
+    """Add weights times distances to their bins (N,); distances are kept finite, lest an absent state's be NaN."""
+    for j in range(weights.shape[0]):
+        bins[np.uint64(places[j])] += np.float64(weights[j]) * min(distances[j], top)
+
+
+@compiled
+def scattered(distances: Any, weights: Any, rate: Any, moments: Any, bins: Any) -> Any:
+    """Fill bins (2, N) with weights and, where wanted, with weights times distances."""
     places = np.empty(CHUNK, np.uint32)
+    top = distances.dtype.type(BINS / rate)
+    bins[:] = 0.0
     for first in range(0, distances.shape[0], CHUNK):
-        last = min(first + CHUNK, distances.shape[0])
-        place(distances, first, last, scale, places)
-        for v in range(first, last):
-            bins[0, np.uint64(places[v - first])] += weights[v]
+        some, theirs = distances[first : first + CHUNK], weights[first : first + CHUNK]
+        place(some, rate, places)
+        deposit(theirs, places, bins[0])
+        if moments:
+            deposit_moments(some, theirs, top, places, bins[1])
 
 
 @compiled
-def scattered_moments(distances: Any, weights: Any, scale: Any, bins: Any) -> Any:
-    """Add weights times distances to their bins (2, N); distances are kept finite, lest an absent state's be NaN."""
-    places = np.empty(CHUNK, np.uint32)
-    top = BINS / scale[0]
-    for first in range(0, distances.shape[0], CHUNK):
-        last = min(first + CHUNK, distances.shape[0])
-        place(distances, first, last, scale, places)
-        for v in range(first, last):
-            bins[1, np.uint64(places[v - first])] += np.float64(weights[v]) * min(distances[v], top)
-
-
-@compiled
-def holds(places: Any, count: Any, bin: Any) -> Any:
-    """How many of the first `count` places are the bin."""
-    n = np.uint32(0)
-    for i in range(count):
-        n += np.uint32(1) if places[i] == bin else np.uint32(0)
+def holds(distances: Any, rate: Any, bin: Any) -> Any:
+    """How many states of one chunk are in a bin."""
+    far = distances.dtype.type(BINS - 1)
+    n = np.int32(0)
+    for j in range(distances.shape[0]):
+        n += np.int32(1) if np.int32(min(distances[j] * rate, far)) == bin else np.int32(0)
     return n
 
 
 @compiled
-def members(distances: Any, scale: Any, bin: Any, found: Any) -> Any:
+def members(distances: Any, rate: Any, bin: Any, found: Any) -> Any:
     """Indices of the states in a bin."""
     places = np.empty(LOOK, np.uint32)
     n = 0
     for first in range(0, distances.shape[0], LOOK):
-        last = min(first + LOOK, distances.shape[0])
-        place(distances, first, last, scale, places)
-        if holds(places, last - first, np.uint32(bin)) > 0:
-            for v in range(first, last):
-                if places[v - first] == np.uint32(bin):
-                    found[n] = v
+        some = distances[first : first + LOOK]
+        if holds(some, rate, np.int32(bin)) > 0:
+            place(some, rate, places)
+            for j in range(some.shape[0]):
+                if places[j] == np.uint32(bin):
+                    found[n] = first + j
                     n += 1
     return n
 
@@ -134,49 +141,51 @@ def crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
 
 
 @compiled
-def crossing(rule: Any, x: Any, w: Any, sums: Any, beta: Any, bound: Any) -> Any:
-    """The last distance that stays, states taken in the order of exact distances x (n,), and the weight that stays.
+def crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) -> Any:
+    """The last place that stays, states taken in the order of exact places x (n,), and the weight that stays.
 
     `sums` are those of the bins before. Ties with the last state that stays all stay.
     """
-    order = np.argsort(x)
+    ground, _, beta, _ = frame
+    sort(x, w)
     total, moment = sums
     last = 0
-    for i in range(order.shape[0]):
-        total += w[order[i]]
-        moment += w[order[i]] * x[order[i]]
+    for i in range(x.shape[0]):
+        total += w[i]
+        moment += w[i] * (x[i] - ground)
         last = i
         if crossed(rule, total, moment, beta, bound):
             break
-    edge = x[order[last]]
-    if rule == ENTROPY and (last == 0 or x[order[last - 1]] < edge):
-        edge = x[order[last - 1]] if last > 0 else np.nextafter(edge, -np.inf)
+    edge = x[last]
+    if rule == ENTROPY and (last == 0 or x[last - 1] < edge):
+        edge = x[last - 1] if last > 0 else np.nextafter(edge, -np.inf)
     kept = sums[0]
-    for i in range(order.shape[0]):
-        kept += w[order[i]] if x[order[i]] <= edge else 0.0
+    for i in range(x.shape[0]):
+        kept += w[i] if x[i] <= edge else 0.0
     return edge, kept
 
 
 @compiled
 def edge_of(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
-    """Last distance that stays and the weight that does; `frame` is ground, centre and beta, `work` the buffers."""
+    """Last place that stays (an energy, or for "typical" a distance from the centre) and the weight that does.
+
+    `frame` is ground, centre, beta and the farthest distance that counts, `work` the buffers.
+    """
     ground, centre, beta, top = frame
-    distances, weights, bins, found, scale = work
-    scale[0] = BINS / top if top > 0.0 else 1.0
-    bins[:] = 0.0
-    scattered(distances, weights, scale, bins)
-    if rule == ENTROPY:
-        scattered_moments(distances, weights, scale, bins)
+    distances, weights, bins, found = work
+    # Within these no distance times the rate is NaN, be all energies as good as equal or as far apart as can be.
+    rate = distances.dtype.type(min(max(BINS / top, 1e-30), 1e30) if top > 0.0 else 1.0)
+    scattered(distances, weights, rate, rule == ENTROPY, bins)
     bin, w, m = crossing_bin(rule, bins, beta, bound)
     if bin == BINS:
         return np.inf, w
-    n = members(distances, scale, bin, found)
+    n = members(distances, rate, bin, found)
     x, some = np.empty(n), np.empty(n)
     for i in range(n):
-        height = np.float64(value(row[found[i]])) - ground
-        x[i] = abs(height - centre) if rule == TYPICAL else height
+        energy = np.float64(value(row[found[i]]))
+        x[i] = abs(energy - ground - centre) if rule == TYPICAL else energy
         some[i] = weights[found[i]]
-    return crossing(rule, x, some, (w, m), beta, bound)
+    return crossing(rule, x, some, (w, m), frame, bound)
 
 
 @compiled
@@ -190,9 +199,9 @@ def bound_of(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
 
 @compiled
 def band_of(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
-    """Lowest and highest energy that stay, for the last distance that stays."""
+    """Lowest and highest energy that stay, for the last place that does."""
     if rule != TYPICAL:
-        return -np.inf, ground + edge
+        return -np.inf, edge
     middle = ground + centre
     slack = 8.9e-16 * max(abs(middle), edge)
     return middle - edge - slack, middle + edge + slack
@@ -216,14 +225,8 @@ def finished(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: 
 
 @compiled
 def buffers(states: Any, kind: Any) -> Any:
-    """Distances, weights, bins, indices, and the scale of the bins."""
-    return (
-        np.empty(states, kind),
-        np.empty(states, kind),
-        np.zeros((2, BINS)),
-        np.empty(states, np.int32),
-        np.ones(1, kind),
-    )
+    """Distances, weights, bins and indices."""
+    return np.empty(states, kind), np.empty(states, kind), np.empty((2, BINS)), np.empty(states, np.int32)
 
 
 @compiled

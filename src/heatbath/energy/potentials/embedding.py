@@ -35,6 +35,8 @@ class EmbeddingSimilarity(Potential):
     Source: Reimers & Gurevych 2019, arXiv:1908.10084.
     """
 
+    name = "similarity"
+
     def __init__(
         self,
         references: str | Sequence[str],
@@ -43,14 +45,12 @@ class EmbeddingSimilarity(Potential):
         scale: float = 1.0,
         embed: Embed | None = None,
         scores_prefixes: bool = False,
-        name: str = "similarity",
     ) -> None:
         self.references = (references,) if isinstance(references, str) else tuple(references)
         if not self.references:
-            raise BadInput(f"potential {name!r} has no reference text: give at least one.")
-        self.scale = checked_scale(scale, name)
+            raise BadInput(f"potential {self.name!r} has no reference text: give at least one.")
+        self.scale = checked_scale(scale, self.name)
         self.scores_prefixes = scores_prefixes
-        self.name = name
         self._decode = decode
         self._embed = embed or minilm()
         self._wanted = _unit(self._embed(self.references))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,14 @@ from heatbath.errors import BadInput
 class Regex(Potential):
     r"""0 where the text of an answer matches `pattern` from end to end, else `weight` nats (+inf unless given), (B,).
 
-    A prefix costs nothing while some continuation can still match. The pattern is one of the `regex` package; \Z, ^
-    and $ may be left out. Look-behind and look-ahead are taken as they are by its partial matching, which may let a
-    prefix pass that leads nowhere; it never stops one that leads to a match.
+    A prefix costs nothing while some continuation can still match. The pattern is one of the `regex` package; ^ and $
+    may be left out. Its partial matching may let a prefix pass that leads nowhere (behind a look-ahead), and stops none
+    that leads to a match. Only at a word boundary (\b, \B, \m, \M) and in reverse, (?r), does it take the end of a
+    prefix for the end of the answer: such patterns are asked about whole answers alone (`scores_prefixes` is False).
 
     Raises:
         BadInput: a pattern that cannot be compiled, a weight that is negative or NaN.
     """
-
-    scores_prefixes = True
 
     def __init__(self, pattern: str, decode: Decode, *, weight: float = np.inf, name: str = "regex") -> None:
         import regex
@@ -34,6 +34,7 @@ class Regex(Potential):
         except regex.error as error:
             raise BadInput(f"the pattern {pattern!r} is no regular expression: {error}.") from error
         self.pattern = pattern
+        self.scores_prefixes = not (_bounded(pattern) or self._pattern.flags & regex.REVERSE)
         self.weight = float(weight)
         self.name = name
         self._decode = decode
@@ -45,3 +46,9 @@ class Regex(Potential):
 
     def _matches(self, text: str, partial: bool) -> bool:
         return self._pattern.fullmatch(text, partial=partial) is not None
+
+
+def _bounded(pattern: str) -> bool:
+    """Whether a word boundary stands in the pattern, to be on the safe side also a backspace in a character set."""
+    escaped = re.findall(r"\\(.)", pattern, re.DOTALL)
+    return not set("bBmM").isdisjoint(escaped)

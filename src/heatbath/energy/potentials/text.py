@@ -12,7 +12,7 @@ from heatbath.errors import BadInput, NotANumber
 
 Floats = npt.NDArray[np.float64]
 Decode = Callable[[Sequence[int]], str]
-_INCOMPLETE = "\ufffd"
+INCOMPLETE = "\ufffd"
 
 
 def answers(context: Context, decode: Decode) -> list[str]:
@@ -22,7 +22,7 @@ def answers(context: Context, decode: Decode) -> list[str]:
     they stand for is still open.
     """
     texts = [decode(context.answer(row)) for row in range(len(context))]
-    return [text if context.whole(row) else text.rstrip(_INCOMPLETE) for row, text in enumerate(texts)]
+    return [text if context.whole(row) else text.rstrip(INCOMPLETE) for row, text in enumerate(texts)]
 
 
 def checked_scale(scale: float, name: str) -> float:

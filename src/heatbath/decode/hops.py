@@ -1,0 +1,200 @@
+r"""Hops of several tokens at once along the slope of a law over answers of a fixed length (arXiv:2206.09914).
+
+With embeddings $e_v$ and a set of places J that was chosen without looking at the answer, from x to
+$$q_J(x'|x) = \prod_{i \in J} \mathrm{softmax}_v\left(\tfrac12 d_i(v) - \frac{|e_v - e_{x_i}|^2}{2a}\right)_{x'_i}$$
+and accepted with probability $\min(1, \pi(x') q_J(x|x') / \pi(x) q_J(x'|x))$, which keeps $\pi$ for every J.
+$d_i(v)$ is the derivative of $\log\pi$ with respect to the weight of token v in a one-hot row: at its own place
+$\alpha \log p_T(v|x_{<i})$, through later places $\alpha\, e_v \cdot \partial \log p_T(x) / \partial e_{x_i}$, and
+minus the slope of the potentials that give one. $a$ is the step size times the mean of $|e_v - e_w|^2$ over all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from heatbath.decode.answers import Bools
+from heatbath.decode.base import Floats, Ints, Task
+from heatbath.decode.potentials import Scorer
+from heatbath.decode.seeds import Random
+from heatbath.decode.target import Target
+from heatbath.energy.base import Context
+from heatbath.ensemble.arrays import asarray_like, to_numpy, widened
+from heatbath.errors import BadInput
+from heatbath.models.base import Tokens
+
+
+class Slopes(Protocol):
+    """How log p_T of answers changes with their tokens: `logprobs` (B, L, V), `gradient` (B, L, D)."""
+
+    @property
+    def logprobs(self) -> Any:
+        """Log-probability of every token at each place, given those before, (B, L, V)."""
+
+    @property
+    def gradient(self) -> Any:
+        """Derivative of the answers' log-probability with respect to the embeddings they are read by, (B, L, D)."""
+
+
+class Sloping(Protocol):
+    """What a model with gradients gives."""
+
+    @property
+    def embeddings(self) -> Any:
+        """The vectors by which tokens are read, (V, D)."""
+
+    def slopes(self, sequences: Sequence[Tokens], length: int, *, beta: float) -> Slopes:
+        """The slopes of the last `length` tokens of sequences of one length, at inverse temperature `beta`."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Answers (N, L) and the law around them.
+
+    Attributes:
+        tokens: the answers, (N, L).
+        logprob: log p_T, (N,).
+        energy: that in the potentials, (N,); +inf where they forbid an answer.
+        own: alpha log p_T of every token at each place, (N, L, V).
+        gradient: alpha times the derivative of log p_T with respect to the embeddings, (N, L, D).
+        rise: slope of the potentials, (N, L, V), or None.
+    """
+
+    tokens: Ints
+    logprob: Floats
+    energy: Floats
+    own: Any
+    gradient: Any
+    rise: Any
+
+    def chosen(self, mask: Bools, other: Points) -> Points:
+        """Answers of `other` where `mask` (N,), of this one elsewhere."""
+        wide = self.own.new_tensor(mask).bool()[:, None, None]
+        return Points(
+            np.where(mask[:, None], other.tokens, self.tokens),
+            np.where(mask, other.logprob, self.logprob),
+            np.where(mask, other.energy, self.energy),
+            other.own.where(wide, self.own),
+            other.gradient.where(wide, self.gradient),
+            None if self.rise is None else other.rise.where(wide, self.rise),
+        )
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A target over answers of exactly L tokens, with a stop token nowhere but in the last place.
+
+    `table` (V, D) are the embeddings, `pull` is 1 / a.
+    """
+
+    task: Task
+    target: Target
+    scorer: Scorer
+    table: Any
+    pull: float
+
+    @classmethod
+    def of(cls, task: Task, target: Target, step_size: float) -> Landscape:
+        """Raises `BadInput` for a model without gradients."""
+        model = task.model
+        if not model.abilities.gradients or not hasattr(model, "slopes"):
+            raise BadInput(f"the langevin sampler needs gradients, which {model.name} has not: use another sampler.")
+        table = widened(cast(Sloping, model).embeddings)
+        spread = 2 * float((table - table.mean(0)).square().sum(-1).mean())
+        prompt = tuple(task.prompts[0]) or model.vocabulary.start
+        scorer = replace(Scorer.of(target.potentials, task), prompt=prompt)
+        return cls(task, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
+
+    @cached_property
+    def squares(self) -> Any:
+        """Squared lengths of the embeddings, (V,)."""
+        return self.table.square().sum(-1)
+
+    @property
+    def width(self) -> int:
+        """Positions that the model looks at for one answer."""
+        return len(self.scorer.prompt) + self.task.max_tokens - 1
+
+    def at(self, tokens: Ints) -> Points:
+        """The law around answers (N, L)."""
+        answers = tokens.tolist()
+        sequences = [[*self.scorer.prompt, *answer] for answer in answers]
+        length, power = tokens.shape[1], self.target.power
+        found = cast(Sloping, self.task.model).slopes(sequences, length, beta=1 / self.target.temperature)
+        rows, places = np.arange(len(tokens))[:, None], np.arange(length)
+        logprob = to_numpy(found.logprobs[rows, places, tokens]).astype(np.float64).sum(1)
+        energy = self.scorer(answers, np.ones(len(tokens), bool))
+        absent = found.logprobs == -np.inf
+        # What the model cannot say stays so at alpha = 0, where the product would be no number.
+        own = (power * found.logprobs).masked_fill(absent, -np.inf)
+        rise = self._rise(sequences, own)
+        return Points(tokens, logprob, energy, own, power * found.gradient, rise)
+
+    def scores(self, points: Points, places: Ints) -> Any:
+        """Logits (N, V) of what the place `places[n]` of answer n becomes."""
+        rows = np.arange(len(places))
+        here = self.table[points.tokens[rows, places]]
+        pulled = (points.gradient[rows, places] / 2 + self.pull * here) @ self.table.T
+        scores = pulled - self.pull / 2 * self.squares + points.own[rows, places] / 2
+        if points.rise is not None:
+            scores = scores - points.rise[rows, places] / 2
+        early = np.flatnonzero(places < points.tokens.shape[1] - 1)
+        for token in self.task.stop:
+            scores[early, token] = -np.inf
+        return scores.double()
+
+    def drawn(self, rng: Random, points: Points, places: Ints) -> tuple[Ints, Floats]:
+        """Other tokens for the `places` (N, k) of each answer: the answers (N, L) and log q of the change, (N,)."""
+        tokens, log_q = points.tokens.copy(), np.zeros(len(places))
+        rows = np.arange(len(places))
+        for at in places.T:
+            scores = self.scores(points, at)
+            tokens[rows, at] = rng.draw(-scores, np.ones(len(rows)))
+            log_q += to_numpy(scores.log_softmax(-1)[rows, tokens[rows, at]])
+        return tokens, log_q
+
+    def log_q(self, points: Points, tokens: Ints, places: Ints) -> Floats:
+        """Log-probability of going from the answers of `points` to `tokens` (N, L) by their `places` (N, k), (N,)."""
+        rows, total = np.arange(len(places)), np.zeros(len(places))
+        for at in places.T:
+            total += to_numpy(self.scores(points, at).log_softmax(-1)[rows, tokens[rows, at]])
+        return total
+
+    def chance(self, now: Points, new: Points, ratio: Floats) -> Floats:
+        r"""$\min(1, \pi(x') q_J(x|x') / \pi(x) q_J(x'|x))$, (N,); `ratio` (N,) is the log of that of the proposals.
+
+        Between two answers that the potentials forbid only the model decides: a chain that has not yet found the
+        target must walk, and one that has never leaves it.
+        """
+        lost = np.isinf(now.energy) & np.isinf(new.energy)
+        with np.errstate(invalid="ignore"):
+            gain = self.target.power * (new.logprob - now.logprob) - np.where(lost, 0.0, new.energy - now.energy)
+            log_chance = gain + ratio
+        return np.asarray(np.exp(np.minimum(np.where(np.isnan(log_chance), -np.inf, log_chance), 0.0)))
+
+    def _rise(self, sequences: list[list[int]], like: Any) -> Any:
+        """Slopes of the potentials that have a `token_gradient`, summed, (N, L, V)."""
+        context = Context(
+            sequences,
+            [len(self.scorer.prompt)] * len(sequences),
+            self.scorer.vocab_size,
+            self.scorer.stop,
+            [True] * len(sequences),
+        )
+        total = None
+        for weight, part in self.scorer.potentials:
+            if hasattr(part, "token_gradient"):
+                slope = weight * asarray_like(_checked(part.token_gradient(context), like.shape, part.name), like)
+                total = slope if total is None else total + slope
+        return total
+
+
+def _checked(slope: Any, shape: Sequence[int], name: str) -> Any:
+    """The slope itself. Raises `BadInput` for another shape or what is not finite."""
+    if tuple(np.shape(slope)) != tuple(shape) or not np.isfinite(to_numpy(slope)).all():
+        raise BadInput(f"the token gradient of potential {name!r} must be finite, of shape {tuple(shape)}.")
+    return slope

@@ -1,0 +1,256 @@
+"""Answers by discrete Langevin proposals with Metropolis correction (Zhang, Liu and Liu 2022, arXiv:2206.09914).
+
+For constraints on short texts, by a model that has gradients. Every chain holds an answer of exactly L tokens, L being
+the greatest length asked for, with a stop token nowhere but in the last place: the law is the target's on these
+answers. A sweep changes some of its places at once; the proposal is in `heatbath.decode.hops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.answers import Move, Samples, Sheet, at_least, only_prompt
+from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.hops import Landscape, Points
+from heatbath.decode.seeds import Random
+from heatbath.decode.smc import populated
+from heatbath.decode.target import Target
+from heatbath.energy.length import MinLength
+from heatbath.errors import BadInput
+from heatbath.estimate.chains import LEAST_STEPS, effective_steps, r_hat
+
+
+@dataclass(frozen=True)
+class Trail:
+    """C chains with their past: after each sweep log p_T, whether the hop was accepted, places it changed, (C, S).
+
+    `points` are where the chains stand, None before they have an answer. `sheet` is what has been written down, with
+    its log p_T (C, L): the first answers, and once all `sweeps` are done the last ones, token by token from `batch`.
+    """
+
+    landscape: Landscape
+    sheet: Sheet
+    token_logprob: Floats
+    batch: Batch | None
+    points: Points | None
+    sweeps: int
+    burn: int
+    logprob: Floats
+    accepted: Floats
+    changed: Floats
+    spent: int = 0
+    value: int = 0
+    done: bool = False
+
+    @property
+    def slots(self) -> int:
+        return len(self.sheet.lengths)
+
+    @property
+    def swept(self) -> bool:
+        """Whether all sweeps are done."""
+        return bool(self.logprob.shape[1] == self.sweeps)
+
+    @property
+    def lost(self) -> Any:
+        """Chains that stand on an answer that the potentials forbid, (C,)."""
+        return np.zeros(self.slots, bool) if self.points is None else np.isinf(self.points.energy)
+
+    def samples(self) -> Samples:
+        """What is written down; a chain that ends on a forbidden answer weighs nothing.
+
+        Figures are taken over the sweeps after the first `burn`. `changed` is the number of tokens that a sweep
+        changes: small steps are accepted because they lead nowhere. `forbidden` is the share of chains that stand on a
+        forbidden answer.
+        """
+        kept = self.logprob[:, self.burn :]
+        enough = kept.shape[1] >= LEAST_STEPS
+        figures = {
+            "acceptance": float(self.accepted.mean()) if self.accepted.size else float("nan"),
+            "changed": float(self.changed.mean()) if self.changed.size else float("nan"),
+            "forbidden": float(self.lost.mean()),
+            "r_hat": r_hat(kept) if enough else float("nan"),
+            "sweeps": float(self.logprob.shape[1]),
+        }
+        return Samples(
+            answers=self.sheet.answers(),
+            slots=np.arange(self.slots),
+            finish=self.sheet.finish(),
+            log_weight=np.where(self.lost & self.swept, -np.inf, 0.0),
+            logprob=self.token_logprob.sum(1),
+            value=self.value,
+            log_z=None,
+            ess=effective_steps(kept) if enough else float("nan"),
+            tokens_spent=self.spent,
+            diagnostics=figures,
+        )
+
+
+@dataclass(frozen=True)
+class Langevin(Sampler[Trail, Move]):
+    r"""`chains` chains of `sweeps` hops of `positions` places each, the first `burn` share of which is forgotten.
+
+    The places are drawn anew for each chain and sweep; None takes all. `step_size` is in units of the mean squared
+    distance of two tokens' embeddings; inf leaves distance out. Potentials enter through the acceptance; one that has a
+    method `token_gradient(context) -> (B, L, V)`, the energy it expects of each token at each place up to a constant of
+    the place, leads the proposals too. Fields, windows and proposals of the target are refused.
+
+    Chains start from the model at the target's temperature, with stop tokens forbidden before the last place, and at
+    the end the same sampler is led along their answers, so that a record has every step of them: 2 L tokens a chain.
+    Each hop costs a pass forward and back over prompt and answer. `tokens_spent` counts all positions so looked at.
+    """
+
+    target: Target = field(default_factory=Target)
+    chains: int = 8
+    sweeps: int = 128
+    burn: float = 0.5
+    step_size: float = 1.0
+    positions: int | None = 1
+
+    def __post_init__(self) -> None:
+        at_least(self.chains, 1, "chains")
+        at_least(self.sweeps, 1, "sweeps")
+        if not 0 <= self.burn < 1:
+            raise BadInput(f"burn is {self.burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        if not self.step_size > 0:
+            raise BadInput(f"the step size is {self.step_size}: give a positive number.")
+        if self.positions is not None:
+            at_least(self.positions, 1, "positions")
+        if self.target.steering.fields or self.target.window is not None or self.target.proposal is not None:
+            raise BadInput("the langevin sampler takes potentials, no fields, windows or proposals: leave them out.")
+
+    def init(self, task: Task) -> Trail:
+        landscape = Landscape.of(only_prompt(task, "langevin"), self.target, self.step_size)
+        none, length = np.empty((self.chains, 0)), task.max_tokens
+        return Trail(
+            landscape=landscape,
+            sheet=Sheet.empty(self.chains, length),
+            token_logprob=np.zeros((self.chains, length)),
+            batch=self._opened(task),
+            points=None,
+            sweeps=self.sweeps,
+            burn=int(self.burn * self.sweeps),
+            logprob=none,
+            accepted=none,
+            changed=none,
+        )
+
+    def step(self, rng: Random, state: Trail) -> tuple[Trail, Move]:
+        points = state.points
+        if points is None:
+            state, step = self._grown(rng, state)
+            return self._placed(state), Move(np.arange(self.chains), step)
+        if not state.swept:
+            return self._swept(rng, state, points), Move(np.empty(0, np.int64), None)
+        sources = lengths = None
+        if state.batch is None:
+            state = self._cleared(state)
+            sources, lengths = np.arange(self.chains), state.sheet.lengths
+        at = int(state.sheet.lengths[0])
+        state, step = self._grown(_Led(rng, points.tokens[:, at]), state)
+        return self._ended(rng, state), Move(np.arange(self.chains), step, sources, lengths)
+
+    def _tokens(self, task: Task) -> Ancestral:
+        """What draws the first answers, and is led along the last ones."""
+        fields = (MinLength(task.max_tokens - 1),) if task.stop else ()
+        return Ancestral(self.target.temperature, fields=fields)
+
+    def _opened(self, task: Task) -> Batch:
+        """The chains' answers before their first token."""
+        return populated(replace(self.target, proposal=self._tokens(task)), task, self.chains)
+
+    def _cleared(self, state: Trail) -> Trail:
+        """Nothing written down, so that the last answers can be."""
+        shape = state.sheet.tokens.shape
+        batch = self._opened(state.landscape.task)
+        return replace(state, sheet=Sheet.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+
+    def _grown(self, rng: Random, state: Trail) -> tuple[Trail, Step]:
+        """One token more in every slot."""
+        assert state.batch is not None
+        task = state.landscape.task
+        batch, step = self._tokens(task).step(rng, state.batch)
+        logprob = state.token_logprob.copy()
+        logprob[:, state.sheet.lengths[0]] = step.model_logprob
+        sheet = state.sheet.grown(np.arange(self.chains), step.tokens, task.stop)
+        spent = state.spent + self.chains
+        return replace(state, sheet=sheet, batch=batch, token_logprob=logprob, spent=spent), step
+
+    def _placed(self, state: Trail) -> Trail:
+        """Chains that have an answer begin to walk."""
+        if not state.sheet.ended.all():
+            return state
+        points = state.landscape.at(state.sheet.tokens)
+        return replace(state, points=points, batch=None, spent=state.spent + self._looked(state))
+
+    def _looked(self, state: Trail) -> int:
+        return self.chains * state.landscape.width
+
+    def _swept(self, rng: Random, state: Trail, now: Points) -> Trail:
+        """A hop of every chain."""
+        landscape = state.landscape
+        places = self._places(rng, now.tokens.shape[1])
+        tokens, there = landscape.drawn(rng, now, places)
+        new = landscape.at(tokens)
+        chance = landscape.chance(now, new, landscape.log_q(new, now.tokens, places) - there)
+        accepted = np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in chance.tolist()])
+        points = now.chosen(accepted, new)
+        changed = (points.tokens != now.tokens).sum(1)
+        state = replace(
+            state,
+            points=points,
+            logprob=np.column_stack([state.logprob, points.logprob]),
+            accepted=np.column_stack([state.accepted, accepted.astype(np.float64)]),
+            changed=np.column_stack([state.changed, changed]),
+            spent=state.spent + self._looked(state),
+        )
+        if state.swept and state.lost.all():
+            names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
+            raise BadInput(
+                f"after {self.sweeps} sweeps every chain stands on an answer that {names} forbid: ask for more sweeps, "
+                "or for less."
+            )
+        return state
+
+    def _places(self, rng: Random, length: int) -> Ints:
+        """Different places for each chain, every set equally likely, (C, k)."""
+        count = length if self.positions is None else min(self.positions, length)
+        if count == length:
+            return np.tile(np.arange(length), (self.chains, 1))
+        places = np.empty((self.chains, count), np.int64)
+        for row in places:
+            left = list(range(length))
+            row[:] = [left.pop(rng.choose(np.full(len(left), 1 / len(left)))) for _ in range(count)]
+        return places
+
+    def _ended(self, rng: Random, state: Trail) -> Trail:
+        """Done when all answers are written down; the answer to give is drawn from those that are allowed."""
+        if not state.sheet.ended.all():
+            return state
+        allowed = ~state.lost
+        return replace(state, value=rng.choose(allowed / allowed.sum()), done=True)
+
+
+@dataclass(frozen=True)
+class _Led:
+    """Chance that gives the rows the `tokens` (B,)."""
+
+    source: Random
+    tokens: Ints
+
+    def uniform(self) -> Floats:
+        return self.source.uniform()
+
+    def draw(self, energies: Any, betas: Floats) -> Ints:
+        return self.tokens
+
+    def choose(self, probabilities: Floats) -> int:
+        return self.source.choose(probabilities)
+
+    def at(self, rows: Sequence[int]) -> Random:
+        return _Led(self.source.at(rows), self.tokens[list(rows)])

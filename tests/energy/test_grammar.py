@@ -1,0 +1,157 @@
+"""Grammars against their languages written out, and random answers against the schema."""
+
+import json
+import re
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heatbath.energy import Context
+from heatbath.energy.grammar import Grammar
+from heatbath.errors import BadInput, MissingExtra
+from heatbath.models import Vocabulary
+from heatbath.testing import check_field
+
+PIECES = [b"a", b"b", b"ab", b"", b"ba", b"<|c|>", b"c", b"<end>", b"<over>"]
+VOCABULARY = Vocabulary(len(PIECES), stop=(7, 8), special=frozenset({5, 7, 8}))
+PATTERN = "(ab|ba){1,3}c?|bb"
+WORDS = {word for n in range(8) for word in map("".join, product("abc", repeat=n)) if re.fullmatch(PATTERN, word)}
+
+BYTES = [bytes([byte]) for byte in range(256)] + [b'{"', b'":', b'", "', b"12", b"true", b'"}', b"  ", b"<end>"]
+BYTE_VOCABULARY = Vocabulary(len(BYTES), stop=(len(BYTES) - 1,), special=frozenset({len(BYTES) - 1}))
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 3}, "s": {"enum": ["x", "yes"]}, "t": {"type": "boolean"}},
+    "required": ["n", "s", "t"],
+    "additionalProperties": False,
+}
+EMPTY = {"type": "integer", "minimum": 5, "maximum": 3}
+
+
+def regex(pattern, **options):
+    return Grammar.regex(pattern, PIECES.__getitem__, VOCABULARY, **options)
+
+
+@pytest.fixture(scope="module")
+def field():
+    return regex(PATTERN)
+
+
+def allowed(field, answer, stop=VOCABULARY.stop):
+    return np.flatnonzero(field(Context([answer], [0], field.vocab_size, stop))[0] == 0).tolist()
+
+
+@settings(max_examples=200)
+@given(answer=st.lists(st.sampled_from([0, 1, 2, 4, 6]), max_size=6))
+def test_what_is_allowed_begins_a_match_and_all_that_does_is_allowed(field, answer):
+    text = b"".join(PIECES[token] for token in answer).decode()
+    expected = [
+        token for token in (0, 1, 2, 4, 6) if any(word.startswith(text + PIECES[token].decode()) for word in WORDS)
+    ]
+    assert allowed(field, answer) == expected + ([7, 8] if text in WORDS else [])
+
+
+def test_an_answer_that_is_no_beginning_of_a_match_forbids_all(field):
+    for answer in ([6], [0, 0], [5], [3], [0, 1, 5]):
+        assert allowed(field, answer) == []
+
+
+def test_stopping_is_for_the_stop_tokens_of_the_context(field):
+    assert allowed(field, [1, 1]) == [7, 8] and allowed(field, [1, 1], ()) == []
+    assert allowed(field, [2], (7,)) == [0, 1, 2, 4, 6, 7]
+    found = field(Context([[2], [2, 7], [0]], [0, 0, 0], len(PIECES), (7, 8), ended=[False, True, False]))
+    assert found.dtype == np.float32 and not found[1].any() and found[2].tolist().count(0) == 2
+
+
+def test_rows_may_be_forked_reopened_and_asked_in_any_order(field):
+    rows = [[0, 1, 4], [0], [], [0, 1], [4, 2], [0, 1, 4]]
+    together = field(Context(rows, [0] * 6, len(PIECES), (7,)))
+    fresh = regex(PATTERN)
+    assert [row.tolist() for row in together] == [
+        fresh(Context([row], [0], len(PIECES), (7,)))[0].tolist() for row in reversed(rows)
+    ][::-1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_answers_are_valid_json(seed):
+    field = Grammar.json_schema(SCHEMA, BYTES.__getitem__, BYTE_VOCABULARY)
+    rng, answer = np.random.default_rng(seed), []
+    for _ in range(200):
+        ways = allowed(field, answer, BYTE_VOCABULARY.stop)
+        if BYTE_VOCABULARY.stop[0] in ways:
+            break
+        # White space may go on for ever.
+        plain = [token for token in ways if BYTES[token].strip() and not (BYTES[token].isdigit() and len(answer) > 40)]
+        answer.append(int(rng.choice(plain or ways)))
+    value = json.loads(b"".join(BYTES[token] for token in answer))
+    assert value["n"] >= 3 and value["s"] in ("x", "yes") and isinstance(value["t"], bool) and len(value) == 3
+
+
+def test_a_lark_grammar():
+    field = Grammar('start: "a" rest\nrest: "b" | "c" rest', PIECES.__getitem__, VOCABULARY)
+    assert allowed(field, []) == [0, 2] and allowed(field, [0]) == [1, 6] and allowed(field, [0, 6, 1]) == [7, 8]
+    assert field.shortest == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "length"), [("ab", 1), ("a*", 0), ("aabb", 3), ("c{5}", 5), ("(ab){40}", 40), ("a{3}b{3}", 5)]
+)
+def test_the_shortest_match_is_found(pattern, length):
+    assert regex(pattern).shortest == length
+    assert regex(pattern, max_tokens=max(length, 1)).shortest == length
+
+
+@pytest.mark.parametrize(("pattern", "most"), [("aabb", 2), ("c{5}", 4), ("(ab){40}", 39), ("a{3}b{3}c", 5)])
+def test_a_grammar_that_cannot_finish_is_refused(pattern, most):
+    with pytest.raises(BadInput, match=f"'grammar': no answer .* matches the grammar within {most} tokens"):
+        regex(pattern, max_tokens=most)
+
+
+def test_what_the_search_cannot_decide_is_not_claimed(monkeypatch):
+    monkeypatch.setattr("heatbath.energy.completion._EFFORT", 30)
+    assert regex("[abc]{9}bb", max_tokens=3).shortest is None
+    assert regex("a+d").shortest is None
+    with pytest.raises(BadInput, match="within 1 tokens"):
+        regex("[abc]{9}bb", max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: regex("a("), r"cannot be read: .*unclosed group"),
+        (lambda: regex("d"), "no answer in this vocabulary matches the grammar."),
+        (lambda: regex("a{9}d"), "no answer in this vocabulary matches the grammar."),
+        (lambda: regex(r"[^\s\S]"), "no answer in this vocabulary"),
+        (lambda: regex("a", max_tokens=0), "max_tokens of field 'grammar' is 0"),
+        (lambda: Grammar("start: nothing", PIECES.__getitem__, VOCABULARY), "unknown name"),
+        (lambda: Grammar.json_schema("{", PIECES.__getitem__, VOCABULARY), "the schema is no JSON"),
+        (lambda: Grammar.json_schema({"type": "no"}, PIECES.__getitem__, VOCABULARY), "Invalid type: no"),
+        (
+            lambda: Grammar.json_schema(EMPTY, BYTES.__getitem__, BYTE_VOCABULARY),
+            "Unsatisfiable schema",
+        ),
+    ],
+)
+def test_broken_grammars_are_one_sentence(make, said):
+    with pytest.raises(BadInput, match=said) as raised:
+        make()
+    assert "\n" not in str(raised.value) and "state" not in str(raised.value)
+
+
+def test_dead_ends_of_a_small_vocabulary_are_forbidden_throughout():
+    field = regex("ac|bd")
+    assert allowed(field, [1]) == [] and allowed(field, [0]) == [6]
+
+
+def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(MissingExtra, match=r"the grammar field needs .* pip install 'heatbath\[grammar\]'"):
+        regex("ab")
+
+
+def test_contract(field):
+    check_field(field, Context([[0, 1, 2, 1], [3], [], [2, 0], [1, 0, 6]], [2, 1, 0, 1, 0], len(PIECES), (7, 8)))
