@@ -40,10 +40,25 @@ def test_several_samples_are_numbered(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "".join(f"[{i}] {text}\n" for i, text in enumerate(texts))
 
 
-def test_json_is_one_object_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("+", "-n", 2, "--max-tokens", 4, "--json", "--records", "--top-k", 1) == 0
-    samples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    names = ["sequence", "prompt", "temperature", "seed", "text", "tokens", "finish", "logprob", "entropy", "records"]
+    found = json.loads(capsys.readouterr().out)
+    samples = found.pop("samples")
+    assert found == {
+        "prompt": "+",
+        "sampler": "ancestral",
+        "temperature": 1.0,
+        "seed": 0,
+        "text": "++++",
+        "value": 0,
+        "log_z": None,
+        "log_z_stderr": None,
+        "ess": 2.0,
+        "tokens_spent": 8,
+        "work": {},
+        "diagnostics": {},
+    }
+    names = ["text", "token_ids", "log_weight", "logprob", "finish", "records"]
     assert [list(sample) for sample in samples] == [names] * 2
     assert samples[0]["text"] == "++++" and samples[0]["finish"] == "length"
     assert [row["position"] for row in samples[0]["records"]] == [1, 2, 3, 4]
@@ -68,8 +83,9 @@ def test_ctrl_c_keeps_what_is_there(
 
     monkeypatch.setattr(Run, "_advance", stopped)
     assert call("-n", 2, "--max-tokens", 50, "--json", "--out", tmp_path / "t.parquet") == 130
-    samples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(len(s["tokens"]), s["finish"]) for s in samples] == [(6, "interrupted")] * 2
+    found = json.loads(capsys.readouterr().out)
+    assert [(len(s["token_ids"]), s["finish"]) for s in found["samples"]] == [(6, "interrupted")] * 2
+    assert found["error"] == "stopped by Ctrl-C"
     assert [len(trace) for trace in read(tmp_path / "t.parquet")] == [6, 6]
 
 

@@ -48,6 +48,8 @@ def test_vocabularies_may_differ_and_a_start_token_lets_every_byte_count():
     log_z = np.log(np.exp(-bigrams.own).sum())
     assert (first.name, first.bytes, first.tokens) == ("bigrams", 5, 3)
     assert np.isclose(first.free_energy.value, (0.1 + 3 * log_z) / 5, atol=1e-6)
+    off = log_z + np.array([0.0, 0.1, 0.0]) - first.free_energy.value * np.array([2, 1, 2])
+    assert np.isclose(first.free_energy.stderr, np.linalg.norm(off) / 5, atol=1e-6) and first.free_energy.ess == 3
     assert (second.name, second.bytes, second.tokens) == ("markov", 4, 4)
     assert np.isclose(second.free_energy.value, np.log(2)) and second.free_energy.stderr < 1e-6
 

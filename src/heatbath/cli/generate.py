@@ -186,7 +186,8 @@ def _extended(settings: Settings, seed: int, chart: Path | None) -> Settings:
     if chart is not None:
         from heatbath.phases import PhaseMap
 
-        edges = {name: edge.estimate for name, edge in PhaseMap.load(chart).edges.items() if edge.estimate is not None}
+        found = PhaseMap.load(chart).edges
+        edges = {edge.name: edge.temperature for edge in found if edge.temperature is not None}
     return replace(settings, seed=seed, edges=edges)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Move, Samples, Sheet, at_least, only_prompt
+from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, only_prompt
 from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
 from heatbath.decode.hops import Landscape, Points
 from heatbath.decode.seeds import Random
@@ -52,14 +52,18 @@ class Trail:
         return len(self.sheet.lengths)
 
     @property
+    def streams(self) -> int:
+        return self.slots
+
+    @property
     def swept(self) -> bool:
         """Whether all sweeps are done."""
         return bool(self.logprob.shape[1] == self.sweeps)
 
     @property
-    def lost(self) -> Any:
+    def lost(self) -> Bools:
         """Chains that stand on an answer that the potentials forbid, (C,)."""
-        return np.zeros(self.slots, bool) if self.points is None else np.isinf(self.points.energy)
+        return np.isinf(self.points.energy) if self.points else np.zeros(self.slots, bool)
 
     def samples(self) -> Samples:
         """What is written down; a chain that ends on a forbidden answer weighs nothing.

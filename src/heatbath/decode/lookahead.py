@@ -22,6 +22,7 @@ from heatbath.decode.base import Floats, Ints, Sampler, Task
 from heatbath.decode.growth import Answer, Drawing, Growth
 from heatbath.decode.seeds import Random
 from heatbath.decode.target import Target
+from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.populations import independence_acceptance, weighted_r_hat
 from heatbath.estimate.resample import ess
@@ -161,10 +162,10 @@ class Lookahead(Sampler[Foresight, Move]):
 
     def _chosen(self, rng: Random, state: Foresight, answer: Answer, rollouts: Growth) -> Foresight:
         shape = (self.n, self.candidates)
-        gain = (answer.weight - np.repeat(state.current.weight, self.candidates)).reshape(shape)
+        gain = _risen(answer.weight, np.repeat(state.current.weight, self.candidates)).reshape(shape)
         # What the rollouts gained on their candidates, with the candidate's own taken off.
-        promise = rollouts.answer.weight - np.repeat(answer.weight, self.rollouts)
-        promise = np.where(np.isnan(promise), -np.inf, promise).reshape(*shape, self.rollouts)
+        promise = _risen(rollouts.answer.weight, np.repeat(answer.weight, self.rollouts))
+        promise = promise.reshape(*shape, self.rollouts)
         chances = np.stack([self._chances(g, z) for g, z in zip(gain, promise, strict=True)])
         picked = np.asarray([rng.choose(row) for row in chances], np.int64)
         at = np.arange(self.n)
@@ -179,7 +180,12 @@ class Lookahead(Sampler[Foresight, Move]):
             candidates=None,
             rollouts=None,
         )
-        if not state.done or not np.isfinite(state.log_weight).any():
+        if not np.isfinite(state.log_weight).any():
+            raise BadInput(
+                f"at token {int(state.current.sheet.lengths.max())} every answer is forbidden: ask for more answers or "
+                "candidates, or for less."
+            )
+        if not state.done:
             return state
         share = np.exp(state.log_weight - logsumexp(state.log_weight))
         return replace(state, value=rng.choose(share))
@@ -223,6 +229,12 @@ class _Layers:
         rows = np.asarray(self.rows, np.int64)
         found = [np.flatnonzero(rows // self.slots == layer) for layer in range(int(rows.max()) // self.slots + 1)]
         return [(at, (rows[at] % self.slots).tolist()) for at in found if len(at)]
+
+
+def _risen(after: Floats, before: Floats) -> Floats:
+    """Log-weights' change; what was forbidden already stays so."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(np.isneginf(before), -np.inf, after - before))
 
 
 def _share(gain: Floats, promise: Floats) -> Floats:

@@ -73,6 +73,8 @@ class SMC(Sampler[Particles, Move]):
 
     def step(self, rng: Random, state: Particles) -> tuple[Particles, Move]:
         state, sources = self._resampled(rng, state)
+        if state.done:
+            return self._over(rng, state), Move(np.empty(0, np.int64), None, sources)
         batch, step = self.target.proposed.step(self._pinned(rng, state).at(state.open.tolist()), state.batch)
         scores = self.target.scores(batch, step)
         slots = state.open
@@ -102,6 +104,12 @@ class SMC(Sampler[Particles, Move]):
         state = self._alive(state)
         return state if len(stay) else replace(state, value=rng.choose(state.share)), Move(slots, step, sources)
 
+    def _over(self, rng: Random, state: Particles) -> Particles:
+        """Resampling has left none but whole answers: their weights are taken to the power of the target."""
+        rise = (self.target.power - state.exponent) * state.logprob
+        state = replace(state, log_weight=state.log_weight + rise, exponent=self.target.power)
+        return replace(state, value=rng.choose(state.share))
+
     def _whole(self, task: Task) -> None:
         """Raise `BadInput` unless what is pinned is a whole answer."""
         answer = self.pinned
@@ -119,7 +127,9 @@ class SMC(Sampler[Particles, Move]):
         if self.pinned is None:
             return rng
         at = int(state.sheet.lengths[state.open].max())
-        return _Follow(rng, np.arange(state.slots), state.groups[:, 0], int([*self.pinned, 0][at]))
+        # Once the pinned answer has ended its slot is not open, and no row gets the token.
+        token = self.pinned[at] if at < len(self.pinned) else 0
+        return _Follow(rng, np.arange(state.slots), state.groups[:, 0], token)
 
     def _resampled(self, rng: Random, state: Particles) -> tuple[Particles, Ints | None]:
         """Populations whose weights are too uneven are drawn anew; their weights become log Z."""

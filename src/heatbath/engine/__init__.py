@@ -12,6 +12,7 @@ from heatbath.engine.documents import Document
 from heatbath.engine.generating import generate, repeated
 from heatbath.engine.generation import Generation, Sample
 from heatbath.engine.measuring import beta_of, join, measure, measure_stream
+from heatbath.engine.routing import Route, route
 from heatbath.engine.run import Run, Settings
 from heatbath.engine.samplers import SAMPLERS, checked_temperatures
 from heatbath.engine.tape import Arrays
@@ -21,6 +22,7 @@ __all__ = [
     "Arrays",
     "Document",
     "Generation",
+    "Route",
     "Run",
     "Sample",
     "Settings",
@@ -31,4 +33,5 @@ __all__ = [
     "measure",
     "measure_stream",
     "repeated",
+    "route",
 ]

@@ -37,7 +37,7 @@ _TYPES: dict[str, pa.DataType] = {
     "temperature": pa.float64(),
     **dict.fromkeys(NODES, _NODE_TYPE),
 }
-"""What is gauge-dependent or must stay exact is float64; any other number is float32, like the work of the fields."""
+"""What is gauge-dependent or must add up is float64, and so is all that fields and windows did; the rest is float32."""
 
 
 def metadata(about: About, **more: Any) -> dict[bytes, bytes]:
@@ -72,7 +72,7 @@ def about_of(content: Mapping[str, Any]) -> About:
 
 def arrow(name: str, column: Array, missing: Array) -> pa.Array[Any]:
     """A column of a record as Arrow, null where `missing` (n,)."""
-    kind = _TYPES.get(name, pa.float32())
+    kind = _TYPES.get(name, pa.float64())
     if name in NODES:
         return _node_column(column, missing)
     if pa.types.is_integer(kind):
