@@ -66,7 +66,7 @@ class Annealing:
         figures = {
             "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
             "mean_work": float(self.work.mean()),
-            "work_stderr": float(self.work.std(ddof=1) / np.sqrt(len(self.work))) if len(self.work) > 1 else np.nan,
+            "work_stderr": _stderr(self.work),
             "rungs": float(len(self.ladder) - 1),
         }
         return Samples(
@@ -152,11 +152,18 @@ class Anneal(Sampler[Annealing, Move]):
         return replace(state, value=rng.choose(state.share)) if state.done else state
 
 
+def _stderr(work: Floats) -> float:
+    """Standard error of the mean work; NaN from a single line, or where some have done work without end."""
+    if len(work) < 2 or not np.isfinite(work).all():
+        return float("nan")
+    return float(work.std(ddof=1) / np.sqrt(len(work)))
+
+
 def hot(target: Target) -> Target:
     """The target with the model itself as its proposal, unless it has one."""
     if target.proposal is not None:
         return target
-    model = Ancestral(target.temperature, target.window, target.fields)
+    model = Ancestral(target.temperature, target.window, target.fields, spare=True)
     return replace(target, proposal=model, window=None)
 
 

@@ -19,6 +19,7 @@ from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
 from heatbath.decode.hops import Landscape, Points
 from heatbath.decode.seeds import Random
 from heatbath.decode.smc import populated
+from heatbath.decode.steer import Steering
 from heatbath.decode.target import Target
 from heatbath.energy.length import MinLength
 from heatbath.errors import BadInput
@@ -125,7 +126,8 @@ class Langevin(Sampler[Trail, Move]):
             raise BadInput(f"the step size is {self.step_size}: give a positive number.")
         if self.positions is not None:
             at_least(self.positions, 1, "positions")
-        if self.target.steering.fields or self.target.window is not None or self.target.proposal is not None:
+        steering = Steering(self.target.fields, self.target.window)
+        if steering.fields or steering.windows or self.target.proposal is not None:
             raise BadInput("the langevin sampler takes potentials, no fields, windows or proposals: leave them out.")
 
     def init(self, task: Task) -> Trail:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,11 @@ from heatbath.energy.algebra import scaled
 from heatbath.energy.base import Context, Field
 from heatbath.ensemble import State, divergence, state
 from heatbath.ensemble.arrays import asarray_like, to_numpy, widened
-from heatbath.errors import BadInput, NotANumber
+from heatbath.errors import BadInput, HeatbathError, MissingExtra, NotANumber
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,22 @@ class Stage:
 
     @cached_property
     def state(self) -> State:
-        """Their thermodynamics. Raises `BadInput` or `NotANumber` with the name."""
-        try:
-            return state(self.energies, self.betas)
-        except NotANumber as error:
-            raise NotANumber(f"with {self.name!r}: {error}") from error
-        except BadInput as error:
-            raise BadInput(f"with {self.name!r}: {error}") from error
+        """Their thermodynamics."""
+        return state(self.energies, self.betas)
 
 
 @dataclass(frozen=True)
 class Steered:
-    """What became of a model's `energies` (B, V) at `betas` (B,): a stage for each field, then one for each window."""
+    """What became of a model's `energies` (B, V) at `betas` (B,): a stage for each field, then one for each window.
+
+    Rows that a field left nothing, and that were spared, are `dead` (B,): they went on without that field.
+    """
 
     energies: Any
     betas: Floats
     fields: tuple[Stage, ...] = ()
     windows: tuple[Stage, ...] = ()
+    dead: Bools | None = None
 
     @property
     def drawn(self) -> Any:
@@ -109,7 +110,7 @@ class Steered:
             tuple(Stage(stage.name, stage.energies[rows], betas) for stage in part)
             for part in (self.fields, self.windows)
         )
-        return Steered(self.energies[rows], betas, *parts)
+        return Steered(self.energies[rows], betas, *parts, dead=None if self.dead is None else self.dead[rows])
 
     def _pairs(self, stages: Iterable[Stage]) -> Iterator[tuple[Stage, Stage]]:
         before: Stage | None = None
@@ -119,9 +120,19 @@ class Steered:
 
 
 class Steering:
-    """The `fields` and `windows` of a sampler, in the order they act."""
+    """The `fields` and `windows` of a sampler, in the order they act.
 
-    def __init__(self, fields: Field | Sequence[Field] = (), windows: Window | Sequence[Window] | None = ()) -> None:
+    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead.
+    """
+
+    def __init__(
+        self,
+        fields: Field | Sequence[Field] = (),
+        windows: Window | Sequence[Window] | None = (),
+        *,
+        spare: bool = False,
+    ) -> None:
+        self.spare = spare
         self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
         self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
         self._named = tuple(_named(self.fields))
@@ -129,18 +140,55 @@ class Steering:
     def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> Steered:
         """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).
 
-        Raises `BadInput` or `NotANumber` with the name of the field at fault.
+        Raises `BadInput` or `NotANumber` with the name of the field at fault and the token it was asked about.
         """
         stages: list[Stage] = []
-        energies = context.energies
+        energies, dead = context.energies, None
         for name, weight, part in self._named:
-            energies = _plus(energies, scaled(weight, part(replace(context, energies=energies))), name)
-            stages.append(_checked(Stage(name, energies, betas)))
+            with _blamed(f"field {name!r} at token {_token(context)}"):
+                total = _plus(energies, scaled(weight, part(replace(context, energies=energies))))
+                if self.spare:
+                    total, dead = _spared(energies, total, dead)
+                stages.append(_checked(Stage(name, total, betas)))
+            energies = total
         cut: list[Stage] = []
         for window in self.windows:
-            energies = applied([window], energies, betas, draw)
+            with _blamed(f"window {window.label} at token {_token(context)}"):
+                energies = applied([window], energies, betas, draw)
             cut.append(Stage(window.label, energies, betas))
-        return Steered(context.energies, betas, tuple(stages), tuple(cut))
+        return Steered(context.energies, betas, tuple(stages), tuple(cut), dead)
+
+
+def _token(context: Context) -> int:
+    """The place of the token to come in the longest answer, from 0."""
+    return max(len(tokens) - length for tokens, length in zip(context.tokens, context.prompt_lengths, strict=True))
+
+
+@contextmanager
+def _blamed(where: str) -> Iterator[None]:
+    """Errors say where they came from; those of a field's own code become `BadInput`."""
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except NotANumber as error:
+        raise NotANumber(f"{where}: {error}") from error
+    except HeatbathError as error:
+        raise BadInput(f"{where}: {error}") from error
+    except Exception as error:
+        raise BadInput(f"{where} raised {type(error).__name__}: {error}") from error
+
+
+def _spared(before: Any, after: Any, dead: Bools | None) -> tuple[Any, Bools | None]:
+    """Rows that have nothing left keep the energies from before, and are dead."""
+    ground = after.min(-1)
+    nothing = to_numpy(getattr(ground, "values", ground)) == np.inf
+    if not nothing.any():
+        return after, dead
+    rows = np.flatnonzero(nothing)
+    total = after.copy() if isinstance(after, np.ndarray) else after.clone()
+    total[rows] = widened(before)[rows]
+    return total, nothing if dead is None else dead | nothing
 
 
 def _named(fields: Sequence[Field]) -> Iterator[tuple[str, float, Field]]:
@@ -152,20 +200,20 @@ def _named(fields: Sequence[Field]) -> Iterator[tuple[str, float, Field]]:
             yield part.name if seen[part.name] == 1 else f"{part.name}-{seen[part.name]}", weight, part
 
 
-def _plus(energies: Any, values: Any, name: str) -> Any:
+def _plus(energies: Any, values: Any) -> Any:
     wide = widened(energies)
     try:
         total = wide + asarray_like(values, wide)
     except (ValueError, RuntimeError) as error:
-        raise _misshapen(name, values, energies) from error
+        raise _misshapen(values, energies) from error
     if total.shape != energies.shape:
-        raise _misshapen(name, values, energies)
+        raise _misshapen(values, energies)
     return total
 
 
-def _misshapen(name: str, values: Any, energies: Any) -> BadInput:
+def _misshapen(values: Any, energies: Any) -> BadInput:
     given, needed = tuple(np.shape(values)), tuple(energies.shape)
-    return BadInput(f"field {name!r} gave energies of shape {given}, which do not broadcast to {needed}.")
+    return BadInput(f"it gave energies of shape {given}, which do not broadcast to {needed}.")
 
 
 def _checked(stage: Stage) -> Stage:

@@ -49,7 +49,7 @@ class Target:
         if self.proposal is not None:
             return self.proposal
         cold = self.temperature / self.power if self.power else np.inf
-        return Ancestral(cold, self.window, self.fields)
+        return Ancestral(cold, self.window, self.fields, spare=True)
 
     @cached_property
     def steering(self) -> Steering:
@@ -60,7 +60,9 @@ class Target:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
-        return Scores(model, self._field_energy(batch, step) * betas, step.logprob)
+        field = self._field_energy(batch, step) * betas
+        dead = step.steered.dead
+        return Scores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
     def _field_energy(self, batch: Batch, step: Step) -> Floats:
         """Energies of the drawn tokens (B,), all fields together."""

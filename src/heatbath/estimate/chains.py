@@ -17,6 +17,7 @@ from heatbath.estimate.value import Estimate
 Floats = NDArray[np.float64]
 
 LEAST_STEPS = 4
+_MOST_GROUPS = 32
 """Fewer steps per chain cannot be halved and still have a variance."""
 
 WINDOW = 5.0
@@ -105,17 +106,19 @@ def mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
 
 
 def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
-    r"""Standard error of an estimate from leaving out a chain at a time, chains lying along the last axis.
+    r"""Standard error of an estimate from leaving out chains, which lie along the last axis, one group at a time.
 
-    It does not mind that steps of one chain remember each other; NaN for fewer than two chains.
+    It does not mind that steps of one chain remember each other; NaN for fewer than two chains. Up to 32 chains are a
+    group each; more share 32 groups, so that the cost stays.
 
     Source: Efron 1982, The jackknife, the bootstrap and other resampling plans, chapter 3.
     """
     count = samples.shape[-1]
     if count < 2:
         return float("nan")
-    values = [estimate(np.delete(samples, chain, axis=-1)) for chain in range(count)]
-    return float(np.sqrt((count - 1) * np.var(values)))
+    groups = np.array_split(np.arange(count), min(count, _MOST_GROUPS))
+    values = [estimate(np.delete(samples, group, axis=-1)) for group in groups]
+    return float(np.sqrt((len(groups) - 1) * np.var(values)))
 
 
 @dataclass(frozen=True)
