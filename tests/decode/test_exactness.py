@@ -10,8 +10,20 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import chi2
 
-from heatbath.decode import SMC, Ancestral, Anneal, BestOf, Lookahead, Metropolis, RowRandom, Target, Task, Tempering
-from heatbath.decode import smc, suffix
+from heatbath.decode import (
+    SMC,
+    Ancestral,
+    Anneal,
+    BestOf,
+    Lookahead,
+    Metropolis,
+    RowRandom,
+    Target,
+    Task,
+    Tempering,
+    smc,
+    suffix,
+)
 from heatbath.energy import LogitBias, Potential
 from heatbath.models import TableModel
 from heatbath.testing import check_answers
@@ -41,10 +53,10 @@ STEERED = Target(power=1.5, temperature=0.9, fields=LogitBias({0: 0.7, 1: -0.5})
 SAMPLERS = {
     "smc": lambda target: SMC(target, particles=128, replicates=8, threshold=0.7),
     "ladder": lambda target: SMC(target, particles=128, replicates=8, resampling="residual", ladder=3),
-    "metropolis": lambda target: Metropolis(target, chains=400, sweeps=12),
-    "lookahead": lambda target: Lookahead(target, n=400, candidates=3, rollouts=2, horizon=3, block=2),
+    "metropolis": lambda target: Metropolis(target, chains=128, sweeps=48),
+    "lookahead": lambda target: Lookahead(target, n=256, candidates=3, rollouts=2, horizon=3, block=2),
     "anneal": lambda target: Anneal(target, particles=1000, ladder=3, threshold=0.5),
-    "tempering": lambda target: Tempering(target, chains=400, ladder=[0.0, 0.5, 1.0], sweeps=8),
+    "tempering": lambda target: Tempering(target, chains=96, ladder=[0.0, 0.4, 1.0], sweeps=32),
 }
 RUNS = 24
 
@@ -52,9 +64,7 @@ RUNS = 24
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_independent_draws_follow_the_tempered_model(temperature):
     model = MODELS["four"]
-    check_answers(
-        BestOf(400, Ancestral(temperature), Ends()), model, target=model.logprobs(1 / temperature), runs=RUNS
-    )
+    check_answers(BestOf(400, Ancestral(temperature), Ends()), model, target=model.logprobs(1 / temperature), runs=RUNS)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -6,6 +6,7 @@ from heatbath.decode.answers import Answers, Move, Samples
 from heatbath.decode.base import Batch, Sampler, Step, Task, TokenSampler, run
 from heatbath.decode.beam import Beam
 from heatbath.decode.best_of import BestOf
+from heatbath.decode.bounds import Bracket, bracket
 from heatbath.decode.greedy import Greedy
 from heatbath.decode.independent import Independent
 from heatbath.decode.lookahead import Lookahead
@@ -27,6 +28,7 @@ __all__ = [
     "Batch",
     "Beam",
     "BestOf",
+    "Bracket",
     "Greedy",
     "Independent",
     "Lookahead",
@@ -44,6 +46,7 @@ __all__ = [
     "TokenSampler",
     "Vote",
     "Window",
+    "bracket",
     "crossings",
     "min_p",
     "run",

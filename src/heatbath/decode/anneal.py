@@ -132,9 +132,7 @@ class Anneal(Sampler[Annealing, Move]):
         state = replace(state, chains=chains, rung=rung, left=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
-            raise BadInput(
-                f"at rung {rung} of the ladder every answer is forbidden: ask for more particles."
-            )
+            raise BadInput(f"at rung {rung} of the ladder every answer is forbidden: ask for more particles.")
         if ess(state.log_weight) >= self.threshold * self.particles:
             return state
         parents = resample("systematic", state.log_weight, rng.choose)

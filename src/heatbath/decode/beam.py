@@ -125,6 +125,8 @@ class Beam(Sampler[Beams, Move]):
         steering = Steering(self.fields, self.window)
         steered = steering(batch.context(batch.session.energies()), batch.betas, rng.uniform)
         children = self._selected(state, _totals(state, steered))
+        if not children:
+            return replace(state, open=state.open[:0], spent=state.spent + len(state.open)), Move(state.open[:0], None)
         return _grown(state, batch, children, steered)
 
     def _selected(self, state: Beams, total: Floats) -> list[Child]:

@@ -166,7 +166,7 @@ class Lookahead(Sampler[Foresight, Move]):
         # What the rollouts gained on their candidates, with the candidate's own taken off.
         promise = _risen(rollouts.answer.weight, np.repeat(answer.weight, self.rollouts))
         promise = promise.reshape(*shape, self.rollouts)
-        chances = np.stack([self._chances(g, z) for g, z in zip(gain, promise, strict=True)])
+        chances = self._chances(gain, promise)
         picked = np.asarray([rng.choose(row) for row in chances], np.int64)
         at = np.arange(self.n)
         rise = gain[at, picked] - np.log(self.candidates) - np.log(chances[at, picked])
@@ -191,13 +191,13 @@ class Lookahead(Sampler[Foresight, Move]):
         return replace(state, value=rng.choose(share))
 
     def _chances(self, gain: Floats, promise: Floats) -> Floats:
-        """The chance (K,) of each candidate, from its own gain (K,) and those of its rollouts (K, M)."""
+        """The chance (n, K) of each candidate, from its own gain (n, K) and those of its rollouts (n, K, M)."""
         plain = _share(gain, promise)
         if self.jackknife and self.rollouts > 1:
-            without = [_share(gain, np.delete(promise, m, axis=1)) for m in range(self.rollouts)]
+            without = [_share(gain, np.delete(promise, m, axis=2)) for m in range(self.rollouts)]
             plain = self.rollouts * plain - (self.rollouts - 1) * np.mean(without, axis=0)
         floored = np.maximum(plain, _LEAST_SHARE / self.candidates)
-        return np.asarray(floored / floored.sum())
+        return np.asarray(floored / floored.sum(1, keepdims=True))
 
     def _length(self, state: Foresight) -> int:
         return state.drawing.task.max_tokens
@@ -238,10 +238,11 @@ def _risen(after: Floats, before: Floats) -> Floats:
 
 
 def _share(gain: Floats, promise: Floats) -> Floats:
-    score = gain + logsumexp(promise, axis=1)
-    if not np.isfinite(score.max()):
-        return np.full(len(score), 1 / len(score))
-    return np.asarray(np.exp(score - logsumexp(score)))
+    """Shares (n, K) by gain and mean promise; even ones where every candidate is forbidden."""
+    score = gain + logsumexp(promise, axis=2)
+    dead = np.isneginf(score).all(1, keepdims=True)
+    score = np.where(dead, 0.0, score)
+    return np.asarray(np.exp(score - logsumexp(score, axis=1, keepdims=True)))
 
 
 def _agreement(values: Floats, weights: Floats, groups: int) -> float:

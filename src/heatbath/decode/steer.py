@@ -145,7 +145,7 @@ class Steering:
         stages: list[Stage] = []
         energies, dead = context.energies, None
         for name, weight, part in self._named:
-            with _blamed(f"field {name!r} at token {_token(context)}"):
+            with _blamed(f"field {name!r}", context):
                 total = _plus(energies, scaled(weight, part(replace(context, energies=energies))))
                 if self.spare:
                     total, dead = _spared(energies, total, dead)
@@ -153,7 +153,7 @@ class Steering:
             energies = total
         cut: list[Stage] = []
         for window in self.windows:
-            with _blamed(f"window {window.label} at token {_token(context)}"):
+            with _blamed(f"window {window.label}", context):
                 energies = applied([window], energies, betas, draw)
             cut.append(Stage(window.label, energies, betas))
         return Steered(context.energies, betas, tuple(stages), tuple(cut), dead)
@@ -165,18 +165,18 @@ def _token(context: Context) -> int:
 
 
 @contextmanager
-def _blamed(where: str) -> Iterator[None]:
-    """Errors say where they came from; those of a field's own code become `BadInput`."""
+def _blamed(who: str, context: Context) -> Iterator[None]:
+    """Errors say who made them and at which token; those of a field's own code become `BadInput`."""
     try:
         yield
     except MissingExtra:
         raise
-    except NotANumber as error:
-        raise NotANumber(f"{where}: {error}") from error
     except HeatbathError as error:
-        raise BadInput(f"{where}: {error}") from error
+        kind = NotANumber if isinstance(error, NotANumber) else BadInput
+        told = str(error).removeprefix(f"{who}: ")
+        raise kind(f"{who} at token {_token(context)}: {told}") from error
     except Exception as error:
-        raise BadInput(f"{where} raised {type(error).__name__}: {error}") from error
+        raise BadInput(f"{who} at token {_token(context)} raised {type(error).__name__}: {error}") from error
 
 
 def _spared(before: Any, after: Any, dead: Bools | None) -> tuple[Any, Bools | None]:

@@ -51,7 +51,11 @@ def made(settings: Settings, rows: int) -> Sampler[Any, Any]:
     if settings.potentials and not named.weighs:
         able = ", ".join(other for other in SAMPLERS if SAMPLERS[other].weighs)
         raise BadInput(f"the {name} sampler weighs no potentials: choose from {able}.")
-    return named.make(settings, dict(settings.options), rows)
+    try:
+        return named.make(settings, dict(settings.options), rows)
+    except TypeError as error:
+        given = ", ".join(f"{option}={value!r}" for option, value in settings.options.items())
+        raise BadInput(f"the {name} sampler cannot take {given}: {error}.") from error
 
 
 def checked_temperatures(temperature: Temperature, rows: int) -> Floats:
@@ -112,7 +116,7 @@ def _ancestral(settings: Settings, options: Options, rows: int) -> Sampler[Any, 
 
 
 def _greedy(settings: Settings, options: Options, rows: int) -> Sampler[Any, Any]:
-    if settings.window is not None and settings.window != ():
+    if settings.window:
         raise BadInput("a window changes nothing for the greedy sampler: leave it out.")
     return Independent(Greedy(settings.fields), scored=1.0)
 

@@ -17,8 +17,9 @@ from heatbath.estimate.value import Estimate
 Floats = NDArray[np.float64]
 
 LEAST_STEPS = 4
-_MOST_GROUPS = 32
 """Fewer steps per chain cannot be halved and still have a variance."""
+
+_MOST_GROUPS = 32
 
 WINDOW = 5.0
 """Sokal's window: correlations are summed up to this many correlation times."""

@@ -6,7 +6,6 @@ ancestors, chains that remember. No claim of the sampler's about its own effecti
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from heatbath.models.exact import log_law
 from heatbath.models.table import TableModel
 from heatbath.models.tree import Prefix
 from heatbath.testing.compare import Floats
-from heatbath.testing.sampler import Ints, statistics
+from heatbath.testing.sampler import statistics
 
 _FLIPS = 300
 _FLOOR_SIGMAS = 4.0

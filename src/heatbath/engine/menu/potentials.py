@@ -17,7 +17,9 @@ def _regex(setting: Setting, pattern: str, *, weight: float = float("inf")) -> P
     return Regex(str(pattern), setting.model.decode, weight=weight)
 
 
-def _length(setting: Setting, target: float, *, width: float = 1.0, of: str = "tokens", hard: bool = False) -> Potential:
+def _length(
+    setting: Setting, target: float, *, width: float = 1.0, of: str = "tokens", hard: bool = False
+) -> Potential:
     counts = {"tokens": len, "words": words(setting.model.decode), "characters": characters(setting.model.decode)}
     if of not in counts:
         raise BadInput(f"a length is one of {', '.join(counts)}, not of {of!r}.")
