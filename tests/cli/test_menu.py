@@ -60,6 +60,7 @@ FIELD_VALUES = {
 POTENTIAL_VALUES = {
     "regex": "[abc]+",
     "length": '{"target": 3, "width": 1}',
+    "finished": None,
     "similarity": "abc",
     "safety": "1.0",
     "sentiment": "1.0",

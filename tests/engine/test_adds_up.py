@@ -1,12 +1,14 @@
 """What fields and windows did to every token adds up to the change of its log-probability, for every sampler."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from heatbath.decode import schedules, top_k, top_p
-from heatbath.energy import Forbid, LogitBias, MinLength, PresencePenalty, RepetitionPenalty
+from heatbath.energy import Forbid, Grammar, LogitBias, MinLength, PresencePenalty, RepetitionPenalty
+from heatbath.energy.potentials import Finished
 from heatbath.engine import generate
 from heatbath.models import TableModel, load
 from heatbath.record import FIELD_ENERGY, KEPT_MASS, WORK, Trace, read, write
@@ -110,4 +112,27 @@ def test_the_embedded_model_adds_up(dtype):
     model = load("smollm2-135m", dtype=dtype)
     fields = [RepetitionPenalty(1.3), LogitBias({260: 2.0}), Forbid([28])]
     out = generate(model, "The sea", n=3, max_tokens=8, temperature=0.9, fields=fields, window=[top_k(50), top_p(0.9)])
+    assert max(off(trace) for trace in out.traces) < 1e-6
+
+
+@pytest.mark.weights
+def test_json_answers_of_the_embedded_model_are_valid_and_weighed():
+    model = load("smollm2-135m", dtype="bfloat16")
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "maximum": 9999}},
+        "required": ["city", "age"],
+        "additionalProperties": False,
+        "x-guidance": {"whitespace_flexible": False},
+    }
+    grammar = Grammar.json_schema(schema, model.token_bytes, model.vocabulary, max_tokens=32)
+    prompt = model.chat([{"role": "user", "content": "Give me a city and its age as JSON."}])
+    asked = {"fields": grammar, "potentials": Finished(), "max_tokens": 32}
+    out = generate(model, prompt, sampler="smc", particles=4, replicates=2, **asked)
+    for sample in out.samples:
+        if np.isfinite(sample.log_weight):
+            found = json.loads(sample.text)
+            assert set(found) == {"city", "age"} and len(found["city"]) <= 12 and found["age"] <= 9999
+    assert np.isfinite(out.log_z) and out.log_z < 0 and out.log_z_stderr > 0
+    assert np.isfinite(out.drawn.log_weight[out.drawn.value])
     assert max(off(trace) for trace in out.traces) < 1e-6

@@ -5,8 +5,10 @@ $$q_J(x'|x) = \prod_{i \in J} \mathrm{softmax}_v\left(\tfrac12 d_i(v) - \frac{|e
 and accepted with probability $\min(1, \pi(x') q_J(x|x') / \pi(x) q_J(x'|x))$, which keeps $\pi$ for every J.
 $d_i(v)$ is the derivative of $\log\pi$ with respect to the weight of token v in a one-hot row: at its own place
 $\alpha \log p_T(v|x_{<i})$, through later places $\alpha\, e_v \cdot \partial \log p_T(x) / \partial e_{x_i}$, and
-minus the slope of the potentials that give one. Without the part at its own place, which a gradient with respect to
-the embeddings alone does not have, proposals on trained models are hardly ever accepted. $a$ is the step size times the mean of $|e_v - e_w|^2$ over all pairs.
+minus the slope of the potentials that give one. $a$ is the step size times the mean of $|e_v - e_w|^2$ over all pairs.
+
+A gradient with respect to the embeddings alone leaves out the part at a token's own place: then none of 320 proposals
+was accepted on the embedded model, at one place and a step size of 1, against one in seven with it.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class Langevin(Sampler[Trail, Move]):
     chains: int = 8
     sweeps: int = 128
     burn: float = 0.5
-    step_size: float = 1.0
+    step_size: float = 0.3
     positions: int | None = 1
 
     def __post_init__(self) -> None:

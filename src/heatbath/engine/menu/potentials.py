@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from heatbath.energy import Potential
-from heatbath.energy.potentials import EmbeddingSimilarity, Function, Length, Regex, Safety, Sentiment
+from heatbath.energy.potentials import EmbeddingSimilarity, Finished, Function, Length, Regex, Safety, Sentiment
 from heatbath.energy.potentials.length import characters, words
 from heatbath.engine.menu.choosing import Dish, Setting
 from heatbath.errors import BadInput
@@ -24,6 +24,10 @@ def _length(
     if of not in counts:
         raise BadInput(f"a length is one of {', '.join(counts)}, not of {of!r}.")
     return Length(target, width, count=counts[of], hard=hard)
+
+
+def _finished(setting: Setting, weight: float = float("inf")) -> Potential:
+    return Finished(weight)
 
 
 def _similarity(setting: Setting, texts: str | Sequence[str], *, scale: float = 10.0, **more: Any) -> Potential:
@@ -52,6 +56,7 @@ def _function(setting: Setting, path: str, *, scores_prefixes: bool = False) -> 
 POTENTIALS: dict[str, Dish[Potential]] = {
     "regex": Dish(_regex, "[0-9]+"),
     "length": Dish(_length, '{"target": 20, "width": 4, "of": "words"}'),
+    "finished": Dish(_finished, ""),
     "similarity": Dish(_similarity, '"text" or {"texts": […], "scale": 10}'),
     "safety": Dish(_safety, "1.0"),
     "sentiment": Dish(_sentiment, "1.0"),
