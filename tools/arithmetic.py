@@ -10,7 +10,10 @@ questions. An answer is right if the last number in it is. Needs `pip install 'h
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,31 +28,27 @@ Floats = npt.NDArray[np.float64]
 ALPHA = 4.0
 N = 8
 LENGTH = 20
-CHAINS = {"chains": 4, "sweeps": 6}
-AHEAD = {"n": 4, "candidates": 3, "rollouts": 2, "horizon": 12, "block": 8}
+CHAINS = {"chains": 4, "sweeps": 4}
+AHEAD = {"n": 2, "candidates": 3, "rollouts": 2, "horizon": 8, "block": 8}
+COLD = f"low temperature, T = 1/{ALPHA:g}"
 
+DRAWS = {"sampler": "best-of", "n": N}
 METHODS: dict[str, dict[str, Any]] = {
     "greedy": {"sampler": "greedy"},
-    "ancestral, T = 1": {"n": N},
-    f"low temperature, T = 1/{ALPHA:g}": {"n": N, "temperature": 1 / ALPHA},
-    f"best of {N} by log p": {"sampler": "best-of", "n": N},
-    f"majority of {N}": {"sampler": "vote", "n": N},
-    f"power {ALPHA:g}, smc": {"sampler": "power", "alpha": ALPHA, "particles": N, "replicates": 1},
-    f"power {ALPHA:g}, metropolis": {"sampler": "power", "alpha": ALPHA, "method": "metropolis", **CHAINS},
-    f"power {ALPHA:g}, lookahead": {"sampler": "power", "alpha": ALPHA, "method": "lookahead", **AHEAD},
+    COLD: {"n": N, "temperature": 1 / ALPHA},
+    f"power {ALPHA:g}, smc": {"alpha": ALPHA, "particles": N, "replicates": 1},
+    f"power {ALPHA:g}, metropolis": {"alpha": ALPHA, "method": "metropolis", **CHAINS},
+    f"power {ALPHA:g}, lookahead": {"alpha": ALPHA, "method": "lookahead", **AHEAD},
 }
-SINGLE = ("greedy", "ancestral", "low temperature")
-"""Methods whose answers are independent draws, each of which could be the only one."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of one question: whether the answer given is right, the weight on right answers, tokens spent and ESS."""
+    """Of one question: whether the answer given is right, the weight on right answers, and the tokens spent."""
 
     right: float
     share: float
     tokens: float
-    ess: float
 
 
 def questions(count: int, seed: int) -> list[tuple[str, float]]:
@@ -62,22 +61,34 @@ def questions(count: int, seed: int) -> list[tuple[str, float]]:
     return list(found.items())[:count]
 
 
-def scored(result: Any, truth: float, single: bool) -> Score:
-    """What a generation is worth."""
+def scored(result: Any, truth: float, *, single: bool = False, value: int | None = None) -> Score:
+    """What a generation is worth; of `single` answers each could be the only one."""
     right = np.asarray([last_number(sample.text) == truth for sample in result.samples], np.float64)
     logs = np.asarray([sample.log_weight for sample in result.samples])
     weights = np.exp(logs - logs.max())
-    tokens = result.tokens_spent / (len(right) if single else 1)
-    return Score(right[result.drawn.value], right @ weights / weights.sum(), tokens, result.ess)
+    given = result.drawn.value if value is None else value
+    return Score(right[given], right @ weights / weights.sum(), result.tokens_spent / (len(right) if single else 1))
 
 
-def answered(model: Any, asked: Sequence[tuple[str, float]], name: str) -> list[Score]:
-    """The scores of one method."""
-    scores = []
-    for number, (question, truth) in enumerate(asked):
-        prompt = model.chat([{"role": "user", "content": question}])
-        settings = {"max_tokens": LENGTH, "seed": number, "record": False, **METHODS[name]}
-        scores.append(scored(hb.generate(model, prompt, **settings), truth, name.startswith(SINGLE)))
+def drawn(result: Any, truth: float) -> dict[str, Score]:
+    """Three uses of the same independent draws at T = 1: the first, the most probable, the most frequent."""
+    found = [last_number(sample.text) for sample in result.samples]
+    most = found.index(Counter(found).most_common(1)[0][0])
+    return {
+        "ancestral, T = 1": scored(result, truth, single=True, value=0),
+        f"best of {N} by log p": scored(result, truth),
+        f"majority of {N}": scored(result, truth, value=most),
+    }
+
+
+def answered(model: Any, question: str, truth: float, seed: int) -> dict[str, Score]:
+    """The score of every method on one question."""
+    prompt = model.chat([{"role": "user", "content": question}])
+    common = {"max_tokens": LENGTH, "seed": seed, "record": False}
+    scores = drawn(hb.generate(model, prompt, **common, **DRAWS), truth)
+    for name, settings in METHODS.items():
+        chosen = {"sampler": "power" if "alpha" in settings else "ancestral", **settings}
+        scores[name] = scored(hb.generate(model, prompt, **common, **chosen), truth, single=name == COLD)
     return scores
 
 
@@ -88,13 +99,13 @@ def wilson(right: float, n: int, z: float = 1.96) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
-def row(name: str, scores: Sequence[Score], seconds: float) -> str:
+def row(name: str, scores: Sequence[Score]) -> str:
     """One line of the table."""
     right = [score.right for score in scores]
     low, high = wilson(sum(right), len(right))
-    share, tokens, ess = (np.mean([getattr(score, key) for score in scores]) for key in ("share", "tokens", "ess"))
+    share, tokens = (np.mean([getattr(score, key) for score in scores]) for key in ("share", "tokens"))
     accuracy = f"{100 * np.mean(right):.0f} ({100 * low:.0f} to {100 * high:.0f})"
-    return f"| {name} | {accuracy} | {100 * share:.1f} | {tokens:.0f} | {ess:.1f} | {seconds:.0f} |"
+    return f"| {name} | {accuracy} | {100 * share:.1f} | {tokens:.0f} |"
 
 
 def difference(a: Sequence[Score], b: Sequence[Score], of: Callable[[Score], float]) -> str:
@@ -105,27 +116,31 @@ def difference(a: Sequence[Score], b: Sequence[Score], of: Callable[[Score], flo
 
 
 def main() -> None:
-    """Print the table, then each method against low temperature."""
+    """Print the table, then each method against low temperature. Ctrl-C stops after the questions that are done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--dtype", default="bfloat16")
     chosen = parser.parse_args()
-    model, asked = hb.load("smollm2-135m", dtype=chosen.dtype), questions(chosen.questions, chosen.seed)
-    print(f"{len(asked)} questions, such as {asked[0][0]!r}\n", flush=True)
-    print("| method | right, % (95 %) | weight on right answers, % | tokens a question | effective answers | s |")
-    print("|---|---|---|---|---|---|", flush=True)
-    table = {}
-    for name in METHODS:
-        start = time.perf_counter()
-        table[name] = answered(model, asked, name)
-        print(row(name, table[name], time.perf_counter() - start), flush=True)
-    cold = next(name for name in METHODS if name.startswith("low"))
-    print(f"\n| against {cold} | given answer, points (95 %) | weight on right answers, points (95 %) |")
-    print("|---|---|---|")
-    for name in METHODS:
-        if name != cold:
-            pair = [difference(table[name], table[cold], of) for of in (lambda s: s.right, lambda s: s.share)]
+    model, done = hb.load("smollm2-135m", dtype=chosen.dtype), list[dict[str, Score]]()
+    start = time.perf_counter()
+    with contextlib.suppress(KeyboardInterrupt):
+        for question, truth in questions(chosen.questions, chosen.seed):
+            done.append(answered(model, question, truth, len(done)))
+            print(f"{len(done)} {question!r}", file=sys.stderr, flush=True)
+    show({name: [scores[name] for scores in done] for name in done[0]})
+    print(f"\n{len(done)} questions in {time.perf_counter() - start:.0f} s")
+
+
+def show(table: dict[str, list[Score]]) -> None:
+    """The scores of every method, as tables."""
+    print("| method | right, % (95 %) | weight on right answers, % | tokens a question |\n|---|---|---|---|")
+    for name, scores in table.items():
+        print(row(name, scores))
+    print(f"\n| less {COLD} | given answer, points (95 %) | weight on right answers, points (95 %) |\n|---|---|---|")
+    for name, scores in table.items():
+        if name != COLD:
+            pair = [difference(scores, table[COLD], of) for of in (lambda s: s.right, lambda s: s.share)]
             print(f"| {name} | {pair[0]} | {pair[1]} |")
 
 

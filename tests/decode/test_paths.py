@@ -25,6 +25,7 @@ from heatbath.testing.answers import log_masses
 COIN = TableModel.random(3, 2, 3, stop=(1,), scale=1.0)
 SHORT = TableModel.random(1, 2, 2, stop=(1,), scale=1.0)
 DIE = TableModel.random(5, 3, 2, stop=(2,), scale=1.2)
+BIT = TableModel.random(6, 2, 1, stop=(1,), scale=1.0)
 WORD = TableModel.random(2, 3, 1, stop=(2,), scale=1.0)
 TREE = TableModel.random(8, 3, 3, stop=(2,), scale=1.0)
 
@@ -254,10 +255,14 @@ def test_annealing_in_three_rungs_and_in_two_sweeps():
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.8, 1.0])
-def test_an_annealed_population_may_be_resampled(threshold):
+@pytest.mark.parametrize(
+    ("ladder", "model"),
+    [([0.0, 0.4, 1.0], BIT), pytest.param(1, SHORT, marks=pytest.mark.slow)],
+    ids=["bit", "short"],
+)
+def test_an_annealed_population_may_be_resampled(threshold, ladder, model):
     target = TARGETS["along"]
-    assert_proper(Anneal(target, particles=2, ladder=[0.0, 0.4, 1.0], threshold=threshold), target, WORD)
-    assert_proper(Anneal(target, particles=2, ladder=1, threshold=threshold), target, SHORT)
+    assert_proper(Anneal(target, particles=2, ladder=ladder, threshold=threshold), target, model)
 
 
 LOOKS = [

@@ -9,6 +9,7 @@ from heatbath.decode.best_of import BestOf
 from heatbath.decode.bounds import Bracket, bracket
 from heatbath.decode.greedy import Greedy
 from heatbath.decode.independent import Independent
+from heatbath.decode.langevin import Langevin
 from heatbath.decode.lookahead import Lookahead
 from heatbath.decode.metropolis import Metropolis
 from heatbath.decode.schedules import Schedule
@@ -31,6 +32,7 @@ __all__ = [
     "Bracket",
     "Greedy",
     "Independent",
+    "Langevin",
     "Lookahead",
     "Metropolis",
     "Move",

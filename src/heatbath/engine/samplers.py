@@ -155,6 +155,10 @@ def _tempering(settings: Settings, options: Options, rows: int) -> Sampler[Any, 
     return decode.Tempering(_led(settings, options), **options)
 
 
+def _langevin(settings: Settings, options: Options, rows: int) -> Sampler[Any, Any]:
+    return decode.Langevin(_target(settings, options), **options)
+
+
 _PARTICLES = ("particles", "replicates", "resampling", "threshold", "ladder")
 _CHAINS = ("chains", "sweeps", "burn", "block")
 _AHEAD = ("n", "candidates", "rollouts", "horizon", "block", "jackknife")
@@ -175,5 +179,6 @@ SAMPLERS: dict[str, Named] = {
     "power": Named(_power, _OF_POWER, weighs=True),
     "anneal": Named(_anneal, ("alpha", "proposal", "particles", "ladder", "sweeps", "threshold"), weighs=True),
     "tempering": Named(_tempering, ("alpha", "proposal", "chains", "ladder", "sweeps", "burn"), weighs=True),
+    "langevin": Named(_langevin, ("alpha", "chains", "sweeps", "burn", "step_size", "positions"), weighs=True),
 }
 """What `sampler` may be called, with the options of each."""
