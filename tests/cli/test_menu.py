@@ -187,6 +187,7 @@ def test_a_field_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--sampler", "ancestral", "--alpha", "2"], "alpha"),
         (["--sampler", "ancestral", "--potential", "regex=a"], "weighs no potentials"),
         (["--sampler", "smc", "-n", "4"], "takes no n"),
+        (["--sampler", "langevin"], "gradients"),
         (["--sampler", "smc", "--schedule", "constant=1"], "one temperature"),
         (["--field", "regx=a"], "did you mean regex"),
         (["--field", "dry"], "needs a value"),

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.answers import Move, Samples, Sheet
 from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.schedules import LatencyBudget
 from heatbath.decode.seeds import Random
 
 
@@ -53,6 +55,13 @@ class Independent(Sampler[Rows, Move]):
         total = None if self.scored is None else np.zeros(rows)
         return Rows(Sheet.empty(rows, task.max_tokens), self.sampler.init(task), np.arange(rows), task.stop, total)
 
+    def _late(self, batch: Batch) -> bool:
+        """Whether the rows have no time left; what they hold is then all there will be."""
+        schedule = self.sampler.temperatures if isinstance(self.sampler, Ancestral) else None
+        if not isinstance(schedule, LatencyBudget) or batch.memory is None:
+            return False
+        return not schedule.tokens_left(batch.memory).any()
+
     def step(self, rng: Random, state: Rows) -> tuple[Rows, Move]:
         batch, step = self.sampler.step(rng.at(state.open.tolist()), state.batch)
         sheet = state.sheet.grown(state.open, step.tokens, state.stop)
@@ -62,6 +71,8 @@ class Independent(Sampler[Rows, Move]):
             total[state.open] += step.logprob_at(np.full(len(step.tokens), 1 / self.scored))
         move = Move(state.open, step)
         stay = np.flatnonzero(~sheet.ended[state.open])
+        if self._late(batch):
+            stay = stay[:0]
         if 0 < len(stay) < len(state.open):
             batch = batch.keep(stay)
         return replace(state, sheet=sheet, batch=batch, open=state.open[stay], logprob=total), move

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
+from heatbath.decode.schedules import LatencyBudget
 from heatbath.engine.generation import Generation
 from heatbath.engine.run import Run, Settings
 from heatbath.engine.samplers import SAMPLERS
@@ -53,13 +54,19 @@ def generate(
 def repeated(prompts: Sequence[Tokens], settings: Settings, n: int | None) -> tuple[list[Tokens], Settings]:
     """Each prompt `n` times; where the sampler itself draws n answers, the prompts as they are.
 
+    A latency budget may allow fewer answers, and shorter ones.
+
     Raises:
         BadInput: n below 1, or for a sampler that has another name for how many answers it draws.
     """
-    if n is None or n == 1:
-        return list(prompts), settings
+    n = 1 if n is None else n
     if n < 1:
         raise BadInput(f"n is {n}: ask for at least 1 sample.")
+    if isinstance(settings.temperature, LatencyBudget):
+        plan = settings.temperature.plan(n * len(prompts), settings.max_tokens)
+        n, settings = max(1, plan.samples // len(prompts)), replace(settings, max_tokens=plan.max_tokens)
+    if n == 1:
+        return list(prompts), settings
     named = SAMPLERS.get(settings.sampler) if isinstance(settings.sampler, str) else None
     if named is None or not named.options:
         return [tokens for tokens in prompts for _ in range(n)], settings

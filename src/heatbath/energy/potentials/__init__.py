@@ -7,4 +7,14 @@ from heatbath.energy.potentials.function import Function
 from heatbath.energy.potentials.length import Length, characters, words
 from heatbath.energy.potentials.regex import Regex
 
-__all__ = ["EmbeddingSimilarity", "Finished", "Function", "Length", "Regex", "Safety", "Sentiment", "characters", "words"]
+__all__ = [
+    "EmbeddingSimilarity",
+    "Finished",
+    "Function",
+    "Length",
+    "Regex",
+    "Safety",
+    "Sentiment",
+    "characters",
+    "words",
+]
