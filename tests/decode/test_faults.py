@@ -1,4 +1,4 @@
-"""What goes wrong on the way is told in one sentence, with the token and the name at fault, and what there is comes along."""
+"""What goes wrong on the way is told in one sentence, with the token and the name at fault; what there is comes too."""
 
 import numpy as np
 import pytest
@@ -72,9 +72,9 @@ def test_a_potential_at_fault_is_named_with_the_token(name, fault):
     assert isinstance(caught.value.partial, Generation)
 
 
-@pytest.mark.parametrize("name", ["smc", "power-metropolis", "anneal"])
+@pytest.mark.parametrize("name", ["smc", "power"])
 def test_what_was_drawn_before_comes_with_the_error(name):
-    with pytest.raises(BadInput, match="at token [34]") as caught:
+    with pytest.raises(BadInput, match="at token 3") as caught:
         generated(name, potentials=Odd(raising, after=3), seed=3)
     partial = caught.value.partial
     drawn = sum(map(len, partial.sequences))
@@ -98,10 +98,16 @@ class Bad(Field):
 @pytest.mark.parametrize("name", [*WEIGHING, "ancestral", "beam", "vote", "greedy"])
 def test_a_field_at_fault_is_named(name):
     for energies, kind in (([np.nan, 0, 0], NotANumber), (np.zeros(5), BadInput), ([np.inf] * 3, BadInput)):
+        if name in SPARING and kind is BadInput and len(energies) == 3:
+            continue
         with pytest.raises(kind, match="'bad'") as caught:
             generated(name, fields=[Forbid([2]), Bad(energies)])
         told(caught.value)
         assert isinstance(caught.value.partial, Generation)
+
+
+SPARING = [name for name in WEIGHING if name != "best-of"]
+"""These let a row that has nothing left go on with weight 0: others may know a way."""
 
 
 @pytest.mark.parametrize("name", [*WEIGHING, "ancestral", "beam", "vote", "greedy"])

@@ -178,6 +178,7 @@ TARGETS = {
     "along": Target(potentials=ALONG, power=1.5),
     "after": Target(potentials=[AFTER, 0.5 * ALONG]),
     "barred": Target(potentials=Costs("barred", False, (0, 0))),
+    "twice": Target(fields=[Forbid([0]), Forbid([0])], proposal=Ancestral()),
     "proposal": Target(power=2.0, fields=BIAS, proposal=Ancestral(1.7)),
     "tilted": Target(power=2.0, potentials=ALONG, proposal=Ancestral(0.6, fields=LogitBias({0: 0.5}))),
     "window": Target(power=1.5, window=KEPT, fields=BIAS, potentials=ALONG),
@@ -238,7 +239,7 @@ def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold)
 
 def test_a_single_particle_that_is_pinned_weighs_what_it_is_worth():
     target, answer = Target(power=2.0, proposal=Ancestral()), (0, 0, 1)
-    ((probability, state),) = ends(SMC(target, 1, 1, pinned=answer), COIN)[:1]
+    ((_, state),) = ends(SMC(target, 1, 1, pinned=answer), COIN)[:1]
     number = COIN.sequences().index(answer)
     assert state.samples().log_z.value == pytest.approx(log_masses(target, COIN)[number] - COIN.logprobs()[number])
 
@@ -321,7 +322,7 @@ CHAINS = ["power", "flat", "cold", "fields", "along", "after", "barred", "propos
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_of_answers_keeps_its_law_and_is_in_detailed_balance(name):
-    for model in (TREE, COIN) if name != "fields" else (TREE,):
+    for model in (DIE, COIN) if name != "fields" else (DIE,):
         matrix, law, starts = transitions(Metropolis(TARGETS[name], chains=1, sweeps=9), model, TARGETS[name])
         law = at_answers(law, starts, model)
         flow = law[:, None] * matrix
@@ -353,7 +354,7 @@ def without_lengths(chains, rng):
 
 @pytest.mark.parametrize(
     ("ladder", "model"),
-    [([0.0, 1.0], SHORT), ([0.0, 0.4, 1.0], WORD), pytest.param([0.0, 0.4, 1.0], SHORT, marks=pytest.mark.slow)],
+    [([0.0, 1.0], SHORT), ([0.0, 0.4, 1.0], BIT), pytest.param([0.0, 0.4, 1.0], SHORT, marks=pytest.mark.slow)],
     ids=["two", "three", "three-short"],
 )
 @pytest.mark.parametrize("sweep", [0, 1])

@@ -19,7 +19,7 @@ LOG_Z = float(logsumexp(log_masses(POWER, MODEL)))
 
 def finished(sampler, seed, model=MODEL):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
-    rng = RowRandom(seed, state.slots)
+    rng = RowRandom(seed, state.streams)
     while not state.done:
         state, _ = sampler.step(rng, state)
     return state

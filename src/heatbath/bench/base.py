@@ -18,7 +18,7 @@ from heatbath.errors import BadInput
 GROUPS = {
     "startup": "heatbath.bench.startup",
     "ensemble": "heatbath.bench.ensemble",
-    "windows": "heatbath.bench.windows",
+    "decode": "heatbath.bench.decode",
     "engine": "heatbath.bench.engine",
 }
 

@@ -132,7 +132,8 @@ class Anneal(Sampler[Annealing, Move]):
         state = replace(state, chains=chains, rung=rung, left=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
-            raise BadInput(f"at rung {rung} of the ladder every answer is forbidden: ask for more particles.")
+            names = self.target.names
+            raise BadInput(f"at rung {rung} every answer is forbidden by {names}: ask for more particles, or for less.")
         if ess(state.log_weight) >= self.threshold * self.particles:
             return state
         parents = resample("systematic", state.log_weight, rng.choose)
@@ -170,6 +171,6 @@ def rungs(ladder: int | Sequence[float]) -> Floats:
     if isinstance(ladder, int):
         return np.linspace(0.0, 1.0, at_least(ladder, 1, "ladder") + 1)
     values = np.asarray(ladder, np.float64)
-    if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or (np.diff(values) <= 0).any():
+    if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not (np.diff(values) > 0).all():
         raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")
     return values

@@ -39,9 +39,10 @@ class Samples:
         answers: tokens of each, with the stop token that ended it.
         slots: where each lies, (n,).
         finish: "stop", "length" or "interrupted".
-        log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target.
-        logprob: log-probability of each in the model, at the target's temperature or, where there is no target, at T = 1,
-            (n,), nats; None if not kept.
+        log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains and
+            independent draws weigh one each, an answer that the target forbids nothing.
+        logprob: log-probability of each in the model, at the target's temperature, or at T = 1 where there is no
+            target, (n,), nats; None if not kept.
         value: index of the answer to give: a draw by weight, the best or the most voted.
         log_z: log of the target's partition function, None where a sampler has none.
         ess: effective number of independent answers.

@@ -24,6 +24,7 @@ class Candidates:
     rows: Rows
     scorer: Scorer
     by: Literal["logprob", "mean_logprob"]
+    energies: Floats | None = None
 
     @property
     def slots(self) -> int:
@@ -39,15 +40,14 @@ class Candidates:
 
     def samples(self) -> Samples:
         """All answers; the value is the one of lowest score."""
-        energies = self._scores()
+        energies = self._scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
         found = self.rows.samples()
         return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
 
     def _scores(self) -> Floats:
+        """By the model, which ranks answers that potentials have not been asked about."""
         sheet = self.rows.sheet
-        if self.scorer.potentials:
-            return self.scorer(sheet.answers(), sheet.ended)
         total = -np.asarray(self.rows.logprob)
         return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
 
@@ -72,4 +72,7 @@ class BestOf(Sampler[Candidates, Move]):
 
     def step(self, rng: Random, state: Candidates) -> tuple[Candidates, Move]:
         rows, move = Independent(self.sampler, scored=1.0).step(rng, state.rows)
-        return replace(state, rows=rows), move
+        state = replace(state, rows=rows)
+        if rows.done and state.scorer.potentials:
+            state = replace(state, energies=state.scorer(rows.sheet.answers(), rows.sheet.ended))
+        return state, move

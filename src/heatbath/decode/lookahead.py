@@ -9,9 +9,7 @@ answers are properly weighted for the target whatever the rollouts said.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -154,7 +152,7 @@ class Lookahead(Sampler[Foresight, Move]):
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
         spent = state.spent + len(rollouts.open)
-        grown, _ = state.ahead.grow(rollouts, _Layers(rng, state.slots))
+        grown, _ = state.ahead.grow(rollouts, rng)
         state = replace(state, rollouts=grown, spent=spent)
         if grown.done:
             state = self._chosen(rng, state, candidates.answer, grown)
@@ -182,8 +180,8 @@ class Lookahead(Sampler[Foresight, Move]):
         )
         if not np.isfinite(state.log_weight).any():
             raise BadInput(
-                f"at token {int(state.current.sheet.lengths.max())} every answer is forbidden: ask for more answers or "
-                "candidates, or for less."
+                f"at token {int(state.current.sheet.lengths.max())} every answer is forbidden by "
+                f"{self.target.names}: ask for more answers or candidates, or for less."
             )
         if not state.done:
             return state
@@ -201,34 +199,6 @@ class Lookahead(Sampler[Foresight, Move]):
 
     def _length(self, state: Foresight) -> int:
         return state.drawing.task.max_tokens
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """Chance for more rows than there are slots: row r draws with slot r mod `slots`, each round of slots anew."""
-
-    source: Random
-    slots: int
-    rows: tuple[int, ...] = ()
-
-    def uniform(self) -> Floats:
-        return np.concatenate([self.source.uniform()[slots] for _, slots in self._rounds()])
-
-    def draw(self, energies: Any, betas: Floats) -> Ints:
-        rounds = self._rounds()
-        return np.concatenate([self.source.at(slots).draw(energies[at], betas[at]) for at, slots in rounds])
-
-    def choose(self, probabilities: Floats) -> int:
-        return self.source.choose(probabilities)
-
-    def at(self, rows: Sequence[int]) -> Random:
-        return _Layers(self.source, self.slots, tuple(rows))
-
-    def _rounds(self) -> list[tuple[Ints, list[int]]]:
-        """Where the rows of each round lie, and the slots they draw with. Rows come in order."""
-        rows = np.asarray(self.rows, np.int64)
-        found = [np.flatnonzero(rows // self.slots == layer) for layer in range(int(rows.max()) // self.slots + 1)]
-        return [(at, (rows[at] % self.slots).tolist()) for at in found if len(at)]
 
 
 def _risen(after: Floats, before: Floats) -> Floats:

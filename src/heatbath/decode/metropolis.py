@@ -9,7 +9,7 @@ import numpy as np
 from heatbath.decode.answers import Move, Samples, at_least, only_prompt
 from heatbath.decode.base import Floats, Sampler, Task
 from heatbath.decode.seeds import Random
-from heatbath.decode.suffix import Chains, moved
+from heatbath.decode.suffix import Chains, moved, picked
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.bridge import bar
@@ -59,7 +59,7 @@ class Walk:
             answers=now.sheet.answers(),
             slots=chains.home,
             finish=now.sheet.finish(),
-            log_weight=np.zeros(chains.count),
+            log_weight=np.where(chains.allowed, 0.0, -np.inf),
             logprob=now.total_logprob,
             value=self.value,
             log_z=self.partition(),
@@ -147,7 +147,7 @@ class Metropolis(Sampler[Walk, Move]):
         )
         if not self._full(noted) or chains.limit < chains.drawing.task.max_tokens:
             return noted
-        return replace(noted, value=rng.choose(np.full(chains.count, 1 / chains.count)))
+        return replace(noted, value=picked(chains, np.arange(chains.count), rng))
 
 
 def _ratio(gains: Floats) -> float:

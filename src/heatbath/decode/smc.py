@@ -19,7 +19,7 @@ from heatbath.decode.base import Batch, Floats, Ints, Sampler, Task
 from heatbath.decode.particles import Particles
 from heatbath.decode.potentials import Scorer
 from heatbath.decode.seeds import Random
-from heatbath.decode.target import Target
+from heatbath.decode.target import Scores, Target
 from heatbath.errors import BadInput
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample
 
@@ -81,7 +81,7 @@ class SMC(Sampler[Particles, Move]):
         sheet = state.sheet.grown(slots, step.tokens, batch.stop)
         logprob, log_weight = state.logprob.copy(), state.log_weight.copy()
         logprob[slots] += scores.model
-        log_weight[slots] -= scores.field + scores.drawn
+        log_weight[slots] += _gained(scores)
         stay = np.flatnonzero(~sheet.ended[slots])
         exponent = self._exponent(int(sheet.lengths.max())) if len(stay) else self.target.power
         log_weight += exponent * logprob - state.exponent * state.logprob
@@ -157,11 +157,12 @@ class SMC(Sampler[Particles, Move]):
         """The state itself. Raises `BadInput` when a whole population is forbidden."""
         dead = ~np.isfinite(state.log_weight[state.groups].max(1))
         if dead.any():
-            names = ", ".join(repr(part.name) for _, part in state.scorer.potentials) or "the fields"
             raise BadInput(
                 f"at token {int(state.sheet.lengths.max())} every particle of replicate {int(np.argmax(dead))} is "
-                f"forbidden by {names}: ask for more particles, or for less."
+                f"forbidden by {self.target.names}: ask for more particles, or for less."
             )
+        if self.pinned is not None and np.isneginf(state.log_weight[state.groups[:, 0]]).any():
+            raise BadInput(f"the pinned answer is forbidden by {self.target.names}: pin one that the target allows.")
         return state
 
 
@@ -215,6 +216,13 @@ class _Follow:
 
     def at(self, rows: Sequence[int]) -> Random:
         return _Follow(self.source.at(rows), self.rows[list(rows)], self.slots, self.token)
+
+
+def _gained(scores: Scores) -> Floats:
+    """What fields and proposal add to log-weights, (A,); nothing is left of a token that cannot be drawn."""
+    lost = np.isposinf(scores.field) | np.isneginf(scores.drawn)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(lost, -np.inf, -scores.field - scores.drawn))
 
 
 def _less(log_weight: Floats, energy: Floats, before: Floats) -> Floats:

@@ -101,16 +101,21 @@ class Steered:
         rows = np.arange(len(tokens))
         stages = [self.energies, *(stage.energies for stage in self.fields)] if self.fields else []
         at = [to_numpy(energies[rows, tokens]).astype(np.float64) for energies in stages]
-        return {stage.name: at[i + 1] - at[i] for i, stage in enumerate(self.fields)}
+        # A token that a field has forbidden costs nothing more in the fields after it.
+        return {
+            stage.name: np.subtract(at[i + 1], at[i], where=np.isfinite(at[i]), out=np.zeros(len(tokens)))
+            for i, stage in enumerate(self.fields)
+        }
 
     def take(self, rows: Ints) -> Steered:
         """The same of some rows, in that order."""
         betas = self.betas[rows]
-        parts = (
+        fields, windows = (
             tuple(Stage(stage.name, stage.energies[rows], betas) for stage in part)
             for part in (self.fields, self.windows)
         )
-        return Steered(self.energies[rows], betas, *parts, dead=None if self.dead is None else self.dead[rows])
+        dead = None if self.dead is None else self.dead[rows]
+        return Steered(self.energies[rows], betas, fields, windows, dead)
 
     def _pairs(self, stages: Iterable[Stage]) -> Iterator[tuple[Stage, Stage]]:
         before: Stage | None = None
@@ -136,6 +141,11 @@ class Steering:
         self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
         self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
         self._named = tuple(_named(self.fields))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the fields are called, each under a name that no other has."""
+        return tuple(name for name, _, _ in self._named)
 
     def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> Steered:
         """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).

@@ -18,6 +18,7 @@ from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.growth import Answer, Drawing, Growth
 from heatbath.decode.seeds import Random
 from heatbath.decode.target import Target
+from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Chains:
         return len(self.lam)
 
     @property
+    def allowed(self) -> Bools:
+        """Which chains have an answer that the target allows, (N,)."""
+        return ~np.isneginf(self.current.weight)
+
+    @property
     def settled(self) -> bool:
         """Whether no draft is being drawn."""
         return self.draft.done
@@ -86,6 +92,17 @@ def moved(chains: Chains, rng: Random, cuts: Ints | None = None) -> tuple[Chains
 def exchanged(chains: Chains, sources: Ints) -> Chains:
     """Settled chains with the answers of others: chain c goes on from that of `sources[c]`."""
     return replace(chains, current=chains.current.taken(sources), home=chains.home[sources])
+
+
+def picked(chains: Chains, among: Ints, rng: Random) -> int:
+    """One of the chains `among`, each that is allowed equally likely. Raises `BadInput` where none is."""
+    allowed = chains.allowed[among]
+    if not allowed.any():
+        raise BadInput(
+            f"no chain has met an answer that is not forbidden by {chains.drawing.target.names}: ask for more chains "
+            "or sweeps, or for less."
+        )
+    return rng.choose(allowed / allowed.sum())
 
 
 def _cut(chains: Chains, rng: Random) -> Ints:

@@ -56,6 +56,13 @@ class Target:
         """The fields that belong to the target."""
         return Steering(self.fields)
 
+    @cached_property
+    def names(self) -> str:
+        """What may forbid an answer, as a sentence lists it."""
+        parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
+        potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
+        return ", ".join(map(repr, (*self.steering.names, *potentials))) or "the model and its windows"
+
     def scores(self, batch: Batch, step: Step) -> Scores:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)

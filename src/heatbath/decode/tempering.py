@@ -16,7 +16,7 @@ from heatbath.decode.anneal import hot, rungs
 from heatbath.decode.answers import Move, Samples, at_least, only_prompt
 from heatbath.decode.base import Floats, Ints, Sampler, Task
 from heatbath.decode.seeds import Random
-from heatbath.decode.suffix import Chains, exchanged, moved
+from heatbath.decode.suffix import Chains, exchanged, moved, picked
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.bridge import bar
@@ -77,7 +77,7 @@ class Replicas:
             answers=now.sheet.answers(cold),
             slots=self.chains.home[cold],
             finish=now.sheet.finish(cold),
-            log_weight=np.zeros(len(cold)),
+            log_weight=np.where(self.chains.allowed[cold], 0.0, -np.inf),
             logprob=now.total_logprob[cold],
             value=self.value,
             log_z=self.partition(),
@@ -152,16 +152,17 @@ class Tempering(Sampler[Replicas, Move]):
         if state.sweep == int(self.burn * self.sweeps):
             state = self._warm(state)
         if state.done:
-            return replace(state, value=rng.choose(np.full(self.chains, 1 / self.chains)))
+            return replace(state, value=picked(state.chains, state.cold, rng))
         return state
 
     def _warm(self, state: Replicas) -> Replicas:
         """The past is forgotten; the ladder follows the variances it has shown."""
         ladder = state.ladder
         if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.weight) > 1:
-            finite = np.where(np.isfinite(state.weight), state.weight, np.nan)
-            spread = np.nanvar(finite.transpose(1, 0, 2).reshape(len(ladder), -1), axis=1)
-            ladder = spaced(ladder, np.maximum(spread, 1e-6), rungs=len(ladder))
+            met = state.weight.transpose(1, 0, 2).reshape(len(ladder), -1)
+            # A rung that has met nothing but forbidden answers has nothing to say of its variance.
+            spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
+            ladder = spaced(ladder, np.maximum(np.asarray(spread, np.float64), 1e-6), rungs=len(ladder))
         lam = np.repeat(ladder, self.chains)
         return replace(
             state,

@@ -1,4 +1,4 @@
-"""Self-consistency: independent answers, and the result that most of them share (Wang et al. 2023, arXiv:2203.11171)."""
+"""Self-consistency: independent answers, and the result that most share (Wang et al. 2023, arXiv:2203.11171)."""
 
 from __future__ import annotations
 

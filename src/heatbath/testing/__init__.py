@@ -1,4 +1,4 @@
-"""Contract suites for what others write: a model, a field, a potential, a sampler of tokens, a sampler of whole answers.
+"""Contract suites for what others write: a model, a field, a potential, a sampler of tokens or of whole answers.
 
 Each raises AssertionError with one sentence.
 """

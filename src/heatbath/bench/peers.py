@@ -1,0 +1,169 @@
+"""Sequential Monte Carlo beside genlm-control: same model, same task, same number of particles, both with weights.
+
+The task is to go on with a sentence without the letter e. Both sides draw from the model among the tokens that the
+constraint allows and weigh by the mass of those, stop at a full stop or after so many tokens, and resample below half
+of the particles. What counts is effective answers a second: each run's genealogical effective sample size, by the one
+formula, over its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import time
+import warnings
+from asyncio import Runner
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heatbath.bench.base import Line, at_least
+from heatbath.decode.base import Floats, Ints
+from heatbath.energy import Grammar
+from heatbath.engine import generate
+from heatbath.errors import MissingExtra
+from heatbath.estimate.resample import genealogical_ess
+from heatbath.models import TransformersModel, catalog, load
+
+MODEL = "smollm2-135m"
+PROMPT, END = "The old man went out and", "."
+# No bytes but these, so that tokens for control are out on both sides.
+PATTERN = "[ a-df-zA-DF-Z,']*"
+PARTICLES, THRESHOLD, LENGTH = 32, 0.5, 24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The vocabulary as the task has it: the full stop ends an answer."""
+
+    size: int
+    stop: tuple[int, ...]
+    special: frozenset[int]
+
+
+def lines(runs: int = 2) -> Iterator[Line]:
+    """Effective answers a second, in one process and by turns. Raises `MissingExtra` without genlm-control."""
+    control = _control()
+    ours = Ours(load(MODEL, dtype="bfloat16"))
+    with Runner() as runner:
+        theirs = Theirs(control, runner, str(catalog.path(MODEL)))
+        rates = effective_rates({"ours": ours, "theirs": theirs}, runs)
+    title = f"effective answers by SMC against genlm-control, {PARTICLES} particles, bfloat16"
+    yield at_least(title, rates["ours"], rates["theirs"], limit=5, unit="1/s")
+
+
+def effective_rates(sides: Mapping[str, Callable[[int], float]], runs: int) -> dict[str, float]:
+    """Summed effective sample sizes over summed seconds of `runs` calls of each side in turn, after one that warms up.
+
+    A side takes the number of a run, 0 to warm up, and gives the run's effective sample size.
+    """
+    effective, seconds = dict.fromkeys(sides, 0.0), dict.fromkeys(sides, 0.0)
+    for number in range(runs + 1):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            size = side(number)
+            if number:
+                seconds[name] += time.perf_counter() - start
+                effective[name] += size
+    return {name: effective[name] / seconds[name] for name in sides}
+
+
+class Ours:
+    """heatbath: a grammar as a field, which is one mask a step for each row."""
+
+    def __init__(self, model: TransformersModel) -> None:
+        self._model = model
+        self._stop = tuple(model.encode(END))
+        words = Asked(model.vocabulary.size, self._stop, frozenset(model.vocabulary.special))
+        self._make = lambda: Grammar.regex(PATTERN, model.token_bytes, words)
+        self._grammar = self._make()
+
+    def __call__(self, number: int) -> float:
+        """One run; what the grammar remembers of runs before is of little use to it, since answers differ."""
+        drawn = generate(
+            self._model,
+            PROMPT,
+            sampler="smc",
+            particles=PARTICLES,
+            replicates=1,
+            threshold=THRESHOLD,
+            fields=self._grammar,
+            stop=self._stop,
+            max_tokens=LENGTH if number else 2,
+            record=False,
+            seed=number,
+        )
+        return float(drawn.ess)
+
+
+class Theirs:
+    """genlm-control on its transformers backend: adaptive weighted rejection sampling (arXiv:2504.05410).
+
+    A condition that closes a sequence at the greatest length makes the law of whole answers the same. The ancestors
+    come from the record that the library writes when asked, which costs it little beside a step of the model.
+    """
+
+    def __init__(self, control: Any, runner: Runner, folder: str) -> None:
+        import torch
+
+        self._runner = runner
+        options = {"torch_dtype": torch.bfloat16}
+        with quiet():
+            model = control.PromptedLLM.from_name(
+                folder, backend="hf", eos_byte_strings=[END.encode()], hf_opts=options, batch_size=PARTICLES
+            )
+            model.prompt_ids = model.model.tokenizer.encode(PROMPT)
+            condition = control.BoolFSA.from_regex(PATTERN).coerce(model, f=b"".join)
+            self._sampler = control.AWRS(model, condition)
+        self._model, self._prompt = model.model, list(model.prompt_ids)
+
+    def __call__(self, number: int) -> float:
+        """One run from an empty cache, with the prompt in it."""
+        self._model.clear_cache()
+        self._model.cache_kv(self._prompt)
+        length = LENGTH if number else 2
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            path = Path(folder) / "record.json"
+            self._runner.run(
+                self._sampler.smc(
+                    n_particles=PARTICLES,
+                    ess_threshold=THRESHOLD,
+                    max_tokens=LENGTH + 2,
+                    resampling_method="systematic",
+                    terminate_when=lambda tokens: len(tokens) >= length,
+                    json_path=str(path),
+                )
+            )
+            return effective(json.loads(path.read_text(encoding="utf-8")))
+
+
+def effective(history: Sequence[Mapping[str, Any]]) -> float:
+    """Genealogical effective sample size of a run from genlm-control's record of its steps."""
+    weights: Floats = np.asarray([float(particle["logweight"]) for particle in history[-1]["particles"]])
+    founders: Ints = np.arange(len(weights))
+    for step in history:
+        founders = founders[np.asarray(step.get("ancestors", range(len(weights))), np.int64)]
+    return genealogical_ess(weights, founders)
+
+
+def _control() -> Any:
+    try:
+        return import_module("genlm.control")
+    except ImportError:
+        raise MissingExtra("the comparison with genlm-control", "bench") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what another library prints or warns of while it works."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
