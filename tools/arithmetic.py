@@ -32,10 +32,8 @@ CHAINS = {"chains": 4, "sweeps": 4}
 AHEAD = {"n": 2, "candidates": 3, "rollouts": 2, "horizon": 8, "block": 8}
 COLD = f"low temperature, T = 1/{ALPHA:g}"
 
-DRAWS = {"sampler": "best-of", "n": N}
 METHODS: dict[str, dict[str, Any]] = {
-    "greedy": {"sampler": "greedy"},
-    COLD: {"n": N, "temperature": 1 / ALPHA},
+    "greedy": {},
     f"power {ALPHA:g}, smc": {"alpha": ALPHA, "particles": N, "replicates": 1},
     f"power {ALPHA:g}, metropolis": {"alpha": ALPHA, "method": "metropolis", **CHAINS},
     f"power {ALPHA:g}, lookahead": {"alpha": ALPHA, "method": "lookahead", **AHEAD},
@@ -70,25 +68,28 @@ def scored(result: Any, truth: float, *, single: bool = False, value: int | None
     return Score(right[given], right @ weights / weights.sum(), result.tokens_spent / (len(right) if single else 1))
 
 
-def drawn(result: Any, truth: float) -> dict[str, Score]:
-    """Three uses of the same independent draws at T = 1: the first, the most probable, the most frequent."""
+def majority(result: Any) -> int:
+    """The first answer whose result most answers share."""
     found = [last_number(sample.text) for sample in result.samples]
-    most = found.index(Counter(found).most_common(1)[0][0])
-    return {
-        "ancestral, T = 1": scored(result, truth, single=True, value=0),
-        f"best of {N} by log p": scored(result, truth),
-        f"majority of {N}": scored(result, truth, value=most),
-    }
+    return found.index(Counter(found).most_common(1)[0][0])
 
 
 def answered(model: Any, question: str, truth: float, seed: int) -> dict[str, Score]:
-    """The score of every method on one question."""
+    """The score of every method on one question; one set of independent draws serves all that only choose."""
     prompt = model.chat([{"role": "user", "content": question}])
     common = {"max_tokens": LENGTH, "seed": seed, "record": False}
-    scores = drawn(hb.generate(model, prompt, **common, **DRAWS), truth)
+    warm = hb.generate(model, prompt, sampler="best-of", n=N, **common)
+    cold = hb.generate(model, prompt, temperature=1 / ALPHA, n=N, **common)
+    scores = {
+        "ancestral, T = 1": scored(warm, truth, single=True, value=0),
+        f"best of {N} by log p, T = 1": scored(warm, truth),
+        f"majority of {N}, T = 1": scored(warm, truth, value=majority(warm)),
+        COLD: scored(cold, truth, single=True),
+        f"majority of {N}, T = 1/{ALPHA:g}": scored(cold, truth, value=majority(cold)),
+    }
     for name, settings in METHODS.items():
-        chosen = {"sampler": "power" if "alpha" in settings else "ancestral", **settings}
-        scores[name] = scored(hb.generate(model, prompt, **common, **chosen), truth, single=name == COLD)
+        chosen = {"sampler": "power" if "alpha" in settings else "greedy", **settings}
+        scores[name] = scored(hb.generate(model, prompt, **common, **chosen), truth)
     return scores
 
 

@@ -26,18 +26,19 @@ class Ancestral(Sampler[Batch, Step]):
 
     `temperatures` are one, one per row, or a `Schedule`. T = 0 draws among the ground states, each equally likely.
     A row that fields leave nothing is an error, unless rows are to `spare`: then it goes on, marked as dead, for those
-    who weigh it.
+    who weigh it. Windows cut the distribution at the temperature of the draw, or at the temperature `cut_at`.
     """
 
     temperatures: Temperatures = 1.0
     window: Window | Sequence[Window] | None = None
     fields: Field | Sequence[Field] = ()
     spare: bool = False
+    cut_at: float | None = None
 
     @cached_property
     def steering(self) -> Steering:
         """What acts between the model's energies and the draw."""
-        return Steering(self.fields, self.window, spare=self.spare)
+        return Steering(self.fields, self.window, spare=self.spare, cut_at=self.cut_at)
 
     def init(self, task: Task) -> Batch:
         batch = task.open()
@@ -67,5 +68,5 @@ def _scheduled(schedule: Schedule, rng: Random, batch: Batch, steering: Steering
     temperatures = schedule.temperatures(batch.context(energies), energies, memory)
     windows = (*steering.windows, *schedule.windows(memory))
     now = replace(batch, betas=betas_of(temperatures, len(batch.rows)))
-    batch, step = drawn(now, rng, Steering(steering.fields, windows, spare=steering.spare))
+    batch, step = drawn(now, rng, Steering(steering.fields, windows, spare=steering.spare, cut_at=steering.cut_at))
     return replace(batch, memory=schedule.updated(memory, step)), step

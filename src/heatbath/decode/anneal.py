@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.answers import Move, Samples, at_least, only_prompt
 from heatbath.decode.base import Floats, Ints, Sampler, Task
 from heatbath.decode.seeds import Random
@@ -162,8 +161,7 @@ def hot(target: Target) -> Target:
     """The target with the model itself as its proposal, unless it has one."""
     if target.proposal is not None:
         return target
-    model = Ancestral(target.temperature, target.window, target.fields, spare=True)
-    return replace(target, proposal=model, window=None)
+    return replace(target, proposal=target.drawn_at(target.temperature), window=None)
 
 
 def rungs(ladder: int | Sequence[float]) -> Floats:

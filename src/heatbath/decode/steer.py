@@ -127,7 +127,8 @@ class Steered:
 class Steering:
     """The `fields` and `windows` of a sampler, in the order they act.
 
-    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead.
+    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead. Windows cut at the
+    temperature of the draw, or `cut_at` one of their own.
     """
 
     def __init__(
@@ -136,8 +137,9 @@ class Steering:
         windows: Window | Sequence[Window] | None = (),
         *,
         spare: bool = False,
+        cut_at: float | None = None,
     ) -> None:
-        self.spare = spare
+        self.spare, self.cut_at = spare, cut_at
         self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
         self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
         self._named = tuple(_named(self.fields))
@@ -162,9 +164,10 @@ class Steering:
                 stages.append(_checked(Stage(name, total, betas)))
             energies = total
         cut: list[Stage] = []
+        at = betas if self.cut_at is None else np.full(len(betas), 1 / self.cut_at)
         for window in self.windows:
             with _blamed(f"window {window.label}", context):
-                energies = applied([window], energies, betas, draw)
+                energies = applied([window], energies, at, draw)
             cut.append(Stage(window.label, energies, betas))
         return Steered(context.energies, betas, tuple(stages), tuple(cut), dead)
 

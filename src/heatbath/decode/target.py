@@ -25,7 +25,7 @@ class Target:
     """A law over whole answers, up to its partition function.
 
     `temperature` > 0 is T and `power` >= 0 is alpha. `proposal` draws tokens: the model at T / alpha with the fields
-    unless given. What a proposal cannot draw, such as what its window cuts, the target has not. Raises `BadInput`.
+    unless given; its `window` cuts where it cuts at T. What a proposal cannot draw, the target has not. Raises `BadInput`.
     """
 
     temperature: float = 1.0
@@ -49,7 +49,11 @@ class Target:
         if self.proposal is not None:
             return self.proposal
         cold = self.temperature / self.power if self.power else np.inf
-        return Ancestral(cold, self.window, self.fields, spare=True)
+        return self.drawn_at(cold)
+
+    def drawn_at(self, temperature: float) -> Ancestral:
+        """The model at a temperature with the target's fields, its windows cutting where they cut at the target's."""
+        return Ancestral(temperature, self.window, self.fields, spare=True, cut_at=self.temperature)
 
     @cached_property
     def steering(self) -> Steering:
