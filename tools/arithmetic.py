@@ -32,6 +32,8 @@ CHAINS = {"chains": 4, "sweeps": 4}
 AHEAD = {"n": 2, "candidates": 3, "rollouts": 2, "horizon": 8, "block": 8}
 COLD = f"low temperature, T = 1/{ALPHA:g}"
 
+CHOSEN = ("best", "majority")
+"""Methods that choose among draws and weigh none."""
 METHODS: dict[str, dict[str, Any]] = {
     "greedy": {},
     f"power {ALPHA:g}, smc": {"alpha": ALPHA, "particles": N, "replicates": 1},
@@ -77,7 +79,7 @@ def majority(result: Any) -> int:
 def answered(model: Any, question: str, truth: float, seed: int) -> dict[str, Score]:
     """The score of every method on one question; one set of independent draws serves all that only choose."""
     prompt = model.chat([{"role": "user", "content": question}])
-    common = {"max_tokens": LENGTH, "seed": seed, "record": False}
+    common: dict[str, Any] = {"max_tokens": LENGTH, "seed": seed, "record": False}
     warm = hb.generate(model, prompt, sampler="best-of", n=N, **common)
     cold = hb.generate(model, prompt, temperature=1 / ALPHA, n=N, **common)
     scores = {
@@ -106,7 +108,8 @@ def row(name: str, scores: Sequence[Score]) -> str:
     low, high = wilson(sum(right), len(right))
     share, tokens = (np.mean([getattr(score, key) for score in scores]) for key in ("share", "tokens"))
     accuracy = f"{100 * np.mean(right):.0f} ({100 * low:.0f} to {100 * high:.0f})"
-    return f"| {name} | {accuracy} | {100 * share:.1f} | {tokens:.0f} |"
+    weight = "–" if name.startswith(CHOSEN) else f"{100 * share:.1f}"
+    return f"| {name} | {accuracy} | {weight} | {tokens:.0f} |"
 
 
 def difference(a: Sequence[Score], b: Sequence[Score], of: Callable[[Score], float]) -> str:
@@ -121,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default="bfloat16", help="float32 or bfloat16")
     chosen = parser.parse_args()
     model, done = hb.load("smollm2-135m", dtype=chosen.dtype), list[dict[str, Score]]()
     start = time.perf_counter()
@@ -142,7 +145,7 @@ def show(table: dict[str, list[Score]]) -> None:
     for name, scores in table.items():
         if name != COLD:
             pair = [difference(scores, table[COLD], of) for of in (lambda s: s.right, lambda s: s.share)]
-            print(f"| {name} | {pair[0]} | {pair[1]} |")
+            print(f"| {name} | {pair[0]} | {'–' if name.startswith(CHOSEN) else pair[1]} |")
 
 
 if __name__ == "__main__":

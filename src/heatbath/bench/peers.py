@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import tempfile
 import time
 import warnings
@@ -51,9 +50,10 @@ class Asked:
 def lines(runs: int = 2) -> Iterator[Line]:
     """Effective answers a second, in one process and by turns. Raises `MissingExtra` without genlm-control."""
     control = _control()
-    ours = Ours(load(MODEL, dtype="bfloat16"))
+    model = load(MODEL, dtype="bfloat16")
+    ours, prompt = Ours(model), model.encode(PROMPT)
     with Runner() as runner:
-        theirs = Theirs(control, runner, str(catalog.path(MODEL)))
+        theirs = Theirs(control, runner, prompt)
         rates = effective_rates({"ours": ours, "theirs": theirs}, runs)
     title = f"effective answers by SMC against genlm-control, {PARTICLES} particles, bfloat16"
     yield at_least(title, rates["ours"], rates["theirs"], limit=5, unit="1/s")
@@ -82,8 +82,7 @@ class Ours:
         self._model = model
         self._stop = tuple(model.encode(END))
         words = Asked(model.vocabulary.size, self._stop, frozenset(model.vocabulary.special))
-        self._make = lambda: Grammar.regex(PATTERN, model.token_bytes, words)
-        self._grammar = self._make()
+        self._grammar = Grammar.regex(PATTERN, model.token_bytes, words)
 
     def __call__(self, number: int) -> float:
         """One run; what the grammar remembers of runs before is of little use to it, since answers differ."""
@@ -110,19 +109,17 @@ class Theirs:
     come from the record that the library writes when asked, which costs it little beside a step of the model.
     """
 
-    def __init__(self, control: Any, runner: Runner, folder: str) -> None:
+    def __init__(self, control: Any, runner: Runner, prompt: list[int]) -> None:
         import torch
 
-        self._runner = runner
-        options = {"torch_dtype": torch.bfloat16}
+        self._runner, self._prompt = runner, prompt
+        options = {"hf_opts": {"torch_dtype": torch.bfloat16}, "batch_size": PARTICLES, "prompt_ids": prompt}
         with quiet():
             model = control.PromptedLLM.from_name(
-                folder, backend="hf", eos_byte_strings=[END.encode()], hf_opts=options, batch_size=PARTICLES
+                str(catalog.path(MODEL)), backend="hf", eos_byte_strings=[END.encode()], **options
             )
-            model.prompt_ids = model.model.tokenizer.encode(PROMPT)
-            condition = control.BoolFSA.from_regex(PATTERN).coerce(model, f=b"".join)
-            self._sampler = control.AWRS(model, condition)
-        self._model, self._prompt = model.model, list(model.prompt_ids)
+            self._sampler = control.AWRS(model, control.BoolFSA.from_regex(PATTERN).coerce(model, f=b"".join))
+        self._model = model.model
 
     def __call__(self, number: int) -> float:
         """One run from an empty cache, with the prompt in it."""
@@ -163,7 +160,6 @@ def _control() -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without what another library prints or warns of while it works."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -20,10 +20,9 @@ from heatbath.decode.base import Floats
 from heatbath.models import MarkovModel
 
 ALPHA, LENGTH, SIZE, STOP = 4.0, 32, 16, 0
-_REPEATS = 200
-# Karan and Du 2025 (arXiv:2510.14901): sixteen blocks of the greatest length, ten drafts in each; their block is also
-# tried at half of the length here, and the better of the two counts.
-_BLOCKS, _DRAFTS = (LENGTH // 16, LENGTH // 2), 10
+_REPEATS, _CHAINS = 60, 4
+# Karan and Du 2025 (arXiv:2510.14901): sixteen blocks in the greatest length, ten drafts in each.
+_BLOCKS, _DRAFTS = 16, 10
 
 
 @dataclass(frozen=True)
@@ -35,27 +34,38 @@ class Moments:
     log_z: float
 
 
-def lines(repeats: int = _REPEATS) -> Iterator[Line]:
-    """Sequential Monte Carlo and Metropolis over whole answers, each beside Metropolis by blocks."""
-    model, target = chain(), Target(power=ALPHA)
-    exact = moments(model, ALPHA, LENGTH)
-    blocks = (Metropolis(target, chains=repeats, sweeps=_DRAFTS, block=block) for block in _BLOCKS)
-    theirs = min(cost(model, sampler, exact, repeats) for sampler in blocks)
+def lines(repeats: int = _REPEATS, chains: int = _CHAINS) -> Iterator[Line]:
+    """Sequential Monte Carlo and Metropolis over whole answers, each beside the blocks that are published.
+
+    The cost is the geometric mean over chains, which differ by a factor of ten in how hard they are.
+    """
+    target = Target(power=ALPHA)
+    published = Metropolis(target, chains=repeats, sweeps=_DRAFTS, block=LENGTH // _BLOCKS)
     ways: dict[str, Sampler[Any, Any]] = {
         "SMC, 64 particles": SMC(target, particles=64, replicates=repeats),
         "Metropolis on whole answers, 40 drafts": Metropolis(target, chains=repeats, sweeps=40, burn=0.25),
     }
+    theirs = _typical(published, repeats, chains)
     for name, sampler in ways.items():
-        ours = cost(model, sampler, exact, repeats)
-        title = f"p^{ALPHA:g} by {name} / by blocks (published), up to {LENGTH} tokens"
-        yield at_most(title, ours, theirs, limit=0.5, unit="token/effective sample")
+        title = f"p^{ALPHA:g} by {name} / {_BLOCKS} blocks, {LENGTH} tokens"
+        yield at_most(title, _typical(sampler, repeats, chains), theirs, limit=0.5, unit="token/effective")
 
 
-def chain(seed: int = 0) -> MarkovModel:
-    """A chain of 16 tokens of which one ends an answer, with a chance of a few in a hundred."""
-    energies = np.random.default_rng(seed).normal(0.0, 2.0, (SIZE + 1, SIZE))
-    energies[:, STOP] = energies[:, 1:].min(1) + 3.0
+def chain(seed: int) -> MarkovModel:
+    """A chain of 16 tokens with Gaussian energies of standard deviation 1, whose answers have the greatest length.
+
+    An end is made too dear to matter: else $p^4$ is held by answers that end at once, which no proposal here finds, and
+    all methods would be off by the same.
+    """
+    energies = np.random.default_rng(seed).normal(0.0, 1.0, (SIZE + 1, SIZE))
+    energies[:, STOP] = energies[:, 1:].min(1) + 40.0
     return MarkovModel(energies[:-1], energies[-1])
+
+
+def _typical(sampler: Sampler[Any, Any], repeats: int, chains: int) -> float:
+    models = [chain(seed) for seed in range(chains)]
+    costs = [cost(model, sampler, moments(model, ALPHA, LENGTH), repeats) for model in models]
+    return float(np.exp(np.mean(np.log(costs))))
 
 
 def moments(model: MarkovModel, alpha: float, length: int) -> Moments:
