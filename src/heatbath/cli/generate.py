@@ -205,7 +205,7 @@ def _finished(run: Run, model: Model, output: Output) -> None:
     result = run.result()
     if output.as_json:
         _print_json(result, output, failed)
-    elif result.drawn.log_z is not None or result.drawn.diagnostics:
+    elif failed is None and (result.drawn.log_z is not None or result.drawn.diagnostics):
         print(summary(result), file=sys.stderr)
     if output.path is not None and result.arrays.lengths.any():
         _save(result, output.path)

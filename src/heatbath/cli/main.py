@@ -22,7 +22,7 @@ from heatbath.errors import BadInput, HeatbathError
 COMMANDS = {
     "models": "List, fetch, locate and remove models.",
     "measure": "Measure a text: one thermodynamic record per token.",
-    "generate": "Sample continuations of a prompt, with the record beside them.",
+    "generate": "Answer a prompt by any sampler, steered by fields, with the record beside it.",
     "sweep": "Sweep the temperature: where a model freezes and melts, and which temperature to use.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine.",

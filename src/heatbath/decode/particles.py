@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.answers import Samples, Sheet
+from heatbath.decode.answers import Bools, Samples, Sheet
 from heatbath.decode.base import Batch, Floats, Ints
 from heatbath.decode.potentials import Scorer
 from heatbath.estimate.bridge import from_replicates
@@ -68,6 +68,11 @@ class Particles:
         return np.arange(self.slots).reshape(len(self.log_z), -1)
 
     @property
+    def living(self) -> Bools:
+        """Which replicates have a particle that is not forbidden, (R,)."""
+        return np.asarray(np.isfinite(self.log_weight[self.groups].max(1)))
+
+    @property
     def proper(self) -> Floats:
         """Log-weights whose exponentials have mean Z, (N,): what resampling took is put back."""
         return self.log_weight + np.repeat(self.log_z, self.groups.shape[1])
@@ -78,7 +83,10 @@ class Particles:
         return np.asarray(np.exp(self.proper - logsumexp(self.proper)))
 
     def partition(self) -> Estimate:
-        """log Z with its standard error: from the replicates, or from the lines of descent of a single one."""
+        """log Z with its standard error: from the replicates, or from the lines of descent of a single one.
+
+        The latter has a law for multinomial resampling at fixed times alone; elsewhere it is a guide.
+        """
         logs = logsumexp(self.log_weight[self.groups], axis=1) - np.log(self.groups.shape[1]) + self.log_z
         if len(logs) > 1 or self.slots == 1:
             return from_replicates(logs)
@@ -88,13 +96,13 @@ class Particles:
 
     def samples(self) -> Samples:
         """All particles with their weights; the value is drawn by weight."""
-        weights = self.proper
+        weights, alive = self.proper, self.groups[self.living]
         figures = {
             "weight_ess": ess(weights),
             "lines": float(len(np.unique(self.founders))),
             "resamplings": float(self.resampled.mean()),
             "acceptance": independence_acceptance(weights),
-            "r_hat": weighted_r_hat(self.logprob[self.groups], self.log_weight[self.groups]),
+            "r_hat": weighted_r_hat(self.logprob[alive], self.log_weight[alive]),
         }
         return Samples(
             answers=self.sheet.answers(),

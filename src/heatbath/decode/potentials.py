@@ -53,7 +53,8 @@ class Scorer:
         except (MissingExtra, NotANumber):
             raise
         except HeatbathError as error:
-            raise BadInput(f"{place}: {error}") from error
+            told = str(error).removeprefix(f"potential {part.name!r}")
+            raise BadInput(f"{place}{told}" if told != str(error) else f"{place}: {told}") from error
         except Exception as error:
             raise BadInput(f"{place} raised {type(error).__name__}: {error}") from error
         if values.shape != (len(answers),):

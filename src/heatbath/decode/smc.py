@@ -137,7 +137,9 @@ class SMC(Sampler[Particles, Move]):
         counts = state.resampled.copy()
         for replicate, slots in enumerate(state.groups):
             weights = state.log_weight[slots]
-            if np.ptp(weights) == 0 or ess(weights) >= self.threshold * len(slots):
+            if not np.isfinite(weights.max()) or np.ptp(weights) == 0:
+                continue
+            if ess(weights) >= self.threshold * len(slots):
                 continue
             parents[slots] = slots[self._drawn(weights, rng)]
             log_z[replicate] += logsumexp(weights) - np.log(len(slots))
@@ -154,12 +156,11 @@ class SMC(Sampler[Particles, Move]):
         return resample(self.resampling, weights, rng.choose)
 
     def _alive(self, state: Particles) -> Particles:
-        """The state itself. Raises `BadInput` when a whole population is forbidden."""
-        dead = ~np.isfinite(state.log_weight[state.groups].max(1))
-        if dead.any():
+        """The state itself. Raises `BadInput` when all is forbidden; a replicate that dies has Z = 0 and counts."""
+        if not state.living.any():
             raise BadInput(
-                f"at token {int(state.sheet.lengths.max())} every particle of replicate {int(np.argmax(dead))} is "
-                f"forbidden by {self.target.names}: ask for more particles, or for less."
+                f"at token {int(state.sheet.lengths.max())} every particle is forbidden by {self.target.names}: "
+                "ask for more particles, or for less."
             )
         if self.pinned is not None and np.isneginf(state.log_weight[state.groups[:, 0]]).any():
             raise BadInput(f"the pinned answer is forbidden by {self.target.names}: pin one that the target allows.")

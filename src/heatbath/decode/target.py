@@ -40,7 +40,7 @@ class Target:
             raise BadInput(f"the temperature of the target is {self.temperature}: give a positive, finite number.")
         if not 0 <= self.power < np.inf:
             raise BadInput(f"alpha is {self.power}: give a finite number from 0 up.")
-        if self.proposal is not None and self.window is not None:
+        if self.proposal is not None and self.window:
             raise BadInput("a proposal brings its own window: leave the target's out.")
 
     @cached_property
