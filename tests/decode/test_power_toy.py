@@ -1,4 +1,4 @@
-"""The worked example of the look-ahead paper (arXiv:2601.21590): planning wins under p^4, and loses at a low temperature."""
+"""The example of the look-ahead paper (arXiv:2601.21590): planning wins under p^4, and loses at a low temperature."""
 
 import numpy as np
 import pytest

@@ -127,8 +127,8 @@ class Steered:
 class Steering:
     """The `fields` and `windows` of a sampler, in the order they act.
 
-    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead. Windows cut at the
-    temperature of the draw, or `cut_at` one of their own.
+    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead. Windows cut at
+    the temperature of the draw, or `cut_at` one of their own.
     """
 
     def __init__(

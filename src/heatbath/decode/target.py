@@ -25,7 +25,10 @@ class Target:
     """A law over whole answers, up to its partition function.
 
     `temperature` > 0 is T and `power` >= 0 is alpha. `proposal` draws tokens: the model at T / alpha with the fields
-    unless given; its `window` cuts where it cuts at T. What a proposal cannot draw, the target has not. Raises `BadInput`.
+    unless given; its `window` cuts where it cuts at T. What a proposal cannot draw, the target has not.
+
+    Raises:
+        BadInput: a temperature or power out of range, a window beside a proposal.
     """
 
     temperature: float = 1.0
