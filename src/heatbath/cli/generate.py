@@ -205,7 +205,7 @@ def _finished(run: Run, model: Model, output: Output) -> None:
     result = run.result()
     if output.as_json:
         _print_json(result, output, failed)
-    elif failed is None and (result.drawn.log_z is not None or result.drawn.diagnostics):
+    elif failed is None and (result.log_z is not None or result.diagnostics):
         print(summary(result), file=sys.stderr)
     if output.path is not None and result.arrays.lengths.any():
         _save(result, output.path)
@@ -243,11 +243,11 @@ def _write(text: str) -> None:
 def summary(result: Generation) -> str:
     """One line on what the answer rests on."""
     parts = [f"{len(result)} answers, {result.tokens_spent} tokens drawn"]
-    if result.drawn.log_z is not None:
-        parts.append(f"log Z {result.drawn.log_z.value:.3f} ± {result.drawn.log_z.stderr:.3f}")
+    if result.log_z is not None:
+        parts.append(f"log Z {result.log_z:.3f} ± {result.log_z_stderr:.3f}")
     if result.ess == result.ess:
         parts.append(f"effective answers {result.ess:.1f}")
-    shown = {name: value for name, value in result.drawn.diagnostics.items() if "/" not in name}
+    shown = {name: value for name, value in result.diagnostics.items() if "/" not in name}
     parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in shown.items()]
     return "; ".join(parts)
 
@@ -263,14 +263,14 @@ def _print_json(result: Generation, output: Output, failed: BaseException | None
     content = {
         **output.label,
         "text": result.text,
-        "value": result.drawn.value,
+        "value": result.value,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,
         "ess": result.ess,
         "tokens_spent": result.tokens_spent,
         "work": {name: values.tolist() for name, values in result.work.items()},
-        "diagnostics": dict(result.drawn.diagnostics),
+        "diagnostics": dict(result.diagnostics),
     }
     if failed is not None:
         content["error"] = str(failed) or "stopped by Ctrl-C"

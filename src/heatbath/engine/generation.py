@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,9 +58,14 @@ class Generation:
         return ["".join(texts(map(self.spell, self._spoken(row)))) for row in range(len(self))]
 
     @property
+    def value(self) -> int:
+        """Which answer to give: a draw by weight, the best or the most voted, as the sampler has it."""
+        return self.drawn.value
+
+    @property
     def text(self) -> str:
-        """The answer to give: a draw by weight, the best or the most voted, as the sampler has it."""
-        return self.texts[self.drawn.value]
+        """The text of the answer to give."""
+        return self.texts[self.value]
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -95,6 +100,11 @@ class Generation:
     def ess(self) -> float:
         """Effective number of independent answers."""
         return self.drawn.ess
+
+    @property
+    def diagnostics(self) -> Mapping[str, float]:
+        """Further figures of the sampler, by name."""
+        return self.drawn.diagnostics
 
     @property
     def tokens_spent(self) -> int:
