@@ -16,9 +16,9 @@ class Regex(Potential):
     r"""0 where the text of an answer matches `pattern` from end to end, else `weight` nats (+inf unless given), (B,).
 
     A prefix costs nothing while some continuation can still match. The pattern is one of the `regex` package; ^ and $
-    may be left out. Its partial matching may let a prefix pass that leads nowhere (behind a look-ahead), and stops none
-    that leads to a match. Only at a word boundary (\b, \B, \m, \M) and in reverse, (?r), does it take the end of a
-    prefix for the end of the answer: such patterns are asked about whole answers alone (`scores_prefixes` is False).
+    may be left out. Where the pattern looks around, (?=…), (?!…), (?<=…), (?<!…), at a word boundary (\b, \B, \m, \M)
+    and in reverse, (?r), partial matching may take the end of a prefix for the end of the answer: such patterns are
+    asked about whole answers alone (`scores_prefixes` is False).
 
     Raises:
         BadInput: a pattern that cannot be compiled, a weight that is negative or NaN.
@@ -34,7 +34,7 @@ class Regex(Potential):
         except regex.error as error:
             raise BadInput(f"the pattern {pattern!r} is no regular expression: {error}.") from error
         self.pattern = pattern
-        self.scores_prefixes = not (_bounded(pattern) or self._pattern.flags & regex.REVERSE)
+        self.scores_prefixes = not (_looks_around(pattern) or self._pattern.flags & regex.REVERSE)
         self.weight = float(weight)
         self.name = name
         self._decode = decode
@@ -48,7 +48,7 @@ class Regex(Potential):
         return self._pattern.fullmatch(text, partial=partial) is not None
 
 
-def _bounded(pattern: str) -> bool:
-    """Whether a word boundary stands in the pattern, to be on the safe side also a backspace in a character set."""
+def _looks_around(pattern: str) -> bool:
+    """Whether a look-around or a word boundary stands in the pattern, or what could be taken for one."""
     escaped = re.findall(r"\\(.)", pattern, re.DOTALL)
-    return not set("bBmM").isdisjoint(escaped)
+    return re.search(r"\(\?<?[=!]", pattern) is not None or not set("bBmM").isdisjoint(escaped)
