@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from heatbath.decode import schedules, top_k, top_p
@@ -136,3 +137,17 @@ def test_json_answers_of_the_embedded_model_are_valid_and_weighed():
     assert np.isfinite(out.log_z) and out.log_z < 0 and out.log_z_stderr > 0
     assert np.isfinite(out.drawn.log_weight[out.drawn.value])
     assert max(off(trace) for trace in out.traces) < 1e-6
+
+
+def test_a_file_says_in_which_order_things_acted(tmp_path: Path):
+    out = generate(TREE, [], max_tokens=6, fields=FIELDS, window=[top_p(0.9), top_k(3)])
+    write(tmp_path / "t.parquet", out.traces)
+    schema = pq.read_schema(tmp_path / "t.parquet")
+    assert json.loads(schema.metadata[b"heatbath"])["order"] == ["fields", "temperature", "windows"]
+    assert [name for name in schema.names if name.startswith(KEPT_MASS)] == ["kept_mass/top_p=0.9", "kept_mass/top_k=3"]
+    assert [name for name in schema.names if name.startswith(WORK)] == [
+        "work/repetition",
+        "work/logit_bias",
+        "work/presence",
+        "work/min_length",
+    ]

@@ -48,6 +48,9 @@ DIVERGENCE = "divergence/"
 CROSSED = "crossed/"
 """Prefix of an edge of a phase map: 1 where the temperature rose through it at this token, -1 where it fell, else 0."""
 
+ORDER = ("fields", "temperature", "windows")
+"""In which order they act, fields and windows among themselves in the order of their columns."""
+
 STEERING = ("kept_mass", "log_mass", "divergence", "drawn_logprob")
 """What is kept of all that steers a step; each field and window has its own columns under the prefixes."""
 

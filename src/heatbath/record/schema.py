@@ -13,7 +13,7 @@ import pyarrow as pa
 from heatbath.ensemble import NODE_BETAS
 from heatbath.errors import BadInput
 from heatbath.record.about import About
-from heatbath.record.columns import NODES, Array, Record
+from heatbath.record.columns import NODES, ORDER, Array, Record
 
 SCHEMA_VERSION = 1
 _KEY = b"heatbath"
@@ -41,8 +41,9 @@ _TYPES: dict[str, pa.DataType] = {
 
 
 def metadata(about: About, **more: Any) -> dict[bytes, bytes]:
-    """The metadata of a file: schema version, node betas, model, fingerprint, heatbath version."""
-    content = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), **asdict(about), **more}
+    """The metadata of a file: schema version, node betas, the order of steering, model, fingerprint, version."""
+    fixed = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), "order": ORDER}
+    content = {**fixed, **asdict(about), **more}
     return {_KEY: json.dumps(content, sort_keys=True).encode()}
 
 
