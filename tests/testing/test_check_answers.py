@@ -99,14 +99,14 @@ def _drawn():
 
 def test_swapped_answers_of_equal_energy_are_seen_by_distance():
     weights = np.tile([60.0, 40.0], (20, 1)) + np.random.default_rng(0).normal(0, 1, (20, 2))
-    check_distance(Tally(weights), np.array([0.6, 0.4]))
+    check_distance(Tally(weights, 10_000), np.array([0.6, 0.4]))
     with pytest.raises(AssertionError, match="above its floor"):
-        check_distance(Tally(weights), np.array([0.4, 0.6]))
+        check_distance(Tally(weights, 10_000), np.array([0.4, 0.6]))
 
 
 def test_weight_on_forbidden_answers_is_seen():
     with pytest.raises(AssertionError, match="forbids has weight"):
-        check_means(Tally(np.ones((20, 2))), {}, np.array([1.0, 0.0]), 1e-5)
+        check_means(Tally(np.ones((20, 2)), 20), {}, np.array([1.0, 0.0]), 1e-5)
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,10 @@ def check_logprobs(drawn: list[Samples], target: Target, model: TableModel) -> N
 
 @dataclass(frozen=True)
 class Tally:
-    """Summed weights of each sequence in each run, (R, n), over all weights of all runs on average."""
+    """Summed weights of each sequence in each run, (R, n), from so many `answers` in all."""
 
     weights: Floats
+    answers: int
 
     def residuals(self, probability: Floats) -> Floats:
         """What each run adds to the error of each frequency, (R, n): mean zero if the weights are proper."""
@@ -192,7 +193,7 @@ def _tally(drawn: list[Samples], model: TableModel) -> Tally:
     for run, samples in enumerate(drawn):
         index = [number[tuple(answer)] for answer in samples.answers]
         np.add.at(weights[run], index, np.exp(np.asarray(samples.log_weight) - top))
-    return Tally(weights)
+    return Tally(weights, sum(len(samples.answers) for samples in drawn))
 
 
 def check_means(seen: Tally, values: dict[str, Floats], probability: Floats, error_rate: float) -> None:
@@ -201,7 +202,10 @@ def check_means(seen: Tally, values: dict[str, Floats], probability: Floats, err
     assert not impossible.any(), "an answer that the target forbids has weight."
     residuals = seen.residuals(probability)
     for what, value in values.items():
-        _assert_zero(residuals @ value, error_rate / len(values), f"the {what}")
+        variance = float(probability @ (value - probability @ value) ** 2)
+        # Runs that all missed what is rare do not differ; independent draws would have this error at the least.
+        least = np.sqrt(variance / seen.answers)
+        _assert_zero(residuals @ value, error_rate / len(values), f"the {what}", least=least)
 
 
 def check_distance(seen: Tally, probability: Floats) -> None:
@@ -210,7 +214,8 @@ def check_distance(seen: Tally, probability: Floats) -> None:
     distance = 0.5 * np.abs(residuals.sum(0)).sum()
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (_FLIPS, len(residuals)))
     floor = 0.5 * np.abs(signs @ residuals).sum(1)
-    most = floor.mean() + _FLOOR_SIGMAS * floor.std()
+    independent = 0.5 * np.sqrt(probability * (1 - probability) / seen.answers).sum()
+    most = max(floor.mean() + _FLOOR_SIGMAS * floor.std(), independent)
     assert distance <= most, f"the total variation to the target is {distance:.3g}, above its floor of {most:.3g}."
 
 
@@ -249,12 +254,12 @@ def _log_mean(samples: Samples) -> float:
     return float(logsumexp(samples.log_weight) - np.log(len(samples.log_weight)))
 
 
-def _assert_zero(parts: Floats, error_rate: float, what: str, slack: float = 0.0) -> None:
-    """A t-test on the sum of independent `parts` (R,), which may be off zero by `slack`."""
+def _assert_zero(parts: Floats, error_rate: float, what: str, slack: float = 0.0, *, least: float = 0.0) -> None:
+    """A t-test on the sum of independent `parts` (R,), off zero by `slack` at most; its error is `least` or more."""
     from scipy.stats import t
 
     count, total = len(parts), float(parts.sum())
-    stderr = float(parts.std(ddof=1) * np.sqrt(count)) + 1e-12
+    stderr = max(float(parts.std(ddof=1) * np.sqrt(count)), least) + 1e-12
     z = max(abs(total) - slack, 0.0) / stderr
     most = float(t.isf(error_rate / 2, count - 1))
     assert z <= most, f"{what} is {total:+.3g} off, {z:.1f} standard errors, more than {most:.1f}."
