@@ -11,6 +11,7 @@ from heatbath.estimate.chains import (
     autocorrelation_time,
     effective_steps,
     mean,
+    mixing,
     r_hat,
 )
 
@@ -177,3 +178,9 @@ def test_acceptance_counts_by_chain_and_the_longest_wait():
 def test_what_is_no_chain(call, match):
     with pytest.raises(BadInput, match=match):
         call()
+
+
+def test_mixing_is_both_figures_and_says_nothing_of_short_chains():
+    x = np.random.default_rng(0).normal(size=(4, 50))
+    assert mixing(x) == (r_hat(x), effective_steps(x))
+    assert np.isnan(mixing(x[:, :3])).all()

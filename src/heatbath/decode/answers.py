@@ -139,6 +139,12 @@ def copies(task: Task, count: int) -> Task:
     return replace(task, prompts=list(task.prompts) * count)
 
 
+def checked_burn(burn: float) -> None:
+    """Raise `BadInput` unless `burn` is a share of sweeps that leaves some."""
+    if not 0 <= burn < 1:
+        raise BadInput(f"burn is {burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+
+
 def at_least(value: int, least: int, name: str) -> int:
     """The value itself. Raises `BadInput` below `least`."""
     if value < least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,15 @@ class Rows:
         spent = int(self.sheet.lengths.sum())
         finish = self.sheet.finish()
         return Samples(self.sheet.answers(), np.arange(n), finish, np.zeros(n), self.logprob, 0, None, float(n), spent)
+
+
+def begun(sampler: Sampler[Any, Any], task: Task) -> tuple[Sampler[Any, Any], Any]:
+    """A sampler of whole answers and its first state; one of tokens is made one of independent answers."""
+    state = sampler.init(task)
+    if not isinstance(state, Batch):
+        return sampler, state
+    rows = Independent(sampler)
+    return rows, rows.init(task)
 
 
 @dataclass(frozen=True)

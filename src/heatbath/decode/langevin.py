@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, only_prompt
+from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, checked_burn, only_prompt
 from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
 from heatbath.decode.hops import Landscape, Points
 from heatbath.decode.seeds import Random
@@ -23,7 +23,7 @@ from heatbath.decode.steer import Steering
 from heatbath.decode.target import Target
 from heatbath.energy.length import MinLength
 from heatbath.errors import BadInput
-from heatbath.estimate.chains import LEAST_STEPS, effective_steps, r_hat
+from heatbath.estimate.chains import mixing
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class Trail:
         forbidden answer.
         """
         kept = self.logprob[:, self.burn :]
-        enough = kept.shape[1] >= LEAST_STEPS
+        agreement, effective = mixing(kept)
         figures = {
             "acceptance": float(self.accepted.mean()) if self.accepted.size else float("nan"),
             "changed": float(self.changed.mean()) if self.changed.size else float("nan"),
             "forbidden": float(self.lost.mean()),
-            "r_hat": r_hat(kept) if enough else float("nan"),
+            "r_hat": agreement,
             "sweeps": float(self.logprob.shape[1]),
         }
         return Samples(
@@ -90,7 +90,7 @@ class Trail:
             logprob=self.token_logprob.sum(1),
             value=self.value,
             log_z=None,
-            ess=effective_steps(kept) if enough else float("nan"),
+            ess=effective,
             tokens_spent=self.spent,
             diagnostics=figures,
         )
@@ -120,8 +120,7 @@ class Langevin(Sampler[Trail, Move]):
     def __post_init__(self) -> None:
         at_least(self.chains, 1, "chains")
         at_least(self.sweeps, 1, "sweeps")
-        if not 0 <= self.burn < 1:
-            raise BadInput(f"burn is {self.burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        checked_burn(self.burn)
         if not self.step_size > 0:
             raise BadInput(f"the step size is {self.step_size}: give a positive number.")
         if self.positions is not None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.answers import Move, Samples, at_least, checked_burn, only_prompt
 from heatbath.decode.base import Floats, Sampler, Task
 from heatbath.decode.seeds import Random
 from heatbath.decode.suffix import Chains, moved, picked
 from heatbath.decode.target import Target
-from heatbath.errors import BadInput, Unreliable
+from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import LEAST_STEPS, effective_steps, jackknife, r_hat
+from heatbath.estimate.chains import jackknife, mixing
 from heatbath.estimate.value import Estimate
 
 
@@ -49,10 +49,10 @@ class Walk:
     def samples(self) -> Samples:
         """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
         chains, kept = self.chains, self.logprob[:, self.burn :]
-        now = chains.current
+        now, (agreement, effective) = chains.current, mixing(kept)
         figures = {
             "acceptance": float(np.mean(self.accepted)) if self.accepted.size else float("nan"),
-            "r_hat": r_hat(kept) if kept.shape[1] >= LEAST_STEPS else float("nan"),
+            "r_hat": agreement,
             "sweeps": float(self.logprob.shape[1]),
         }
         return Samples(
@@ -63,7 +63,7 @@ class Walk:
             logprob=now.total_logprob,
             value=self.value,
             log_z=self.partition(),
-            ess=effective_steps(kept) if kept.shape[1] >= LEAST_STEPS else float("nan"),
+            ess=effective,
             tokens_spent=chains.spent,
             diagnostics=figures,
         )
@@ -101,8 +101,7 @@ class Metropolis(Sampler[Walk, Move]):
     def __post_init__(self) -> None:
         at_least(self.chains, 1, "chains")
         at_least(self.sweeps, 1, "sweeps")
-        if not 0 <= self.burn < 1:
-            raise BadInput(f"burn is {self.burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        checked_burn(self.burn)
         if self.block is not None:
             at_least(self.block, 1, "block")
 

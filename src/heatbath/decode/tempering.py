@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from heatbath.decode.anneal import hot, rungs
-from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.answers import Move, Samples, at_least, checked_burn, only_prompt
 from heatbath.decode.base import Floats, Ints, Sampler, Task
 from heatbath.decode.seeds import Random
 from heatbath.decode.suffix import Chains, exchanged, moved, picked
 from heatbath.decode.target import Target
-from heatbath.errors import BadInput, Unreliable
+from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import LEAST_STEPS, effective_steps, jackknife, r_hat
+from heatbath.estimate.chains import jackknife, mixing
 from heatbath.estimate.spacing import ladder as spaced
 from heatbath.estimate.value import Estimate
 
@@ -66,10 +66,10 @@ class Replicas:
         kept = self.logprob[:, -1].T
         tried, made = self.exchanges.T
         rate = made / np.maximum(tried, 1)
-        enough = kept.shape[1] >= LEAST_STEPS
+        agreement, effective = mixing(kept)
         figures = {
             "acceptance": float(np.mean(self.accepted)) if self.accepted else float("nan"),
-            "r_hat": r_hat(kept) if enough else float("nan"),
+            "r_hat": agreement,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
@@ -81,7 +81,7 @@ class Replicas:
             logprob=now.total_logprob[cold],
             value=self.value,
             log_z=self.partition(),
-            ess=effective_steps(kept) if enough else float("nan"),
+            ess=effective,
             tokens_spent=self.chains.spent,
             diagnostics=figures,
         )
@@ -117,8 +117,7 @@ class Tempering(Sampler[Replicas, Move]):
     def __post_init__(self) -> None:
         at_least(self.chains, 1, "chains")
         at_least(self.sweeps, 1, "sweeps")
-        if not 0 <= self.burn < 1:
-            raise BadInput(f"burn is {self.burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        checked_burn(self.burn)
         rungs(self.ladder)
 
     def init(self, task: Task) -> Replicas:
@@ -162,6 +161,7 @@ class Tempering(Sampler[Replicas, Move]):
             met = state.weight.transpose(1, 0, 2).reshape(len(ladder), -1)
             # A rung that has met nothing but forbidden answers has nothing to say of its variance.
             spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
+            # A rung where nothing varied has no length: a small one keeps it apart from its neighbours.
             ladder = spaced(ladder, np.maximum(np.asarray(spread, np.float64), 1e-6), rungs=len(ladder))
         lam = np.repeat(ladder, self.chains)
         return replace(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from heatbath.decode import Answers, Batch, Independent, Move, RowRandom, Sampler, Schedule, Task, Window, crossings
+from heatbath.decode import Answers, Independent, Move, RowRandom, Sampler, Schedule, Task, Window, crossings
+from heatbath.decode.independent import begun
 from heatbath.energy import Field, Potential
 from heatbath.engine.generation import Generation
 from heatbath.engine.recording import Keep, recorded
@@ -62,21 +63,13 @@ class Run:
         self._about = About.of(model)
         stop = tuple(model.vocabulary.stop if self.settings.stop is None else self.settings.stop)
         task = Task(model, self.prompts, self.settings.max_tokens, stop, self.settings.first_row)
-        self._sampler = made(self.settings, len(self.prompts))
-        self._state: Answers = self._begun(task)
+        self._sampler, state = begun(made(self.settings, len(self.prompts)), task)
+        self._state: Answers = state
         slots, first = self._state.slots, self.settings.first_row
         self._random = RowRandom(self.settings.seed, range(first, first + self._state.streams))
         self._tape = Tape(slots, self.settings.max_tokens)
         self._before = np.full(slots, np.nan)
         self._step = 0
-
-    def _begun(self, task: Task) -> Answers:
-        """The sampler's first state; a sampler of tokens becomes one of independent answers."""
-        state = self._sampler.init(task)
-        if isinstance(state, Batch):
-            self._sampler = Independent(self._sampler)
-            state = self._sampler.init(task)
-        return cast(Answers, state)
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._state.done:

@@ -44,6 +44,17 @@ def r_hat(x_cn: ArrayLike, *, ranked: bool = True) -> float:
     return float(np.maximum(_ratio(_normal_scores(halves)), _ratio(_normal_scores(folded))))
 
 
+def mixing(x_cn: ArrayLike) -> tuple[float, float]:
+    """`r_hat` and `effective_steps` of chains, both NaN where they are too short to be asked.
+
+    Raises:
+        BadInput: a number that is not finite.
+    """
+    if np.shape(x_cn)[1] < LEAST_STEPS:
+        return float("nan"), float("nan")
+    return r_hat(x_cn), effective_steps(x_cn)
+
+
 def autocorrelation(x_cn: ArrayLike) -> Floats:
     r"""$\hat\rho_t = 1 - (W - \overline{s^2_c \rho_{t,c}}) / \widehat{\mathrm{var}}^+$ at lags 0 … n - 1, (n,).
 

@@ -15,8 +15,8 @@ from scipy.special import logsumexp
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.answers import LENGTH, STOP, Samples, Sheet
-from heatbath.decode.base import Batch, Sampler, Task
-from heatbath.decode.independent import Independent
+from heatbath.decode.base import Sampler, Task
+from heatbath.decode.independent import begun
 from heatbath.decode.seeds import RowRandom
 from heatbath.decode.target import Target
 from heatbath.energy.algebra import scaled
@@ -130,10 +130,7 @@ def _run(sampler: Sampler[Any, Any], model: TableModel, seed: int) -> Samples:
     """One run to its end; its moves are followed, as a tape would, and must lead to its answers."""
     length, stop = model.tree.length, model.vocabulary.stop
     task = Task(model, [[]], length, stop)
-    state = sampler.init(task)
-    if isinstance(state, Batch):
-        sampler = Independent(sampler)
-        state = sampler.init(task)
+    sampler, state = begun(sampler, task)
     rng, sheet = RowRandom(seed, state.streams), Sheet.empty(state.slots, length)
     while not state.done:
         state, move = sampler.step(rng, state)
