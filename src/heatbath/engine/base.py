@@ -1,0 +1,202 @@
+"""What an engine is: requests go in, asynchronous streams of steps come out. Nothing here knows where a model runs.
+
+A request is plain data, so that an engine in this process, vLLM and a remote API can all be asked the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from heatbath.errors import HeatbathError
+from heatbath.models.base import Tokens, Vocabulary
+
+
+class Unavailable(HeatbathError):
+    """The engine takes no work: it is starting, draining or broken."""
+
+
+class Overloaded(HeatbathError):
+    """The queue is full; `retry_after` are the seconds after which there may be room."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(HeatbathError):
+    """A request waited or ran longer than it was allowed to."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something of `heatbath.engine.menu` by `name`, with its `value`: a number, a text, a list or named settings."""
+
+    name: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw: `n` answers to `prompt` (tokens).
+
+    Attributes:
+        id: unique; names the request in records and errors.
+        tenant: whose it is; queues are fair between tenants and prefixes are never shared across them.
+        salt: keeps the prefixes of requests apart that name different salts.
+        temperature: used unless there is a `schedule`.
+        seed: None draws one; the seed used comes back in `Began`.
+        stop: texts that end an answer; they are not part of it unless `keep_stop`.
+        stop_tokens: tokens that end an answer, the model's own if None; `ignore_stop` ends it by length alone.
+        max_tokens: 0 draws nothing, for those who want the prompt scored.
+        record: None keeps nothing but log-probabilities, "state" the thermodynamics of each step, "nodes" log Z at
+            the nodes too.
+        top: so many most probable alternatives of each token.
+        prompt_scores: whether the prompt's own tokens are scored.
+        priority: lower comes first. `deadline`: seconds from submission until the request is given up.
+    """
+
+    prompt: tuple[int, ...]
+    id: str
+    tenant: str = ""
+    salt: str = ""
+    n: int = 1
+    max_tokens: int = 128
+    temperature: float = 1.0
+    schedule: Asked | None = None
+    windows: Sequence[Asked] = ()
+    fields: Sequence[Asked] = ()
+    potentials: Sequence[Asked] = ()
+    sampler: str = "ancestral"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    keep_stop: bool = False
+    stop_tokens: Sequence[int] | None = None
+    ignore_stop: bool = False
+    record: str | None = "state"
+    top: int = 0
+    prompt_scores: bool = False
+    priority: int = 0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer or a prompt.
+
+    `logprob` is its log-probability in the model at T = 1, None for a token that has nothing before it; `top` holds
+    (token, log-probability at T = 1) of the most probable. `record` has the columns of `heatbath.record`, scalars by
+    name and the nodes as lists, of the raw ensemble at the temperature used.
+    """
+
+    id: int
+    logprob: float | None
+    top: Sequence[tuple[int, float]] = ()
+    record: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Began:
+    """The first step: the request left its queue after `waited` seconds. `cached` tokens of the prompt were known."""
+
+    seed: int
+    waited: float
+    cached: int = 0
+    prompt: Sequence[Token] = ()
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Answer `choice` grew by `tokens`; `text` may be shown now (what could be the beginning of a stop is held back).
+
+    `finish` is None while it goes on, else "stop", "length", "deadline" or "cancelled"; `stopped` then is the text or
+    token that ended it. A stop token is among `tokens` and not in `text`.
+    """
+
+    choice: int
+    tokens: Sequence[Token]
+    text: str
+    finish: str | None = None
+    stopped: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last step. `value` is the answer to give if one is wanted; the rest as in `heatbath.engine.Generation`.
+
+    `repeatable` says whether the same seed gives the same tokens whatever else is in the batch; `why` if not.
+    """
+
+    value: int = 0
+    tokens_spent: int = 0
+    log_weights: Sequence[float] = ()
+    log_z: float | None = None
+    log_z_stderr: float | None = None
+    ess: float | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    repeatable: bool = True
+    why: str = ""
+
+
+Step = Began | Grown | Ended
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy an engine is: requests, rows of the batch, and totals of the prefix cache in tokens since the start."""
+
+    running: int = 0
+    waiting: int = 0
+    rows: int = 0
+    prefix_asked: int = 0
+    prefix_hit: int = 0
+    prefix_bytes: int = 0
+
+
+class Language(Protocol):
+    """What a server needs of a model besides its steps; every `heatbath.models.Model` is one."""
+
+    name: str
+    vocabulary: Vocabulary
+    context_length: int | None
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, tokens: Tokens) -> str: ...
+
+    def token_bytes(self, token: int) -> bytes: ...
+
+
+class Engine(Protocol):
+    """A host of one model that runs many requests at once. All methods are called on one event loop."""
+
+    @property
+    def language(self) -> Language:
+        """The model's names, tokens and limits."""
+
+    @property
+    def load(self) -> Load:
+        """How busy it is now."""
+
+    @property
+    def trouble(self) -> str | None:
+        """One sentence on why it takes no work, None if it does."""
+
+    async def start(self) -> None:
+        """Make ready, warm up. Raises what the model raises."""
+
+    def submit(self, request: Request) -> AsyncIterator[Step]:
+        """The steps of a request: `Began`, then `Grown` until every choice has finished, then `Ended`.
+
+        Closing the iterator (`aclose`, or a cancelled task) gives up the request and frees what it holds at once.
+        Before the first step it raises `BadInput` (settings that make no sense), `Overloaded` or `Unavailable`; at any
+        time `DeadlineExceeded`, `NotANumber` or `ModelError`.
+        """
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more work and wait until what runs has ended, `seconds` at most; then give up the rest."""

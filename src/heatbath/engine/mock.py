@@ -1,0 +1,132 @@
+"""An engine without a model: answers of set words at set latencies, for tests and for measuring what a server adds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from heatbath.engine.base import Began, Ended, Grown, Language, Load, Overloaded, Request, Step, Token, Unavailable
+from heatbath.errors import BadInput, HeatbathError
+from heatbath.models.base import Tokens, Vocabulary
+
+_END = 256
+
+
+class Letters:
+    """A language of 256 bytes and an end: every text has tokens, one a byte."""
+
+    name = "mock"
+    vocabulary = Vocabulary(257, start=(_END,), stop=(_END,), special=frozenset({_END}))
+    context_length: int | None = 4096
+    fingerprint = "sha256:" + hashlib.sha256(b"heatbath mock").hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, tokens: Tokens) -> str:
+        return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token]) if token < _END else b"<end>"
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds until the first token and between tokens, and how many requests may be in work at once."""
+
+    first: float = 0.0
+    each: float = 0.0
+    most: int = 1024
+
+
+@dataclass
+class MockEngine:
+    """Answers every request with `text`, over and over up to `max_tokens`, one byte a token.
+
+    `fault` is raised after `fault_after` tokens of every answer, to see what the server makes of it.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    text: str = "The quick brown fox jumps over the lazy dog. "
+    fault: HeatbathError | None = None
+    fault_after: int = 0
+    language: Language = field(default_factory=Letters)
+    trouble: str | None = None
+    running: int = 0
+
+    @property
+    def load(self) -> Load:
+        return Load(running=self.running, rows=self.running)
+
+    async def start(self) -> None:
+        self.trouble = None
+
+    async def drain(self, seconds: float) -> None:
+        self.trouble = "the engine is shutting down"
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.running and loop.time() < end:
+            await asyncio.sleep(0.01)
+
+    async def submit(self, request: Request) -> AsyncIterator[Step]:
+        if self.trouble is not None:
+            raise Unavailable(f"{self.trouble}: try again later.")
+        if self.running >= self.pace.most:
+            raise Overloaded(f"{self.running} requests are in work: try again later.", 1.0)
+        if not request.temperature >= 0:
+            raise BadInput(f"temperature is {request.temperature}: give a number from 0 up.")
+        self.running += 1
+        try:
+            await asyncio.sleep(self.pace.first)
+            prompt = [_token(token, request) for token in request.prompt] if request.prompt_scores else []
+            yield Began(seed=request.seed or 0, waited=0.0, prompt=prompt)
+            async for step in self._answers(request):
+                yield step
+            yield Ended(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)
+        finally:
+            self.running -= 1
+
+    async def _answers(self, request: Request) -> AsyncIterator[Step]:
+        tails = [_spoken(self.text, request) for _ in range(request.n)]
+        for place in range(request.max_tokens):
+            if self.fault is not None and place == self.fault_after:
+                raise self.fault
+            open_ = False
+            for choice, tail in enumerate(tails):
+                grown = next(tail, None)
+                if grown is not None:
+                    open_ = True
+                    yield Grown(choice, *grown)
+            if not open_:
+                return
+            await asyncio.sleep(self.pace.each)
+
+
+def _spoken(text: str, request: Request) -> Iterator[tuple[Sequence[Token], str, str | None, str | None]]:
+    """Steps of one answer. Stop texts are looked for in what is said so far, without holding anything back."""
+    said = ""
+    letters = text.encode("ascii")
+    for place in range(request.max_tokens):
+        letter = letters[place % len(letters)]
+        said += chr(letter)
+        stop = next((stop for stop in request.stop if said.endswith(stop)), None)
+        last = place == request.max_tokens - 1
+        finish = "stop" if stop else "length" if last else None
+        yield [_token(letter, request)], chr(letter), finish, stop
+        if stop:
+            return
+
+
+def _token(token: int, request: Request) -> Token:
+    """A token of a fair coin: two states of probability one half."""
+    half = -math.log(2)
+    record = {"logprob": half, "energy": 0.0, "log_z": -half, "entropy": -half, "heat_capacity": 0.0, "rank": 1.0}
+    record |= {"temperature": request.temperature, "mean_energy": 0.0, "variance": 0.0, "ground": 0.0, "p_max": 0.5}
+    top = [(token, half), (_END, half)][: request.top]
+    return Token(token, half, top, record if request.record else None)
