@@ -20,6 +20,7 @@ GROUPS = {
     "ensemble": "heatbath.bench.ensemble",
     "decode": "heatbath.bench.decode",
     "engine": "heatbath.bench.engine",
+    "serve": "heatbath.bench.serve",
 }
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "measure": "Measure a text: one thermodynamic record per token.",
     "generate": "Answer a prompt by any sampler, steered by fields, with the record beside it.",
     "sweep": "Sweep the temperature: where a model freezes and melts, and which temperature to use.",
+    "serve": "Serve a model over the OpenAI API, every token with its record, and a live page.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine.",
 }

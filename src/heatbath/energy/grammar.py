@@ -14,6 +14,7 @@ from heatbath.energy.base import Context, Field
 from heatbath.energy.completion import shortest
 from heatbath.energy.memo import Memo
 from heatbath.energy.rows import Table, check_size, checked_count, stops
+from heatbath.energy.spelling import kept
 from heatbath.errors import BadInput, MissingExtra
 
 Bits = npt.NDArray[np.uint8]
@@ -178,8 +179,12 @@ def _llguidance() -> Any:
 
 def _tokenizer(token_bytes: Callable[[int], bytes], vocabulary: Vocabulary) -> Any:
     special = frozenset(vocabulary.special) | frozenset(vocabulary.stop)
-    tokens = _Tokens([bytes(token_bytes(token)) for token in range(vocabulary.size)], special)
-    return _llguidance().LLTokenizer(tokens, n_vocab=vocabulary.size + 1, slices=_SLICES)
+
+    def made() -> Any:
+        tokens = _Tokens([bytes(token_bytes(token)) for token in range(vocabulary.size)], special)
+        return _llguidance().LLTokenizer(tokens, n_vocab=vocabulary.size + 1, slices=_SLICES)
+
+    return kept(token_bytes, ("llguidance", special), made)
 
 
 def _matcher(grammar: str, tokenizer: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from heatbath.energy.base import Context, Field
 from heatbath.energy.folding import continues, fold, split
 from heatbath.energy.memo import Memo
 from heatbath.energy.rows import Table, check_size, stops
-from heatbath.energy.spelling import Ints, Spelling, phrase_bytes
+from heatbath.energy.spelling import Ints, Spelling, phrase_bytes, spelling_of
 from heatbath.errors import BadInput
 
 State = tuple[bytes, bytes]
@@ -51,10 +51,10 @@ class ForbidPhrases(Field):
         if not self.phrases:
             raise BadInput(f"field {self.name!r} forbids no phrase: give at least one.")
         self._raw = [bytes(token_bytes(token)) for token in range(vocab_size)]
-        spelling = Spelling(self._raw.__getitem__, vocab_size, fold=fold if ignore_case else bytes)
-        self._order = spelling.order
-        self._spans = _spans(self.phrases, spelling)
-        self._alone = _holding(self.phrases, spelling)
+        spelled = spelling_of(token_bytes, vocab_size, fold=fold if ignore_case else bytes)
+        self._order = spelled.order
+        self._spans = _spans(self.phrases, spelled)
+        self._alone = _holding(self.phrases, spelled)
         self._cut = np.asarray([t for t, piece in enumerate(self._raw) if continues(piece)], np.intp)
         self._lengths = sorted(set(map(len, self.phrases)))
         self._states: Memo[State] = Memo((b"", b""), self._extend, size=4096)

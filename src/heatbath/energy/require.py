@@ -10,7 +10,7 @@ import numpy.typing as npt
 from heatbath.energy.base import Context, Field
 from heatbath.energy.memo import Memo
 from heatbath.energy.rows import Table, check_size, checked_count, growing, stops, zeros
-from heatbath.energy.spelling import Spelling, phrase_bytes
+from heatbath.energy.spelling import Spelling, phrase_bytes, spelling_of
 from heatbath.errors import BadInput
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ class Require(Field):
             raise BadInput(f"field {self.name!r} takes a list of what is wanted, not one: write [{wanted!r:.40}].")
         self.vocab_size = vocab_size
         self.max_tokens = checked_count(max_tokens, "the max_tokens of field 'require'")
-        self._spelling = Spelling(token_bytes, vocab_size)
+        self._spelling = spelling_of(token_bytes, vocab_size)
         self._goals = [self._goal(item) for item in wanted]
         if not self._goals:
             raise BadInput(f"field {self.name!r} wants nothing: give a phrase or a token.")

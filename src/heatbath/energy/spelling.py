@@ -1,9 +1,11 @@
-"""The bytes of a vocabulary, in order, so that the tokens which begin alike lie side by side."""
+"""The bytes of a vocabulary: read once, and in order, so that tokens which begin alike lie side by side."""
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,38 @@ import numpy.typing as npt
 from heatbath.errors import BadInput
 
 Ints = npt.NDArray[np.intp]
+T = TypeVar("T")
+
+
+class Pieces:
+    """The bytes of a vocabulary, read once; stands for `token_bytes`, and keeps what fields make of them.
+
+    Several threads may use it.
+    """
+
+    def __init__(self, token_bytes: Callable[[int], bytes], size: int) -> None:
+        self._token_bytes, self._size = token_bytes, size
+        self._lock = threading.RLock()
+        self._kept: dict[Hashable, object] = {}
+
+    def __call__(self, token: int) -> bytes:
+        pieces = self.kept("pieces", lambda: [bytes(self._token_bytes(each)) for each in range(self._size)])
+        return pieces[token] if 0 <= token < self._size else self._token_bytes(token)
+
+    def kept(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What is kept under a name, made the first time it is asked for."""
+        found = self._kept.get(what)
+        if found is None:
+            with self._lock:
+                found = self._kept.get(what)
+                if found is None:
+                    found = self._kept[what] = make()
+        return found  # type: ignore[return-value]
+
+
+def kept(token_bytes: Callable[[int], bytes], what: Hashable, make: Callable[[], T]) -> T:
+    """What `Pieces` keep under a name; made anew for a vocabulary that keeps nothing."""
+    return token_bytes.kept(what, make) if isinstance(token_bytes, Pieces) else make()
 
 
 class Spelling:
@@ -45,6 +79,13 @@ class Spelling:
         while high < len(self._sorted) and self._sorted[high] == piece:
             high += 1
         return self.order[low:high]
+
+
+def spelling_of(
+    token_bytes: Callable[[int], bytes], size: int, *, fold: Callable[[bytes], bytes] = bytes
+) -> Spelling:
+    """How every token is spelled, `fold`ed; kept where `token_bytes` are `Pieces`."""
+    return kept(token_bytes, ("spelling", fold), lambda: Spelling(token_bytes, size, fold=fold))
 
 
 def phrase_bytes(phrase: str | bytes, what: str) -> bytes:

@@ -9,13 +9,26 @@ import numpy as np
 
 from heatbath.decode import Step
 from heatbath.engine.tape import Floats
-from heatbath.record import DIVERGENCE, FIELD_ENERGY, KEPT_MASS, WORK, Record, observe, observe_nodes
+from heatbath.ensemble import State
+from heatbath.record import (
+    DIVERGENCE,
+    FIELD_ENERGY,
+    KEPT_MASS,
+    WORK,
+    Record,
+    observe,
+    observe_nodes,
+    observe_state,
+    record_of_state,
+)
 
-Keep = bool | Literal["nodes"]
+Keep = bool | Literal["nodes", "state"]
 
 
-def recorded(step: Step, keep: Keep) -> Record | None:
-    r"""What is kept of a step. Of an ensemble that is steered, besides the raw one:
+def recorded(step: Step, keep: Keep, seen: State | None = None) -> Record | None:
+    r"""What is kept of a step; `seen` is the raw state with the drawn tokens, where it is known already.
+
+    With "state" it is the thermodynamics without the nodes. Of an ensemble that is steered, besides the raw one:
 
     `work/f` and `field_energy/f` of each field, `kept_mass/w` of each window and `kept_mass` of all, `divergence/…`
     of each and of all, `log_mass` of all, and `drawn_logprob`. For 0 < beta < inf they add up: `drawn_logprob` -
@@ -25,7 +38,7 @@ def recorded(step: Step, keep: Keep) -> Record | None:
         return None
     if keep == "nodes":
         return observe_nodes(step.energies, step.tokens)
-    record = observe(step.energies, step.tokens, beta=step.betas)
+    record = _raw(step, keep, seen)
     if step.drawn is step.energies:
         return record.extend({"kept_mass": step.kept_mass})
     steered = step.steered
@@ -41,6 +54,14 @@ def recorded(step: Step, keep: Keep) -> Record | None:
             "drawn_logprob": step.logprob,
         }
     )
+
+
+def _raw(step: Step, keep: Keep, seen: State | None) -> Record:
+    if keep is True:
+        return observe(step.energies, step.tokens, beta=step.betas)
+    if seen is not None:
+        return record_of_state(seen)
+    return observe_state(step.energies, step.tokens, beta=step.betas)
 
 
 def _named(prefix: str, columns: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -27,8 +27,8 @@ class Settings:
     """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
     `sampler` is a name of `heatbath.engine.SAMPLERS`, with `options` of its own, or a `Sampler` that brings everything
-    that is asked of draws. `record` is True for everything, "nodes" for energies and the nodes of log Z alone, False
-    for nothing. A row ends with a token of `stop`, the model's own if None. `edges` are temperatures of a phase map by
+    that is asked of draws. `record` is True for everything, "state" for all but the nodes of log Z, "nodes" for energies and
+    these alone, False for nothing. A row ends with a token of `stop`, the model's own if None. `edges` are temperatures of a phase map by
     name; the record then says at which steps a schedule crosses them.
     """
 
@@ -58,7 +58,7 @@ class Run:
     def __init__(self, model: Model, prompts: Sequence[Tokens], settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.prompts = tuple(prompts)
-        _check(model, self.prompts, self.settings)
+        check(model, self.prompts, self.settings)
         self._model = model
         self._about = About.of(model)
         stop = tuple(model.vocabulary.stop if self.settings.stop is None else self.settings.stop)
@@ -135,13 +135,14 @@ class Run:
         return error
 
 
-def _check(model: Model, prompts: Sequence[Tokens], settings: Settings) -> None:
+def check(model: Model, prompts: Sequence[Tokens], settings: Settings) -> None:
+    """Raise `BadInput` for settings that no sampler can follow, and for prompts that leave them no room."""
     if not prompts:
         raise BadInput("there is no prompt: give at least one ([] starts a document).")
     if settings.max_tokens < 1:
         raise BadInput(f"max_tokens is {settings.max_tokens}: give at least 1.")
-    if settings.record not in (True, False, "nodes"):
-        raise BadInput(f"record is {settings.record!r}: give True, False or 'nodes'.")
+    if settings.record not in (True, False, "nodes", "state"):
+        raise BadInput(f"record is {settings.record!r}: give True, False, 'nodes' or 'state'.")
     if model.context_length is None:
         return
     longest = max(len(prompt) or len(model.vocabulary.start) for prompt in prompts)

@@ -7,7 +7,7 @@ from heatbath.ensemble.bounds import Bounds, Interval, bounds
 from heatbath.ensemble.curve import NODE_BETAS, curve, nodes, observe
 from heatbath.ensemble.divergence import divergence
 from heatbath.ensemble.interpolate import LogZ
-from heatbath.ensemble.quantile import quantile
+from heatbath.ensemble.quantile import observed_draw, quantile
 from heatbath.ensemble.state import State, state
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "divergence",
     "nodes",
     "observe",
+    "observed_draw",
     "quantile",
     "state",
 ]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.ensemble import kernels
-from heatbath.ensemble.rows import rows
-from heatbath.ensemble.state import valid_betas
+from heatbath.ensemble.rows import Rows, rows
+from heatbath.ensemble.state import State, state, valid_betas
 from heatbath.errors import BadInput
 
 
@@ -22,8 +22,18 @@ def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
     """
     ensembles = rows(energies)
     betas = valid_betas(ensembles.spread(beta, "beta"))
+    return kernels.draw(ensembles, betas, _levels(ensembles, uniform)).reshape(ensembles.lead)
+
+
+def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[np.int64], State]:
+    """`quantile(energies, beta, uniform)`, and `state(energies, beta, index=…)` of what was drawn."""
+    drawn = quantile(energies, beta, uniform)
+    return drawn, state(energies, beta, index=drawn)
+
+
+def _levels(ensembles: Rows, uniform: Any) -> npt.NDArray[np.float64]:
     levels = ensembles.spread(uniform, "uniform")
     bad = np.flatnonzero(~((levels >= 0.0) & (levels < 1.0)))
     if bad.size:
         raise BadInput(f"uniform = {levels[bad[0]]:g} is not a quantile: give numbers from 0 up to, but not, 1.")
-    return kernels.draw(ensembles, betas, levels).reshape(ensembles.lead)
+    return levels

@@ -6,12 +6,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from heatbath.errors import BadInput, ModelError
+from heatbath.models.places import Places
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
+_ROLE = re.compile(r"[A-Za-z_-]{1,32}")
+
+End = Literal["answer", "closed", "open"]
 
 
 class Text:
@@ -30,26 +34,55 @@ class Text:
         ids = self.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
         return [*self.prepend, *map(int, ids)]
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template tells the model of tools, in the form that begins a call with `<tool_call>`."""
+        template = self.tokenizer.chat_template
+        return isinstance(template, str) and "tools" in template and "<tool_call>" in template
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        end: End = "answer",
+        settings: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """Tokens of a conversation by the model's own template, ready for the answer.
 
         The template is rendered with a placeholder where each content goes; what surrounds them is read with control
-        tokens, the contents without, so that no message can speak as another role.
+        tokens, the contents without, so that no message can speak as another role. The same holds for what else is
+        given: names, calls and tools. `end` says where to stop: where the answer begins, after the last message, or
+        within it, for one that is to be continued. `settings` are variables of the template.
         """
         if not self.tokenizer.chat_template:
             raise BadInput("this model has no chat template: give a prompt instead.")
-        marks = [f"\ue000{i}\ue001" for i in range(len(messages))]
-        parts = _contents(messages)
-        marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
-        text = self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
-        return self._around(text, dict(zip(marks, parts, strict=True)))
+        _check_messages(messages)
+        places = Places(frozenset(entry.content for entry in self.tokenizer.added_tokens_decoder.values()))
+        marked = [places.message(message) for message in messages]
+        given = [places.guarded(tool) for tool in tools] or None
+        text = self._rendered(marked, given, end, settings or {})
+        if end == "open" and marked:
+            last = str(marked[-1]["content"])
+            text = text[: text.rindex(last) + len(last)] if last in text else text
+        return self._around(text, places)
 
-    def _around(self, text: str, contents: Mapping[str, str]) -> list[int]:
+    def _rendered(self, messages: Any, tools: Any, end: End, settings: Mapping[str, Any]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=end == "answer", **settings
+            )
+        except TemplateError as error:
+            raise BadInput(f"the model's chat template refuses the conversation ({error}): change its order.") from None
+        return text
+
+    def _around(self, text: str, places: Places) -> list[int]:
         tokens: list[int] = []
-        for piece in re.split("(\ue000[0-9]+\ue001)", text):
-            literal = piece in contents
+        for piece, literal in places.split(text):
             tokens += self.tokenizer(
-                contents.get(piece, piece), split_special_tokens=literal, add_special_tokens=False, verbose=False
+                piece, split_special_tokens=literal, add_special_tokens=False, verbose=False
             )["input_ids"]
         return tokens
 
@@ -74,11 +107,14 @@ class Text:
         return table
 
 
-def _contents(messages: Sequence[Mapping[str, str]]) -> list[str]:
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     for message in messages:
-        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
             raise BadInput(f"a chat message needs the texts role and content, not {dict(message)!r:.80}.")
-    return [message["content"] for message in messages]
+        # A role stands in the frame, where control tokens control.
+        if not _ROLE.fullmatch(role):
+            raise BadInput(f"the role of a chat message is a word, not {role!r:.40}.")
 
 
 def _speller(decoder: Mapping[str, Any] | None) -> Any:

@@ -62,7 +62,7 @@ class TransformersModel(Model):
         """
         if not len(prompts):
             raise BadInput("a session needs at least one prompt; [[]] starts one document.")
-        started = [self._started(self._checked(prompt)) for prompt in prompts]
+        started = [self.started(prompt) for prompt in prompts]
         return TransformersSession(self.network, started, context=self.context_length, vocab=self.vocabulary.size)
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[Window]:
@@ -73,12 +73,18 @@ class TransformersModel(Model):
         """Tokens of a text as its tokenizer makes them, control tokens in it read as text."""
         return self.text.encode(text)
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model's own template tells it of tools."""
+        return self.text.takes_tools
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> list[int]:
         """Tokens of a conversation (`role`, `content`) by the model's template, up to where the answer begins.
 
-        Contents are read as text: a control token in them does not control. Raises `BadInput` without a template.
+        Contents are read as text: a control token in them does not control. `more` is that of `Text.chat`. Raises
+        `BadInput` without a template.
         """
-        return self.text.chat(messages)
+        return self.text.chat(messages, **more)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; empty for ids that the model has and the tokenizer never makes."""
@@ -127,9 +133,13 @@ class TransformersModel(Model):
         tokens = torch.tensor(checked, dtype=torch.long, device=self.device)
         return insides.slopes(self.network, tokens, length, beta)
 
-    def _started(self, prompt: Tokens) -> Tokens:
+    def started(self, prompt: Tokens) -> Tokens:
+        """The prompt to read: as given, or the document start for an empty one.
+
+        Raises `BadInput` for an empty prompt without a start token, a foreign id, or a prompt longer than the context.
+        """
         if len(prompt):
-            return prompt
+            return self._checked(prompt)
         if not self.vocabulary.start:
             raise BadInput(f"{self.name} has no document-start token; give a prompt of at least one token.")
         return self.vocabulary.start

@@ -26,7 +26,7 @@ from heatbath.record.columns import (
     absent,
     concatenate,
 )
-from heatbath.record.observe import observe, observe_nodes
+from heatbath.record.observe import observe, observe_nodes, observe_state, record_of_state
 from heatbath.record.observer import Frame, Observer
 from heatbath.record.text import Speller, texts
 from heatbath.record.trace import Trace
@@ -54,7 +54,9 @@ __all__ = [
     "concatenate",
     "observe",
     "observe_nodes",
+    "observe_state",
     "read",
+    "record_of_state",
     "replacing",
     "texts",
     "write",

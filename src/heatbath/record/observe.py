@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath import ensemble
-from heatbath.ensemble import LogZ
+from heatbath.ensemble import LogZ, State
 from heatbath.record.columns import NODES, THERMO, Array, Record
 
 Floats = NDArray[np.float64]
@@ -26,9 +26,18 @@ def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Float
     """
     index = np.asarray(tokens, dtype=np.int64)
     seen, kept = ensemble.observe(energies, beta, index)
+    return record_of_state(seen).extend(_node_columns(kept))
+
+
+def observe_state(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
+    """`observe` without the nodes: what a record says at its own temperature, and at no other."""
+    return record_of_state(ensemble.state(energies, beta, index=np.asarray(tokens, dtype=np.int64)))
+
+
+def record_of_state(seen: State) -> Record:
+    """The columns of a state (B,) that has chosen states."""
     columns = {name: _numpy(getattr(seen, name)) for name in THERMO}
-    columns["temperature"] = np.broadcast_to(temperature_of(beta), index.shape).copy()
-    return Record(columns | _node_columns(kept))
+    return Record(columns | {"temperature": temperature_of(_numpy(seen.beta))})
 
 
 def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:

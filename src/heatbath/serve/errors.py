@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+
+from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
+from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, Unreliable
+from heatbath.serve.base import StoreDown
+
+NEVER = {"x-should-retry": "false"}
+_PATH = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
 
 
 @dataclass(eq=False)
@@ -26,3 +37,76 @@ class ApiError(Exception):
 def invalid(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
     """400 for a value of the request."""
     return ApiError(400, message, code=code, param=param)
+
+
+def later(seconds: float) -> dict[str, str]:
+    """Headers that ask for another try after `seconds`."""
+    return {"retry-after-ms": str(math.ceil(seconds * 1000)), "retry-after": str(max(1, math.ceil(seconds)))}
+
+
+def unavailable(message: str, seconds: float = 5.0, *, closing: bool = False) -> ApiError:
+    """503 with another try after `seconds`; `closing` gives up the connection, so that the try goes elsewhere."""
+    close = {"connection": "close"} if closing else {}
+    return ApiError(503, message, "server_error", "unavailable", headers={**later(seconds), **close})
+
+
+def as_api_error(error: BaseException) -> ApiError:
+    """The answer to `error`, whatever it is.
+
+    `BadInput` 400, `Overloaded` 429, `Unavailable` and `StoreDown` 503, `DeadlineExceeded` 504 (which the OpenAI
+    client would try again, against a queue that is already too long: the header says no), what the model cannot do
+    500, a part that is not installed 501. Anything else is a bug, of which nothing is told but that it happened.
+    """
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        return _http(error)
+    if isinstance(error, StoreDown):
+        return unavailable(str(error))
+    if isinstance(error, HeatbathError):
+        return _known(error)
+    return _bug()
+
+
+def _known(error: HeatbathError) -> ApiError:
+    if isinstance(error, Overloaded):
+        return ApiError(429, str(error), "rate_limit_error", "queue_full", headers=later(error.retry_after))
+    if isinstance(error, Unavailable):
+        return unavailable(str(error))
+    if isinstance(error, DeadlineExceeded):
+        return ApiError(504, str(error), "server_error", "deadline_exceeded", headers=NEVER)
+    if isinstance(error, BadInput):
+        return ApiError(400, str(error), code="invalid_value")
+    if isinstance(error, MissingExtra):
+        return ApiError(501, str(error), "server_error", "not_installed", headers=NEVER)
+    if isinstance(error, Unreliable):
+        return ApiError(422, str(error), code="unreliable")
+    if isinstance(error, ModelError):
+        return ApiError(500, _without_paths(str(error)), "server_error", "model_error")
+    return ApiError(500, _without_paths(str(error)), "server_error", "internal_error")
+
+
+def _without_paths(text: str) -> str:
+    return _PATH.sub("a file", text)
+
+
+def _http(error: HTTPException) -> ApiError:
+    """What the router says: no such path, no such method."""
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return ApiError(
+            404, "there is no such path here: see /v1/models and the API's documentation.", code="not_found"
+        )
+    if error.status_code == 405:
+        allowed = headers.get("Allow", "another")
+        message = f"this path does not take that method: use {allowed}."
+        return ApiError(405, message, code="method_not_allowed", headers=headers)
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    return ApiError(error.status_code, str(error.detail), kind, headers=headers)
+
+
+def _bug() -> ApiError:
+    message = "the server met an error it did not expect: tell its operator the x-request-id of this answer."
+    return ApiError(500, message, "server_error", "internal_error")

@@ -6,10 +6,10 @@
 A `Setting` says on which model and within which length.
 """
 
-from heatbath.engine.menu.choosing import Dish, Setting, choose
+from heatbath.engine.menu.choosing import Dish, Setting, choose, made
 from heatbath.engine.menu.fields import FIELDS
 from heatbath.engine.menu.potentials import POTENTIALS
 from heatbath.engine.menu.schedules import SCHEDULES
 from heatbath.engine.menu.windows import WINDOWS
 
-__all__ = ["FIELDS", "POTENTIALS", "SCHEDULES", "WINDOWS", "Dish", "Setting", "choose"]
+__all__ = ["FIELDS", "POTENTIALS", "SCHEDULES", "WINDOWS", "Dish", "Setting", "choose", "made"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Model
 
 T = TypeVar("T")
@@ -39,15 +39,32 @@ def choose(menu: Mapping[str, Dish[T]], kind: str, asked: str, setting: Setting)
         BadInput: no such name, a value that does not fit, a file that cannot be read.
     """
     name, equals, text = asked.partition("=")
-    if name not in menu:
-        near = difflib.get_close_matches(name, menu, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise BadInput(f"there is no {kind} {name!r}{hint}: choose from {', '.join(menu)}.")
-    dish = menu[name]
+    dish = _found(menu, kind, name)
     if not equals and _needed(dish.make):
         raise BadInput(f"the {kind} {name} needs a value: write {name}={dish.takes}.")
     value = _value(text, f"{kind} {name}") if equals else {}
     return _made(dish, f"{kind} {name}", setting, value)
+
+
+def made(menu: Mapping[str, Dish[T]], kind: str, asked: tuple[str, Any], setting: Setting) -> T:
+    """What a (name, value) asks for, the value as it came from JSON, None for none; no file is ever read.
+
+    Raises:
+        BadInput: no such name, or a value that does not fit.
+    """
+    name, value = asked
+    dish = _found(menu, kind, name)
+    if value is None and _needed(dish.make):
+        raise BadInput(f"the {kind} {name} needs a value: give {dish.takes.removesuffix(' or @file')}.")
+    return _made(dish, f"{kind} {name}", setting, {} if value is None else value)
+
+
+def _found(menu: Mapping[str, Dish[T]], kind: str, name: str) -> Dish[T]:
+    if name not in menu:
+        near = difflib.get_close_matches(name, menu, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise BadInput(f"there is no {kind} {name!r}{hint}: choose from {', '.join(menu)}.")
+    return menu[name]
 
 
 def _made(dish: Dish[T], what: str, setting: Setting, value: Any) -> T:
@@ -55,7 +72,9 @@ def _made(dish: Dish[T], what: str, setting: Setting, value: Any) -> T:
     given = () if isinstance(value, dict) else (value,)
     try:
         return dish.make(setting, *given, **named)
-    except (TypeError, AttributeError) as error:
+    except HeatbathError:
+        raise
+    except (TypeError, AttributeError, ValueError, LookupError, OverflowError) as error:
         raise BadInput(f"the {what} does not take {value!r:.60} ({error}): write {dish.takes}.") from error
 
 

@@ -158,7 +158,7 @@ FIELDS: dict[str, Dish[Field]] = {
     "dry": _dish(_dry, "0.8"),
     "json_schema": _dish(_json_schema, '{"type": "object", …} or @file'),
     "regex": _dish(_regex, "[0-9]+"),
-    "lark": _dish(_lark, "@file"),
+    "lark": _dish(_lark, '"start: …" or @file'),
     "min_length": _dish(_min_length, "8"),
     "max_length": _dish(_max_length, "32"),
     "length_bias": _dish(_length_bias, "0.1"),

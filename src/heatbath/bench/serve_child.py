@@ -1,0 +1,110 @@
+"""A server to measure, as a process of its own: `python -m heatbath.bench.serve_child '{"settings": {...}, ...}'`.
+
+Of what it is given, `pace` puts an engine without a model in place of the real one, `watched: false` leaves out all
+metrics, and `parts` (name: places of functions) has the time of every call of these functions written to a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from heatbath.engine.base import Engine
+from heatbath.engine.mock import MockEngine, Pace
+from heatbath.serve.late import Late
+from heatbath.serve.run import serve
+from heatbath.serve.services import Services, assemble
+from heatbath.serve.settings import Settings
+
+
+def main(given: Mapping[str, Any]) -> int:
+    """Serve until a signal comes; then write the seconds of each part's calls to the file `parts_to`."""
+    services = _services(given)
+    taken = timed(given.get("parts", {}))
+    code = serve(services, lambda address: print(address, flush=True))
+    if taken:
+        Path(given["parts_to"]).write_text(json.dumps(taken), encoding="utf-8")
+    return code
+
+
+def _services(given: Mapping[str, Any]) -> Services:
+    settings = Settings(**given["settings"])
+    if "pace" in given:
+        return assemble(settings, engine=MockEngine(Pace(**given["pace"])))
+    if given.get("watched", True):
+        return assemble(settings)
+    services = assemble(settings, engine=Late(lambda: _unwatched(settings)))
+    store = getattr(services.store, "store", services.store)
+    return replace(services, store=store, watchers=())
+
+
+def _unwatched(settings: Settings) -> Engine:
+    """The engine of the settings without anyone who looks at its steps."""
+    from heatbath.engine.local import LocalEngine, Options
+    from heatbath.models import load
+
+    engine, model = settings.engine, settings.model
+    options = Options(engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds)
+    return LocalEngine(load(model.name, dtype=model.dtype), options=options)
+
+
+def timed(parts: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """Put a clock around functions ("module:name" or "module:Class.name") wherever the server holds them.
+
+    Returns the lists that each part's calls add their seconds to. Of a coroutine this is the time until it is done.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for name, places in parts.items():
+        for place in places:
+            module, _, path = place.partition(":")
+            _wrap(import_module(module), path, taken[name])
+    return taken
+
+
+def _wrap(holder: Any, path: str, into: list[float]) -> None:
+    *outer, last = path.split(".")
+    for name in outer:
+        holder = getattr(holder, name)
+    function = getattr(holder, last)
+    clocked = _clocked(function, into)
+    setattr(holder, last, clocked)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("heatbath.serve") and module.__dict__.get(last) is function:
+            setattr(module, last, clocked)
+
+
+def _clocked(function: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
+    clock = time.perf_counter
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def later(*arguments: Any, **named: Any) -> Any:
+            start = clock()
+            try:
+                return await function(*arguments, **named)
+            finally:
+                into.append(clock() - start)
+
+        return later
+
+    @functools.wraps(function)
+    def now(*arguments: Any, **named: Any) -> Any:
+        start = clock()
+        try:
+            return function(*arguments, **named)
+        finally:
+            into.append(clock() - start)
+
+    return now
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,189 @@
+"""Servers to measure, each a process group of its own, halted while another is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from heatbath.bench.serve_load import Call
+from heatbath.errors import BadInput, ModelError
+
+PEER = "HEATBATH_BENCH_VLLM"
+"""Variable that holds the path of a Python which has vLLM for the CPU, and transformers' server."""
+_STARTING, _STOPPING = 400.0, 30.0
+
+Ask = Callable[[str, int], Call]
+
+
+@dataclass(frozen=True)
+class Host:
+    """How a server is started on a port and asked.
+
+    `command` makes its command line of the port; `ask` makes a call of a prompt and a number of tokens; `ready` is a
+    path that is 200 when it answers.
+    """
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    ask: Ask
+    ready: str = "/health"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Running:
+    """A server that runs. It writes to `output`."""
+
+    host: Host
+    port: int
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    def halt(self) -> None:
+        """Keep all of its threads from running, so that they cost those who are measured nothing."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `halt`."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+    def stop(self) -> str:
+        """End it, with force if it takes long; what it wrote."""
+        with contextlib.suppress(ProcessLookupError):
+            self.go_on()
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(_STOPPING)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.said()
+
+    def said(self) -> str:
+        """What it wrote so far."""
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def running(host: Host) -> Iterator[Running]:
+    """The server, once it answers. Raises `ModelError` with its last words when it ends before it does."""
+    port = _free_port()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            host.command(port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=folder,
+            env={**os.environ, **host.environment},
+        )
+        server = Running(host, port, process, output)
+        try:
+            _wait(server)
+            yield server
+        finally:
+            server.stop()
+
+
+def _wait(server: Running) -> None:
+    end = time.monotonic() + _STARTING
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            break
+        if _answers(f"http://127.0.0.1:{server.port}{server.host.ready}"):
+            return
+        time.sleep(0.2)
+    raise ModelError(f"the server of {server.host.name} did not start: {server.said()[-500:]}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ours(
+    name: str, child: Mapping[str, Any], body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Host:
+    """A server of `heatbath.bench.serve_child`, asked for completions with what `body` adds."""
+
+    def command(port: int) -> list[str]:
+        settings = {**child["settings"], "server": {"port": port, "log": "error"}}
+        return [sys.executable, "-m", "heatbath.bench.serve_child", json.dumps({**child, "settings": settings})]
+
+    def ask(prompt: str, tokens: int) -> Call:
+        return Call("/v1/completions", _asked(prompt, tokens, child["settings"]["model"]["name"]) | dict(body), headers)
+
+    return Host(name, command, ask, "/health/ready")
+
+
+def vllm(python: str, folder: Path) -> Host:
+    """vLLM's server with five log-probabilities a token."""
+    options = ["--model", str(folder), "--served-model-name", "model", "--dtype", "bfloat16", "--max-logprobs", "5"]
+    quiet = ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
+
+    def command(port: int) -> list[str]:
+        where = ["--host", "127.0.0.1", "--port", str(port)]
+        return [python, "-m", "vllm.entrypoints.openai.api_server", *where, *options, *quiet]
+
+    def ask(prompt: str, tokens: int) -> Call:
+        return Call("/v1/completions", _asked(prompt, tokens, "model") | {"logprobs": 5})
+
+    return Host("vLLM", command, ask, environment={"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"})
+
+
+def transformers(python: str, folder: Path) -> Host:
+    """The server that comes with transformers, in its continuous batches."""
+    options = ["--dtype", "bfloat16", "--device", "cpu", "--continuous-batching", "--log-level", "error"]
+
+    def command(port: int) -> list[str]:
+        where = ["--host", "127.0.0.1", "--port", str(port)]
+        return [python, "-m", "transformers.cli.transformers", "serve", str(folder), *where, *options]
+
+    def ask(prompt: str, tokens: int) -> Call:
+        # It has no way to ignore the end of an answer but to have none.
+        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "eos_token_id": -1}
+        chosen |= {"max_new_tokens": tokens, "pad_token_id": 0}
+        body = {"model": str(folder), "prompt": prompt, "max_tokens": tokens, "stream": True}
+        return Call("/v1/completions", body | {"generation_config": json.dumps(chosen)})
+
+    return Host("transformers serve", command, ask, environment={"HF_HUB_OFFLINE": "1"})
+
+
+def peer_python() -> str:
+    """The Python of the servers to compare with. Raises `BadInput` where there is none, with what to do."""
+    found = os.environ.get(PEER)
+    if not found:
+        raise BadInput(f"{PEER} is not set: run tools/vllm_env.sh FOLDER and set it to FOLDER/bin/python.")
+    if not Path(found).is_file():
+        raise BadInput(f"{PEER} is {found}, which is no file: set it to the path of a Python that has vllm-cpu.")
+    return found
+
+
+def _asked(prompt: str, tokens: int, model: str) -> dict[str, Any]:
+    asked = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 1.0, "stream": True}
+    return asked | {"ignore_eos": True, "stream_options": {"include_usage": True}}

@@ -1,0 +1,189 @@
+"""Many streams at once against a server on this machine, and when each of their tokens came.
+
+The client shares the machine with the server, so it does little: a socket and a few searches in bytes per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.errors import ModelError
+
+Floats = NDArray[np.float64]
+_PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A POST to `path` with a JSON `body` that asks for a stream, and further `headers`."""
+
+    path: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def encoded(self, port: int) -> bytes:
+        """The bytes of the request. The connection is closed after it."""
+        body = json.dumps(self.body).encode()
+        head = {"Host": f"127.0.0.1:{port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
+        lines = [f"{name}: {value}" for name, value in (head | {"Connection": "close"} | dict(self.headers)).items()]
+        return "\r\n".join([f"POST {self.path} HTTP/1.1", *lines, "", ""]).encode() + body
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: seconds of each token's arrival since the request was sent, and how many tokens there were.
+
+    A token may share an event with others: `tokens` is the server's own count where it gives one.
+    """
+
+    arrivals: Sequence[float]
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a burst of streams came to.
+
+    Attributes:
+        rate: tokens a second of all streams, from the first request to the last token.
+        arrivals: seconds from each request to each of its tokens.
+    """
+
+    rate: float
+    arrivals: Sequence[Sequence[float]]
+
+    @property
+    def first(self) -> list[float]:
+        """Seconds to the first token of each stream."""
+        return [stream[0] for stream in self.arrivals]
+
+    def first_token(self, quantile: float) -> float:
+        """A quantile over streams of the time to the first token, seconds."""
+        return float(np.quantile(self.first, quantile))
+
+    def late(self, pace: float) -> Floats:
+        """Seconds by which each token came later after the one before it (the request, for a first one) than `pace`."""
+        return np.concatenate([np.diff(stream, prepend=0.0) for stream in self.arrivals]) - pace
+
+
+class Unfolder:
+    """Bytes of a chunked HTTP/1.1 response in, events of its body out (without the empty line between them)."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._raw, self._body, self._left = b"", b"", -1
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that `data` completes; for a response that is no stream, nothing until `rest`."""
+        self._raw += data
+        if not self.status:
+            head, found, tail = self._raw.partition(b"\r\n\r\n")
+            if not found:
+                return []
+            self.status, self._raw = int(head.split(b" ", 2)[1]), tail
+            if b"chunked" not in head.lower():
+                self._left = 1 << 62
+        self._unchunk()
+        *events, self._body = self._body.split(b"\n\n")
+        return events
+
+    @property
+    def rest(self) -> bytes:
+        """What has come and is no whole event."""
+        return self._body
+
+    def _unchunk(self) -> None:
+        while self._raw:
+            if self._left <= 0:
+                size, found, tail = self._raw.removeprefix(b"\r\n").partition(b"\r\n")
+                if not found or not size:
+                    return
+                self._left, self._raw = int(size, 16) or 1 << 62, tail
+            taken, self._raw = self._raw[: self._left], self._raw[self._left :]
+            self._body += taken
+            self._left -= len(taken)
+
+
+class _Stream(asyncio.Protocol):
+    """One request, from its first byte to the end of the connection."""
+
+    def __init__(self, request: bytes, done: asyncio.Future[Reply]) -> None:
+        self._request, self._done = request, done
+        self._events, self._arrivals, self._usage = Unfolder(), [], 0  # type: tuple[Unfolder, list[float], int]
+        self._start = time.perf_counter()
+        self._whole = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter() - self._start
+        for event in self._events.feed(data):
+            if event.startswith(b"data: {"):
+                self._take(event, now)
+            self._whole |= event.startswith(b"data: [DONE]")
+
+    def _take(self, event: bytes, now: float) -> None:
+        if self._arrivals and b'"usage":{' not in event and b'"usage": {' not in event:
+            self._arrivals.append(now)
+            return
+        chunk = json.loads(event[6:])
+        if "error" in chunk:
+            self._fail(f"a stream failed: {chunk['error']}")
+        self._usage = (chunk.get("usage") or {}).get("completion_tokens", self._usage)
+        # transformers says nothing after the chunk with the reason for the end and the usage.
+        self._whole |= bool(self._usage and any(choice.get("finish_reason") for choice in chunk.get("choices", ())))
+        if any(_text(choice) for choice in chunk.get("choices", ())):
+            self._arrivals.append(now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._done.done():
+            return
+        if not self._whole or self._events.status != 200:
+            said = self._events.rest[:300].decode(errors="replace")
+            self._fail(f"the server answered {self._events.status} and its stream did not end well: {said}")
+        else:
+            tokens = self._usage or len(self._arrivals)
+            self._done.set_result(Reply(self._arrivals, tokens, time.perf_counter() - self._start))
+
+    def _fail(self, message: str) -> None:
+        if not self._done.done():
+            self._done.set_exception(ModelError(message))
+
+
+def _text(choice: Mapping[str, Any]) -> Any:
+    delta = choice.get("delta")
+    return choice.get("text") if delta is None else delta.get("content")
+
+
+async def burst(port: int, calls: Sequence[Call]) -> list[Reply]:
+    """All calls at the same time, each on a connection of its own. Raises `ModelError` when one does not end well."""
+    loop = asyncio.get_running_loop()
+
+    async def one(call: Call) -> Reply:
+        done: asyncio.Future[Reply] = loop.create_future()
+        transport, _ = await loop.create_connection(lambda: _Stream(call.encoded(port), done), "127.0.0.1", port)
+        try:
+            return await asyncio.wait_for(done, _PATIENCE)
+        finally:
+            transport.close()
+
+    return list(await asyncio.gather(*map(one, calls)))
+
+
+def speed(port: int, calls: Sequence[Call]) -> Speed:
+    """A burst from a loop of its own, and how fast it was."""
+    start = time.perf_counter()
+    replies = asyncio.run(burst(port, calls))
+    seconds = time.perf_counter() - start
+    return Speed(sum(reply.tokens for reply in replies) / seconds, [reply.arrivals for reply in replies])

@@ -1,0 +1,95 @@
+"""`heatbath serve`: an OpenAI-compatible server with the instrument behind it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heatbath.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from heatbath.serve.settings import Origin, Settings
+
+PARTS = [
+    "alembic",
+    "greenlet",
+    "httptools",
+    "msgspec",
+    "prometheus_client",
+    "pydantic_settings",
+    "sqlalchemy",
+    "starlette",
+    "structlog",
+    "uvicorn",
+]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Catalog name, hub id, folder or .gguf file.", show_default="smollm2-135m")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="the model's own")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
+    new_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make a key, print it, and end.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say the address, or the key, as one JSON object.")] = False,
+) -> None:
+    """Serve a model over the OpenAI API, every token with its record, and a live page.
+
+    Settings come from the file, HEATBATH_SECTION__NAME in the environment over it, and these options over both. On
+    127.0.0.1 no key is needed; on an address that others reach it does not start without one. Ctrl-C or SIGTERM lets
+    what runs come to its end; a second one does not wait.
+    """
+    if any(find_spec(part) is None for part in PARTS):
+        raise MissingExtra("heatbath serve", "serve")
+    if new_key is not None:
+        return _make_key(new_key, as_json)
+    given: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "model": {"name": model, "dtype": dtype},
+    }
+    raise typer.Exit(_serve(config, given, as_json))
+
+
+def _make_key(name: str, as_json: bool) -> None:
+    from heatbath.serve.keys import new_key
+
+    key, lines = new_key(name)
+    if as_json:
+        typer.echo(json.dumps({"key": key, "toml": lines}))
+        return
+    typer.echo(f"The key, which nothing will show again:\n\n{key}\n\nThe lines that let it in:\n\n{lines}")
+
+
+def _serve(config: Path | None, given: dict[str, dict[str, Any]], as_json: bool) -> int:
+    from heatbath.serve.run import check, serve
+    from heatbath.serve.services import assemble
+    from heatbath.serve.settings import read_settings
+
+    flags = {part: {name: value for name, value in names.items() if value is not None} for part, names in given.items()}
+    settings, origin = read_settings(config, {part: names for part, names in flags.items() if names})
+    check(settings)
+    return serve(assemble(settings), lambda address: _announce(address, settings, origin, as_json))
+
+
+def _announce(address: str, settings: Settings, origin: Origin, as_json: bool) -> None:
+    page = f"{address}/" if settings.server.page else None
+    if as_json:
+        where = {"file": origin.file and str(origin.file), "environment": origin.environment, "flags": origin.given}
+        found = {"url": address, "api": f"{address}/v1", "page": page, "model": settings.model.name, "settings": where}
+        print(json.dumps(found), flush=True)
+        return
+    seen = f"page {page}, " if page else ""
+    print(f"{settings.model.name} answers: {seen}API {address}/v1, settings from {origin}.", flush=True)
+    if sys.stderr.isatty():
+        print("Ctrl-C ends it.", file=sys.stderr)

@@ -1,0 +1,307 @@
+"""The engine's thread: one loop that admits, steps and tells, around one pool."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from heatbath.engine.base import Began, DeadlineExceeded, Ended, Grown, Load, Step, Unavailable
+from heatbath.engine.local.batch import Batch
+from heatbath.engine.local.faults import blamed
+from heatbath.engine.local.hub import Hub
+from heatbath.engine.local.job import Job
+from heatbath.engine.local.options import Options
+from heatbath.engine.local.queue import Claim, Queue
+from heatbath.engine.local.scoring import Scoring, of_prompt
+from heatbath.errors import ModelError
+from heatbath.models.base import Model
+from heatbath.models.pool import Pool, PoolStats
+from heatbath.record import Observer
+
+_LOG = logging.getLogger("heatbath.engine")
+_ADMITTED_TOKENS = 2048
+"""Prompt tokens read in one step, beyond which further requests wait for the next: rows that grow wait for them."""
+_IDLE = 1.0
+
+Told = tuple[Any, "Step | BaseException"]
+
+
+class Core:
+    """Everything that happens in the engine's thread; the other side calls `submit`, `wake`, `load` and no more.
+
+    `deliver` takes what a step told, all requests together.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        pools: Callable[[], Pool],
+        options: Options,
+        *,
+        observers: Sequence[Observer],
+        deliver: Callable[[list[Told]], None],
+    ) -> None:
+        self.queue: Queue[Job] = Queue(options.max_waiting)
+        self._model, self._pools, self._options = model, pools, options
+        self._observers, self._deliver = observers, deliver
+        self._wanted = threading.Event()
+        self._told: list[Told] = []
+        self._jobs: list[Job] = []
+        self._scorings: dict[Job, Scoring] = {}
+        self._before = PoolStats()
+        self._pieces: dict[int, bytes] = {}
+        self._begin()
+
+    @property
+    def load(self) -> Load:
+        """How busy it is; may be asked by any thread."""
+        now, before = self._pool.stats, self._before
+        return Load(
+            running=len(self._jobs),
+            waiting=len(self.queue),
+            rows=now.rows,
+            prefix_asked=before.prefix_asked + now.prefix_asked,
+            prefix_hit=before.prefix_hit + now.prefix_hit,
+            prefix_bytes=now.prefix_bytes,
+        )
+
+    def submit(self, job: Job) -> None:
+        """Queue a request, on a place that was reserved."""
+        request = job.plan.request
+        self.queue.push(job, Claim(request.tenant, request.priority, job.plan.cost))
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at once at what has changed."""
+        self._wanted.set()
+
+    def turn(self) -> None:
+        """One turn of the loop; waits for work where there is none."""
+        self._wanted.clear()
+        now = time.monotonic()
+        self._give_up(now)
+        self._admit(now)
+        if self._jobs:
+            self._step()
+        self._hand_over()
+        if not self._jobs:
+            self._wanted.wait(min(_IDLE, *(self._time_left(), _IDLE)))
+
+    def end(self, error: Exception) -> None:
+        """Give up all there is: what runs keeps what it has, what waits gets `error`."""
+        for job in self.queue.remove(lambda _: True):
+            self._tell(job, error)
+        for job in list(self._jobs):
+            self._cut(job, "cancelled", error)
+        self._hand_over()
+
+    def _begin(self) -> None:
+        self._pool = self._pools()
+        self._batch = Batch(self._pool, self._spell, self._tell, self._model.name)
+        self._hub = Hub(self._model, self._pool, self._tell, self._options.max_rows)
+
+    def _spell(self, token: int) -> bytes:
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._model.token_bytes(token)
+        return piece
+
+    # What leaves before the next step.
+
+    def _time_left(self) -> float:
+        """Seconds until a request that waits for rows has waited too long."""
+        return _IDLE if not len(self.queue) else 0.05
+
+    def _give_up(self, now: float) -> None:
+        """Let go of requests that nobody listens to any more, and of those whose time is over."""
+        for job in self.queue.remove(lambda job: job.gone):
+            job.done = True
+        for job in self.queue.remove(lambda job: _late(job, now)):
+            self._tell(job, DeadlineExceeded(_waited_too_long(job, now)))
+        for job in list(self._jobs):
+            if job.gone:
+                self._drop(job)
+            elif _late(job, now):
+                self._cut(job, "deadline", DeadlineExceeded(_took_too_long(job, now)))
+
+    def _cut(self, job: Job, finish: str, error: Exception) -> None:
+        """End a request now: its answers as they are where it has tokens to show, else with the error."""
+        if not job.spent or not job.answers:
+            self._tell(job, error)
+            return
+        for answer in job.answers:
+            if not answer.ended:
+                self._tell(job, Grown(answer.choice, (), answer.tail.end(), finish))
+                answer.ended = True
+        self._tell(job, self._ended(job))
+
+    # Who comes in.
+
+    def _admit(self, now: float) -> None:
+        tokens = 0
+        while tokens < _ADMITTED_TOKENS:
+            job = self.queue.pop(self._fits)
+            if job is None:
+                return
+            job.began = now
+            tokens += len(job.plan.request.prompt)
+            self._jobs.append(job)
+            if job.plan.request.prompt_scores:
+                self._guarded(job, lambda job=job: self._scorings.update({job: of_prompt(self._model, job.plan)}))
+            else:
+                self._guarded(job, lambda job=job: self._enter(job))
+
+    def _fits(self, job: Job) -> bool:
+        return self._pool.stats.rows + self._promised() + job.plan.rows <= self._options.max_rows
+
+    def _promised(self) -> int:
+        """Rows of requests that are still being scored."""
+        return sum(job.plan.rows for job in self._scorings)
+
+    def _guarded(self, job: Job, act: Callable[[], Any]) -> Any:
+        """Do something for one request, which alone is told if it fails."""
+        try:
+            return act()
+        except Exception as error:
+            self._tell(job, blamed(error, self._model.name, job.spent))
+            return None
+
+    def _enter(self, job: Job) -> None:
+        """Give a request its rows."""
+        request = job.plan.request
+        if not request.max_tokens:
+            self._nothing(job)
+            return
+        prompt = list(request.prompt) or list(self._model.vocabulary.start)
+        job.prompt_length = len(prompt)
+        if not job.plan.by_token:
+            self._hub.join(job)
+            return
+        rows = self._pool.open([prompt], salt=job.salt)
+        job.rows.update(rows)
+        if request.n > 1:
+            # The prompt is read once, and the copies have what it came to.
+            self._pool.energies(rows)
+            for _ in range(request.n - 1):
+                rows.append(self._pool.copy(rows[0]))
+                job.rows.add(rows[-1])
+        self._batch.join(job, rows)
+
+    def _nothing(self, job: Job) -> None:
+        """A request that wants no token."""
+        self._tell(job, self._first(job))
+        for choice in range(job.plan.request.n):
+            self._tell(job, Grown(choice, (), "", "length"))
+        self._tell(job, self._ended(job))
+
+    # The step.
+
+    def _step(self) -> None:
+        self._score()
+        mine, theirs = self._batch.rows, self._hub.rows
+        if mine or theirs or len(self._hub):
+            try:
+                energies = self._pool.energies([*mine, *theirs]) if mine or theirs else None
+            except Exception as error:
+                self._lost(error)
+                return
+            if mine:
+                self._batch.step(energies[: len(mine)] if theirs else energies)
+            if len(self._hub):
+                self._hub.step(energies[len(mine) :] if theirs else None)
+            self._watch()
+        for job in [job for job in self._jobs if job.answers and all(answer.ended for answer in job.answers)]:
+            self._tell(job, self._ended(job))
+
+    def _score(self) -> None:
+        """A piece of one prompt, the one that came first."""
+        job = next(iter(self._scorings), None)
+        if job is None:
+            return
+        more = self._guarded(job, self._scorings[job].step)
+        if more is False:
+            job.scored = self._scorings.pop(job).tokens
+            self._guarded(job, lambda: self._enter(job))
+
+    def _watch(self) -> None:
+        for frame in (*self._batch.frames, *self._hub.frames):
+            for observer in self._observers:
+                try:
+                    observer.update(frame)
+                except Exception:
+                    _LOG.exception("an observer failed at a frame")
+
+    def _lost(self, error: Exception) -> None:
+        """The model failed in the middle of a step: nobody's rows can be trusted, so that all begin anew."""
+        _LOG.error("the model failed at a step", exc_info=error)
+        told = ModelError(f"{self._model.name} failed at a step ({type(error).__name__}): send the request again.")
+        for job in list(self._jobs):
+            job.rows.clear()
+            self._tell(job, told)
+        self._before = _plus(self._before, self._pool.stats)
+        self._begin()
+
+    # What is told.
+
+    def _first(self, job: Job) -> Began:
+        cached = max((self._pool.cached(row) for row in job.rows), default=0)
+        return Began(job.plan.settings.seed, job.began - job.arrived, cached, job.scored)
+
+    def _ended(self, job: Job) -> Ended:
+        """What is said at the end of a request whose answers went each its own way."""
+        why, n = self._why(job), job.plan.request.n
+        return Ended(0, job.spent, [0.0] * n, ess=float(n), repeatable=not why, why=why)
+
+    def _why(self, job: Job) -> str:
+        if job.plan.why or self._pool.batch_invariant:
+            return job.plan.why
+        return "the arithmetic of the model depends on what else is in the batch"
+
+    def _tell(self, job: Job, step: Step | BaseException) -> None:
+        if job.done:
+            return
+        if not job.told and not isinstance(step, BaseException):
+            job.told = True
+            if not isinstance(step, Began):
+                self._told.append((job.stream, self._first(job)))
+        self._told.append((job.stream, step))
+        if isinstance(step, Ended | BaseException):
+            self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        """Forget a request and free what it holds."""
+        job.done = True
+        self._scorings.pop(job, None)
+        self._hub.leave(job)
+        if job.answers:
+            self._batch.leave(job)
+        if job.rows:
+            self._pool.close(sorted(job.rows))
+            job.rows.clear()
+        if job in self._jobs:
+            self._jobs.remove(job)
+            self.queue.took(time.monotonic() - job.began)
+
+    def _hand_over(self) -> None:
+        told, self._told = self._told, []
+        if told:
+            self._deliver(told)
+
+
+def _late(job: Job, now: float) -> bool:
+    return job.until is not None and now >= job.until
+
+
+def _waited_too_long(job: Job, now: float) -> str:
+    return f"the request waited {now - job.arrived:.1f} s for its turn, which is all the time it has: try again later."
+
+
+def _took_too_long(job: Job, now: float) -> str:
+    return f"the request had nothing to show after {now - job.arrived:.1f} s, all the time it has: allow it more."
+
+
+def _plus(before: PoolStats, more: PoolStats) -> PoolStats:
+    return PoolStats(0, before.prefix_asked + more.prefix_asked, before.prefix_hit + more.prefix_hit, 0)

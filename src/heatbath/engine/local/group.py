@@ -1,0 +1,112 @@
+"""Rows that are drawn together: their arrays, one draw and one record a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode import Schedule, Step
+from heatbath.decode.base import betas_of
+from heatbath.decode.schedules import LatencyBudget
+from heatbath.decode.steer import Steering
+from heatbath.energy import Context
+from heatbath.engine.local.chance import Chance, Floats, Ints
+from heatbath.engine.local.job import Answer, Job
+from heatbath.engine.local.rows import Lines, Top, alternatives, plain_logprob
+from heatbath.engine.recording import recorded
+from heatbath.ensemble import observed_draw, quantile
+from heatbath.models.pool import Pool
+from heatbath.record import Record, record_of_state
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One step of a group, a row each (B,): tokens, their log-probability at T = 1, alternatives, and the record."""
+
+    tokens: Ints
+    logprobs: Floats
+    tops: Sequence[Top]
+    record: Record | None
+    late: bool = False
+
+
+class Group:
+    """Rows with the same windows and the same kind of record; one request alone where fields or a schedule act."""
+
+    def __init__(self, job: Job, pool: Pool) -> None:
+        settings = job.plan.settings
+        self.answers: list[Answer] = []
+        self.chance = Chance()
+        self._pool = pool
+        self._keep = job.plan.keep
+        self._steering = Steering(settings.fields, settings.window)
+        self._stop = job.plan.stop
+        self._schedule = settings.temperature if isinstance(settings.temperature, Schedule) else None
+        self._betas = np.empty(0)
+        self._prompts = np.empty(0, np.int64)
+        self._numbers = np.empty(0, np.int64)
+        self._memory = np.empty((0, 0))
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def join(self, job: Job, answers: Sequence[Answer]) -> None:
+        """The answers of one more request."""
+        settings, count = job.plan.settings, len(answers)
+        greedy = settings.sampler == "greedy"
+        if self._schedule is None:
+            betas = np.full(count, np.inf) if greedy else betas_of(job.plan.request.temperature, count)
+        else:
+            betas, self._memory = np.ones(count), self._schedule.init(count)
+        self.answers += answers
+        self._betas = np.concatenate([self._betas, betas])
+        self._prompts = np.concatenate([self._prompts, np.full(count, job.prompt_length)])
+        self._numbers = np.concatenate([self._numbers, np.arange(count)])
+        self.chance.join([(settings.seed, number) for number in range(count)], still=greedy)
+
+    def keep(self, indices: Ints) -> None:
+        """Drop the rows that are not among `indices`."""
+        self.answers = [self.answers[row] for row in indices.tolist()]
+        self._betas, self._prompts = self._betas[indices], self._prompts[indices]
+        self._numbers = self._numbers[indices]
+        self.chance.keep(indices)
+        if self._schedule is not None:
+            self._memory = self._memory[indices]
+
+    def step(self, energies: Any) -> Drawn:
+        """One token for every row, from energies (B, V)."""
+        steering, late = self._steering, False
+        if not (steering.fields or steering.windows or self._schedule or self._keep != "state"):
+            return self._plain(energies)
+        context = self._context(energies)
+        if self._schedule is not None:
+            temperatures = self._schedule.temperatures(context, energies, self._memory)
+            self._betas = betas_of(temperatures, len(self))
+            windows = (*steering.windows, *self._schedule.windows(self._memory))
+            steering = Steering(steering.fields, windows)
+        steered = steering(context, self._betas, self.chance.uniform)
+        step = Step(quantile(steered.drawn, self._betas, self.chance.uniform()), steered)
+        if self._schedule is not None:
+            self._memory = self._schedule.updated(self._memory, step)
+            late = isinstance(self._schedule, LatencyBudget) and not self._schedule.tokens_left(self._memory).any()
+        drawn = self._told(energies, step.tokens, recorded(step, self._keep))
+        return replace(drawn, late=late)
+
+    def _plain(self, energies: Any) -> Drawn:
+        """The draw and the record in one pass over the energies."""
+        tokens, seen = observed_draw(energies, self._betas, self.chance.uniform())
+        record = record_of_state(seen).extend({"kept_mass": np.ones(len(tokens))})
+        return self._told(energies, tokens, record)
+
+    def _told(self, energies: Any, tokens: Ints, record: Record | None) -> Drawn:
+        logprobs = plain_logprob(energies, tokens, record)
+        wanted = [answer.job.plan.request.top for answer in self.answers]
+        return Drawn(tokens, logprobs, alternatives(energies, tokens, logprobs, wanted), record)
+
+    def _context(self, energies: Any) -> Context:
+        lines = Lines(self._pool, [answer.row for answer in self.answers])
+        size, numbers = int(energies.shape[-1]), self._numbers.tolist()
+        return Context(lines, self._prompts.tolist(), size, self._stop, (), numbers, energies)

@@ -1,0 +1,115 @@
+"""From what a request asks for to what the engine is asked: stops, windows, fields, temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from heatbath.engine.base import Asked, Language
+from heatbath.serve.api.schema.sampling import Sampling
+from heatbath.serve.api.structure import structure
+from heatbath.serve.errors import invalid
+
+_SEEDS = 2**64
+_AT_ONCE = 16_384
+"""Token ids in one field, so that its value stays of a size an engine takes."""
+
+
+def drawing(asked: Sampling, language: Language) -> dict[str, Any]:
+    """What a request and its engine request have in common, as settings of `engine.base.Request`.
+
+    Raises:
+        ApiError: 400 for values that contradict one another or the vocabulary.
+    """
+    return {
+        "n": asked.n or 1,
+        "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        # Seeds of the API are signed, those of an engine are not.
+        "seed": None if asked.seed is None else asked.seed % _SEEDS,
+        "windows": tuple(_windows(asked)),
+        "fields": (*_fields(asked, language), *structure(asked)),
+        "stop": _stops(asked),
+        "keep_stop": bool(asked.include_stop_str_in_output),
+        "salt": asked.cache_salt or "",
+        "priority": asked.priority or 0,
+        **_ends(asked, language),
+    }
+
+
+def _stops(asked: Sampling) -> tuple[str, ...]:
+    if isinstance(asked.stop, str):
+        return (asked.stop,)
+    return tuple(asked.stop or ())
+
+
+def _ends(asked: Sampling, language: Language) -> dict[str, Any]:
+    own = () if asked.ignore_eos else language.vocabulary.stop
+    more = tuple(asked.stop_token_ids or ())
+    _in_vocabulary(more, language, "stop_token_ids")
+    if not more:
+        return {"ignore_stop": bool(asked.ignore_eos)}
+    return {"stop_tokens": tuple(dict.fromkeys((*own, *more)))}
+
+
+def _windows(asked: Sampling) -> Iterator[Asked]:
+    """In the order in which their users know them: what cuts by rank first, then by mass, then by threshold."""
+    if asked.top_k is not None and asked.top_k > 0:
+        yield Asked("top_k", asked.top_k)
+    if asked.top_p is not None and asked.top_p < 1:
+        # No mass at all still leaves the most probable token.
+        yield Asked("top_p", asked.top_p) if asked.top_p > 0 else Asked("top_k", 1)
+    if asked.min_p:
+        yield Asked("min_p", asked.min_p)
+    if asked.typical_p is not None and 0 < asked.typical_p < 1:
+        yield Asked("typical", asked.typical_p)
+    if asked.top_n_sigma is not None and asked.top_n_sigma > 0:
+        yield Asked("top_n_sigma", asked.top_n_sigma)
+    for name, value in (("epsilon", asked.epsilon_cutoff), ("eta", asked.eta_cutoff)):
+        if value is not None and 0 < value < 1:
+            yield Asked(name, value)
+    if asked.xtc_probability and asked.xtc_threshold:
+        chance = {"threshold": asked.xtc_threshold, "probability": asked.xtc_probability}
+        yield Asked("exclude_top_choices", chance)
+
+
+def _fields(asked: Sampling, language: Language) -> Iterator[Asked]:
+    if asked.repetition_penalty is not None and asked.repetition_penalty != 1:
+        yield Asked("repetition", asked.repetition_penalty)
+    numbers = (("presence", asked.presence_penalty), ("frequency", asked.frequency_penalty))
+    yield from (Asked(name, value) for name, value in numbers if value)
+    if asked.dry_multiplier:
+        yield Asked("dry", asked.dry_multiplier)
+    bias = _bias(asked.logit_bias or {}, language)
+    if bias:
+        yield Asked("bias", bias)
+    if asked.min_tokens:
+        yield Asked("min_length", asked.min_tokens)
+    if asked.bad_words:
+        yield Asked("forbid", list(asked.bad_words))
+    if asked.allowed_token_ids is not None:
+        yield from _only(asked.allowed_token_ids, language)
+
+
+def _bias(given: Mapping[str, float], language: Language) -> dict[str, float]:
+    """By token id. A bias of 0 changes nothing, whatever it is for."""
+    found = {name: value for name, value in given.items() if value}
+    for name in found:
+        if not (name.isascii() and name.isdigit() and int(name[:10]) < language.vocabulary.size and len(name) <= 10):
+            message = f"logit_bias holds {name[:40]!r}: give token ids below {language.vocabulary.size}."
+            raise invalid(message, "logit_bias")
+    return found
+
+
+def _only(allowed: list[int], language: Language) -> Iterator[Asked]:
+    _in_vocabulary(allowed, language, "allowed_token_ids")
+    kept = frozenset(allowed)
+    others = [token for token in range(language.vocabulary.size) if token not in kept]
+    for start in range(0, len(others), _AT_ONCE):
+        yield Asked("forbid_tokens", others[start : start + _AT_ONCE])
+
+
+def _in_vocabulary(tokens: list[int] | tuple[int, ...], language: Language, param: str) -> None:
+    size = language.vocabulary.size
+    wrong = next((token for token in tokens if not 0 <= token < size), None)
+    if wrong is not None:
+        raise invalid(f"{param} holds {wrong}: give token ids below {size}.", param)

@@ -1,0 +1,186 @@
+"""One request on its way: let in, watched, driven through the engine, stored, and ended exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from heatbath.engine.base import Grown, Request, Step
+from heatbath.serve.api.gathered import Answer, Gathered
+from heatbath.serve.api.logprobs import Speller
+from heatbath.serve.api.summaries import columns, summary
+from heatbath.serve.base import Answered, StoreDown, Ticket
+from heatbath.serve.errors import as_api_error
+from heatbath.serve.limits import Lease
+from heatbath.serve.services import Services
+
+GONE = 499
+Take = Callable[[int, Step], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one HTTP request asks of the engine.
+
+    Attributes:
+        requests: one for each prompt, with `n` answers each to be given.
+        content: whether messages and answers may be kept.
+        must: whether an answer that cannot be stored is not given.
+        keep: whether it is stored at all.
+    """
+
+    ticket: Ticket
+    requests: Sequence[Request]
+    n: int = 1
+    content: bool = True
+    must: bool = False
+    keep: bool = True
+
+
+@dataclass
+class Times:
+    """When things happened, of `time.monotonic`."""
+
+    asked: float = 0.0
+    first: float | None = None
+    done: float = 0.0
+
+
+@dataclass
+class Exchange:
+    """Drives an order. Use it as a context: what goes wrong inside, a cancelled task too, ends it as it should."""
+
+    services: Services
+    order: Order
+    lease: Lease
+    gathered: list[Gathered] = field(default_factory=list)
+    times: Times = field(default_factory=Times)
+    over: bool = False
+
+    def __enter__(self) -> Exchange:
+        for watcher in self.services.watchers:
+            watcher.arrived(self.order.ticket)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not self.over:
+            self.end(*self._failure(error))
+
+    async def run(self, take: Take | None = None) -> list[Gathered]:
+        """Ask the engine; every step of prompt i goes to `take(i, step)` as it comes.
+
+        Raises:
+            ApiError, HeatbathError: what the engine raises.
+        """
+        self.gathered = [Gathered(request.prompt) for request in self.order.requests]
+        self.times.asked = time.monotonic()
+        requests = self.order.requests
+        try:
+            if len(requests) == 1:
+                await self._drive(0, take)
+            else:
+                await self._all(take)
+        finally:
+            self.times.done = time.monotonic()
+        return self.gathered
+
+    async def _all(self, take: Take | None) -> None:
+        """As many at once as the engine has rows for, so that one request does not fill its queue."""
+        rows = max(request.n for request in self.order.requests)
+        room = asyncio.Semaphore(max(1, self.services.settings.engine.max_rows // rows))
+
+        async def drive(i: int) -> None:
+            async with room:
+                await self._drive(i, take)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for i in range(len(self.order.requests)):
+                    tasks.create_task(drive(i))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _drive(self, i: int, take: Take | None) -> None:
+        gathered = self.gathered[i]
+        steps = cast("AsyncGenerator[Step, None]", self.services.engine.submit(self.order.requests[i]))
+        async with aclosing(steps):
+            async for step in steps:
+                gathered.take(step)
+                if isinstance(step, Grown):
+                    self._grew(i, step)
+                if take is not None:
+                    take(i, step)
+
+    def _grew(self, i: int, grown: Grown) -> None:
+        if self.times.first is None and grown.tokens:
+            self.times.first = time.monotonic()
+        if i:
+            grown = replace(grown, choice=i * self.order.requests[i].n + grown.choice)
+        for watcher in self.services.watchers:
+            watcher.grew(self.order.ticket, grown)
+
+    async def settle(self, given: Sequence[Answer], content: Mapping[str, Any]) -> bool | None:
+        """Store the answers that are given, and end. Whether they are stored; None if they were not to be.
+
+        Raises:
+            StoreDown: they are not stored and had to be.
+        """
+        answered = self._answered(given, content)
+        stored: bool | None = None
+        if self.order.keep:
+            try:
+                await self.services.store.keep(answered)
+                stored = True
+            except StoreDown:
+                if self.order.must:
+                    raise
+                stored = False
+        self._over(answered)
+        return stored
+
+    @property
+    def overhead(self) -> float:
+        """Seconds so far that were not spent in the engine."""
+        now = time.monotonic()
+        before = (self.times.asked or now) - self.order.ticket.started
+        return before + (now - self.times.done if self.times.done else 0.0)
+
+    def end(self, status: int, code: str | None) -> None:
+        """End without an answer."""
+        self._over(replace(self._answered([], {}), status=status, error=code, content=None, records=None))
+
+    def _over(self, answered: Answered) -> None:
+        self.over = True
+        self.lease.settle(answered.prompt_tokens + answered.completion_tokens)
+        for watcher in self.services.watchers:
+            watcher.ended(answered)
+
+    def _failure(self, error: BaseException | None) -> tuple[int, str | None]:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit) or error is None:
+            return (503, "unavailable") if self.services.gate.draining else (GONE, "client_gone")
+        known = as_api_error(error)
+        return known.status, known.code
+
+    def _answered(self, given: Sequence[Answer], content: Mapping[str, Any]) -> Answered:
+        began = next((each.began for each in self.gathered if each.began is not None), None)
+        speller = Speller(self.services.engine.language) if self.order.content else None
+        started = self.order.ticket.started
+        return Answered(
+            ticket=self.order.ticket,
+            status=200,
+            prompt_tokens=sum(len(each.prompt) for each in self.gathered),
+            cached_tokens=sum(each.cached for each in self.gathered),
+            completion_tokens=sum(each.spent for each in self.gathered),
+            finish=[answer.finish or "" for answer in given],
+            waited=None if began is None else began.waited,
+            first_token=None if self.times.first is None else self.times.first - started,
+            duration=time.monotonic() - started,
+            seed=None if began is None else began.seed,
+            summary=[summary(answer.tokens) for answer in given],
+            content=content if self.order.content else None,
+            records=None if speller is None else [columns(answer.tokens, speller) for answer in given],
+        )

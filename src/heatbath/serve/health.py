@@ -1,0 +1,48 @@
+"""Whether the process lives, and whether it can answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from heatbath.serve.services import Services
+
+
+def routes() -> list[Route]:
+    """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
+    return [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health", ready),
+    ]
+
+
+def down(services: Services) -> dict[str, str]:
+    """What keeps the server from answering, each in one sentence, by part."""
+    gate = services.gate.trouble
+    engine = gate or services.engine.trouble
+    found = {"server" if services.gate.draining else "engine": engine} if engine else {}
+    if services.settings.storage.required and services.store.trouble:
+        found["storage"] = services.store.trouble
+    return found
+
+
+async def live(request: Request) -> Response:
+    """200 while the event loop turns."""
+    return JSONResponse({"live": True})
+
+
+async def ready(request: Request) -> Response:
+    """200 if requests can be answered, else 503 with what is down; with the scope "read" also how busy it is."""
+    services: Services = request.app.state.services
+    trouble = down(services)
+    body: dict[str, object] = {"ready": not trouble, "down": trouble}
+    tenant = request.state.tenant
+    if tenant is not None and "read" in tenant.scopes:
+        body["load"] = asdict(services.engine.load)
+        body["storage"] = services.store.trouble or "ok"
+    headers = {"retry-after": "5"} if trouble else {}
+    return JSONResponse(body, 503 if trouble else 200, headers)

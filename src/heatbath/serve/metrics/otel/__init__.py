@@ -1,0 +1,63 @@
+"""OpenTelemetry (extra `otel`): a span for every request and the conventions' server metrics, over OTLP/HTTP.
+
+traces(...)         Tracing: a watcher, and what to run beside the server
+context.Traced      middleware that finds the trace a request belongs to
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from heatbath.errors import MissingExtra
+from heatbath.serve.metrics.labels import Labels
+from heatbath.serve.metrics.otel import names
+
+if TYPE_CHECKING:
+    from heatbath.serve.metrics.otel.export import Tracing
+
+_NEEDED = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
+
+def traces(
+    endpoint: str | None,
+    models: Sequence[str],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    address: str | None = None,
+    port: int | None = None,
+) -> Tracing:
+    """Traces and metrics to the collector at `endpoint`; models and aliases as in `heatbath.serve.metrics.build`.
+
+    The environment says whether content is sent (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`) and whether the
+    newest names are used (`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`).
+
+    Raises:
+        MissingExtra: without the extra `otel`.
+    """
+    if not _installed():
+        raise MissingExtra("sending traces", "otel")
+    from heatbath.serve.metrics.otel.export import over_http
+    from heatbath.serve.metrics.otel.telemetry import Wanted
+
+    wanted = Wanted(wants_latest(), wants_content(), address, port)
+    return over_http(endpoint, Labels(tuple(models), dict(aliases or {})), wanted)
+
+
+def wants_latest() -> bool:
+    """Whether the environment asks for the newest conventions."""
+    return names.LATEST in [part.strip() for part in os.environ.get(names.OPT_IN, "").split(",")]
+
+
+def wants_content() -> bool:
+    """Whether the environment asks for prompts and answers on spans."""
+    return os.environ.get(names.CAPTURE, "").strip().lower() in names.CAPTURING
+
+
+def _installed() -> bool:
+    try:
+        return all(find_spec(name) is not None for name in _NEEDED)
+    except ModuleNotFoundError:
+        return False

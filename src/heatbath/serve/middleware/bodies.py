@@ -1,0 +1,85 @@
+"""What a request may bring: JSON, of so many bytes, within so many seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from heatbath.serve.errors import ApiError
+from heatbath.serve.middleware.common import value
+
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """`most` bytes in `seconds`."""
+
+    app: ASGIApp
+    most: int
+    seconds: float
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        self.check(scope)
+        await self.app(scope, Reading(receive, self), send)
+
+    def check(self, scope: Scope) -> None:
+        """Raises `ApiError`: 413 or 415, by what the headers say."""
+        declared = value(scope, b"content-length") or "0"
+        if not declared.isascii() or not declared.isdigit():
+            raise ApiError(400, "Content-Length is no number: send the size in bytes.", code="invalid_content_length")
+        if len(declared) > 18 or int(declared) > self.most:
+            raise self.too_large(f"{declared[:20]} bytes")
+        if scope["method"] in WITH_BODY and (int(declared) or value(scope, b"transfer-encoding")):
+            _check_type(scope)
+
+    def too_large(self, size: str) -> ApiError:
+        """413."""
+        return ApiError(413, f"the body has {size}, more than {self.most}: send less.", code="body_too_large")
+
+
+class Reading:
+    """A `receive` that counts, and gives up when the body takes too long; after the body it only waits."""
+
+    def __init__(self, receive: Receive, bounds: Bounded) -> None:
+        self.receive = receive
+        self.bounds = bounds
+        self.size = 0
+        self.end: float | None = None
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        if self.complete:
+            return await self.receive()
+        message = await self._in_time()
+        self.size += len(message.get("body", b""))
+        if self.size > self.bounds.most:
+            raise self.bounds.too_large(f"{self.size} bytes or more")
+        self.complete = not message.get("more_body", False)
+        return message
+
+    async def _in_time(self) -> Message:
+        loop = asyncio.get_running_loop()
+        self.end = self.end or loop.time() + self.bounds.seconds
+        try:
+            async with asyncio.timeout_at(self.end):
+                return await self.receive()
+        except TimeoutError:
+            message = f"the body did not come within {self.bounds.seconds:g} seconds: send it faster."
+            raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+
+
+def _check_type(scope: Scope) -> None:
+    kind = (value(scope, b"content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        shown = repr(kind[:50]) if kind else "not given"
+        message = f"the content type is {shown}: send application/json."
+        raise ApiError(415, message, code="unsupported_media_type")
+    coding = (value(scope, b"content-encoding") or "identity").strip().lower()
+    if coding != "identity":
+        message = f"the body is encoded as {coding[:50]!r}: send it as it is."
+        raise ApiError(415, message, code="unsupported_encoding")

@@ -1,0 +1,251 @@
+"""A server process: its sockets, its start, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+import uvicorn
+from starlette.routing import BaseRoute
+
+from heatbath.errors import BadInput, HeatbathError
+from heatbath.serve.app import application
+from heatbath.serve.gate import Gate
+from heatbath.serve.logs import Forward
+from heatbath.serve.protocol import UNSENT, protocol
+from heatbath.serve.services import Services
+from heatbath.serve.settings import ServerSettings, Settings
+
+FORCED = 130
+"""Exit code when a second signal ended it with requests cut short."""
+LAST_WORDS = 1.0
+"""Seconds in which requests cut short may say so."""
+BACKLOG = 2048
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings the server must not start with, before anything is loaded.
+
+    Raises:
+        BadInput: an address others can reach and no key; TLS files that are not there or do not fit together.
+    """
+    server = settings.server
+    if not settings.keys and not all(_is_loopback(address) for address in _addresses(server)):
+        raise BadInput(
+            f"server.host is {server.host!r}, which others can reach, and there is no key: add one that "
+            "`heatbath serve --new-key NAME` prints, or listen on 127.0.0.1."
+        )
+    if server.tls_cert is not None and server.tls_key is not None:
+        _check_tls(server)
+
+
+def listen(server: ServerSettings) -> list[socket.socket]:
+    """A socket for every address of `server.host`, all on one port.
+
+    Raises:
+        BadInput: the port is in use or not ours to take, or the host has no address here.
+    """
+    sockets: list[socket.socket] = []
+    port = server.port
+    for family, address in _addresses(server):
+        try:
+            sockets.append(_bound(family, (address, port)))
+        except OSError as error:
+            for bound in sockets:
+                bound.close()
+            raise BadInput(_unbound(server, error)) from None
+        port = sockets[0].getsockname()[1]
+    return sockets
+
+
+def address_of(server: ServerSettings, sockets: Sequence[socket.socket]) -> str:
+    """The URL the server is reached by."""
+    host = "localhost" if server.host in ("0.0.0.0", "::", "") else server.host
+    scheme = "https" if server.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+
+
+def serve(services: Services, announce: Callable[[str], None], more: Sequence[BaseRoute] = ()) -> int:
+    """Listen, start the engine, answer until a signal comes, and let what runs come to its end.
+
+    `announce` is called with the address once requests are answered. Returns the exit code: 0, also where requests
+    had to be cut short at the end; a second signal exits at once with 130.
+
+    Raises:
+        BadInput: it cannot listen there. HeatbathError: the engine could not start.
+    """
+    settings = services.settings.server
+    check(services.settings)
+    sockets = listen(settings)
+    server = Server(_config(services, more), services)
+    address = address_of(settings, sockets)
+    services.gate.on_open = lambda: announce(address)
+    with _forwarded(services):
+        server.run(sockets)
+    failure = services.gate.failure
+    if isinstance(failure, HeatbathError | OSError | MemoryError):
+        raise failure
+    if failure is not None:
+        raise HeatbathError(f"the engine could not start ({type(failure).__name__}).") from failure
+    if not services.gate.opened:  # a model half loaded, in a thread that cannot be interrupted
+        sys.stdout.flush()
+        os._exit(0)
+    return 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose port stays open while it drains, and whose end by a signal is no error."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self.services = services
+        services.gate.on_failure = self._stop
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of the services."""
+        return self.services.gate
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are ours while it runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end, the second is the end: what was acknowledged is on the disk."""
+        if self.gate.draining:
+            working = self.gate.working
+            os.write(2, f"heatbath: stopped at once, {working} requests were cut short.\n".encode())
+            os._exit(FORCED)
+        self.gate.drain()
+        self._stop()
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def main_loop(self) -> None:
+        """Until the end begins; then until nothing runs any more."""
+        await super().main_loop()
+        self.gate.drain()
+        seconds = self.services.settings.server.drain_seconds
+        if not await self._idle(seconds):
+            await self.services.engine.drain(0)
+            if not await self._idle(LAST_WORDS):
+                self.gate.cut()
+                await self._idle(LAST_WORDS)
+
+    async def _idle(self, seconds: float) -> bool:
+        """Whether all requests worth waiting for have ended within `seconds`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.gate.working and loop.time() < end:
+            await asyncio.sleep(0.02)
+        return not self.gate.working
+
+
+def _config(services: Services, more: Sequence[BaseRoute]) -> uvicorn.Config:
+    server = services.settings.server
+    return uvicorn.Config(
+        application(services, more),
+        http=protocol(server.read_timeout, server.write_timeout),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=max(1, round(server.keep_alive_seconds)),
+        timeout_graceful_shutdown=1,
+        ssl_certfile=server.tls_cert,
+        ssl_keyfile=server.tls_key,
+    )
+
+
+@contextlib.contextmanager
+def _forwarded(services: Services) -> Iterator[None]:
+    """uvicorn's errors go to our log while it runs."""
+    logger, handler = logging.getLogger("uvicorn"), Forward(services.log)
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+def _addresses(server: ServerSettings) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(server.host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise BadInput(f"server.host is {server.host!r}, which has no address: check its spelling.") from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _is_loopback(address: tuple[socket.AddressFamily, str]) -> bool:
+    return ipaddress.ip_address(address[1].partition("%")[0]).is_loopback
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what a client does not read waits here, where it is seen
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    made.setblocking(False)
+    return made
+
+
+def _unbound(server: ServerSettings, error: OSError) -> str:
+    where = f"port {server.port} on {server.host}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use: stop what uses it, or choose another with --port."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{where} is not for this user to take: choose one from 1024 up with --port."
+    return f"{where} cannot be listened on ({(error.strerror or 'no reason given').lower()}): choose another --host."
+
+
+def _check_tls(server: ServerSettings) -> None:
+    for key in ("tls_cert", "tls_key"):
+        path = getattr(server, key)
+        try:
+            with open(path, "rb") as file:
+                file.read(1)
+        except OSError as error:
+            reason = (error.strerror or "no reason given").lower()
+            raise BadInput(f"server.{key} is {str(path)!r}, which cannot be read ({reason}): check the path.") from None
+    assert server.tls_cert is not None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server.tls_cert, server.tls_key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError):
+        message = "are no certificate chain and its private key in PEM without a password: check both files."
+        raise BadInput(f"server.tls_cert and server.tls_key {message}") from None

@@ -1,0 +1,306 @@
+"""The server's settings: one TOML file, the environment over it, flags over both; checked before anything starts.
+
+`HEATBATH_SERVER__PORT=8001` is `port = 8001` under `[server]`. Wrong values and unknown keys are `BadInput`: one
+sentence with the key, where it was set, the value and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from heatbath.errors import BadInput
+
+PREFIX = "HEATBATH_"
+SECRET = ("keys", "storage", "otel")
+"""Sections whose values are never repeated in a message: a key or a password may have been put there."""
+
+Scope = Literal["infer", "read"]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _default_url() -> str:
+    from heatbath.serve.storage import default_url
+
+    return default_url()
+
+
+class Part(BaseModel):
+    """A section: unknown keys are refused, nothing changes after the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ServerSettings(Part):
+    """Where it listens, and what it bears with. Sizes are bytes, times seconds.
+
+    The head of a request, and then its body, have `read_timeout` each; a client that takes nothing of its answer for
+    `write_timeout` is dropped; at the end requests may run on for `drain_seconds`.
+
+    `hosts` are the names a request may call the server by (`*.example.org` for every name below); empty allows
+    loopback names where no key is set and every name where keys are.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    max_body: Count = 4 * 1024 * 1024
+    max_depth: Count = 64
+    drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    keep_alive_seconds: Seconds = 15.0
+    read_timeout: Seconds = 30.0
+    write_timeout: Seconds = 30.0
+    page: bool = True
+    log: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _whole(self) -> ServerSettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
+            raise ValueError(f"server.{given} is set without server.{missing}: TLS needs both")
+        return self
+
+
+class ModelSettings(Part):
+    """Which model, and the other names it may be asked for by (`aliases`: name asked for -> name meant)."""
+
+    name: Annotated[str, Field(min_length=1)] = "smollm2-135m"
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    aliases: dict[str, str] = Field(default_factory=dict)
+    phase_map: Path | None = None
+
+
+class EngineSettings(Part):
+    """How much is in work at once."""
+
+    max_rows: Count = 64
+    max_waiting: Annotated[int, Field(ge=0)] = 256
+    prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
+    deadline_seconds: Seconds = 600.0
+    warm_up: bool = True
+
+
+class Allowance(Part):
+    """What a tenant may use; None is no limit. A minute is any sixty seconds."""
+
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrent: Count | None = None
+
+
+class LimitSettings(Allowance):
+    """The largest request, and the allowance of a tenant whose key sets none of its own."""
+
+    max_tokens: Count = 4096
+    max_n: Count = 128
+
+
+class KeySettings(Allowance):
+    """A key, known by its SHA-256 (64 hex digits); `tenant` is the key's name where it is not set."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+    tenant: str | None = None
+    scopes: frozenset[Scope] = frozenset({"infer", "read"})
+
+
+class StorageSettings(Part):
+    """Where answers are kept, for how many days, and whether their content is; `required`: no answer without it."""
+
+    url: Annotated[str, Field(min_length=1)] = Field(default_factory=_default_url)
+    content: bool = True
+    days: Count = 30
+    required: bool = False
+
+
+class MetricSettings(Part):
+    """Whether there is `/metrics`."""
+
+    enabled: bool = True
+
+
+class OtelSettings(Part):
+    """OpenTelemetry, sent to `endpoint` if it is on."""
+
+    enabled: bool = False
+    endpoint: str | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_parse_none_str="none",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=False,
+    )
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    keys: dict[str, KeySettings] = Field(default_factory=dict)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    metrics: MetricSettings = Field(default_factory=MetricSettings)
+    otel: OtelSettings = Field(default_factory=OtelSettings)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was set where: `file` and its values, names in the environment, flags (`--port` is `server.port`)."""
+
+    file: Path | None
+    values: Mapping[str, Any]
+    environment: tuple[str, ...]
+    flags: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        parts = [str(self.file)] if self.file else []
+        parts += [f"environment ({', '.join(self.environment)})"] if self.environment else []
+        parts += [f"flags ({', '.join(self.given)})"] if self.flags else []
+        return ", ".join(parts) or "defaults"
+
+    @property
+    def given(self) -> list[str]:
+        """The flags, as they are typed."""
+        return [_flag(key) for key in _flat(self.flags)]
+
+    def of(self, key: str) -> str:
+        """Where `key` was set, in words."""
+        name = PREFIX + key.replace(".", "__").upper()
+        if key in _flat(self.flags):
+            return _flag(key)
+        if name in self.environment:
+            return name
+        return self.file.name if self.file else "the settings"
+
+
+def read_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, Origin]:
+    """The settings of `file`, the environment and `flags` (nested like the file, without what was not given).
+
+    Raises:
+        BadInput: no such file, no TOML, an unknown key or a wrong value.
+    """
+    environment = tuple(sorted(name for name in os.environ if name.upper().startswith(PREFIX) and "__" in name))
+    _check_sections(environment)
+    origin = Origin(file, _toml(file) if file else {}, environment, flags or {})
+    try:
+        return _sources(origin)(), origin
+    except ValidationError as error:
+        raise BadInput(_sentence(error, origin)) from None
+    except SettingsError as error:
+        raise BadInput(f"the environment holds a value that is no JSON ({error}): mend it.") from None
+
+
+def _sources(origin: Origin) -> type[Settings]:
+    class Read(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            *rest: Any,
+            **named: Any,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            flags = InitSettingsSource(cls, dict(origin.flags))
+            return flags, env_settings, InitSettingsSource(cls, dict(origin.values))
+
+    return Read
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {file}: check the path of --config.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file} is no TOML ({str(error).lower()}): mend it.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{file} is no UTF-8: save it as UTF-8.") from None
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror}): check its permissions.") from None
+
+
+def _check_sections(environment: Iterable[str]) -> None:
+    for name in environment:
+        section = name[len(PREFIX) :].partition("__")[0].lower()
+        if section not in Settings.model_fields:
+            raise BadInput(f"{name} sets nothing, {section} is no section: {_nearest(section, Settings.model_fields)}.")
+
+
+def _sentence(error: ValidationError, origin: Origin) -> str:
+    """The first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        return f"{key} in {origin.of(key)} is no setting: {_nearest(place[-1], _names(place[:-1]))}."
+    if first["type"] == "missing":
+        return f"{key} is missing in {origin.of(key)}: set it."
+    if first["type"] == "value_error":
+        return f"{first['ctx']['error']}."
+    shown = "not usable" if place[0] in SECRET else repr(first["input"])[:80]
+    return f"{key} in {origin.of(key)} is {shown}: {_wanted(first)}."
+
+
+def _wanted(error: Any) -> str:
+    context = error.get("ctx", {})
+    limits = {"less_than_equal": "le", "greater_than_equal": "ge", "greater_than": "gt"}
+    if error["type"] in limits:
+        words = {"le": "at most", "ge": "at least", "gt": "more than"}
+        limit = limits[error["type"]]
+        return f"give {words[limit]} {context[limit]}"
+    if error["type"] == "literal_error":
+        return f"give {context['expected']}"
+    if error["type"] == "string_pattern_mismatch":
+        return "give the 64 hex digits that `heatbath serve --new-key NAME` prints"
+    wanted = error["msg"].removeprefix("Input should be ").partition(",")[0].replace("valid tuple", "list")
+    return f"give {wanted}"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """A hint: the known name most like `name`, or all of them."""
+    known = list(names)
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"perhaps {near[0]} is meant" if near else f"there are {', '.join(known)}"
+
+
+def _names(place: list[str]) -> Iterable[str]:
+    """The keys there are in the section at `place`."""
+    if not place:
+        return Settings.model_fields
+    if place[0] == "keys":
+        return KeySettings.model_fields
+    kind = Settings.model_fields[place[0]].annotation
+    return getattr(kind, "model_fields", {})
+
+
+def _flag(key: str) -> str:
+    return "--model" if key == "model.name" else f"--{key.rpartition('.')[2]}"
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> list[str]:
+    found: list[str] = []
+    for name, value in values.items():
+        found += _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else [above + name]
+    return found

@@ -1,0 +1,167 @@
+"""A database by its URL: connections that commit durably, and a file that is made, checked and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from heatbath.errors import BadInput, MissingExtra
+from heatbath.serve.storage.codec import from_json, to_json
+from heatbath.serve.storage.migrate import migrate
+from heatbath.serve.storage.trouble import DAMAGED, Unusable, Vanished
+
+# Seconds that a statement waits for another process's transaction on SQLite.
+_BUSY = 3.0
+# A dead host must not hold a connection longer than a request may wait.
+_POSTGRES = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 5, "application_name": "heatbath"}
+_SESSION = "SET synchronous_commit TO on; SET statement_timeout TO '5s'; SET lock_timeout TO '5s'"
+
+
+def default_url() -> str:
+    """`heatbath.db` in `$XDG_DATA_HOME/heatbath`, else in `~/.local/share/heatbath`."""
+    shared = os.environ.get("XDG_DATA_HOME")
+    folder = Path(shared) if shared else Path.home() / ".local" / "share"
+    return f"sqlite:///{folder / 'heatbath' / 'heatbath.db'}"
+
+
+class Database:
+    """An engine, and for SQLite the file behind it. Raises `BadInput` for a URL that names neither kind."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _parsed(url)
+        self.file = None if parsed.database is None or parsed.drivername != "sqlite" else Path(parsed.database)
+        self.engine = _engine(parsed)
+        self.ready = False
+        self._inode: tuple[int, int] | None = None
+
+    def prepare(self) -> None:
+        """Make the file, check it and bring the schema up to date. Raises `Unusable` or the driver's error."""
+        if self.file is not None:
+            _make(self.file)
+            self._inode = _inode(self.file)
+            _check(self.engine)
+        with self.engine.begin() as connection:
+            migrate(connection)
+        self.ready = True
+
+    def ensure(self) -> None:
+        """After trouble: prepare what has not been, or what was put in the file's place. Raises `Vanished`."""
+        if self.ready and self.file is not None:
+            found = _inode(self.file)
+            if found is None:
+                raise Vanished
+            if found != self._inode:
+                self.ready = False
+                self.engine.dispose()
+        if not self.ready:
+            self.prepare()
+
+    def present(self) -> None:
+        """Raise `Vanished` when the file is not the one that was opened: what is written to it would be lost."""
+        if self.file is not None and _inode(self.file) != self._inode:
+            raise Vanished
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadInput("the storage URL cannot be read: write sqlite:///FILE or postgresql+psycopg://….") from None
+    kind = parsed.drivername
+    if kind in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if kind not in ("sqlite", "sqlite+pysqlite"):
+        raise BadInput(f"storage of kind {kind!r} is not known: write sqlite:///FILE or postgresql+psycopg://….")
+    if not parsed.database or parsed.database.startswith((":", "file:")):
+        raise BadInput("the storage URL names no file, so nothing would survive: write sqlite:///FILE.")
+    return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser()))
+
+
+def _engine(url: URL) -> Engine:
+    options: dict[str, Any] = {
+        "json_serializer": lambda value: to_json(value).decode(),
+        "json_deserializer": from_json,
+        "hide_parameters": True,
+    }
+    if url.drivername == "sqlite":
+        engine = create_engine(url, connect_args=_missing(url, {"timeout": _BUSY}), **options)
+        event.listen(engine, "connect", _sqlite_session)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    try:
+        engine = create_engine(url, connect_args=_missing(url, _POSTGRES), pool_timeout=3, **options)
+    except ImportError as error:
+        raise MissingExtra("storage in PostgreSQL", "postgres") from error
+    event.listen(engine, "connect", _postgres_session)
+    return engine
+
+
+def _missing(url: URL, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+def _sqlite_session(connection: Any, _: Any) -> None:
+    # The driver begins transactions late by itself; two that read first and then write would lock each other out.
+    connection.isolation_level = None
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _postgres_session(connection: Any, _: Any) -> None:
+    connection.autocommit = True
+    connection.execute(_SESSION)
+    connection.autocommit = False
+
+
+def _make(file: Path) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Never opened where it exists: closing it would drop the locks that this process holds on it.
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise Unusable(f"The database's file cannot be made ({error.strerror}): check its folder and rights.") from None
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check(engine: Engine) -> None:
+    """Look for damage and turn on the write-ahead log."""
+    with contextlib.closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        if cursor.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise Unusable(DAMAGED)
+        _write_ahead(cursor)
+
+
+def _write_ahead(cursor: Any) -> None:
+    # Of processes that start at once all but one are told "locked" here without any wait.
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)

@@ -1,0 +1,57 @@
+"""Figures of a minute: each process writes its own, readers get the sum over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Minute:
+    """What happened to one model from `start` (Unix seconds, a multiple of 60) on, for a minute.
+
+    `counts` are whatever adds up: numbers and sums by name. `histograms` are counts per bin, by name; the bins are
+    the writer's, the same for the same name.
+    """
+
+    start: float
+    model: str
+    counts: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+class History(Protocol):
+    """Where minutes are kept."""
+
+    async def add_minute(self, rows: Sequence[Minute]) -> None:
+        """Store this process's figures so far; a minute stored before is replaced. Raises `StoreDown`."""
+
+    async def history(self, since: float) -> list[Minute]:
+        """The minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
+
+
+def summed(minutes: Iterable[Minute]) -> list[Minute]:
+    """One minute for each start and model, oldest first; histograms of unlike lengths are padded with zeros."""
+    groups: dict[tuple[float, str], list[Minute]] = {}
+    for minute in minutes:
+        groups.setdefault((minute.start, minute.model), []).append(minute)
+    return [
+        Minute(start, model, _counts(members), _histograms(members))
+        for (start, model), members in sorted(groups.items())
+    ]
+
+
+def _counts(members: Sequence[Minute]) -> dict[str, float]:
+    names = dict.fromkeys(name for member in members for name in member.counts)
+    return {name: sum(member.counts.get(name, 0.0) for member in members) for name in names}
+
+
+def _histograms(members: Sequence[Minute]) -> dict[str, list[float]]:
+    names = dict.fromkeys(name for member in members for name in member.histograms)
+    return {name: _added([member.histograms.get(name, []) for member in members]) for name in names}
+
+
+def _added(columns: Sequence[Sequence[float]]) -> list[float]:
+    length = max(map(len, columns))
+    return [sum(column[i] for column in columns if i < len(column)) for i in range(length)]

@@ -1,0 +1,113 @@
+"""What is done inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from heatbath.serve.storage.codec import text_of
+from heatbath.serve.storage.minutes import Minute
+from heatbath.serve.storage.schema import answers, contents, minutes
+
+# An id and whose it is.
+Key = tuple[str, str]
+
+# No minute starts here, so that a row written to see whether there is room is taken for none.
+_NEVER = -1.0
+_ROOM = 1 << 16
+
+
+def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[Key]:
+    """Insert rows of `answers` that carry their `body` too; those whose id is taken by another tenant come back.
+
+    An id that is there already stays as it is, so that a commit whose outcome is unknown can be repeated.
+    """
+    plain = [{name: value for name, value in row.items() if name != "body"} for row in rows]
+    insert = _insert(connection, answers).on_conflict_do_nothing(index_elements=["id"])
+    numbers = {id: seq for id, seq in connection.execute(insert.returning(answers.c.id, answers.c.seq), plain)}
+    # Of the same id twice in here the first went in.
+    first = {row["id"]: row for row in reversed(rows)}
+    bodies = {numbers[id]: row["body"] for id, row in first.items() if id in numbers and row["body"] is not None}
+    if bodies:
+        connection.execute(contents.insert(), [{"seq": seq, "body": body} for seq, body in bodies.items()])
+    owners = {id: row["tenant"] for id, row in first.items()} | _owners(connection, set(first) - set(numbers))
+    return {(row["id"], row["tenant"]) for row in rows if row["tenant"] != owners[row["id"]]}
+
+
+def _owners(connection: Connection, ids: set[str]) -> dict[str, str]:
+    if not ids:
+        return {}
+    found = connection.execute(select(answers.c.id, answers.c.tenant).where(answers.c.id.in_(ids)))
+    return {id: tenant for id, tenant in found}
+
+
+def upsert_minutes(connection: Connection, instance: str, rows: Sequence[Minute]) -> None:
+    """Put the figures of one process in the place of those it wrote before."""
+    insert = _insert(connection, minutes)
+    replace = insert.on_conflict_do_update(
+        index_elements=["start", "instance", "model"],
+        set_={"counts": insert.excluded.counts, "histograms": insert.excluded.histograms},
+    )
+    values = [
+        {
+            "start": row.start,
+            "instance": instance,
+            "model": text_of(row.model),
+            "counts": row.counts,
+            "histograms": row.histograms,
+        }
+        for row in rows
+    ]
+    # In one order everywhere, or two processes could wait for each other's rows.
+    connection.execute(replace, sorted(values, key=lambda value: (value["start"], value["model"])))
+
+
+def write_and_erase(connection: Connection, instance: str) -> None:
+    """Commit a row and remove it again, to see whether the database takes any."""
+    upsert_minutes(connection, instance, [Minute(_NEVER, "", {"x" * _ROOM: 0.0})])
+    connection.commit()
+    connection.execute(delete(minutes).where(minutes.c.start == _NEVER, minutes.c.instance == instance))
+
+
+def expire(connection: Connection, before: float, limit: int) -> int:
+    """Delete what was stored before that time, `limit` answers at most; how many went."""
+    old = select(answers.c.seq).where(answers.c.stored < before).order_by(answers.c.stored).limit(limit)
+    connection.execute(delete(minutes).where(minutes.c.start < before))
+    return connection.execute(delete(answers).where(answers.c.seq.in_(old))).rowcount
+
+
+def last_stored(connection: Connection) -> float:
+    """When the latest row was written, 0 if there is none."""
+    return connection.execute(select(func.max(answers.c.stored))).scalar() or 0.0
+
+
+def answer(id: str, tenant: str | None) -> Select[Any]:
+    """The row of that id with its content."""
+    return _of(tenant).where(answers.c.id == text_of(id))
+
+
+def newest(count: int, tenant: str | None) -> Select[Any]:
+    """The last rows with their content, newest first."""
+    return _of(tenant).order_by(answers.c.seq.desc()).limit(count)
+
+
+def _of(tenant: str | None) -> Select[Any]:
+    rows = select(answers, contents.c.body).outerjoin(contents, answers.c.seq == contents.c.seq)
+    return rows if tenant is None else rows.where(answers.c.tenant == text_of(tenant))
+
+
+def minutes_since(since: float) -> Select[Any]:
+    """Every process's figures from then on."""
+    return select(minutes).where(minutes.c.start >= max(since, 0.0))
+
+
+def minute_of(row: Row[Any]) -> Minute:
+    """A row of `minutes`."""
+    return Minute(row.start, row.model, row.counts, row.histograms)
+
+
+def _insert(connection: Connection, table: Any) -> Any:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

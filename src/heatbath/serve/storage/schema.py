@@ -1,0 +1,78 @@
+"""The tables, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column that is declared INTEGER.
+Number = BigInteger().with_variant(Integer(), "sqlite")
+
+answers = Table(
+    "answers",
+    metadata,
+    # Newest means the largest number: timestamps go backwards when a clock is set back.
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    # When the row was written, by a clock that does not go back; what is old goes by this one.
+    Column("stored", Double, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("error", Text),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("finish", JSON, nullable=False),
+    Column("waited", Double),
+    Column("first_token", Double),
+    Column("duration", Double, nullable=False),
+    # Text, as a seed may have more than 64 bits.
+    Column("seed", Text),
+    Column("settings", JSON, nullable=False),
+    Column("summary", JSON, nullable=False),
+    Index("ix_answers_tenant", "tenant", "seq"),
+    Index("ix_answers_stored", "stored"),
+    sqlite_autoincrement=True,
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("seq", Number, ForeignKey("answers.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+minutes = Table(
+    "minutes",
+    metadata,
+    Column("start", Double, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("counts", JSON, nullable=False),
+    Column("histograms", JSON, nullable=False),
+)

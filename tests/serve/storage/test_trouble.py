@@ -1,0 +1,278 @@
+"""What goes wrong with a file: one sentence, nothing lost, and on again when it is mended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from stored import answer, back, child, discreet, newest, opened, refused, whole
+
+from heatbath.errors import BadInput, MissingExtra
+from heatbath.serve.base import StoreDown
+from heatbath.serve.storage import SqlStore, Unusable, open_store, writer
+
+
+@contextlib.contextmanager
+def tiny_disk() -> Iterator[Path | None]:
+    """A disk of two megabytes; None where none may be mounted."""
+    folder = Path(tempfile.mkdtemp(prefix="heatbath-disk-"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True)
+    try:
+        yield folder if mounted.returncode == 0 else None
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", folder], check=True)
+        shutil.rmtree(folder)
+
+
+def _fill(folder: Path) -> Path:
+    """Take every byte that is left."""
+    ballast = folder / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
+            pass
+    return ballast
+
+
+async def _until_refused(store: SqlStore, prefix: str, match: str) -> list[str]:
+    kept = []
+    with pytest.raises(StoreDown, match=match) as caught:
+        for k in range(10**4):
+            await store.keep(answer(f"{prefix}{k}", content={"noise": os.urandom(4096).hex()}))
+            kept.append(f"{prefix}{k}")
+    discreet(str(caught.value))
+    return kept
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(folder: Path) -> None:
+        async with opened(f"sqlite:///{folder / 'heatbath.db'}") as store:
+            await store.keep(answer())
+            ballast = _fill(folder)
+            kept = ["a", *await _until_refused(store, "b", "disk of the database is full")]
+            assert store.trouble is not None
+            assert {each.ticket.id for each in await store.recent(10**4, None)} == set(kept)
+            ballast.unlink()
+            await back(store)
+            await store.keep(answer("c"))
+            assert {each.ticket.id for each in await store.recent(10**4, None)} == {*kept, "c"}
+
+    with tiny_disk() as folder:
+        if folder is None:
+            pytest.skip("no file system may be mounted here; a file that may not grow is tested instead")
+        asyncio.run(main(folder))
+
+
+def test_a_file_that_may_not_grow(sqlite: str) -> None:
+    def pages(limit: int) -> Any:
+        return lambda connection, _: connection.execute(f"PRAGMA max_page_count={limit}")
+
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            engine, short = store._database.engine, pages(60)
+            event.listen(engine, "connect", short)
+            engine.dispose()
+            kept = await _until_refused(store, "a", "disk of the database is full")
+            assert {each.ticket.id for each in await store.recent(10**4, None)} == set(kept)
+            event.remove(engine, "connect", short)
+            event.listen(engine, "connect", pages(2**30))
+            engine.dispose()
+            await back(store)
+            await store.keep(answer("b"))
+        assert {each.ticket.id for each in await newest(sqlite)} == {*kept, "b"}
+
+    asyncio.run(main())
+
+
+def test_a_file_locked_by_another_process(sqlite: str) -> None:
+    async def main() -> None:
+        async with opened(f"{sqlite}?timeout=0.2") as store:
+            await store.keep(answer())
+            with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                await refused(store, "another process|Another process", within=2.0)
+                # Reading goes on, and the next is refused at once.
+                assert await store.get("a", None) is not None
+                await refused(store, "Another process", within=0.5)
+                other.execute("ROLLBACK")
+            await back(store)
+            await store.keep(answer("b"))
+            assert [each.ticket.id for each in await store.recent(9, None)] == ["b", "a"]
+
+    asyncio.run(main())
+
+
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(sqlite: str) -> None:
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                task = asyncio.ensure_future(store.keep(answer()))
+                await asyncio.sleep(0.3)
+                assert not task.done()
+                other.execute("ROLLBACK")
+            await task
+            assert store.trouble is None
+
+    asyncio.run(main())
+
+
+def test_more_waiting_than_there_is_room_for(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_ROOM", 4)
+
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                first = asyncio.ensure_future(store.keep(answer("first")))
+                await asyncio.sleep(0.2)
+                rest = [asyncio.ensure_future(store.keep(answer(str(k)))) for k in range(6)]
+                await asyncio.sleep(0)
+                assert [task.done() for task in rest] == [False] * 4 + [True] * 2
+                other.execute("ROLLBACK")
+            outcomes = await asyncio.gather(first, *rest, return_exceptions=True)
+            assert [outcome is None for outcome in outcomes] == [True] * 5 + [False] * 2
+            discreet(str(outcomes[-1]))
+            assert len(await store.recent(9, None)) == 5
+
+    asyncio.run(main())
+
+
+def test_a_file_that_is_moved_away(sqlite: str, tmp_path: Path) -> None:
+    path, aside = Path(sqlite.removeprefix("sqlite:///")), tmp_path / "aside.db"
+
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            await store.keep(answer())
+            path.rename(aside)
+            await refused(store, "moved or deleted")
+            assert not path.exists()
+            aside.rename(path)
+            await back(store)
+            await store.keep(answer("b"))
+            assert {"a", "b"} <= {each.ticket.id for each in await store.recent(9, None)}
+
+    asyncio.run(main())
+
+
+def test_a_copy_put_in_its_place(sqlite: str, tmp_path: Path) -> None:
+    path, copy = Path(sqlite.removeprefix("sqlite:///")), tmp_path / "copy.db"
+    asyncio.run(newest(sqlite))
+    shutil.copy(path, copy)
+
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            await store.keep(answer())
+            for each in path.parent.glob("heatbath.db*"):
+                each.unlink()
+            copy.rename(path)
+            await refused(store, "moved or deleted")
+            await back(store)
+            await store.keep(answer("b"))
+        assert [each.ticket.id for each in await newest(sqlite)] == ["b"]
+
+    asyncio.run(main())
+
+
+def _filled(url: str) -> Path:
+    async def main() -> None:
+        async with opened(url) as store:
+            await asyncio.gather(*(store.keep(answer(str(k))) for k in range(200)))
+
+    asyncio.run(main())
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize("where", [0, 40_000])
+def test_a_damaged_file_is_refused_and_left_as_it_is(sqlite: str, where: int) -> None:
+    path = _filled(sqlite)
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(b"\xa5" * 60_000)
+    before = path.read_bytes()
+    with pytest.raises(Unusable, match="damaged") as caught:
+        open_store(sqlite)
+    discreet(str(caught.value).replace("; it", ", it"))
+    assert path.read_bytes() == before
+
+
+def _open_as_nobody(url: str, said: Path) -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        open_store(url)
+    except Unusable as error:
+        said.write_text(str(error))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", ["file", "folder"])
+def test_a_file_that_may_not_be_written(mode: str) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="heatbath-ro-"))
+    said = folder / "said"
+    said.touch(mode=0o666)
+    said.chmod(0o666)
+    folder.chmod(0o755)
+    url = f"sqlite:///{folder / 'heatbath.db'}"
+    if mode == "file":
+        _filled(url).chmod(0o644)
+    process = child(_open_as_nobody, url, said)
+    process.join(20)
+    assert process.exitcode == 0
+    assert "rights" in said.read_text() or "right to write" in said.read_text()
+    discreet(said.read_text(), "heatbath-ro")
+    shutil.rmtree(folder)
+
+
+def test_a_file_that_becomes_read_only(sqlite: str) -> None:
+    def lock(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA query_only=ON")
+
+    async def main() -> None:
+        async with opened(sqlite) as store:
+            await store.keep(answer())
+            event.listen(store._database.engine, "connect", lock)
+            store._database.engine.dispose()
+            await refused(store, "cannot be written")
+            event.remove(store._database.engine, "connect", lock)
+            store._database.engine.dispose()
+            await back(store)
+            await store.keep(answer("b"))
+            assert all(map(whole, await store.recent(9, None)))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("", "cannot be read"),
+        ("no url: secret", "cannot be read"),
+        ("mysql://me:secret@host/db", "kind 'mysql' is not known"),
+        ("postgresql+asyncpg://me:secret@host/db", "kind 'postgresql\\+asyncpg' is not known"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///file:secret?mode=memory&uri=true", "names no file"),
+    ],
+)
+def test_a_url_that_names_no_database(url: str, match: str) -> None:
+    with pytest.raises(BadInput, match=match) as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'heatbath\[postgres\]'"):
+        open_store("postgresql+psycopg://me:secret@host/db")
