@@ -11,7 +11,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heatbath.errors import BadInput
 from heatbath.models import together as together_module
 from heatbath.models.base import Model
 from heatbath.models.markov import MarkovModel
@@ -81,7 +80,9 @@ class Play:
     def run(self, moves: int) -> None:
         self.open()
         for _ in range(moves):
-            possible = [self.open, self.push, self.push, self.copy, self.close, self.look] if self.tokens else [self.open]
+            possible = (
+                [self.open, self.push, self.push, self.copy, self.close, self.look] if self.tokens else [self.open]
+            )
             self.data.draw(st.sampled_from(possible))()
             assert {row: self.pool.tokens(row) for row in self.pool.rows} == self.tokens
             assert self.pool.stats.rows == len(self.tokens)

@@ -59,19 +59,20 @@ class Running:
             return got
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
-        """A response whose head has come; read it yourself. `x_api_key=…` sends the header x-api-key."""
+        """A response whose head has come; read it to its end or close it. `x_key=…` sends the header x-key."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         data = None if body is None else json.dumps(body)
         if data is not None:
             named.setdefault("content-type", "application/json")
+        named.setdefault("connection", "close")
         connection.request(method, path, data, named)
         return connection.getresponse()
 
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
         """Status and JSON of a GET."""
-        response = self.ask("GET", path, **headers)
-        return response.status, json.loads(response.read())
+        with self.ask("GET", path, **headers) as response:
+            return response.status, json.loads(response.read())
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

@@ -53,7 +53,8 @@ class Kept:
 
 def services(engine: Any = None, file: Any = None, *, ready: bool = True, **parts: Any) -> Services:
     """Services without a database; `parts` are sections of the settings, `file` gets the log."""
-    given = {"server": {"page": False}, "metrics": {"enabled": False}, "storage": {"url": "sqlite:///unused"}, **parts}
+    base = {"server": {"page": False}, "metrics": {"enabled": False}, "storage": {"url": "sqlite:///unused"}}
+    given = {part: {**base.get(part, {}), **parts.get(part, {})} for part in {**base, **parts}}
     settings = Settings(**given)
     made = Services(
         settings,

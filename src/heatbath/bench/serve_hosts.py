@@ -126,10 +126,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ours(
-    name: str, child: Mapping[str, Any], body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> Host:
-    """A server of `heatbath.bench.serve_child`, asked for completions with what `body` adds."""
+def ours(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str | None = None) -> Host:
+    """A server of `heatbath.bench.serve_child`, asked for completions with what `body` adds, by the holder of `key`."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def command(port: int) -> list[str]:
         settings = {**child["settings"], "server": {"port": port, "log": "error"}}

@@ -80,7 +80,7 @@ class Unfolder:
 
     def __init__(self) -> None:
         self.status = 0
-        self._raw, self._body, self._left = b"", b"", -1
+        self._raw, self._body, self._left, self._over = b"", b"", 0, False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes; for a response that is no stream, nothing until `rest`."""
@@ -102,12 +102,13 @@ class Unfolder:
         return self._body
 
     def _unchunk(self) -> None:
-        while self._raw:
+        while self._raw and not self._over:
             if self._left <= 0:
                 size, found, tail = self._raw.removeprefix(b"\r\n").partition(b"\r\n")
-                if not found or not size:
+                if not found:
                     return
-                self._left, self._raw = int(size, 16) or 1 << 62, tail
+                self._left, self._raw = int(size, 16), tail
+                self._over = not self._left
             taken, self._raw = self._raw[: self._left], self._raw[self._left :]
             self._body += taken
             self._left -= len(taken)

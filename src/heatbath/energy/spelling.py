@@ -81,9 +81,7 @@ class Spelling:
         return self.order[low:high]
 
 
-def spelling_of(
-    token_bytes: Callable[[int], bytes], size: int, *, fold: Callable[[bytes], bytes] = bytes
-) -> Spelling:
+def spelling_of(token_bytes: Callable[[int], bytes], size: int, *, fold: Callable[[bytes], bytes] = bytes) -> Spelling:
     """How every token is spelled, `fold`ed; kept where `token_bytes` are `Pieces`."""
     return kept(token_bytes, ("spelling", fold), lambda: Spelling(token_bytes, size, fold=fold))
 

@@ -27,9 +27,9 @@ class Settings:
     """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
     `sampler` is a name of `heatbath.engine.SAMPLERS`, with `options` of its own, or a `Sampler` that brings everything
-    that is asked of draws. `record` is True for everything, "state" for all but the nodes of log Z, "nodes" for energies and
-    these alone, False for nothing. A row ends with a token of `stop`, the model's own if None. `edges` are temperatures of a phase map by
-    name; the record then says at which steps a schedule crosses them.
+    that is asked of draws. `record` is True for everything, "state" for all but the nodes of log Z, "nodes" for
+    energies and these alone, False for nothing. A row ends with a token of `stop`, the model's own if None. `edges`
+    are temperatures of a phase map by name; the record then says at which steps a schedule crosses them.
     """
 
     temperature: Temperature = 1.0

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from heatbath.ensemble import kernels
 from heatbath.ensemble.rows import Rows, rows
-from heatbath.ensemble.state import State, state, valid_betas
+from heatbath.ensemble.state import State, assemble, valid_betas
 from heatbath.errors import BadInput
 
 
@@ -25,10 +25,18 @@ def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
     return kernels.draw(ensembles, betas, _levels(ensembles, uniform)).reshape(ensembles.lead)
 
 
-def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[np.int64], State]:
-    """`quantile(energies, beta, uniform)`, and `state(energies, beta, index=…)` of what was drawn."""
-    drawn = quantile(energies, beta, uniform)
-    return drawn, state(energies, beta, index=drawn)
+def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[np.int64], State, Any]:
+    """A draw and what it is from, in one reading of the energies on the CPU.
+
+    That is `quantile(energies, beta, uniform)`; `state(energies, beta, index=…)` of what was drawn; and the
+    log-probability of the same states at beta = 1, (…).
+    """
+    ensembles = rows(energies)
+    betas = valid_betas(ensembles.spread(beta, "beta"))
+    index, table = kernels.observed_draw(ensembles, betas, _levels(ensembles, uniform), 1.0)
+    relative, picked, plain_z = table[:5], table[5:7], table[7]
+    plain = ensembles.restore(relative[0] - picked[0] - np.log(plain_z))
+    return index.reshape(ensembles.lead), assemble(ensembles, betas, relative, picked), plain
 
 
 def _levels(ensembles: Rows, uniform: Any) -> npt.NDArray[np.float64]:

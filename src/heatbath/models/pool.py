@@ -75,12 +75,17 @@ def pool_of(model: Model, *, prefix_bytes: int = 0) -> Pool:
 
     if getattr(model, "network", None) is None:
         return SeparatePool(model, batch_invariant=True)
+    from heatbath.models.lean import Lean, suits
     from heatbath.models.slots import geometry
     from heatbath.models.together import TogetherPool, agrees
     from heatbath.models.transformers import TransformersModel
 
     if isinstance(model, TransformersModel):
         shape = geometry(model.network)
-        if shape is not None and agrees(model, shape):
-            return TogetherPool(model, shape, prefix_bytes=prefix_bytes)
+        if shape is not None:
+            lean = Lean(model.network) if suits(model.network) else None
+            if lean is not None and agrees(model, shape, lean):
+                return TogetherPool(model, shape, prefix_bytes=prefix_bytes, lean=lean)
+            if agrees(model, shape):
+                return TogetherPool(model, shape, prefix_bytes=prefix_bytes)
     return SeparatePool(model, batch_invariant=True)

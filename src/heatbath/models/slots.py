@@ -73,6 +73,12 @@ class Piece:
         """Position of each new token, (n, width)."""
         return self.starts[:, None] + torch.arange(self.width, device=self.starts.device)
 
+    def seen(self, window: int) -> torch.Tensor:
+        """Which columns each new position sees, itself and `window` - 1 before it, (n, 1, width, end)."""
+        columns = torch.arange(self.end, device=self.starts.device)
+        positions = self.positions[:, None, :, None]
+        return (columns <= positions) & (columns > positions - window)
+
 
 class Slots:
     """The buffer, (L, 2, slots, heads, columns, width): zeros at first, for what is hidden must still be a number."""
@@ -185,13 +191,8 @@ def masks(shape: Geometry, piece: Piece, *, additive: bool) -> Any:
 
 
 def _mask(shape: Geometry, piece: Piece, window: int | None, additive: bool) -> torch.Tensor | None:
-    if window is not None and window >= piece.end:
-        window = None
-    if window is None and piece.width == 1 and piece.start is not None:
+    span = piece.end if window is None else min(window, piece.end)
+    if span == piece.end and (piece.start == 0 or (piece.width == 1 and piece.start is not None)):
         return None
-    columns = torch.arange(piece.end, device=shape.device)
-    positions = piece.positions[:, None, :, None]
-    seen = columns <= positions
-    if window is not None:
-        seen &= columns > positions - window
+    seen = piece.seen(span)
     return torch.where(seen, 0.0, torch.finfo(shape.dtype).min).to(shape.dtype) if additive else seen

@@ -81,9 +81,9 @@ class Text:
     def _around(self, text: str, places: Places) -> list[int]:
         tokens: list[int] = []
         for piece, literal in places.split(text):
-            tokens += self.tokenizer(
-                piece, split_special_tokens=literal, add_special_tokens=False, verbose=False
-            )["input_ids"]
+            tokens += self.tokenizer(piece, split_special_tokens=literal, add_special_tokens=False, verbose=False)[
+                "input_ids"
+            ]
         return tokens
 
     def token_bytes(self, token: int) -> bytes:

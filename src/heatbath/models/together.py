@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from heatbath.models.separate import not_open, pushed, roomy, some
 from heatbath.models.slots import Geometry, Piece, SlotCache, Slots, masks
 
 if TYPE_CHECKING:
+    from heatbath.models.lean import Lean
     from heatbath.models.transformers import TransformersModel
 
 CHUNK = 512
@@ -49,13 +50,16 @@ class TogetherPool:
 
     batch_invariant = False
 
-    def __init__(self, model: TransformersModel, shape: Geometry, *, prefix_bytes: int) -> None:
+    def __init__(
+        self, model: TransformersModel, shape: Geometry, *, prefix_bytes: int, lean: Lean | None = None
+    ) -> None:
         self._model, self._network = model, model.network
         self._slots = Slots(shape)
         self._prefixes = Prefixes(prefix_bytes)
         self._rows: dict[int, _Row] = {}
         self._order: list[int] = []
         self._opened = self._asked = self._hit = 0
+        self._lean = lean
         self._additive = self._network.config._attn_implementation == "eager"
         self._answer: tuple[list[int], torch.Tensor] | None = None
 
@@ -212,8 +216,10 @@ class TogetherPool:
         for line, row in zip(tokens, rows, strict=True):
             given = row.tokens[row.seen : row.seen + width]
             line[: len(given)] = given
-        ids, cache = torch.from_numpy(tokens).to(shape.device), SlotCache(self._slots.buffer, piece)
-        mask, positions = masks(shape, piece, additive=self._additive), self._positions(piece)
+        ids, positions = torch.from_numpy(tokens).to(shape.device), self._positions(piece)
+        if self._lean is not None:
+            return self._lean(ids, self._slots.buffer, piece, positions)
+        cache, mask = SlotCache(self._slots.buffer, piece), masks(shape, piece, additive=self._additive)
         if network.plain_head:
             return network.hidden(ids, cache, mask=mask, positions=positions)[:, -1]
         return network.logits(ids, cache, mask=mask, positions=positions)[:, -1].neg_()
@@ -233,13 +239,15 @@ class TogetherPool:
     def _finished(self, rows: Sequence[_Row]) -> torch.Tensor:
         """Energies (n, V) of rows evaluated."""
         last = torch.stack([row.last for row in rows if row.last is not None])
+        if self._lean is not None:
+            return self._lean.head(last.neg_())
         return self._network.head(last) if self._network.plain_head else last
 
 
-def agrees(model: TransformersModel, shape: Geometry) -> bool:
+def agrees(model: TransformersModel, shape: Geometry, lean: Lean | None = None) -> bool:
     """Whether rows in slots have the energies of rows alone: a network may read masks in its own way."""
     size = model.vocabulary.size
-    pool = TogetherPool(model, shape, prefix_bytes=0)
+    pool = TogetherPool(model, shape, prefix_bytes=0, lean=lean)
     prompts = [[token % size for token in tokens] for tokens in ([1, 2, 3, 4, 5], [6, 7])]
     rows = pool.open(prompts)
     pool.energies(rows)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from heatbath.models import catalog
 from heatbath.serve.middleware.access import Admitted
-from heatbath.serve.middleware.bodies import Bounded
+from heatbath.serve.middleware.bodies import Bounded, Discarding
 from heatbath.serve.middleware.drain import Drained
 from heatbath.serve.middleware.failures import Answering
 from heatbath.serve.middleware.hosts import Hosted
@@ -23,6 +26,9 @@ from heatbath.serve.middleware.ids import Identified
 from heatbath.serve.middleware.security import Secured
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from heatbath.phases import PhaseMap
 
 
 def application(services: Services, more: Sequence[BaseRoute] = ()) -> Starlette:
@@ -44,12 +50,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
     found: list[BaseRoute] = []
     for room, wanted in rooms.items():
         if wanted:
-            try:  # TODO all must be there
-                found += getattr(import_module(f"heatbath.serve.{room}"), "routes", list)()
-            except ModuleNotFoundError as error:
-                import sys
-
-                print("not there yet:", room, error, file=sys.stderr)
+            found += import_module(f"heatbath.serve.{room}").routes()
     return found
 
 
@@ -58,6 +59,8 @@ def layers(services: Services) -> list[Middleware]:
     server = services.settings.server
     return [
         Middleware(Identified, log=services.log),
+        *_traced(services.settings),
+        Middleware(Discarding),
         Middleware(Secured),
         Middleware(Answering, log=services.log),
         Middleware(Hosted, hosts=server.hosts, open_=not services.keys.tenants),
@@ -74,7 +77,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for around in services.around:
             await stack.enter_async_context(around())
-        starting = asyncio.create_task(_start(services))
+        starting = asyncio.create_task(_start(app))
         try:
             yield
         finally:
@@ -83,13 +86,34 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
             await services.engine.drain(0)
 
 
-async def _start(services: Services) -> None:
+async def _start(app: Starlette) -> None:
+    services: Services = app.state.services
     try:
         await services.engine.start()
+        if services.phase_map is None:
+            app.state.services = replace(services, phase_map=await _known_map(services))
     except Exception as error:
         services.gate.fail(error)
     else:
         services.gate.open()
+
+
+async def _known_map(services: Services) -> PhaseMap | None:
+    """The phase map that comes with the model, if there is one."""
+    name = services.settings.model.name
+    if name not in catalog.CATALOG:
+        return None
+    from heatbath.phases.known import known_map
+
+    return await asyncio.to_thread(known_map, name, services.engine.language.fingerprint)
+
+
+def _traced(settings: Settings) -> list[Middleware]:
+    if not settings.otel.enabled:
+        return []
+    from heatbath.serve.metrics.otel.context import Traced
+
+    return [Middleware(Traced)]
 
 
 async def _pass_on(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from heatbath.serve.services import Services
+from heatbath.serve.services import Services, down
 
 
 def routes() -> list[Route]:
@@ -20,16 +20,6 @@ def routes() -> list[Route]:
     ]
 
 
-def down(services: Services) -> dict[str, str]:
-    """What keeps the server from answering, each in one sentence, by part."""
-    gate = services.gate.trouble
-    engine = gate or services.engine.trouble
-    found = {"server" if services.gate.draining else "engine": engine} if engine else {}
-    if services.settings.storage.required and services.store.trouble:
-        found["storage"] = services.store.trouble
-    return found
-
-
 async def live(request: Request) -> Response:
     """200 while the event loop turns."""
     return JSONResponse({"live": True})
@@ -38,7 +28,9 @@ async def live(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """200 if requests can be answered, else 503 with what is down; with the scope "read" also how busy it is."""
     services: Services = request.app.state.services
-    trouble = down(services)
+    trouble = down(services.gate, services.engine, services.store)
+    if not services.settings.storage.required:
+        trouble.pop("storage", None)
     body: dict[str, object] = {"ready": not trouble, "down": trouble}
     tenant = request.state.tenant
     if tenant is not None and "read" in tenant.scopes:

@@ -71,7 +71,7 @@ def is_public(method: str, path: str) -> bool:
 
 def wanted_scope(method: str, path: str) -> str | None:
     """The scope that a path needs; None: any key will do."""
-    if path == "/v1/models" or path.startswith("/v1/models/"):
+    if path in ("/v1/models", "/openapi.json") or path.startswith("/v1/models/"):
         return None
     asks = path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
     return "infer" if asks and method not in ("GET", "HEAD") else "read"

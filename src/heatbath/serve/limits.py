@@ -139,14 +139,14 @@ class Limits:
         """
         account = self._account(tenant)
         now = self.now()
-        for of, window in account.windows.items():
-            window.forget(now)
-            wait = window.wait(_amount(of, tokens), now)
-            if wait:
-                raise _refusal(of, window, tokens, wait, account.headers(now))
+        headers = account.headers(now)
+        waits = {of: window.wait(_amount(of, tokens), now) for of, window in account.windows.items()}
+        longest = max(waits, key=waits.__getitem__, default="")
+        if longest and waits[longest]:
+            raise _refusal(longest, account.windows[longest].most, tokens, waits[longest], headers)
         if account.concurrent is not None and account.open >= account.concurrent:
             message = f"{account.open} requests of yours are at work, the most there may be: wait for one to end."
-            raise _too_many(message, {**account.headers(now), **later(SOON)})
+            raise _too_many(message, {**headers, **later(SOON)})
         account.open += 1
         charges = {of: window.charge(_amount(of, tokens), now) for of, window in account.windows.items()}
         return Lease(self, account, tokens, charges.get("tokens"))
@@ -185,11 +185,11 @@ def _too_many(message: str, headers: Mapping[str, str]) -> ApiError:
     return ApiError(429, message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
 
 
-def _refusal(of: str, window: Window, tokens: int, wait: float, headers: Mapping[str, str]) -> ApiError:
+def _refusal(of: str, most: int, tokens: int, wait: float, headers: Mapping[str, str]) -> ApiError:
     if math.isinf(wait):
-        message = f"this request may use {tokens} tokens and {window.most} a minute are allowed: ask for fewer."
+        message = f"this request may use {tokens} tokens and {most} a minute are allowed: ask for fewer."
         return _too_many(message, {**headers, **NEVER})
-    message = f"{window.most} {of} a minute are allowed and used up: try again in {math.ceil(wait)} seconds."
+    message = f"{most} {of} a minute are allowed and used up: try again in {math.ceil(wait)} seconds."
     return _too_many(message, {**headers, **later(wait)})
 
 

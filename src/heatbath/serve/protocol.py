@@ -18,8 +18,6 @@ from heatbath.serve.middleware.security import ALWAYS
 MOST_URL = 8 * 1024
 MOST_HEADERS = 128
 MOST_HEAD = 64 * 1024
-LINGER_SECONDS = 10.0
-"""How long the rest of a refused body is read and thrown away, so that the client gets to see the refusal."""
 UNSENT = 64 * 1024
 """Bytes that the kernel may hold before the application is made to wait."""
 
@@ -59,22 +57,21 @@ class Guarded(HttpToolsProtocol):
     in_body: bool = False
     waiting: asyncio.TimerHandle | None = None
     stalled: asyncio.TimerHandle | None = None
-    lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # the kernel's buffer is enough; what does not fit there is watched
+        transport.set_write_buffer_limits(high=1)  # the kernel's buffer is enough; what does not fit there is watched
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self.waiting, self.stalled, self.lingering):
+        for timer in (self.waiting, self.stalled):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        begun = self.begun
+        begun = self.begun if self.in_head else None
         super().data_received(data)
         if self.transport.is_closing() or not self.in_head:
             return
@@ -113,14 +110,11 @@ class Guarded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.in_head, self.in_body = True, False
-        if self.lingering is not None:
-            self.lingering.cancel()
-            self.lingering = None
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.in_body and self._answered and not self.transport.is_closing():
-            self.lingering = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        if self.in_body and self._answered:  # whoever has not sent the body by now may keep it
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

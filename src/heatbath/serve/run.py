@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -31,6 +32,8 @@ FORCED = 130
 """Exit code when a second signal ended it with requests cut short."""
 LAST_WORDS = 1.0
 """Seconds in which requests cut short may say so."""
+TWICE = 0.5
+"""Seconds within which a signal is the same one again: shells and supervisors signal the process and its group."""
 BACKLOG = 2048
 
 
@@ -71,7 +74,7 @@ def listen(server: ServerSettings) -> list[socket.socket]:
 
 def address_of(server: ServerSettings, sockets: Sequence[socket.socket]) -> str:
     """The URL the server is reached by."""
-    host = "localhost" if server.host in ("0.0.0.0", "::", "") else server.host
+    host = "localhost" if server.host in ("0.0.0.0", "::") else server.host
     scheme = "https" if server.tls_cert else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
 
@@ -110,6 +113,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self.services = services
+        self.signalled = 0.0
         services.gate.on_failure = self._stop
 
     @property
@@ -132,10 +136,14 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins the end, the second is the end: what was acknowledged is on the disk."""
+        now = time.monotonic()
+        if self.gate.draining and now - self.signalled < TWICE:
+            return
         if self.gate.draining:
             working = self.gate.working
             os.write(2, f"heatbath: stopped at once, {working} requests were cut short.\n".encode())
             os._exit(FORCED)
+        self.signalled = now
         self.gate.drain()
         self._stop()
 
@@ -197,7 +205,7 @@ def _forwarded(services: Services) -> Iterator[None]:
 
 def _addresses(server: ServerSettings) -> list[tuple[socket.AddressFamily, str]]:
     try:
-        found = socket.getaddrinfo(server.host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(server.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise BadInput(f"server.host is {server.host!r}, which has no address: check its spelling.") from None
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.metrics import Metrics
+    from heatbath.serve.metrics.otel.export import Tracing
     from heatbath.serve.storage import History, SqlStore
 
 Around = Callable[[], AbstractAsyncContextManager[Any]]
@@ -29,7 +30,8 @@ Around = Callable[[], AbstractAsyncContextManager[Any]]
 class Services:
     """Handlers reach it by `request.app.state.services`.
 
-    `history` keeps the minutes that `metrics` counts; `around` is entered before the engine starts and left, last
+    `phase_map` is the one of the settings, else the one that comes with the model once that is loaded. `history` keeps
+    the minutes that `metrics` counts; `around` is entered before the engine starts and left, last
     first, when it has stopped.
     """
 
@@ -58,24 +60,34 @@ def assemble(settings: Settings, *, engine: Engine | None = None) -> Services:
     from heatbath.serve.metrics import build
 
     names, keys, limits = names_of(settings.model), keyring(settings.keys), limits_of(settings)
-    phase_map = _phase_map(settings)
     metrics = build([names.model], names.aliases)
+    traces = _traces(settings, names)
+    phase_map = _phase_map(settings)
     kept = _open(settings)
     engine = engine or _local(settings, metrics)
+    gate = Gate()
+    feed = [_feed(settings, metrics, lambda: down(gate, engine, kept))] if settings.server.page else []
     return Services(
         settings,
         engine,
         metrics.watch(engine, kept),
         names,
-        (metrics.meter, *_traces(settings)),
-        phase_map,
-        metrics,
-        kept,
-        keys,
-        limits,
+        watchers=(metrics.meter, *feed, *(one.watcher for one in traces)),
+        phase_map=phase_map,
+        metrics=metrics,
+        history=kept,
+        keys=keys,
+        limits=limits,
+        gate=gate,
         log=logger(settings.server.log),
-        around=(lambda: _closing(kept), lambda: metrics.running(kept)),
+        around=(lambda: _closing(kept), lambda: metrics.running(kept), *(one.running for one in traces)),
     )
+
+
+def down(gate: Gate, engine: Engine, store: Store) -> dict[str, str]:
+    """What is not as it should be, each in one sentence, by part."""
+    found = {"server": gate.trouble} if gate.draining else {"engine": gate.trouble or engine.trouble}
+    return {part: trouble for part, trouble in {**found, "storage": store.trouble}.items() if trouble}
 
 
 @asynccontextmanager
@@ -118,5 +130,18 @@ def _phase_map(settings: Settings) -> PhaseMap | None:
     return PhaseMap.load(settings.model.phase_map)
 
 
-def _traces(settings: Settings) -> list[Watcher]:
-    return []
+def _feed(settings: Settings, metrics: Metrics, troubles: Callable[[], Mapping[str, str]]) -> Watcher:
+    from heatbath.serve.page import Feed
+
+    return Feed(
+        metrics.snapshot, trouble=lambda: next(iter(troubles().values()), None), content=settings.storage.content
+    )
+
+
+def _traces(settings: Settings, names: Names) -> list[Tracing]:
+    if not settings.otel.enabled:
+        return []
+    from heatbath.serve.metrics.otel import traces
+
+    server = settings.server
+    return [traces(settings.otel.endpoint, [names.model], names.aliases, address=server.host, port=server.port)]

@@ -49,14 +49,15 @@ class Part(BaseModel):
 class ServerSettings(Part):
     """Where it listens, and what it bears with. Sizes are bytes, times seconds.
 
-    The head of a request, and then its body, have `read_timeout` each; a client that takes nothing of its answer for
+    A connection without a request is closed after `keep_alive_seconds`, and a stream is never silent for longer. The
+    head of a request, and then its body, have `read_timeout` each; a client that takes nothing of its answer for
     `write_timeout` is dropped; at the end requests may run on for `drain_seconds`.
 
     `hosts` are the names a request may call the server by (`*.example.org` for every name below); empty allows
     loopback names where no key is set and every name where keys are.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -274,8 +275,8 @@ def _wanted(error: Any) -> str:
         return f"give {context['expected']}"
     if error["type"] == "string_pattern_mismatch":
         return "give the 64 hex digits that `heatbath serve --new-key NAME` prints"
-    wanted = error["msg"].removeprefix("Input should be ").partition(",")[0].replace("valid tuple", "list")
-    return f"give {wanted}"
+    wanted = error["msg"].removeprefix("Input should be ").removeprefix("String should have ").partition(",")[0]
+    return f"give {wanted.replace('valid tuple', 'list')}"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
 from heatbath.engine.base import Grown, Token
+from heatbath.record import Frame, Record
 from heatbath.serve.base import Answered, Ticket
 from heatbath.serve.metrics import Metrics, build
 
@@ -43,6 +45,32 @@ def answered(ticket: Callable[..., Ticket]) -> Callable[..., Answered]:
 def grown() -> Callable[..., Grown]:
     def make(tokens: int = 1, choice: int = 0) -> Grown:
         return Grown(choice, [Token(1, -0.5)] * tokens, "x" * tokens)
+
+    return make
+
+
+@pytest.fixture
+def frame() -> Callable[..., Frame]:
+    """A step of so many rows of ensembles with 50 states each, their columns by the formulas as they are written."""
+
+    def make(rows: int, beta: float = 1.0, seed: int = 0, gauge: float = 0.0) -> Frame:
+        rng = np.random.default_rng(seed)
+        energies, tokens = 3 * rng.normal(size=(rows, 50)) + gauge, rng.integers(0, 50, rows)
+        ground = energies.min(axis=1)
+        log_z = np.log(np.exp(-beta * (energies - ground[:, None])).sum(axis=1)) - beta * ground
+        logprobs = -beta * energies - log_z[:, None]
+        p = np.exp(logprobs)
+        mean = (p * energies).sum(axis=1)
+        columns = {
+            "energy": energies[np.arange(rows), tokens],
+            "logprob": logprobs[np.arange(rows), tokens],
+            "log_z": log_z,
+            "entropy": -(p * logprobs).sum(axis=1),
+            "heat_capacity": beta**2 * (p * (energies - mean[:, None]) ** 2).sum(axis=1),
+            "ground": ground,
+            "p_max": p.max(axis=1),
+        }
+        return Frame(0, np.arange(rows), tokens, Record(columns))
 
     return make
 

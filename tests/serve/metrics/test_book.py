@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heatbath.engine.base import Grown
-from heatbath.record import Frame, observe
+from heatbath.record import Frame
 from heatbath.serve.base import Answered, StoreDown, Ticket
 from heatbath.serve.metrics import Metrics, build
 from heatbath.serve.metrics.book import MinuteBook
@@ -70,6 +69,7 @@ def test_what_a_minute_holds(
     ticket: Callable[..., Ticket],
     answered: Callable[..., Answered],
     grown: Callable[..., Grown],
+    frame: Callable[..., Frame],
 ) -> None:
     shelf = Shelf()
     one = ticket()
@@ -78,22 +78,25 @@ def test_what_a_minute_holds(
     metrics.meter.ended(answered(one))
     metrics.meter.ended(answered(ticket(model="unknown"), status=503))
     metrics.meter.refused("/v1/completions", "unavailable")
-    metrics.observer.update(Frame(0, np.arange(2), np.arange(2), observe(np.zeros((2, 4)), [0, 1])))
+    metrics.observer.update(frame(2))
     assert asyncio.run(book.flush(shelf))
     clock.now += 61
     metrics.meter.ended(answered(ticket(), status=499))
     assert asyncio.run(book.flush(shelf))
+    expected = frame(2).record
+    assert expected is not None
     first, second = (shelf.rows[start, "smollm2-135m"] for start in (START, START + 60))
     assert first.counts["requests"] == first.counts["refused"] == first.counts["steps"] == 1
     assert first.counts["grown_tokens"] == first.counts["completion_tokens"] == 5
     assert "errors" not in first.counts
-    assert first.counts["entropy_sum"] == pytest.approx(2 * np.log(4))
+    assert first.counts["entropy_sum"] == pytest.approx(expected["entropy"].sum())
     assert sum(first.histograms["entropy"]) == 2
     assert first.histograms["duration"] == [0, 0, 0, 0, 0, 0, 1, *[0] * 8]
     assert {name: len(row) for name, row in first.histograms.items()}.items() <= {
         name: len(edges) + 1 for name, edges in EDGES.items()
     }.items()
     assert (second.counts["requests"], second.counts["gone"]) == (1, 1)
+    assert "errors" not in second.counts
     assert shelf.rows[START, "other"].counts["errors"] == 1
 
 

@@ -12,14 +12,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
 from heatbath.engine.mock import MockEngine
-from heatbath.record import Frame, observe
+from heatbath.record import Frame
 from heatbath.serve.base import Answered, Ticket
 from heatbath.serve.metrics import Metrics
 from heatbath.serve.metrics.instruments import ALLOWED_LABELS
 from heatbath.serve.metrics.labels import Labels
 
 UNITS = {"seconds", "bytes", "tokens", "nats", "ratio"}
-THINGS = {"requests", "rows", "steps", "values", "finish", "refused", "stored", "unstored", "up", "build"}
+THINGS = {"requests", "rows", "steps", "values", "finish", "refused", "errors", "stored", "unstored", "up", "build"}
 
 
 class Nowhere:
@@ -32,14 +32,13 @@ class Nowhere:
 
 
 @pytest.fixture
-def full(metrics: Metrics, answered: Callable[..., Answered]) -> Metrics:
+def full(metrics: Metrics, answered: Callable[..., Answered], frame: Callable[..., Frame]) -> Metrics:
     """Metrics in which every instrument has a sample."""
-    rng = np.random.default_rng(0)
     metrics.watch(MockEngine(), Nowhere())
     metrics.meter.arrived(answered().ticket)
     metrics.meter.ended(answered())
     metrics.meter.refused("/v1/completions", "queue_full")
-    metrics.observer.update(Frame(0, np.arange(3), np.arange(3), observe(rng.normal(size=(3, 9)), [0, 1, 2])))
+    metrics.observer.update(frame(3))
     return metrics
 
 
@@ -53,7 +52,7 @@ def test_names_units_and_labels(full: Metrics) -> None:
     for family in found:
         assert re.fullmatch(r"heatbath(_[a-z]+)+", family.name), family.name
         last = family.name.rpartition("_")[2]
-        assert last in UNITS | THINGS | {"token"}, family.name
+        assert last in UNITS | THINGS, family.name
         assert not family.name.endswith(("_total", "_count", "_sum", "_bucket")), family.name
         assert family.unit in ("", last), family.name
         assert (last in UNITS) <= (family.type in ("histogram", "counter", "gauge")), family.name

@@ -30,7 +30,9 @@ def test_a_known_load(
     assert samples(metrics)["heatbath_in_flight_requests"] == 10
     for one in tickets[:7]:
         metrics.meter.ended(answered(one))
-    metrics.meter.ended(answered(tickets[7], status=499, finish=["cancelled"], completion_tokens=2))
+    metrics.meter.ended(
+        answered(tickets[7], status=499, error="client_gone", finish=["cancelled"], completion_tokens=2)
+    )
     metrics.meter.ended(answered(tickets[8], status=500, error="internal_error", finish=[], completion_tokens=0))
     metrics.meter.ended(answered(tickets[9], finish=["stop", "length", "stop"], completion_tokens=30))
     metrics.meter.refused("/v1/chat/completions", "queue_full")
@@ -53,6 +55,8 @@ def test_a_known_load(
         f"heatbath_finish_total{{finish=stop,{MODEL}}}": 9,
         f"heatbath_finish_total{{finish=length,{MODEL}}}": 1,
         f"heatbath_finish_total{{finish=cancelled,{MODEL}}}": 1,
+        "heatbath_errors_total{code=internal_error,endpoint=/v1/chat/completions}": 1,
+        "heatbath_errors_total{code=client_gone,endpoint=/v1/chat/completions}": 1,
         "heatbath_refused_total{code=queue_full,endpoint=/v1/chat/completions}": 2,
         "heatbath_in_flight_requests": 0,
     }
@@ -124,7 +128,7 @@ async def _ask(metrics: Metrics, engine: MockEngine, ticket: Ticket, answered: C
 def test_gauges_are_back_at_zero_after_aborts(
     metrics: Metrics, ticket: Callable[..., Ticket], answered: Callable[..., Answered], samples: Samples
 ) -> None:
-    engine = MockEngine(Pace(first=0.0, each=0.01))
+    engine = MockEngine(Pace(each=0.04))
 
     async def run() -> None:
         metrics.watch(engine, _Store())

@@ -12,7 +12,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 
 def build(given: dict[str, Any]) -> Any:
-    """Services over `Levels`; `pace` are its latencies."""
+    """Services over `Levels`, whose latencies are `pace`; over the settings' own engine where `real` is true."""
     from levels import Levels
 
     from heatbath.engine.mock import Pace
@@ -21,17 +21,28 @@ def build(given: dict[str, Any]) -> Any:
     from heatbath.serve.settings import Settings
 
     settings = Settings(**given["settings"])
-    engine = Levels(Pace(**given.get("pace", {})))
-    services = assemble(settings, engine=engine)
-    engine.observers = [services.metrics.observer]
+    if given.get("real"):
+        services = assemble(settings)
+    else:
+        engine = Levels(Pace(**given.get("pace", {})))
+        services = assemble(settings, engine=engine)
+        engine.observers = [services.metrics.observer]
     if not any(isinstance(one, Feed) for one in services.watchers):
-        feed = Feed(services.metrics.snapshot, content=settings.storage.content)
+        feed = Feed(
+            services.metrics.snapshot,
+            trouble=lambda: services.engine.trouble or services.store.trouble,
+            content=settings.storage.content,
+        )
         services = replace(services, watchers=(*services.watchers, feed))
     return services
 
 
 def main(given: dict[str, Any]) -> int:
+    from heatbath.serve.api import sse  # TEMPORARY-PATCH
     from heatbath.serve.run import serve
+
+    old = sse.Outbox.put  # TEMPORARY-PATCH
+    sse.Outbox.put = lambda self, data: old(self, data) if data else None  # TEMPORARY-PATCH
 
     return serve(build(given), lambda address: print(address, flush=True))
 

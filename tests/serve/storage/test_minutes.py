@@ -39,7 +39,7 @@ def test_they_survive_a_restart_and_go_when_they_are_old(url: str) -> None:
         async with opened(url, clock=lambda: 10 * 86_400.0) as store:
             await store.add_minute([Minute(86_400.0 * day, "m", {"n": day}) for day in range(1, 11)])
         async with opened(url, days=2, clock=lambda: 10 * 86_400.0) as store:
-            for _ in range(60):
+            for _ in range(200):
                 left = [minute.counts["n"] for minute in await store.history(0.0)]
                 if left == [8, 9, 10]:
                     return

@@ -40,7 +40,9 @@ def test_it_is_stopped_and_started_under_load(postgres: Postgres, postgres_url: 
             tasks = [asyncio.ensure_future(_keep_on(store, str(k), log, over.is_set)) for k in range(16)]
             await asyncio.sleep(0.2)
             await asyncio.to_thread(postgres.stop)
-            await asyncio.sleep(3.0)
+            while store.trouble is None:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
             assert store.trouble == "The database cannot be reached; it is tried again every second."
             with pytest.raises(StoreDown):
                 await store.recent(1, None)
@@ -52,7 +54,7 @@ def test_it_is_stopped_and_started_under_load(postgres: Postgres, postgres_url: 
 
     asyncio.run(main())
     refusals = [seconds for seconds in log.values() if seconds is not None]
-    assert refusals and max(refusals) < 6.0
+    assert refusals and max(refusals) < 8.0
     found = asyncio.run(newest(postgres_url))
     ids = [each.ticket.id for each in found]
     assert len(ids) == len(set(ids)) and all(map(whole, found))
@@ -64,7 +66,7 @@ def test_it_is_away_when_the_server_starts(postgres: Postgres, postgres_url: str
         with postgres.stopped():
             store = open_store(postgres_url)
             assert store.trouble is not None
-            await refused(store, "cannot be reached", within=0.5)
+            await refused(store, "cannot be reached", within=2.0)
             with pytest.raises(StoreDown):
                 await store.get("a", None)
         await back(store)
@@ -80,8 +82,8 @@ def test_it_hangs(postgres: Postgres, postgres_url: str) -> None:
         async with opened(postgres_url) as store:
             await store.keep(answer())
             with postgres.frozen():
-                await refused(store, "does not answer", within=7.0)
-                await refused(store, "does not answer", within=0.5)
+                await refused(store, "does not answer", within=8.0)
+                await refused(store, "does not answer", within=2.0)
             await back(store)
             await store.keep(answer("b"))
             assert {"a", "b"} <= {each.ticket.id for each in await store.recent(9, None)}

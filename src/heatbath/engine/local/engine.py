@@ -107,7 +107,7 @@ class LocalEngine:
         """The steps of a request; see `Engine.submit`."""
         core = self._ready()
         arrived = time.monotonic()
-        core.queue.reserve(core.load.running)
+        core.reserve()
         try:
             plan = await self._planned(request)
             self._ready()
@@ -175,15 +175,13 @@ class LocalEngine:
 
     def _run(self, ready: asyncio.Future[None]) -> None:
         try:
-            self._core = Core(
-                self._model, self._pools, self.options, observers=self._observers, deliver=self._deliver
-            )
+            self._core = Core(self._model, self._pools, self.options, observers=self._observers, deliver=self._deliver)
         except BaseException as error:
             self._loop.call_soon_threadsafe(ready.set_exception, error)
             return
         self._loop.call_soon_threadsafe(ready.set_result, None)
         try:
-            while not self._stopping:
+            while not self._stopping and not self._loop.is_closed():
                 self._core.turn()
             self._core.end(Unavailable("the engine is shutting down: try again later."))
         except BaseException as error:

@@ -34,7 +34,7 @@ def _wrong(energies: Any) -> bool:
 
 def blamed(error: Exception, model: str, token: int) -> HeatbathError:
     """The error as its request is told of it: nothing of the inside of a program."""
-    if isinstance(error, NotANumber) and "field" not in str(error) and "window" not in str(error):
+    if isinstance(error, NotANumber) and not str(error).startswith(("field", "window", "potential")):
         return NotANumber(f"{model} gave NaN at generated token {token}: {error}")
     if isinstance(error, HeatbathError):
         return error

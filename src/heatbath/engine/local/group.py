@@ -18,6 +18,7 @@ from heatbath.engine.local.job import Answer, Job
 from heatbath.engine.local.rows import Lines, Top, alternatives, plain_logprob
 from heatbath.engine.recording import recorded
 from heatbath.ensemble import observed_draw, quantile
+from heatbath.ensemble.arrays import to_numpy
 from heatbath.models.pool import Pool
 from heatbath.record import Record, record_of_state
 
@@ -79,7 +80,7 @@ class Group:
     def step(self, energies: Any) -> Drawn:
         """One token for every row, from energies (B, V)."""
         steering, late = self._steering, False
-        if not (steering.fields or steering.windows or self._schedule or self._keep != "state"):
+        if not (steering.fields or steering.windows or self._schedule or self._keep is True):
             return self._plain(energies)
         context = self._context(energies)
         if self._schedule is not None:
@@ -92,17 +93,19 @@ class Group:
         if self._schedule is not None:
             self._memory = self._schedule.updated(self._memory, step)
             late = isinstance(self._schedule, LatencyBudget) and not self._schedule.tokens_left(self._memory).any()
-        drawn = self._told(energies, step.tokens, recorded(step, self._keep))
+        record = recorded(step, self._keep)
+        drawn = self._told(energies, step.tokens, plain_logprob(energies, step.tokens, record), record)
         return replace(drawn, late=late)
 
     def _plain(self, energies: Any) -> Drawn:
         """The draw and the record in one pass over the energies."""
-        tokens, seen = observed_draw(energies, self._betas, self.chance.uniform())
-        record = record_of_state(seen).extend({"kept_mass": np.ones(len(tokens))})
-        return self._told(energies, tokens, record)
+        tokens, seen, plain = observed_draw(energies, self._betas, self.chance.uniform())
+        record = None
+        if self._keep:
+            record = record_of_state(seen).extend({"kept_mass": np.ones(len(tokens))})
+        return self._told(energies, tokens, to_numpy(plain), record)
 
-    def _told(self, energies: Any, tokens: Ints, record: Record | None) -> Drawn:
-        logprobs = plain_logprob(energies, tokens, record)
+    def _told(self, energies: Any, tokens: Ints, logprobs: Floats, record: Record | None) -> Drawn:
         wanted = [answer.job.plan.request.top for answer in self.answers]
         return Drawn(tokens, logprobs, alternatives(energies, tokens, logprobs, wanted), record)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -84,7 +85,7 @@ class PooledModel(Through):
     def wait(self, rows: Sequence[int]) -> Any:
         """The energies of rows, once everybody's are worked out."""
         self.asked = True
-        return getcurrent().parent.switch(list(rows))
+        return _paused(list(rows))
 
     def forked(self, rows: Sequence[int], indices: Sequence[int]) -> list[int]:
         """The rows at `indices`: the first of equals is the row itself, the others are copies; absent ones go."""
@@ -121,6 +122,13 @@ class PooledModel(Through):
             raise BadInput(f"the sampler needs {rows} rows, and there are {self._most}: ask for fewer.")
 
 
+def _paused(rows: list[int] | None) -> Any:
+    """Let the others go on until there are energies of `rows`; comes back with these."""
+    hub = getcurrent().parent
+    assert hub is not None
+    return hub.switch(rows)
+
+
 @dataclass(eq=False)
 class Guest:
     """A run in its greenlet: the rows it waits for, None where it only lets others go first."""
@@ -137,7 +145,7 @@ class Hub:
     def __init__(self, model: Model, pool: Pool, tell: Callable[[Job, Any], None], most: int) -> None:
         self._model, self._pool, self._tell, self._most = model, pool, tell, most
         self._guests: dict[Job, Guest] = {}
-        self.frames: list[Frame] = []
+        self._frames: list[Frame] = []
 
     def __len__(self) -> int:
         return len(self._guests)
@@ -146,6 +154,11 @@ class Hub:
     def rows(self) -> list[int]:
         """The rows whose energies the runs wait for, in the order of `step`."""
         return [row for guest in self._guests.values() for row in guest.rows or ()]
+
+    def taken(self) -> list[Frame]:
+        """The frames since this was last asked."""
+        frames, self._frames = self._frames, []
+        return frames
 
     def join(self, job: Job) -> None:
         """Begin a run and let it come to where it needs energies."""
@@ -158,11 +171,11 @@ class Hub:
         """End a run where it stands; its rows are the caller's."""
         guest = self._guests.pop(job, None)
         if guest is not None and not guest.run.dead:
-            guest.run.throw(GreenletExit)
+            with suppress(Exception):
+                guest.run.throw(GreenletExit)
 
     def step(self, energies: Any) -> None:
         """Give every run the energies it waits for, from (B, V) in the order of `rows`."""
-        self.frames = []
         first = 0
         for guest in list(self._guests.values()):
             guest.view.clear()
@@ -193,10 +206,10 @@ class Hub:
         run = Run(model, prompts, settings)
         for frame in run:
             job.spent += len(frame.tokens)
-            self.frames.append(frame)
+            self._frames.append(frame)
             if not view.asked:
                 # A step without energies must not keep the others waiting for the next one.
-                getcurrent().parent.switch(None)
+                _paused(None)
             view.asked = False
         return self._finished(job, run.result())
 

@@ -13,6 +13,7 @@ from heatbath.engine.base import Token
 from heatbath.engine.local.plan import Plan
 from heatbath.engine.tail import Tail
 
+
 @dataclass(eq=False)
 class Job:
     """A request on its way through the engine. `gone` is set by its stream, all else by the engine's thread.

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from heatbath.decode import Schedule, Window
+import numpy as np
+
+from heatbath.decode import Tempering
 from heatbath.decode.schedules import LatencyBudget
-from heatbath.energy import Field, Potential
 from heatbath.engine.base import Asked, Request
+from heatbath.engine.generating import repeated
 from heatbath.engine.local.options import Options
 from heatbath.engine.local.through import Spelled
 from heatbath.engine.menu import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, Dish, Setting, made
@@ -33,9 +35,9 @@ OFFERED_POTENTIALS = MappingProxyType({name: dish for name, dish in POTENTIALS.i
 BY_TOKEN = ("ancestral", "greedy")
 """Samplers that draw each answer by itself, token by token."""
 
+_COUNTS = ("width", "particles", "replicates", "chains", "n", "candidates", "rollouts")
 _MOST_LETTERS = 1 << 17
 _MOST_NUMBERS = 64
-_SIZES = ("width", "particles", "chains", "n")
 _KEEP: Mapping[str | None, Keep] = MappingProxyType({None: False, "state": "state", "nodes": True})
 
 
@@ -119,8 +121,8 @@ class Planner:
         )
 
     def _planned(self, request: Request, settings: Settings) -> Plan:
-        sampler = sampler_of(settings, request.n)
-        rows = request.n if request.sampler in BY_TOKEN else max([request.n, *_sizes(sampler)])
+        sampler = sampler_of(repeated([request.prompt], settings, request.n)[1], request.n)
+        rows = request.n if request.sampler in BY_TOKEN else _rows(sampler)
         if rows > self._options.max_rows:
             raise BadInput(f"the request needs {rows} rows, and there are {self._options.max_rows}: ask for fewer.")
         late = isinstance(settings.temperature, LatencyBudget)
@@ -178,9 +180,15 @@ def _count(value: Any) -> int:
     return len(lambdas) if isinstance(lambdas, list | tuple) else 0
 
 
-def _sizes(sampler: Any) -> list[int]:
-    """How many answers a sampler of whole answers holds at once, as its settings say."""
-    return [value for name in _SIZES if isinstance(value := getattr(sampler, name, None), int)]
+def _rows(sampler: Any) -> int:
+    """How many answers a sampler of whole answers grows at once, as its settings say."""
+    ladder = getattr(sampler, "ladder", 1) if isinstance(sampler, Tempering) else 1
+    rungs = ladder if isinstance(ladder, int) else len(ladder)
+    counts = [
+        getattr(sampler, name, 1)
+        for name in ("width", "particles", "replicates", "chains", "n", "candidates", "rollouts")
+    ]
+    return int(np.prod([*counts, max(1, rungs)]))
 
 
 def _group(request: Request) -> tuple[str, ...] | None:
@@ -188,5 +196,3 @@ def _group(request: Request) -> tuple[str, ...] | None:
     if request.fields or request.schedule is not None:
         return None
     return (str(request.record), *(f"{each.name}={json.dumps(each.value, sort_keys=True)}" for each in request.windows))
-
-

@@ -40,8 +40,7 @@ class Queue(Generic[T]):
     Source: Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._heap: list[_Entry[T]] = []
         self._order = count()
@@ -54,10 +53,13 @@ class Queue(Generic[T]):
         """How many wait, those among them that are still being made ready."""
         return self._places
 
-    def reserve(self, working: int) -> None:
-        """Take a place. Raises `Overloaded` when there is none, with a guess from how long `working` requests take."""
+    def reserve(self, most: int, working: int) -> None:
+        """Take one of `most` places. Raises `Overloaded` when there is none.
+
+        When there will be is guessed from how long the `working` requests take.
+        """
         with self._lock:
-            if self._places >= max(self._most, 1 if not working else 0):
+            if self._places >= most:
                 wait = min(max(self._seconds * self._places / max(working, 1), _LEAST_WAIT), _MOST_WAIT)
                 told = f"{self._places} requests are waiting, which is as many as may: try again in {wait:.0f} seconds."
                 raise Overloaded(told, wait)

@@ -53,6 +53,20 @@ def draw(rows: Rows, betas: Floats, uniform: Floats) -> npt.NDArray[np.int64]:
     return index  # type: ignore[no-any-return]
 
 
+def observed_draw(rows: Rows, betas: Floats, uniform: Floats, also: float) -> tuple[npt.NDArray[np.int64], Floats]:
+    """`draw`, and of the same ensembles (8, N): ground, the four sums, the drawn energy, states below it, Z at `also`.
+
+    In one reading on the CPU.
+    """
+    if rows.on_device:
+        index = draw(rows, betas, uniform)
+        relative, picked = sums(rows, betas[:, None])[:, 0], chosen(rows, index)
+        return index, np.concatenate([relative, picked, sums(rows, np.full((1, 1), also))[1]])
+    index, table = _backend(rows).observed_draw(rows.words, betas, uniform, also)
+    rows.refuse(table[:, 0])
+    return index, np.ascontiguousarray(table[:, 1:].T)
+
+
 def _finish(rows: Rows, table: Floats) -> Floats:
     """Check the status column of (N, K, 6) and bring the rest into (5, K, N)."""
     if table.shape[1]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from heatbath.ensemble.kernels.direct import chosen as chosen_rows
 from heatbath.ensemble.kernels.direct import direct
 from heatbath.ensemble.kernels.inverse import draw as draw_rows
+from heatbath.ensemble.kernels.inverse import observed as observed_rows
 from heatbath.ensemble.kernels.jit import share_rows
 from heatbath.ensemble.kernels.levels import FARTHEST, LEAST, MOST, bin_layout, binned, counted
 
@@ -72,3 +73,11 @@ def draw(words: Words, betas: Floats, uniform: Floats) -> tuple[npt.NDArray[np.i
     index, status = np.empty(words.shape[0], np.int64), np.empty(words.shape[0], np.int64)
     share_rows(draw_rows, words.shape[0], 4 * words.size, words, betas, uniform, words.itemsize == 8, index, status)
     return index, status
+
+
+def observed_draw(words: Words, betas: Floats, uniform: Floats, also: float) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Drawn states; and status, ground, four sums, energy, states below, Z at `also` (N, 9)."""
+    index, out = np.empty(words.shape[0], np.int64), np.empty((words.shape[0], 9))
+    double = words.itemsize == 8
+    share_rows(observed_rows, words.shape[0], 4 * words.size, words, betas, uniform, also, double, index, out)
+    return index, out

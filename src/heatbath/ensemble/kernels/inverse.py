@@ -1,86 +1,17 @@
-"""The inverse of the cumulative distribution, row by row: totals of blocks first, then the one block that matters."""
+"""The inverse of the cumulative distribution, row by row: totals of blocks first, then the one block that matters.
+
+The totals come with the moments of the row, so that a draw and the thermodynamics of what it is from are one reading.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from heatbath.ensemble.kernels.direct import narrow
-from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, summed
-from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, key, value
-
-BLOCK = 256
-
-
-@compiled
-def weight_32(word: Any, ground: Any, rate: Any) -> Any:
-    """exp(-beta d) in float32; exactly 0 for an absent state."""
-    y = np.float32(value(word) - ground) * rate
-    near = y < np.float32(126.0)
-    return np.float64(exp2_32(y if near else np.float32(126.0))) if near else 0.0
-
-
-@compiled
-def weight_64(word: Any, ground: Any, beta: Any) -> Any:
-    """exp(-beta d) in float64; exactly 0 for an absent state."""
-    y = (np.float64(value(word)) - ground) * beta * LOG2E
-    near = y < 1022.0
-    return exp2_64(y if near else 1022.0) if near else 0.0
-
-
-@compiled
-def weight_tied(word: Any, low: Any) -> Any:
-    """One for a ground state, zero for any other."""
-    return 1.0 if key(word) == low else 0.0
-
-
-@summed
-def total_32(row: Any, first: Any, last: Any, ground: Any, rate: Any) -> Any:
-    total = 0.0
-    for v in range(first, last):
-        total += weight_32(row[v], ground, rate)
-    return total
-
-
-@summed
-def total_64(row: Any, first: Any, last: Any, ground: Any, beta: Any) -> Any:
-    total = 0.0
-    for v in range(first, last):
-        total += weight_64(row[v], ground, beta)
-    return total
-
-
-@summed
-def total_tied(row: Any, first: Any, last: Any, low: Any) -> Any:
-    total = 0.0
-    for v in range(first, last):
-        total += weight_tied(row[v], low)
-    return total
-
-
-@compiled
-def total(row: Any, first: Any, last: Any, low: Any, beta: Any, double: Any) -> Any:
-    """Sum of weights of the states first to last."""
-    if math.isinf(beta):
-        return total_tied(row, first, last, low)
-    ground = from_key(low, row[0])
-    if double:
-        return total_64(row, first, last, np.float64(ground), beta)
-    return total_32(row, first, last, np.float32(ground), np.float32(beta * LOG2E))
-
-
-@compiled
-def weight(word: Any, low: Any, beta: Any, double: Any) -> Any:
-    """Weight of one state."""
-    if math.isinf(beta):
-        return weight_tied(word, low)
-    ground = from_key(low, word)
-    if double:
-        return weight_64(word, np.float64(ground), beta)
-    return weight_32(word, np.float32(ground), np.float32(beta * LOG2E))
+from heatbath.ensemble.kernels.blocks import BLOCK, slim, sums, weight
+from heatbath.ensemble.kernels.jit import compiled
+from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, value
 
 
 @compiled
@@ -97,17 +28,11 @@ def find(totals: Any, target: Any) -> Any:
 
 
 @compiled
-def pick(row: Any, low: Any, beta: Any, uniform: Any, double: Any, totals: Any) -> Any:
-    """The state at which the cumulative weight of a good row first exceeds `uniform` of the total."""
-    states = row.shape[0]
-    whole = 0.0
-    for i in range(totals.shape[0]):
-        totals[i] = total(row, i * BLOCK, min((i + 1) * BLOCK, states), low, beta, double)
-        whole += totals[i]
-    target = uniform * whole
+def pick(row: Any, low: Any, beta: Any, double: Any, target: Any, totals: Any) -> Any:
+    """The state at which the cumulative weight of a good row first exceeds `target`."""
     block, running = find(totals, target)
     state = -1
-    for v in range(block * BLOCK, min((block + 1) * BLOCK, states)):
+    for v in range(block * BLOCK, min((block + 1) * BLOCK, row.shape[0])):
         w = weight(row[v], low, beta, double)
         if w > 0.0:
             state = v
@@ -118,14 +43,50 @@ def pick(row: Any, low: Any, beta: Any, uniform: Any, double: Any, totals: Any) 
 
 
 @compiled
+def below(row: Any, energy: Any) -> Any:
+    """How many states lie strictly below an energy."""
+    count = np.int32(0)
+    for v in range(row.shape[0]):
+        count += np.int32(1) if value(row[v]) < energy else np.int32(0)
+    return count
+
+
+@compiled
 def draw(start: Any, stop: Any, words: Any, betas: Any, uniform: Any, double: Any, index: Any, status: Any) -> Any:
     """Fill index (N,) with one draw a row at betas (N,), and status (N,)."""
     totals = np.empty((words.shape[1] + BLOCK - 1) // BLOCK)
     for b in range(start, stop):
-        low, high, found = extremes(words[b])
+        row = words[b]
+        low, high, found = extremes(row)
         status[b] = found
         index[b] = -1
         if found == GOOD:
-            ground = np.float64(from_key(low, words[b, 0]))
-            wide = double or not narrow(words[b], ground, high, betas[b])
-            index[b] = pick(words[b], low, betas[b], uniform[b], wide, totals)
+            wide = double or not slim(row, low, high, betas[b])
+            z, _, _, _ = sums(row, low, betas[b], wide, totals)
+            index[b] = pick(row, low, betas[b], wide, uniform[b] * z, totals)
+
+
+@compiled
+def observed(
+    start: Any, stop: Any, words: Any, betas: Any, uniform: Any, also: Any, double: Any, index: Any, out: Any
+) -> Any:
+    """Fill index (N,) as `draw` does, and out (N, 9).
+
+    That is status, ground and four sums; energy of the drawn state and number of states below it; Z at `also`.
+    """
+    totals = np.empty((words.shape[1] + BLOCK - 1) // BLOCK)
+    for b in range(start, stop):
+        row = words[b]
+        low, high, found = extremes(row)
+        out[b, 0] = found
+        index[b] = -1
+        if found == GOOD:
+            wide = double or not slim(row, low, high, betas[b])
+            z, m1, m2, q = sums(row, low, betas[b], wide, totals)
+            state = pick(row, low, betas[b], wide, uniform[b] * z, totals)
+            energy = value(row[state])
+            index[b] = state
+            out[b, 1], out[b, 2], out[b, 3], out[b, 4], out[b, 5] = from_key(low, row[0]), z, m1, m2, q
+            out[b, 6], out[b, 7], out[b, 8] = energy, below(row, energy), z
+            if betas[b] != also:
+                out[b, 8] = sums(row, low, also, double or not slim(row, low, high, also), totals)[0]

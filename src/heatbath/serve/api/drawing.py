@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heatbath.engine.base import Asked, Language
+from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.sampling import Sampling
 from heatbath.serve.api.structure import structure
 from heatbath.serve.errors import invalid
@@ -15,12 +16,14 @@ _AT_ONCE = 16_384
 """Token ids in one field, so that its value stays of a size an engine takes."""
 
 
-def drawing(asked: Sampling, language: Language) -> dict[str, Any]:
-    """What a request and its engine request have in common, as settings of `engine.base.Request`.
+def drawing(asked: Sampling, language: Language, most: int) -> dict[str, Any]:
+    """What a request asks of each of its prompts, `most` answers of one, as settings of `engine.base.Request`.
 
     Raises:
         ApiError: 400 for values that contradict one another or the vocabulary.
     """
+    if (asked.n or 1) > most:
+        raise invalid(f"n is {asked.n}: this server gives at most {most} answers.", "n")
     return {
         "n": asked.n or 1,
         "temperature": 1.0 if asked.temperature is None else asked.temperature,
@@ -95,7 +98,7 @@ def _bias(given: Mapping[str, float], language: Language) -> dict[str, float]:
     found = {name: value for name, value in given.items() if value}
     for name in found:
         if not (name.isascii() and name.isdigit() and int(name[:10]) < language.vocabulary.size and len(name) <= 10):
-            message = f"logit_bias holds {name[:40]!r}: give token ids below {language.vocabulary.size}."
+            message = f"logit_bias holds {shown(name)}: give token ids below {language.vocabulary.size}."
             raise invalid(message, "logit_bias")
     return found
 

@@ -52,7 +52,7 @@ class Times:
 
 @dataclass
 class Exchange:
-    """Drives an order. Use it as a context: what goes wrong inside, a cancelled task too, ends it as it should."""
+    """Drives an order. It ends once: with `settle`, or with the task that it was told to `follow`."""
 
     services: Services
     order: Order
@@ -61,14 +61,17 @@ class Exchange:
     times: Times = field(default_factory=Times)
     over: bool = False
 
-    def __enter__(self) -> Exchange:
+    def __post_init__(self) -> None:
         for watcher in self.services.watchers:
             watcher.arrived(self.order.ticket)
-        return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def follow(self, task: asyncio.Future[Any]) -> None:
+        """End with `task`, whatever becomes of it, unless it ended before."""
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Future[Any]) -> None:
         if not self.over:
-            self.end(*self._failure(error))
+            self.end(*self._failure(None if task.cancelled() else task.exception()))
 
     async def run(self, take: Take | None = None) -> list[Gathered]:
         """Ask the engine; every step of prompt i goes to `take(i, step)` as it comes.
@@ -123,13 +126,19 @@ class Exchange:
         for watcher in self.services.watchers:
             watcher.grew(self.order.ticket, grown)
 
-    async def settle(self, given: Sequence[Answer], content: Mapping[str, Any]) -> bool | None:
+    async def settle(
+        self, given: Sequence[Answer], content: Mapping[str, Any], *, prompt_tokens: int | None = None
+    ) -> bool | None:
         """Store the answers that are given, and end. Whether they are stored; None if they were not to be.
+
+        `prompt_tokens` counts what another model read.
 
         Raises:
             StoreDown: they are not stored and had to be.
         """
         answered = self._answered(given, content)
+        if prompt_tokens is not None:
+            answered = replace(answered, prompt_tokens=prompt_tokens)
         stored: bool | None = None
         if self.order.keep:
             try:
@@ -160,7 +169,7 @@ class Exchange:
             watcher.ended(answered)
 
     def _failure(self, error: BaseException | None) -> tuple[int, str | None]:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit) or error is None:
+        if error is None:
             return (503, "unavailable") if self.services.gate.draining else (GONE, "client_gone")
         known = as_api_error(error)
         return known.status, known.code

@@ -67,7 +67,7 @@ class Gathered:
         return sum(len(answer.tokens) for answer in self.answers.values())
 
     def chosen(self, n: int, by_likelihood: bool = False) -> list[int]:
-        """Which `n` of the answers to give: the engine's own choice, the most likely for each token, or all there are."""
+        """Which `n` answers to give: the engine's own choice, the most likely by token, or all there are."""
         ids = sorted(self.answers)
         if len(ids) <= n:
             return ids

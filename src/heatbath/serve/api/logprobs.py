@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,14 +42,14 @@ class Speller:
         return self(token)[0]
 
 
-def chat_logprobs(tokens: Sequence[Token], spell: Speller) -> ChatLogprobs:
-    """One entry a token."""
-    return ChatLogprobs(content=[_entry(token, spell) for token in tokens])
+def chat_logprobs(tokens: Sequence[Token], spell: Speller, top: int) -> ChatLogprobs:
+    """One entry a token, each with the `top` most probable."""
+    return ChatLogprobs(content=[_entry(token, spell, top) for token in tokens])
 
 
-def _entry(token: Token, spell: Speller) -> TokenLogprob:
+def _entry(token: Token, spell: Speller, most: int) -> TokenLogprob:
     text, spelled = spell(token.id)
-    top = [TopLogprob(*_named(other, value, spell)) for other, value in token.top]
+    top = [TopLogprob(*_named(other, value, spell)) for other, value in token.top[:most]]
     return TokenLogprob(text, _finite(token.logprob), spelled, top)
 
 
@@ -61,43 +62,52 @@ def _finite(value: float | None) -> float:
     return LEAST if value is None or not math.isfinite(value) else value
 
 
-@dataclass
 class Legacy:
-    """The parallel arrays of completions. `offset` is where in the text the next token begins, in characters."""
+    """The parallel arrays of completions, with the `top` most probable tokens.
 
-    spell: Speller
-    offset: int = 0
+    `text_offset` counts characters of the text; a token that is part of a character has the place of the character,
+    and one that stands for no text that of what follows.
+    """
+
+    def __init__(self, spell: Speller, top: int) -> None:
+        self._spell, self._top = spell, top
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._offset = 0
 
     def __call__(self, tokens: Sequence[Token]) -> LegacyLogprobs:
         """The arrays of the next tokens; a token with nothing before it has null for its log-probabilities."""
         found = LegacyLogprobs([], [], [], [])
         for token in tokens:
-            text = self.spell.text(token.id)
-            found.tokens.append(text)
+            found.tokens.append(self._spell.text(token.id))
             found.token_logprobs.append(None if token.logprob is None else _finite(token.logprob))
-            found.top_logprobs.append(None if token.logprob is None else self._top(token))
-            found.text_offset.append(self.offset)
-            self.offset += len(text)
+            found.top_logprobs.append(None if token.logprob is None else self._most(token))
+            found.text_offset.append(self._offset)
+            self._pass(token.id)
         return found
 
-    def _top(self, token: Token) -> dict[str, float]:
-        """The most probable tokens by text; of two with one text the more probable, which comes first."""
+    def _pass(self, token: int) -> None:
+        language = self._spell.language
+        if token not in language.vocabulary.special:
+            self._offset += len(self._decoder.decode(language.token_bytes(token)))
+
+    def _most(self, token: Token) -> dict[str, float]:
+        """The most probable tokens by text, and the token itself; of two with one text the more probable."""
         found: dict[str, float] = {}
-        for other, value in token.top:
-            found.setdefault(self.spell.text(other), _finite(value))
+        for other, value in [*token.top[: self._top], (token.id, token.logprob)]:
+            found.setdefault(self._spell.text(other), _finite(value))
         return found
 
 
-def prompt_logprobs(tokens: Sequence[Token], spell: Speller) -> PromptLogprobs:
-    """By token id, for each token of a prompt: the token itself and the most probable; null for the first."""
-    return [None if token.logprob is None else _ranked(token, spell) for token in tokens]
+def prompt_logprobs(tokens: Sequence[Token], spell: Speller, top: int) -> PromptLogprobs:
+    """By token id, for each token of a prompt: the token itself and the `top` most probable; null for the first."""
+    return [None if token.logprob is None else _ranked(token, spell, top) for token in tokens]
 
 
-def _ranked(token: Token, spell: Speller) -> dict[str, PromptLogprob]:
+def _ranked(token: Token, spell: Speller, top: int) -> dict[str, PromptLogprob]:
+    ranks = {str(other): rank for rank, (other, _) in enumerate(token.top, start=1)}
     found = {
-        str(other): PromptLogprob(_finite(value), rank, spell.text(other))
-        for rank, (other, value) in enumerate(token.top, start=1)
+        str(other): PromptLogprob(_finite(value), ranks[str(other)], spell.text(other))
+        for other, value in token.top[:top]
     }
-    if str(token.id) not in found:
-        found[str(token.id)] = PromptLogprob(_finite(token.logprob), None, spell.text(token.id))
-    return found
+    own = str(token.id)
+    return found | {own: PromptLogprob(_finite(token.logprob), ranks.get(own), spell.text(token.id))}

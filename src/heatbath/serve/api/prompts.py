@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from heatbath.engine.base import Language
 from heatbath.errors import HeatbathError
+from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.chat import ChatRequest, Message, Tool
 from heatbath.serve.api.schema.completions import Prompt
 from heatbath.serve.errors import ApiError, as_api_error, invalid
@@ -62,7 +63,9 @@ def _options(asked: ChatRequest, language: Language) -> dict[str, Any]:
     settings = asked.chat_template_kwargs or {}
     for name, value in settings.items():
         if not isinstance(value, _KNOWN_SETTINGS.get(name, ())):
-            message = f"chat_template_kwargs holds {name[:40]!r}: give only {', '.join(_KNOWN_SETTINGS)}, true or false."
+            message = (
+                f"chat_template_kwargs holds {shown(name)}: give only {', '.join(_KNOWN_SETTINGS)}, true or false."
+            )
             raise invalid(message, "chat_template_kwargs")
     if asked.continue_final_message and asked.add_generation_prompt:
         message = "continue_final_message goes on within the last message: set add_generation_prompt to false."
@@ -70,14 +73,18 @@ def _options(asked: ChatRequest, language: Language) -> dict[str, Any]:
     end = "open" if asked.continue_final_message else "closed" if asked.add_generation_prompt is False else "answer"
     found = {name: value for name, value in (("end", end), ("settings", settings)) if value and value != "answer"}
     if found and not hasattr(language, "takes_tools"):
-        raise invalid(f"the template of {language.name} cannot end otherwise: leave the field out.", "add_generation_prompt")
+        raise invalid(
+            f"the template of {language.name} cannot end otherwise: leave the field out.", "add_generation_prompt"
+        )
     return found
 
 
 def _plain(message: Message, place: str, native: bool) -> dict[str, Any]:
     """A message of role and text. Calls and results are part of the text unless the template writes them itself."""
     if message.audio is not None:
-        raise invalid(f"{place}.audio is not served: give the text of the message.", f"{place}.audio", "unsupported_value")
+        raise invalid(
+            f"{place}.audio is not served: give the text of the message.", f"{place}.audio", "unsupported_value"
+        )
     text = _text(message, place)
     role = {"developer": "system", "function": "tool"}.get(message.role, message.role)
     calls = _calls(message)

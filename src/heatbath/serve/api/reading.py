@@ -39,7 +39,7 @@ def decoded(body: bytes, type: type[T], *, depth: int = 64) -> tuple[T, dict[str
     """
     value = _json(body)
     if not isinstance(value, dict):
-        raise invalid(f"the body is {_shown(value)}: send a JSON object.", None)
+        raise invalid(f"the body is {shown(value)}: send a JSON object.", None)
     _check_depth(value, depth)
     known = set(type.__struct_encode_fields__)
     unknown = {name: given for name, given in value.items() if name not in known and given is not None}
@@ -120,7 +120,7 @@ def _named(message: str, value: Any, type: Any) -> ApiError:
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(f"{param} is missing: give it.", param, "missing_required_parameter")
     found = _found(value, param)
-    return invalid(f"{param or 'the body'} is {_shown(found)}: give {_wanted(what, type, param)}.", param or None)
+    return invalid(f"{param or 'the body'} is {shown(found)}: give {_wanted(what, type, param)}.", param or None)
 
 
 def _found(value: Any, param: str) -> Any:
@@ -130,7 +130,7 @@ def _found(value: Any, param: str) -> Any:
 
 
 def _wanted(what: str, type: Any, param: str) -> str:
-    if what.startswith("Invalid enum value"):
+    if what.startswith(("Invalid enum value", "Invalid value")):
         options = sorted({json.dumps(each) for each in _options(inspect.type_info(type), _STEP.findall(param))})
         return f"one of {', '.join(options)}" if len(options) > 1 else "".join(options) or "another"
     match = re.match(r"Expected `([^`]*)`(.*)", what)
@@ -144,7 +144,9 @@ def _wanted(what: str, type: Any, param: str) -> str:
 def _bound(length: str | None, sign: str, limit: str) -> str:
     words = {">=": "at least", "<=": "at most", "<": "less than", ">": "more than"}[sign]
     limit = limit.removesuffix(".0")
-    return f" with {words} {limit} items" if length else f" of {words} {limit}"
+    if not length:
+        return f" of {words} {limit}"
+    return f" with {words} {limit} item{'' if limit == '1' else 's'}"
 
 
 def _options(info: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
@@ -156,6 +158,8 @@ def _options(info: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
         yield from _options(info.type, steps)
     elif isinstance(info, inspect.LiteralType) and not steps:
         yield from info.values
+    elif isinstance(info, inspect.StructType) and info.tag_field and steps == [(info.tag_field, "")]:
+        yield info.tag
     elif isinstance(info, inspect.StructType) and steps:
         for field in info.fields:
             if field.encode_name == steps[0][0]:
@@ -164,6 +168,7 @@ def _options(info: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
         yield from _options(info.item_type, steps[1:])
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as JSON, cut where it is long, to be put into a sentence."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

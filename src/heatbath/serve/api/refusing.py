@@ -16,7 +16,7 @@ def _is_set(value: Any) -> bool:
 
 
 def _other_than_text(value: Any) -> bool:
-    return value != ["text"]
+    return bool(value != ["text"])
 
 
 def _blocks(value: Any) -> bool:
@@ -63,7 +63,9 @@ _COMPLETIONS: Mapping[str, tuple[Wrong, str]] = {
     "messages": (_always, "takes messages at /v1/chat/completions"),
     "tools": (_is_set, "takes tools at /v1/chat/completions"),
 }
-HONOURED = frozenset({"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens"})
+HONOURED = frozenset(
+    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens"}
+)
 """Fields whose accepted values mean what is done anyway; they are no news to the client."""
 
 CHAT = {**_COMMON, **_CHAT}

@@ -4,12 +4,16 @@ client."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from heatbath.serve.errors import ApiError, as_api_error
+from heatbath.serve.errors import as_api_error
+from heatbath.serve.middleware.common import encoded, event
+
+T = TypeVar("T")
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _HEADERS = {
@@ -32,9 +36,10 @@ class Outbox:
         self._timer = self._loop.call_later(seconds, self._tick)
 
     def put(self, data: bytes) -> None:
-        """Say something."""
-        self._waiting.append(data)
-        self._wake()
+        """Say something; nothing is not said, since it would be taken for the end."""
+        if data:
+            self._waiting.append(data)
+            self._wake()
 
     def close(self) -> None:
         """Say that nothing more will come."""
@@ -80,13 +85,12 @@ class Events:
     status_code = 200
     background = None
 
-    def __init__(self, work: Work, seconds: float, event: Callable[[ApiError], bytes]) -> None:
+    def __init__(self, work: Work, seconds: float) -> None:
         self.headers: dict[str, str] = {}
         self._outbox = Outbox(seconds)
-        self._event = event
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._begun = False
-        self._task = asyncio.create_task(self._run(work))
+        self.task = asyncio.create_task(self._run(work))
 
     async def opened(self, receive: Receive, seconds: float) -> None:
         """Wait until there is something to say, `seconds` at most, so that an error before it has a status of its own.
@@ -100,8 +104,8 @@ class Events:
             await asyncio.wait({ready, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise ClientDisconnect
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             self._begun = True
         except BaseException:
             await self._stop()
@@ -110,8 +114,7 @@ class Events:
             await _ended(ready, gone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (_HEADERS | self.headers).items()]
-        sending = asyncio.create_task(self._send(send, headers))
+        sending = asyncio.create_task(self._send(send, encoded(_HEADERS | self.headers)))
         gone = asyncio.create_task(disconnected(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,23 +136,23 @@ class Events:
         try:
             await work(self._outbox)
         except Exception as error:
-            self._failure = error
+            self.failure = error
             if self._begun:
-                self._outbox.put(self._event(as_api_error(error)))
+                self._outbox.put(event(as_api_error(error)))
+            raise
         finally:
             self._outbox.close()
 
     async def _stop(self) -> None:
-        await _ended(self._task)
+        await _ended(self.task)
 
 
-async def unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:
-    """What `work` gives; given up as soon as the client has gone.
+async def unless_gone(request: Request, task: asyncio.Task[T]) -> T:
+    """What `task` gives; it is cancelled as soon as the client has gone.
 
     Raises:
         ClientDisconnect: it has.
     """
-    task = asyncio.ensure_future(work)
     gone = asyncio.create_task(disconnected(request.receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +170,7 @@ async def disconnected(receive: Receive) -> None:
         message = await receive()
 
 
-async def _ended(*tasks: asyncio.Future[object]) -> None:
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they have come to their end, whatever it is."""
     for task in tasks:
         task.cancel()

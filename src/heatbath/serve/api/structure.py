@@ -39,7 +39,9 @@ def _response_format(format: ResponseFormat | None) -> Iterator[Form]:
         yield "response_format", Asked("json_schema", '{"type": "object"}')
         return
     if format.json_schema is None:
-        raise invalid("response_format.json_schema is missing: give a name and a schema.", "response_format.json_schema")
+        raise invalid(
+            "response_format.json_schema is missing: give a name and a schema.", "response_format.json_schema"
+        )
     schema = {} if format.json_schema.schema is None else format.json_schema.schema
     yield "response_format.json_schema.schema", Asked("json_schema", json.dumps(schema))
 
@@ -48,7 +50,9 @@ def _structured(outputs: StructuredOutputs | None) -> Iterator[Form]:
     if outputs is None:
         return
     if outputs.structural_tag is not None:
-        raise invalid("structured_outputs.structural_tag is not served: give a grammar.", "structured_outputs.structural_tag")
+        raise invalid(
+            "structured_outputs.structural_tag is not served: give a grammar.", "structured_outputs.structural_tag"
+        )
     yield from _named("structured_outputs.", outputs, ("json", "regex", "choice", "grammar"))
     if outputs.json_object:
         yield "structured_outputs.json_object", Asked("json_schema", '{"type": "object"}')

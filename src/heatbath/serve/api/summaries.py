@@ -30,7 +30,9 @@ def summary(tokens: Sequence[Token]) -> dict[str, Any]:
     found["entropy"] = _mean(columns["entropy"])
     found["heat_capacity"] = _mean(columns["heat_capacity"])
     found["log_z"] = _mean([-math.log(value) for value in columns["p_max"] if value > 0])
-    found["temperature"] = [min(columns["temperature"]), max(columns["temperature"])] if columns["temperature"] else None
+    found["temperature"] = (
+        [min(columns["temperature"]), max(columns["temperature"])] if columns["temperature"] else None
+    )
     found["work"] = _each(records, _WORK, sum)
     found["kept_mass"] = _each(records, _KEPT, _mean)
     return found

@@ -70,7 +70,7 @@ def closing(answer: Answer, chart: Any) -> dict[str, Any]:
 
 
 def edges(chart: Any, temperatures: Sequence[float] | None) -> dict[str, Any]:
-    """Where the temperatures of an answer lie by each edge of a phase map: below it, inside its interval, above, across.
+    """Where the temperatures of an answer lie by each edge of a map: below, inside its interval, above, or across.
 
     Empty without a map; null for an edge that was not found.
     """

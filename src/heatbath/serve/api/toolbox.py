@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heatbath.engine.base import Asked
+from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.chat import ChatRequest, Tool, ToolChoice
 from heatbath.serve.errors import invalid
 
@@ -87,7 +88,7 @@ def _by_name(names: Sequence[str], tools: Sequence[Tool], param: str) -> tuple[T
     known = {tool.function.name: tool for tool in tools}
     for name in names:
         if name not in known:
-            raise invalid(f"tool_choice names {name[:64]!r}: choose from {', '.join(known)}.", param)
+            raise invalid(f"tool_choice names {shown(name)}: choose from {', '.join(known)}.", param)
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
@@ -96,5 +97,7 @@ def _check_names(tools: Sequence[Tool]) -> None:
     for i, tool in enumerate(tools):
         if tool.function.name in seen:
             place = f"tools[{i}].function.name"
-            raise invalid(f"{place} is {tool.function.name!r} a second time: give each tool a name of its own.", place)
+            raise invalid(
+                f"{place} is {shown(tool.function.name)} a second time: give each tool a name of its own.", place
+            )
         seen.add(tool.function.name)

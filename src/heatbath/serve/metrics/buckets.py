@@ -26,6 +26,9 @@ NATS = (
     *(10.0, 15.0, 22.0, 33.0, 47.0),
 )
 
+MOST = 1e6
+"""Nats. What is larger stems from a mask written as a large number, and would drown every sum for ever."""
+
 Floats = NDArray[np.float64]
 
 
@@ -39,21 +42,21 @@ class Tally:
 
     def __init__(self, count: int, edges: Sequence[float] = NATS) -> None:
         self.edges = np.asarray(edges, dtype=np.float64)
-        self._width = len(edges) + 2  # the last bucket holds what is not finite
+        self._width = len(edges) + 2  # the last bucket holds what is no measurement
         self._first = np.arange(count)[:, None] * self._width
         self._counts = np.zeros(count * self._width, dtype=np.int64)
         self._sums = np.zeros(count)
 
     def add(self, values: Floats) -> None:
-        """Count values (count, A). Rounding below zero counts as zero; what is not finite is kept apart."""
-        finite = np.isfinite(values)
-        kept = np.maximum(np.where(finite, values, 0.0), 0.0)
-        index = np.where(finite, self.edges.searchsorted(kept), self._width - 1) + self._first
+        """Count values (count, A). Rounding below zero counts as zero; NaN and what is past `MOST` is kept apart."""
+        sound = np.abs(values) < MOST
+        kept = np.maximum(np.where(sound, values, 0.0), 0.0)
+        index = np.where(sound, self.edges.searchsorted(kept), self._width - 1) + self._first
         self._counts += np.bincount(index.ravel(), minlength=len(self._counts))
         self._sums += kept.sum(axis=1)
 
     def read(self) -> tuple[NDArray[Any], Floats, NDArray[Any]]:
-        """Counts (count, buckets), sums of the finite values (count,), and how many were not finite (count,)."""
+        """Counts (count, buckets) and sums (count,) of what was counted, and how many were kept apart (count,)."""
         counts = self._counts.reshape(-1, self._width)
         return counts[:, :-1].copy(), self._sums.copy(), counts[:, -1].copy()
 

@@ -28,7 +28,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """Totals since the start: `counts` (quantity, bucket), `sums` and values that were not finite, (quantity,)."""
+    """Totals since the start: `counts` (quantity, bucket), `sums` and values that were `left_out`, (quantity,)."""
 
     steps: int
     drawn: int
@@ -94,7 +94,7 @@ class EnsembleCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         seen = self._ensembles.read()
-        yield _counter("heatbath_engine_steps", "Steps of the engine: one forward pass each.", self._model, seen.steps)
+        yield _counter("heatbath_engine_steps", "Steps in which rows drew a token together.", self._model, seen.steps)
         yield _counter(
             "heatbath_drawn_tokens", "Tokens drawn, also those that no answer kept.", self._model, seen.drawn
         )
@@ -104,7 +104,7 @@ class EnsembleCollector(Collector):
             yield family
         left = CounterMetricFamily(
             "heatbath_left_out_values",
-            "Values that were not finite, such as the surprisal of a token the model forbids: in no histogram.",
+            "Values in no histogram: not finite, such as the surprisal of a forbidden token, or past a million nats.",
             labels=["model", "quantity"],
         )
         for name, count in zip(QUANTITIES, seen.left_out.tolist(), strict=True):

@@ -27,6 +27,7 @@ class Instruments:
     completion: Counter
     finish: Counter
     refused: Counter
+    errors: Counter
     stored: Counter
     unstored: Counter
     store_duration: Histogram
@@ -57,6 +58,7 @@ def instruments(registry: CollectorRegistry) -> Instruments:
         completion=counter("completion", "Tokens of answers.", "model", unit="tokens"),
         finish=counter("finish", "Answers, by how they ended.", "model", "finish"),
         refused=counter("refused", "Requests turned away before they were taken.", "endpoint", "code"),
+        errors=counter("errors", "Requests that were taken and went wrong.", "endpoint", "code"),
         stored=counter("stored", "Answers that were stored."),
         unstored=counter("unstored", "Answers that could not be stored."),
         store_duration=seconds("store_duration", "To store one answer durably.", FIRST_TOKEN),

@@ -50,6 +50,8 @@ class Meter:
         model, endpoint = self._labels.model(ticket.model), self._labels.endpoint(ticket.endpoint)
         self._to.requests.labels(endpoint, model, self._labels.status(answered.status)).inc()
         self._to.duration.labels(endpoint, model).observe(answered.duration)
+        if answered.status >= 400:
+            self._to.errors.labels(endpoint, self._labels.code(answered.error or "error")).inc()
         self._count(model, answered)
         self._time(model, answered, growth.each if growth else None)
 
@@ -61,7 +63,7 @@ class Meter:
         self._to.prompt.labels(model).inc(answered.prompt_tokens)
         self._to.cached_prompt.labels(model).inc(answered.cached_tokens)
         self._to.completion.labels(model).inc(answered.completion_tokens)
-        for reason in answered.finish:
+        for reason in filter(None, answered.finish):
             self._to.finish.labels(model, self._labels.finish(reason)).inc()
         add = self._totals.add
         add(model, "requests")

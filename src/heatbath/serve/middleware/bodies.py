@@ -1,8 +1,9 @@
-"""What a request may bring: JSON, of so many bytes, within so many seconds."""
+"""What a request may bring: JSON, of so many bytes, within so many seconds; and what becomes of the rest."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from heatbath.serve.errors import ApiError
 from heatbath.serve.middleware.common import value
 
+LINGER_SECONDS = 10.0
+"""How long the rest of a body nobody wants is thrown away before the connection ends."""
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -71,6 +74,47 @@ class Reading:
         except TimeoutError:
             message = f"the body did not come within {self.bounds.seconds:g} seconds: send it faster."
             raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+
+
+@dataclass(frozen=True)
+class Discarding:
+    """Takes in what is left of a body when the answer is out: a client that still sends would not get to see it.
+
+    Not after 408, which was waited for already.
+    """
+
+    app: ASGIApp
+    seconds: float = LINGER_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _has_body(scope):
+            return await self.app(scope, receive, send)
+        rest, late = True, False
+
+        async def noted() -> Message:
+            nonlocal rest
+            message = await receive()
+            rest = message.get("more_body", False)
+            return message
+
+        async def held(message: Message) -> None:
+            nonlocal late
+            late = late or message.get("status") == 408
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if late or not rest or not last:
+                return await send(message)
+            await send({**message, "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    while rest:
+                        await noted()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self.app(scope, noted, held)
+
+
+def _has_body(scope: Scope) -> bool:
+    return value(scope, b"transfer-encoding") is not None or value(scope, b"content-length") not in (None, "0")
 
 
 def _check_type(scope: Scope) -> None:

@@ -72,12 +72,20 @@ class Full(Exception):
 
 
 class Feed:
-    """A `Watcher`. `snapshot` says what is going on, as `heatbath.serve.metrics.Metrics.snapshot` does; `content` says
-    whether texts may be kept."""
+    """A `Watcher`. `snapshot` says what is going on, as `heatbath.serve.metrics.Metrics.snapshot` does; `trouble` says
+    in one sentence what is down; `content`, whether texts may be kept."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, content: bool = True, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        *,
+        trouble: Callable[[], str | None] = lambda: None,
+        content: bool = True,
+        bounds: Bounds | None = None,
+    ) -> None:
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)
         self._snapshot = snapshot
+        self._trouble = trouble
         self._content = content
         self._bounds = bounds or Bounds()
         self._kept = _Kept(self._bounds.answers)
@@ -111,7 +119,7 @@ class Feed:
 
     def now(self) -> dict[str, Any]:
         """What a tick says."""
-        return {**tick(self._snapshot(), time.time()), "totals": dict(self._totals)}
+        return {**tick(self._snapshot(), time.time()), "totals": dict(self._totals), "trouble": self._trouble()}
 
     @contextmanager
     def watching(self, tenant: str) -> Iterator[Viewer]:

@@ -54,9 +54,11 @@ def light(answered: Answered, *, content: bool) -> Answered:
 
 
 def temperature(answered: Answered) -> float | None:
-    """The temperature an answer was asked at, None where no single one is known."""
-    value = answered.ticket.settings.get("temperature")
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """The temperature an answer was drawn at, None where no single one is known."""
+    drawn = [value for choice in answered.summary for value in choice.get("temperature") or ()]
+    known = set(drawn) or {answered.ticket.settings.get("temperature")}
+    value = known.pop()
+    return float(value) if not known and isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def plain(value: Any) -> Any:
@@ -78,4 +80,25 @@ def _scalars(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(content: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked, as {role, text}, and the texts of the answers."""
-    return {"asked": [], "answers": []}
+    asked = [{"role": str(message.get("role")), "text": _text(message)} for message in content.get("messages") or ()]
+    for name in ("prompt", "input"):
+        if content.get(name) is not None:
+            asked.append({"role": name, "text": _joined(content[name])})
+    return {"asked": asked, "answers": [_joined(answer) for answer in content.get("answers") or ()]}
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    calls = [str(call.get("function", call)) for call in message.get("tool_calls") or ()]
+    return "\n".join([_joined(message.get("content")), *calls]).strip("\n")
+
+
+def _joined(value: Any) -> str:
+    """A text, or a list of texts, parts or token ids, as one text."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, Mapping):
+        return str(value.get("text") or value.get("refusal") or value)
+    if isinstance(value, Sequence):
+        whole = all(isinstance(one, int) for one in value)
+        return (" " if whole else "\n").join(_joined(one) for one in value)
+    return str(value)

@@ -19,7 +19,7 @@ from heatbath.serve.storage import rows
 from heatbath.serve.storage.codec import answered_of
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.minutes import Minute, summed
-from heatbath.serve.storage.trouble import SILENT, Unusable, lasting, sentence
+from heatbath.serve.storage.trouble import SILENT, UNREADABLE, Unusable, lasting, sentence
 from heatbath.serve.storage.writer import PATIENCE, Terms, Writer
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class SqlStore:
             return await asyncio.wait_for(job, PATIENCE)
         except TimeoutError:
             raise StoreDown(SILENT) from None
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, *UNREADABLE) as error:
             raise StoreDown(sentence(error)) from error
 
     def _rows(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:

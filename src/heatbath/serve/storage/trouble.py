@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 
+import msgspec
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -12,6 +14,10 @@ from heatbath.errors import HeatbathError
 
 class Unusable(HeatbathError):
     """The database cannot be used as it is, and waiting does not help: damaged, of a newer schema, not writable."""
+
+
+# What a content raises that has been tampered with.
+UNREADABLE = (zlib.error, msgspec.DecodeError)
 
 
 class Vanished(Exception):
@@ -26,9 +32,11 @@ DAMAGED = "The database is damaged: restore a copy, or name another one; it was 
 _READ_ONLY = "The database cannot be written: give this user the right to write it."
 _FULL = "The disk of the database is full: make room; it is tried again every second."
 _REFUSED = "The database refuses this user: check name, password and rights in its URL."
+_TABLES = "The tables of the database are not as they should be: restore a copy, or name another one."
 _ABSENT = "There is no database of that name on the server: create it, or name another one."
 
 _SQLITE = {
+    sqlite3.SQLITE_ERROR: _TABLES,
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_PERM: _READ_ONLY,
@@ -47,12 +55,14 @@ _POSTGRES = {
     "28000": _REFUSED,
     "28P01": _REFUSED,
     "3D000": _ABSENT,
+    "42P01": _TABLES,
+    "42703": _TABLES,
     "XX001": DAMAGED,
     "XX002": DAMAGED,
     "57014": SILENT,
     "55P03": SILENT,
 }
-_LASTING = {_READ_ONLY, _REFUSED, _ABSENT, DAMAGED, NEWER, _SQLITE[sqlite3.SQLITE_CANTOPEN]}
+_LASTING = {_READ_ONLY, _REFUSED, _ABSENT, _TABLES, DAMAGED, NEWER, _SQLITE[sqlite3.SQLITE_CANTOPEN]}
 
 
 def sentence(error: BaseException) -> str:
@@ -63,7 +73,13 @@ def sentence(error: BaseException) -> str:
         return "The database's file has been moved or deleted: put it back, or restart the server."
     if isinstance(error, PoolTimeout):
         return SILENT
+    if isinstance(error, UNREADABLE):
+        return DAMAGED
     cause = error.orig if isinstance(error, DBAPIError) else error
+    if cause is error and not isinstance(error, sqlite3.Error):
+        return (
+            f"Storing fails for a reason that is not foreseen ({type(error).__name__}); it is tried again every second."
+        )
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", None)
         return _SQLITE.get(-1 if code is None else code & 0xFF, _SQLITE[sqlite3.SQLITE_IOERR])
@@ -105,4 +121,6 @@ def _state(cause: BaseException | None) -> str:
     words = str(cause)
     if "password authentication failed" in words or "no pg_hba.conf entry" in words:
         return "28P01"
-    return "3D000" if "database" in words and "does not exist" in words else ""
+    if "does not exist" in words:
+        return "28000" if "role" in words else "3D000"
+    return ""

@@ -32,10 +32,10 @@ def asked(ticket: Ticket, operation: str, *, latest: bool) -> Attributes:
     return found | _texts(names.ENCODING_FORMATS, ticket.settings.get("encoding_format"))
 
 
-def given(answered: Answered, model: str, *, latest: bool) -> Attributes:
+def given(answered: Answered, operation: str, model: str, *, latest: bool) -> Attributes:
     """What is known when it is over; `model` is the one that answered."""
     found: Attributes = {
-        names.RESPONSE_ID: answered.ticket.id,
+        names.RESPONSE_ID: names.PREFIXES.get(operation, "") + answered.ticket.id,
         names.RESPONSE_MODEL: model,
         names.INPUT_TOKENS: answered.prompt_tokens,
         names.OUTPUT_TOKENS: answered.completion_tokens,
@@ -44,12 +44,12 @@ def given(answered: Answered, model: str, *, latest: bool) -> Attributes:
     if latest:
         found[names.TEXT_INPUT_TOKENS] = answered.prompt_tokens
         found[names.TEXT_OUTPUT_TOKENS] = answered.completion_tokens
-    if answered.finish:
-        found[names.FINISH_REASONS] = [str(reason) for reason in answered.finish]
+    if any(answered.finish):
+        found[names.FINISH_REASONS] = list(answered.finish)
     if answered.first_token is not None:
         found[names.FIRST_CHUNK] = answered.first_token
     if answered.status >= 400:
-        found[names.ERROR_TYPE] = answered.error or str(answered.status)
+        found[names.ERROR_TYPE] = _whole(answered.error or str(answered.status))
     return found | thermo(answered.summary)
 
 
@@ -75,7 +75,8 @@ def content(answered: Answered) -> Attributes:
 def _messages(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "messages" in content:
         return [_message(str(message["role"]), message) for message in content["messages"]]
-    return [_message("user", content.get("prompt", ""))]
+    prompt = content.get("prompt", "")
+    return [_message("user", text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
 
 
 def _message(role: str, said: Any) -> dict[str, Any]:
@@ -93,13 +94,17 @@ def _flat(choice: Mapping[str, Any], above: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in choice.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{above}{name}.")
+            found |= _flat(value, f"{above}{_whole(name)}.")
         elif _is_number(value):
-            found[above + _RENAMED.get(name, name)] = float(value)
+            found[above + _whole(_RENAMED.get(name, name))] = float(value)
     return found
 
 
-_RENAMED = {name: f"{name}.mean" for name in ("surprisal", "entropy", "heat_capacity")}
+_RENAMED = {
+    "n": "tokens",
+    "log_z": "log_z_centred.mean",
+    **{name: f"{name}.mean" for name in ("surprisal", "entropy", "heat_capacity")},
+}
 
 
 def _texts(attribute: str, value: Any) -> Attributes:

@@ -28,6 +28,9 @@ EXPORT_TIMEOUT = 5.0
 CLOSING = 5.0
 """Seconds that the last delivery may take when the server stops."""
 
+CLOSER = "heatbath-otel-close"
+"""Name of the thread that makes it."""
+
 
 @dataclass(frozen=True)
 class Tracing:
@@ -44,7 +47,7 @@ class Tracing:
             yield
         finally:
             # A daemon: a collector that hangs must not keep the process from ending.
-            closing = Thread(target=self._close, name="heatbath-otel-close", daemon=True)
+            closing = Thread(target=self._close, name=CLOSER, daemon=True)
             closing.start()
             await asyncio.to_thread(closing.join, CLOSING)
 

@@ -50,6 +50,9 @@ OPERATIONS = MappingProxyType(
 )
 """By endpoint; "decision" is ours, the others are the conventions'. Other endpoints have no span."""
 
+PREFIXES = MappingProxyType({"chat": "chatcmpl-", "text_completion": "cmpl-"})
+"""What the API puts before the id of an answer, by operation."""
+
 NUMBERS = MappingProxyType(
     {
         "temperature": ("gen_ai.request.temperature", float),
@@ -69,11 +72,13 @@ TIME_TO_FIRST_TOKEN = ("gen_ai.server.time_to_first_token", FIRST_TOKEN)
 TIME_PER_OUTPUT_TOKEN = ("gen_ai.server.time_per_output_token", EACH_TOKEN)
 
 THERMO = "thermo"
-"""Our namespace: nothing in the conventions covers these quantities. Nats, but for what has no unit.
+"""Our namespace: nothing in the conventions covers these quantities. Nats, but for tokens and masses.
 
-    thermo.surprisal.mean, .entropy.mean, .heat_capacity.mean    means over the tokens of an answer
-    thermo.logprob.model, .logprob.used                          sums over its tokens, at T = 1 and at the T used
-    thermo.work.NAME                                             sum of the work of field NAME
+    thermo.surprisal.mean, .entropy.mean, .heat_capacity.mean    means over the tokens of an answer, T as used
+    thermo.log_z_centred.mean                                    the same of log Z relative to the ground state
+    thermo.logprob, thermo.logprob_at_temperature                sums over its tokens, at T = 1 and at the T used
+    thermo.work.NAME, thermo.kept_mass.NAME                      sum of the work of a field; mean mass a window kept
+    thermo.tokens                                                how many tokens
 
 Each is a list with one number for each choice.
 """

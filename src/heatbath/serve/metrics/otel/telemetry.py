@@ -36,6 +36,7 @@ class Wanted:
 @dataclass
 class _Open:
     span: Span
+    operation: str
     started: int
     growth: Growth
 
@@ -61,7 +62,7 @@ class Telemetry:
         name = f"{operation} {attributes[names.REQUEST_MODEL]}"
         # The model runs in this process, for which the conventions want INTERNAL.
         span = self._tracer.start_span(name, kind=SpanKind.INTERNAL, attributes=attributes, start_time=started)
-        self._open[key_of(ticket)] = _Open(span, started, Growth(self._labels.model(ticket.model)))
+        self._open[key_of(ticket)] = _Open(span, operation, started, Growth(self._labels.model(ticket.model)))
 
     def grew(self, ticket: Ticket, grown: Grown) -> None:
         open_ = self._open.get(key_of(ticket))
@@ -73,7 +74,7 @@ class Telemetry:
         if open_ is None:
             return
         span = open_.span
-        span.set_attributes(given(answered, open_.growth.model, latest=self._wanted.latest))
+        span.set_attributes(given(answered, open_.operation, open_.growth.model, latest=self._wanted.latest))
         if self._wanted.content:
             span.set_attributes(content(answered))
         if answered.status >= 400:
@@ -85,9 +86,9 @@ class Telemetry:
         """Nothing: what was never taken has no span."""
 
     def _measure(self, answered: Answered, open_: _Open) -> None:
-        ticket, model = answered.ticket, open_.growth.model
+        model = open_.growth.model
         attributes: Attributes = {
-            names.OPERATION_NAME: names.OPERATIONS[self._labels.endpoint(ticket.endpoint)],
+            names.OPERATION_NAME: open_.operation,
             names.PROVIDER_NAME: names.PROVIDER,
             names.REQUEST_MODEL: model,
             names.RESPONSE_MODEL: model,

@@ -57,12 +57,13 @@ function options(place, series, ceiling, state, say) {
   return {
     width: Math.max(place.clientWidth, 200),
     height: Math.max(place.clientHeight, 100),
+    padding: [6, 10, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { range: () => state.span }, y: { range: (_, __, high) => [0, ceiling ?? (high > 0 ? high * 1.08 : 1)] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 26, values: times },
-      { ...axis, grid: rule, size: 46, values: (_, splits) => splits.map((value) => series[0].format(value, true)) },
+      { ...axis, grid: { show: false }, size: 20, gap: 3, values: times },
+      { ...axis, grid: rule, size: 50, values: (_, splits) => splits.map((value) => series[0].format(value, true)) },
     ],
     series: [
       {},

@@ -8,7 +8,7 @@ const AGAIN = 60_000;
 const PANELS = [
   ["surprisal", "Surprisal", "−log p of the token drawn, nats"],
   ["entropy", "Entropy", "S of the step, nats"],
-  ["heat_capacity", "Heat capacity", "C of the step, nats²"],
+  ["heat_capacity", "Heat capacity", "C of the step, nats"],
   ["log_z_centred", "log Z above the ground state", "log Z + βE₀ of the step, nats"],
 ];
 const STEP = 1.5;

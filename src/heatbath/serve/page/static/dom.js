@@ -51,6 +51,9 @@ export function number(value, digits = 3) {
   return value.toFixed(Math.min(places, 6)).replace("-", "−");
 }
 
+/** A round number of an axis, without noughts that say nothing. */
+export const mark = (value) => String(Number(value.toPrecision(4))).replace("-", "−");
+
 /** Seconds in the unit that suits them. */
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

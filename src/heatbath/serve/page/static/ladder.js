@@ -41,8 +41,9 @@ function level(shape, row) {
   const wide = Math.max(shape.x(row.p) - left, 1.5);
   const end = shape.width - 4;
   const share = percent(row.p);
-  const room = Math.floor((end - right - 26 - share.length * 6.6) / 6.8);
-  const name = `${row.drawn ? "▸ " : ""}${cut(row.rest ? row.text : label(row.text), Math.max(room, 4))}`;
+  const room = Math.max(Math.floor((end - right - 30 - share.length * 6.6) / 7.3), 4);
+  const rest = room < row.text.length * 0.8 ? "all others" : row.text;
+  const name = row.rest ? rest : cut(`${row.drawn ? "▸ " : ""}${label(row.text)}`, room);
   return [
     draw("line", { class: "track", x1: left, x2: right, y1: row.at, y2: row.at }),
     draw("rect", { class: `level ${kind}`, x: left, width: wide, y: row.at - 2.5, height: 5 }),

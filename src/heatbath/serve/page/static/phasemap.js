@@ -107,11 +107,12 @@ function rug(shape, used, low, high) {
   }
   const most = Math.max(1, ...counts.values());
   const base = shape.plot[3] + 20 + RUG - 4;
-  return [...counts].map(([t, n]) => {
+  const words = draw("text", { class: "caption", x: 0, y: base }, "in use");
+  return [words, ...[...counts].map(([t, n]) => {
     const tall = 6 + ((RUG - 8) * n) / most;
     const title = draw("title", {}, `T = ${number(t)}: ${n} of the last ${used.length}`);
-    return draw("path", { class: "used", d: `M${shape.x(t) - 3.5} ${base}h7l-3.5 ${-tall}z` }, title);
-  });
+    return draw("rect", { class: "used", x: shape.x(t) - 2.5, y: base - tall, width: 5, height: tall }, title);
+  })];
 }
 
 function described(map, curve, used) {

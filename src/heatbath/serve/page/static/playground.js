@@ -66,17 +66,19 @@ async function send(form, { state, steps, status, run }) {
   steps.clear();
   status.textContent = "waiting for the first token…";
   const began = performance.now();
+  let whole = false;
   try {
     const options = { method: "POST", body: JSON.stringify(bodyOf(values)), signal: run.abort.signal };
     for await (const event of events(values.endpoint, options)) {
-      if (event.data === "[DONE]") break;
+      whole = event.data === "[DONE]";
+      if (whole) break;
       const chunk = JSON.parse(event.data);
       if (chunk.error) throw new Error(chunk.error.message);
       const found = stepsOf(chunk, state.node_betas);
       if (found.length) steps.append(found);
       status.textContent = `${steps.count()} tokens in ${((performance.now() - began) / 1000).toFixed(1)} s`;
     }
-    status.textContent += " · finished";
+    status.textContent += whole ? " · finished" : " · the answer was cut off";
   } catch (error) {
     status.textContent = error.name === "AbortError" ? `${steps.count()} tokens · stopped` : error.message;
     if (error.status === 401) key.forget();
@@ -95,8 +97,8 @@ export function stepsOf(chunk, betas) {
   return (chunk.choices ?? []).flatMap((choice) => {
     const tokens = tokensOf(choice.logprobs);
     const records = recordsOf(choice.thermo?.records, tokens.length);
-    return tokens.map(({ drawn, top }, i) => ({
-      text: drawn[0],
+    return tokens.map(({ text, drawn, top }, i) => ({
+      text,
       entropy: records[i]?.entropy ?? null,
       ensemble: ensembleOf({ top, drawn, record: records[i], betas }),
     }));
@@ -105,13 +107,20 @@ export function stepsOf(chunk, betas) {
 
 function tokensOf(logprobs) {
   if (logprobs?.content) {
-    const pair = (token) => [token.token, token.logprob];
-    return logprobs.content.map((token) => ({ drawn: pair(token), top: token.top_logprobs.map(pair) }));
+    const pair = (token) => [spelled(token), token.logprob];
+    return logprobs.content.map((token) => ({ text: token.token, drawn: pair(token), top: token.top_logprobs.map(pair) }));
   }
   return (logprobs?.tokens ?? []).map((text, i) => ({
+    text,
     drawn: [text, logprobs.token_logprobs[i]],
     top: Object.entries(logprobs.top_logprobs?.[i] ?? {}),
   }));
+}
+
+/** The text of a token; its bytes where they are only a part of a letter. */
+function spelled({ token, bytes }) {
+  if (!token.includes("\ufffd") || !bytes) return token;
+  return `‹${bytes.map((byte) => byte.toString(16).padStart(2, "0")).join(" ")}›`;
 }
 
 /** Records as one object a token, whether they came as columns or as rows. */

@@ -1,15 +1,16 @@
 // Axes and scales of the small figures drawn as SVG; sizes are CSS pixels.
 
-import { draw, number } from "./dom.js";
+import { draw, mark } from "./dom.js";
 
-const EDGE = { left: 46, right: 12, top: 10, bottom: 34 };
+const EDGE = { left: 52, right: 12, top: 10, bottom: 34 };
 
 /** About `count` round numbers from low to high. */
 export function ticks(low, high, count = 5) {
   if (!(high > low)) return [low];
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find((unit) => unit * power >= raw * 0.999);
+  const far = (unit) => Math.abs(Math.log((unit * power) / raw));
+  const step = power * [1, 2, 5, 10].reduce((best, unit) => (far(unit) < far(best) ? unit : best));
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
@@ -28,20 +29,25 @@ export function figure(box, { height, x, y, xLabel, yLabel, name, edge = {}, xTi
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": name });
   const add = (...elements) => svg.append(...elements.filter(Boolean));
   const shape = { svg, x: across, y: upward, add, plot, width, height };
-  add(...sides(shape, xTicks ?? round(x, plot), y), ...captions(shape, xLabel, yLabel));
+  add(...sides(shape, xTicks ?? worded(...x, Math.max(3, (plot[2] - plot[0]) / 80)), y), ...captions(shape, xLabel, yLabel));
   box.replaceChildren(svg);
   return shape;
 }
 
-const round = (x, plot) => ticks(x[0], x[1], Math.max(3, (plot[2] - plot[0]) / 80)).map((value) => [value, number(value)]);
+/** Ticks with their words, all of as many decimals. */
+function worded(low, high, count) {
+  const values = ticks(low, high, count);
+  const places = Math.max(...values.map((value) => (mark(value).split(".")[1] ?? "").length));
+  return values.map((value) => [value, value.toFixed(places).replace("-", "−")]);
+}
 
 function sides({ plot, x: across, y: upward }, xTicks, y) {
   const below = xTicks.map(([value, words]) =>
     draw("text", { x: across(value), y: plot[3] + 15, class: "tick", "text-anchor": "middle" }, words),
   );
-  const beside = ticks(y[0], y[1], 4).flatMap((value) => [
+  const beside = worded(...y, 4).flatMap(([value, words]) => [
     draw("line", { x1: plot[0], x2: plot[2], y1: upward(value), y2: upward(value), class: "grid" }),
-    draw("text", { x: plot[0] - 6, y: upward(value) + 4, class: "tick", "text-anchor": "end" }, number(value)),
+    draw("text", { x: plot[0] - 6, y: upward(value) + 4, class: "tick", "text-anchor": "end" }, words),
   ]);
   const base = draw("line", { x1: plot[0], x2: plot[2], y1: plot[3], y2: plot[3], class: "axis" });
   return [...beside, base, ...below];

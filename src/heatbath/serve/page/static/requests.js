@@ -5,17 +5,26 @@ import { clock, find, make, number, seconds } from "./dom.js";
 import { reader } from "./tokens.js";
 
 const KEPT = 100;
+const FEW = 10;
 
 /** Fill the section from the server; returns a function that takes each request as it ends. */
 export async function requests(section) {
   const list = find(".requests", section);
   const empty = find(".empty", section);
   const known = new Set();
+  const more = find(".show", section);
+  more.addEventListener("click", () => {
+    const all = list.classList.toggle("few") === false;
+    more.textContent = all ? "Show fewer" : "Show all";
+    more.setAttribute("aria-expanded", String(all));
+  });
   const put = (row, place) => {
     if (known.has(row.id)) return;
     known.add(row.id);
     list[place](entry(row));
     empty.hidden = true;
+    find(".heads", section).hidden = false;
+    more.hidden = list.childElementCount <= FEW;
     for (const old of [...list.children].slice(KEPT)) {
       if (find("[aria-expanded=true]", old)) continue;
       known.delete(old.dataset.id);
@@ -67,13 +76,22 @@ function opened(answer) {
     ["waited", seconds(answer.waited)],
     ["from cache", `${answer.cached_tokens} tokens`],
     ["seed", answer.seed ?? "–"],
-    ...Object.entries(answer.settings).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]),
+    ...settings(answer.settings),
   ];
   return [
     make("dl", { class: "record" }, ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value))))),
     ...asked(answer.content),
     ...answers(answer),
   ];
+}
+
+/** Settings as names and values, those inside others too, without what is empty. */
+function settings(given) {
+  return Object.entries(given).flatMap(([name, value]) => {
+    const inner = value !== null && typeof value === "object" && !Array.isArray(value);
+    if (inner) return settings(value);
+    return value === null || value.length === 0 || name === "seed" ? [] : [[name, typeof value === "string" ? value : JSON.stringify(value)]];
+  });
 }
 
 function asked(content) {
@@ -97,5 +115,5 @@ function answers(answer) {
 const means = (summary) =>
   Object.entries(summary)
     .filter(([, value]) => typeof value === "number")
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Number.isInteger(value) ? value : number(value)}`)
     .join(" · ");

@@ -78,7 +78,7 @@ function renderFigures(box, step, state) {
   const values = [
     ["p of the token drawn", percent(state.p[drawn])],
     ["entropy S", `${number(state.entropy)} nats`],
-    ["heat capacity C", `${number(state.heatCapacity)} nats²`],
+    ["heat capacity C", `${number(state.heatCapacity)} nats`],
     ["all other states", percent(state.rest)],
     ["mean energy above ground", `${number(state.meanEnergy)} nats`],
     ["log Z above ground", `${number(state.logZ)} nats`],
@@ -92,7 +92,7 @@ function renderCurve(box, ensemble, state) {
   if (box.hidden || !box.clientWidth) return;
   const high = Math.max(0.1, ...points.map((point) => Math.max(point.entropy, point.heatCapacity))) * 1.06;
   const shape = figure(box, {
-    height: 150, x: [COLDEST, HOTTEST], y: [0, high], xLabel: "temperature T", yLabel: "nats, nats²",
+    height: 150, x: [COLDEST, HOTTEST], y: [0, high], xLabel: "temperature T", yLabel: "nats",
     name: `Entropy and heat capacity of this step against temperature. At T = ${number(state.temperature)}: S ${number(state.entropy)}, C ${number(state.heatCapacity)}.`,
   });
   const line = (name) => path(points.map((point) => [shape.x(point.temperature), shape.y(point[name])]));

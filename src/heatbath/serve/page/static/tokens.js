@@ -1,6 +1,6 @@
 // A text as tokens, coloured by entropy: the stronger the colour and the thicker the bar below, the more open it was.
 
-import { find, make, number, shown } from "./dom.js";
+import { make, number, shown } from "./dom.js";
 
 export const HOTTEST = 6;
 
@@ -80,13 +80,15 @@ function piece({ text, entropy }, first) {
 /** The record of a token as names and values, in `box`. */
 export function record(box, position, text, columns) {
   const rest = Object.keys(columns).filter((name) => !NAMES.includes(name) && typeof columns[name] === "number");
-  const pairs = [...NAMES.filter((name) => typeof columns[name] === "number"), ...rest].map((name) => [name, number(columns[name], 5)]);
+  const pairs = [...NAMES.filter((name) => typeof columns[name] === "number"), ...rest].map((name) => [name, figure(columns[name])]);
   box.replaceChildren(
     ...[["token", JSON.stringify(text)], ["position", String(position)], ...pairs].map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, value)),
     ),
   );
 }
+
+const figure = (value) => (Number.isInteger(value) ? String(value) : number(value, 5));
 
 /** Row `i` of columns {name: [...]}: {name: value}. */
 export const rowOf = (columns, i) =>
@@ -102,5 +104,3 @@ export function reader(columns, name) {
   if (tokens.length) read(0);
   return make("div", { class: "reader" }, legend(), text, box);
 }
-
-export const panel = (root) => find(".record", root);

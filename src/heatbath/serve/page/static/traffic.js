@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { chart } from "./charts.js";
-import { find, make, number, percent, seconds } from "./dom.js";
+import { find, make, mark, number, percent, seconds } from "./dom.js";
 
 export const COLUMNS = [
   "t", "requests", "tokens", "errors", "running", "waiting", "first_p50", "first_p95", "each_p50", "each_p95", "prefix",
@@ -10,9 +10,13 @@ export const COLUMNS = [
 const LIVE = 300;
 const AGAIN = 60_000;
 
-const rate = (value, short) => (short ? number(value) : `${number(value)} /s`);
-const time = (value, short) => (short && value === 0 ? "0" : seconds(value));
-const count = (value) => number(value);
+const rate = (value, short) => (short ? mark(value) : `${number(value)} /s`);
+const count = (value, short) => (short ? mark(value) : number(value));
+const share = (value, short) => (short ? `${mark(100 * value)} %` : percent(value));
+const time = (value, short) => {
+  if (!short) return seconds(value);
+  return value === 0 ? "0" : value < 1 ? `${mark(1000 * value)} ms` : `${mark(value)} s`;
+};
 
 const CHARTS = [
   ["Tokens written", { tokens: ["tokens", "--curve", rate] }],
@@ -20,7 +24,7 @@ const CHARTS = [
   ["Requests in work", { running: ["running", "--curve", count], waiting: ["waiting", "--turn", count] }],
   ["Time to first token", { first_p50: ["p50", "--curve", time], first_p95: ["p95", "--melt", time] }],
   ["Time per token", { each_p50: ["p50", "--curve", time], each_p95: ["p95", "--melt", time] }],
-  ["Prompt tokens from the prefix cache", { prefix: ["share", "--use", percent] }, 1],
+  ["Prompt tokens from the prefix cache", { prefix: ["share", "--use", share] }, 1],
 ];
 
 const HISTORY = {

@@ -1,0 +1,216 @@
+"""Compiled loops around the matrix products of a Llama-like decoder in bfloat16: what lies between them, in one pass.
+
+NumPy has no bfloat16: arrays are words, uint16 a number, or int32 a pair of neighbours (the first in the low half).
+Sums are made in float32. Each kernel works on rows `start` to `stop`, so that threads can share them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32
+from heatbath.ensemble.kernels.jit import compiled, summed
+from heatbath.ensemble.kernels.words import value
+
+FOLD = 3
+"""Queries that read a key together: as many as fit the registers."""
+_FARTHEST = np.float32(126.0)
+_LOG2E = np.float32(LOG2E)
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
+_LOW, _HIGH = np.int32(16), np.int32(-65536)
+
+
+@compiled
+def first(pair: Any) -> Any:
+    """The first number of a pair."""
+    return np.int32(pair << _LOW).view(np.float32)
+
+
+@compiled
+def second(pair: Any) -> Any:
+    """The second number of a pair."""
+    return np.int32(pair & _HIGH).view(np.float32)
+
+
+@compiled
+def word(number: Any) -> Any:
+    """The nearest bfloat16, ties to even."""
+    bits = np.float32(number).view(np.int32)
+    rounded = bits + np.int32(0x7FFF) + ((bits >> _LOW) & np.int32(1))
+    return np.uint16((rounded if bits & np.int32(0x7FFFFFFF) <= np.int32(0x7F800000) else bits) >> _LOW)
+
+
+@summed
+def norm(start: Any, stop: Any, stream: Any, weight: Any, eps: Any, out: Any) -> None:
+    """Root-mean-square norm of the residual stream (M, D) float32, times `weight` (D,), as words (M, D)."""
+    width = stream.shape[1]
+    for r in range(start, stop):
+        row, to = stream[r], out[r]
+        total = _ZERO
+        for d in range(width):
+            total += row[d] * row[d]
+        scale = _ONE / np.float32(math.sqrt(total / np.float32(width) + eps))
+        for d in range(width):
+            to[d] = word(weight[d] * (row[d] * scale))
+
+
+@summed
+def add_norm(start: Any, stop: Any, stream: Any, more: Any, weight: Any, eps: Any, out: Any) -> None:
+    """Add `more` (M, D) words to the stream, then its norm."""
+    for r in range(start, stop):
+        row, delta = stream[r], more[r]
+        for d in range(row.shape[0]):
+            row[d] += value(delta[d])
+    norm(start, stop, stream, weight, eps, out)
+
+
+@summed
+def gate(start: Any, stop: Any, both: Any, out: Any) -> None:
+    """silu(a) b of words (M, 2 I), a before b, as words (M, I)."""
+    width = out.shape[1]
+    for r in range(start, stop):
+        row, to = both[r], out[r]
+        for d in range(width):
+            a = value(row[d])
+            size = min(abs(a) * _LOG2E, _FARTHEST)
+            e = exp2_32(size)
+            share = (_ONE if a >= _ZERO else e) / (_ONE + e)
+            to[d] = word(a * share * value(row[width + d]))
+
+
+@summed
+def turn(given: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
+    """Rotate one head, words (D,), by its position's angles (D,), as float32 (D,) times `scale`."""
+    half = given.shape[0] // 2
+    for d in range(half):
+        a, b = value(given[d]), value(given[half + d])
+        out[d] = scale * (a * cos[d] - b * sin[d])
+        out[half + d] = scale * (b * cos[half + d] + a * sin[half + d])
+
+
+@summed
+def place(start: Any, stop: Any, mixed: Any, cos: Any, sin: Any, at: Any, keys: Any, values: Any, out: Any) -> None:
+    """Rotate queries and keys of new positions, keep keys and values, give back queries as words.
+
+    `mixed` (M, (H + 2 K) D) words: queries, keys, values of each position; `at` (M, 2): its slot and column; `keys`,
+    `values` (S, K, C, D) words; `out` (M, H, D).
+    """
+    heads, width = out.shape[1], out.shape[2]
+    groups = keys.shape[1]
+    turned = np.empty(width, np.float32)
+    for r in range(start, stop):
+        row, slot, column = mixed[r], at[r, 0], at[r, 1]
+        for h in range(heads + groups):
+            turn(row[h * width : (h + 1) * width], cos[r], sin[r], _ONE, turned)
+            to = out[r, h] if h < heads else keys[slot, h - heads, column]
+            for d in range(width):
+                to[d] = word(turned[d])
+        for h in range(groups):
+            begin = (heads + groups + h) * width
+            values[slot, h, column] = row[begin : begin + width]
+
+
+@summed
+def _scores(query: Any, keys: Any, out: Any) -> None:
+    """The greatest of the products of three queries (3, 2, D/2) with keys (n, D/2) of pairs, less each, (3, n)."""
+    q0, q1, q2 = query[0], query[1], query[2]
+    o0, o1, o2 = out[0], out[1], out[2]
+    top0 = top1 = top2 = np.float32(-3e38)
+    for j in range(keys.shape[0]):
+        key = keys[j]
+        s0 = s1 = s2 = _ZERO
+        for d in range(key.shape[0]):
+            a, b = first(key[d]), second(key[d])
+            s0 += q0[0, d] * a + q0[1, d] * b
+            s1 += q1[0, d] * a + q1[1, d] * b
+            s2 += q2[0, d] * a + q2[1, d] * b
+        o0[j], o1[j], o2[j] = s0, s1, s2
+        top0 = s0 if s0 > top0 else top0
+        top1 = s1 if s1 > top1 else top1
+        top2 = s2 if s2 > top2 else top2
+    for j in range(keys.shape[0]):
+        o0[j] = top0 - o0[j]
+        o1[j] = top1 - o1[j]
+        o2[j] = top2 - o2[j]
+
+
+@summed
+def _weigh(row: Any) -> None:
+    """2^-x of each, divided by their sum, in place."""
+    total = _ZERO
+    for j in range(row.shape[0]):
+        w = exp2_32(row[j] if row[j] < _FARTHEST else _FARTHEST)
+        row[j] = w
+        total += w
+    share = _ONE / total
+    for j in range(row.shape[0]):
+        row[j] *= share
+
+
+@summed
+def _mix(weights: Any, values: Any, out: Any) -> None:
+    """Sums of values (n, D/2) of pairs with three rows of weights (3, n), as (3, 2, D/2)."""
+    a0, b0, a1, b1, a2, b2 = out[0, 0], out[0, 1], out[1, 0], out[1, 1], out[2, 0], out[2, 1]
+    w0, w1, w2 = weights[0], weights[1], weights[2]
+    out[:] = _ZERO
+    count = values.shape[0]
+    for half in range(count // 2):
+        j = 2 * half
+        v, u = values[j], values[j + 1]
+        x0, x1, x2, y0, y1, y2 = w0[j], w1[j], w2[j], w0[j + 1], w1[j + 1], w2[j + 1]
+        for d in range(v.shape[0]):
+            a, b, c, e = first(v[d]), second(v[d]), first(u[d]), second(u[d])
+            a0[d] += x0 * a + y0 * c
+            b0[d] += x0 * b + y0 * e
+            a1[d] += x1 * a + y1 * c
+            b1[d] += x1 * b + y1 * e
+            a2[d] += x2 * a + y2 * c
+            b2[d] += x2 * b + y2 * e
+    if count % 2:
+        v, x0, x1, x2 = values[count - 1], w0[count - 1], w1[count - 1], w2[count - 1]
+        for d in range(v.shape[0]):
+            a, b = first(v[d]), second(v[d])
+            a0[d] += x0 * a
+            b0[d] += x0 * b
+            a1[d] += x1 * a
+            b1[d] += x1 * b
+            a2[d] += x2 * a
+            b2[d] += x2 * b
+
+
+@summed
+def attend(
+    start: Any, stop: Any, query: Any, keys: Any, values: Any, ends: Any, scale: Any, window: Any, out: Any
+) -> None:
+    """Attention of one position a row: `query` (M, H, D) words, `keys`, `values` (S, K, C, D/2) pairs.
+
+    `ends` (M, 2): slot, and how many keys it has, of which the last `window` are seen. `out` (M, H, D) words.
+    """
+    heads, width = query.shape[1], query.shape[2]
+    fold = heads // keys.shape[1]
+    folded = (fold + FOLD - 1) // FOLD * FOLD
+    asked = np.zeros((folded, 2, width // 2), np.float32)
+    weights = np.empty((folded, keys.shape[2]), np.float32)
+    mixed = np.empty((FOLD, 2, width // 2), np.float32)
+    for r in range(start, stop):
+        slot, high = ends[r, 0], ends[r, 1]
+        low = max(0, high - window)
+        for h in range(keys.shape[1]):
+            for g in range(fold):
+                row = query[r, h * fold + g]
+                for d in range(width // 2):
+                    asked[g, 0, d] = scale * value(row[2 * d])
+                    asked[g, 1, d] = scale * value(row[2 * d + 1])
+            for g in range(0, folded, FOLD):
+                part = weights[g : g + FOLD, : high - low]
+                _scores(asked[g : g + FOLD], keys[slot, h, low:high], part)
+                for i in range(FOLD):
+                    _weigh(part[i])
+                _mix(part, values[slot, h, low:high], mixed)
+                for i in range(g, min(g + FOLD, fold)):
+                    to = out[r, h * fold + i]
+                    for d in range(width // 2):
+                        to[2 * d], to[2 * d + 1] = word(mixed[i - g, 0, d]), word(mixed[i - g, 1, d])

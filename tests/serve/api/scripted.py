@@ -1,0 +1,76 @@
+"""An engine that says what it is told to: for answers that a mock of set words cannot give."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from heatbath.engine.base import Began, Ended, Grown, Language, Load, Request, Step, Token
+from heatbath.engine.mock import Letters
+
+END = 256
+
+
+@dataclass
+class Scripted:
+    """Answer i to any request is `texts[i]`, byte by byte, then the end token; scores of prompts are `scores`.
+
+    What was asked for is in `requests`; `open` counts requests not closed yet.
+    """
+
+    texts: Sequence[str] = ("Hello.",)
+    language: Language = field(default_factory=Letters)
+    trouble: str | None = None
+    each: float = 0.0
+    requests: list[Request] = field(default_factory=list)
+    open: int = 0
+    value: int = 0
+
+    @property
+    def load(self) -> Load:
+        return Load(running=self.open)
+
+    async def start(self) -> None:
+        pass
+
+    async def drain(self, seconds: float) -> None:
+        pass
+
+    async def submit(self, request: Request) -> AsyncIterator[Step]:
+        self.requests.append(request)
+        self.open += 1
+        try:
+            scored = [self.token(token, i) for i, token in enumerate(request.prompt)] if request.prompt_scores else []
+            yield Began(seed=7 if request.seed is None else request.seed, waited=0.25, cached=2, prompt=scored)
+            for choice in range(max(request.n, len(self.texts)) if request.max_tokens else 0):
+                async for step in self.answer(choice, request):
+                    yield step
+            yield Ended(
+                value=self.value, tokens_spent=40, log_weights=[0.0, -1.0], log_z=-3.5, log_z_stderr=0.1, ess=1.7
+            )
+        finally:
+            self.open -= 1
+
+    async def answer(self, choice: int, request: Request) -> AsyncIterator[Step]:
+        letters = self.texts[choice % len(self.texts)].encode()
+        for place, letter in enumerate(letters[: request.max_tokens]):
+            last = place == request.max_tokens - 1
+            yield Grown(choice, [self.token(letter, 1)], _shown(letters, place), "length" if last else None)
+            await asyncio.sleep(self.each)
+        if len(letters) < request.max_tokens:
+            yield Grown(choice, [self.token(END, 1)], "", "stop", END)
+
+    def token(self, token: int, place: int) -> Token:
+        """A token of probability exp(-id / 100), the first of a text without any."""
+        record = {"logprob": -0.5, "entropy": 1.0, "heat_capacity": 0.25, "temperature": 0.8, "p_max": 0.5}
+        record |= {"work/bias": 0.1, "kept_mass/top_p=0.9": 0.95}
+        top = [(65, -0.1), (token, -token / 100), (END, -math.inf)]
+        return Token(token, None if place == 0 else -token / 100, top, record)
+
+
+def _shown(letters: bytes, place: int) -> str:
+    """What becomes readable with the byte at `place`."""
+    now, before = (letters[:end].decode(errors="ignore") for end in (place + 1, place))
+    return now[len(before) :]

@@ -1,0 +1,102 @@
+"""A server in this process over a mock engine: its store in memory, a client that speaks HTTP to it, a watcher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from heatbath.engine.base import Engine, Grown
+from heatbath.engine.mock import MockEngine
+from heatbath.serve.app import application
+from heatbath.serve.base import Answered, StoreDown, Ticket
+from heatbath.serve.names import Names
+from heatbath.serve.services import Services
+from heatbath.serve.settings import Settings
+
+HELLO = [{"role": "user", "content": "hi"}]
+
+
+@dataclass
+class Kept:
+    """A store in memory; `down` makes it fail."""
+
+    answers: dict[str, Answered] = field(default_factory=dict)
+    down: bool = False
+
+    @property
+    def trouble(self) -> str | None:
+        return "the database is down." if self.down else None
+
+    async def keep(self, answered: Answered) -> None:
+        if self.down:
+            raise StoreDown("the database is down: try again later.")
+        self.answers[answered.ticket.id] = answered
+
+    async def get(self, id: str, tenant: str | None) -> Answered | None:
+        found = self.answers.get(id)
+        return found if found is not None and tenant in (None, found.ticket.tenant) else None
+
+    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+        return list(self.answers.values())[-count:][::-1]
+
+
+@dataclass
+class Seen:
+    """Everything a watcher is told."""
+
+    arrived_: list[Ticket] = field(default_factory=list)
+    ended_: list[Answered] = field(default_factory=list)
+    grown: list[Grown] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+
+    def arrived(self, ticket: Ticket) -> None:
+        self.arrived_.append(ticket)
+
+    def grew(self, ticket: Ticket, grown: Grown) -> None:
+        self.grown.append(grown)
+
+    def ended(self, answered: Answered) -> None:
+        self.ended_.append(answered)
+
+    def refused(self, endpoint: str, code: str) -> None:
+        self.refusals.append((endpoint, code))
+
+
+@dataclass
+class Server:
+    """The parts of a server under test."""
+
+    app: Starlette
+    services: Services
+    store: Kept
+    seen: Seen
+    client: TestClient
+
+    def post(self, path: str, body: Any, **more: Any) -> Any:
+        return self.client.post(path, json={"model": "mock", **body}, **more)
+
+    def chat(self, messages: Sequence[Any] = HELLO, **more: Any) -> Any:
+        return self.post("/v1/chat/completions", {"messages": messages, **more})
+
+    def complete(self, prompt: Any, **more: Any) -> Any:
+        return self.post("/v1/completions", {"prompt": prompt, **more})
+
+
+def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: Any) -> Server:
+    """A server whose gate is open; `settings` are sections of the settings."""
+    store, seen = Kept(), Seen()
+    services = Services(
+        Settings(**{"server": {"page": False}, "metrics": {"enabled": False}, **settings}),
+        engine or MockEngine(),
+        store,
+        Names("mock", {"gpt-4o": "mock"}),
+        watchers=[seen],
+        phase_map=phase_map,
+    )
+    services.gate.open()
+    app = application(services)
+    return Server(app, services, store, seen, TestClient(app, base_url="http://localhost"))
