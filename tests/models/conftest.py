@@ -88,6 +88,12 @@ def save(folder: Path, config: Any, words: Any = None) -> Path:
 
 
 @pytest.fixture(scope="session")
+def saved() -> Callable[[Path, Any], Path]:
+    """How a random model of a configuration is saved."""
+    return save
+
+
+@pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of a tiny model by family."""
     made: dict[str, Path] = {}

@@ -11,11 +11,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from heatbath.errors import BadInput
 from heatbath.models import together as together_module
 from heatbath.models.base import Model
 from heatbath.models.markov import MarkovModel
 from heatbath.models.pool import Pool, pool_of
 from heatbath.models.separate import SeparatePool
+from heatbath.models.slots import LEAST_SLOTS
 from heatbath.models.together import TogetherPool
 from heatbath.models.urn import UrnModel
 
@@ -77,9 +79,9 @@ class Play:
     def look(self) -> None:
         assert_rows(self.pool, self.model, self.some(min_size=1))
 
-    def run(self, moves: int) -> None:
+    def run(self, count: int) -> None:
         self.open()
-        for _ in range(moves):
+        for _ in range(count):
             possible = (
                 [self.open, self.push, self.push, self.copy, self.close, self.look] if self.tokens else [self.open]
             )
@@ -109,3 +111,178 @@ def test_any_run_of_moves_on_an_exact_model(data: st.DataObject, model: Model) -
     pool = pool_of(model, prefix_bytes=1 << 20)
     assert isinstance(pool, SeparatePool) and pool.batch_invariant
     Play(pool, model, data).run(data.draw(st.integers(1, 12)))
+
+
+def test_other_salts_are_invisible(tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama"), prefix_bytes=1 << 20)
+    rows = pool.open([SYSTEM], salt=b"one")
+    pool.energies(rows)
+    pool.close(rows)
+    same, other, none = (*pool.open([SYSTEM], salt=b"one"), *pool.open([SYSTEM], salt=b"two"), *pool.open([SYSTEM]))
+    assert [pool.cached(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
+    pool.energies([same, other, none])
+    assert [pool.cached(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
+    assert_rows(pool, tiny("llama"), [same, other, none])
+
+
+@pytest.mark.parametrize("family", TOGETHER)
+def test_a_prefix_is_read_once_and_gives_the_same_energies(family: str, tiny: Tiny) -> None:
+    model = tiny(family)
+    pool = pool_of(model, prefix_bytes=1 << 20)
+    rows = pool.open([[*SYSTEM, 1, 2]])
+    assert_rows(pool, model, rows)
+    pool.push(rows, [3])
+    pool.energies(rows)
+    pool.close(rows)
+    prompts = [[*SYSTEM, 1, 2, 3, 4, 5], [*SYSTEM, 9], [*SYSTEM[:30], 7, 7], SYSTEM[:10], [5]]
+    rows = pool.open(prompts)
+    assert [pool.cached(row) for row in rows] == [43, 40, 30, 9, 0]
+    assert_rows(pool, model, rows)
+    assert pool.stats.prefix_hit == 43 + 40 + 30 + 9
+    assert pool.stats.prefix_asked == 42 + sum(map(len, prompts))
+
+
+def test_prompts_that_arrive_together_share_what_they_share(tiny: Tiny) -> None:
+    model = tiny("llama")
+    pool = pool_of(model, prefix_bytes=1 << 20)
+    rows = [row for last in range(4) for row in pool.open([[*SYSTEM, last]])]
+    assert_rows(pool, model, rows)
+    assert sorted(pool.cached(row) for row in rows) == [0, 40, 40, 40]
+
+
+def test_without_room_nothing_is_kept(tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama"))
+    for _ in range(2):
+        rows = pool.open([SYSTEM, SYSTEM])
+        pool.energies(rows)
+        assert [pool.cached(row) for row in rows] == [0, 0]
+        pool.close(rows)
+    assert pool.stats.prefix_bytes == 0
+
+
+def test_closing_without_keeping_keeps_nothing_new(tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama"), prefix_bytes=1 << 20)
+    rows = pool.open([[1]])
+    pool.energies(rows)
+    for token in (2, 3, 4):
+        pool.push(rows, [token])
+        pool.energies(rows)
+    pool.close(rows, keep=False)
+    assert pool.stats.prefix_bytes == 0
+
+
+def test_a_broken_row_leaves_nothing_behind(tiny: Tiny) -> None:
+    model = tiny("llama")
+    pool = pool_of(model)
+    assert isinstance(pool, TogetherPool)
+    rows = pool.open([SYSTEM, [1, 2, 3]])
+    pool.energies(rows)
+    with torch.inference_mode():
+        pool._slots.buffer[:, :, 0] = torch.nan
+    pool.close(rows[:1], keep=False)
+    rows = [rows[1], *pool.open([[4, 5], SYSTEM])]
+    assert_rows(pool, model, rows)
+    pool.push(rows, [1, 1, 1])
+    assert_rows(pool, model, rows)
+
+
+def test_leaving_rows_are_replaced_by_the_last(tiny: Tiny) -> None:
+    model = tiny("mistral")
+    pool = pool_of(model)
+    assert isinstance(pool, TogetherPool)
+    rows = pool.open([[token] * (token + 1) for token in range(6)])
+    pool.energies(rows)
+    pool.close([rows[0], rows[5], rows[2]])
+    left = [rows[1], rows[3], rows[4]]
+    assert sorted(row.slot for row in pool._rows.values()) == [0, 1, 2]
+    assert pool.rows == left
+    pool.push(left, [7, 8, 9])
+    assert_rows(pool, model, left)
+    assert_rows(pool, model, left[::-1])
+
+
+def test_memory_follows_what_is_in_use(tiny: Tiny) -> None:
+    model = tiny("llama")
+    pool = pool_of(model)
+    assert isinstance(pool, TogetherPool)
+    rows = pool.open([[1, 2]] * 200)
+    assert pool._slots.buffer.shape[2] >= 200
+    pool.energies(rows)
+    pool.close(rows)
+    few = pool.open([[3, 4]])
+    assert pool._slots.buffer.shape[2] <= 2 * LEAST_SLOTS
+    for token in range(90):
+        pool.push(few, [token])
+        pool.energies(few)
+    assert_rows(pool, model, few)
+
+
+def test_unequal_rows_ride_along_or_are_left_out(tiny: Tiny) -> None:
+    model = tiny("llama")
+    pool = pool_of(model)
+    rows = pool.open([[1, 2, 3], [4], [5, 6], [7, 8], [9]])
+    before = pool.energies(rows)
+    pool.push(rows[1:4], [1, 2, 3])
+    after = pool.energies(rows)
+    torch.testing.assert_close(after[[0, 4]], before[[0, 4]], atol=TOLERANCE, rtol=0)
+    pool.push([rows[4]], [6])
+    pool.push([rows[0]], [6])
+    assert_rows(pool, model, rows)
+    pool.push([rows[4]], [6])
+    assert_rows(pool, model, rows)
+
+
+def test_a_row_may_reach_the_end_of_the_context_beside_others(tiny: Tiny) -> None:
+    for family in ("gpt2", "llama"):
+        model = tiny(family)
+        pool = pool_of(model)
+        rows = pool.open([[1] * 95, [2]])
+        pool.push(rows, [3, 3])
+        assert_rows(pool, model, rows)
+        pool.push(rows[1:], [4])
+        assert_rows(pool, model, rows)
+        with pytest.raises(BadInput, match="97 tokens are more than the 96"):
+            pool.push(rows, [4, 4])
+        assert len(pool.tokens(rows[1])) == 3
+
+
+def test_energies_asked_for_twice_are_the_same_array(tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama"))
+    rows = pool.open([[1], [2]])
+    assert pool.energies(rows) is pool.energies(rows)
+    assert pool.energies(rows) is not pool.energies(rows[::-1])
+
+
+def test_layers_with_a_state_get_a_session_a_row(tiny: Tiny) -> None:
+    model = tiny("qwen3next")
+    pool = pool_of(model, prefix_bytes=1 << 20)
+    assert isinstance(pool, SeparatePool) and pool.batch_invariant
+    rows = pool.open([[1, 2, 3], [4]])
+    rows.append(pool.copy(rows[0]))
+    pool.push(rows[:2], [5, 6])
+    assert_rows(pool, model, rows)
+
+
+def test_an_empty_prompt_is_the_document_start(tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama"))
+    assert pool.tokens(pool.open([[]])[0]) == [256]
+
+
+@pytest.mark.parametrize("of", ["llama", "markov"])
+def test_bad_input(of: str, tiny: Tiny) -> None:
+    pool = pool_of(tiny("llama") if of == "llama" else MarkovModel.random(0, 5))
+    rows = pool.open([[1, 2], [3]])
+    for call in (pool.cached, pool.tokens, pool.copy, lambda row: pool.close([row]), lambda row: pool.energies([row])):
+        with pytest.raises(BadInput, match="row 7 is not open"):
+            call(7)
+    with pytest.raises(BadInput, match="one token id for each of 2 rows"):
+        pool.push(rows, [1])
+    with pytest.raises(BadInput, match="names a row twice"):
+        pool.push([rows[0], rows[0]], [1, 1])
+    with pytest.raises(BadInput, match="token id 999 is outside"):
+        pool.push(rows, [1, 999])
+    with pytest.raises(BadInput, match="no rows"):
+        pool.energies([])
+    with pytest.raises(BadInput):
+        pool.open([[1], [999]])
+    assert [pool.tokens(row) for row in rows] == [[1, 2], [3]] and list(pool.rows) == rows

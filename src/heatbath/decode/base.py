@@ -100,12 +100,14 @@ class Step:
     Attributes:
         tokens: drawn tokens, (B,).
         steered: raw energies of the model, what fields and windows made of them, and what that cost.
+        known_logprob: `logprob` where it is known already.
 
     They add up for 0 < beta < inf: $\log p_{drawn} - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
     """
 
     tokens: Ints
     steered: Steered
+    known_logprob: Floats | None = None
 
     @property
     def energies(self) -> Any:
@@ -143,6 +145,8 @@ class Step:
     @cached_property
     def logprob(self) -> Floats:
         """Log-probability of the drawn tokens in the distribution really drawn from, (B,)."""
+        if self.known_logprob is not None:
+            return self.known_logprob
         return token_logprob(self.drawn, self.betas, self.tokens)
 
     @cached_property

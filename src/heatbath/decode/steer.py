@@ -25,16 +25,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Stage:
-    """Energies (B, V) after one more field or window of that name, at `betas` (B,)."""
+    """Energies (B, V) after one more field or window of that name, at `betas` (B,); `known` is their state if it is."""
 
     name: str
     energies: Any
     betas: Floats
+    known: State | None = None
 
     @cached_property
     def state(self) -> State:
         """Their thermodynamics."""
-        return state(self.energies, self.betas)
+        return state(self.energies, self.betas) if self.known is None else self.known
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Steered:
     fields: tuple[Stage, ...] = ()
     windows: tuple[Stage, ...] = ()
     dead: Bools | None = None
+    known: State | None = None
 
     @property
     def drawn(self) -> Any:
@@ -58,7 +60,7 @@ class Steered:
 
     @cached_property
     def _first(self) -> Stage:
-        return Stage("the model", self.energies, self.betas)
+        return Stage("the model", self.energies, self.betas, self.known)
 
     @cached_property
     def work(self) -> dict[str, Floats]:
@@ -86,14 +88,18 @@ class Steered:
     @cached_property
     def divergences(self) -> dict[str, Floats]:
         """D(after || before) of each field and window, (B,), nats."""
-        pairs = self._pairs(self.fields + self.windows)
-        return {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
+        pairs = self._pairs(self.fields)
+        of_fields = {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
+        # What is cut off leaves the rest in proportion.
+        return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.windows}
 
     @cached_property
     def divergence(self) -> Floats:
         """D(drawn || model), (B,), nats."""
-        if self.drawn is self.energies:
-            return np.zeros(len(self.betas))
+        if not self.fields:
+            return np.asarray(np.sum([np.zeros(len(self.betas)), *self.divergences.values()], axis=0))
+        if len(self.fields) == 1 and not self.windows:
+            return self.divergences[self.fields[0].name]
         return divergence(self.drawn, self.energies, self.betas)
 
     def field_energies(self, tokens: Ints) -> dict[str, Floats]:
@@ -106,6 +112,15 @@ class Steered:
             stage.name: np.subtract(at[i + 1], at[i], where=np.isfinite(at[i]), out=np.zeros(len(tokens)))
             for i, stage in enumerate(self.fields)
         }
+
+    def knowing(self, model: State, drawn: State) -> Steered:
+        """The same where the states of the model's energies and of those drawn from are known already."""
+        fields, windows = self.fields, self.windows
+        if windows:
+            windows = (*windows[:-1], replace(windows[-1], known=drawn))
+        elif fields:
+            fields = (*fields[:-1], replace(fields[-1], known=drawn))
+        return replace(self, fields=fields, windows=windows, known=model)
 
     def take(self, rows: Ints) -> Steered:
         """The same of some rows, in that order."""

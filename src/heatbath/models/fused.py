@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32
-from heatbath.ensemble.kernels.jit import compiled, summed
 from heatbath.ensemble.kernels.words import value
+from heatbath.models.compiling import compiled, summed
 
 FOLD = 3
 """Queries that read a key together: as many as fit the registers."""
@@ -92,12 +92,14 @@ def turn(given: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
 
 
 @summed
-def place(start: Any, stop: Any, mixed: Any, cos: Any, sin: Any, at: Any, keys: Any, values: Any, out: Any) -> None:
+def place(start: Any, stop: Any, mixed: Any, angles: Any, at: Any, kept: Any, out: Any) -> None:
     """Rotate queries and keys of new positions, keep keys and values, give back queries as words.
 
-    `mixed` (M, (H + 2 K) D) words: queries, keys, values of each position; `at` (M, 2): its slot and column; `keys`,
-    `values` (S, K, C, D) words; `out` (M, H, D).
+    `mixed` (M, (H + 2 K) D) words: queries, keys, values of each position; `angles` their cosines and sines (M, D);
+    `at` (M, 2): slot and column; `kept`: keys and values (S, K, C, D) words; `out` (M, H, D).
     """
+    cos, sin = angles
+    keys, values = kept
     heads, width = out.shape[1], out.shape[2]
     groups = keys.shape[1]
     turned = np.empty(width, np.float32)
@@ -182,13 +184,14 @@ def _mix(weights: Any, values: Any, out: Any) -> None:
 
 
 @summed
-def attend(
-    start: Any, stop: Any, query: Any, keys: Any, values: Any, ends: Any, scale: Any, window: Any, out: Any
-) -> None:
-    """Attention of one position a row: `query` (M, H, D) words, `keys`, `values` (S, K, C, D/2) pairs.
+def attend(start: Any, stop: Any, query: Any, kept: Any, ends: Any, how: Any, out: Any) -> None:
+    """Attention of one position a row: `query` (M, H, D) words, `kept` keys and values (S, K, C, D/2) pairs.
 
-    `ends` (M, 2): slot, and how many keys it has, of which the last `window` are seen. `out` (M, H, D) words.
+    `ends` (M, 2): slot, and how many keys it has. `how`: the scale of products in bits, and how many of the last keys
+    are seen. `out` (M, H, D) words.
     """
+    keys, values = kept
+    scale, window = how
     heads, width = query.shape[1], query.shape[2]
     fold = heads // keys.shape[1]
     folded = (fold + FOLD - 1) // FOLD * FOLD

@@ -35,9 +35,9 @@ class Matrix:
     """One or more linear layers with the same input, laid out once: (n, in) bfloat16 -> (n, out)."""
 
     def __init__(self, *layers: torch.nn.Linear) -> None:
-        weight = torch.cat([layer.weight for layer in layers])
+        weight = torch.cat(tuple(layer.weight for layer in layers))
         biases = [layer.bias for layer in layers]
-        self.size, self._bias = weight.shape[0], None if biases[0] is None else torch.cat(biases)
+        self.size, self._bias = weight.shape[0], None if biases[0] is None else torch.cat(tuple(biases))
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _LAID_OUT_FOR)
 
     def __call__(self, given: torch.Tensor) -> torch.Tensor:
@@ -67,13 +67,12 @@ class _Kept:
 
 @dataclass(frozen=True)
 class _Where:
-    """Of a forward pass: slot and column of each new position (M, 2), where its keys end, and its angles (M, D)."""
+    """Of a forward pass: slot and column of each new position (M, 2), where its keys end, its angles (M, D)."""
 
     piece: Piece
     at: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
-    cos: Floats
-    sin: Floats
+    angles: tuple[Floats, Floats]
 
 
 class _Desk:
@@ -136,7 +135,7 @@ class Lean:
         at = torch.stack([slots[:, None].expand_as(columns), columns], -1).view(-1, 2).numpy()
         like = self._embeddings.weight[:1, None].float()
         cos, sin = (angle.expand(*columns.shape, -1).reshape(len(at), -1) for angle in self._rotary(like, positions))
-        return _Where(piece, at, at + np.array([0, 1]), cos.numpy(), sin.numpy())
+        return _Where(piece, at, at + np.array([0, 1]), (np.ascontiguousarray(cos.numpy()), np.ascontiguousarray(sin.numpy())))
 
     def _norm(self, stream: Floats, more: Words | None, weight: Floats) -> None:
         """Add `more` to the stream and put its norm on the desk."""
@@ -151,12 +150,12 @@ class Lean:
         _, query, out, _ = self._desk.tensors
         rows, heads = len(mixed), (len(mixed), self._heads, self._width)
         asked = self._desk.words[1].reshape(heads)
-        _share(fused.place, rows, mixed.numel(), _words(mixed), where.cos, where.sin, where.at, *kept.words, asked)
+        _share(fused.place, rows, mixed.numel(), _words(mixed), where.angles, where.at, kept.words, asked)
         if where.piece.width > 1:
             return self._read(query.view(heads), kept.keys, kept.values, where.piece, window)
         scale, to = np.float32(self._scaling * LOG2E), self._desk.words[2].reshape(heads)
         work = rows * where.piece.end * self._width * kept.keys.shape[1]
-        _share(fused.attend, rows, work, asked, *kept.pairs, where.ends, scale, window, to)
+        _share(fused.attend, rows, work, asked, kept.pairs, where.ends, (scale, window), to)
         return out
 
     def _read(
@@ -185,7 +184,7 @@ def suits(network: Network) -> bool:
     module = network.module
     if network.device.type != "cpu" or module.dtype != torch.bfloat16 or not network.plain_head:
         return False
-    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not torch.backends.mkldnn.enabled or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     decoder, head = module.get_decoder(), module.get_output_embeddings()
     names = {name for name, _ in decoder.named_children()}
@@ -193,7 +192,7 @@ def suits(network: Network) -> bool:
     return linear and names == {"embed_tokens", "layers", "norm", "rotary_emb"} and all(map(_plain, decoder.layers))
 
 
-def _plain(layer: torch.nn.Module) -> bool:
+def _plain(layer: Any) -> bool:
     if {name for name, _ in layer.named_children()} != _LAYER:
         return False
     attention, mlp = layer.self_attn, layer.mlp

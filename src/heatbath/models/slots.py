@@ -161,17 +161,14 @@ class SlotCache(Cache):  # type: ignore[misc]
 
 
 def written(layer: torch.Tensor, piece: Piece, keys: torch.Tensor, values: torch.Tensor) -> Any:
-    """Put keys and values (n, heads, width, D) into a layer (2, S, heads, C, D); all those of the rows up to the end."""
+    """Put keys and values (n, heads, width, D) into a layer (2, S, heads, C, D); those of the rows up to the end."""
     slots, end = piece.slots, piece.end
     if isinstance(slots, slice) and piece.start is not None:
         layer[0, slots, :, piece.start : end] = keys
         layer[1, slots, :, piece.start : end] = values
         return layer[0, slots, :, :end], layer[1, slots, :, :end]
     columns = piece.positions
-    if isinstance(slots, slice):
-        rows = torch.arange(slots.start, slots.stop, device=columns.device)
-    else:
-        rows = slots
+    rows = torch.arange(slots.start, slots.stop, device=columns.device) if isinstance(slots, slice) else slots
     layer[0][rows[:, None], :, columns] = keys.transpose(1, 2)
     layer[1][rows[:, None], :, columns] = values.transpose(1, 2)
     if isinstance(slots, slice):
@@ -192,7 +189,8 @@ def masks(shape: Geometry, piece: Piece, *, additive: bool) -> Any:
 
 def _mask(shape: Geometry, piece: Piece, window: int | None, additive: bool) -> torch.Tensor | None:
     span = piece.end if window is None else min(window, piece.end)
-    if span == piece.end and (piece.start == 0 or (piece.width == 1 and piece.start is not None)):
+    causal = piece.start == 0 and not additive  # a fused kernel then hides what comes later by itself
+    if span == piece.end and (causal or (piece.width == 1 and piece.start is not None)):
         return None
     seen = piece.seen(span)
     return torch.where(seen, 0.0, torch.finfo(shape.dtype).min).to(shape.dtype) if additive else seen

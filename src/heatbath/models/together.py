@@ -218,7 +218,7 @@ class TogetherPool:
             line[: len(given)] = given
         ids, positions = torch.from_numpy(tokens).to(shape.device), self._positions(piece)
         if self._lean is not None:
-            return self._lean(ids, self._slots.buffer, piece, positions)
+            return self._lean(ids, self._slots.buffer, piece=piece, positions=positions)
         cache, mask = SlotCache(self._slots.buffer, piece), masks(shape, piece, additive=self._additive)
         if network.plain_head:
             return network.hidden(ids, cache, mask=mask, positions=positions)[:, -1]

@@ -118,18 +118,21 @@ class Lease:
 
 @dataclass
 class Limits:
-    """The accounts of all tenants. `clock` is monotonic (seconds); one that goes back is held where it was."""
+    """The accounts of all tenants. `clock` is monotonic (seconds); if it is set back, no time passes by that."""
 
     allowances: Mapping[str, Allowance] = field(default_factory=dict)
     default: Allowance = field(default_factory=Allowance)
     clock: Callable[[], float] = time.monotonic
     accounts: dict[str, Account] = field(default_factory=dict)
-    last: float = -math.inf
+    reading: float | None = None
+    passed: float = 0.0
 
     def now(self) -> float:
-        """The clock, never earlier than before."""
-        self.last = max(self.last, self.clock())
-        return self.last
+        """Seconds that have passed since the first look at the clock."""
+        reading = self.clock()
+        self.passed += 0.0 if self.reading is None else max(0.0, reading - self.reading)
+        self.reading = reading
+        return self.passed
 
     def admit(self, tenant: str, tokens: int) -> Lease:
         """Let in a request of `tenant` that will use up to `tokens` of prompt and answer.

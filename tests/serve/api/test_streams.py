@@ -187,5 +187,6 @@ def test_limits_are_settled_however_it_ends() -> None:
     made = server(MockEngine(), limits={"concurrent": 1})
     for _ in range(3):
         assert made.chat(max_tokens=2).status_code == 200
-        assert made.chat(max_tokens=2, thermo={"sampler": "no such"}, stream=True).status_code == 200
+        assert made.chat(max_tokens=2, stream=True).status_code == 200
+        assert made.chat(max_tokens=2, n=200, stream=True).status_code == 400
     assert made.services.limits.accounts["local"].open == 0

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commanded import MODEL
 from process import Running
-
-from conftest import MODEL
 
 PACKAGE = "openai@7.57.0"
 SCRIPT = Path(__file__).with_name("node.mjs")

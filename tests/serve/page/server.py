@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ def build(given: dict[str, Any]) -> Any:
     from levels import Levels
 
     from heatbath.engine.mock import Pace
-    from heatbath.serve.page import Feed
     from heatbath.serve.services import assemble
     from heatbath.serve.settings import Settings
 
@@ -27,22 +25,11 @@ def build(given: dict[str, Any]) -> Any:
         engine = Levels(Pace(**given.get("pace", {})))
         services = assemble(settings, engine=engine)
         engine.observers = [services.metrics.observer]
-    if not any(isinstance(one, Feed) for one in services.watchers):
-        feed = Feed(
-            services.metrics.snapshot,
-            trouble=lambda: services.engine.trouble or services.store.trouble,
-            content=settings.storage.content,
-        )
-        services = replace(services, watchers=(*services.watchers, feed))
     return services
 
 
 def main(given: dict[str, Any]) -> int:
-    from heatbath.serve.api import sse  # TEMPORARY-PATCH
     from heatbath.serve.run import serve
-
-    old = sse.Outbox.put  # TEMPORARY-PATCH
-    sse.Outbox.put = lambda self, data: old(self, data) if data else None  # TEMPORARY-PATCH
 
     return serve(build(given), lambda address: print(address, flush=True))
 

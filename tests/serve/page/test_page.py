@@ -60,6 +60,17 @@ def test_traffic_is_told_as_it_happens(visit: Visit, server: Running) -> None:
         expect(page.locator("#traffic .note")).to_contain_text("second by second" if label == "live" else "minutes")
 
 
+def test_a_model_that_is_being_loaded_is_waited_for(visit: Visit, server: Running) -> None:
+    made = visit("about:blank", live=False)
+    body = {"error": {"message": "the model is being loaded: try again.", "type": "", "param": None, "code": None}}
+    made.page.route("**/page/state", lambda route: route.fulfill(status=503, json=body), times=1)
+    made.page.goto(server.url)
+    expect(made.page.locator("#lamp")).to_contain_text("the model is being loaded")
+    made.page.wait_for_selector("#lamp[data-kind=live]")
+    made.errors[:] = [error for error in made.errors if "503" not in error]
+    made.asked.clear()
+
+
 def test_distributions_move(visit: Visit, server: Running) -> None:
     page = visit(server.url).page
     assert chat(server).status == 200
@@ -218,8 +229,8 @@ def test_everything_can_be_reached_by_keyboard(visit: Visit, server: Running) ->
     expect(page.locator("#lamp")).to_contain_text("paused")
 
 
-def test_names_for_those_who_do_not_see(visit: Visit, server: Running) -> None:
-    page = visit(server.url).page
+def test_everything_has_a_name_and_nothing_moves_for_those_who_ask(visit: Visit, server: Running) -> None:
+    page = visit(server.url, reduced_motion="reduce").page
     send(page)
     unnamed = page.locator("button, input, select, textarea, a, [role=img], [role=listbox]").evaluate_all(
         "all => all.filter(e => !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label')))"
@@ -228,14 +239,20 @@ def test_names_for_those_who_do_not_see(visit: Visit, server: Running) -> None:
     assert unnamed == []
     assert page.locator("section[aria-labelledby]").count() == 5
     assert page.locator("h1").count() == 1
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    assert page.evaluate("[...document.querySelectorAll('*')].filter(e => e.getAnimations().length).length") == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_light_and_dark_can_be_read(visit: Visit, server: Running, scheme: str) -> None:
-    page = visit(server.url, color_scheme=scheme).page
+def test_light_and_dark_can_be_read(visit: Visit, server: Running) -> None:
+    page = visit(server.url).page
     send(page)
-    worst = page.evaluate(CONTRAST)
-    assert worst["ratio"] >= 4.5, worst
+    grounds = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        worst = page.evaluate(CONTRAST)
+        assert worst["ratio"] >= 4.5, worst
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2
 
 
 CONTRAST = """() => {
@@ -250,7 +267,8 @@ CONTRAST = """() => {
     return [255, 255, 255];
   };
   let worst = {ratio: 99};
-  for (const e of document.querySelectorAll("p, a, dt, dd, h2, h3, label, button:enabled, span:not(.token), svg text")) {
+  const texts = "p, a, dt, dd, h2, h3, label, button:enabled, span:not(.token), svg text";
+  for (const e of document.querySelectorAll(texts)) {
     if (!e.textContent.trim() || !e.checkVisibility()) continue;
     const style = getComputedStyle(e);
     const ink = parse(e instanceof SVGElement ? style.fill : style.color);
@@ -272,10 +290,3 @@ def test_it_fits_a_phone(visit: Visit, server: Running) -> None:
         "all => all.filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect().right)"
     )
     assert len(ends) >= 14 and max(ends) <= 360
-
-
-def test_motion_is_left_out_for_those_who_ask(visit: Visit, server: Running) -> None:
-    page = visit(server.url, reduced_motion="reduce").page
-    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
-    moving = page.evaluate("[...document.querySelectorAll('*')].filter(e => e.getAnimations().length).length")
-    assert moving == 0

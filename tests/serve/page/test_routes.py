@@ -88,7 +88,7 @@ def test_the_page_asks_for_a_key_once_and_keeps_it_in_the_tab(visit: Callable[..
     page = made.page
     page.wait_for_selector("#key[open]")
     enter(page, "hb-wrong")
-    page.get_by_text("the key is not known").wait_for()
+    page.get_by_text("does not know this key").wait_for()
     enter(page, "cleo")
     page.get_by_text("does not have the scope 'read'").wait_for()
     enter(page, "anna")

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import opened
 
@@ -68,6 +68,7 @@ _minutes = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(_minutes))
 def test_a_sum_keeps_every_total(minutes: list[Minute]) -> None:
     out = summed(minutes)

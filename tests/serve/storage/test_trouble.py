@@ -158,6 +158,8 @@ def test_a_file_that_is_moved_away(sqlite: str, tmp_path: Path) -> None:
             await store.keep(answer())
             path.rename(aside)
             await refused(store, "moved or deleted")
+            with pytest.raises(StoreDown, match="cannot be opened"):
+                await store.recent(9, None)
             assert not path.exists()
             aside.rename(path)
             await back(store)
@@ -165,6 +167,13 @@ def test_a_file_that_is_moved_away(sqlite: str, tmp_path: Path) -> None:
             assert {"a", "b"} <= {each.ticket.id for each in await store.recent(9, None)}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["a b.db", "é#&=.db"])
+def test_a_file_of_any_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    _filled(f"sqlite:///{path}")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
 def test_a_copy_put_in_its_place(sqlite: str, tmp_path: Path) -> None:
@@ -266,6 +275,8 @@ def test_a_file_that_becomes_read_only(sqlite: str) -> None:
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///file:secret?mode=memory&uri=true", "names no file"),
+        ("sqlite:///secret?mode=ro", "has mode="),
+        ("sqlite:///secret?timeout=long", "has timeout=long"),
     ],
 )
 def test_a_url_that_names_no_database(url: str, match: str) -> None:

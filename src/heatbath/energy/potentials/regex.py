@@ -11,6 +11,8 @@ from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.text import Decode, Floats, answers
 from heatbath.errors import BadInput
 
+_SECONDS = 2.0
+
 
 class Regex(Potential):
     r"""0 where the text of an answer matches `pattern` from end to end, else `weight` nats (+inf unless given), (B,).
@@ -45,7 +47,13 @@ class Regex(Potential):
         return np.where(wrong, self.weight, 0.0)
 
     def _matches(self, text: str, partial: bool) -> bool:
-        return self._pattern.fullmatch(text, partial=partial) is not None
+        try:
+            return self._pattern.fullmatch(text, partial=partial, timeout=_SECONDS) is not None
+        except TimeoutError:
+            told = (
+                f"the pattern {self.pattern!r:.60} takes more than {_SECONDS:g} s to match: write it with fewer ways."
+            )
+            raise BadInput(told) from None
 
 
 def _looks_around(pattern: str) -> bool:

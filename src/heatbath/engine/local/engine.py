@@ -165,11 +165,13 @@ class LocalEngine:
 
     async def _warm_up(self) -> None:
         """A short generation alone and one of many rows, so that kernels are compiled and weights are in memory."""
+        preparing = self._loop.run_in_executor(self._makers, self._planner.prepare)
         prompt = tuple(self._model.vocabulary.start) or (0,)
         for n in (1, min(16, self.options.max_rows)):
             request = Request(prompt, "warm-up", n=n, max_tokens=2, ignore_stop=True, temperature=0.9)
             async for _ in self.submit(request):
                 pass
+        await preparing
 
     # In the engine's thread.
 

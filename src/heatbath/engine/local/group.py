@@ -11,13 +11,13 @@ import numpy as np
 from heatbath.decode import Schedule, Step
 from heatbath.decode.base import betas_of
 from heatbath.decode.schedules import LatencyBudget
-from heatbath.decode.steer import Steering
+from heatbath.decode.steer import Steered, Steering
 from heatbath.energy import Context
 from heatbath.engine.local.chance import Chance, Floats, Ints
 from heatbath.engine.local.job import Answer, Job
 from heatbath.engine.local.rows import Lines, Top, alternatives, plain_logprob
 from heatbath.engine.recording import recorded
-from heatbath.ensemble import observed_draw, quantile
+from heatbath.ensemble import State, observed_draw, quantile, state
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.models.pool import Pool
 from heatbath.record import Record, record_of_state
@@ -89,13 +89,23 @@ class Group:
             windows = (*steering.windows, *self._schedule.windows(self._memory))
             steering = Steering(steering.fields, windows)
         steered = steering(context, self._betas, self.chance.uniform)
-        step = Step(quantile(steered.drawn, self._betas, self.chance.uniform()), steered)
+        step, seen = self._stepped(steered)
         if self._schedule is not None:
             self._memory = self._schedule.updated(self._memory, step)
             late = isinstance(self._schedule, LatencyBudget) and not self._schedule.tokens_left(self._memory).any()
-        record = recorded(step, self._keep)
+        record = recorded(step, self._keep, seen)
         drawn = self._told(energies, step.tokens, plain_logprob(energies, step.tokens, record), record)
         return replace(drawn, late=late)
+
+    def _stepped(self, steered: Steered) -> tuple[Step, State | None]:
+        """The draw, and the state of the model's energies where it is wanted: each kind of energies is read once."""
+        uniform = self.chance.uniform()
+        if self._keep != "state" or steered.drawn is steered.energies:
+            return Step(quantile(steered.drawn, self._betas, uniform), steered), None
+        tokens, drawn, _ = observed_draw(steered.drawn, self._betas, uniform)
+        seen = state(steered.energies, self._betas, index=tokens)
+        logprob = to_numpy(drawn.logprob).astype(np.float64)
+        return Step(tokens, steered.knowing(seen, drawn), logprob), seen
 
     def _plain(self, energies: Any) -> Drawn:
         """The draw and the record in one pass over the energies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -91,6 +92,12 @@ class Planner:
     def quick(request: Request) -> bool:
         """Whether making the plan takes no time worth a thread."""
         return not (request.fields or request.potentials or request.schedule)
+
+    def prepare(self) -> None:
+        """Read the vocabulary and make ready for grammars, which the first request would wait for otherwise."""
+        self._spelled.token_bytes(0)
+        with suppress(HeatbathError):
+            made(FIELDS, "field", ("regex", "[a-z]*"), Setting(self._spelled, 1))
 
     def __call__(self, request: Request) -> Plan:
         """The plan. Raises `BadInput` for what cannot be done; the sentence names what it is."""

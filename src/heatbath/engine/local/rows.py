@@ -76,11 +76,10 @@ def alternatives(energies: Any, tokens: Ints, logprobs: Floats, wanted: Sequence
         return found
     part = energies if len(rows) == len(wanted) else energies[rows]
     drawn = to_numpy(part[np.arange(len(rows)), tokens[rows]]).astype(np.float64)
-    # -log Z at T = 1, by the token whose probability is known.
-    shift = logprobs[rows] + drawn
     lowest, order = _lowest(part, max(wanted))
     for place, row in enumerate(rows.tolist()):
-        values = (shift[place] - lowest[place, : wanted[row]]).tolist()
+        # From the token whose log-probability is known, so that the same token has the same one to the last bit.
+        values = (logprobs[row] + (drawn[place] - lowest[place, : wanted[row]])).tolist()
         found[row] = list(zip(order[place, : wanted[row]].tolist(), values, strict=True))
     return found
 

@@ -7,14 +7,17 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from heatbath.errors import BadInput
 from heatbath.serve.api.call import Call
 from heatbath.serve.api.chunks import Head
-from heatbath.serve.api.exchange import Exchange
+from heatbath.serve.api.exchange import Exchange, Take
 from heatbath.serve.api.gathered import Answer, Gathered
 from heatbath.serve.api.logprobs import Speller
 from heatbath.serve.api.schema.answers import Finish, PromptDetails, Usage
 from heatbath.serve.api.schema.sampling import Sampling
+from heatbath.serve.api.structure import forms
 from heatbath.serve.api.thermo import BY_TOKEN, of_answer, of_choice
+from heatbath.serve.errors import invalid
 
 EMPTY = Answer(finish="length")
 """The answer of no tokens, for those who asked for none."""
@@ -77,6 +80,27 @@ def headers_of(exchange: Exchange, stored: bool | None) -> dict[str, str]:
     """What the headers say of a whole answer."""
     told = {} if stored is None else {"x-heatbath-stored": "true" if stored else "false"}
     return {"x-heatbath-overhead-ms": f"{exchange.overhead * 1000:.3f}", **told}
+
+
+async def drawn(exchange: Exchange, asked: Sampling, take: Take | None = None) -> list[Gathered]:
+    """What the engine gives. Where it refuses what was asked for, the field of the request is named.
+
+    Raises:
+        ApiError, HeatbathError: what the engine raises.
+    """
+    try:
+        return await exchange.run(take)
+    except BadInput as error:
+        raise invalid(str(error), _param(str(error), asked)) from None
+
+
+def _param(message: str, asked: Sampling) -> str | None:
+    """The field of the request that the engine's sentence is about, as far as it tells."""
+    if "'grammar'" in message or any(f"the field {name}" in message for name in ("json_schema", "regex", "lark")):
+        form = next(iter(forms(asked)), None)
+        return "tools" if form is None and getattr(asked, "tools", None) else form and form[0]
+    found = next((param for param in ("temperature", "n") if message.startswith(f"{param} is ")), None)
+    return found or ("thermo" if asked.thermo is not None else None)
 
 
 def merged(found: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from heatbath.serve.api import refusing
 from heatbath.serve.api.answering import (
     EMPTY,
     choice_thermo,
+    drawn,
     finish_of,
     head_of,
     headers_of,
@@ -65,7 +66,7 @@ class Chat:
 
     async def whole(self) -> Response:
         """The answer in one piece."""
-        (gathered,) = await self.exchange.run()
+        (gathered,) = await drawn(self.exchange, self.asked)
         given = self.given(gathered)
         choices = [self.choice(i, answer) for i, answer in enumerate(given)]
         stored = await self.exchange.settle(given, self.content(choices))
@@ -75,11 +76,11 @@ class Chat:
         """The answer piece by piece."""
         stream = ChatStream(self.call, self.asked, self.box, self.exchange, (self.head, self.spell))
         if held(self.asked):
-            (gathered,) = await self.exchange.run()
+            (gathered,) = await drawn(self.exchange, self.asked)
             given = self.given(gathered)
             outbox.put(stream.replayed(given))
         else:
-            (gathered,) = await self.exchange.run(partial(stream.take, outbox))
+            (gathered,) = await drawn(self.exchange, self.asked, partial(stream.take, outbox))
             given = self.given(gathered)
             outbox.put(stream.ended(given))
         choices = [self.choice(i, answer) for i, answer in enumerate(given)]

@@ -91,7 +91,8 @@ class ChatStream:
 
     def _more(self, answer: Answer) -> bytes:
         """What was asked for with each token; nothing if there is none."""
-        if not answer.tokens or not (self.asked.logprobs or self.asked.thermo or self.asked.return_token_ids):
+        whole = self.asked.thermo or self.asked.return_token_ids
+        if not answer.tokens or not (whole or (self.asked.logprobs and answer.spoken)):
             return b""
         top = self.asked.top_logprobs or 0
         logprobs = chat_logprobs(answer.spoken, self.spell, top) if self.asked.logprobs else None

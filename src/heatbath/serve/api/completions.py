@@ -17,6 +17,7 @@ from heatbath.serve.api import refusing
 from heatbath.serve.api.answering import (
     EMPTY,
     choice_thermo,
+    drawn,
     finish_of,
     head_of,
     headers_of,
@@ -67,7 +68,7 @@ class Completions:
 
     async def whole(self) -> Response:
         """The answer in one piece."""
-        every = await self.exchange.run()
+        every = await drawn(self.exchange, self.asked)
         given = [self.given(gathered) for gathered in every]
         choices = self.choices(given)
         stored = await self.exchange.settle([*chain(*given)], self.content(choices))
@@ -85,7 +86,7 @@ class Completions:
     async def stream(self, outbox: Outbox) -> None:
         """The answer piece by piece."""
         stream = CompletionStream(self.call, self.asked, self.exchange, (self.head, self.spell), self.shown)
-        every = await self.exchange.run(None if held(self.asked) else partial(stream.take, outbox))
+        every = await drawn(self.exchange, self.asked, None if held(self.asked) else partial(stream.take, outbox))
         given = [self.given(gathered) for gathered in every]
         for i, answers in enumerate(given):
             outbox.put(stream.replayed(i, answers) if held(self.asked) else stream.ended(i, answers))

@@ -11,7 +11,7 @@ from heatbath.serve.api.schema.sampling import Sampling
 from heatbath.serve.api.structure import structure
 from heatbath.serve.errors import invalid
 
-_SEEDS = 2**64
+_SEEDS = 2**63
 _AT_ONCE = 16_384
 """Token ids in one field, so that its value stays of a size an engine takes."""
 
@@ -27,7 +27,7 @@ def drawing(asked: Sampling, language: Language, most: int) -> dict[str, Any]:
     return {
         "n": asked.n or 1,
         "temperature": 1.0 if asked.temperature is None else asked.temperature,
-        # Seeds of the API are signed, those of an engine are not.
+        # Seeds of the API are signed, those of an engine are not; the one that comes back has to fit both.
         "seed": None if asked.seed is None else asked.seed % _SEEDS,
         "windows": tuple(_windows(asked)),
         "fields": (*_fields(asked, language), *structure(asked)),

@@ -22,6 +22,7 @@ from heatbath.serve.api.schema.models import (
     Tokenized,
     TokenizeRequest,
 )
+from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/chat/completions": (ChatRequest, ChatCompletion, True),
@@ -53,28 +54,22 @@ _ERRORS = {
     "503": "Starting, stopping, or a part is down: retry-after says when to come back.",
     "504": "It took longer than allowed.",
 }
-_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-_TEXTS: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        {**_TOKENS, "minItems": 1},
-        {"type": "array", "items": _TOKENS, "minItems": 1},
-    ]
-}
+_PIECES = 30_522
+"""Word pieces of the embedding model."""
 
 
 async def openapi(call: Call) -> Response:
     """The description of the API."""
-    return call.answer(description())
+    return call.answer(description(call.language.vocabulary.size, call.services.settings.limits))
 
 
-def description() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+def description(size: int, limits: LimitSettings) -> dict[str, Any]:
+    """OpenAPI 3.1, for a vocabulary of `size` and the server's limits."""
     every = [part for request, answer, _ in _POSTS.values() for part in (request, answer)]
     every += [answer for answer, _ in _GETS.values()]
     _, components = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
-    _widened(components)
+    _widened(components, size)
+    _limited(components, limits)
     paths: dict[str, Any] = {}
     for path, (request, answer, streams) in _POSTS.items():
         paths.setdefault(path, {})["post"] = _post(request, answer, streams)
@@ -88,10 +83,34 @@ def description() -> dict[str, Any]:
     }
 
 
-def _widened(components: dict[str, Any]) -> None:
+def _widened(components: dict[str, Any], size: int) -> None:
     """Where one list may hold several kinds, but not mixed, the structs alone do not say so."""
-    components["CompletionRequest"]["properties"]["prompt"] = _TEXTS
-    components["EmbeddingRequest"]["properties"]["input"] = _TEXTS
+    components["CompletionRequest"]["properties"]["prompt"] = _texts(size)
+    components["EmbeddingRequest"]["properties"]["input"] = _texts(_PIECES)
+    components["DetokenizeRequest"]["properties"]["tokens"] = _ids(size)
+
+
+def _limited(components: dict[str, Any], limits: LimitSettings) -> None:
+    """What this server allows, where it is less than what the structs do."""
+    most = {"type": ["integer", "null"], "minimum": 0, "maximum": limits.max_tokens, "default": None}
+    for name in ("ChatRequest", "CompletionRequest"):
+        properties = components[name]["properties"]
+        for field in {"max_tokens", "max_completion_tokens"} & properties.keys():
+            properties[field] = most
+        properties["n"] = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_n, "default": None}
+
+
+def _ids(size: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": size - 1}}
+
+
+def _texts(size: int) -> dict[str, Any]:
+    """A text, texts, token ids, or lists of them."""
+    ids = _ids(size)
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    return {
+        "anyOf": [{"type": "string"}, texts, {**ids, "minItems": 1}, {"type": "array", "items": ids, "minItems": 1}]
+    }
 
 
 def _post(request: type, answer: type, streams: bool) -> dict[str, Any]:

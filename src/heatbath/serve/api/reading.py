@@ -119,6 +119,10 @@ def _named(message: str, value: Any, type: Any) -> ApiError:
     if missing:
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(f"{param} is missing: give it.", param, "missing_required_parameter")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    if unknown:
+        inner = f"{param}.{unknown[1]}" if _HARMLESS.fullmatch(unknown[1]) else param
+        return invalid(f"{param} holds {shown(unknown[1])}, which is none of its fields: leave it out.", inner)
     found = _found(value, param)
     return invalid(f"{param or 'the body'} is {shown(found)}: give {_wanted(what, type, param)}.", param or None)
 

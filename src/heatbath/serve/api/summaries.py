@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from heatbath.engine.base import Token
@@ -40,13 +41,13 @@ def summary(tokens: Sequence[Token]) -> dict[str, Any]:
 
 def columns(tokens: Sequence[Token], spell: Speller) -> dict[str, list[Any]]:
     """The records of tokens as columns: their texts, ids, log-probabilities at T = 1, and each column of the record."""
-    names = dict.fromkeys(name for token in tokens for name in token.record or ())
+    records = [token.record or {} for token in tokens]
     found: dict[str, list[Any]] = {
         "text": [spell.text(token.id) for token in tokens],
         "token_id": [token.id for token in tokens],
         "logprob_1": [token.logprob for token in tokens],
     }
-    return found | {name: [(token.record or {}).get(name) for token in tokens] for name in names}
+    return found | {name: [record.get(name) for record in records] for name in dict.fromkeys(chain(*records))}
 
 
 def _column(records: Sequence[Mapping[str, Any]], name: str) -> Iterator[float]:
@@ -61,5 +62,5 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _each(records: Sequence[Mapping[str, Any]], prefix: str, fold: Callable[[list[float]], Any]) -> dict[str, Any]:
-    names = dict.fromkeys(name for record in records for name in record if name.startswith(prefix))
+    names = [name for name in dict.fromkeys(chain(*records)) if name.startswith(prefix)]
     return {name.removeprefix(prefix): fold(list(_column(records, name))) for name in names}

@@ -8,6 +8,7 @@ from typing import Any
 from heatbath.engine.base import Asked
 from heatbath.serve.api.gathered import Answer, Gathered
 from heatbath.serve.api.logprobs import Speller
+from heatbath.serve.api.offered import check_names
 from heatbath.serve.api.schema.sampling import Thermo
 from heatbath.serve.api.summaries import columns, summary
 from heatbath.serve.errors import invalid
@@ -24,6 +25,7 @@ def steering(asked: Thermo | None) -> dict[str, Any]:
     """
     if asked is None:
         return {}
+    check_names(asked)
     return {
         "record": "nodes" if asked.records == "nodes" else "state",
         "sampler": asked.sampler or "ancestral",

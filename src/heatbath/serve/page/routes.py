@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from heatbath.serve.base import Answered, StoreDown
-from heatbath.serve.errors import ApiError, later
+from heatbath.serve.errors import ApiError, later, unavailable
 from heatbath.serve.page.feed import Feed, Full, Viewer, events
 from heatbath.serve.page.files import SHELL, serve
 from heatbath.serve.page.history import columns, distributions
@@ -53,6 +53,8 @@ async def _file(request: Request) -> Response:
 async def _state(request: Request) -> Response:
     tenant = _reader(request)
     feed = _feed_of(request)
+    if trouble := request.app.state.services.gate.trouble:
+        raise unavailable(f"{trouble}: try again in a few seconds.")
     found = await asyncio.to_thread(state, request.app.state.services, feed)
     temperatures = [row(answered)["temperature"] for answered in reversed(await _answers(request, feed, tenant))]
     return _json({**found, "temperatures": [value for value in temperatures if value is not None]})
@@ -87,7 +89,7 @@ async def _history(request: Request) -> Response:
         minutes = await services.history.history(start) if stored else []
     except StoreDown:
         minutes, stored = [], False
-    if not stored and services.metrics is not None:
+    if not minutes and services.metrics is not None:  # not stored yet, or not to be read now
         minutes = [minute for minute in services.metrics.book.minutes() if minute.start >= start]
     series = await asyncio.to_thread(columns, minutes, start, now)
     return _json({**series, "distributions": distributions(minutes), "stored": stored})

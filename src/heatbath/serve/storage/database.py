@@ -6,9 +6,10 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -92,20 +93,29 @@ def _engine(url: URL) -> Engine:
         "hide_parameters": True,
     }
     if url.drivername == "sqlite":
-        engine = create_engine(url, connect_args=_missing(url, {"timeout": _BUSY}), **options)
+        engine = create_engine(url, creator=_opener(url), **options)
         event.listen(engine, "connect", _sqlite_session)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
+    arguments = {name: value for name, value in _POSTGRES.items() if name not in url.query}
     try:
-        engine = create_engine(url, connect_args=_missing(url, _POSTGRES), pool_timeout=3, **options)
+        engine = create_engine(url, connect_args=arguments, pool_timeout=3, **options)
     except ImportError as error:
         raise MissingExtra("storage in PostgreSQL", "postgres") from error
     event.listen(engine, "connect", _postgres_session)
     return engine
 
 
-def _missing(url: URL, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name not in url.query}
+def _opener(url: URL) -> Callable[[], sqlite3.Connection]:
+    """Opens the file, but never makes it: an empty one must not take the place of one that was moved away."""
+    try:
+        wait = float(str(url.query.get("timeout", _BUSY)))
+    except ValueError:
+        raise BadInput(f"the storage URL has timeout={url.query['timeout']}: give seconds.") from None
+    if unknown := sorted(set(url.query) - {"timeout"}):
+        raise BadInput(f"the storage URL of a file has {unknown[0]}=…: it takes timeout (seconds) alone.")
+    name = f"file:{quote(str(Path(url.database or '').absolute()))}?mode=rw"
+    return lambda: sqlite3.connect(name, timeout=wait, uri=True, check_same_thread=False)
 
 
 def _sqlite_session(connection: Any, _: Any) -> None:

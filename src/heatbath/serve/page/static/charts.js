@@ -57,7 +57,7 @@ function options(place, series, ceiling, state, say) {
   return {
     width: Math.max(place.clientWidth, 200),
     height: Math.max(place.clientHeight, 100),
-    padding: [6, 10, 0, 0],
+    padding: [6, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { range: () => state.span }, y: { range: (_, __, high) => [0, ceiling ?? (high > 0 ? high * 1.08 : 1)] } },
@@ -80,7 +80,7 @@ function options(place, series, ceiling, state, say) {
 }
 
 function times(_, splits, __, ___, step) {
-  const form = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hour12: false };
+  const form = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (step < 60) form.second = "2-digit";
   return splits.map((unix) => new Date(unix * 1000).toLocaleString([], form));
 }

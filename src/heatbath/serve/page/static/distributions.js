@@ -15,10 +15,10 @@ const STEP = 1.5;
 const TICKS = [0.01, 0.1, 1, 10].map((value) => [Math.log10(value), value === 0.01 ? "≤ 0.01" : String(value)]);
 
 /**
- * Fill the section; `nats` are the upper edges of the bins. Returns a function that takes {model: {name: {counts, mean}}}
- * of the last minute.
+ * Fill the section; `nats` are the upper edges of the bins, the first of `models` is the engine's own. Returns a function
+ * that takes {model: {name: {counts, mean}}} of the last minute.
  */
-export function distributions(section, nats) {
+export function distributions(section, { nats, models }) {
   const chooser = find("select", section);
   const panels = PANELS.map(([name, title, unit]) => {
     const box = make("div", { class: "plot" });
@@ -27,19 +27,20 @@ export function distributions(section, nats) {
     return { name, title, unit, box, said };
   });
   const state = { nats, minute: {}, day: {} };
+  const names = () => [...new Set([models[0], ...Object.keys(state.day), ...Object.keys(state.minute)])];
   const render = () => panels.forEach((panel) => renderPanel(panel, chooser.value, state));
   chooser.addEventListener("change", render);
   panels.forEach((panel) => onWidth(panel.box, render));
   const remember = async () => {
     state.day = (await json("/page/history?hours=24").catch(() => state)).distributions ?? state.day;
-    offer(chooser, [...new Set([...Object.keys(state.day), ...Object.keys(state.minute)])]);
+    offer(chooser, names());
     render();
   };
   remember();
   setInterval(() => document.hidden || remember(), AGAIN);
-  return (models) => {
-    state.minute = models;
-    offer(chooser, [...new Set([...Object.keys(state.day), ...Object.keys(models)])]);
+  return (minute) => {
+    state.minute = minute;
+    offer(chooser, names());
     render();
   };
 }
@@ -71,7 +72,8 @@ function renderPanel({ name, title, unit, box, said }, model, { nats, minute, da
   });
   const top = steps(shape, places, lately.values);
   const floor = [[top[0][0], shape.y(0)], [top[top.length - 1][0], shape.y(0)]];
-  shape.add(draw("path", { class: "now", d: area(top, floor) }), draw("path", { class: "always", d: path(steps(shape, places, all.values)) }));
+  shape.add(draw("path", { class: "now", d: area(top, floor) }));
+  if (all.total) shape.add(draw("path", { class: "always", d: path(steps(shape, places, all.values)) }));
 }
 
 /** The share of each bin, the mean, and how many there are. */

@@ -67,6 +67,6 @@ export const percent = (value) => (value === null || value === undefined ? "–"
 /** A time of day, with the day if it was not today. */
 export function clock(unix) {
   const then = new Date(unix * 1000);
-  const time = then.toLocaleTimeString([], { hour12: false });
+  const time = then.toLocaleTimeString([], { hourCycle: "h23" });
   return then.toDateString() === new Date().toDateString() ? time : `${then.toLocaleDateString()} ${time}`;
 }

@@ -9,16 +9,24 @@ import { requests } from "./requests.js";
 import { COLUMNS, traffic } from "./traffic.js";
 
 const AGAIN = 2000;
+const SILENT = "the server does not answer; asking again";
+const pause = () => new Promise((resolve) => setTimeout(resolve, AGAIN));
 
-async function open() {
+/** What the server says of itself, as soon as there is a key that may read and a model that is loaded. */
+async function open(light) {
   try {
     const state = await json("/page/state");
     document.body.classList.remove("locked");
     return state;
   } catch (error) {
-    if (!(error instanceof Refused) || ![401, 403].includes(error.status)) throw error;
-    await askKey(error.message, Boolean(key.get()));
-    return open();
+    if (!(error instanceof Refused) || ![401, 403].includes(error.status)) {
+      light("away", error instanceof Refused ? error.message : SILENT);
+      await pause();
+      return open(light);
+    }
+    const said = error.status === 401 ? "The server does not know this key: check it, or take another." : error.message;
+    await askKey(said, Boolean(key.get()));
+    return open(light);
   }
 }
 
@@ -49,9 +57,9 @@ async function follow(handlers, light) {
       for await (const { event, data } of events("/page/feed")) handlers[event]?.(JSON.parse(data));
       light("away", "the feed ended; asking again");
     } catch (error) {
-      light("away", error instanceof Refused ? error.message : "the server does not answer; asking again");
+      light("away", error instanceof Refused ? error.message : SILENT);
     }
-    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    await pause();
   }
 }
 
@@ -79,12 +87,12 @@ function pauser(light) {
 async function start() {
   const light = lamp();
   light("away", "connecting");
-  const state = await open();
+  const state = await open(light);
   find("#model").textContent = state.models[0];
   find("#context").textContent = state.about;
   playground(find("#playground"), state);
   const onTick = traffic(find("#traffic"), Object.fromEntries(COLUMNS.map((name) => [name, state.recent[name].slice()])));
-  const onModels = distributions(find("#distributions"), state.nats);
+  const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);

@@ -1,0 +1,105 @@
+"""The fast way through a Llama-like decoder: its energies against the module's own, and which modules it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, MistralConfig, Qwen2Config
+
+from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.models import fused, lean
+from heatbath.models.folder import load_folder
+from heatbath.models.pool import pool_of
+from heatbath.models.together import TogetherPool
+
+Save = Callable[[Path, Any], Path]
+WIDE: dict[str, Any] = {
+    "vocab_size": 264, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 96, "initializer_range": 0.1, "bos_token_id": 256,
+}  # fmt: skip
+SHAPES = {
+    "llama": LlamaConfig(**WIDE),
+    "alone": LlamaConfig(**{**WIDE, "num_key_value_heads": 4}),
+    "four": LlamaConfig(**{**WIDE, "num_key_value_heads": 1}),
+    "sliding": MistralConfig(**WIDE, sliding_window=8),
+    "biased": Qwen2Config(**WIDE),
+}
+needs_bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 products on this processor"
+)
+
+
+def pair(folder: Path) -> tuple[Any, Any]:
+    """The same weights, rounded to bfloat16, computed in bfloat16 and in float32."""
+    rough, fine = load_folder(folder, dtype="bfloat16"), load_folder(folder, dtype="float32")
+    fine.network.module.load_state_dict({k: v.float() for k, v in rough.network.module.state_dict().items()})
+    return rough, fine
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_nearer_to_float32_than_the_module_is(shape: str, tmp_path: Path, saved: Save) -> None:
+    rough, fine = pair(saved(tmp_path, SHAPES[shape]))
+    pool = pool_of(rough, prefix_bytes=1 << 20)
+    assert isinstance(pool, TogetherPool) and pool._lean is not None
+    rng = np.random.default_rng(0)
+    rows = pool.open([rng.integers(0, 256, size).tolist() for size in (1, 40, 7, 23, 24)])
+    ours, theirs = [], []
+    for step in range(6):
+        energies = pool.energies(rows).float()
+        for got, row in zip(energies, rows, strict=True):
+            exact = fine.open([pool.tokens(row)]).energies()[0]
+            plain = rough.open([pool.tokens(row)]).energies()[0].float()
+            ours.append(float((got - exact).square().mean()))
+            theirs.append(float((plain - exact).square().mean()))
+        pool.push(rows, rng.integers(0, 256, len(rows)).tolist())
+        if step == 3:
+            pool.close([rows.pop(0)])
+            rows += pool.open([[*pool.tokens(rows[0])[:30], 1, 2]])
+    assert np.mean(ours) < np.mean(theirs)
+
+
+@needs_bfloat16
+def test_what_is_not_built_alike_is_left_alone(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:
+    assert not lean.suits(tiny("llama").network)
+    for family, takes in {"llama": True, "mistral": True, "gemma3": False, "gemma2": False, "gpt2": False}.items():
+        assert lean.suits(load_folder(folders(family), dtype="bfloat16").network) == takes
+
+
+@needs_bfloat16
+def test_what_looks_alike_and_is_not_is_found_out(tmp_path: Path, saved: Save) -> None:
+    model = load_folder(saved(tmp_path, SHAPES["llama"]), dtype="bfloat16")
+    model.network.module.get_decoder().layers[1].mlp.register_forward_hook(lambda _module, _args, out: 3 * out)
+    assert lean.suits(model.network)
+    pool = pool_of(model)
+    assert isinstance(pool, TogetherPool) and pool._lean is None
+
+
+@pytest.mark.parametrize(("heads", "groups", "window"), [(9, 3, 99), (4, 4, 99), (8, 2, 5), (2, 2, 1)])
+def test_attention_of_rows_of_all_lengths(heads: int, groups: int, window: int) -> None:
+    torch.manual_seed(0)
+    kept = torch.randn(2, 3, groups, 16, 32).bfloat16()
+    query, out = torch.randn(3, heads, 32).bfloat16(), torch.empty(3, heads, 32, dtype=torch.bfloat16)
+    ends = np.array([[2, 1], [0, 16], [1, 7]])
+    pairs = (lean._pairs(kept[0]), lean._pairs(kept[1]))
+    how = (np.float32(32**-0.5 * LOG2E), window)
+    fused.attend(0, 3, lean._words(query), pairs, ends, how, lean._words(out))
+    for row, (slot, end) in enumerate(ends.tolist()):
+        low = max(0, end - window)
+        keys, values = kept[:, slot, :, low:end].float().repeat_interleave(heads // groups, 1)
+        wanted = torch.nn.functional.scaled_dot_product_attention(query[row, :, None].float(), keys, values)
+        torch.testing.assert_close(out[row].float(), wanted[:, 0], atol=1e-2, rtol=1e-2)
+
+
+def test_rounding_is_that_of_torch() -> None:
+    numbers = torch.cat(
+        [torch.randn(1000), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 3.4e38, 1e-40, 1.00390625])]
+    )
+    words = np.array([fused.word(np.float32(number)) for number in numbers.tolist()], np.uint16)
+    np.testing.assert_array_equal(words, numbers.bfloat16().view(torch.uint16).numpy())
+    assert torch.from_numpy(np.array([fused.word(np.float32(np.nan))], np.uint16)).view(torch.bfloat16).isnan().all()

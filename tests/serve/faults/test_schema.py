@@ -1,0 +1,48 @@
+"""Schemathesis against the server's own description of itself, all of its phases, the same cases every time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from process import running
+
+pytest.importorskip("schemathesis")
+
+
+def _run(folder: Path, url: str, examples: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
+    options = {
+        "phases": "examples,coverage,fuzzing,stateful",
+        "checks": "all",
+        # No schema can say that a token id is in the vocabulary, or that of two fields one must be given.
+        "exclude-checks": "positive_data_acceptance",
+        "max-examples": str(examples),
+        "seed": "1",
+        "request-timeout": "20",
+        "suppress-health-check": "all",
+        "workers": "1",
+    }
+    flags = ["--generation-deterministic", "--no-color", "--continue-on-failure", "--no-shrink"]
+    given = [f"--{name}={value}" for name, value in options.items()]
+    return subprocess.run([*command, *given, *flags], cwd=folder, capture_output=True, text=True, timeout=1200)
+
+
+def _check(folder: Path, examples: int) -> None:
+    settings = {"storage": {"url": f"sqlite:///{folder / 'answers.db'}"}, "limits": {"max_tokens": 64, "max_n": 4}}
+    with running(settings) as server:
+        done = _run(folder, server.url, examples)
+        assert done.returncode == 0, "\n".join(line[:300] for line in (done.stdout + done.stderr).splitlines())
+        assert server.get("/health/ready")[0] == 200 and server.busy == 0
+        assert not any("Traceback" in line for line in server.errors)
+
+
+def test_the_server_is_what_it_says_it_is(tmp_path: Path) -> None:
+    _check(tmp_path, 6)
+
+
+@pytest.mark.slow
+def test_the_server_is_what_it_says_it_is_at_length(tmp_path: Path) -> None:
+    _check(tmp_path, 400)

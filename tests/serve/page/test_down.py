@@ -1,0 +1,61 @@
+"""The page while the storage is down: what this process remembers is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from heatbath.serve.base import Answered, StoreDown, Tenant, Ticket
+from heatbath.serve.metrics import build
+from heatbath.serve.page import Feed, routes
+
+
+class Down:
+    """A store and history that cannot be read."""
+
+    async def _fail(self, *given: Any) -> Any:
+        raise StoreDown("the database does not answer.")
+
+    recent = get = history = _fail
+
+
+def services() -> Any:
+    metrics = build(["mock"])
+    feed = Feed(metrics.snapshot)
+    return SimpleNamespace(metrics=metrics, watchers=(metrics.meter, feed), store=Down(), history=Down())
+
+
+async def get(services: Any, path: str, query: str = "") -> Any:
+    """What the route for `path` answers to tenant a."""
+    route = next(route for route in routes() if route.path_regex.match(path))
+    app = SimpleNamespace(state=SimpleNamespace(services=services))
+    state = {"tenant": Tenant("a", frozenset({"read"}))}
+    params = route.path_regex.match(path).groupdict()  # type: ignore[union-attr]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await route.app({**scope, "app": app, "state": state, "path_params": params}, lambda: None, send)  # type: ignore[arg-type]
+    return json.loads(sent[1]["body"])
+
+
+def test_requests_and_history_come_from_memory() -> None:
+    async def main() -> None:
+        made = services()
+        ticket = Ticket("1", "a", "/v1/chat/completions", "mock", False, 0.0, 1.7e9)
+        answered = Answered(ticket, 200, completion_tokens=1, content={"messages": [{"role": "user", "content": "hi"}]})
+        for watcher in made.watchers:
+            watcher.arrived(ticket)
+            watcher.ended(answered)
+        made.metrics.book.tick()
+        assert [row["id"] for row in (await get(made, "/page/requests"))["requests"]] == ["1"]
+        assert (await get(made, "/page/requests/1"))["content"]["asked"] == [{"role": "user", "text": "hi"}]
+        found = await get(made, "/page/history", "hours=1")
+        assert found["stored"] is False
+        assert sum(found["requests"]) * 60 == 1
+
+    asyncio.run(main())
