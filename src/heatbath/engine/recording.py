@@ -28,7 +28,8 @@ Keep = bool | Literal["nodes", "state"]
 def recorded(step: Step, keep: Keep, seen: State | None = None) -> Record | None:
     r"""What is kept of a step; `seen` is the raw state with the drawn tokens, where it is known already.
 
-    With "state" it is the thermodynamics without the nodes. Of an ensemble that is steered, besides the raw one:
+    With "state" it is the thermodynamics without the nodes and the divergences, which take passes over the energies of
+    their own. Of an ensemble that is steered, besides the raw one:
 
     `work/f` and `field_energy/f` of each field, `kept_mass/w` of each window and `kept_mass` of all, `divergence/…`
     of each and of all, `log_mass` of all, and `drawn_logprob`. For 0 < beta < inf they add up: `drawn_logprob` -
@@ -42,18 +43,19 @@ def recorded(step: Step, keep: Keep, seen: State | None = None) -> Record | None
     if step.drawn is step.energies:
         return record.extend({"kept_mass": step.kept_mass})
     steered = step.steered
-    total = {"kept_mass": step.kept_mass, "log_mass": np.sum([*steered.log_mass.values()], axis=0)}
-    return record.extend(
+    record = record.extend(
         {
             **_named(WORK, steered.work),
             **_named(FIELD_ENERGY, step.field_energy),
             **_named(KEPT_MASS, steered.window_mass),
-            **_named(DIVERGENCE, steered.divergences),
-            **total,
-            "divergence": steered.divergence,
+            "kept_mass": step.kept_mass,
+            "log_mass": np.sum([*steered.log_mass.values()], axis=0),
             "drawn_logprob": step.logprob,
         }
     )
+    if keep == "state":
+        return record
+    return record.extend({**_named(DIVERGENCE, steered.divergences), "divergence": steered.divergence})
 
 
 def _raw(step: Step, keep: Keep, seen: State | None) -> Record:

@@ -135,7 +135,9 @@ class Lean:
         at = torch.stack([slots[:, None].expand_as(columns), columns], -1).view(-1, 2).numpy()
         like = self._embeddings.weight[:1, None].float()
         cos, sin = (angle.expand(*columns.shape, -1).reshape(len(at), -1) for angle in self._rotary(like, positions))
-        return _Where(piece, at, at + np.array([0, 1]), (np.ascontiguousarray(cos.numpy()), np.ascontiguousarray(sin.numpy())))
+        return _Where(
+            piece, at, at + np.array([0, 1]), (np.ascontiguousarray(cos.numpy()), np.ascontiguousarray(sin.numpy()))
+        )
 
     def _norm(self, stream: Floats, more: Words | None, weight: Floats) -> None:
         """Add `more` to the stream and put its norm on the desk."""

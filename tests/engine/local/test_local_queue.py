@@ -123,7 +123,9 @@ def test_waiting_has_a_deadline_and_running_keeps_what_it_has() -> None:
             assert len(answered.ids(0)) == len(answered.ids(1)) > 1
             assert answered.ended.tokens_spent == 2 * len(answered.ids())
             with pytest.raises(DeadlineExceeded, match="nothing to show"):
-                await asked(engine, Request((0,), "whole", max_tokens=5000, sampler="beam", deadline=0.2))
+                await asked(
+                    engine, Request((0,), "whole", max_tokens=5000, sampler="beam", deadline=0.2, options={"width": 2})
+                )
             await idle(engine)
 
     within(30, ask)

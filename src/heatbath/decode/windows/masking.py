@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.windows.jit import compiled, summed
+from heatbath.ensemble.kernels.blocks import weight_32, weight_64
 from heatbath.ensemble.kernels.direct import LEAST_32, MOST_32, WIDEST_32
 from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.blocks import weight_32, weight_64
 from heatbath.ensemble.kernels.words import extremes, from_key, infinity, value
 
 

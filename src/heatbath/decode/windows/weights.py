@@ -15,8 +15,8 @@ import numpy as np
 from heatbath.decode.windows.jit import compiled, summed
 from heatbath.decode.windows.masking import close
 from heatbath.decode.windows.sorting import sort
-from heatbath.ensemble.kernels.exponent import LOG2E
 from heatbath.ensemble.kernels.blocks import weight_32, weight_64
+from heatbath.ensemble.kernels.exponent import LOG2E
 from heatbath.ensemble.kernels.words import value
 
 MASS, TYPICAL, ENTROPY = 0, 1, 2

@@ -50,9 +50,7 @@ class Regex(Potential):
         try:
             return self._pattern.fullmatch(text, partial=partial, timeout=_SECONDS) is not None
         except TimeoutError:
-            told = (
-                f"the pattern {self.pattern!r:.60} takes more than {_SECONDS:g} s to match: write it with fewer ways."
-            )
+            told = f"the pattern {self.pattern!r:.60} takes more than {_SECONDS:g} s to match: write a simpler one."
             raise BadInput(told) from None
 
 

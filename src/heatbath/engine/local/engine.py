@@ -100,8 +100,12 @@ class LocalEngine:
         self._thread.start()
         await ready
         self._trouble = None
-        if self.options.warm_up:
-            await self._warm_up()
+        try:
+            if self.options.warm_up:
+                await self._warm_up()
+        except BaseException:
+            self._trouble = "the engine failed to warm up"
+            raise
 
     async def submit(self, request: Request) -> AsyncIterator[Step]:
         """The steps of a request; see `Engine.submit`."""

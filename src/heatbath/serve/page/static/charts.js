@@ -13,7 +13,13 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 export function chart(box, { title, series, ceiling = null }) {
   const values = series.map(({ name }, i) => make("b", { "data-line": i, "aria-label": name }, "–"));
   const keys = series.map(({ name, hue }, i) =>
-    make("span", { class: "key" }, make("i", { "data-hue": hue, "data-dash": i, "aria-hidden": "true" }), name, values[i]),
+    make(
+      "span",
+      { class: "key" },
+      make("i", { "data-hue": hue, "data-dash": i, "aria-hidden": "true" }),
+      name,
+      values[i],
+    ),
   );
   const place = make("div", { class: "canvas", role: "img", "aria-label": title });
   box.replaceChildren(make("h3", {}, title), make("p", { class: "keys" }, ...keys), place);
@@ -60,7 +66,10 @@ function options(place, series, ceiling, state, say) {
     padding: [6, 18, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { range: () => state.span }, y: { range: (_, __, high) => [0, ceiling ?? (high > 0 ? high * 1.08 : 1)] } },
+    scales: {
+      x: { range: () => state.span },
+      y: { range: (_, __, high) => [0, ceiling ?? (high > 0 ? high * 1.08 : 1)] },
+    },
     axes: [
       { ...axis, grid: { show: false }, size: 20, gap: 3, values: times },
       { ...axis, grid: rule, size: 50, values: (_, splits) => splits.map((value) => series[0].format(value, true)) },
@@ -80,7 +89,8 @@ function options(place, series, ceiling, state, say) {
 }
 
 function times(_, splits, __, ___, step) {
-  const form = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const form =
+    step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (step < 60) form.second = "2-digit";
   return splits.map((unix) => new Date(unix * 1000).toLocaleString([], form));
 }

@@ -56,7 +56,10 @@ function offer(chooser, models) {
 function renderPanel({ name, title, unit, box, said }, model, { nats, minute, day }) {
   const [lately, all] = [minute, day].map((models) => shares(models[model]?.[name], nats.length + 1));
   if (!box.clientWidth || (!lately.total && !all.total)) return;
-  const words = [["last minute", lately], ["last day", all]].map(([span, { mean, total }]) =>
+  const words = [
+    ["last minute", lately],
+    ["last day", all],
+  ].map(([span, { mean, total }]) =>
     total ? `${span}: mean ${number(mean)}, ${total.toLocaleString("en")} tokens` : `${span}: nothing`,
   );
   said.replaceChildren(
@@ -67,11 +70,19 @@ function renderPanel({ name, title, unit, box, said }, model, { nats, minute, da
   places.unshift(places[0] - Math.log10(STEP));
   const high = Math.max(0.05, ...all.values, ...lately.values) * 1.08;
   const shape = figure(box, {
-    height: 170, x: [places[0], places[places.length - 1]], y: [0, high], xLabel: unit, yLabel: "share of tokens",
-    name: `${title} of ${model}. ${words.join("; ")}.`, xTicks: TICKS,
+    height: 170,
+    x: [places[0], places[places.length - 1]],
+    y: [0, high],
+    xLabel: unit,
+    yLabel: "share of tokens",
+    name: `${title} of ${model}. ${words.join("; ")}.`,
+    xTicks: TICKS,
   });
   const top = steps(shape, places, lately.values);
-  const floor = [[top[0][0], shape.y(0)], [top[top.length - 1][0], shape.y(0)]];
+  const floor = [
+    [top[0][0], shape.y(0)],
+    [top[top.length - 1][0], shape.y(0)],
+  ];
   shape.add(draw("path", { class: "now", d: area(top, floor) }));
   if (all.total) shape.add(draw("path", { class: "always", d: path(steps(shape, places, all.values)) }));
 }
@@ -84,4 +95,7 @@ function shares(histogram, bins) {
 }
 
 const steps = (shape, edges, values) =>
-  values.flatMap((value, i) => [[shape.x(edges[i]), shape.y(value)], [shape.x(edges[i + 1]), shape.y(value)]]);
+  values.flatMap((value, i) => [
+    [shape.x(edges[i]), shape.y(value)],
+    [shape.x(edges[i + 1]), shape.y(value)],
+  ]);

@@ -36,7 +36,10 @@ export function shown(text) {
 
 /** A token as a label of one line, quoted where it has spaces at its ends. */
 export function label(text) {
-  const line = text.replace(/\n/g, "↵").replace(/\t/g, "→").replace(/[\u0000-\u001f\u007f-\u009f]/g, "�");
+  const line = text
+    .replace(/\n/g, "↵")
+    .replace(/\t/g, "→")
+    .replace(/[\u0000-\u001f\u007f-\u009f]/g, "�");
   if (line === "") return "(empty)";
   return line.replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
 }

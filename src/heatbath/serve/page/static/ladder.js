@@ -13,8 +13,13 @@ export function ladder(box, ensemble, state) {
   const top = ceiling * 1.14;
   const room = Math.min(260, Math.max(box.clientWidth, 240) * LABELS);
   const shape = figure(box, {
-    height: HEIGHT, x: [0, 1], y: [-0.03 * ceiling, top], name: described(ensemble, state),
-    yLabel: "energy above the ground state, nats", xLabel: null, edge: { right: room, bottom: 30, top: 22 },
+    height: HEIGHT,
+    x: [0, 1],
+    y: [-0.03 * ceiling, top],
+    name: described(ensemble, state),
+    yLabel: "energy above the ground state, nats",
+    xLabel: null,
+    edge: { right: room, bottom: 30, top: 22 },
   });
   shape.add(draw("text", { class: "caption", x: shape.plot[2], y: HEIGHT - 2, "text-anchor": "end" }, "probability"));
   const rows = ensemble.levels.map((level, i) => ({ ...level, p: state.p[i], at: shape.y(level.excess) }));
@@ -76,6 +81,12 @@ export function table(ensemble, state) {
       make("td", {}, percent(state.p[i])),
     ),
   );
-  const rest = make("tr", {}, make("td", {}, "all other states"), make("td", {}, `≥ ${number(ensemble.ceiling, 4)}`), make("td", {}, percent(state.rest)));
+  const rest = make(
+    "tr",
+    {},
+    make("td", {}, "all other states"),
+    make("td", {}, `≥ ${number(ensemble.ceiling, 4)}`),
+    make("td", {}, percent(state.rest)),
+  );
   return [make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows, rest)];
 }

@@ -5,11 +5,7 @@
 const STENCIL = 4;
 const ROUNDING = 1e-9;
 
-const multiply = (f, g) => [
-  f[0] * g[0],
-  f[1] * g[0] + f[0] * g[1],
-  f[2] * g[0] + 2 * f[1] * g[1] + f[0] * g[2],
-];
+const multiply = (f, g) => [f[0] * g[0], f[1] * g[0] + f[0] * g[1], f[2] * g[0] + 2 * f[1] * g[1] + f[0] * g[2]];
 
 const polynomial = (s, [c0, c1, c2]) => [c0 + s * (c1 + s * c2), c1 + 2 * s * c2, 2 * c2];
 
@@ -28,7 +24,11 @@ function cardinals(x, nodes, j) {
   });
   const b = 0.5 * (a * a - squares);
   const cube = multiply(lagrange, multiply(lagrange, lagrange));
-  const data = [[1, -3 * a, 6 * a * a - 3 * b], [0, 1, -3 * a], [0, 0, 0.5]];
+  const data = [
+    [1, -3 * a, 6 * a * a - 3 * b],
+    [0, 1, -3 * a],
+    [0, 0, 0.5],
+  ];
   return data.map((coefficients) => multiply(cube, polynomial(s, coefficients)));
 }
 
@@ -37,11 +37,7 @@ export class LogZ {
   constructor(betas, logZ, meanEnergy, variance) {
     this.betas = betas;
     this.grid = betas.map(Math.log);
-    this.data = betas.map((beta, k) => [
-      logZ[k],
-      -beta * meanEnergy[k],
-      beta * (beta * variance[k] - meanEnergy[k]),
-    ]);
+    this.data = betas.map((beta, k) => [logZ[k], -beta * meanEnergy[k], beta * (beta * variance[k] - meanEnergy[k])]);
   }
 
   /** Whether beta lies within the nodes. */

@@ -91,7 +91,10 @@ async function start() {
   find("#model").textContent = state.models[0];
   find("#context").textContent = state.about;
   playground(find("#playground"), state);
-  const onTick = traffic(find("#traffic"), Object.fromEntries(COLUMNS.map((name) => [name, state.recent[name].slice()])));
+  const onTick = traffic(
+    find("#traffic"),
+    Object.fromEntries(COLUMNS.map((name) => [name, state.recent[name].slice()])),
+  );
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onRequest = await requests(find("#requests"));

@@ -43,10 +43,17 @@ export function phaseMap(section, map, temperatures) {
 function verdict(map) {
   const spanned = (interval) => (interval ? `${number(interval[0])} to ${number(interval[1])}` : "no interval");
   const edges = map.edges.map((edge) => ({
-    hue: edge.name, name: edge.name, value: edge.temperature === null ? "no edge found" : `T = ${number(edge.temperature)}`,
+    hue: edge.name,
+    name: edge.name,
+    value: edge.temperature === null ? "no edge found" : `T = ${number(edge.temperature)}`,
     more: edge.temperature === null ? edge.verdict : `${spanned(edge.interval)} · ${edge.verdict}`,
   }));
-  const advice = { hue: "use", name: "recommended", value: map.range ? `T = ${spanned(map.range)}` : "no range", more: map.reason };
+  const advice = {
+    hue: "use",
+    name: "recommended",
+    value: map.range ? `T = ${spanned(map.range)}` : "no range",
+    more: map.reason,
+  };
   return [...edges.slice(0, 1), advice, ...edges.slice(1)];
 }
 
@@ -68,14 +75,21 @@ function drawMap(box, map, curve, used) {
   const known = [...value, ...curve.points.value].filter(Number.isFinite);
   const margin = 0.08 * (Math.max(...known) - Math.min(...known)) || 1;
   const shape = figure(box, {
-    height: 330, x: [low, high], y: [Math.min(...known) - margin, Math.max(...known) + margin],
-    xLabel: "temperature T", yLabel: curve.unit, name: described(map, curve, used), edge: { bottom: 34 + RUG, top: 24, left: 54 },
+    height: 330,
+    x: [low, high],
+    y: [Math.min(...known) - margin, Math.max(...known) + margin],
+    xLabel: "temperature T",
+    yLabel: curve.unit,
+    name: described(map, curve, used),
+    edge: { bottom: 34 + RUG, top: 24, left: 54 },
   });
   const line = (values) => values.map((v, i) => [shape.x(temperature[i]), shape.y(v)]);
   shape.add(
     ...bands(shape, map, low, high),
     draw("path", { class: "band", d: area(line(upper), line(lower)) }),
-    ...curve.points.x.map((x, i) => draw("circle", { class: "point", r: 2, cx: shape.x(x), cy: shape.y(curve.points.value[i]) })),
+    ...curve.points.x.map((x, i) =>
+      draw("circle", { class: "point", r: 2, cx: shape.x(x), cy: shape.y(curve.points.value[i]) }),
+    ),
     draw("path", { class: "curve", d: path(line(value)) }),
     ...rug(shape, used, low, high),
     draw("g", { class: "pointer" }),
@@ -87,13 +101,28 @@ function bands(shape, map, low, high) {
   const clip = (t) => shape.x(Math.min(Math.max(t, low), high));
   const [, top, , bottom] = shape.plot;
   const stripe = (kind, [from, to]) =>
-    draw("rect", { class: `stripe ${kind}`, x: clip(from), width: Math.max(clip(to) - clip(from), 1), y: top, height: bottom - top });
-  const named = (kind, at, words) => draw("text", { class: `edge ${kind}`, x: clip(at), y: top - 8, "text-anchor": "middle" }, words);
-  const edges = map.edges.filter((edge) => edge.temperature !== null).flatMap((edge) => [
-    edge.interval && stripe(edge.name, edge.interval),
-    draw("line", { class: `edge ${edge.name}`, x1: clip(edge.temperature), x2: clip(edge.temperature), y1: top, y2: bottom }),
-    named(edge.name, edge.temperature, edge.name),
-  ]);
+    draw("rect", {
+      class: `stripe ${kind}`,
+      x: clip(from),
+      width: Math.max(clip(to) - clip(from), 1),
+      y: top,
+      height: bottom - top,
+    });
+  const named = (kind, at, words) =>
+    draw("text", { class: `edge ${kind}`, x: clip(at), y: top - 8, "text-anchor": "middle" }, words);
+  const edges = map.edges
+    .filter((edge) => edge.temperature !== null)
+    .flatMap((edge) => [
+      edge.interval && stripe(edge.name, edge.interval),
+      draw("line", {
+        class: `edge ${edge.name}`,
+        x1: clip(edge.temperature),
+        x2: clip(edge.temperature),
+        y1: top,
+        y2: bottom,
+      }),
+      named(edge.name, edge.temperature, edge.name),
+    ]);
   const range = map.range ? [stripe("use", map.range), named("use", (map.range[0] + map.range[1]) / 2, "use")] : [];
   return [...range, ...edges].filter(Boolean);
 }
@@ -108,11 +137,14 @@ function rug(shape, used, low, high) {
   const most = Math.max(1, ...counts.values());
   const base = shape.plot[3] + 20 + RUG - 4;
   const words = draw("text", { class: "caption", x: 0, y: base }, "in use");
-  return [words, ...[...counts].map(([t, n]) => {
-    const tall = 6 + ((RUG - 8) * n) / most;
-    const title = draw("title", {}, `T = ${number(t)}: ${n} of the last ${used.length}`);
-    return draw("rect", { class: "used", x: shape.x(t) - 2.5, y: base - tall, width: 5, height: tall }, title);
-  })];
+  return [
+    words,
+    ...[...counts].map(([t, n]) => {
+      const tall = 6 + ((RUG - 8) * n) / most;
+      const title = draw("title", {}, `T = ${number(t)}: ${n} of the last ${used.length}`);
+      return draw("rect", { class: "used", x: shape.x(t) - 2.5, y: base - tall, width: 5, height: tall }, title);
+    }),
+  ];
 }
 
 function described(map, curve, used) {

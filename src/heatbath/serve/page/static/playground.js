@@ -108,7 +108,11 @@ export function stepsOf(chunk, betas) {
 function tokensOf(logprobs) {
   if (logprobs?.content) {
     const pair = (token) => [spelled(token), token.logprob];
-    return logprobs.content.map((token) => ({ text: token.token, drawn: pair(token), top: token.top_logprobs.map(pair) }));
+    return logprobs.content.map((token) => ({
+      text: token.token,
+      drawn: pair(token),
+      top: token.top_logprobs.map(pair),
+    }));
   }
   return (logprobs?.tokens ?? []).map((text, i) => ({
     text,
@@ -128,5 +132,7 @@ function recordsOf(records, count) {
   if (!records) return [];
   if (Array.isArray(records)) return records;
   const columns = Object.entries(records).filter(([, values]) => Array.isArray(values));
-  return Array.from({ length: count }, (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[i]])));
+  return Array.from({ length: count }, (_, i) =>
+    Object.fromEntries(columns.map(([name, values]) => [name, values[i]])),
+  );
 }

@@ -29,7 +29,10 @@ export function figure(box, { height, x, y, xLabel, yLabel, name, edge = {}, xTi
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": name });
   const add = (...elements) => svg.append(...elements.filter(Boolean));
   const shape = { svg, x: across, y: upward, add, plot, width, height };
-  add(...sides(shape, xTicks ?? worded(...x, Math.max(3, (plot[2] - plot[0]) / 80)), y), ...captions(shape, xLabel, yLabel));
+  add(
+    ...sides(shape, xTicks ?? worded(...x, Math.max(3, (plot[2] - plot[0]) / 80)), y),
+    ...captions(shape, xLabel, yLabel),
+  );
   box.replaceChildren(svg);
   return shape;
 }
@@ -58,7 +61,11 @@ function captions({ plot, height }, xLabel, yLabel) {
   return [
     xLabel && draw("text", { x: plot[2], y: height - 4, class: "caption", "text-anchor": "end" }, xLabel),
     yLabel &&
-      draw("text", { transform: `translate(11 ${middle}) rotate(-90)`, class: "caption", "text-anchor": "middle" }, yLabel),
+      draw(
+        "text",
+        { transform: `translate(11 ${middle}) rotate(-90)`, class: "caption", "text-anchor": "middle" },
+        yLabel,
+      ),
   ];
 }
 

@@ -48,7 +48,11 @@ function cells(row) {
     make("span", { class: "when" }, clock(row.created)),
     make("span", { class: "endpoint" }, row.endpoint),
     make("span", { class: "model" }, row.model),
-    make("span", { class: good ? "good" : "bad" }, `${good ? "✓" : "✕"} ${row.status}${row.error ? ` ${row.error}` : ""}`),
+    make(
+      "span",
+      { class: good ? "good" : "bad" },
+      `${good ? "✓" : "✕"} ${row.status}${row.error ? ` ${row.error}` : ""}`,
+    ),
     make("span", { class: "size" }, `${row.prompt_tokens} → ${row.completion_tokens} tokens`),
     make("span", { class: "time" }, seconds(row.duration)),
   ];
@@ -79,7 +83,11 @@ function opened(answer) {
     ...settings(answer.settings),
   ];
   return [
-    make("dl", { class: "record" }, ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value))))),
+    make(
+      "dl",
+      { class: "record" },
+      ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(value)))),
+    ),
     ...asked(answer.content),
     ...answers(answer),
   ];
@@ -90,13 +98,17 @@ function settings(given) {
   return Object.entries(given).flatMap(([name, value]) => {
     const inner = value !== null && typeof value === "object" && !Array.isArray(value);
     if (inner) return settings(value);
-    return value === null || value.length === 0 || name === "seed" ? [] : [[name, typeof value === "string" ? value : JSON.stringify(value)]];
+    return value === null || value.length === 0 || name === "seed"
+      ? []
+      : [[name, typeof value === "string" ? value : JSON.stringify(value)]];
   });
 }
 
 function asked(content) {
   if (!content) return [make("p", { class: "quiet" }, "The text of this request is not kept.")];
-  return content.asked.map(({ role, text }) => make("div", { class: "said" }, make("h4", {}, role), make("pre", {}, text)));
+  return content.asked.map(({ role, text }) =>
+    make("div", { class: "said" }, make("h4", {}, role), make("pre", {}, text)),
+  );
 }
 
 function answers(answer) {
@@ -106,7 +118,9 @@ function answers(answer) {
         const summary = answer.summary[i] ? ` · ${means(answer.summary[i])}` : "";
         const head = make("h4", {}, `answer ${i + 1}`, make("span", { class: "quiet" }, summary));
         const columns = answer.records[i];
-        const text = columns?.text?.length ? reader(columns, `Tokens of answer ${i + 1}`) : make("pre", {}, texts[i] ?? "");
+        const text = columns?.text?.length
+          ? reader(columns, `Tokens of answer ${i + 1}`)
+          : make("pre", {}, texts[i] ?? "");
         return make("div", { class: "said" }, head, text);
       })
     : [];

@@ -12,9 +12,15 @@ const HOTTEST = 3;
 /** Wire what is to the right of the form. {append(steps), clear(), count()} */
 export function stepper(section) {
   const parts = {
-    ladder: find(".ladder", section), figures: find(".figures", section), curve: find(".curve", section),
-    table: find(".levels table", section), record: find(".record", section), slider: find("[name=turn]", section),
-    turned: find("output", section), note: find(".turn .note", section), bench: find(".bench", section),
+    ladder: find(".ladder", section),
+    figures: find(".figures", section),
+    curve: find(".curve", section),
+    table: find(".levels table", section),
+    record: find(".record", section),
+    slider: find("[name=turn]", section),
+    turned: find("output", section),
+    note: find(".turn .note", section),
+    bench: find(".bench", section),
   };
   find(".legend-place", section).append(legend());
   const state = { steps: [], at: null };
@@ -92,7 +98,11 @@ function renderCurve(box, ensemble, state) {
   if (box.hidden || !box.clientWidth) return;
   const high = Math.max(0.1, ...points.map((point) => Math.max(point.entropy, point.heatCapacity))) * 1.06;
   const shape = figure(box, {
-    height: 150, x: [COLDEST, HOTTEST], y: [0, high], xLabel: "temperature T", yLabel: "nats",
+    height: 150,
+    x: [COLDEST, HOTTEST],
+    y: [0, high],
+    xLabel: "temperature T",
+    yLabel: "nats",
     name: `Entropy and heat capacity of this step against temperature. At T = ${number(state.temperature)}: S ${number(state.entropy)}, C ${number(state.heatCapacity)}.`,
   });
   const line = (name) => path(points.map((point) => [shape.x(point.temperature), shape.y(point[name])]));
@@ -101,11 +111,18 @@ function renderCurve(box, ensemble, state) {
     draw("line", { class: "cursor", x1: at, x2: at, y1: shape.plot[1], y2: shape.plot[3] }),
     draw("path", { class: "curve", d: line("entropy") }),
     draw("path", { class: "curve second", d: line("heatCapacity") }),
-    ...[["entropy", "S", "curve"], ["heatCapacity", "C", "second"]].map(([name, letter, kind]) => tag(shape, points, name, letter, kind)),
+    ...[
+      ["entropy", "S", "curve"],
+      ["heatCapacity", "C", "second"],
+    ].map(([name, letter, kind]) => tag(shape, points, name, letter, kind)),
   );
 }
 
 function tag(shape, points, name, letter, kind) {
   const last = points[points.length - 1];
-  return draw("text", { class: `letter ${kind}`, x: shape.plot[2] - 4, y: shape.y(last[name]) - 5, "text-anchor": "end" }, letter);
+  return draw(
+    "text",
+    { class: `letter ${kind}`, x: shape.plot[2] - 4, y: shape.y(last[name]) - 5, "text-anchor": "end" },
+    letter,
+  );
 }

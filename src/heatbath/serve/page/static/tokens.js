@@ -5,8 +5,19 @@ import { make, number, shown } from "./dom.js";
 export const HOTTEST = 6;
 
 const NAMES = [
-  "logprob", "rank", "temperature", "entropy", "heat_capacity", "p_max", "energy", "ground", "log_z", "mean_energy",
-  "variance", "kept_mass", "drawn_logprob",
+  "logprob",
+  "rank",
+  "temperature",
+  "entropy",
+  "heat_capacity",
+  "p_max",
+  "energy",
+  "ground",
+  "log_z",
+  "mean_energy",
+  "variance",
+  "kept_mass",
+  "drawn_logprob",
 ];
 
 /** Set how hot an element looks: 0 to 1 for 0 to `HOTTEST` nats; plain where the entropy is not known. */
@@ -71,7 +82,12 @@ function moved(key, at, count) {
 }
 
 function piece({ text, entropy }, first) {
-  const token = make("span", { class: "token", role: "option", tabindex: first ? "0" : "-1", "aria-selected": "false" });
+  const token = make("span", {
+    class: "token",
+    role: "option",
+    tabindex: first ? "0" : "-1",
+    "aria-selected": "false",
+  });
   token.textContent = shown(text);
   heat(token, entropy);
   return token;
@@ -80,7 +96,10 @@ function piece({ text, entropy }, first) {
 /** The record of a token as names and values, in `box`. */
 export function record(box, position, text, columns) {
   const rest = Object.keys(columns).filter((name) => !NAMES.includes(name) && typeof columns[name] === "number");
-  const pairs = [...NAMES.filter((name) => typeof columns[name] === "number"), ...rest].map((name) => [name, figure(columns[name])]);
+  const pairs = [...NAMES.filter((name) => typeof columns[name] === "number"), ...rest].map((name) => [
+    name,
+    figure(columns[name]),
+  ]);
   box.replaceChildren(
     ...[["token", JSON.stringify(text)], ["position", String(position)], ...pairs].map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, value)),
@@ -92,12 +111,21 @@ const figure = (value) => (Number.isInteger(value) ? String(value) : number(valu
 
 /** Row `i` of columns {name: [...]}: {name: value}. */
 export const rowOf = (columns, i) =>
-  Object.fromEntries(Object.entries(columns).filter(([, values]) => Array.isArray(values)).map(([name, values]) => [name, values[i]]));
+  Object.fromEntries(
+    Object.entries(columns)
+      .filter(([, values]) => Array.isArray(values))
+      .map(([name, values]) => [name, values[i]]),
+  );
 
 /** A strip with its legend and the record of the token that is pointed at, for columns that hold `text`. */
 export function reader(columns, name) {
   const text = make("div", { class: "tokens" });
-  const box = make("dl", { class: "record", role: "status", "aria-live": "polite", "aria-label": "Record of the token" });
+  const box = make("dl", {
+    class: "record",
+    role: "status",
+    "aria-live": "polite",
+    "aria-label": "Record of the token",
+  });
   const tokens = columns.text.map((piece, i) => ({ text: piece, entropy: columns.entropy?.[i] }));
   const read = (i) => record(box, i, columns.text[i], rowOf(columns, i));
   strip(text, { name, onChoose: read, onRead: read }).append(tokens);

@@ -5,7 +5,17 @@ import { chart } from "./charts.js";
 import { find, make, mark, number, percent, seconds } from "./dom.js";
 
 export const COLUMNS = [
-  "t", "requests", "tokens", "errors", "running", "waiting", "first_p50", "first_p95", "each_p50", "each_p95", "prefix",
+  "t",
+  "requests",
+  "tokens",
+  "errors",
+  "running",
+  "waiting",
+  "first_p50",
+  "first_p95",
+  "each_p50",
+  "each_p95",
+  "prefix",
 ];
 const LIVE = 300;
 const AGAIN = 60_000;
@@ -44,7 +54,11 @@ const FIGURES = [
 
 /** Fill the section; `recent` are the columns of the last minutes. Returns a function that takes each tick. */
 export function traffic(section, recent) {
-  const figures = FIGURES.map(([name, read]) => ({ read, value: make("dd", {}, "–"), more: make("dd", { class: "more" }, "") }));
+  const figures = FIGURES.map(([name, read]) => ({
+    read,
+    value: make("dd", {}, "–"),
+    more: make("dd", { class: "more" }, ""),
+  }));
   find(".figures", section).replaceChildren(
     ...figures.map(({ value, more }, i) => make("div", {}, make("dt", {}, FIGURES[i][0]), value, more)),
   );
