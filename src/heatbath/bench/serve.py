@@ -11,7 +11,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +94,19 @@ def measured(
             found[count] = {name: [] for name in up}
             for turn in range(rounds + 1):
                 for name in list(up):
-                    with _left_out(up[name].host):
+                    with _left_out(up[name].host, lambda name=name: up.pop(name)):
                         speed_ = _burst(up[name], count, tokens, turn)
                         found[count][name] += [speed_] if turn else []
     return found
 
 
 @contextlib.contextmanager
-def _left_out(host: Host) -> Iterator[None]:
+def _left_out(host: Host, drop: Callable[[], object] = lambda: None) -> Iterator[None]:
     try:
         yield
     except HeatbathError as error:
         print(f"left out: {host.name} ({error})", file=sys.stderr)
+        drop()
 
 
 def _burst(server: Running, count: int, tokens: int, turn: int) -> Speed:

@@ -173,9 +173,14 @@ async def burst(port: int, calls: Sequence[Call]) -> list[Reply]:
 
     async def one(call: Call) -> Reply:
         done: asyncio.Future[Reply] = loop.create_future()
-        transport, _ = await loop.create_connection(lambda: _Stream(call.encoded(port), done), "127.0.0.1", port)
+        try:
+            transport, _ = await loop.create_connection(lambda: _Stream(call.encoded(port), done), "127.0.0.1", port)
+        except OSError as error:
+            raise ModelError(f"the server takes no connection on port {port}: {error}.") from error
         try:
             return await asyncio.wait_for(done, _PATIENCE)
+        except TimeoutError:
+            raise ModelError(f"a stream did not end in {_PATIENCE:g} s.") from None
         finally:
             transport.close()
 

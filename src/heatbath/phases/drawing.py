@@ -18,7 +18,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from heatbath.phases.curves import THERMAL, Curve
+from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
 from heatbath.phases.phasemap import PhaseMap
 
@@ -79,21 +79,6 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
 }
 
-_NAMES = {
-    "energy above ground": ("Energy above the ground state", "nats per token"),
-    "surprisal": ("Surprisal at T", "nats per token"),
-    "surprisal at T = 1": ("Surprisal at T = 1", "nats per token"),
-    "entropy": ("Entropy", "nats per token"),
-    "heat capacity": ("Heat capacity", "nats per token"),
-    "Fisher information of beta": ("Fisher information of beta", "nats² per token"),
-    "loop fraction": ("Loops: the second half of the text is an exact cycle", "share of texts"),
-    "stale fraction": ("Nothing new: the second half of the text repeats the first", "share of texts"),
-    "repetition": ("Repetition: the token stands among the 32 before it", "share of tokens"),
-    "distinct bigrams": ("Distinct bigrams", "share of bigrams"),
-    "compressed size": ("Compressed size", "share of bytes"),
-    "characters": ("Length of the text", "characters"),
-}
-
 
 @contextmanager
 def style(salt: str) -> Iterator[None]:
@@ -103,12 +88,6 @@ def style(salt: str) -> Iterator[None]:
         # A name in a script that the font lacks is an empty box in the PNG and right in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
-
-
-def titles(name: str) -> tuple[str, str]:
-    """Title and unit of an observable; a user's own has no unit."""
-    title, unit = _NAMES.get(name, (name[:1].upper() + name[1:], "value"))
-    return (f"{title}, second half of the text" if name in THERMAL else title), unit
 
 
 def write(figure: Figure, folder: Path, name: str) -> None:

@@ -12,6 +12,7 @@ from heatbath.phases import critical_figures as critical
 from heatbath.phases import drawing as on
 from heatbath.phases.curves import Curve
 from heatbath.phases.phasemap import PhaseMap
+from heatbath.phases.titles import titles
 
 OVERVIEW = ("loop fraction", "entropy", "heat capacity", "surprisal at T = 1")
 
@@ -53,7 +54,7 @@ def overview(map_: PhaseMap) -> Figure:
     for axis, curve in zip(axes[1:], curves, strict=True):
         on.draw_curve(axis, curve)
         on.mark(axis, map_)
-        title, unit = on.titles(curve.name)
+        title, unit = titles(curve.name)
         axis.set_title(title)
         axis.set_ylabel(unit)
     return figure
@@ -69,7 +70,7 @@ def observable(map_: PhaseMap, curve: Curve) -> Figure:
     figure, axes = on.panels(3, 5.2, [0.15 * len(on.rows(map_)), 1.0, 0.8])
     on.finish(axes, curve.temperature)
     on.strip(axes[0], map_)
-    title, unit = on.titles(curve.name)
+    title, unit = titles(curve.name)
     for axis, response in zip(axes[1:], (False, True), strict=True):
         on.draw_curve(axis, curve, response=response)
         on.mark(axis, map_)

@@ -14,10 +14,11 @@ import numpy as np
 
 from heatbath.phases import store, words
 from heatbath.phases.curves import Curve
-from heatbath.phases.drawing import SURE, titles
+from heatbath.phases.drawing import SURE
 from heatbath.phases.figures import name_of, write_figures
 from heatbath.phases.inline import inline
 from heatbath.phases.phasemap import PhaseMap
+from heatbath.phases.titles import titles
 from heatbath.phases.words import printable, verdicts
 
 PAGE = "report.html"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from heatbath.phases import PhaseMap
+from heatbath.phases.titles import titles
 from heatbath.serve.page.rows import plain
 
 
 def chart(map_: PhaseMap) -> dict[str, Any]:
     """Curves with bands and points, edges with intervals, and the recommended range."""
-    from heatbath.phases.drawing import titles  # draws with matplotlib, which takes a second to import
-
     curves = []
     for curve in map_.curves:
         title, unit = titles(curve.name)
