@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,8 +72,6 @@ def _make_key(name: str, as_json: bool) -> None:
 
 
 def _serve(config: Path | None, given: dict[str, dict[str, Any]], as_json: bool) -> int:
-    # Threads of torch that spin while they wait keep the event loop from its turn; read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     from heatbath.serve.run import check, serve
     from heatbath.serve.services import assemble
     from heatbath.serve.settings import read_settings

@@ -88,6 +88,8 @@ def serve(services: Services, announce: Callable[[str], None], more: Sequence[Ba
     Raises:
         BadInput: it cannot listen there. HeatbathError: the engine could not start.
     """
+    # Threads of torch that spin while they wait keep the event loop from its turn; read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     settings = services.settings.server
     check(services.settings)
     sockets = listen(settings)

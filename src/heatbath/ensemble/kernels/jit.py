@@ -1,19 +1,21 @@
 """How kernels are compiled, and how rows are shared among threads.
 
-Kernels release the interpreter lock and get a slice of the rows each, on plain threads that live for one call: numba's
-own thread pools do not survive a fork or calls from several threads.
+Kernels release the interpreter lock and get a slice of the rows each, on plain threads: numba's own thread pools do not
+survive a fork or calls from several threads.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+
+from heatbath.ensemble.kernels.helpers import helpers_of_this_thread
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 WORK_PER_THREAD = 1 << 17
@@ -61,11 +63,10 @@ def share_rows(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any
         except BaseException as failure:
             failures.append(failure)
 
-    others = [threading.Thread(target=run, args=edges[i : i + 2]) for i in range(1, threads)]
-    for thread in others:
-        thread.start()
+    helpers = helpers_of_this_thread(threads - 1)
+    others = [helper.begin(partial(run, *edges[i : i + 2])) for i, helper in enumerate(helpers, 1)]
     run(edges[0], edges[1])
-    for thread in others:
-        thread.join()
+    for other in others:
+        other.acquire()
     if failures:
         raise failures[0]
