@@ -1,4 +1,4 @@
-"""Threads that help the thread they belong to, and end with it; starting one for every call takes longer than a kernel."""
+"""Threads that help the thread they belong to, and end with it; starting one a call takes longer than a kernel."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from heatbath.engine.base import Asked, Language
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.sampling import Sampling
-from heatbath.serve.api.structure import structure
+from heatbath.serve.api.structure import forms, structure
 from heatbath.serve.errors import invalid
 
 _SEEDS = 2**63
@@ -46,11 +46,13 @@ def _stops(asked: Sampling) -> tuple[str, ...]:
 
 
 def _ends(asked: Sampling, language: Language) -> dict[str, Any]:
-    own = () if asked.ignore_eos else language.vocabulary.stop
+    # An answer of a set form ends with it, since nothing can follow.
+    endless = bool(asked.ignore_eos) and not forms(asked)
+    own = () if endless else language.vocabulary.stop
     more = tuple(asked.stop_token_ids or ())
     _in_vocabulary(more, language, "stop_token_ids")
     if not more:
-        return {"ignore_stop": bool(asked.ignore_eos)}
+        return {"ignore_stop": endless}
     return {"stop_tokens": tuple(dict.fromkeys((*own, *more)))}
 
 
