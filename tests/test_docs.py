@@ -65,10 +65,10 @@ def test_the_readme_has_the_two_commands() -> None:
     assert "```sh\npip install '.[test]' && pytest\n```" in README
 
 
-def test_the_readme_lists_eight_files_that_exist() -> None:
+def test_the_readme_lists_nine_files_that_exist() -> None:
     section = README.split("## Read the code in this order")[1].split("\n## ")[0]
     files = re.findall(r"^\d\. `([^`]+)`: .+", section, re.MULTILINE)
-    assert len(files) == 8
+    assert len(files) == 9
     assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
