@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.ensemble.kernels.direct import LEAST_32, MOST_32
+from heatbath.ensemble.kernels.direct import LEAST_32, MOST_32, sums_64, ties
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32, exp2_64
 from heatbath.ensemble.kernels.jit import compiled, summed
 from heatbath.ensemble.kernels.words import from_key, key, value
@@ -69,42 +69,15 @@ def block_32(part: Any, ground: Any, rate: Any) -> Any:
     return np.float64(z), np.float64(m1), np.float64(m2), np.float64(q)
 
 
-@summed
-def block_64(part: Any, ground: Any, beta: Any) -> Any:
-    """The four sums over a block in float64."""
-    z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
-    for v in range(part.shape[0]):
-        excess = np.float64(value(part[v])) - ground
-        y = excess * beta * LOG2E
-        near = y < 1022.0
-        w = exp2_64(y if near else 1022.0)
-        w = w if near else 0.0
-        d = excess if near else 0.0
-        z += w
-        q += w * w
-        m1 += w * d
-        m2 += w * d * d
-    return z, m1, m2, q
-
-
-@summed
-def block_tied(part: Any, low: Any) -> Any:
-    """How many states of a block share the ground energy."""
-    total = 0.0
-    for v in range(part.shape[0]):
-        total += weight_tied(part[v], low)
-    return total
-
-
 @compiled
 def block_sums(part: Any, low: Any, beta: Any, double: Any) -> Any:
     """The four sums over a block of a row with the lowest key `low`, at any beta from 0 to inf."""
     if math.isinf(beta):
-        count = block_tied(part, low)
+        count = np.float64(ties(part, low))
         return count, 0.0, 0.0, count
     ground = from_key(low, part[0])
     if double:
-        return block_64(part, np.float64(ground), beta)
+        return sums_64(part, np.float64(ground), beta)
     return block_32(part, np.float32(ground), np.float32(beta * LOG2E))
 
 

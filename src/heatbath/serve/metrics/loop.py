@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from prometheus_client import Histogram
@@ -61,5 +61,7 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def last_flush(book: MinuteBook, history: History) -> None:
     """Write the minutes once more, for a few seconds at most; where that fails the server ends all the same."""
-    with suppress(Exception):
+    try:
         await asyncio.wait_for(book.flush(history), LAST_FLUSH)
+    except Exception:
+        logging.getLogger(__name__).exception("the figures of the last seconds could not be stored")
