@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
     """The folder of the embedded model, fetched once into the user's cache."""
-    from heatbath.models import catalog
+    from heatbath.models.hub import catalog
 
     return Path(catalog.pull(MODEL))
 

@@ -37,9 +37,9 @@ def help_of(*words: str) -> str:
 
 def commands() -> Iterator[tuple[str, ...]]:
     """Every command and subcommand, as the words one types."""
-    from heatbath.cli.main import application
+    from heatbath.cli.main import build_application
 
-    group = application()
+    group = build_application()
     for name in group.list_commands(None):
         yield (name,)
         yield from ((name, under) for under in getattr(group.get_command(None, name), "commands", {}))

@@ -57,7 +57,7 @@ __all__ = [
     "sweep",
 ]
 
-_ROOMS = {
+_PUBLIC_NAMES = {
     "ensemble": ("Bounds", "LogZ", "State", "bounds", "curve", "nodes", "state"),
     "engine": ("generate", "measure"),
     "errors": ("BadInput", "HeatbathError", "MissingExtra", "ModelError", "NotANumber", "Unreliable"),
@@ -66,21 +66,21 @@ _ROOMS = {
     "phases": ("PhaseMap", "sweep"),
     "record": ("Trace",),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_PACKAGE_BY_NAME = {name: room for room, names in _PUBLIC_NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its room (PEP 562)."""
     if name == "__version__":
-        return _version()
-    if name not in _HOME:
+        return _read_version()
+    if name not in _PACKAGE_BY_NAME:
         raise AttributeError(f"module 'heatbath' has no attribute {name!r}")
-    value = getattr(import_module(f"heatbath.{_HOME[name]}"), name)
+    value = getattr(import_module(f"heatbath.{_PACKAGE_BY_NAME[name]}"), name)
     globals()[name] = value
     return value
 
 
-def _version() -> str:
+def _read_version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

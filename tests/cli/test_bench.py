@@ -7,21 +7,21 @@ import json
 import pytest
 
 import heatbath.cli.bench
-from heatbath.bench import Line, at_least, at_most
+from heatbath.bench import BenchmarkLine, lower_limit_line, upper_limit_line
 from heatbath.cli.main import main
 
 LINES = [
-    at_most("state", 0.0012, 0.0010, limit=1.5, unit="s"),
-    at_least("generate", 300.0, 250.0, limit=1.8, unit="tokens/s"),
+    upper_limit_line("state", 0.0012, 0.0010, limit=1.5, unit="s"),
+    lower_limit_line("generate", 300.0, 250.0, limit=1.8, unit="tokens/s"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(groups: object) -> list[Line]:
+    def run(groups: object) -> list[BenchmarkLine]:
         return LINES
 
-    monkeypatch.setattr(heatbath.cli.bench, "run", run)
+    monkeypatch.setattr(heatbath.cli.bench, "run_groups", run)
 
 
 def test_both_figures_the_ratio_and_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,16 +26,16 @@ def test_the_report_holds_what_one_asks_for_first(capsys: pytest.CaptureFixture[
 
 
 def test_what_is_missing_is_a_problem() -> None:
-    found = doctor.examine()
+    found = doctor.collect_report()
     machine = {**found["machine"], "threads": 8, "cores": 2, "packages": {"torch": None}}
-    problems = list(doctor._problems(machine, Path("/")))
+    problems = list(doctor._find_problems(machine, Path("/")))
     assert [problem.split()[0] for problem in problems if "cache" not in problem] == ["PyTorch", "torch"]
 
 
 def test_a_cache_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert doctor._writable(tmp_path / "not" / "yet" / "there")
-    assert not doctor._writable(tmp_path / "file" / "cache")
+    assert doctor._is_writable(tmp_path / "not" / "yet" / "there")
+    assert not doctor._is_writable(tmp_path / "file" / "cache")
 
 
 def test_people_get_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from heatbath.cli.live import Strip
+from heatbath.cli.live_display import TokenStripView
 from heatbath.cli.main import main
-from heatbath.engine import Run, Settings, generate
+from heatbath.engine import GenerationSettings, Run, generate
 from heatbath.models import UrnModel
-from heatbath.record import read
+from heatbath.record import read_traces
 
 URN = UrnModel(1.0)
 
@@ -68,7 +68,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("-n", 3, "--max-tokens", 5, "--out", tmp_path / "t.parquet") == 0
-    assert [trace.text for trace in read(tmp_path / "t.parquet")] == generate(URN, [], n=3, max_tokens=5).texts
+    assert [trace.text for trace in read_traces(tmp_path / "t.parquet")] == generate(URN, [], n=3, max_tokens=5).texts
 
 
 def test_ctrl_c_keeps_what_is_there(
@@ -77,7 +77,7 @@ def test_ctrl_c_keeps_what_is_there(
     real = Run._advance
 
     def stopped(self: Run) -> object:
-        if self._step == 6:
+        if self._step_index == 6:
             raise KeyboardInterrupt
         return real(self)
 
@@ -86,13 +86,13 @@ def test_ctrl_c_keeps_what_is_there(
     found = json.loads(capsys.readouterr().out)
     assert [(len(s["token_ids"]), s["finish"]) for s in found["samples"]] == [(6, "interrupted")] * 2
     assert found["error"] == "stopped by Ctrl-C"
-    assert [len(trace) for trace in read(tmp_path / "t.parquet")] == [6, 6]
+    assert [len(trace) for trace in read_traces(tmp_path / "t.parquet")] == [6, 6]
 
 
 def test_live_strip_shows_text_and_record() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="truecolor")
-    run = Run(URN, [[]] * 2, Settings(max_tokens=6))
-    with Strip(console, URN.token_bytes, 2) as strip:
+    run = Run(URN, [[]] * 2, GenerationSettings(max_tokens=6))
+    with TokenStripView(console, URN.token_bytes, 2) as strip:
         for frame in run:
             strip.update(frame)
     shown = console.file.getvalue()  # type: ignore[attr-defined]

@@ -91,5 +91,5 @@ def test_a_reader_that_leaves_early_is_no_failure_to_report() -> None:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_the_line_in_the_list_is_the_first_of_the_commands_own_help(command: str) -> None:
-    own = cli.application().get_command(None, command).help or ""
+    own = cli.build_application().get_command(None, command).help or ""
     assert " ".join(own.split("\n\n")[0].split()) == cli.COMMANDS[command]

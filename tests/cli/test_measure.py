@@ -17,7 +17,7 @@ from heatbath.cli.main import main
 from heatbath.engine import measure
 from heatbath.errors import BadInput
 from heatbath.models import UrnModel
-from heatbath.record import Trace, Writer, read
+from heatbath.record import Trace, TraceWriter, read_traces
 
 URN = UrnModel(1.0)
 TEXT = "+-++-+--"
@@ -95,7 +95,7 @@ def test_strip_shows_the_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_trace_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--text", TEXT, "--out", tmp_path / "t.parquet", "--temperature", 0.7) == 0
     assert capsys.readouterr().out == ""
-    assert Trace.load(tmp_path / "t.parquet").table().equals(measure(URN, TEXT, temperature=0.7).table())
+    assert Trace.load(tmp_path / "t.parquet").to_table().equals(measure(URN, TEXT, temperature=0.7).to_table())
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
@@ -117,12 +117,12 @@ def test_a_stopped_run_goes_on_to_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], group: int
 ) -> None:
     import heatbath.engine
-    import heatbath.record.writer
+    import heatbath.record.parquet_writer
 
     path, out = tmp_path / "in.jsonl", tmp_path / "t.parquet"
     path.write_text("".join(json.dumps({"text": TEXT * (i + 1)}) + "\n" for i in range(6)))
     assert call("--jsonl", path, "--out", tmp_path / "whole.parquet", "--context", 16) == 0
-    monkeypatch.setattr(heatbath.record.writer, "ROW_GROUP", group)
+    monkeypatch.setattr(heatbath.record.parquet_writer, "ROW_GROUP_SIZE", group)
     with monkeypatch.context() as patch:
         patch.setattr(heatbath.engine, "measure_stream", Stop(heatbath.engine.measure_stream, 9, KeyboardInterrupt()))
         assert call("--jsonl", path, "--out", out, "--context", 16) == 130
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_file(
     capsys.readouterr()
     assert call("--jsonl", path, "--out", out, "--context", 16, "--resume", "--json") == 0
     assert len(capsys.readouterr().out.splitlines()) == sum(len(TEXT) * (i + 1) for i in range(6))
-    tables = [[trace.table() for trace in read(name)] for name in (out, tmp_path / "whole.parquet")]
+    tables = [[trace.to_table() for trace in read_traces(name)] for name in (out, tmp_path / "whole.parquet")]
     assert len(tables[0]) == 6 and all(a.equals(b) for a, b in zip(*tables, strict=True))
     assert not list(tmp_path.glob("*.parts"))
 
@@ -143,14 +143,14 @@ def test_a_full_disk_is_one_sentence(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "t.parquet"))
 
-    monkeypatch.setattr("heatbath.record.files.os.replace", full)
+    monkeypatch.setattr("heatbath.record.parquet.os.replace", full)
     assert call("--text", TEXT, "--out", tmp_path / "t.parquet") == 1
     assert "disk is full" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_writer_keeps_nothing_when_nothing_came(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), Writer(tmp_path / "t.parquet"):
+    with pytest.raises(RuntimeError), TraceWriter(tmp_path / "t.parquet"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
@@ -195,12 +195,12 @@ def test_page_holds_every_record_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_page_escapes_what_tokens_say(tmp_path: Path) -> None:
-    from heatbath.cli.page import page
+    from heatbath.cli.trace_html import open_page
 
     trace = measure(URN, "+-")
     nasty = '</span><script>alert("1")</script>&\n\x1b[2J'
-    with page(tmp_path / "p.html", "<model>", 1.0) as add:
-        add(Trace(trace.tokens, trace.positions, trace.record, trace.about, lambda token: nasty.encode()))
+    with open_page(tmp_path / "p.html", "<model>", 1.0) as add:
+        add(Trace(trace.tokens, trace.positions, trace.record, trace.provenance, lambda token: nasty.encode()))
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     read_back = Page(text)
     assert "<script>alert" not in text and "<model>" not in text and "\x1b" not in text

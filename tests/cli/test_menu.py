@@ -11,7 +11,7 @@ import pytest
 
 from heatbath.cli.main import main
 from heatbath.engine import SAMPLERS
-from heatbath.engine.menu import FIELDS, POTENTIALS, SCHEDULES, WINDOWS
+from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS
 from heatbath.models import TableModel
 
 LETTERS = [b"a", b"b", b"c", b"1", b"2", b"<end>"]
@@ -22,7 +22,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
     import heatbath.models
 
     rng = np.random.default_rng(0)
-    model = TableModel(lambda prefix: rng.normal(0.0, 1.0, 6).tolist(), 6, stop=(5,), symbols=LETTERS)
+    model = TableModel(lambda prefix: rng.normal(0.0, 1.0, 6).tolist(), 6, stop_token_ids=(5,), symbols=LETTERS)
     monkeypatch.setattr(heatbath.models, "load", lambda name, **options: model, raising=False)
 
 

@@ -26,16 +26,16 @@ def model() -> Iterator[None]:
     chain = MarkovModel(table[:4], table[4], symbols=[b"a", b"b", b"c", b" "])
 
     def empty(map_: PhaseMap, folder: Path) -> list[str]:
-        from heatbath.phases.figures import name_of
+        from heatbath.phases.report.figures import figure_name
 
-        names = ["overview", *map(name_of, map_.curves)]
+        names = ["overview", *map(figure_name, map_.curves)]
         for name in names:
             (folder / f"{name}.svg").write_text("<svg></svg>")
         return names
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatbath.models.load", lambda *a, **k: chain)
-        patch.setattr("heatbath.phases.report.write_figures", empty)
+        patch.setattr("heatbath.phases.report.html.write_figures", empty)
         yield
 
 
@@ -58,7 +58,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, done: Path) -> list[dict[str, Any]]:
         given["progress"](given["plan"].sequences, given["plan"].sequences)
         return answer
 
-    monkeypatch.setattr("heatbath.phases.run.sweep", swept)
+    monkeypatch.setattr("heatbath.phases.sweep.sweep", swept)
     return asked
 
 
@@ -112,16 +112,16 @@ def test_the_users_functions(quick: list[dict[str, Any]], tmp_path: Path, monkey
 def test_prompts_are_continued_and_those_with_answers_scored(
     quick: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heatbath.phases.advice import Best
+    from heatbath.phases.advice import BestTemperature
 
-    best = (Best("one answer", 0.4, (0.2, 0.6), (0.2, 0.4), (0.5, 0.75), (0.1, 0.1)),)
+    best = (BestTemperature("one answer", 0.4, (0.2, 0.6), (0.2, 0.4), (0.5, 0.75), (0.1, 0.1)),)
     scored: list[int] = []
 
-    def score(model: Any, items: Any, temperatures: Any, **given: Any) -> tuple[Best, ...]:
+    def score(model: Any, items: Any, temperatures: Any, **given: Any) -> tuple[BestTemperature, ...]:
         scored.append(len(items))
         return best
 
-    monkeypatch.setattr("heatbath.phases.scoring.score_prompts", score)
+    monkeypatch.setattr("heatbath.phases.accuracy.score_prompts", score)
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "ab"}\n\n{"prompt": "c"}\n')
     assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
@@ -220,16 +220,16 @@ def test_what_is_stopped_goes_on_to_the_same_result(
 
 
 def _stop_after_the_first_batch(patch: pytest.MonkeyPatch) -> None:
-    from heatbath.phases import collect
+    from heatbath.phases import sampling
 
-    draw = collect._draw
+    draw = sampling._draw_batch
 
     def stopped(model: Any, plan: Any, temperatures: Any, first: int, path: Any) -> Any:
         if first:
             raise KeyboardInterrupt
         return draw(model, plan, temperatures, first, path)
 
-    patch.setattr(collect, "_draw", stopped)
+    patch.setattr(sampling, "_draw_batch", stopped)
 
 
 def _timeless(folder: Path) -> dict[str, Any]:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, run, seeds, top_k, top_p
-from heatbath.energy import Field, Forbid, LogitBias
+from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, rng, run_sampler, top_k, top_p
+from heatbath.energy import Field, ForbiddenTokens, LogitBias
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
 from heatbath.models.base import Session, Vocabulary
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 from heatbath.testing import check_sampler
 
-TREE = TableModel.random(4, 4, 4, stop=(3,), scale=1.5)
+TREE = TableModel.random(4, 4, 4, stop_token_ids=(3,), scale=1.5)
 
 
 def tilted(model: TableModel, beta: float, change) -> np.ndarray:
@@ -25,7 +25,7 @@ def tilted(model: TableModel, beta: float, change) -> np.ndarray:
         rows[prefix] = change(model.open([list(prefix)]).energies()[0])
         return rows[prefix]
 
-    return TableModel(rule, model.tree.length, stop=model.tree.stop).logprobs(beta)
+    return TableModel(rule, model.tree.length, stop_token_ids=model.tree.stop_token_ids).logprobs(beta)
 
 
 def on(model, prompts):
@@ -38,7 +38,7 @@ def at(session):
 
 
 def first_steps(sampler, task, count, seed=0):
-    steps = (step for _, step in run(sampler, RowRandom(seed, len(task.prompts)), task))
+    steps = (step for _, step in run_sampler(sampler, RowRandom(seed, len(task.prompts)), task))
     return [next(steps) for _ in range(count)]
 
 
@@ -51,7 +51,7 @@ def test_draws_follow_the_tempered_distribution(temperature):
 @pytest.mark.parametrize("error", [0.95, 0.98, 1.02])
 def test_a_temperature_two_percent_off_is_seen(error, monkeypatch):
     """Without the check of its claims, so that the draws alone must give it away."""
-    monkeypatch.setattr("heatbath.testing.sampler.check_claim", lambda draws, target: None)
+    monkeypatch.setattr("heatbath.testing.token_sampler.check_claim", lambda draws, target: None)
     with pytest.raises(AssertionError, match="standard errors off"):
         check_sampler(Ancestral(error), samples=30_000)
 
@@ -59,7 +59,7 @@ def test_a_temperature_two_percent_off_is_seen(error, monkeypatch):
 def test_fields_change_the_distribution_as_energies_do():
     bias = np.array([0.7, 0.0, -0.4, 0.2])
     exact = tilted(TREE, 1.25, lambda energies: energies - bias + [0, np.inf, 0, 0])
-    sampler = Ancestral(0.8, fields=[LogitBias(dict(enumerate(bias))), Forbid([1])])
+    sampler = Ancestral(0.8, fields=[LogitBias(dict(enumerate(bias))), ForbiddenTokens([1])])
     check_sampler(sampler, TREE, logprobs=exact)
 
 
@@ -74,13 +74,13 @@ def test_a_window_cuts_the_tempered_distribution():
 @pytest.mark.parametrize("window", [None, top_k(3), [top_p(0.8), min_p(0.1)]])
 def test_fields_and_window_add_up_to_the_change_of_log_probability(temperature, window):
     model = MarkovModel.random(8, 6, scale=3.0)
-    fields = [LogitBias({0: 2.5, 4: -1.5}), 0.5 * LogitBias({2: 3.0}, name="half") + Forbid([5])]
+    fields = [LogitBias({0: 2.5, 4: -1.5}), 0.5 * LogitBias({2: 3.0}, name="half") + ForbiddenTokens([5])]
     for step in first_steps(Ancestral(temperature, window=window, fields=fields), on(model, [[0], [1, 2], []] * 20), 5):
         assert list(step.work) == list(step.field_energy) == ["logit_bias", "half", "forbid"]
         parts = sum(step.work[name] - step.field_energy[name] for name in step.work)
         change = step.betas * parts - np.log(step.kept_mass)
         rows = np.arange(60)
-        exact = log_law(step.energies, 1 / temperature)[rows, step.tokens]
+        exact = log_probabilities(step.energies, 1 / temperature)[rows, step.tokens]
         assert np.allclose(step.model_logprob, exact, atol=1e-9)
         assert np.allclose(step.logprob - exact, change, rtol=0, atol=1e-6)
         assert np.abs(change).max() > 0.1
@@ -88,8 +88,8 @@ def test_fields_and_window_add_up_to_the_change_of_log_probability(temperature, 
 
 def test_the_work_of_a_ban_is_the_free_energy_of_what_is_left():
     model = MarkovModel.random(1, 4)
-    (step,) = first_steps(Ancestral(2.0, fields=Forbid([1])), on(model, [[]]), 1)
-    left = 1 - np.exp(log_law(model.open([[]]).energies(), 0.5))[0, 1]
+    (step,) = first_steps(Ancestral(2.0, fields=ForbiddenTokens([1])), on(model, [[]]), 1)
+    left = 1 - np.exp(log_probabilities(model.open([[]]).energies(), 0.5))[0, 1]
     assert step.work["forbid"] == pytest.approx(-2.0 * np.log(left))
     assert step.field_energy["forbid"] == 0 and step.kept_mass == 1
 
@@ -99,19 +99,21 @@ def test_work_at_the_ends_of_temperature():
     bias = LogitBias({0: -5.0, 1: 1.0})
     cold, hot, barred = (
         first_steps(Ancestral(temperature, fields=field), on(model, [[]]), 1)[0].work[field.name]
-        for temperature, field in ((0.0, bias), (np.inf, bias), (np.inf, Forbid([0])))
+        for temperature, field in ((0.0, bias), (np.inf, bias), (np.inf, ForbiddenTokens([0])))
     )
     assert cold == 1.0 and hot == pytest.approx(2.0) and barred == np.inf
 
 
 def test_fields_of_one_name_are_told_apart():
-    (step,) = first_steps(Ancestral(fields=[Forbid([0]), Forbid([1])]), on(MarkovModel.random(0, 4), [[]]), 1)
+    (step,) = first_steps(
+        Ancestral(fields=[ForbiddenTokens([0]), ForbiddenTokens([1])]), on(MarkovModel.random(0, 4), [[]]), 1
+    )
     assert list(step.work) == ["forbid", "forbid-2"] and step.tokens[0] in (2, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_tensor_energies_in_any_precision_add_up(dtype):
-    sampler = Ancestral(0.7, window=top_p(0.9), fields=[LogitBias({3: 0.1, 7: -2.0}), Forbid([1])])
+    sampler = Ancestral(0.7, window=top_p(0.9), fields=[LogitBias({3: 0.1, 7: -2.0}), ForbiddenTokens([1])])
     (step,) = first_steps(
         sampler, at(_Constant(torch.randn(50, 40, generator=torch.manual_seed(0)).mul(8).to(dtype))), 1
     )
@@ -147,10 +149,14 @@ class _Constant(Session):
 
 
 def test_without_fields_and_windows_energies_are_not_copied_and_drawn_once(monkeypatch):
-    calls, real = [], seeds.quantile
-    monkeypatch.setattr(seeds, "quantile", lambda *given: calls.append(given[0]) or real(*given))
-    ((batch, step),) = [next(run(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
-    assert step.energies is step.drawn is batch.session.energies() and len(calls) == 1 and calls[0] is step.energies
+    calls, real = [], rng.quantile
+    monkeypatch.setattr(rng, "quantile", lambda *given: calls.append(given[0]) or real(*given))
+    ((batch, step),) = [next(run_sampler(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
+    assert (
+        step.energies is step.final_energies is batch.session.energies()
+        and len(calls) == 1
+        and calls[0] is step.energies
+    )
     assert step.work == {} and step.kept_mass.tolist() == [1, 1, 1]
 
 
@@ -159,7 +165,7 @@ def test_a_row_does_not_depend_on_its_batch():
     sampler = Ancestral([0.5, 1.0, 2.0, 0.0])
     together = np.stack([step.tokens for step in first_steps(sampler, on(model, prompts), 90)])
     for row, temperature in enumerate((0.5, 1.0, 2.0, 0.0)):
-        steps = run(Ancestral(temperature), RowRandom(0, [row]), on(model, [prompts[row]]))
+        steps = run_sampler(Ancestral(temperature), RowRandom(0, [row]), on(model, [prompts[row]]))
         alone = [next(steps)[1].tokens[0] for _ in range(90)]
         assert together[:, row].tolist() == alone
 
@@ -170,8 +176,8 @@ def test_dropping_rows_leaves_the_others_as_they_were():
     rng, batch, columns = RowRandom(0, 3), sampler.init(on(model, [[], [1], [2, 3]])), []
     for t in range(12):
         if t == 5:
-            rng.keep([2, 0])
-            batch = batch.keep([2, 0])
+            rng.keep_rows([2, 0])
+            batch = batch.select_rows([2, 0])
         batch, step = sampler.step(rng, batch)
         columns.append(step.tokens)
     assert (np.stack(columns[5:]) == whole[5:, [2, 0]]).all()
@@ -191,7 +197,7 @@ def test_zero_temperature_draws_among_ground_states_and_greedy_takes_the_first()
 
 def test_greedy_follows_its_fields():
     model = MarkovModel(np.zeros((3, 3)), [2.0, 1.0, 1.5])
-    steps = first_steps(Greedy(Forbid([1])), on(model, [[]]), 2)
+    steps = first_steps(Greedy(ForbiddenTokens([1])), on(model, [[]]), 2)
     assert [step.tokens[0] for step in steps] == [2, 0] and steps[0].work["forbid"] == 0.5
 
 
@@ -211,7 +217,7 @@ class _Shaped(Field):
         (_Shaped(np.zeros(5)), BadInput, r"'odd' at token 0: it gave energies of shape \(5,\)"),
         (_Shaped(np.zeros((4, 2, 3))), BadInput, "do not broadcast"),
         (_Shaped([0.0, np.nan, 0.0]), NotANumber, "'odd'.*row 0"),
-        (Forbid([0, 1, 2]), BadInput, "'forbid'.*row 0"),
+        (ForbiddenTokens([0, 1, 2]), BadInput, "'forbid'.*row 0"),
     ],
 )
 def test_a_field_at_fault_is_named(field, error, said):

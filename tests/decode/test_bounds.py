@@ -5,11 +5,11 @@ import pytest
 from scipy.special import logsumexp
 
 from heatbath.decode import SMC, RowRandom, Target, Task
-from heatbath.decode.bounds import bracket
+from heatbath.decode.log_z_bounds import estimate_log_z_bounds
 from heatbath.errors import BadInput
 from heatbath.models import TableModel
 
-TREE = TableModel.random(3, 3, 5, stop=(2,), scale=1.5)
+TREE = TableModel.random(3, 3, 5, stop_token_ids=(2,), scale=1.5)
 TASK = Task(TREE, [[]], 5, (2,))
 SAMPLER = SMC(Target(power=3.0), particles=2, replicates=50, threshold=1.0)
 
@@ -19,7 +19,7 @@ def brackets(count: int, exact: np.ndarray) -> np.ndarray:
     rng, found = np.random.default_rng(0), []
     for seed in range(count):
         answer = TREE.sequences()[rng.choice(len(exact), p=exact)]
-        got = bracket(SAMPLER, TASK, RowRandom(seed, 200), answer)
+        got = estimate_log_z_bounds(SAMPLER, TASK, RowRandom(seed, 200), answer)
         found.append((got.lower.value, got.upper.value))
     return np.asarray(found)
 
@@ -43,6 +43,6 @@ def test_a_draw_from_another_law_gives_no_upper_bound():
 
 def test_bad_input():
     with pytest.raises(BadInput, match="not whole"):
-        bracket(SAMPLER, TASK, RowRandom(0, 200), [0, 1])
+        estimate_log_z_bounds(SAMPLER, TASK, RowRandom(0, 200), [0, 1])
     with pytest.raises(BadInput, match="replicates"):
-        bracket(SMC(replicates=1), TASK, RowRandom(0, 200), [2])
+        estimate_log_z_bounds(SMC(replicates=1), TASK, RowRandom(0, 200), [2])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from heatbath.energy import Field, Forbid, Potential
+from heatbath.energy import Field, ForbiddenTokens, Potential
 from heatbath.engine import generate
 from heatbath.errors import BadInput
 from heatbath.models import TableModel
 
-TREE = TableModel.random(1, 3, 4, stop=(2,))
+TREE = TableModel.random(1, 3, 4, stop_token_ids=(2,))
 
 
 class AfterFirst(Field):
@@ -18,7 +18,7 @@ class AfterFirst(Field):
     name = "dead_end"
 
     def __call__(self, context):
-        ends = [context.answer(row)[:1] == [0] for row in range(len(context))]
+        ends = [context.completion(row)[:1] == [0] for row in range(len(context))]
         return np.where(np.asarray(ends)[:, None], np.inf, np.zeros(context.vocab_size))
 
 
@@ -48,7 +48,7 @@ def test_a_dead_end_costs_a_particle_and_not_the_run(sampler):
     if sampler == "tempering":
         options |= {"chains": 40, "ladder": 3, "sweeps": 20}
     out = generate(TREE, [], max_tokens=4, sampler=sampler, fields=AfterFirst(), **options)
-    share = np.exp(out.drawn.log_weight - logsumexp(out.drawn.log_weight))
+    share = np.exp(out.weighted_samples.log_weight - logsumexp(out.weighted_samples.log_weight))
     assert share[[sequence[0] == 0 for sequence in out.sequences]].sum() < 1e-9
     if sampler != "tempering":
         exact = logsumexp(options.get("alpha", 1.0) * TREE.logprobs()[kept()])
@@ -64,9 +64,9 @@ def test_independent_rows_say_where_and_why():
 def test_fields_that_leave_nothing_at_once_are_refused_by_all():
     for sampler in ("ancestral", "greedy", "beam", "best-of"):
         with pytest.raises(BadInput, match="field 'forbid' at token 0"):
-            generate(TREE, [], max_tokens=4, sampler=sampler, fields=Forbid([0, 1, 2]))
+            generate(TREE, [], max_tokens=4, sampler=sampler, fields=ForbiddenTokens([0, 1, 2]))
     with pytest.raises(BadInput, match="at token 1 every particle"):
-        generate(TREE, [], max_tokens=4, sampler="smc", fields=Forbid([0, 1, 2]))
+        generate(TREE, [], max_tokens=4, sampler="smc", fields=ForbiddenTokens([0, 1, 2]))
 
 
 def test_a_field_that_raises_is_named_with_the_token():
@@ -90,6 +90,6 @@ def test_a_replicate_that_dies_counts_as_nothing():
         for seed in range(40)
     ]
     found = np.exp([out.log_z for out in runs])
-    died = [np.isneginf(out.drawn.log_weight.reshape(32, 2)).all(1).any() for out in runs]
+    died = [np.isneginf(out.weighted_samples.log_weight.reshape(32, 2)).all(1).any() for out in runs]
     assert any(died), "with no replicate dead there is nothing to test"
     assert abs(found.mean() - exact) < 4 * found.std(ddof=1) / np.sqrt(len(found))

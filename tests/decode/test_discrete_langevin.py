@@ -17,18 +17,18 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from heatbath.decode import RowRandom, Target, Task, top_k
-from heatbath.decode.hops import Landscape
-from heatbath.decode.langevin import Langevin, Trail
+from heatbath.decode.langevin import Langevin, LangevinState
+from heatbath.decode.langevin_proposal import LangevinTarget
 from heatbath.energy import LogitBias
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials import Function
+from heatbath.energy.potentials import FunctionPotential
 from heatbath.engine import generate
 from heatbath.errors import BadInput
-from heatbath.models.card import Card
-from heatbath.models.insides import Slopes
-from heatbath.models.quiet import quiet
-from heatbath.models.table import TableModel
-from heatbath.models.transformers import TransformersModel
+from heatbath.models.exact.table import TableModel
+from heatbath.models.hf.introspection import TokenGradients
+from heatbath.models.hf.transformers_model import TransformersModel
+from heatbath.models.hub.library_output import suppress_library_output
+from heatbath.models.hub.model_card import ModelCard
 
 Floats = npt.NDArray[np.float64]
 SIZE, STOP, PROMPT = 5, (4,), (0, 3)
@@ -43,13 +43,15 @@ def tiny(tied: bool = True) -> TransformersModel:
         num_key_value_heads=1, head_dim=4, max_position_embeddings=16, initializer_range=0.35,
         tie_word_embeddings=tied, bos_token_id=0, eos_token_id=4, pad_token_id=4,
     )  # fmt: skip
-    with quiet(), torch.random.fork_rng():
+    with suppress_library_output(), torch.random.fork_rng():
         torch.manual_seed(1)
         module = AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate("abcde")}, merges=[]))
     backend.decoder = decoders.ByteLevel()
     words = PreTrainedTokenizerFast(tokenizer_object=backend)
-    return TransformersModel(module, words, name="tiny", mark=lambda: "sha256:0", card=Card(start=(0,), stop=STOP))
+    return TransformersModel(
+        module, words, name="tiny", compute_fingerprint=lambda: "sha256:0", card=ModelCard(start=(0,), stop=STOP)
+    )
 
 
 class Listed:
@@ -57,17 +59,17 @@ class Listed:
 
     def __init__(self, length: int, *, tied: bool = True) -> None:
         self.whole = tiny(tied)
-        self.name, self.vocabulary, self.abilities = "listed", self.whole.vocabulary, self.whole.abilities
+        self.name, self.vocabulary, self.abilities = "listed", self.whole.vocabulary, self.whole.capabilities
         self.context_length, self.open, self.embeddings = 16, self.whole.open, self.whole.embeddings
         self.token_bytes, self.fingerprint = self.whole.token_bytes, "sha256:0"
         self.sequences = list(itertools.product(range(SIZE), repeat=length))
-        self._found: dict[float, Slopes] = {}
+        self._found: dict[float, TokenGradients] = {}
 
-    def slopes(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> Slopes:
+    def slopes(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> TokenGradients:
         if beta not in self._found:
-            self._found[beta] = self.whole.slopes([[*PROMPT, *x] for x in self.sequences], length, beta=beta)
+            self._found[beta] = self.whole.token_gradients([[*PROMPT, *x] for x in self.sequences], length, beta=beta)
         at = [int(np.ravel_multi_index(tuple(x[len(PROMPT) :]), (SIZE,) * length)) for x in sequences]
-        return Slopes(self._found[beta].logprobs[at], self._found[beta].gradient[at])
+        return TokenGradients(self._found[beta].logprobs[at], self._found[beta].embedding_gradient[at])
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class Twos(Potential):
         return np.broadcast_to(-0.8 * np.eye(SIZE)[2], (len(context), length, SIZE))
 
 
-NO_DOUBLES = Function(lambda answer: np.inf if len(answer) > 1 and answer[0] == answer[1] else 0.0, "no doubles")
+NO_DOUBLES = FunctionPotential(
+    lambda answer: np.inf if len(answer) > 1 and answer[0] == answer[1] else 0.0, "no doubles"
+)
 
 
 @dataclass(frozen=True)
@@ -167,10 +171,10 @@ def walks(step: Callable[[Walker], Any]) -> Iterator[tuple[Any, float]]:
         scripts += walker.others
 
 
-def placed(case: Case, answer: Sequence[int]) -> Trail:
+def placed(case: Case, answer: Sequence[int]) -> LangevinState:
     """One chain that stands on an answer."""
     state = case.sampler().init(case.task)
-    return replace(state, points=state.landscape.at(np.asarray([answer])))
+    return replace(state, points=state.langevin_target.evaluate(np.asarray([answer])))
 
 
 def transitions(case: Case, states: Sequence[Sequence[int]]) -> Floats:
@@ -220,8 +224,8 @@ def test_detailed_balance_between_answers_of_three_tokens(positions: int) -> Non
 @pytest.fixture
 def unmended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio of proposals left out of the acceptance."""
-    right = Landscape.chance
-    monkeypatch.setattr(Landscape, "chance", lambda self, now, new, ratio: right(self, now, new, 0 * ratio))
+    right = LangevinTarget.acceptance_probability
+    monkeypatch.setattr(LangevinTarget, "chance", lambda self, now, new, ratio: right(self, now, new, 0 * ratio))
 
 
 @pytest.mark.usefixtures("unmended")
@@ -231,9 +235,9 @@ def test_a_dropped_hastings_term_breaks_detailed_balance() -> None:
     assert np.abs(flow - flow.T).max() > 1e-3
 
 
-def run(sampler: Langevin, task: Task, seed: int = 0) -> Trail:
+def run(sampler: Langevin, task: Task, seed: int = 0) -> LangevinState:
     rng, state = RowRandom(seed, sampler.chains), sampler.init(task)
-    while not state.done:
+    while not state.is_finished:
         state, _ = sampler.step(rng, state)
     return state
 
@@ -246,7 +250,7 @@ def far_off(case: Case, chains: int = 1000, sweeps: int = 45) -> float:
     """
     state = run(case.sampler(chains, sweeps), case.task)
     number = {x: n for n, x in enumerate(case.states)}
-    counts = np.bincount([number[tuple(x)] for x in state.samples().answers], minlength=len(number))
+    counts = np.bincount([number[tuple(x)] for x in state.collect_samples().sequences], minlength=len(number))
     law = case.law()
     floor = np.sqrt(law * (1 - law) / chains).sum() / 2 + np.sqrt(np.log(1 / ERROR_RATE) / 2 / chains)
     return float(np.abs(counts / chains - law).sum() / 2 - floor)
@@ -268,7 +272,7 @@ def test_many_chains_without_the_hastings_term_do_not() -> None:
 
 def test_acceptance_falls_and_hops_grow_with_the_step() -> None:
     figures = [
-        run(replace(SHARP, step_size=step, positions=None).sampler(200, 20), SHARP.task).samples().diagnostics
+        run(replace(SHARP, step_size=step, positions=None).sampler(200, 20), SHARP.task).collect_samples().diagnostics
         for step in (1e-3, 0.3, np.inf)
     ]
     acceptance, changed = ([figure[name] for figure in figures] for name in ("acceptance", "changed"))
@@ -278,17 +282,17 @@ def test_acceptance_falls_and_hops_grow_with_the_step() -> None:
 
 
 def test_a_chain_walks_until_it_is_allowed_and_stays_so() -> None:
-    never = Function(lambda answer: 0.0 if list(answer) == [3, 3, 3] else np.inf, "threes")
+    never = FunctionPotential(lambda answer: 0.0 if list(answer) == [3, 3, 3] else np.inf, "threes")
     case = Case(3, 1, np.inf, Target(potentials=never))
-    drawn = run(case.sampler(12, 200), case.task).samples()
+    drawn = run(case.sampler(12, 200), case.task).collect_samples()
     found = drawn.log_weight == 0
     assert found.sum() > 2
-    assert all((answer == [3, 3, 3]) == ok for answer, ok in zip(drawn.answers, found, strict=True))
-    assert found[drawn.value] and drawn.diagnostics["forbidden"] == pytest.approx(1 - found.mean())
+    assert all((answer == [3, 3, 3]) == ok for answer, ok in zip(drawn.sequences, found, strict=True))
+    assert found[drawn.selected_index] and drawn.diagnostics["forbidden"] == pytest.approx(1 - found.mean())
 
 
 def test_nothing_allowed() -> None:
-    case = Case(2, target=Target(potentials=Function(lambda answer: np.inf, "nothing")))
+    case = Case(2, target=Target(potentials=FunctionPotential(lambda answer: np.inf, "nothing")))
     with pytest.raises(BadInput, match="after 4 sweeps every chain .* 'nothing'"):
         run(case.sampler(3, 4), case.task)
 
@@ -298,7 +302,7 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     sampler = Langevin(target, chains=4, sweeps=8, positions=2)
     made = generate(tiny(), list(PROMPT), max_tokens=4, sampler=sampler, seed=3)
     assert len(made) == 4 and made.log_z is None
-    assert made.drawn.answers == made.sequences
+    assert made.weighted_samples.sequences == made.sequences
     for trace, sample in zip(made.traces, made.samples, strict=True):
         assert sample.finish == ("stop" if sample.token_ids[-1] in STOP else "length")
         assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob, abs=1e-5)
@@ -308,25 +312,25 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     assert record["drawn_logprob"] - record["logprob"] == pytest.approx(change, abs=1e-6)
     # First answers and records, and nine looks at the prompt of two and all tokens but the last.
     assert made.tokens_spent == 4 * (4 + 4 + 9 * 5)
-    assert made.drawn.diagnostics["sweeps"] == 8
+    assert made.weighted_samples.diagnostics["sweeps"] == 8
 
 
 def test_what_is_written_down_stays_true_when_interrupted() -> None:
     sampler, task = CASES["one place"].sampler(3, 5), CASES["one place"].task
     rng, state = RowRandom(0, 3), sampler.init(task)
     held: list[list[int]] = [[]] * 3
-    while not state.done:
+    while not state.is_finished:
         state, move = sampler.step(rng, state)
         if move.sources is not None and move.lengths is not None:
             held = [held[source][:length] for source, length in zip(move.sources, move.lengths, strict=True)]
-        if move.step is not None:
-            held = [[*row, int(token)] for row, token in zip(held, move.step.tokens, strict=True)]
-        assert state.samples().answers == held
+        if move.token_step is not None:
+            held = [[*row, int(token)] for row, token in zip(held, move.token_step.tokens, strict=True)]
+        assert state.collect_samples().sequences == held
     assert state.points is not None and held == state.points.tokens.tolist()
 
 
 def test_the_same_seed_gives_the_same_answers() -> None:
-    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).samples().answers for seed in (0, 0, 1)]
+    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).collect_samples().sequences for seed in (0, 0, 1)]
     assert answers[0] == answers[1] != answers[2]
 
 
@@ -362,9 +366,9 @@ def test_a_token_gradient_of_the_wrong_shape_is_named() -> None:
 @pytest.mark.weights
 def test_on_the_embedded_model(smollm2: Any) -> None:
     """A session along the last answers finds what the passes with gradients found."""
-    likes = Function(lambda text: 0.0 if "e" in text else 3.0, "an e", decode=smollm2.decode)
+    likes = FunctionPotential(lambda text: 0.0 if "e" in text else 3.0, "an e", decode=smollm2.decode)
     sampler = Langevin(Target(power=2.0, potentials=likes), chains=2, sweeps=4)
     state = run(sampler, Task(smollm2, [smollm2.encode("The sea is")], 4, smollm2.vocabulary.stop))
     assert state.points is not None
-    assert state.samples().logprob == pytest.approx(state.points.logprob, abs=1e-3)
-    assert state.samples().tokens_spent == 2 * (4 + 4 + 5 * 6)
+    assert state.collect_samples().logprob == pytest.approx(state.points.logprob, abs=1e-3)
+    assert state.collect_samples().tokens_spent == 2 * (4 + 4 + 5 * 6)

@@ -21,17 +21,17 @@ from heatbath.decode import (
     Target,
     Task,
     Tempering,
-    suffix,
+    metropolis_kernel,
 )
 from heatbath.energy import LogitBias, Potential
 from heatbath.models import TableModel
-from heatbath.testing import check_answers
-from heatbath.testing.answers import log_masses
+from heatbath.testing import check_sequence_sampler
+from heatbath.testing.sequence_sampler import log_masses
 
 MODELS = {
-    "three": TableModel.random(11, 3, 5, stop=(2,), scale=1.2),
-    "long": TableModel.random(14, 3, 8, stop=(2,), scale=1.0),
-    "five": TableModel.random(13, 5, 4, stop=(4, 2), scale=2.0),
+    "three": TableModel.random(11, 3, 5, stop_token_ids=(2,), scale=1.2),
+    "long": TableModel.random(14, 3, 8, stop_token_ids=(2,), scale=1.0),
+    "five": TableModel.random(13, 5, 4, stop_token_ids=(4, 2), scale=2.0),
 }
 SEEDS = [(size, length, seed) for size, length in ((3, 8), (4, 6), (5, 4)) for seed in (21, 22, 23)]
 
@@ -43,7 +43,7 @@ class Ends(Potential):
     name: str = "ends"
 
     def __call__(self, context):
-        answers = [context.answer(row) for row in range(len(context))]
+        answers = [context.completion(row) for row in range(len(context))]
         return np.asarray([0.5 * abs(len(answer) - 2) + 0.8 * (0 in answer) for answer in answers])
 
 
@@ -62,13 +62,15 @@ RUNS = 20
 
 def check(name, target, model, claimed=None, *, runs=RUNS, sweeps=32):
     """`check_answers` on a sampler that aims at `target` and is said to aim at `claimed`."""
-    check_answers(SAMPLERS[name](target, sweeps), model, target=claimed or target, runs=runs)
+    check_sequence_sampler(SAMPLERS[name](target, sweeps), model, target=claimed or target, runs=runs)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_independent_draws_follow_the_tempered_model(temperature):
     model = MODELS["three"]
-    check_answers(BestOf(400, Ancestral(temperature), Ends()), model, target=model.logprobs(1 / temperature), runs=RUNS)
+    check_sequence_sampler(
+        BestOf(400, Ancestral(temperature), Ends()), model, target=model.logprobs(1 / temperature), runs=RUNS
+    )
 
 
 @pytest.mark.parametrize("name", ["smc", "metropolis", "lookahead"])
@@ -93,21 +95,21 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize("target", [POWER, STEERED], ids=["power", "steered"])
 @pytest.mark.parametrize(("size", "length", "seed"), SEEDS)
 def test_answers_follow_their_target_on_many_trees(name, target, size, length, seed):
-    model = TableModel.random(seed, size, length, stop=(size - 1,), scale=1 + (seed - 21) / 2)
+    model = TableModel.random(seed, size, length, stop_token_ids=(size - 1,), scale=1 + (seed - 21) / 2)
     check(name, target, model, runs=60, sweeps=120)
 
 
 @pytest.mark.parametrize("name", ["smc", "metropolis", "lookahead", "anneal", "tempering"])
 def test_a_temperature_five_percent_off_is_seen(name, monkeypatch):
     """Without the check of log-probabilities, so that the answers alone must give it away."""
-    monkeypatch.setattr("heatbath.testing.answers.check_logprobs", lambda *given: None)
+    monkeypatch.setattr("heatbath.testing.sequence_sampler.check_logprobs", lambda *given: None)
     with pytest.raises(AssertionError, match="standard errors|floor"):
         check(name, replace(POWER, temperature=1.05), MODELS["five"], POWER)
 
 
 @pytest.mark.parametrize("name", ["metropolis", "anneal", pytest.param("tempering", marks=SLOW)])
 def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
-    monkeypatch.setattr(suffix, "_accepted", without_lengths)
+    monkeypatch.setattr(metropolis_kernel, "_draw_acceptances", without_lengths)
     with pytest.raises(AssertionError, match="standard errors|floor"):
         check(name, STEERED, MODELS["three"])
 
@@ -121,14 +123,14 @@ class Unmoved(SMC):
     """Resamples and leaves the weights as they were."""
 
     def _resampled(self, rng, state):
-        after, sources = super()._resampled(rng, state)
+        after, sources = super()._resample_particles(rng, state)
         return (after if sources is None else replace(after, log_weight=state.log_weight)), sources
 
 
 def test_resampling_without_a_reset_of_the_weights_is_seen():
     sampler = Unmoved(POWER, particles=128, replicates=8, threshold=0.7)
     with pytest.raises(AssertionError, match="standard errors|floor"):
-        check_answers(sampler, MODELS["five"], target=POWER, runs=RUNS)
+        check_sequence_sampler(sampler, MODELS["five"], target=POWER, runs=RUNS)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,9 @@ class Borderless(Ends):
 def test_a_ladder_that_ends_a_step_early_is_seen():
     """Powers climb with the tokens: an answer that ends below the last one must be taken there all the same."""
     with pytest.raises(AssertionError, match="standard errors|floor"):
-        check_answers(Stuck(POWER, particles=128, replicates=8, ladder=3), MODELS["five"], target=POWER, runs=RUNS)
+        check_sequence_sampler(
+            Stuck(POWER, particles=128, replicates=8, ladder=3), MODELS["five"], target=POWER, runs=RUNS
+        )
 
 
 class Stuck(SMC):
@@ -162,9 +166,9 @@ class Stuck(SMC):
 
     def step(self, rng, state):
         after, move = super().step(rng, state)
-        if not after.done:
+        if not after.is_finished:
             return after, move
-        short = self._exponent(1) - after.exponent
+        short = self._power_at_length(1) - after.current_power
         return replace(after, log_weight=after.log_weight + short * after.logprob), move
 
 

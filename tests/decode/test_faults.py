@@ -5,12 +5,12 @@ import pytest
 
 import heatbath as hb
 from heatbath.decode import SMC, Anneal, Beam, BestOf, Lookahead, Metropolis, Target, Tempering, Vote
-from heatbath.energy import Field, Forbid, Potential
+from heatbath.energy import Field, ForbiddenTokens, Potential
 from heatbath.engine import Generation
 from heatbath.errors import BadInput, HeatbathError, NotANumber
 from heatbath.models import TableModel
 
-MODEL = TableModel.random(41, 3, 4, stop=(2,), scale=0.5)
+MODEL = TableModel.random(41, 3, 4, stop_token_ids=(2,), scale=0.5)
 WEIGHING = {
     "best-of": {"n": 6},
     "smc": {"particles": 4, "replicates": 2},
@@ -101,7 +101,7 @@ def test_a_field_at_fault_is_named(name):
         if name in SPARING and kind is BadInput and len(energies) == 3:
             continue
         with pytest.raises(kind, match="'bad'") as caught:
-            generated(name, fields=[Forbid([2]), Bad(energies)])
+            generated(name, fields=[ForbiddenTokens([2]), Bad(energies)])
         told(caught.value)
         assert isinstance(caught.value.partial, Generation)
 
@@ -113,7 +113,7 @@ SPARING = [name for name in WEIGHING if name != "best-of"]
 @pytest.mark.parametrize("name", [*WEIGHING, "ancestral", "beam", "vote", "greedy"])
 def test_fields_that_leave_nothing_are_named_at_the_first_token(name):
     with pytest.raises(BadInput, match="'forbid-2'") as caught:
-        generated(name, fields=[Forbid([0, 1]), Forbid([2])])
+        generated(name, fields=[ForbiddenTokens([0, 1]), ForbiddenTokens([2])])
     told(caught.value)
 
 
@@ -204,7 +204,9 @@ def test_samplers_of_whole_answers_take_one_prompt(make):
 
 def test_a_pinned_answer_that_is_not_whole_or_not_allowed_is_refused():
     with pytest.raises(BadInput, match="not whole"):
-        hb.generate(MODEL, [], max_tokens=4, sampler=SMC(pinned=[0, 1]))
+        hb.generate(MODEL, [], max_tokens=4, sampler=SMC(pinned_sequence=[0, 1]))
     with pytest.raises(HeatbathError, match="retained particle|forbidden"):
-        sampler = SMC(Target(fields=Forbid([1])), particles=3, replicates=1, threshold=1.0, pinned=[1, 0, 0, 0])
+        sampler = SMC(
+            Target(fields=ForbiddenTokens([1])), particles=3, replicates=1, threshold=1.0, pinned_sequence=[1, 0, 0, 0]
+        )
         hb.generate(MODEL, [], max_tokens=4, sampler=sampler)

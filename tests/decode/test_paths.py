@@ -11,23 +11,34 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from heatbath.decode import SMC, Ancestral, Anneal, Lookahead, Metropolis, Target, Task, Tempering, Window, suffix
-from heatbath.decode.suffix import moved
+from heatbath.decode import (
+    SMC,
+    Ancestral,
+    Anneal,
+    Lookahead,
+    Metropolis,
+    Target,
+    Task,
+    Tempering,
+    Window,
+    metropolis_kernel,
+)
+from heatbath.decode.metropolis_kernel import advance_chains
 from heatbath.decode.windows import Band
-from heatbath.energy import Forbid, LogitBias, Potential
+from heatbath.energy import ForbiddenTokens, LogitBias, Potential
 from heatbath.errors import BadInput
 from heatbath.estimate.resample import SCHEMES
 from heatbath.models import TableModel
 from heatbath.models.base import Session
-from heatbath.models.exact import log_law
-from heatbath.testing.answers import log_masses
+from heatbath.models.exact.base import log_probabilities
+from heatbath.testing.sequence_sampler import log_masses
 
-COIN = TableModel.random(3, 2, 3, stop=(1,), scale=1.0)
-SHORT = TableModel.random(1, 2, 2, stop=(1,), scale=1.0)
-DIE = TableModel.random(5, 3, 2, stop=(2,), scale=1.2)
-BIT = TableModel.random(6, 2, 1, stop=(1,), scale=1.0)
-WORD = TableModel.random(2, 3, 1, stop=(2,), scale=1.0)
-TREE = TableModel.random(8, 3, 3, stop=(2,), scale=1.0)
+COIN = TableModel.random(3, 2, 3, stop_token_ids=(1,), scale=1.0)
+SHORT = TableModel.random(1, 2, 2, stop_token_ids=(1,), scale=1.0)
+DIE = TableModel.random(5, 3, 2, stop_token_ids=(2,), scale=1.2)
+BIT = TableModel.random(6, 2, 1, stop_token_ids=(1,), scale=1.0)
+WORD = TableModel.random(2, 3, 1, stop_token_ids=(2,), scale=1.0)
+TREE = TableModel.random(8, 3, 3, stop_token_ids=(2,), scale=1.0)
 
 
 class Chance:
@@ -47,7 +58,7 @@ class Chance:
         return self.pick(np.asarray(probabilities) / np.sum(probabilities))
 
     def draw(self, energies, betas):
-        laws = [np.exp(log_law(row, beta)) for row, beta in zip(energies, betas, strict=True)]
+        laws = [np.exp(log_probabilities(row, beta)) for row, beta in zip(energies, betas, strict=True)]
         return np.asarray([self.pick(law) for law in laws], np.int64)
 
     def uniform(self):
@@ -153,7 +164,9 @@ class Costs(Potential):
     bar: tuple[int, ...] = (9,)
 
     def __call__(self, context):
-        return np.asarray([self.of(tuple(context.answer(row)), context.whole(row)) for row in range(len(context))])
+        return np.asarray(
+            [self.of(tuple(context.completion(row)), context.is_finished(row)) for row in range(len(context))]
+        )
 
     def of(self, answer, whole):
         if whole and answer == self.bar:
@@ -174,11 +187,11 @@ TARGETS = {
     "flat": Target(power=0.0),
     "half": Target(power=0.5, temperature=1.4),
     "cold": Target(temperature=0.7, power=3.0, fields=BIAS),
-    "fields": Target(fields=[BIAS, Forbid([0])], temperature=0.8),
+    "fields": Target(fields=[BIAS, ForbiddenTokens([0])], temperature=0.8),
     "along": Target(potentials=ALONG, power=1.5),
     "after": Target(potentials=[AFTER, 0.5 * ALONG]),
     "barred": Target(potentials=Costs("barred", False, (0, 0))),
-    "twice": Target(fields=[Forbid([0]), Forbid([0])], proposal=Ancestral()),
+    "twice": Target(fields=[ForbiddenTokens([0]), ForbiddenTokens([0])], proposal=Ancestral()),
     "proposal": Target(power=2.0, fields=BIAS, proposal=Ancestral(1.7)),
     "tilted": Target(power=2.0, potentials=ALONG, proposal=Ancestral(0.6, fields=LogitBias({0: 0.5}))),
     "window": Target(power=1.5, window=KEPT, fields=BIAS, potentials=ALONG),
@@ -227,7 +240,7 @@ def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold)
     for answer, mass in zip(model.sequences(), masses, strict=True):
         if mass == -np.inf:
             continue
-        sampler = SMC(target, particles=2, replicates=1, threshold=threshold, pinned=answer)
+        sampler = SMC(target, particles=2, replicates=1, threshold=threshold, pinned_sequence=answer)
         for probability, state in ends(sampler, model):
             samples = state.samples()
             assert samples.answers[0] == list(answer)
@@ -239,7 +252,7 @@ def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold)
 
 def test_a_single_particle_that_is_pinned_weighs_what_it_is_worth():
     target, answer = Target(power=2.0, proposal=Ancestral()), (0, 0, 1)
-    ((_, state),) = ends(SMC(target, 1, 1, pinned=answer), COIN)[:1]
+    ((_, state),) = ends(SMC(target, 1, 1, pinned_sequence=answer), COIN)[:1]
     number = COIN.sequences().index(answer)
     assert state.samples().log_z.value == pytest.approx(log_masses(target, COIN)[number] - COIN.logprobs()[number])
 
@@ -341,7 +354,7 @@ def at_answers(law, starts, model):
 
 
 def test_a_chain_without_the_factor_of_lengths_has_another_law(monkeypatch):
-    monkeypatch.setattr(suffix, "_accepted", without_lengths)
+    monkeypatch.setattr(metropolis_kernel, "_draw_acceptances", without_lengths)
     matrix, law, starts = transitions(Metropolis(TARGETS["power"], chains=1, sweeps=9), COIN, TARGETS["power"])
     law = at_answers(law, starts, COIN)
     assert np.abs(law @ matrix - law).max() > 0.01
@@ -378,7 +391,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
 def one_move(rng, state):
     """A first answer for every replica."""
     cuts = np.zeros(state.chains.count, np.int64) if state.chains.settled else None
-    return replace(state, chains=moved(state.chains, rng, cuts)[0])
+    return replace(state, chains=advance_chains(state.chains, rng, cuts)[0])
 
 
 def tempered(target, model, ladder, starts):
@@ -401,7 +414,7 @@ def published(model, power):
     """
     sequences, laws = model.sequences(), {}
     for prefix in {sequence[:t] for sequence in sequences for t in range(len(sequence))}:
-        laws[prefix] = log_law(model.open([list(prefix)]).energies()[0], 1.0)
+        laws[prefix] = log_probabilities(model.open([list(prefix)]).energies()[0], 1.0)
     number = {sequence: n for n, sequence in enumerate(sequences)}
     matrix = np.zeros((len(sequences), len(sequences)))
     for now in sequences:

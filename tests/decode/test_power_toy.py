@@ -23,7 +23,7 @@ TOY = TableModel(law, 2)
 def shares(**asked) -> tuple[np.ndarray, float]:
     """Weighted share of each answer, and the number of answers these are worth."""
     out = generate(TOY, [], max_tokens=2, seed=2, **asked)
-    weights = np.exp(out.drawn.log_weight - out.drawn.log_weight.max())
+    weights = np.exp(out.weighted_samples.log_weight - out.weighted_samples.log_weight.max())
     found = [tuple(answer) for answer in out.sequences]
     total = np.asarray([weights[[each == answer for each in found]].sum() for answer in ANSWERS])
     return total / weights.sum(), weights.sum() ** 2 / (weights**2).sum()

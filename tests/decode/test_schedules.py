@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heatbath.decode import schedules
-from heatbath.decode.schedules import INTENTS, LatencyBudget, Schedule, crossings, latency_budget
+from heatbath.decode.schedules import INTENTS, LatencyBudget, Schedule, find_edge_crossings, latency_budget
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
@@ -64,7 +64,7 @@ def test_intents_name_the_nearest():
     assert at(schedules.by_intent("extract"), 3) == [0.0]
     story = schedules.by_intent("story")
     assert at(story, 0) == [1.2] and [w.label for w in story.windows(story.init(1))] == ["min_p=0.1"]
-    assert all(intent.why for intent in INTENTS.values())
+    assert all(intent.rationale for intent in INTENTS.values())
     with pytest.raises(BadInput, match="'sumarise': the nearest is 'summarize'"):
         schedules.by_intent("sumarise")
     with pytest.raises(BadInput, match="nearest"):
@@ -83,18 +83,18 @@ class Clock:
 
 def test_a_deadline_cools_and_shortens_by_the_clock_it_is_given():
     clock = Clock()
-    budget = latency_budget(10.0, (0.5, 0.25), between=(0.2, 1.0), soft=0.5, clock=clock)
+    budget = latency_budget(10.0, (0.5, 0.25), temperature_range=(0.2, 1.0), cooling_fraction=0.5, clock=clock)
     memory = budget.init(2)
     seen, left = [], []
     for _ in range(11):
         seen.append(budget.temperatures(context([0, 0]), None, memory)[0])
-        left.append(budget.tokens_left(memory)[0])
+        left.append(budget.remaining_tokens(memory)[0])
         clock.now += 1.0
-        memory = budget.updated(memory, None)
+        memory = budget.update_memory(memory, None)
     assert seen[:6] == [1.0] * 6
     assert seen[6:] == pytest.approx([0.84, 0.68, 0.52, 0.36, 0.2])
     assert left == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
-    assert budget.tokens_left(memory)[0] == 0 and budget.temperatures(context([0, 0]), None, memory)[0] == 0.2
+    assert budget.remaining_tokens(memory)[0] == 0 and budget.temperatures(context([0, 0]), None, memory)[0] == 0.2
 
 
 def test_the_pace_follows_the_steps_that_were_timed():
@@ -103,13 +103,13 @@ def test_the_pace_follows_the_steps_that_were_timed():
     memory = budget.init(3)[[0, 2]]
     for _ in range(40):
         clock.now += 0.1
-        memory = budget.updated(memory, None)
-    assert memory[:, 2] == pytest.approx(0.1, rel=2e-3) and (np.abs(budget.tokens_left(memory) - 960) <= 3).all()
+        memory = budget.update_memory(memory, None)
+    assert memory[:, 2] == pytest.approx(0.1, rel=2e-3) and (np.abs(budget.remaining_tokens(memory) - 960) <= 3).all()
 
 
 @given(st.floats(0.1, 100), st.floats(1e-3, 1), st.floats(1e-3, 1), st.integers(1, 20), st.integers(1, 60))
 def test_a_plan_fits_and_nothing_larger_would(deadline, per_step, per_row, rows, tokens):
-    budget = latency_budget(deadline, (per_step, per_row), between=(0.0, 0.8))
+    budget = latency_budget(deadline, (per_step, per_row), temperature_range=(0.0, 0.8))
     if deadline < (per_step + per_row) * 0.999:
         with pytest.raises(BadInput, match="allow more time"):
             budget.plan(rows, tokens)
@@ -127,21 +127,21 @@ def test_a_plan_fits_and_nothing_larger_would(deadline, per_step, per_row, rows,
 
 def test_crossings_name_edge_and_direction():
     edges = {"freezes": 0.5, "melts": 1.0}
-    assert crossings([0.3, 0.6, 1.2, 0.1], edges) == [
+    assert find_edge_crossings([0.3, 0.6, 1.2, 0.1], edges) == [
         (1, "freezes", 1),
         (2, "melts", 1),
         (3, "melts", -1),
         (3, "freezes", -1),
     ]
-    assert crossings([0.4, 0.5, 0.5, 0.49], edges) == [(1, "freezes", 1), (3, "freezes", -1)]
-    assert crossings([], edges) == crossings([1.0], edges) == []
+    assert find_edge_crossings([0.4, 0.5, 0.5, 0.49], edges) == [(1, "freezes", 1), (3, "freezes", -1)]
+    assert find_edge_crossings([], edges) == find_edge_crossings([1.0], edges) == []
     with pytest.raises(BadInput, match="NaN"):
-        crossings([0.1, np.nan], edges)
+        find_edge_crossings([0.1, np.nan], edges)
 
 
 @given(st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.7, 2.0]), min_size=1, max_size=9))
 def test_crossings_of_an_edge_add_up(temperatures):
-    found = crossings(temperatures, {"edge": 0.5})
+    found = find_edge_crossings(temperatures, {"edge": 0.5})
     signs = [sign for _, _, sign in found]
     assert sum(signs) == int(temperatures[-1] >= 0.5) - int(temperatures[0] >= 0.5)
     assert all(a == -b for a, b in pairwise(signs))
@@ -161,8 +161,8 @@ BAD = [
     lambda: schedules.by_phase([1], before=1.0, after=-1.0),
     lambda: latency_budget(0.0, (1.0, 1.0)),
     lambda: latency_budget(1.0, (0.0, 0.0)),
-    lambda: latency_budget(1.0, (1.0, 1.0), between=(1.0, 0.5)),
-    lambda: latency_budget(1.0, (1.0, 1.0), soft=0.0),
+    lambda: latency_budget(1.0, (1.0, 1.0), temperature_range=(1.0, 0.5)),
+    lambda: latency_budget(1.0, (1.0, 1.0), cooling_fraction=0.0),
     lambda: latency_budget(1.0, (0.1, 0.1)).plan(0, 3),
 ]
 

@@ -28,7 +28,7 @@ class Drawn:
 
 @given(rows, st.sampled_from([0.05, 0.5, 1.0, 1.8, 3.0]))
 def test_entropy_is_held_where_it_can_be(values, target):
-    schedule = thermostat("entropy", target, between=(0.02, 20.0))
+    schedule = thermostat("entropy", target, temperature_range=(0.02, 20.0))
     temperatures = schedule.temperatures(None, values, schedule.init(3))
     with np.errstate(divide="ignore"):
         reached = state(values, 1 / temperatures).entropy
@@ -44,7 +44,7 @@ def test_entropy_is_held_where_it_can_be(values, target):
 
 @given(rows, st.sampled_from([0.05, 0.3, 0.8, 3.0]))
 def test_heat_capacity_is_held_on_the_cold_side(values, target):
-    schedule = thermostat("heat_capacity", target, between=(0.02, 20.0))
+    schedule = thermostat("heat_capacity", target, temperature_range=(0.02, 20.0))
     temperatures = schedule.temperatures(None, values, schedule.init(3))
     grid = np.geomspace(0.02, 20.0, 12)
     peaks = np.array([state(values, 1 / t).heat_capacity for t in grid])
@@ -68,7 +68,7 @@ def test_surprisal_settles_at_its_target():
         tokens = quantile(energies, 1 / temperatures, rng.random(4))
         logprob = np.asarray(state(energies, 1 / temperatures, index=tokens).logprob)
         seen.append(-logprob)
-        memory = schedule.updated(memory, Drawn(logprob, np.ones(4)))
+        memory = schedule.update_memory(memory, Drawn(logprob, np.ones(4)))
     assert np.mean(seen[500:]) == pytest.approx(1.5, abs=0.1)
     assert (np.exp(memory) >= 0.05 * (1 - 1e-12)).all() and (np.exp(memory) <= 3.0 * (1 + 1e-12)).all()
 
@@ -107,11 +107,11 @@ def test_mirostat_is_the_published_recursion(version, tau):
     for values, u in zip(energies, stream, strict=True):
         assert schedule.temperatures(None, values, memory).tolist() == [1.0, 1.0]
         (window,) = schedule.windows(memory)
-        left = windows.cut(window, values, np.ones(2))
+        left = windows.apply_window(window, values, np.ones(2))
         drawn = quantile(left.energies, 1.0, u)
         tokens.append(drawn)
         logprob = np.asarray(state(left.energies, 1.0, index=drawn).logprob)
-        memory = schedule.updated(memory, Drawn(logprob, left.kept_mass))
+        memory = schedule.update_memory(memory, Drawn(logprob, left.kept_mass))
     for row in range(2):
         theirs, mu = apart(energies[:, row], stream[:, row], tau, 0.4, version)
         assert [int(t[row]) for t in tokens] == theirs
@@ -131,8 +131,8 @@ def test_the_zipf_window_at_its_limits():
 BAD = [
     lambda: thermostat("energy", 1.0),
     lambda: thermostat("entropy", 0.0),
-    lambda: thermostat("entropy", 1.0, between=(1.0, 1.0)),
-    lambda: thermostat("entropy", 1.0, between=(0.0, 1.0)),
+    lambda: thermostat("entropy", 1.0, temperature_range=(1.0, 1.0)),
+    lambda: thermostat("entropy", 1.0, temperature_range=(0.0, 1.0)),
     lambda: thermostat("surprisal", 1.0, gain=0.0),
     lambda: mirostat(1.0, version=3),
     lambda: mirostat(1.0, temperature=-1.0),

@@ -27,12 +27,12 @@ def test_dropping_rows_leaves_the_others_as_they_were(steps):
     whole, thinned = RowRandom(0, 4), RowRandom(0, 4)
     for _ in range(steps):
         whole.uniform(), thinned.uniform()
-    thinned.keep([2, 0])
+    thinned.keep_rows([2, 0])
     assert (drawn(thinned, 100) == drawn(whole, 100)[:, [2, 0]]).all()
 
 
 def test_copies_and_negative_seeds_are_refused():
     with pytest.raises(BadInput, match="repeat"):
-        RowRandom(0, 2).keep([0, 0])
+        RowRandom(0, 2).keep_rows([0, 0])
     with pytest.raises(BadInput, match="0 or more"):
         RowRandom(-1, 2)

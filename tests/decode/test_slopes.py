@@ -10,15 +10,15 @@ from scipy.special import logsumexp
 
 from heatbath.decode import SMC, Anneal, RowRandom, Target, Task
 from heatbath.models import TableModel
-from heatbath.testing.answers import log_masses
+from heatbath.testing.sequence_sampler import log_masses
 
-MODEL = TableModel.random(31, 3, 5, stop=(2,), scale=1.0)
+MODEL = TableModel.random(31, 3, 5, stop_token_ids=(2,), scale=1.0)
 POWER = Target(power=2.0)
 LOG_Z = float(logsumexp(log_masses(POWER, MODEL)))
 
 
 def finished(sampler, seed, model=MODEL):
-    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
+    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
     rng = RowRandom(seed, state.streams)
     while not state.done:
         state, _ = sampler.step(rng, state)
@@ -28,7 +28,9 @@ def finished(sampler, seed, model=MODEL):
 def log_z_errors(particles, count, seed=0):
     """Errors of log Z of independent populations, (count,)."""
     state = finished(SMC(POWER, particles, replicates=count, threshold=0.7), seed)
-    return logsumexp(state.log_weight[state.groups], axis=1) - np.log(particles) + state.log_z - LOG_Z
+    return (
+        logsumexp(state.log_weight[state.replicate_slots], axis=1) - np.log(particles) + state.accumulated_log_z - LOG_Z
+    )
 
 
 def jackknifed(statistic, samples, groups=20):

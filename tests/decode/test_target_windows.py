@@ -7,9 +7,9 @@ from scipy.special import logsumexp
 from heatbath.decode import top_p
 from heatbath.engine import generate
 from heatbath.models import TableModel
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 
-TREE = TableModel.random(5, 4, 4, stop=(3,), scale=1.5)
+TREE = TableModel.random(5, 4, 4, stop_token_ids=(3,), scale=1.5)
 METHODS = [
     {"sampler": "power", "particles": 300},
     {"sampler": "power", "method": "metropolis", "chains": 100, "sweeps": 24},
@@ -22,7 +22,7 @@ METHODS = [
 def kept(sequence: tuple[int, ...]) -> bool:
     """Whether every token is among the fewest that hold 0.7 of the probability at T = 1."""
     for t, token in enumerate(sequence):
-        p = np.exp(log_law(TREE.open([list(sequence[:t])]).energies()[0], 1.0))
+        p = np.exp(log_probabilities(TREE.open([list(sequence[:t])]).energies()[0], 1.0))
         if p[p > p[token]].sum() >= 0.7:
             return False
     return True

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from heatbath.decode import min_p, top_k, top_p
-from heatbath.decode.windows import applied
+from heatbath.decode.windows import mask_energies
 from heatbath.errors import BadInput
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 
 # Steps of 1/4 make ties likely and keep differences exact.
 energies = arrays(float, (3, 6), elements=st.integers(-20, 20).map(lambda n: n / 4) | st.just(np.inf)).filter(
@@ -34,7 +34,7 @@ def test_top_k_keeps_what_has_fewer_than_k_below_it(values, beta, k):
 
 @given(energies, betas, st.sampled_from([1e-6, 0.1, 0.37, 0.62, 0.93, 1.0]))
 def test_top_p_keeps_what_has_less_than_p_below_it(values, beta, p):
-    probability = np.exp(log_law(values, beta))
+    probability = np.exp(log_probabilities(values, beta))
     for row, inside in enumerate(kept(top_p(p), values, beta)):
         mass_below = np.array([probability[row][values[row] < energy].sum() for energy in values[row]])
         clear = np.abs(mass_below - p) > 1e-9
@@ -44,7 +44,7 @@ def test_top_p_keeps_what_has_less_than_p_below_it(values, beta, p):
 
 @given(energies, betas, st.sampled_from([0.0, 0.03, 0.41, 1.0]))
 def test_min_p_keeps_what_is_at_least_p_times_the_best(values, beta, p):
-    probability = np.exp(log_law(values, beta))
+    probability = np.exp(log_probabilities(values, beta))
     ratio = probability / probability.max(-1, keepdims=True)
     clear = np.abs(ratio - p) > 1e-9
     expected = (ratio >= p) & np.isfinite(values)
@@ -73,7 +73,7 @@ def test_windows_follow_the_temperature():
 
 def test_one_after_another():
     values = np.array([[0.0, 0.1, 0.2, 5.0]])
-    cut = applied([top_k(3), top_p(0.5)], values, np.ones(1))
+    cut = mask_energies([top_k(3), top_p(0.5)], values, np.ones(1))
     assert np.isfinite(cut).tolist() == [[True, True, False, False]]
 
 

@@ -68,7 +68,7 @@ LLAMA_CPP = [
 def test_llama_cpp_keeps_the_same(window, law, stay, dtype):
     """The numbers are those of tests/test-sampling.cpp."""
     energies = -np.log(np.asarray(law, dtype))[None]
-    out = windows.cut(window, energies, np.ones(1), np.full(1, 0.5))
+    out = windows.apply_window(window, energies, np.ones(1), np.full(1, 0.5))
     assert np.flatnonzero(np.isfinite(out.energies[0])).tolist() == stay
     assert out.kept_mass[0] == pytest.approx(sum(law[i] for i in stay), abs=1e-6)
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from heatbath.decode import windows
-from heatbath.decode.windows import device, spectrum
-from heatbath.ensemble.rows import Rows
-from heatbath.models.exact import log_law
+from heatbath.decode.windows import row_statistics, torch_ops
+from heatbath.ensemble.row_layout import EnergyRows
+from heatbath.models.exact.base import log_probabilities
 
 # Steps of 1/4 make ties likely and keep differences exact.
 energies = arrays(float, (3, 7), elements=st.integers(-20, 20).map(lambda n: n / 4) | st.just(np.inf)).filter(
@@ -25,34 +25,34 @@ EDGE = 1e-9
 def backend(request, monkeypatch):
     """Both backends; torch's runs on float64 tensors of the CPU."""
     if request.param == "device":
-        monkeypatch.setattr(spectrum, "rows", _as_tensor)
-        monkeypatch.setattr(spectrum.Spectrum, "_backend", property(lambda self: device))
-        monkeypatch.setattr(spectrum.Spectrum, "sums", property(_sums))
+        monkeypatch.setattr(row_statistics, "as_rows", _as_tensor)
+        monkeypatch.setattr(row_statistics.RowStatistics, "_backend", property(lambda self: torch_ops))
+        monkeypatch.setattr(row_statistics.RowStatistics, "sums", property(_sums))
     return request.param
 
 
 def _as_tensor(given):
     tensor = torch.tensor(given)
-    return Rows(tensor, tuple(tensor.shape[:-1]), tensor)
+    return EnergyRows(tensor, tuple(tensor.shape[:-1]), tensor)
 
 
 def _sums(seen):
-    return np.asarray(spectrum.kernels.sums(spectrum_rows(seen.rows.like), seen.betas[:, None])[1:, 0])
+    return np.asarray(row_statistics.kernels.sums(spectrum_rows(seen.rows.like), seen.betas[:, None])[1:, 0])
 
 
 def spectrum_rows(like):
-    from heatbath.ensemble.rows import rows
+    from heatbath.ensemble.row_layout import as_rows
 
-    return rows(like)
+    return as_rows(like)
 
 
 def kept(window, values, beta, uniform=None):
     """What stays, (B, V); that the rest is +inf and the kept mass right is checked on the way."""
-    out = windows.cut(window, values, np.full(len(values), beta), uniform)
+    out = windows.apply_window(window, values, np.full(len(values), beta), uniform)
     left = np.asarray(out.energies)
     inside = np.isfinite(left)
     assert (left[inside] == values[inside]).all() and np.isposinf(left[~inside]).all()
-    mass = np.where(inside, np.exp(log_law(values, beta)), 0.0).sum(-1)
+    mass = np.where(inside, np.exp(log_probabilities(values, beta)), 0.0).sum(-1)
     assert out.kept_mass == pytest.approx(mass, abs=1e-9)
     alone = np.asarray(window(values, np.full(len(values), beta), uniform))
     assert np.array_equal(alone, left)
@@ -64,7 +64,7 @@ def agrees(inside, wanted, sure=True):
 
 
 def entropy_of(values, beta):
-    p = np.exp(log_law(values, beta))
+    p = np.exp(log_probabilities(values, beta))
     return -(p * np.log(np.where(p > 0, p, 1.0))).sum(-1)
 
 
@@ -76,7 +76,7 @@ def test_top_k(values, beta, k):
 
 @given(energies, betas, shares)
 def test_top_p(values, beta, p):
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     below = np.where(values[:, None, :] < values[:, :, None], law[:, None, :], 0.0).sum(-1)
     frozen = np.isinf(beta) & (values > values.min(-1, keepdims=True))
     agrees(kept(windows.top_p(p), values, beta), (below < p) & np.isfinite(values) & ~frozen, np.abs(below - p) > EDGE)
@@ -84,7 +84,7 @@ def test_top_p(values, beta, p):
 
 @given(energies, betas, shares)
 def test_typical(values, beta, mass):
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     present = np.isfinite(values)
     mean = np.where(present, law * np.where(present, values, 0.0), 0.0).sum(-1, keepdims=True)
     away = np.abs(values - mean)
@@ -110,7 +110,7 @@ def test_top_h(values, beta, h):
 
 @given(energies, betas, st.sampled_from([0.0, 0.03, 0.41, 1.0]))
 def test_min_p(values, beta, p):
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     ratio = law / law.max(-1, keepdims=True)
     sure = (np.abs(ratio - p) > EDGE) | (ratio == 1.0)
     agrees(kept(windows.min_p(p), values, beta), (ratio >= p) & np.isfinite(values), sure)
@@ -118,7 +118,7 @@ def test_min_p(values, beta, p):
 
 def above(values, beta, threshold):
     """States of probability `threshold` and more, and the ground states; at beta = 0, as for a very small beta."""
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     wanted = (law >= threshold) | (values == values.min(-1, keepdims=True))
     if beta == 0:
         all_in = law.max(-1, keepdims=True) >= threshold
@@ -139,7 +139,7 @@ def test_eta(values, beta, eps):
 
 @given(energies, betas)
 def test_p_less(values, beta):
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     purity = (law**2).sum(-1, keepdims=True)
     wanted, sure = above(values, beta, purity * (1 - EDGE))
     agrees(kept(windows.p_less(), values, beta), wanted, sure | (np.abs(law / purity - 1) > 2 * EDGE))
@@ -162,7 +162,7 @@ def test_top_n_sigma(values, beta, n):
 def test_exclude_top_choices(values, beta, threshold, uniform):
     window = windows.exclude_top_choices(threshold, 0.3)
     inside = kept(window, values, beta, np.full(len(values), uniform))
-    law = np.exp(log_law(values, beta))
+    law = np.exp(log_probabilities(values, beta))
     for row, p, keeps in zip(values, law, inside, strict=True):
         if np.abs(p - threshold).min() > EDGE:
             high = row[(p >= threshold) & np.isfinite(row)]
@@ -172,7 +172,7 @@ def test_exclude_top_choices(values, beta, threshold, uniform):
 
 @given(energies, betas, st.sampled_from([0.1, 0.7, 1.9, 4.0]))
 def test_surprise_at_most(values, beta, limit):
-    window = windows.surprise_at_most(np.full(len(values), limit))
+    window = windows.max_surprisal(np.full(len(values), limit))
     agrees(kept(window, values, beta), *above(values, beta, np.exp(-limit)))
 
 

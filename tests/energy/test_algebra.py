@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.energy import Context, Field, Forbid, LogitBias, Potential
-from heatbath.energy.algebra import scaled
+from heatbath.energy import Context, Field, ForbiddenTokens, LogitBias, Potential
+from heatbath.energy.algebra import scale_energies
 from heatbath.errors import BadInput
 
 CONTEXT = Context([[0], [1, 2]], [1, 1], 4)
@@ -42,27 +42,29 @@ def test_fields_form_a_vector_space(a, b, c):
 
 
 def test_sums_are_flat_and_keep_names_and_weights():
-    total = 2 * (Forbid([1]) + 3.0 * PerRow()) + LogitBias({0: 1.0})
+    total = 2 * (ForbiddenTokens([1]) + 3.0 * PerRow()) + LogitBias({0: 1.0})
     assert [(weight, part.name) for weight, part in total.terms] == [(2, "forbid"), (6, "per row"), (1, "logit_bias")]
     assert total.name == "forbid+per row+logit_bias"
     assert (0.5 * PerRow()).name == "per row"
 
 
 def test_weight_zero_lifts_what_was_forbidden():
-    assert (0 * Forbid([1]))(CONTEXT).tolist() == [0, 0, 0, 0]
-    assert (0 * Forbid([1]) + Forbid([2]))(CONTEXT).tolist() == [0, 0, np.inf, 0]
-    assert (2 * Forbid([1]))(CONTEXT).tolist() == [0, np.inf, 0, 0]
+    assert (0 * ForbiddenTokens([1]))(CONTEXT).tolist() == [0, 0, 0, 0]
+    assert (0 * ForbiddenTokens([1]) + ForbiddenTokens([2]))(CONTEXT).tolist() == [0, 0, np.inf, 0]
+    assert (2 * ForbiddenTokens([1]))(CONTEXT).tolist() == [0, np.inf, 0, 0]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
 def test_scaling_is_the_same_in_either_library(weight):
     energies = [1.0, np.inf, -2.0]
-    assert scaled(weight, torch.tensor(energies)).tolist() == scaled(weight, np.array(energies)).tolist()
+    assert (
+        scale_energies(weight, torch.tensor(energies)).tolist() == scale_energies(weight, np.array(energies)).tolist()
+    )
 
 
 def test_a_negative_weight_on_what_forbids_is_refused():
     with pytest.raises(BadInput, match="-inf"):
-        (-1 * Forbid([0]))(CONTEXT)
+        (-1 * ForbiddenTokens([0]))(CONTEXT)
     assert (-1 * LogitBias({0: 2.0}))(CONTEXT).tolist() == [2, 0, 0, 0]
 
 

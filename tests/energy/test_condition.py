@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from heatbath.energy import Context, Field, Forbid, LogitBias, Potential
-from heatbath.energy.condition import after_tokens, rows_in, until_tokens, when
+from heatbath.energy import Context, Field, ForbiddenTokens, LogitBias, Potential
+from heatbath.energy.condition import after_tokens, apply_when, rows_in, until_tokens
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
-CONTEXT = Context([[0, 1, 2, 1], [3], []], [2, 1, 0], 4, rows=[7, 8, 9], energies=np.arange(12.0).reshape(3, 4))
+CONTEXT = Context([[0, 1, 2, 1], [3], []], [2, 1, 0], 4, row_ids=[7, 8, 9], energies=np.arange(12.0).reshape(3, 4))
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Rows(Potential):
     scores_prefixes: bool = True
 
     def __call__(self, context):
-        return np.array([float(context.number(row)) for row in range(len(context))])
+        return np.array([float(context.row_id(row)) for row in range(len(context))])
 
 
 def test_only_the_rows_where_it_holds_are_asked_and_changed():
     inner = Asked()
-    found = when(rows_in({9, 7}), inner)(CONTEXT)
+    found = apply_when(rows_in({9, 7}), inner)(CONTEXT)
     assert found.dtype == np.float32 and found.tolist() == [[2] * 4, [0] * 4, [2] * 4]
     (seen,) = inner.contexts
     assert list(seen.rows) == [7, 9] and seen.energies.tolist() == CONTEXT.energies[[0, 2]].tolist()
-    assert not when(rows_in(()), inner)(CONTEXT).any() and len(inner.contexts) == 1
+    assert not apply_when(rows_in(()), inner)(CONTEXT).any() and len(inner.contexts) == 1
 
 
 def test_lengths_are_those_of_the_answer():
@@ -51,24 +51,26 @@ def test_lengths_are_those_of_the_answer():
 
 
 def test_names_weights_and_properties_stay():
-    total = when(after_tokens(0), 2.0 * Forbid([1]) + LogitBias({0: 1.0}))
+    total = apply_when(after_tokens(0), 2.0 * ForbiddenTokens([1]) + LogitBias({0: 1.0}))
     assert [(weight, part.name) for weight, part in total.terms] == [(2.0, "forbid"), (1.0, "logit_bias")]
     assert total(CONTEXT).tolist() == [[-1, np.inf, 0, 0]] * 3
-    assert when(after_tokens(0), Forbid([1])).name == "forbid"
-    assert when(after_tokens(0), Forbid([1])).commutes and not when(after_tokens(0), Asked()).commutes
+    assert apply_when(after_tokens(0), ForbiddenTokens([1])).name == "forbid"
+    assert (
+        apply_when(after_tokens(0), ForbiddenTokens([1])).commutes and not apply_when(after_tokens(0), Asked()).commutes
+    )
 
 
 def test_potentials_too():
-    found = when(until_tokens(1), 0.5 * Rows())
+    found = apply_when(until_tokens(1), 0.5 * Rows())
     assert found(CONTEXT).tolist() == [0, 4, 4.5] and found.name == "rows"
-    assert when(until_tokens(1), Rows()).scores_prefixes
+    assert apply_when(until_tokens(1), Rows()).scores_prefixes
     assert isinstance(found + Rows(), Potential)
 
 
-@pytest.mark.parametrize("energy", [Forbid([1]), LogitBias({2: 1.0}), Asked()])
+@pytest.mark.parametrize("energy", [ForbiddenTokens([1]), LogitBias({2: 1.0}), Asked()])
 def test_contract(energy):
-    check_field(when(after_tokens(1), energy), CONTEXT)
-    check_field(when(rows_in({8}), energy + LogitBias({0: 2.0})), CONTEXT)
+    check_field(apply_when(after_tokens(1), energy), CONTEXT)
+    check_field(apply_when(rows_in({8}), energy + LogitBias({0: 2.0})), CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,12 @@ class Narrow(Field):
 
 def test_bad_conditions():
     with pytest.raises(BadInput, match="condition of 'forbid' gave"):
-        when(lambda context: [True], Forbid([1]))(CONTEXT)
+        apply_when(lambda context: [True], ForbiddenTokens([1]))(CONTEXT)
     with pytest.raises(BadInput, match="one truth value a row"):
-        when(lambda context: [1, 0, 1], Forbid([1]))(CONTEXT)
+        apply_when(lambda context: [1, 0, 1], ForbiddenTokens([1]))(CONTEXT)
     with pytest.raises(BadInput, match="takes a field or a potential, not str"):
-        when(after_tokens(1), "forbid")
+        apply_when(after_tokens(1), "forbid")
     with pytest.raises(BadInput, match="after_tokens is -1"):
         after_tokens(-1)
     with pytest.raises(BadInput, match=r"'narrow' gave energies of shape \(3,\)"):
-        when(after_tokens(0), Narrow())(replace(CONTEXT))
+        apply_when(after_tokens(0), Narrow())(replace(CONTEXT))

@@ -5,12 +5,12 @@ import pytest
 from scipy.special import log_softmax
 
 from heatbath.energy import Context
-from heatbath.energy.contrast import Contrast
 from heatbath.errors import BadInput
-from heatbath.models import Restricted, TableModel
+from heatbath.experts.contrast import Contrast
+from heatbath.models import RestrictedModel, TableModel
 from heatbath.testing import check_field
 
-MODEL = TableModel.random(0, 4, 8, stop=(3,), scale=2.0)
+MODEL = TableModel.random(0, 4, 8, stop_token_ids=(3,), scale=2.0)
 ROWS, LENGTHS = [[0, 1, 1], [2, 0], [1, 2, 0, 2, 1]], [2, 1, 3]
 WITHOUT = [[1], [0], [2, 1]]
 
@@ -31,7 +31,7 @@ def test_the_guided_law_is_the_published_one(gamma):
 
 def test_the_gauge_of_neither_model_matters():
     assert np.allclose(Contrast(MODEL, gamma=2.0)(context(shift=9.0)), Contrast(MODEL, gamma=2.0)(context()))
-    lifted = TableModel(lambda prefix: MODEL.open([list(prefix)]).energies()[0] + len(prefix), 8, stop=(3,))
+    lifted = TableModel(lambda prefix: MODEL.open([list(prefix)]).energies()[0] + len(prefix), 8, stop_token_ids=(3,))
     assert np.allclose(Contrast(lifted, gamma=2.0)(context()), Contrast(MODEL, gamma=2.0)(context()))
 
 
@@ -48,11 +48,11 @@ def test_contract():
 
 
 def test_a_row_that_ended_is_left_alone():
-    here = Context(ROWS, LENGTHS, 4, (3,), ended=[False, True, False], energies=context().energies)
+    here = Context(ROWS, LENGTHS, 4, (3,), finished_mask=[False, True, False], energies=context().energies)
     field = Contrast(MODEL, gamma=2.0)
     assert field(here)[1].tolist() == [0, 0, 0, 0]
     assert np.array_equal(field(here)[[0, 2]], field(context())[[0, 2]])
-    assert not field(Context(ROWS, LENGTHS, 4, ended=[True] * 3, energies=here.energies)).any()
+    assert not field(Context(ROWS, LENGTHS, 4, finished_mask=[True] * 3, energies=here.energies)).any()
 
 
 def test_torch_energies_come_back_in_their_type():
@@ -64,7 +64,7 @@ def test_torch_energies_come_back_in_their_type():
 
 
 def test_what_is_forbidden_on_one_side():
-    ban = Restricted(MODEL, [1])
+    ban = RestrictedModel(MODEL, [1])
     both = Contrast(ban, gamma=2.0)(context(model=ban))
     assert (both[:, 1] == 0).all() and np.isfinite(both).all()
     assert (Contrast(ban, gamma=0.5)(context())[:, 1] == np.inf).all()

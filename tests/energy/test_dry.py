@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heatbath.energy import Context
-from heatbath.energy.dry import Dry, breaking_tokens, repeats
+from heatbath.energy.dry import DryPenalty, find_breaker_tokens, find_repeat_lengths
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
@@ -29,12 +29,12 @@ def searched(tokens, breakers):
 @example(tokens=[0] * 9, breakers=frozenset())
 @example(tokens=[0, 1, 0, 1, 0], breakers=frozenset())
 def test_repeats_are_found(tokens, breakers):
-    assert repeats(tokens, breakers) == searched(tokens, breakers)
+    assert find_repeat_lengths(tokens, breakers) == searched(tokens, breakers)
 
 
 @given(tokens=rows, last_n=st.none() | st.integers(1, 9), allowed=st.integers(1, 3))
 def test_the_penalty_grows_with_the_length(tokens, last_n, allowed):
-    field = Dry(0.8, base=1.75, allowed_length=allowed, last_n=last_n)
+    field = DryPenalty(0.8, base=1.75, allowed_length=allowed, last_n=last_n)
     expected = np.zeros(4)
     for token, length in searched(tokens if last_n is None else tokens[-last_n:], frozenset()).items():
         if length >= allowed:
@@ -44,20 +44,22 @@ def test_the_penalty_grows_with_the_length(tokens, last_n, allowed):
 
 def test_the_prompt_counts_and_breakers_end_a_stretch():
     tokens = [1, 2, 3, 5, 1, 2]
-    assert Dry(1.0)(Context([tokens], [4], 6)).tolist() == [[0, 0, 0, 1, 0, 0]]
-    assert not Dry(1.0, breakers={2})(Context([tokens], [4], 6)).any()
-    assert not Dry(1.0, breakers={3})(Context([tokens], [4], 6)).any()
-    assert Dry(1.0, breakers={5})(Context([tokens], [4], 6)).any()
-    assert breaking_tokens([b"\n", ":"], [b"a", b".\n", b"::", b"b"]) == {1, 2}
+    assert DryPenalty(1.0)(Context([tokens], [4], 6)).tolist() == [[0, 0, 0, 1, 0, 0]]
+    assert not DryPenalty(1.0, breakers={2})(Context([tokens], [4], 6)).any()
+    assert not DryPenalty(1.0, breakers={3})(Context([tokens], [4], 6)).any()
+    assert DryPenalty(1.0, breakers={5})(Context([tokens], [4], 6)).any()
+    assert find_breaker_tokens([b"\n", ":"], [b"a", b".\n", b"::", b"b"]) == {1, 2}
 
 
 def test_long_repetitions_stay_finite():
-    found = Dry(3.0, base=4.0)(Context([[1] * 3000], [0], 3))
+    found = DryPenalty(3.0, base=4.0)(Context([[1] * 3000], [0], 3))
     assert np.isfinite(found).all() and found[0, 1] == pytest.approx(3e30)
-    assert Dry(2.0, base=1.0)(Context([[1] * 3000], [0], 3))[0, 1] == 2.0
+    assert DryPenalty(2.0, base=1.0)(Context([[1] * 3000], [0], 3))[0, 1] == 2.0
 
 
-@pytest.mark.parametrize("field", [Dry(0.8), Dry(1.0, allowed_length=1, breakers={2}, last_n=3), Dry(0.0)])
+@pytest.mark.parametrize(
+    "field", [DryPenalty(0.8), DryPenalty(1.0, allowed_length=1, breakers={2}, last_n=3), DryPenalty(0.0)]
+)
 def test_contract(field):
     check_field(field, Context([[0, 1, 2, 1], [3, 3, 3], [], [1, 2, 1, 2, 1]], [2, 1, 0, 1], 8))
 
@@ -67,4 +69,4 @@ def test_contract(field):
 )
 def test_bad_settings(options):
     with pytest.raises(BadInput, match="dry has"):
-        Dry(**{"multiplier": 1.0, **options})
+        DryPenalty(**{"multiplier": 1.0, **options})

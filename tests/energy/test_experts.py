@@ -8,12 +8,12 @@ from scipy.special import log_softmax, logsumexp
 from stepping import context_of, steered_logprobs
 
 from heatbath.energy import Context, LogitBias
-from heatbath.energy.experts import MixtureOfExperts, ProductOfExperts, check_vocabularies
 from heatbath.errors import BadInput
-from heatbath.models import MarkovModel, Restricted, TableModel
+from heatbath.experts.mixtures import MixtureOfExperts, ProductOfExperts, validate_vocabularies
+from heatbath.models import MarkovModel, RestrictedModel, TableModel
 from heatbath.testing import check_field
 
-MODELS = [TableModel.random(seed, 3, 5, stop=(2,), scale=1.5) for seed in (0, 1, 2)]
+MODELS = [TableModel.random(seed, 3, 5, stop_token_ids=(2,), scale=1.5) for seed in (0, 1, 2)]
 PRIOR = [0.5, 0.2, 0.3]
 
 
@@ -30,7 +30,7 @@ def test_fixed_weights_are_another_law():
 
     class Fixed(MixtureOfExperts):
         def _energies(self, context):
-            _, logp_mbv = self._evidence.step(context)
+            _, logp_mbv = self._evidence.update(context)
             return logp_mbv[0] - logsumexp(logp_mbv, b=self.prior[:, None, None], axis=0)
 
     wanted = logsumexp(np.stack([model.logprobs() for model in MODELS]), b=np.array(PRIOR)[:, None], axis=0)
@@ -49,14 +49,14 @@ def test_posterior_weights_from_any_path_to_the_rows():
         context = context_of(chains[0], rows, prompts=[[0]] * len(rows))
         likelihood = np.array([[chain.logprob(row) - chain.logprob(row[:1]) for chain in chains] for row in rows])
         wanted = np.exp(log_softmax(np.log([0.25, 0.75]) + likelihood, axis=1))
-        assert np.allclose(mixture.weights(context), wanted, atol=1e-12)
+        assert np.allclose(mixture.posterior_weights(context), wanted, atol=1e-12)
 
 
 def test_the_same_tokens_after_another_prompt_are_other_evidence():
     mixture = MixtureOfExperts(MODELS)
     short = context_of(MODELS[0], [[0, 1, 1]])
-    assert np.allclose(mixture.weights(replace(short, prompt_lengths=[3])), 1 / 3)
-    assert not np.allclose(mixture.weights(short), 1 / 3, atol=0.01)
+    assert np.allclose(mixture.posterior_weights(replace(short, prompt_lengths=[3])), 1 / 3)
+    assert not np.allclose(mixture.posterior_weights(short), 1 / 3, atol=0.01)
 
 
 def test_a_product_is_normalised_token_by_token():
@@ -105,19 +105,19 @@ def test_a_mixture_after_another_field_is_refused():
 
 
 def test_a_host_that_forbids_more_than_a_member():
-    host = Restricted(MODELS[0], [1])
+    host = RestrictedModel(MODELS[0], [1])
     context = replace(context_of(MODELS[0], [[0]]), energies=host.open([[0]]).energies())
     with pytest.raises(BadInput, match="the host forbids token 1 of row 0"):
         MixtureOfExperts([host, MODELS[1]])(context)
-    energies = MixtureOfExperts([host, Restricted(MODELS[1], [1])])(context)
+    energies = MixtureOfExperts([host, RestrictedModel(MODELS[1], [1])])(context)
     assert energies[0, 1] == 0 and np.isfinite(energies).all()
 
 
 def test_a_member_that_forbids_the_answer_has_lost():
-    ban = Restricted(MODELS[1], [1])
+    ban = RestrictedModel(MODELS[1], [1])
     mixture = MixtureOfExperts([MODELS[0], ban])
     context = context_of(MODELS[0], [[0, 1, 0]])
-    assert mixture.weights(context).tolist() == [[1, 0]] and np.allclose(mixture(context), 0, atol=1e-12)
+    assert mixture.posterior_weights(context).tolist() == [[1, 0]] and np.allclose(mixture(context), 0, atol=1e-12)
 
 
 def test_bad_input():
@@ -125,7 +125,7 @@ def test_bad_input():
     with pytest.raises(BadInput, match=r"vocabularies that differ: token 1 is b'b' in one model and b'c' in another"):
         MixtureOfExperts([MODELS[0], other])
     with pytest.raises(BadInput, match="vocabularies that differ"):
-        check_vocabularies([MODELS[0], MarkovModel.random(0, 4)])
+        validate_vocabularies([MODELS[0], MarkovModel.random(0, 4)])
     with pytest.raises(BadInput, match="vocabularies that differ"):
         ProductOfExperts(MODELS[1:])(Context([[0]], [0], 4))
     with pytest.raises(BadInput, match="no models"):

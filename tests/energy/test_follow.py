@@ -5,11 +5,11 @@ import pytest
 from stepping import context_of
 
 from heatbath.energy import Context
-from heatbath.energy.follow import Follower, normalised
 from heatbath.errors import BadInput
+from heatbath.experts.auxiliary_session import AuxiliarySession, normalize_energies
 from heatbath.models import MarkovModel, TableModel
 
-MODEL = TableModel.random(0, 4, 8, stop=(3,), scale=2.0)
+MODEL = TableModel.random(0, 4, 8, stop_token_ids=(3,), scale=2.0)
 
 
 class Counting:
@@ -47,7 +47,7 @@ def ask(follower, rows):
 
 def test_growing_forked_and_dropped_rows_are_reached_by_fork_and_push():
     model = Counting(MODEL)
-    follower = Follower(model)
+    follower = AuxiliarySession(model)
     path = [
         ([[], []], ["open"]),
         ([[0], [1]], ["push"]),
@@ -67,7 +67,7 @@ def test_growing_forked_and_dropped_rows_are_reached_by_fork_and_push():
 
 def test_any_walk_of_rows_gives_what_opening_them_gives():
     rng = np.random.default_rng(1)
-    follower, rows = Follower(MODEL), [[]]
+    follower, rows = AuxiliarySession(MODEL), [[]]
     for _ in range(300):
         kind = rng.integers(4)
         if kind == 0:
@@ -80,7 +80,7 @@ def test_any_walk_of_rows_gives_what_opening_them_gives():
 
 
 def test_another_prompt_stands_in_place_of_the_rows_own():
-    follower = Follower(MODEL, lambda prompt: [*prompt[:1], 2])
+    follower = AuxiliarySession(MODEL, lambda prompt: [*prompt[:1], 2])
     context = Context([[0, 1, 1], [1, 0, 0, 2]], [2, 2], 4)
     assert np.array_equal(follower.energies(context), fresh([[0, 2, 1], [1, 2, 0, 2]]))
 
@@ -90,7 +90,7 @@ def test_an_empty_prompt_is_the_document_start_also_when_rows_are_reopened():
 
     chain = MarkovModel.random(0, 4)
     chain.vocabulary = replace(chain.vocabulary, start=(2,))
-    follower = Follower(chain, lambda prompt: [])
+    follower = AuxiliarySession(chain, lambda prompt: [])
     context = Context([[1]], [1], 4)
     assert np.array_equal(follower.energies(context), chain.open([[2]]).energies())
     other = Context([[1, 3, 0]], [1], 4)
@@ -99,7 +99,7 @@ def test_an_empty_prompt_is_the_document_start_also_when_rows_are_reopened():
 
 def test_a_step_that_fails_halfway_is_not_taken_for_a_session_in_step():
     model = Counting(MODEL, breaks_at=3)
-    follower = Follower(model)
+    follower = AuxiliarySession(model)
     ask(follower, [[0], [1]])
     with pytest.raises(RuntimeError, match="out of memory"):
         ask(follower, [[1, 0]])
@@ -109,15 +109,15 @@ def test_a_step_that_fails_halfway_is_not_taken_for_a_session_in_step():
 
 def test_vocabularies_that_differ_in_size_are_refused():
     with pytest.raises(BadInput, match="vocabularies that differ: table has 4 tokens, the model it is added to has 5"):
-        Follower(MODEL).energies(Context([[0]], [0], 5))
+        AuxiliarySession(MODEL).energies(Context([[0]], [0], 5))
 
 
 def test_normalised_energies_have_no_free_energy_left():
     torch = pytest.importorskip("torch")
     energies = np.array([[1.0, 2.0, np.inf], [-3.0, 0.0, 500.0]])
-    assert np.allclose(np.exp(-normalised(energies)).sum(-1), 1, atol=1e-14)
-    assert np.allclose(normalised(torch.tensor(energies)).numpy(), normalised(energies), equal_nan=True)
-    half = normalised(torch.tensor(energies[:1]).half())
+    assert np.allclose(np.exp(-normalize_energies(energies)).sum(-1), 1, atol=1e-14)
+    assert np.allclose(normalize_energies(torch.tensor(energies)).numpy(), normalize_energies(energies), equal_nan=True)
+    half = normalize_energies(torch.tensor(energies[:1]).half())
     assert half.dtype == torch.float32 and abs(float(torch.exp(-half).sum()) - 1) < 1e-6
 
 
@@ -128,10 +128,10 @@ def test_the_probe_sees_energies_in_the_context():
 @pytest.mark.weights
 def test_on_the_embedded_model_a_fork_and_a_push_give_what_reopening_gives(smollm2):
     prompt = smollm2.encode("The weather today is")
-    follower = Follower(smollm2, lambda own: prompt)
+    follower = AuxiliarySession(smollm2, lambda own: prompt)
     first, second, third = smollm2.encode(" nice and cold")[:3]
     for rows in ([[], []], [[first], [second]], [[second, third], [second, first], [first, first]], [[first, first]]):
         context = Context(rows, [0] * len(rows), smollm2.vocabulary.size)
-        found = normalised(follower.energies(context)).numpy()
-        fresh = normalised(smollm2.open([[*prompt, *row] for row in rows]).energies()).numpy()
+        found = normalize_energies(follower.energies(context)).numpy()
+        fresh = normalize_energies(smollm2.open([[*prompt, *row] for row in rows]).energies()).numpy()
         assert np.abs(found - fresh).max() < 1e-3

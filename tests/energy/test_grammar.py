@@ -17,12 +17,14 @@ from heatbath.models import Vocabulary
 from heatbath.testing import check_field
 
 PIECES = [b"a", b"b", b"ab", b"", b"ba", b"<|c|>", b"c", b"<end>", b"<over>"]
-VOCABULARY = Vocabulary(len(PIECES), stop=(7, 8), special=frozenset({5, 7, 8}))
+VOCABULARY = Vocabulary(len(PIECES), stop_token_ids=(7, 8), special_token_ids=frozenset({5, 7, 8}))
 PATTERN = "(ab|ba){1,3}c?|bb"
 WORDS = {word for n in range(8) for word in map("".join, product("abc", repeat=n)) if re.fullmatch(PATTERN, word)}
 
 BYTES = [bytes([byte]) for byte in range(256)] + [b'{"', b'":', b'", "', b"12", b"true", b'"}', b"  ", b"<end>"]
-BYTE_VOCABULARY = Vocabulary(len(BYTES), stop=(len(BYTES) - 1,), special=frozenset({len(BYTES) - 1}))
+BYTE_VOCABULARY = Vocabulary(
+    len(BYTES), stop_token_ids=(len(BYTES) - 1,), special_token_ids=frozenset({len(BYTES) - 1})
+)
 SCHEMA = {
     "type": "object",
     "properties": {"n": {"type": "integer", "minimum": 3}, "s": {"enum": ["x", "yes"]}, "t": {"type": "boolean"}},
@@ -33,7 +35,7 @@ EMPTY = {"type": "integer", "minimum": 5, "maximum": 3}
 
 
 def regex(pattern, **options):
-    return Grammar.regex(pattern, PIECES.__getitem__, VOCABULARY, **options)
+    return Grammar.from_regex(pattern, PIECES.__getitem__, VOCABULARY, **options)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def field():
     return regex(PATTERN)
 
 
-def allowed(field, answer, stop=VOCABULARY.stop):
+def allowed(field, answer, stop=VOCABULARY.stop_token_ids):
     return np.flatnonzero(field(Context([answer], [0], field.vocab_size, stop))[0] == 0).tolist()
 
 
@@ -63,7 +65,7 @@ def test_an_answer_that_is_no_beginning_of_a_match_forbids_all(field):
 def test_stopping_is_for_the_stop_tokens_of_the_context(field):
     assert allowed(field, [1, 1]) == [7, 8] and allowed(field, [1, 1], ()) == []
     assert allowed(field, [2], (7,)) == [0, 1, 2, 4, 6, 7]
-    found = field(Context([[2], [2, 7], [0]], [0, 0, 0], len(PIECES), (7, 8), ended=[False, True, False]))
+    found = field(Context([[2], [2, 7], [0]], [0, 0, 0], len(PIECES), (7, 8), finished_mask=[False, True, False]))
     assert found.dtype == np.float32 and not found[1].any() and found[2].tolist().count(0) == 2
 
 
@@ -78,11 +80,11 @@ def test_rows_may_be_forked_reopened_and_asked_in_any_order(field):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_random_answers_are_valid_json(seed):
-    field = Grammar.json_schema(SCHEMA, BYTES.__getitem__, BYTE_VOCABULARY)
+    field = Grammar.from_json_schema(SCHEMA, BYTES.__getitem__, BYTE_VOCABULARY)
     rng, answer = np.random.default_rng(seed), []
     for _ in range(200):
-        ways = allowed(field, answer, BYTE_VOCABULARY.stop)
-        if BYTE_VOCABULARY.stop[0] in ways:
+        ways = allowed(field, answer, BYTE_VOCABULARY.stop_token_ids)
+        if BYTE_VOCABULARY.stop_token_ids[0] in ways:
             break
         # White space may go on for ever.
         plain = [token for token in ways if BYTES[token].strip() and not (BYTES[token].isdigit() and len(answer) > 40)]
@@ -94,15 +96,15 @@ def test_random_answers_are_valid_json(seed):
 def test_a_lark_grammar():
     field = Grammar('start: "a" rest\nrest: "b" | "c" rest', PIECES.__getitem__, VOCABULARY)
     assert allowed(field, []) == [0, 2] and allowed(field, [0]) == [1, 6] and allowed(field, [0, 6, 1]) == [7, 8]
-    assert field.shortest == 1
+    assert field.shortest_match_length == 1
 
 
 @pytest.mark.parametrize(
     ("pattern", "length"), [("ab", 1), ("a*", 0), ("aabb", 3), ("c{5}", 5), ("(ab){40}", 40), ("a{3}b{3}", 5)]
 )
 def test_the_shortest_match_is_found(pattern, length):
-    assert regex(pattern).shortest == length
-    assert regex(pattern, max_tokens=max(length, 1)).shortest == length
+    assert regex(pattern).shortest_match_length == length
+    assert regex(pattern, max_tokens=max(length, 1)).shortest_match_length == length
 
 
 @pytest.mark.parametrize(("pattern", "most"), [("aabb", 2), ("c{5}", 4), ("(ab){40}", 39), ("a{3}b{3}c", 5)])
@@ -112,9 +114,9 @@ def test_a_grammar_that_cannot_finish_is_refused(pattern, most):
 
 
 def test_what_the_search_cannot_decide_is_not_claimed(monkeypatch):
-    monkeypatch.setattr("heatbath.energy.completion._EFFORT", 30)
-    assert regex("[abc]{9}bb", max_tokens=3).shortest is None
-    assert regex("a+d").shortest is None
+    monkeypatch.setattr("heatbath.energy.grammar_search._MAX_EFFORT", 30)
+    assert regex("[abc]{9}bb", max_tokens=3).shortest_match_length is None
+    assert regex("a+d").shortest_match_length is None
     with pytest.raises(BadInput, match="within 1 tokens"):
         regex("[abc]{9}bb", max_tokens=1)
 
@@ -128,10 +130,10 @@ def test_what_the_search_cannot_decide_is_not_claimed(monkeypatch):
         (lambda: regex(r"[^\s\S]"), "no answer in this vocabulary"),
         (lambda: regex("a", max_tokens=0), "max_tokens of field 'grammar' is 0"),
         (lambda: Grammar("start: nothing", PIECES.__getitem__, VOCABULARY), "unknown name"),
-        (lambda: Grammar.json_schema("{", PIECES.__getitem__, VOCABULARY), "the schema is no JSON"),
-        (lambda: Grammar.json_schema({"type": "no"}, PIECES.__getitem__, VOCABULARY), "Invalid type: no"),
+        (lambda: Grammar.from_json_schema("{", PIECES.__getitem__, VOCABULARY), "the schema is no JSON"),
+        (lambda: Grammar.from_json_schema({"type": "no"}, PIECES.__getitem__, VOCABULARY), "Invalid type: no"),
         (
-            lambda: Grammar.json_schema(EMPTY, BYTES.__getitem__, BYTE_VOCABULARY),
+            lambda: Grammar.from_json_schema(EMPTY, BYTES.__getitem__, BYTE_VOCABULARY),
             "Unsatisfiable schema",
         ),
     ],

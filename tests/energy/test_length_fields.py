@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from heatbath.energy import Context
-from heatbath.energy.length import LengthBias, MaxLength, MinLength
+from heatbath.energy.length_fields import LengthBias, MaxLength, MinLength
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
-CONTEXT = Context([[0, 1, 2, 1], [3], [], [2]], [1, 1, 0, 0], 4, stop=(3,), ended=[False, False, False, True])
+CONTEXT = Context(
+    [[0, 1, 2, 1], [3], [], [2]], [1, 1, 0, 0], 4, stop_token_ids=(3,), finished_mask=[False, False, False, True]
+)
 
 
 def test_stopping_is_forbidden_until_the_answer_is_long_enough():
@@ -28,7 +30,7 @@ def test_the_border_is_a_stop():
 
 def test_the_length_adds_up_over_an_answer():
     field, answer = LengthBias(0.3), [0, 1, 2, 0, 3]
-    total = sum(field(Context([answer[:t]], [0], 4, stop=(3,)))[0, token] for t, token in enumerate(answer))
+    total = sum(field(Context([answer[:t]], [0], 4, stop_token_ids=(3,)))[0, token] for t, token in enumerate(answer))
     assert total == pytest.approx(4 * 0.3)
     assert not field(CONTEXT)[3].any()
 

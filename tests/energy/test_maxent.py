@@ -8,12 +8,12 @@ from scipy.special import log_softmax
 from stepping import steered_logprobs
 
 from heatbath.energy import Context
-from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, _dual, fit_moments
+from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, _evaluate_dual, fit_moments
 from heatbath.errors import BadInput, Unreliable
 from heatbath.models import TableModel
 from heatbath.testing import check_field
 
-MODEL = TableModel.random(0, 3, 6, stop=(2,), scale=1.5)
+MODEL = TableModel.random(0, 3, 6, stop_token_ids=(2,), scale=1.5)
 SEQUENCES = MODEL.sequences()
 TRUTH = np.array([0.7, -0.4])
 
@@ -30,7 +30,7 @@ def tilted(lambdas):
 
 def test_an_enumerated_law_gives_its_multipliers_back():
     matrix, logp = features(SEQUENCES), MODEL.logprobs()
-    found = fit_moments(logp, matrix, tilted(TRUTH) @ matrix, least=0)
+    found = fit_moments(logp, matrix, tilted(TRUTH) @ matrix, min_ess=0)
     assert np.allclose(found.lambdas, TRUTH, atol=1e-8)
     assert np.allclose(found.means, tilted(TRUTH) @ matrix, atol=1e-8)
     assert abs(found.log_z - np.log((np.exp(logp) * np.exp(-matrix @ TRUTH)).sum())) < 1e-8
@@ -40,7 +40,7 @@ def test_an_enumerated_law_gives_its_multipliers_back():
 def test_units_and_zeros_of_features_and_weights_do_not_matter(lambdas, unit, shift):
     matrix = features(SEQUENCES)
     target = tilted(np.array(lambdas)) @ matrix
-    found = fit_moments(MODEL.logprobs() + shift, matrix * unit + shift, target * unit + shift, least=0)
+    found = fit_moments(MODEL.logprobs() + shift, matrix * unit + shift, target * unit + shift, min_ess=0)
     assert np.allclose(found.lambdas * unit, lambdas, atol=1e-4)
 
 
@@ -68,9 +68,9 @@ def test_samples_give_the_multipliers_within_their_standard_errors():
 def test_answers_weighed_by_the_potential_have_the_target_means():
     matrix = features(SEQUENCES)
     target = np.array([1.2, 3.5])
-    potential = MaxEntropyPotential(features, fit_moments(MODEL.logprobs(), matrix, target, least=0).lambdas)
+    potential = MaxEntropyPotential(features, fit_moments(MODEL.logprobs(), matrix, target, min_ess=0).lambdas)
     context = Context(
-        [list(sequence) for sequence in SEQUENCES], [0] * len(SEQUENCES), 3, ended=[True] * len(SEQUENCES)
+        [list(sequence) for sequence in SEQUENCES], [0] * len(SEQUENCES), 3, finished_mask=[True] * len(SEQUENCES)
     )
     weights = np.exp(MODEL.logprobs() - potential(context))
     assert np.allclose(weights @ matrix / weights.sum(), target, atol=1e-7)
@@ -94,9 +94,9 @@ def test_the_field_brings_token_means_to_their_targets_in_one_context_and_on_ave
 def test_the_curvature_of_the_dual_is_the_slope_of_its_gradient():
     rng = np.random.default_rng(3)
     logw, per_token, point = rng.normal(size=(5, 9)) * 2, rng.normal(size=(9, 2)), np.array([0.3, -0.6])
-    _, gradient, hessian, _ = _dual(logw, per_token, point)
+    _, gradient, hessian, _ = _evaluate_dual(logw, per_token, point)
     for i, step in enumerate(1e-6 * np.eye(2)):
-        (up, slope_up, *_), (down, slope_down, *_) = (_dual(logw, per_token, point + s) for s in (step, -step))
+        (up, slope_up, *_), (down, slope_down, *_) = (_evaluate_dual(logw, per_token, point + s) for s in (step, -step))
         assert np.allclose((up - down) / 2e-6, gradient[i], atol=1e-8)
         assert np.allclose((slope_up - slope_down) / 2e-6, hessian[i], atol=1e-8)
 
@@ -115,22 +115,24 @@ def test_errors_over_contexts_cover_what_other_contexts_give():
 def test_the_field_on_a_model_is_the_field_on_its_tokens():
     field = MaxEntropy([[1.0], [0.0], [0.5]], [0.8])
     check_field(field, Context([[0, 1], [1]], [1, 0], 3))
-    tilted_law = TableModel(lambda prefix: MODEL.open([list(prefix)]).energies()[0] + [0.8, 0, 0.4], 6, stop=(2,))
+    tilted_law = TableModel(
+        lambda prefix: MODEL.open([list(prefix)]).energies()[0] + [0.8, 0, 0.4], 6, stop_token_ids=(2,)
+    )
     assert np.allclose(steered_logprobs(MODEL, field), tilted_law.logprobs(), atol=1e-12)
 
 
 def test_redundant_features_share_their_multiplier():
     matrix = features(SEQUENCES)[:, [0, 0, 1]]
-    found = fit_moments(MODEL.logprobs(), matrix, tilted(TRUTH) @ matrix, least=0)
+    found = fit_moments(MODEL.logprobs(), matrix, tilted(TRUTH) @ matrix, min_ess=0)
     assert np.allclose([found.lambdas[:2].sum(), found.lambdas[2]], TRUTH, atol=1e-7)
     constant = np.column_stack([matrix, np.ones(len(matrix))])
-    assert fit_moments(MODEL.logprobs(), constant, [*(tilted(TRUTH) @ matrix), 1.0], least=0).lambdas[3] == 0
+    assert fit_moments(MODEL.logprobs(), constant, [*(tilted(TRUTH) @ matrix), 1.0], min_ess=0).lambdas[3] == 0
 
 
 @pytest.mark.parametrize("target", [[6.5, 4], [3, 2], [-0.1, 3], [6, 6], [0, 1]])
 def test_targets_outside_the_hull_or_on_its_border(target):
     with pytest.raises(BadInput, match="outside what the features reach, or on its border"):
-        fit_moments(MODEL.logprobs(), features(SEQUENCES), target, least=0)
+        fit_moments(MODEL.logprobs(), features(SEQUENCES), target, min_ess=0)
 
 
 def test_contradictory_and_unreachable_token_targets():

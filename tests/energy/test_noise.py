@@ -70,15 +70,15 @@ def test_the_laws_of_gaussian_noise():
 
 @pytest.mark.parametrize("make", [GumbelNoise, GaussianNoise])
 def test_noise_belongs_to_seed_row_and_position(make):
-    context = Context([[1, 2], [1, 2], [1]], [1, 1, 1], 6, rows=[5, 6, 5])
+    context = Context([[1, 2], [1, 2], [1]], [1, 1, 1], 6, row_ids=[5, 6, 5])
     found = make(1.0, 7)(context)
     assert len({row.tobytes() for row in found}) == 3
-    again = make(1.0, 7)(Context([[3, 3]], [0], 6, rows=[5]))
+    again = make(1.0, 7)(Context([[3, 3]], [0], 6, row_ids=[5]))
     assert again[0].tolist() == found[0].tolist()
     assert make(1.0, 8)(context)[0].tolist() != found[0].tolist()
     assert np.allclose(make(2.0, 7)(context), 2 * found)
     assert not make(0.0, 7)(context).any()
-    assert not make(1.0, 7)(Context([[1]], [0], 6, ended=[True])).any()
+    assert not make(1.0, 7)(Context([[1]], [0], 6, finished_mask=[True])).any()
 
 
 @pytest.mark.parametrize("field", [GumbelNoise(0.5), GaussianNoise(2.0, 9)])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.energy import Context, Forbid, LogitBias
+from heatbath.energy import Context, ForbiddenTokens, LogitBias
 from heatbath.energy.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
@@ -84,7 +84,7 @@ def test_repetition_reads_what_the_fields_before_it_made():
     after = (biased + alone)(context)[0, 4]
     logit = -before[0, 4] + 20
     assert logit > 0 and after == pytest.approx(-20 + logit / 2)
-    assert not (biased + alone).commutes and (biased + Forbid([1])).commutes
+    assert not (biased + alone).commutes and (biased + ForbiddenTokens([1])).commutes
     assert (alone + biased)(context)[0, 4] != pytest.approx(after)
 
 
@@ -102,7 +102,7 @@ def test_contract(field):
 
 
 def test_ended_rows_are_left_alone():
-    context = Context([[1], [1]], [0, 0], V, ended=[True, False], energies=energies(batch=2))
+    context = Context([[1], [1]], [0, 0], V, finished_mask=[True, False], energies=energies(batch=2))
     for field in (RepetitionPenalty(2.0), PresencePenalty(1.0)):
         found = field(context)
         assert not found[0].any() and found[1, 1] != 0

@@ -6,13 +6,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heatbath.energy import Context
-from heatbath.energy.folding import fold, split
-from heatbath.energy.phrases import ForbidPhrases
+from heatbath.energy.casefold import fold_case, split_incomplete_character
+from heatbath.energy.phrases import ForbiddenPhrases
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
 PIECES = [b"a", b"b", b"ab", b"ba", b"aab", b"", b"bb", b"c"]
-CONTEXT = Context([[0, 1, 2, 1], [3], [], [7, 0, 0]], [2, 1, 0, 0], len(PIECES), stop=(7,))
+CONTEXT = Context([[0, 1, 2, 1], [3], [], [7, 0, 0]], [2, 1, 0, 0], len(PIECES), stop_token_ids=(7,))
 
 texts = st.text("abc", min_size=1, max_size=5)
 LETTERS = ["a", "A", "é", "É", "ß", "ẞ", "s", "\u212a", "k", "ж", "Ж", "€"]
@@ -30,10 +30,10 @@ def forbidden(field, answer, pieces, stop=()):
 def expected(phrases, answer, pieces, folded=lambda data: data):
     """Tokens within which a phrase ends, by looking everywhere."""
     before = b"".join(pieces[token] for token in answer)
-    done = len(folded(split(before)[0] if folded is fold else before))
+    done = len(folded(split_incomplete_character(before)[0] if folded is fold_case else before))
     found = set()
     for token, piece in enumerate(pieces):
-        whole = folded(split(before + piece)[0] if folded is fold else before + piece)
+        whole = folded(split_incomplete_character(before + piece)[0] if folded is fold_case else before + piece)
         ends = range(done + 1, len(whole) + 1)
         if any(whole[:end].endswith(folded(phrase)) for end in ends for phrase in phrases):
             found.add(token)
@@ -44,7 +44,7 @@ def expected(phrases, answer, pieces, folded=lambda data: data):
 @example(phrases=["abab", "ba"], answer=[2])
 @example(phrases=["aab"], answer=[0, 0])
 def test_every_way_to_cut_a_phrase_is_met(phrases, answer):
-    field = ForbidPhrases(phrases, PIECES.__getitem__, len(PIECES))
+    field = ForbiddenPhrases(phrases, PIECES.__getitem__, len(PIECES))
     encoded = [phrase.encode() for phrase in phrases]
     for length in range(len(answer) + 1):
         assert forbidden(field, answer[:length], PIECES) == expected(encoded, answer[:length], PIECES)
@@ -57,9 +57,9 @@ def test_every_way_to_cut_a_phrase_is_met(phrases, answer):
 @example(phrases=["É"], answer=[CUT.index(b"\xc3")])
 @example(phrases=["aé"], answer=[CUT.index(b"aB\xc3"), CUT.index(b"a"), CUT.index(b"\xc3")])
 def test_case_is_ignored_also_in_characters_that_are_cut(phrases, answer):
-    field = ForbidPhrases(phrases, CUT.__getitem__, len(CUT), ignore_case=True)
+    field = ForbiddenPhrases(phrases, CUT.__getitem__, len(CUT), ignore_case=True)
     encoded = [phrase.encode() for phrase in phrases]
-    assert forbidden(field, answer, CUT) == expected(encoded, answer, CUT, fold)
+    assert forbidden(field, answer, CUT) == expected(encoded, answer, CUT, fold_case)
 
 
 @given(
@@ -67,35 +67,39 @@ def test_case_is_ignored_also_in_characters_that_are_cut(phrases, answer):
     answer=st.lists(st.integers(0, 20), max_size=5),
 )
 def test_phrases_may_be_bytes_that_are_no_text(phrases, answer):
-    field = ForbidPhrases(phrases, CUT.__getitem__, len(CUT))
+    field = ForbiddenPhrases(phrases, CUT.__getitem__, len(CUT))
     assert forbidden(field, answer, CUT) == expected(phrases, answer, CUT)
 
 
 def test_folding_is_simple_folding():
-    assert fold("ÀÉK\u212aſẞ".encode()) == "àékksß".encode()
-    assert fold("İŒ".encode()) != fold("iœ".encode()), "a letter that folds to two stays by itself"
-    assert fold(b"\xff\xc3A\xc3\x89") == b"\xff\xc3a\xc3\xa9"
-    assert split("é".encode()[:1]) == (b"", b"\xc3") and split(b"a\xe2\x82") == (b"a", b"\xe2\x82")
-    assert split("aé".encode()) == ("aé".encode(), b"") and split(b"\x82\x82") == (b"\x82\x82", b"")
+    assert fold_case("ÀÉK\u212aſẞ".encode()) == "àékksß".encode()
+    assert fold_case("İŒ".encode()) != fold_case("iœ".encode()), "a letter that folds to two stays by itself"
+    assert fold_case(b"\xff\xc3A\xc3\x89") == b"\xff\xc3a\xc3\xa9"
+    assert split_incomplete_character("é".encode()[:1]) == (b"", b"\xc3") and split_incomplete_character(
+        b"a\xe2\x82"
+    ) == (b"a", b"\xe2\x82")
+    assert split_incomplete_character("aé".encode()) == ("aé".encode(), b"") and split_incomplete_character(
+        b"\x82\x82"
+    ) == (b"\x82\x82", b"")
 
 
 def test_what_the_prompt_holds_does_not_matter_and_a_stop_token_adds_no_text():
-    field = ForbidPhrases(["ab", "c"], PIECES.__getitem__, len(PIECES))
+    field = ForbiddenPhrases(["ab", "c"], PIECES.__getitem__, len(PIECES))
     assert field(Context([[0]], [1], 8))[0, 1] == 0 and field(Context([[0]], [0], 8))[0, 1] == np.inf
     assert field(CONTEXT)[:, 7].tolist() == [0, 0, 0, 0]
     assert forbidden(field, [], PIECES, stop=(7,)) == {2, 4}
 
 
 def test_many_states_are_forgotten_and_found_again(monkeypatch):
-    monkeypatch.setattr("heatbath.energy.phrases._MOST_HELD", 2)
-    field = ForbidPhrases(["aab", "bab"], PIECES.__getitem__, len(PIECES))
+    monkeypatch.setattr("heatbath.energy.phrases._MAX_CACHED_TOKENS", 2)
+    field = ForbiddenPhrases(["aab", "bab"], PIECES.__getitem__, len(PIECES))
     for answer in ([0], [1], [0, 0], [0], [1, 0], [0]):
         assert forbidden(field, answer, PIECES) == expected([b"aab", b"bab"], answer, PIECES)
 
 
 @pytest.mark.parametrize("ignore_case", [False, True])
 def test_contract(ignore_case):
-    check_field(ForbidPhrases(["AB", "b", "caa"], PIECES.__getitem__, len(PIECES), ignore_case=ignore_case), CONTEXT)
+    check_field(ForbiddenPhrases(["AB", "b", "caa"], PIECES.__getitem__, len(PIECES), ignore_case=ignore_case), CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -110,11 +114,11 @@ def test_contract(ignore_case):
 )
 def test_bad_phrases(phrases, options, said):
     with pytest.raises(BadInput, match=said):
-        ForbidPhrases(phrases, PIECES.__getitem__, len(PIECES), **options)
+        ForbiddenPhrases(phrases, PIECES.__getitem__, len(PIECES), **options)
 
 
 def test_another_vocabulary_names_the_field():
     with pytest.raises(BadInput, match="'forbid_phrases' was made for a vocabulary of 8, not 4"):
-        ForbidPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 4))
+        ForbiddenPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 4))
     with pytest.raises(BadInput, match="stop token 9"):
-        ForbidPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 8, stop=(9,)))
+        ForbiddenPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 8, stop_token_ids=(9,)))

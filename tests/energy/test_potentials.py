@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heatbath.energy import Context
-from heatbath.energy.potentials import Function, Length, Regex, characters, words
+from heatbath.energy.potentials import FunctionPotential, Length, Regex, character_counter, word_counter
 from heatbath.errors import BadInput, NotANumber
 from heatbath.testing import check_potential
 
@@ -21,23 +21,23 @@ def decode(tokens):
 
 
 def context(rows, ended, stop=()):
-    return Context(rows, [0] * len(rows), 8, stop, ended=ended)
+    return Context(rows, [0] * len(rows), 8, stop, finished_mask=ended)
 
 
 def letters(text):
     return ["ab".index(letter) for letter in text]
 
 
-WHOLE = Context([[0, 0, 1], [0, 2], [2, 3, 7], [0]], [0, 0, 1, 1], 8, (7,), ended=[True, True, True, False])
+WHOLE = Context([[0, 0, 1], [0, 2], [2, 3, 7], [0]], [0, 0, 1, 1], 8, (7,), finished_mask=[True, True, True, False])
 POTENTIALS = [
     Regex("a*b", decode),
     Regex("a*b", decode, weight=2.5),
     Length(2, 0.5),
     Length(2, 1, hard=True),
-    Length(1, 1, count=words(decode)),
-    Length(4, 1.5, count=characters(decode)),
-    Function(lambda tokens: 0.5 * len(tokens), "tokens"),
-    Function(lambda text: float(text.count("a")), "letters", decode=decode, scores_prefixes=True),
+    Length(1, 1, count=word_counter(decode)),
+    Length(4, 1.5, count=character_counter(decode)),
+    FunctionPotential(lambda tokens: 0.5 * len(tokens), "tokens"),
+    FunctionPotential(lambda text: float(text.count("a")), "letters", decode=decode, scores_prefixes=True),
     2.0 * Regex("a*b", decode, weight=1.0) + Length(2, 1.0),
 ]
 
@@ -122,8 +122,8 @@ def test_length_counts_tokens_words_or_characters_without_the_stop_token():
     rows = [[3, 2, 3, 7], [0]]
     here = context(rows, [True, True], stop=(7,))
     assert Length(1, 1.0)(here).tolist() == [2, 0]
-    assert Length(1, 1.0, count=words(decode))(here).tolist() == [0.5, 0]
-    assert Length(1, 2.0, count=characters(decode))(here).tolist() == [2, 0]
+    assert Length(1, 1.0, count=word_counter(decode))(here).tolist() == [0.5, 0]
+    assert Length(1, 2.0, count=character_counter(decode))(here).tolist() == [2, 0]
     assert Length(2, 1, hard=True)(here).tolist() == [0, 0]
     assert Length(2, 0, hard=True)(here).tolist() == [np.inf, np.inf]
 
@@ -138,8 +138,8 @@ def test_a_prefix_costs_what_it_cannot_lose():
 
 def test_bytes_that_make_no_character_yet_cannot_stop_a_prefix():
     rows = [[2, 5], [2, 5, 6]]
-    assert Length(0, 0, count=words(decode), hard=True)(context(rows, [False, True])).tolist() == [0, np.inf]
-    assert Length(2, 0, count=characters(decode), hard=True)(context(rows, [False, True])).tolist() == [0, 0]
+    assert Length(0, 0, count=word_counter(decode), hard=True)(context(rows, [False, True])).tolist() == [0, np.inf]
+    assert Length(2, 0, count=character_counter(decode), hard=True)(context(rows, [False, True])).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -163,21 +163,21 @@ def test_a_function_sees_the_answer_alone():
         seen.append(answer)
         return 0.0
 
-    here = Context([[1, 1, 0, 7], [0]], [2, 0], 8, (7,), ended=[True, True])
-    Function(note, "note")(here)
-    Function(note, "note", decode=decode)(here)
+    here = Context([[1, 1, 0, 7], [0]], [2, 0], 8, (7,), finished_mask=[True, True])
+    FunctionPotential(note, "note")(here)
+    FunctionPotential(note, "note", decode=decode)(here)
     assert seen == [[0], [0], "a", "a"]
 
 
 def test_a_function_that_fails_is_named_with_its_row():
-    here = Context([[0], [1]], [0, 0], 8, ended=[True, True], rows=[4, 9])
+    here = Context([[0], [1]], [0, 0], 8, finished_mask=[True, True], row_ids=[4, 9])
     with pytest.raises(BadInput, match="'odd' raised ZeroDivisionError on row 9: .*division by zero") as caught:
-        Function(lambda tokens: 1 / (1 - tokens[0]), "odd")(here)
+        FunctionPotential(lambda tokens: 1 / (1 - tokens[0]), "odd")(here)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(NotANumber, match="potential 'odd' gave NaN for row 9"):
-        Function(lambda tokens: np.nan if tokens[0] else 0.0, "odd")(here)
+        FunctionPotential(lambda tokens: np.nan if tokens[0] else 0.0, "odd")(here)
     with pytest.raises(BadInput, match="'odd' gave -inf for row 9"):
-        Function(lambda tokens: -np.inf if tokens[0] else 0.0, "odd")(here)
+        FunctionPotential(lambda tokens: -np.inf if tokens[0] else 0.0, "odd")(here)
     for wrong in ("good", [0.0, 1.0], None):
         with pytest.raises(BadInput, match="'odd' raised (Value|Type)Error on row 4"):
-            Function(lambda tokens, wrong=wrong: wrong, "odd")(here)
+            FunctionPotential(lambda tokens, wrong=wrong: wrong, "odd")(here)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatbath.energy import Context
-from heatbath.energy.require import Require
+from heatbath.energy.required_content import RequiredPhrases
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
@@ -18,7 +18,7 @@ phrase = st.text("abc", min_size=1, max_size=5)
 
 
 def require(wanted, max_tokens=None, pieces=PIECES):
-    return Require(wanted, pieces.__getitem__, len(pieces), max_tokens=max_tokens)
+    return RequiredPhrases(wanted, pieces.__getitem__, len(pieces), max_tokens=max_tokens)
 
 
 def allowed(field, answer):
@@ -73,7 +73,7 @@ def test_with_one_phrase_exactly_what_can_still_meet_it_is_allowed(text, answer,
     choices=st.lists(st.integers(0, 5), min_size=20, max_size=20),
 )
 def test_an_answer_of_full_length_lacks_nothing(wanted, spare, choices):
-    least = int(1 + require(wanted)._missing((0,) * len(wanted)).min())
+    least = int(1 + require(wanted)._count_remaining_tokens((0,) * len(wanted)).min())
     field, answer = require(wanted, least + spare), []
     for choice in choices[: least + spare]:
         ways = sorted(allowed(field, answer))
@@ -108,4 +108,4 @@ def test_overlapping_phrases_that_one_token_holds_fit_into_one_token():
 
 @pytest.mark.parametrize("field", [require(["ab"]), require(["abc", 3], 4), require([b"a"], 3)])
 def test_contract(field):
-    check_field(field, Context([[0, 1, 2, 1], [3], [], [0, 0, 4]], [2, 1, 0, 0], 6, stop=STOP))
+    check_field(field, Context([[0, 1, 2, 1], [3], [], [0, 0, 4]], [2, 1, 0, 0], 6, stop_token_ids=STOP))

@@ -8,12 +8,12 @@ import pytest
 from scipy.stats import chi2
 
 from heatbath.energy import Context
-from heatbath.energy.residual import Logistic, Residual, calibrated, fit_logistic
+from heatbath.energy.learned_energy import LogisticFit, ResidualEnergy, build_calibration_table, fit_logistic
 from heatbath.errors import BadInput
 from heatbath.models import TableModel
 from heatbath.testing import check_potential
 
-MODEL = TableModel.random(0, 3, 5, stop=(2,), scale=1.5)
+MODEL = TableModel.random(0, 3, 5, stop_token_ids=(2,), scale=1.5)
 SEQUENCES = [list(sequence) for sequence in MODEL.sequences()]
 THETA = np.array([0.8, -0.5])
 
@@ -35,7 +35,7 @@ def log_z():
     return np.log((np.exp(MODEL.logprobs() - features(SEQUENCES) @ THETA)).sum())
 
 
-TRAINED = Residual.train(features, draws(1, 3000, THETA), draws(2, 1000))
+TRAINED = ResidualEnergy.train(features, draws(1, 3000, THETA), draws(2, 1000))
 
 
 def test_the_tilt_is_recovered_whatever_the_counts():
@@ -60,7 +60,7 @@ def test_standard_errors_hold_over_many_fits():
 
 
 def test_answers_weighed_by_the_residual_have_the_law_of_the_preferred():
-    context = Context(SEQUENCES, [0] * len(SEQUENCES), 3, ended=[True] * len(SEQUENCES))
+    context = Context(SEQUENCES, [0] * len(SEQUENCES), 3, finished_mask=[True] * len(SEQUENCES))
     weights = np.exp(MODEL.logprobs() - TRAINED(context))
     wanted = np.exp(MODEL.logprobs() - features(SEQUENCES) @ THETA - log_z())
     distance = 0.5 * np.abs(weights / weights.sum() - wanted).sum()
@@ -70,19 +70,26 @@ def test_answers_weighed_by_the_residual_have_the_law_of_the_preferred():
 
 def test_contract_with_the_stop_token_left_out():
     rows = [[0, 1, 1, 2], [1], [0, 0]]
-    check_potential(TRAINED, Context(rows, [0, 0, 1], 3, (2,), ended=[True, True, True]))
-    prefixes = Residual(features, TRAINED.fit, scores_prefixes=True)
-    check_potential(prefixes, Context(rows, [0, 0, 1], 3, (2,), ended=[True, False, True]))
+    check_potential(TRAINED, Context(rows, [0, 0, 1], 3, (2,), finished_mask=[True, True, True]))
+    prefixes = ResidualEnergy(features, TRAINED.regression, scores_prefixes=True)
+    check_potential(prefixes, Context(rows, [0, 0, 1], 3, (2,), finished_mask=[True, False, True]))
 
 
 def test_probabilities_come_true_on_answers_held_back():
     """Chi-square of the bins beyond its 1e-5 quantile; a residual with the wrong sign is far beyond."""
     held = draws(31, 3000, THETA), draws(32, 2000)
-    good = TRAINED.calibration(*held)
+    good = TRAINED.compute_calibration(*held)
     assert good.chi2 < chi2.isf(1e-5, len(good.counts)) and good.counts.sum() == 5000
-    assert np.abs(good.observed - good.predicted).max() < 0.1
-    turned = Logistic(tuple(-np.array(TRAINED.fit.weights)), -TRAINED.fit.bias, TRAINED.fit.stderr, 0.0, 3000, 1000)
-    assert Residual(features, turned).calibration(*held).chi2 > 100
+    assert np.abs(good.observed_share - good.predicted_probability).max() < 0.1
+    turned = LogisticFit(
+        tuple(-np.array(TRAINED.regression.weights)),
+        -TRAINED.regression.bias,
+        TRAINED.regression.stderr,
+        0.0,
+        3000,
+        1000,
+    )
+    assert ResidualEnergy(features, turned).compute_calibration(*held).chi2 > 100
 
 
 def test_l2_shrinks_and_settles_separable_sides():
@@ -106,11 +113,11 @@ def test_l2_is_counted_in_the_features_own_units():
 
 def test_hidden_states_of_any_library_are_features():
     torch = pytest.importorskip("torch")
-    states = Residual.train(
+    states = ResidualEnergy.train(
         lambda answers: torch.tensor(features(answers)).float(), draws(1, 300, THETA), draws(2, 300)
     )
-    plain = Residual.train(features, draws(1, 300, THETA), draws(2, 300))
-    assert np.allclose(states.fit.weights, plain.fit.weights, atol=1e-6)
+    plain = ResidualEnergy.train(features, draws(1, 300, THETA), draws(2, 300))
+    assert np.allclose(states.regression.weights, plain.regression.weights, atol=1e-6)
 
 
 def test_a_constant_feature_gets_no_weight():
@@ -123,13 +130,13 @@ def test_a_constant_feature_gets_no_weight():
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
     path = tmp_path / "residual.json"
-    trained = Residual(features, TRAINED.fit, fingerprint="sha256:abc", name="kind")
+    trained = ResidualEnergy(features, TRAINED.regression, fingerprint="sha256:abc", name="kind")
     trained.save(path)
-    again = Residual.load(path, features, fingerprint="sha256:abc")
-    assert again.fit == trained.fit and again.name == "kind" and list(tmp_path.iterdir()) == [path]
+    again = ResidualEnergy.load(path, features, fingerprint="sha256:abc")
+    assert again.regression == trained.regression and again.name == "kind" and list(tmp_path.iterdir()) == [path]
     assert json.loads(path.read_text())["schema"] == "heatbath.residual/1"
     with pytest.raises(BadInput, match="was fitted on features 'sha256:abc', not on 'sha256:other'"):
-        Residual.load(path, features, fingerprint="sha256:other")
+        ResidualEnergy.load(path, features, fingerprint="sha256:other")
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
@@ -151,21 +158,21 @@ def test_other_files_are_refused(tmp_path, change):
     TRAINED.save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BadInput, match="schema|no residual energy"):
-        Residual.load(path, features)
+        ResidualEnergy.load(path, features)
 
 
 def test_bad_input():
     with pytest.raises(BadInput, match="give some of both"):
-        Residual.train(features, [], draws(1, 3))
+        ResidualEnergy.train(features, [], draws(1, 3))
     with pytest.raises(BadInput, match="l2 is -1"):
-        Residual.train(features, draws(1, 3), draws(2, 3), l2=-1.0)
+        ResidualEnergy.train(features, draws(1, 3), draws(2, 3), l2=-1.0)
     with pytest.raises(BadInput, match=r"features of preferred answers have shape \(3,\): give \(3, d\)"):
-        Residual.train(lambda answers: np.zeros(3), draws(1, 3), draws(2, 3))
+        ResidualEnergy.train(lambda answers: np.zeros(3), draws(1, 3), draws(2, 3))
     with pytest.raises(BadInput, match="rejected answer 0 hold NaN"):
-        Residual.train(
+        ResidualEnergy.train(
             lambda answers: np.full((len(answers), 1), 0.0 if len(answers) == 2 else np.nan), draws(1, 2), draws(2, 3)
         )
     with pytest.raises(BadInput, match="'residual' was fitted on 2 features and got 1"):
-        Residual(lambda answers: np.zeros((len(answers), 1)), TRAINED.fit)(Context([[0]], [0], 3))
+        ResidualEnergy(lambda answers: np.zeros((len(answers), 1)), TRAINED.regression)(Context([[0]], [0], 3))
     with pytest.raises(BadInput, match="20 bins of 2 answers"):
-        calibrated(np.array([0.5, 0.5]), np.array([0.0, 1.0]), 20)
+        build_calibration_table(np.array([0.5, 0.5]), np.array([0.0, 1.0]), 20)

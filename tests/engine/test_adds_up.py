@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from heatbath.decode import schedules, top_k, top_p
-from heatbath.energy import Forbid, Grammar, LogitBias, MinLength, PresencePenalty, RepetitionPenalty
-from heatbath.energy.potentials import Finished
+from heatbath.energy import ForbiddenTokens, Grammar, LogitBias, MinLength, PresencePenalty, RepetitionPenalty
+from heatbath.energy.potentials import TruncationPenalty
 from heatbath.engine import generate
 from heatbath.models import TableModel, load
-from heatbath.record import FIELD_ENERGY, KEPT_MASS, WORK, Trace, read, write
+from heatbath.record import FIELD_ENERGY_PREFIX, KEPT_MASS_PREFIX, WORK_PREFIX, Trace, read_traces, write_traces
 
-TREE = TableModel.random(4, 5, 6, stop=(4,), scale=1.5)
+TREE = TableModel.random(4, 5, 6, stop_token_ids=(4,), scale=1.5)
 FIELDS = [RepetitionPenalty(1.2), LogitBias({0: 0.7, 2: -0.4}), 0.5 * PresencePenalty(0.8), MinLength(2)]
 SAMPLERS = {
     "ancestral": {"n": 8},
@@ -41,9 +41,9 @@ def off(trace: Trace) -> float:
     """The largest difference between the change of log p and what the record says of it, in nats."""
     record = trace.record
     beta = 1 / trace.temperature
-    fields = [name.removeprefix(WORK) for name in record if name.startswith(WORK)]
-    windows = [name for name in record if name.startswith(KEPT_MASS)]
-    parts = sum(record[WORK + name] - record[FIELD_ENERGY + name] for name in fields)
+    fields = [name.removeprefix(WORK_PREFIX) for name in record if name.startswith(WORK_PREFIX)]
+    windows = [name for name in record if name.startswith(KEPT_MASS_PREFIX)]
+    parts = sum(record[WORK_PREFIX + name] - record[FIELD_ENERGY_PREFIX + name] for name in fields)
     change = beta * parts - sum(np.log(record[name]) for name in windows)
     return float(np.abs(record["drawn_logprob"] - record["logprob"] - change).max())
 
@@ -91,9 +91,9 @@ def test_divergence_is_that_of_what_was_drawn_from_the_model():
 
 
 def test_files_keep_it(tmp_path: Path):
-    out = generate(TREE, [], n=6, max_tokens=6, fields=[*FIELDS, Forbid([1])], window=top_k(3))
-    write(tmp_path / "t.parquet", out.traces)
-    assert max(off(trace) for trace in read(tmp_path / "t.parquet")) < 1e-6
+    out = generate(TREE, [], n=6, max_tokens=6, fields=[*FIELDS, ForbiddenTokens([1])], window=top_k(3))
+    write_traces(tmp_path / "t.parquet", out.traces)
+    assert max(off(trace) for trace in read_traces(tmp_path / "t.parquet")) < 1e-6
 
 
 def test_the_record_says_where_a_schedule_crosses_an_edge():
@@ -111,7 +111,7 @@ def test_the_record_says_where_a_schedule_crosses_an_edge():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_embedded_model_adds_up(dtype):
     model = load("smollm2-135m", dtype=dtype)
-    fields = [RepetitionPenalty(1.3), LogitBias({260: 2.0}), Forbid([28])]
+    fields = [RepetitionPenalty(1.3), LogitBias({260: 2.0}), ForbiddenTokens([28])]
     out = generate(model, "The sea", n=3, max_tokens=8, temperature=0.9, fields=fields, window=[top_k(50), top_p(0.9)])
     assert max(off(trace) for trace in out.traces) < 1e-6
 
@@ -126,26 +126,29 @@ def test_json_answers_of_the_embedded_model_are_valid_and_weighed():
         "additionalProperties": False,
         "x-guidance": {"whitespace_flexible": False},
     }
-    grammar = Grammar.json_schema(schema, model.token_bytes, model.vocabulary, max_tokens=32)
+    grammar = Grammar.from_json_schema(schema, model.token_bytes, model.vocabulary, max_tokens=32)
     prompt = model.chat([{"role": "user", "content": "Give me a city and its age as JSON."}])
-    asked = {"fields": grammar, "potentials": Finished(), "max_tokens": 32}
+    asked = {"fields": grammar, "potentials": TruncationPenalty(), "max_tokens": 32}
     out = generate(model, prompt, sampler="smc", particles=4, replicates=2, **asked)
     for sample in out.samples:
         if np.isfinite(sample.log_weight):
             found = json.loads(sample.text)
             assert set(found) == {"city", "age"} and len(found["city"]) <= 12 and found["age"] <= 9999
     assert np.isfinite(out.log_z) and out.log_z < 0 and out.log_z_stderr > 0
-    assert np.isfinite(out.drawn.log_weight[out.drawn.value])
+    assert np.isfinite(out.weighted_samples.log_weight[out.weighted_samples.selected_index])
     assert max(off(trace) for trace in out.traces) < 1e-6
 
 
 def test_a_file_says_in_which_order_things_acted(tmp_path: Path):
     out = generate(TREE, [], max_tokens=6, fields=FIELDS, window=[top_p(0.9), top_k(3)])
-    write(tmp_path / "t.parquet", out.traces)
+    write_traces(tmp_path / "t.parquet", out.traces)
     schema = pq.read_schema(tmp_path / "t.parquet")
     assert json.loads(schema.metadata[b"heatbath"])["order"] == ["fields", "temperature", "windows"]
-    assert [name for name in schema.names if name.startswith(KEPT_MASS)] == ["kept_mass/top_p=0.9", "kept_mass/top_k=3"]
-    assert [name for name in schema.names if name.startswith(WORK)] == [
+    assert [name for name in schema.names if name.startswith(KEPT_MASS_PREFIX)] == [
+        "kept_mass/top_p=0.9",
+        "kept_mass/top_k=3",
+    ]
+    assert [name for name in schema.names if name.startswith(WORK_PREFIX)] == [
         "work/repetition",
         "work/logit_bias",
         "work/presence",

@@ -16,12 +16,14 @@ CHAIN = MarkovModel.random(0, 5)
 def budget(seconds: float, *, per_row: float = 0.0, tick: float = 1.0):
     """A budget on a clock that goes on by `tick` at every look."""
     ticks = count()
-    return schedules.latency_budget(seconds, (1.0, per_row), between=(0.2, 1.0), clock=lambda: tick * next(ticks))
+    return schedules.latency_budget(
+        seconds, (1.0, per_row), temperature_range=(0.2, 1.0), clock=lambda: tick * next(ticks)
+    )
 
 
 def test_answers_end_with_the_time():
     out = generate(CHAIN, [], n=3, max_tokens=40, temperature=budget(10.0, tick=2.0))
-    assert {len(answer) for answer in out.sequences} == {5} and set(out.finish) == {"interrupted"}
+    assert {len(answer) for answer in out.sequences} == {5} and set(out.finish_reasons) == {"interrupted"}
     temperature = out.traces[0].temperature
     assert temperature[0] == 1.0 and temperature[-1] < 0.6 and (np.diff(temperature) <= 0).all()
 

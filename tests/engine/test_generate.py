@@ -10,7 +10,7 @@ from scipy import stats
 
 from heatbath.decode import Ancestral, top_k
 from heatbath.energy import LogitBias
-from heatbath.engine import Run, Settings, generate, measure
+from heatbath.engine import GenerationSettings, Run, generate, measure
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
 from heatbath.record import Frame, Observer
@@ -20,7 +20,7 @@ CHAIN = MarkovModel(RNG.normal(size=(4, 4)))
 
 
 def stopping(stop: tuple[int, ...] = (0,)) -> TableModel:
-    return TableModel(lambda prefix: [0.5 * len(prefix), 0.0, 1.0], length=6, stop=stop)
+    return TableModel(lambda prefix: [0.5 * len(prefix), 0.0, 1.0], length=6, stop_token_ids=stop)
 
 
 def test_a_row_does_not_depend_on_its_batch() -> None:
@@ -42,11 +42,11 @@ def test_rows_keep_their_stream_when_others_leave() -> None:
 
 def test_what_ended_says_why_and_is_padding_after() -> None:
     run = generate(stopping(), [], n=200, max_tokens=5)
-    for row, finish in zip(run.sequences, run.finish, strict=True):
+    for row, finish in zip(run.sequences, run.finish_reasons, strict=True):
         assert finish == ("stop" if row[-1] == 0 else "length")
         assert 0 not in row[:-1]
         assert len(row) == 5 or finish == "stop"
-    assert {"stop", "length"} == set(run.finish)
+    assert {"stop", "length"} == set(run.finish_reasons)
     padding = ~run.arrays.mask
     assert padding.any() and not run.arrays.tokens[padding].any() and not run.arrays.energies[padding].any()
     assert run.arrays.mask.sum() == run.arrays.lengths.sum() == sum(map(len, run.sequences))
@@ -56,7 +56,7 @@ def test_text_leaves_out_the_stop_token() -> None:
     run = generate(stopping(), [], n=20, max_tokens=5)
     for row in range(20):
         text = run.traces[row].text
-        assert run.texts[row] == (text[:-1] if run.finish[row] == "stop" else text)
+        assert run.texts[row] == (text[:-1] if run.finish_reasons[row] == "stop" else text)
 
 
 def test_traces_are_what_measuring_gives() -> None:
@@ -107,9 +107,9 @@ def test_windows_and_fields_leave_their_mark() -> None:
     assert record is not None and {"kept_mass", "drawn_logprob", "work/more"} <= set(record)
     later = record["kept_mass"][:, 1:]
     assert ((later > 0) & (later < 1)).all()
-    rows = list(run.traces[0].rows())
+    rows = list(run.traces[0].to_rows())
     assert {"kept_mass", "drawn_logprob", "work/more"} <= set(rows[0])
-    assert run.traces[0].table().column("work/more").null_count == 0
+    assert run.traces[0].to_table().column("work/more").null_count == 0
 
 
 def test_a_window_moves_the_logprob_by_the_mass_it_keeps() -> None:
@@ -146,13 +146,13 @@ def test_observers_and_callback_see_every_frame() -> None:
 
 
 def test_a_run_stopped_halfway_keeps_what_is_there() -> None:
-    run = Run(CHAIN, [[]] * 3, Settings(max_tokens=50))
+    run = Run(CHAIN, [[]] * 3, GenerationSettings(max_tokens=50))
     for frame in run:
         if frame.index == 9:
             break
     result = run.result()
     assert result.arrays.tokens.shape == (3, 10)
-    assert result.finish == ("interrupted",) * 3
+    assert result.finish_reasons == ("interrupted",) * 3
     assert result.sequences == [row[:10] for row in generate(CHAIN, [], n=3, max_tokens=50).sequences]
 
 
@@ -196,7 +196,7 @@ def test_a_prompt_must_leave_room() -> None:
 def test_nan_stops_with_the_step() -> None:
     class Broken(MarkovModel):
         def law(self, state: Any) -> Any:
-            law = super().law(state)
+            law = super().next_energies(state)
             return law * np.nan if (state > 0).all() and len(state) > 2 else law
 
     with pytest.raises(NotANumber, match="token"):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.engine import join, measure, measure_stream
-from heatbath.engine.documents import stretches, stride_of, token_stream
+from heatbath.engine import join_traces, measure, measure_stream
+from heatbath.engine.chunking import build_stride, split_documents, token_stream
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import ExactModel, MarkovModel, UrnModel, Vocabulary
 from heatbath.record import Trace
@@ -27,7 +27,7 @@ class Snow(ExactModel):
 
     def __init__(self, start: bool = True, context: int | None = None) -> None:
         symbols = [b"^", b" ", b"a", b"\xe2", b"\x98", b"\x83", b"\xc3", b"\xa9"]
-        super().__init__("snow", Vocabulary(8, start=(0,) if start else ()), symbols)
+        super().__init__("snow", Vocabulary(8, start_token_ids=(0,) if start else ()), symbols)
         self.context_length = context
 
     @property
@@ -87,7 +87,7 @@ def test_documents_together_are_as_one_by_one(lengths: list[int], context: int) 
         pieces.setdefault(piece.sequence, []).append(piece)
     assert list(pieces) == [i for i, tokens in enumerate(documents) if tokens]
     for i, parts in pieces.items():
-        same(join(parts), measure(CHAIN, documents[i], context=context))
+        same(join_traces(parts), measure(CHAIN, documents[i], context=context))
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.integers(0, 5), st.integers(0, 60))
@@ -112,29 +112,29 @@ def test_pieces_end_where_characters_do(text: str, context: int, bos: bool) -> N
 
 def test_each_stretch_keeps_half_a_context() -> None:
     model = Snow(context=16)
-    cut = list(stretches(model, ["a" * 100], stride_of(model, bos=True, context=None)))
+    cut = list(split_documents(model, ["a" * 100], build_stride(model, bos=True, context=None)))
     assert all(len(piece.tokens) <= 16 for piece in cut)
-    assert all(len(piece.tokens) - piece.fresh >= 8 for piece in cut[1:])
-    assert sum(piece.fresh for piece in cut) == 100
+    assert all(len(piece.tokens) - piece.num_scored >= 8 for piece in cut[1:])
+    assert sum(piece.num_scored for piece in cut) == 100
 
 
 def test_bos_gives_the_first_token_its_record() -> None:
     with_start, without = measure(Snow(), "aa a", bos=True), measure(Snow(), "aa a")
-    assert with_start.scored.all() and with_start.text == without.text == "aa a"
-    assert without.scored.tolist() == [False, True, True, True]
+    assert with_start.scored_mask.all() and with_start.text == without.text == "aa a"
+    assert without.scored_mask.tolist() == [False, True, True, True]
     np.testing.assert_allclose(with_start.record["energy"][1:], without.record["energy"][1:])
     same(measure(Snow(), [0, 2, 2, 1, 2], bos=True), with_start)
 
 
 def test_one_token_alone_has_no_numbers() -> None:
     trace = measure(CHAIN, [3])
-    assert len(trace) == 1 and not trace.scored.any()
+    assert len(trace) == 1 and not trace.scored_mask.any()
     assert np.isnan(trace.logprob(0.5)).all()
-    assert trace.table().num_rows == 1
+    assert trace.to_table().num_rows == 1
 
 
 def test_a_file_is_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatbath.engine.documents._BLOCK", 2048)
+    monkeypatch.setattr("heatbath.engine.chunking._BLOCK_CHARACTERS", 2048)
     text = " ".join("a☃é"[RNG.integers(3)] * int(RNG.integers(1, 9)) for _ in range(2_000))
     assert len(text) > 3 * 2048
     assert list(token_stream(Snow(), io.StringIO(text))) == Snow().encode(text)
@@ -177,7 +177,7 @@ def drain(documents: Any) -> None:
 
 
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatbath.engine.documents._BLOCK", 1024)
+    monkeypatch.setattr("heatbath.engine.chunking._BLOCK_CHARACTERS", 1024)
     files = [io.StringIO("aa a☃ " * n) for n in (500, 500, 4000)]
     drain(files[:1])
     peaks = [peak(lambda file=file: drain([file])) for file in files[1:]]

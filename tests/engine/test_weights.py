@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heatbath.engine import generate, join, measure, measure_stream
-from heatbath.engine.documents import token_stream
-from heatbath.record import THERMO, Trace
+from heatbath.engine import generate, join_traces, measure, measure_stream
+from heatbath.engine.chunking import token_stream
+from heatbath.record import THERMO_COLUMNS, Trace
 
 pytestmark = pytest.mark.weights
 
@@ -51,7 +51,7 @@ def thermodynamics(logits: Any, tokens: list[int], temperature: float) -> dict[s
     entropy, capacity = log_z + mean / temperature, variance / temperature**2
     rank = 1.0 + (energies < chosen[:, None]).sum(-1)
     values = (chosen, -chosen / temperature - log_z, log_z, mean, variance, entropy, capacity)
-    return dict(zip(THERMO, (*values, energies.min(-1), p.max(-1), rank), strict=True))
+    return dict(zip(THERMO_COLUMNS, (*values, energies.min(-1), p.max(-1), rank), strict=True))
 
 
 @pytest.mark.parametrize("text", [TEXT, LONGER])
@@ -59,7 +59,7 @@ def test_measure_agrees_with_a_plain_forward_pass(smollm2: Any, plain: Any, text
     trace = measure(smollm2, text)
     expected = thermodynamics(plain(trace.tokens.tolist()), trace.tokens.tolist(), 1.0)
     assert trace.text == text
-    for name in THERMO:
+    for name in THERMO_COLUMNS:
         np.testing.assert_allclose(trace.record[name][1:], expected[name], atol=1e-3, rtol=1e-5, err_msg=name)
 
 
@@ -78,7 +78,7 @@ def test_a_stored_trace_answers_at_other_temperatures(
 def test_bytes_a_token_on_disk(smollm2: Any, tmp_path: Path) -> None:
     trace = measure(smollm2, LONGER)
     trace.save(tmp_path / "t.parquet")
-    few = trace.table().slice(0, 1)
+    few = trace.to_table().slice(0, 1)
     assert few.num_rows == 1
     overhead = 14_000  # of any file: names, metadata, statistics
     assert ((tmp_path / "t.parquet").stat().st_size - overhead) / len(trace) <= 256
@@ -89,7 +89,7 @@ def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
     for row, temperature in enumerate((0.6, 1.0)):
         tokens = [*run.prompts[row], *run.sequences[row]]
         whole = measure(smollm2, tokens, temperature=temperature)
-        for name in THERMO:
+        for name in THERMO_COLUMNS:
             got, expected = run.traces[row].record[name], whole.record[name][len(run.prompts[row]) :]
             np.testing.assert_allclose(got, expected, atol=2e-3, rtol=1e-4, err_msg=name)
 
@@ -99,7 +99,7 @@ def test_strides_score_every_token_once(smollm2: Any) -> None:
     whole = measure(smollm2, LONGER)
     assert len(parts) > 3
     assert not any("�" in part.text for part in parts)
-    joined = join(parts)
+    joined = join_traces(parts)
     assert joined.text == LONGER and joined.tokens.tolist() == whole.tokens.tolist()
     np.testing.assert_allclose(joined.record["logprob"][1:20], whole.record["logprob"][1:20], atol=1e-3)
 
@@ -123,4 +123,4 @@ def test_a_file_is_tokenised_as_if_read_at_once(smollm2: Any) -> None:
 
 def test_emoji_come_out_whole(smollm2: Any) -> None:
     trace = measure(smollm2, "a🔥b")
-    assert trace.text == "a🔥b" and "" in trace.texts
+    assert trace.text == "a🔥b" and "" in trace.token_texts

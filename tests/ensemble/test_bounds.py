@@ -62,7 +62,7 @@ def test_gauge_order_and_shape():
     seen = bounds(logprobs, 50)
     assert seen.entropy.low.shape == (2,)
     assert (seen.log_z(1.0).low == 0.0).all() and (seen.log_z(1.0).high == 0.0).all()
-    assert seen.listed[0, 0] == math.log(0.6)
+    assert seen.logprobs[0, 0] == math.log(0.6)
     np.testing.assert_allclose(seen.tail_mass.low, 0.1)
 
 

@@ -12,7 +12,7 @@ import torch
 from ensembles import normal
 
 from heatbath.ensemble.kernels import cpu
-from heatbath.ensemble.rows import rows
+from heatbath.ensemble.row_layout import as_rows
 
 pytest.importorskip("triton", reason="Triton is not installed: it comes with CUDA builds of PyTorch")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,10 +37,10 @@ def energies(kind: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("kind", TYPES)
 def test_sums_and_choices(cuda, kind):
     given = energies(kind)
-    ours, theirs = cuda.sums(given, BETAS), cpu.sums(rows(given.cpu()).words, BETAS)
+    ours, theirs = cuda.sums(given, BETAS), cpu.sums(as_rows(given.cpu()).words, BETAS)
     np.testing.assert_allclose(ours, theirs, rtol=2e-6)
     index = np.array([3, 10, 4700])
-    np.testing.assert_array_equal(cuda.chosen(given, index), cpu.chosen(rows(given.cpu()).words, index))
+    np.testing.assert_array_equal(cuda.chosen(given, index), cpu.select_states(as_rows(given.cpu()).words, index))
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, math.inf])
@@ -48,7 +48,9 @@ def test_draws(cuda, beta):
     given = energies(torch.float32)
     for uniform in (0.0, 0.37, 1 - 2.0**-53):
         arguments = np.full(3, beta), np.full(3, uniform)
-        np.testing.assert_array_equal(cuda.draw(given, *arguments)[0], cpu.draw(rows(given.cpu()).words, *arguments)[0])
+        np.testing.assert_array_equal(
+            cuda.draw(given, *arguments)[0], cpu.draw(as_rows(given.cpu()).words, *arguments)[0]
+        )
 
 
 def test_bad_rows(cuda):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from heatbath.ensemble.kernels.helpers import helpers_of_this_thread
+from heatbath.ensemble.kernels.helpers import current_thread_workers
 
 
 def _helping() -> int:
@@ -16,27 +16,27 @@ def _helping() -> int:
 
 
 def test_the_same_help_again_and_again_and_others_for_another_thread():
-    mine = list(helpers_of_this_thread(2))
-    assert list(helpers_of_this_thread(2)) == mine
+    mine = list(current_thread_workers(2))
+    assert list(current_thread_workers(2)) == mine
     found = []
-    other = threading.Thread(target=lambda: found.extend(helpers_of_this_thread(2)))
+    other = threading.Thread(target=lambda: found.extend(current_thread_workers(2)))
     other.start()
     other.join()
     assert not set(mine) & set(found)
 
 
 def test_what_is_done_is_done_when_its_lock_can_be_had():
-    (helper,) = helpers_of_this_thread(1)
+    (helper,) = current_thread_workers(1)
     done: list[int] = []
     slow, quick = (lambda: (time.sleep(0.05), done.append(0))), (lambda: done.append(1))
-    helper.begin(slow)  # nobody waits for it
-    helper.begin(quick).acquire()
+    helper.submit(slow)  # nobody waits for it
+    helper.submit(quick).acquire()
     assert done == [0, 1]
 
 
 def test_they_end_with_the_thread_they_help():
     before = _helping()
-    owner = threading.Thread(target=lambda: helpers_of_this_thread(3))
+    owner = threading.Thread(target=lambda: current_thread_workers(3))
     owner.start()
     owner.join()
     end = time.monotonic() + 5
@@ -47,10 +47,10 @@ def test_they_end_with_the_thread_they_help():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a fork with threads running is what is tried here
 def test_a_fork_gets_its_own():
-    helpers_of_this_thread(1)
+    current_thread_workers(1)
     child = os.fork()
     if not child:
-        (helper,) = helpers_of_this_thread(1)
-        os._exit(0 if helper.begin(lambda: None).acquire(timeout=5) else 1)
+        (helper,) = current_thread_workers(1)
+        os._exit(0 if helper.submit(lambda: None).acquire(timeout=5) else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

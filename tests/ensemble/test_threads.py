@@ -38,4 +38,4 @@ def test_a_failure_on_another_thread_reaches_the_caller(monkeypatch):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        jit.share_rows(kernel, 4, 1 << 30)
+        jit.run_row_kernel(kernel, 4, 1 << 30)

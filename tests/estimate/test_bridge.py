@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 
 from heatbath.errors import BadInput, Unreliable
-from heatbath.estimate.bridge import bar, from_replicates, log_mean
+from heatbath.estimate.bridge import bar, combine_replicates, log_mean
 
 SHIFT, SCALE = 1.2, 0.7
 # log p~ - log q~ for q = N(0, 1) and p = N(SHIFT, SCALE), both without their constants.
@@ -88,7 +88,7 @@ def test_samples_that_share_nothing_or_little_are_unreliable():
         bar(np.full(5, -np.inf), np.zeros(5))
     far = bar(np.random.default_rng(0).normal(-50, 10, 100), np.random.default_rng(1).normal(50, 10, 100))
     with pytest.raises(Unreliable):
-        far.reliable()
+        far.require_reliable()
 
 
 def test_a_log_mean_of_any_size_and_its_error():
@@ -104,15 +104,15 @@ def test_all_weights_zero_rest_on_nothing():
     nothing = log_mean(np.full(3, -np.inf))
     assert nothing.value == -np.inf and nothing.ess == 0 and np.isnan(nothing.stderr)
     with pytest.raises(Unreliable):
-        nothing.reliable()
+        nothing.require_reliable()
 
 
 def test_replicates_are_averaged_before_the_logarithm():
     log_z = np.array([-3.0, -1.0, -np.inf, -2.0])
-    found = from_replicates(log_z)
+    found = combine_replicates(log_z)
     assert found.value == pytest.approx(logsumexp(log_z) - np.log(4))
     assert found.value > -2 + np.log(3 / 4)
-    alone = from_replicates(np.array([-3.0]))
+    alone = combine_replicates(np.array([-3.0]))
     assert alone.value == -3 and np.isnan(alone.stderr) and alone.ess == 1
 
 
@@ -121,7 +121,7 @@ def test_replicates_are_averaged_before_the_logarithm():
     [
         (lambda: log_mean(np.array([0.0, np.nan])), "log-weight 1 is nan"),
         (lambda: log_mean(np.empty(0)), "shape \\(0,\\)"),
-        (lambda: from_replicates(np.array([np.inf])), "log_z of replicate 0 is inf"),
+        (lambda: combine_replicates(np.array([np.inf])), "log_z of replicate 0 is inf"),
         (lambda: bar(np.array([np.inf]), np.zeros(1)), "forward log-weight 0 is inf"),
         (lambda: bar(np.zeros(1), np.array([-np.inf])), "reverse log-weight 0 is -inf"),
     ],

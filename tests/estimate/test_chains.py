@@ -5,14 +5,14 @@ import pytest
 from scipy.stats import norm, rankdata
 
 from heatbath.errors import BadInput
-from heatbath.estimate.chains import (
-    acceptance,
+from heatbath.estimate.mcmc_diagnostics import (
     autocorrelation,
     autocorrelation_time,
     effective_steps,
-    mean,
-    mixing,
+    estimate_mean,
+    mixing_diagnostics,
     r_hat,
+    summarize_acceptance,
 )
 
 METHODS = ["geyer", "sokal"]
@@ -59,7 +59,7 @@ def mean_z(stderr, runs: int = 300) -> np.ndarray:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_error_of_a_mean_covers_as_stated(method):
     """300 runs: the spread of z is known to 4 %, tau to 10 %; the naive error is three times too small."""
-    z = mean_z(lambda x: mean(x, method=method).stderr)
+    z = mean_z(lambda x: estimate_mean(x, method=method).stderr)
     assert abs(z.mean()) < 4 / np.sqrt(300)
     assert z.std() == pytest.approx(1, abs=0.2)
 
@@ -71,29 +71,29 @@ def test_the_naive_error_of_a_mean_does_not():
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_mixed_chains_have_r_hat_one(ranked):
-    assert abs(r_hat(ar1(0, 0.5), ranked=ranked) - 1) < 0.01
+    assert abs(r_hat(ar1(0, 0.5), use_ranks=ranked) - 1) < 0.01
 
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_unequal_means_and_drifts_are_told_apart(ranked):
     x = ar1(0, 0.5)
-    assert r_hat(x + np.array([0.0, 0.0, 0.0, 1.0])[:, None], ranked=ranked) > 1.1
-    assert r_hat(x[:1] + np.linspace(0, 2, 4000), ranked=ranked) > 1.1
+    assert r_hat(x + np.array([0.0, 0.0, 0.0, 1.0])[:, None], use_ranks=ranked) > 1.1
+    assert r_hat(x[:1] + np.linspace(0, 2, 4000), use_ranks=ranked) > 1.1
 
 
 def test_only_ranks_see_unequal_spreads_and_shifts_under_heavy_tails():
     x = ar1(3, 0.0)
     assert r_hat(x * np.array([1.0, 1.0, 1.0, 3.0])[:, None]) > 1.05
-    assert r_hat(x * np.array([1.0, 1.0, 1.0, 3.0])[:, None], ranked=False) < 1.01
+    assert r_hat(x * np.array([1.0, 1.0, 1.0, 3.0])[:, None], use_ranks=False) < 1.01
     cauchy = np.random.default_rng(0).standard_cauchy((4, 1000)) + np.array([0.0, 0.0, 0.0, 2.0])[:, None]
-    assert r_hat(cauchy) > 1.05 > r_hat(cauchy, ranked=False)
+    assert r_hat(cauchy) > 1.05 > r_hat(cauchy, use_ranks=False)
 
 
 def test_r_hat_is_the_formula():
     x = ar1(4, 0.3, chains=3, steps=10)
     halves = np.concatenate([x[:, :5], x[:, 5:]])
     within, between = halves.var(1, ddof=1).mean(), 5 * halves.mean(1).var(ddof=1)
-    assert r_hat(x, ranked=False) == pytest.approx(np.sqrt((0.8 * within + between / 5) / within))
+    assert r_hat(x, use_ranks=False) == pytest.approx(np.sqrt((0.8 * within + between / 5) / within))
 
 
 def test_ranked_r_hat_is_the_larger_of_two_by_scipy():
@@ -144,10 +144,10 @@ def test_ranks_do_not_change_under_a_rising_map():
 def test_chains_that_stand_still_are_one_draw_each():
     still = np.tile(np.array([[0.1], [0.1]]), (1, 100))
     assert np.isnan(r_hat(still)) and np.isnan(autocorrelation(still)).all()
-    assert mean(still).ess == pytest.approx(2) and np.isnan(mean(still).stderr)
+    assert estimate_mean(still).ess == pytest.approx(2) and np.isnan(estimate_mean(still).stderr)
     apart = np.tile(np.array([[0.1], [0.3]]), (1, 100))
     assert r_hat(apart) == np.inf
-    assert mean(apart).ess < 4
+    assert estimate_mean(apart).ess < 4
 
 
 def test_stuck_chains_are_worth_few_draws():
@@ -158,20 +158,24 @@ def test_stuck_chains_are_worth_few_draws():
 
 def test_acceptance_counts_by_chain_and_the_longest_wait():
     accepted = np.array([[1, 0, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1]], dtype=bool)
-    found = acceptance(accepted)
+    found = summarize_acceptance(accepted)
     assert found.rate.value == pytest.approx(6 / 12)
-    assert (found.lowest, found.highest, found.longest_stay) == (pytest.approx(2 / 6), pytest.approx(4 / 6), 3)
-    never = acceptance(np.zeros((2, 5)))
-    assert never.longest_stay == 5 and never.rate.ess == pytest.approx(2)
-    assert acceptance(np.ones((2, 5))).longest_stay == 0
+    assert (found.min_rate, found.max_rate, found.longest_rejection_run) == (
+        pytest.approx(2 / 6),
+        pytest.approx(4 / 6),
+        3,
+    )
+    never = summarize_acceptance(np.zeros((2, 5)))
+    assert never.longest_rejection_run == 5 and never.rate.ess == pytest.approx(2)
+    assert summarize_acceptance(np.ones((2, 5))).longest_rejection_run == 0
 
 
 @pytest.mark.parametrize(
     ("call", "match"),
     [
         (lambda: r_hat(np.zeros(9)), "shape \\(9,\\)"),
-        (lambda: mean(np.zeros((2, 3))), "4 steps or more"),
-        (lambda: mean(np.array([[0.0, 1, np.nan, 2]])), "step 2 of chain 0 is nan"),
+        (lambda: estimate_mean(np.zeros((2, 3))), "4 steps or more"),
+        (lambda: estimate_mean(np.array([[0.0, 1, np.nan, 2]])), "step 2 of chain 0 is nan"),
         (lambda: autocorrelation_time(np.zeros((1, 8)), method="lucky"), "'lucky' is unknown"),
     ],
 )
@@ -182,5 +186,5 @@ def test_what_is_no_chain(call, match):
 
 def test_mixing_is_both_figures_and_says_nothing_of_short_chains():
     x = np.random.default_rng(0).normal(size=(4, 50))
-    assert mixing(x) == (r_hat(x), effective_steps(x))
-    assert np.isnan(mixing(x[:, :3])).all()
+    assert mixing_diagnostics(x) == (r_hat(x), effective_steps(x))
+    assert np.isnan(mixing_diagnostics(x[:, :3])).all()

@@ -5,9 +5,9 @@ import pytest
 
 from heatbath.estimate.criticality import (
     correlation,
+    count_peaks,
+    extrapolate_plateau,
     flow_slope,
-    peaks,
-    plateau,
     relaxation_time,
     spectrum,
     susceptibility,
@@ -114,12 +114,12 @@ def test_periodic_tags_have_their_peaks(period):
     tags = ((np.arange(64) + phase) % period == 0).astype(np.int64)
     lines = spectrum(tags, 1)
     assert np.flatnonzero(lines > 0.5 * lines.max()).tolist() == list(range(64 // period, 33, 64 // period))
-    assert peaks(lines) == period // 2 - 1
+    assert count_peaks(lines) == period // 2 - 1
 
 
 def test_independent_tags_have_no_peaks():
     """Noise of sqrt(1 / n) = 1.6 % on a level of 0.21 is far from a prominence of 0.1."""
-    assert peaks(spectrum(independent(0), 1)) == 0
+    assert count_peaks(spectrum(independent(0), 1)) == 0
 
 
 @pytest.mark.parametrize("flip", [0.1, 0.3])
@@ -208,16 +208,16 @@ def test_a_constant_order_parameter_has_no_flow():
 @pytest.mark.parametrize("level", [0.0, 0.2])
 def test_a_plateau_beside_a_power_is_found_exactly(power, level):
     sizes = np.array([16.0, 64.0, 256.0])
-    assert plateau(level + 0.7 * sizes**-power) == pytest.approx(level, abs=1e-12)
+    assert extrapolate_plateau(level + 0.7 * sizes**-power) == pytest.approx(level, abs=1e-12)
 
 
 def test_a_variance_that_has_stopped_falling_is_its_own_plateau():
-    assert plateau(np.array([0.3, 0.2, 0.2])) == 0.2
-    assert plateau(np.array([0.3, 0.2, 0.25])) == 0.25
+    assert extrapolate_plateau(np.array([0.3, 0.2, 0.2])) == 0.2
+    assert extrapolate_plateau(np.array([0.3, 0.2, 0.25])) == 0.25
 
 
 def test_falls_that_do_not_slow_down_are_not_extrapolated_without_end():
     """The ratio of falls is capped at 0.9, and a plateau is never negative."""
-    assert plateau(np.array([1.0, 0.95, 0.90])) == pytest.approx(0.45)
-    assert plateau(np.array([1.0, 0.9, 0.5])) == 0.0
-    assert plateau(np.array([0.5, 0.6, 0.55])) == pytest.approx(0.1)
+    assert extrapolate_plateau(np.array([1.0, 0.95, 0.90])) == pytest.approx(0.45)
+    assert extrapolate_plateau(np.array([1.0, 0.9, 0.5])) == 0.0
+    assert extrapolate_plateau(np.array([0.5, 0.6, 0.55])) == pytest.approx(0.1)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from heatbath.errors import BadInput, NotANumber
-from heatbath.estimate.chains import mean
-from heatbath.estimate.langevin import MALA, ULA, DualAverage, run, warm_up
+from heatbath.estimate.langevin import MALA, ULA, DualAveraging, run_kernel, tune_step_size
+from heatbath.estimate.mcmc_diagnostics import estimate_mean
 
 GRID = np.linspace(-6, 6, 20_001)
 N = 60_000
@@ -55,7 +55,7 @@ def after(kernel, beta: float, steps: int = 6, seed: int = 0) -> np.ndarray:
     """The z-scores of walkers that have left the target's law by some steps of a kernel."""
     walkers = kernel.init(exact_walkers(seed, beta))
     rng = np.random.default_rng(seed + 100)
-    return z_scores(run(kernel, walkers, steps=steps, rng=rng).last.positions, beta)
+    return z_scores(run_kernel(kernel, walkers, steps=steps, rng=rng).final_walkers.positions, beta)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
@@ -99,9 +99,9 @@ def test_chains_estimate_moments_within_their_errors():
     """From a far start, by one long run of a few walkers: |z| < 4 fails by chance in 6e-5 of seeds."""
     rng = np.random.default_rng(3)
     kernel = MALA(energy, 0.3, beta=0.7)
-    kernel, walkers = warm_up(kernel, kernel.init(np.full((8, 2), 2.5)), steps=300, acceptance=0.6, rng=rng)
-    chains = run(kernel, walkers, steps=3000, rng=rng)
-    found = mean(chains.positions[:, :, 1] ** 2)
+    kernel, walkers = tune_step_size(kernel, kernel.init(np.full((8, 2), 2.5)), steps=300, acceptance=0.6, rng=rng)
+    chains = run_kernel(kernel, walkers, steps=3000, rng=rng)
+    found = estimate_mean(chains.positions[:, :, 1] ** 2)
     assert abs(found.value - well_law(0.7) @ GRID**2) < 4 * found.stderr < 0.2
     assert chains.positions.shape == (8, 3000, 2)
     assert chains.acceptance == pytest.approx(0.6, abs=0.05)
@@ -111,19 +111,19 @@ def test_chains_estimate_moments_within_their_errors():
 def test_warming_up_finds_the_step_for_an_acceptance(start):
     rng = np.random.default_rng(0)
     kernel = MALA(spring, start)
-    kernel, walkers = warm_up(kernel, kernel.init(np.zeros((64, 5))), steps=400, acceptance=0.574, rng=rng)
-    assert run(kernel, walkers, steps=200, rng=rng).acceptance == pytest.approx(0.574, abs=0.04)
+    kernel, walkers = tune_step_size(kernel, kernel.init(np.zeros((64, 5))), steps=400, acceptance=0.574, rng=rng)
+    assert run_kernel(kernel, walkers, steps=200, rng=rng).acceptance == pytest.approx(0.574, abs=0.04)
 
 
 def test_dual_averaging_is_the_published_recursion():
     """Two steps by hand."""
-    one = DualAverage.start(0.5).update(0.2)
+    one = DualAveraging.from_step_size(0.5).update(0.2)
     assert one.log_step == pytest.approx(np.log(5) - 1 / 0.05 * 0.2 / 11)
-    assert one.averaged == pytest.approx(one.log_step)
+    assert one.average_log_step == pytest.approx(one.log_step)
     two = one.update(-0.1)
     assert two.log_step == pytest.approx(np.log(5) - np.sqrt(2) / 0.05 * 0.1 / 12)
     share = 2**-0.75
-    assert two.averaged == pytest.approx(share * two.log_step + (1 - share) * one.averaged)
+    assert two.average_log_step == pytest.approx(share * two.log_step + (1 - share) * one.average_log_step)
 
 
 def half_space(x):
@@ -136,18 +136,18 @@ def half_space(x):
 def test_walkers_never_cross_a_wall(beta):
     rng = np.random.default_rng(1)
     kernel = MALA(half_space, 0.3, beta)
-    chains = run(kernel, kernel.init(rng.exponential(size=(20_000, 1))), steps=10, rng=rng)
+    chains = run_kernel(kernel, kernel.init(rng.exponential(size=(20_000, 1))), steps=10, rng=rng)
     assert (chains.positions > 0).all()
     if beta == 1:
-        assert chains.last.positions.mean() == pytest.approx(1, abs=4.5 / np.sqrt(20_000))
+        assert chains.final_walkers.positions.mean() == pytest.approx(1, abs=4.5 / np.sqrt(20_000))
     with pytest.raises(BadInput, match="is at energy inf: start where"):
-        run(ULA(half_space, 0.3), kernel.init(np.full((50, 1), 0.1)), steps=5, rng=rng)
+        run_kernel(ULA(half_space, 0.3), kernel.init(np.full((50, 1), 0.1)), steps=5, rng=rng)
 
 
 def test_same_seed_same_chain_and_nothing_is_changed_in_place():
     start = exact_walkers(0, 1.0, 10)
     kernel, kept = MALA(energy, 0.2), start.copy()
-    first, second = (run(kernel, kernel.init(start), steps=5, rng=np.random.default_rng(9)) for _ in range(2))
+    first, second = (run_kernel(kernel, kernel.init(start), steps=5, rng=np.random.default_rng(9)) for _ in range(2))
     assert np.array_equal(first.positions, second.positions)
     assert np.array_equal(start, kept)
     assert not np.array_equal(first.positions[:, 0], first.positions[:, 4])
@@ -162,9 +162,13 @@ def test_same_seed_same_chain_and_nothing_is_changed_in_place():
         (lambda: MALA(lambda x: (x, x), 0.1).init(np.zeros((3, 2))), BadInput, "energies and gradients have shapes"),
         (lambda: MALA(half_space, 0.1).init(-np.ones((1, 1))), BadInput, "walker 0 is at energy inf"),
         (lambda: MALA(lambda x: (x[:, 0] * np.nan, x), 0.1).init(np.zeros((2, 1))), NotANumber, "walker 0 is not a"),
-        (lambda: run(ULA(spring, 0.1), None, steps=0, rng=None), BadInput, "steps is 0"),
-        (lambda: warm_up(MALA(spring, 0.1), None, steps=0, acceptance=0.5, rng=None), BadInput, "steps is 0"),
-        (lambda: warm_up(MALA(spring, 0.1), None, steps=9, acceptance=1.0, rng=None), BadInput, "acceptance is 1.0"),
+        (lambda: run_kernel(ULA(spring, 0.1), None, steps=0, rng=None), BadInput, "steps is 0"),
+        (lambda: tune_step_size(MALA(spring, 0.1), None, steps=0, acceptance=0.5, rng=None), BadInput, "steps is 0"),
+        (
+            lambda: tune_step_size(MALA(spring, 0.1), None, steps=9, acceptance=1.0, rng=None),
+            BadInput,
+            "acceptance is 1.0",
+        ),
     ],
 )
 def test_what_cannot_drive_a_chain(call, error, match):

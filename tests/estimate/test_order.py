@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from heatbath.estimate.criticality import tag_means
-from heatbath.estimate.order import OrderData, order_edges, principal, vanishing
+from heatbath.estimate.order_parameter import (
+    OrderData,
+    estimate_order_edges,
+    estimate_zero_crossing,
+    project_to_principal_axis,
+)
 
 SIZES = tuple(2**i for i in range(2, 9))
 TEMPERATURES = np.geomspace(0.4, 2.2, 12)
@@ -30,7 +35,7 @@ def chain(temperatures: np.ndarray, rows: int, length: int, rng: np.random.Gener
 
 
 def edges(means_k: list[np.ndarray], seed: int, replicas: int = 40):
-    return order_edges(OrderData(TEMPERATURES, SIZES, means_k), np.random.default_rng(seed), replicas=replicas)
+    return estimate_order_edges(OrderData(TEMPERATURES, SIZES, means_k), np.random.default_rng(seed), replicas=replicas)
 
 
 def reported(found) -> bool:
@@ -81,7 +86,7 @@ def flowing(fall: float, seed: int) -> OrderData:
 def test_an_edge_whose_flow_falls_with_every_doubling_fades(fall, supported):
     """The edge is at T = 1 at the last doubling; a finite memory lowers the flow by a quarter a doubling."""
     for seed in range(3):
-        flow, _ = order_edges(flowing(fall, seed), np.random.default_rng(seed), replicas=40)
+        flow, _ = estimate_order_edges(flowing(fall, seed), np.random.default_rng(seed), replicas=40)
         assert flow.temperature == pytest.approx(1.0, abs=0.03)
         assert flow.supported is supported
 
@@ -90,7 +95,7 @@ def test_one_order_parameter_stands_for_several_tags():
     """With two tags it is the difference of their fractions; its axis is shared by all temperatures."""
     rng = np.random.default_rng(0)
     tags = [rng.integers(0, 2, (50, 256)) for _ in range(3)]
-    both = principal([tag_means(t, 2, SIZES) for t in tags])
+    both = project_to_principal_axis([tag_means(t, 2, SIZES) for t in tags])
     for means, one in zip(both, tags, strict=True):
         fraction = tag_means(one, 2, SIZES)[:, :, 1]
         assert means.shape == (len(SIZES), 50)
@@ -104,10 +109,10 @@ def test_a_line_vanishes_where_it_crosses_zero(shuffled):
     x = np.linspace(0.2, 2, 19)
     order = np.random.default_rng(0).permutation(19) if shuffled else np.arange(19)
     y = np.maximum(0, 1.3 - x)
-    assert vanishing(x[order], y[order]) == pytest.approx(1.3, abs=1e-9)
+    assert estimate_zero_crossing(x[order], y[order]) == pytest.approx(1.3, abs=1e-9)
 
 
 def test_what_never_vanishes_or_never_was_has_no_end():
     x = np.linspace(0.2, 2, 19)
-    assert np.isnan(vanishing(x, np.ones(19)))
-    assert np.isnan(vanishing(x, np.zeros(19)))
+    assert np.isnan(estimate_zero_crossing(x, np.ones(19)))
+    assert np.isnan(estimate_zero_crossing(x, np.zeros(19)))

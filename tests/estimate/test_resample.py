@@ -13,9 +13,9 @@ from heatbath.estimate.resample import (
     conditional_multinomial,
     ess,
     genealogical_ess,
-    line_variance,
-    resample,
-    weights,
+    genealogical_variance,
+    normalize_log_weights,
+    resample_particles,
 )
 
 LOG_WEIGHTS = [
@@ -56,27 +56,27 @@ def moments(scheme: Callable, log_w) -> tuple[np.ndarray, np.ndarray]:
 
 
 def named(scheme: str) -> Callable:
-    return lambda log_w, choose: resample(scheme, log_w, choose)
+    return lambda log_w, choose: resample_particles(scheme, log_w, choose)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("log_w", LOG_WEIGHTS, ids=range(len(LOG_WEIGHTS)))
 def test_expected_offspring_are_n_times_the_weight(scheme, log_w):
     mean, _ = moments(named(scheme), log_w)
-    assert np.allclose(mean, len(log_w) * weights(log_w), atol=1e-12, rtol=0)
+    assert np.allclose(mean, len(log_w) * normalize_log_weights(log_w), atol=1e-12, rtol=0)
 
 
 @given(st.lists(st.floats(-8, 8), min_size=1, max_size=4), st.sampled_from(sorted(SCHEMES)))
 def test_expected_offspring_whatever_the_weights(log_w, scheme):
     mean, _ = moments(named(scheme), np.array(log_w))
-    assert np.allclose(mean, len(log_w) * weights(np.array(log_w)), atol=1e-12, rtol=0)
+    assert np.allclose(mean, len(log_w) * normalize_log_weights(np.array(log_w)), atol=1e-12, rtol=0)
 
 
 def biased_residual(log_w, choose):
     """A twin that rounds to the nearest count, not down."""
-    expected = len(log_w) * weights(log_w)
+    expected = len(log_w) * normalize_log_weights(log_w)
     sure = np.repeat(np.arange(len(log_w)), np.rint(expected).astype(int))[: len(log_w)]
-    return np.r_[sure, [choose(weights(log_w)) for _ in range(len(log_w) - len(sure))]].astype(int)
+    return np.r_[sure, [choose(normalize_log_weights(log_w)) for _ in range(len(log_w) - len(sure))]].astype(int)
 
 
 def biased_systematic(log_w, choose):
@@ -85,23 +85,23 @@ def biased_systematic(log_w, choose):
     def equal(p):
         return choose(np.full(len(p), 1 / len(p)))
 
-    return resample("systematic", log_w, equal)
+    return resample_particles("systematic", log_w, equal)
 
 
 @pytest.mark.parametrize("twin", [biased_residual, biased_systematic])
 def test_biased_twins_are_seen(twin):
     mean, _ = moments(twin, LOG_WEIGHTS[1])
-    assert np.abs(mean - 4 * weights(LOG_WEIGHTS[1])).max() > 1e-2
+    assert np.abs(mean - 4 * normalize_log_weights(LOG_WEIGHTS[1])).max() > 1e-2
 
 
 def test_no_scheme_has_more_variance_than_multinomial_and_systematic_keeps_to_floor_and_ceiling():
     for log_w in LOG_WEIGHTS:
         worst = moments(named("multinomial"), log_w)[1]
-        w = weights(log_w)
+        w = normalize_log_weights(log_w)
         assert np.allclose(worst, len(w) * w * (1 - w), atol=1e-12)
         for scheme in ("residual", "stratified"):
             assert (moments(named(scheme), log_w)[1] <= worst + 1e-12).all()
-        for _, parents in walk(lambda c, log_w=log_w: resample("systematic", log_w, c)):
+        for _, parents in walk(lambda c, log_w=log_w: resample_particles("systematic", log_w, c)):
             counts = np.bincount(parents, minlength=len(w))
             assert (counts >= np.floor(len(w) * w - 1e-9)).all() and (counts <= np.ceil(len(w) * w + 1e-9)).all()
 
@@ -115,19 +115,19 @@ def test_equal_weights_leave_every_particle_once(scheme, n):
         assert len(p) == 1
         return 0
 
-    assert resample(scheme, np.full(n, np.log(0.1)), certain).tolist() == list(range(n))
+    assert resample_particles(scheme, np.full(n, np.log(0.1)), certain).tolist() == list(range(n))
 
 
 def test_dead_particles_have_no_offspring_even_at_the_ends():
     log_w = np.array([-np.inf, 0.3, -np.inf, -2.0, -np.inf])
     for scheme in SCHEMES:
-        for _, parents in walk(lambda c, s=scheme: resample(s, log_w, c)):
+        for _, parents in walk(lambda c, s=scheme: resample_particles(s, log_w, c)):
             assert set(parents) <= {1, 3}
 
 
 def test_the_retained_particle_keeps_its_slot_and_the_others_are_multinomial():
     log_w = LOG_WEIGHTS[0]
-    w = weights(log_w)
+    w = normalize_log_weights(log_w)
     paths = list(walk(lambda c: conditional_multinomial(log_w, c)))
     assert all(parents[0] == 0 for _, parents in paths)
     for slot in (1, 2, 3):
@@ -147,14 +147,14 @@ def test_the_retained_particle_keeps_its_slot_and_the_others_are_multinomial():
     ],
 )
 def test_weights_that_name_no_particle(log_w, match):
-    for call in (ess, lambda w: resample("systematic", w, lambda p: 0)):
+    for call in (ess, lambda w: resample_particles("systematic", w, lambda p: 0)):
         with pytest.raises(BadInput, match=match):
             call(log_w)
 
 
 def test_an_unknown_scheme_names_the_known_ones():
     with pytest.raises(BadInput, match="'lucky' is unknown: use one of multinomial, residual"):
-        resample("lucky", np.zeros(2), lambda p: 0)
+        resample_particles("lucky", np.zeros(2), lambda p: 0)
 
 
 def test_effective_sizes_of_known_populations():
@@ -179,9 +179,9 @@ def filtered(choose, n: int, steps: int, scheme: str = "multinomial") -> tuple[f
         w = WEIGHT[t, x]
         z *= w.mean()
         if t < steps - 1:
-            parents = resample(scheme, np.log(w), choose)
+            parents = resample_particles(scheme, np.log(w), choose)
             x, eves = [choose(MOVE[x[i]]) for i in parents], eves[parents]
-    return z, z**2 * line_variance(np.log(w), eves, steps - 1)
+    return z, z**2 * genealogical_variance(np.log(w), eves, steps - 1)
 
 
 @pytest.mark.parametrize(("n", "steps"), [(2, 1), (3, 1), (2, 2), (2, 3)])
@@ -201,7 +201,7 @@ def test_forgetting_one_resampling_biases_the_variance():
 
     def forgetful(choose):
         x, eves = [choose(START) for _ in range(2)], np.arange(2)
-        return (z := WEIGHT[0, x].mean()), z**2 * line_variance(np.log(WEIGHT[0, x]), eves, 1)
+        return (z := WEIGHT[0, x].mean()), z**2 * genealogical_variance(np.log(WEIGHT[0, x]), eves, 1)
 
     p, z, v = np.array([(p, *run) for p, run in walk(forgetful)]).T
     assert abs(p @ v - (p @ z**2 - (p @ z) ** 2)) > 0.1
@@ -209,8 +209,8 @@ def test_forgetting_one_resampling_biases_the_variance():
 
 def test_a_single_particle_has_no_variance_to_tell():
     with pytest.raises(BadInput, match="two particles, there is 1"):
-        line_variance(np.zeros(1), np.zeros(1, int), 0)
+        genealogical_variance(np.zeros(1), np.zeros(1, int), 0)
     with pytest.raises(BadInput, match="resamplings is -1"):
-        line_variance(np.zeros(2), np.arange(2), -1)
+        genealogical_variance(np.zeros(2), np.arange(2), -1)
     with pytest.raises(BadInput, match="one per particle"):
         genealogical_ess(np.zeros(2), np.arange(3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heatbath.errors import BadInput
-from heatbath.estimate.smooth import Points, fit
+from heatbath.estimate.smooth import CurveData, fit_smoother
 
 X = np.linspace(0.2, 1.8, 17)
 GRID = np.linspace(0.25, 1.75, 31)
@@ -19,16 +19,16 @@ def slope(x):
     return 8 / np.cosh(4 * (x - 1)) ** 2 + 0.5
 
 
-def measured(seed: int, *, slopes: bool = True, claimed: float = 1.0) -> Points:
+def measured(seed: int, *, slopes: bool = True, claimed: float = 1.0) -> CurveData:
     """Noisy values and slopes; `claimed` times their noise is what they say it is."""
     noise = np.random.default_rng(seed).normal(size=(2, len(X)))
     slope_x = slope(X) + SLOPE_NOISE * noise[1] if slopes else np.full(len(X), np.nan)
     errors = np.full(len(X), NOISE * claimed), np.full(len(X), SLOPE_NOISE * claimed)
-    return Points(X, truth(X) + NOISE * noise[0], errors[0], slope_x, errors[1])
+    return CurveData(X, truth(X) + NOISE * noise[0], errors[0], slope_x, errors[1])
 
 
-def curve(points: Points):
-    smooth = fit(points, GRID)
+def curve(points: CurveData):
+    smooth = fit_smoother(points, GRID)
     return smooth, smooth.apply(points.value, points.slope)
 
 
@@ -65,7 +65,7 @@ def test_slopes_help():
 
 
 def test_the_smoother_is_linear():
-    smooth = fit(measured(0), GRID)
+    smooth = fit_smoother(measured(0), GRID)
     a, b = measured(1), measured(2)
     mixed = smooth.apply(0.3 * a.value + 0.7 * b.value, 0.3 * a.slope + 0.7 * b.slope)
     parts = [np.array(smooth.apply(p.value, p.slope)) for p in (a, b)]
@@ -74,7 +74,7 @@ def test_the_smoother_is_linear():
 
 def test_a_fit_in_other_units_is_the_same_curve_in_those_units():
     points = measured(3)
-    other = Points(X, 5 + 3 * points.value, 3 * points.value_stderr, 3 * points.slope, 3 * points.slope_stderr)
+    other = CurveData(X, 5 + 3 * points.value, 3 * points.value_stderr, 3 * points.slope, 3 * points.slope_stderr)
     (one, (value, rise)), (two, (value3, rise3)) = curve(points), curve(other)
     assert np.allclose(value3, 5 + 3 * value, atol=1e-4) and np.allclose(rise3, 3 * rise, atol=1e-3)
     assert np.allclose(two.stderr[0], 3 * one.stderr[0], rtol=1e-3)
@@ -83,7 +83,7 @@ def test_a_fit_in_other_units_is_the_same_curve_in_those_units():
 def test_the_slope_is_the_derivative_of_the_curve():
     points, step = measured(4), 1e-4
     grid = np.concatenate([GRID - step, GRID + step, GRID])
-    value, rise = fit(points, grid).apply(points.value, points.slope)
+    value, rise = fit_smoother(points, grid).apply(points.value, points.slope)
     below, above, _ = np.split(value, 3)
     assert np.allclose((above - below) / (2 * step), rise[-len(GRID) :], atol=1e-3)
 
@@ -92,7 +92,7 @@ def test_the_slope_is_the_derivative_of_the_curve():
 def test_samples_that_all_agree_do_not_break_it(height):
     """No spread gives zero standard errors and equal values."""
     zero, level = np.zeros(len(X)), np.full(len(X), height)
-    points = Points(X, level, zero, zero, zero)
+    points = CurveData(X, level, zero, zero, zero)
     smooth, (value, rise) = curve(points)
     assert np.allclose(value, height, atol=1e-3) and np.allclose(rise, 0, atol=1e-2)
     assert np.isfinite(smooth.stderr).all()
@@ -101,7 +101,7 @@ def test_samples_that_all_agree_do_not_break_it(height):
 def test_one_exact_point_among_noisy_ones_holds_the_curve():
     points = measured(5)
     points.value[8], points.value_stderr[8] = truth(X[8]), 0.0
-    smooth = fit(points, X[8:9])
+    smooth = fit_smoother(points, X[8:9])
     assert smooth.apply(points.value, points.slope)[0][0] == pytest.approx(truth(X[8]), abs=0.01)
 
 
@@ -117,4 +117,4 @@ def test_two_values_are_no_curve():
     points = measured(0)
     points.value[2:] = np.nan
     with pytest.raises(BadInput, match="three measured temperatures, there are 2"):
-        fit(points, GRID)
+        fit_smoother(points, GRID)

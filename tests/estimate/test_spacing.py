@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from heatbath.errors import BadInput
-from heatbath.estimate.spacing import exchange_rate, exchange_rates, ladder, rungs_for, thermodynamic_length
+from heatbath.estimate.ladder_spacing import (
+    build_ladder,
+    count_rungs,
+    exchange_rate,
+    exchange_rates,
+    thermodynamic_length,
+)
 
 FINE = np.linspace(0.0, 6.0, 4001)
 
@@ -38,7 +44,7 @@ def test_the_length_of_two_levels_is_the_gudermannian():
 
 @pytest.mark.parametrize("rungs", [2, 3, 9])
 def test_rungs_are_equally_far_apart(rungs):
-    found = ladder(FINE, two_level_variance(FINE), rungs=rungs)
+    found = build_ladder(FINE, two_level_variance(FINE), rungs=rungs)
     assert len(found) == rungs and found[0] == 0 and found[-1] == 6
     assert np.allclose(np.diff(two_level_length(found)), two_level_length(6.0) / (rungs - 1), atol=1e-6)
 
@@ -49,7 +55,7 @@ def test_lengths_on_a_coarse_grid_are_inverted_exactly(sigma, rungs):
     betas, sigma = np.cumsum(np.ones(len(sigma))) / 3, np.array(sigma)
     if sigma.sum() < 1e-3:
         return
-    found = ladder(betas, sigma**2, rungs=rungs)
+    found = build_ladder(betas, sigma**2, rungs=rungs)
     union = np.unique(np.concatenate([betas, found]))
     length = thermodynamic_length(union, np.interp(union, betas, sigma) ** 2)
     steps = np.diff(length[np.searchsorted(union, found)])
@@ -57,7 +63,7 @@ def test_lengths_on_a_coarse_grid_are_inverted_exactly(sigma, rungs):
 
 
 def test_a_gaussian_density_wants_equal_steps_in_beta():
-    assert np.allclose(ladder([0.5, 2.5], [3.0, 3.0], rungs=5), np.linspace(0.5, 2.5, 5), atol=1e-14)
+    assert np.allclose(build_ladder([0.5, 2.5], [3.0, 3.0], rungs=5), np.linspace(0.5, 2.5, 5), atol=1e-14)
 
 
 def test_a_gaussian_density_exchanges_exactly_as_stated():
@@ -83,7 +89,7 @@ def test_many_two_level_systems_exchange_as_gaussians_do():
     """A thousand of them: every rate within 3 % of erfc; equal steps in T spread them threefold."""
     copies, grid = 1000, np.linspace(0.2, 2.0, 400)
     variances = two_level_variance(grid, copies)
-    betas = ladder(grid, variances, rungs=rungs_for(grid, variances, rate=0.3))
+    betas = build_ladder(grid, variances, rungs=count_rungs(grid, variances, rate=0.3))
     exact = np.array([exact_rate(a, b, copies) for a, b in pairwise(betas)])
     predicted = exchange_rate(np.diff(two_level_length(betas, copies)))
     assert np.allclose(exact, predicted, rtol=0.03)
@@ -103,18 +109,18 @@ def test_as_many_rungs_as_a_rate_needs_and_no_more(rate):
     grid = np.linspace(0, 3, 50)
     variances = two_level_variance(grid, 300)
     length = thermodynamic_length(grid, variances)[-1]
-    n = rungs_for(grid, variances, rate=rate)
+    n = count_rungs(grid, variances, rate=rate)
     assert exchange_rate(length / (n - 1)) >= rate > exchange_rate(length / (n - 2))
 
 
 def test_rates_at_the_ends():
     assert exchange_rate(0.0) == 1 and exchange_rate(60.0) == pytest.approx(0, abs=1e-300)
     assert exchange_rate(np.array([1.7])) == pytest.approx(0.23, abs=0.001)
-    assert rungs_for([0.0, 1.0], [0.0, 0.0], rate=0.5) == 2
+    assert count_rungs([0.0, 1.0], [0.0, 0.0], rate=0.5) == 2
 
 
 def test_a_stretch_without_variance_is_crossed_in_one_step():
-    found = ladder([0.0, 1.0, 2.0, 3.0], [1.0, 0.0, 0.0, 1.0], rungs=5)
+    found = build_ladder([0.0, 1.0, 2.0, 3.0], [1.0, 0.0, 0.0, 1.0], rungs=5)
     assert found[[1, 3]] == pytest.approx([1 - np.sqrt(0.5), 2 + np.sqrt(0.5)])
     assert 1 <= found[2] <= 2
 
@@ -122,12 +128,12 @@ def test_a_stretch_without_variance_is_crossed_in_one_step():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: ladder([0.0, 1.0], [1.0, 1.0], rungs=1), "rungs is 1"),
-        (lambda: ladder([0.0, 1.0], [0.0, 0.0], rungs=3), "does not vary"),
-        (lambda: ladder([1.0, 0.0], [1.0, 1.0], rungs=3), "that rise"),
+        (lambda: build_ladder([0.0, 1.0], [1.0, 1.0], rungs=1), "rungs is 1"),
+        (lambda: build_ladder([0.0, 1.0], [0.0, 0.0], rungs=3), "does not vary"),
+        (lambda: build_ladder([1.0, 0.0], [1.0, 1.0], rungs=3), "that rise"),
         (lambda: thermodynamic_length([0.0], [1.0]), "two or more"),
         (lambda: thermodynamic_length([0.0, 1.0], [1.0, -2.0]), "variance at beta 1 is -2.0"),
-        (lambda: rungs_for([0.0, 1.0], [1.0, 1.0], rate=1.0), "rate is 1.0"),
+        (lambda: count_rungs([0.0, 1.0], [1.0, 1.0], rate=1.0), "rate is 1.0"),
     ],
 )
 def test_what_is_no_ladder(call, match):

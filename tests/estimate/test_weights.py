@@ -5,7 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
-from heatbath.estimate.weights import balance_weights, effective_size, response, weighted_covariance, weighted_mean
+from heatbath.estimate.reweighting import (
+    balance_weights,
+    effective_size,
+    temperature_response,
+    weighted_covariance,
+    weighted_mean,
+)
 from heatbath.models import TableModel
 
 MODEL = TableModel.random(3, 3, 4, scale=1.5)
@@ -124,7 +130,7 @@ def slope_of(model: TableModel, observable: np.ndarray, temperature: float) -> f
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_response_of_all_sequences_is_the_derivative(temperature):
     law = np.exp(MODEL.logprobs(1 / temperature))
-    estimate = response(law, SPREAD, score_of(MODEL, temperature), temperature)
+    estimate = temperature_response(law, SPREAD, score_of(MODEL, temperature), temperature)
     # The correction for a finite sample has no place in a sum over all sequences.
     assert estimate.value * (1 - 1 / estimate.ess) == pytest.approx(slope_of(MODEL, SPREAD, temperature), abs=1e-6)
 
@@ -135,7 +141,7 @@ def response_z(temperature: float, factor: float = 1.0, runs: int = 400) -> np.n
     exact, scores = slope_of(MODEL, SPREAD, temperature), []
     for seed in range(runs):
         rows = np.random.default_rng(seed).choice(81, 400, p=law)
-        estimate = response(np.ones(400), SPREAD[rows], score[rows], temperature)
+        estimate = temperature_response(np.ones(400), SPREAD[rows], score[rows], temperature)
         scores.append((factor * estimate.value - exact) / estimate.stderr)
     return np.array(scores)
 
@@ -161,7 +167,7 @@ def test_a_pooled_response_lies_within_its_standard_error():
     for seed in range(400):
         rows = drawn(seed)
         weights = balance_weights(laws[rows], COUNTS, MODEL.logprobs(1 / 1.1)[rows])
-        estimate = response(weights, SPREAD[rows], score[rows], 1.1)
+        estimate = temperature_response(weights, SPREAD[rows], score[rows], 1.1)
         z.append((estimate.value - exact) / estimate.stderr)
     assert 0.91 < (np.abs(z) < 1.96).mean() < 0.985
     assert abs(np.mean(z)) < 4 / np.sqrt(len(z))

@@ -21,9 +21,9 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from heatbath.models.folder import load_folder
-from heatbath.models.quiet import quiet
-from heatbath.models.transformers import TransformersModel
+from heatbath.models.hf.load_local import load_folder
+from heatbath.models.hf.transformers_model import TransformersModel
+from heatbath.models.hub.library_output import suppress_library_output
 
 SIZE = 264
 _SHAPE: dict[str, Any] = {
@@ -80,7 +80,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def save(folder: Path, config: Any, words: Any = None) -> Path:
     """A random model of this configuration and a tokenizer, as `save_pretrained` writes them."""
-    with quiet(), torch.random.fork_rng():
+    with suppress_library_output(), torch.random.fork_rng():
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
         (tokenizer() if words is None else words).save_pretrained(folder)
@@ -123,7 +123,7 @@ class Plain:
     """Energies by definition: the untouched `transformers` model, one unpadded sequence, no cache."""
 
     def __init__(self, folder: Path) -> None:
-        with quiet():
+        with suppress_library_output():
             self.module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def energies(self, tokens: Sequence[int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from heatbath.errors import BadInput
-from heatbath.models.text import Text
+from heatbath.models.hf.tokenizer import ModelTokenizer
 
 Tiny = Callable[[str], Any]
 
@@ -31,15 +31,15 @@ END = 257
 
 
 @pytest.fixture(scope="module")
-def text(tiny: Tiny) -> Text:
+def text(tiny: Tiny) -> ModelTokenizer:
     """Bytes as tokens, with a template that knows tools."""
     words: PreTrainedTokenizerFast = tiny("llama").text.tokenizer
     own = type(words)(tokenizer_object=words.backend_tokenizer, bos_token="<|bos|>", eos_token="<|eos|>")
     own.chat_template = TEMPLATE
-    return Text(own)
+    return ModelTokenizer(own)
 
 
-def _spelled(text: Text, tokens: list[int]) -> str:
+def _spelled(text: ModelTokenizer, tokens: list[int]) -> str:
     return b"".join(text.token_bytes(token) for token in tokens).decode()
 
 
@@ -47,19 +47,21 @@ def tool(name: str, description: str, parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def test_tools_are_told_by_the_template(text: Text) -> None:
+def test_tools_are_told_by_the_template(text: ModelTokenizer) -> None:
     given = tool("weather", "Of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
     tokens = text.chat([{"role": "user", "content": "hi"}], tools=[given])
     first = _spelled(text, tokens).split("<|turn|>")[1]
     assert json.loads(first.removeprefix("system\n<tool_call>").removesuffix("<|eos|>")) == given
     assert (
         text.takes_tools
-        and not Text(text.tokenizer.__class__(tokenizer_object=text.tokenizer.backend_tokenizer)).takes_tools
+        and not ModelTokenizer(
+            text.fast_tokenizer.__class__(tokenizer_object=text.fast_tokenizer.backend_tokenizer)
+        ).takes_tools
     )
 
 
 @given(words=st.lists(HOSTILE, min_size=6, max_size=6))
-def test_no_text_of_a_user_controls(words: list[str], text: Text) -> None:
+def test_no_text_of_a_user_controls(words: list[str], text: ModelTokenizer) -> None:
     name, description, key, value, content, argument = words
     parameters = {"type": "object", "properties": {key: {"type": "string", "enum": [value]}}}
     call = {"type": "function", "function": {"name": name, "arguments": {key: argument}}}
@@ -72,7 +74,7 @@ def test_no_text_of_a_user_controls(words: list[str], text: Text) -> None:
 
 
 @given(description=HOSTILE)
-def test_a_description_stays_the_json_it_was(description: str, text: Text) -> None:
+def test_a_description_stays_the_json_it_was(description: str, text: ModelTokenizer) -> None:
     given = tool("f", description, {"type": "object"})
     tokens = text.chat([{"role": "user", "content": "hi"}], tools=[given])
     (end,) = [i for i, token in enumerate(tokens) if token == END][:1]
@@ -81,19 +83,19 @@ def test_a_description_stays_the_json_it_was(description: str, text: Text) -> No
 
 
 @pytest.mark.parametrize(("end", "last"), [("answer", "<|turn|>assistant"), ("closed", "x<|eos|>"), ("open", "\nx")])
-def test_where_a_conversation_ends(text: Text, end: Any, last: str) -> None:
+def test_where_a_conversation_ends(text: ModelTokenizer, end: Any, last: str) -> None:
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x"}]
     assert _spelled(text, text.chat(messages, end=end)).endswith(last)
 
 
 @pytest.mark.parametrize("role", ["user<|turn|>", "", "a\nb", "<|eos|>"])
-def test_a_role_is_a_word(text: Text, role: str) -> None:
+def test_a_role_is_a_word(text: ModelTokenizer, role: str) -> None:
     with pytest.raises(BadInput, match="a word"):
         text.chat([{"role": role, "content": "x"}])
 
 
-def test_a_template_may_refuse(text: Text) -> None:
-    refusing = Text(type(text.tokenizer)(tokenizer_object=text.tokenizer.backend_tokenizer))
-    refusing.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+def test_a_template_may_refuse(text: ModelTokenizer) -> None:
+    refusing = ModelTokenizer(type(text.fast_tokenizer)(tokenizer_object=text.fast_tokenizer.backend_tokenizer))
+    refusing.fast_tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(BadInput, match="roles must alternate"):
         refusing.chat([{"role": "user", "content": "x"}])

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from heatbath.cli.models import app
 from heatbath.errors import BadInput
-from heatbath.models import catalog, storage
-from heatbath.models.card import Card
+from heatbath.models.hub import catalog, model_store
+from heatbath.models.hub.model_card import ModelCard
 
 RUN = CliRunner()
 
@@ -22,9 +22,9 @@ def test_list_says_what_is_here() -> None:
 
 
 def test_path_and_remove_of_a_pulled_model() -> None:
-    folder = storage.models_folder() / "smollm2-135m"
+    folder = model_store.models_folder() / "smollm2-135m"
     folder.mkdir(parents=True)
-    Card().save(folder)
+    ModelCard().save(folder)
     assert RUN.invoke(app, ["path"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["pull"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["remove", "smollm2-135m"]).exit_code == 0

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput
-from heatbath.models.quiet import quiet
+from heatbath.models.hub.library_output import suppress_library_output
 
 Tiny = Callable[[str], Any]
 TEXT = [256, *range(40, 60)]
@@ -22,7 +22,7 @@ def test_attentions_are_those_of_eager_attention(family: str, tiny: Tiny, folder
     model = tiny(family)
     before = model.network.config._attn_implementation
     ours = model.attentions(TEXT)
-    with quiet(), torch.no_grad():
+    with suppress_library_output(), torch.no_grad():
         module = AutoModelForCausalLM.from_pretrained(folders(family), dtype=torch.float32, attn_implementation="eager")
         theirs = torch.cat(module(torch.tensor([TEXT]), output_attentions=True).attentions)
     torch.testing.assert_close(ours, theirs)

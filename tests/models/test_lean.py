@@ -12,10 +12,10 @@ import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.models import fused, lean
-from heatbath.models.folder import load_folder
-from heatbath.models.pool import pool_of
-from heatbath.models.together import TogetherPool
+from heatbath.models.cpu_llama import decoder, decoder_kernels
+from heatbath.models.hf.load_local import load_folder
+from heatbath.models.pool.base import build_pool
+from heatbath.models.pool.batched_pool import BatchedPool
 
 Save = Callable[[Path, Any], Path]
 WIDE: dict[str, Any] = {
@@ -45,8 +45,8 @@ def pair(folder: Path) -> tuple[Any, Any]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_nearer_to_float32_than_the_module_is(shape: str, tmp_path: Path, saved: Save) -> None:
     rough, fine = pair(saved(tmp_path, SHAPES[shape]))
-    pool = pool_of(rough, prefix_bytes=1 << 20)
-    assert isinstance(pool, TogetherPool) and pool._lean is not None
+    pool = build_pool(rough, prefix_bytes=1 << 20)
+    assert isinstance(pool, BatchedPool) and pool._cpu_decoder is not None
     rng = np.random.default_rng(0)
     rows = pool.open([rng.integers(0, 256, size).tolist() for size in (1, 40, 7, 23, 24)])
     ours, theirs = [], []
@@ -66,18 +66,18 @@ def test_it_is_nearer_to_float32_than_the_module_is(shape: str, tmp_path: Path, 
 
 @needs_bfloat16
 def test_what_is_not_built_alike_is_left_alone(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:
-    assert not lean.suits(tiny("llama").network)
+    assert not decoder.supports_network(tiny("llama").network)
     for family, takes in {"llama": True, "mistral": True, "gemma3": False, "gemma2": False, "gpt2": False}.items():
-        assert lean.suits(load_folder(folders(family), dtype="bfloat16").network) == takes
+        assert decoder.supports_network(load_folder(folders(family), dtype="bfloat16").network) == takes
 
 
 @needs_bfloat16
 def test_what_looks_alike_and_is_not_is_found_out(tmp_path: Path, saved: Save) -> None:
     model = load_folder(saved(tmp_path, SHAPES["llama"]), dtype="bfloat16")
     model.network.module.get_decoder().layers[1].mlp.register_forward_hook(lambda _module, _args, out: 3 * out)
-    assert lean.suits(model.network)
-    pool = pool_of(model)
-    assert isinstance(pool, TogetherPool) and pool._lean is None
+    assert decoder.supports_network(model.network)
+    pool = build_pool(model)
+    assert isinstance(pool, BatchedPool) and pool._cpu_decoder is None
 
 
 @pytest.mark.parametrize(("heads", "groups", "window"), [(9, 3, 99), (4, 4, 99), (8, 2, 5), (2, 2, 1)])
@@ -86,9 +86,9 @@ def test_attention_of_rows_of_all_lengths(heads: int, groups: int, window: int) 
     kept = torch.randn(2, 3, groups, 16, 32).bfloat16()
     query, out = torch.randn(3, heads, 32).bfloat16(), torch.empty(3, heads, 32, dtype=torch.bfloat16)
     ends = np.array([[2, 1], [0, 16], [1, 7]])
-    pairs = (lean._pairs(kept[0]), lean._pairs(kept[1]))
+    pairs = (decoder._as_pairs(kept[0]), decoder._as_pairs(kept[1]))
     how = (np.float32(32**-0.5 * LOG2E), window)
-    fused.attend(0, 3, lean._words(query), pairs, ends, how, lean._words(out))
+    decoder_kernels.attend(0, 3, decoder._as_words(query), pairs, ends, how, decoder._as_words(out))
     for row, (slot, end) in enumerate(ends.tolist()):
         low = max(0, end - window)
         keys, values = kept[:, slot, :, low:end].float().repeat_interleave(heads // groups, 1)
@@ -100,6 +100,11 @@ def test_rounding_is_that_of_torch() -> None:
     numbers = torch.cat(
         [torch.randn(1000), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 3.4e38, 1e-40, 1.00390625])]
     )
-    words = np.array([fused.word(np.float32(number)) for number in numbers.tolist()], np.uint16)
+    words = np.array([decoder_kernels.to_bfloat16(np.float32(number)) for number in numbers.tolist()], np.uint16)
     np.testing.assert_array_equal(words, numbers.bfloat16().view(torch.uint16).numpy())
-    assert torch.from_numpy(np.array([fused.word(np.float32(np.nan))], np.uint16)).view(torch.bfloat16).isnan().all()
+    assert (
+        torch.from_numpy(np.array([decoder_kernels.to_bfloat16(np.float32(np.nan))], np.uint16))
+        .view(torch.bfloat16)
+        .isnan()
+        .all()
+    )

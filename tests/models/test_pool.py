@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heatbath.errors import BadInput
-from heatbath.models import together as together_module
 from heatbath.models.base import Model
-from heatbath.models.markov import MarkovModel
-from heatbath.models.pool import Pool, pool_of
-from heatbath.models.separate import SeparatePool
-from heatbath.models.slots import LEAST_SLOTS
-from heatbath.models.together import TogetherPool
-from heatbath.models.urn import UrnModel
+from heatbath.models.exact.markov import MarkovModel
+from heatbath.models.exact.urn import UrnModel
+from heatbath.models.pool import batched_pool as together_module
+from heatbath.models.pool.base import Pool, build_pool
+from heatbath.models.pool.batched_pool import BatchedPool
+from heatbath.models.pool.per_row_pool import PerRowPool
+from heatbath.models.pool.slot_kv_cache import MIN_SLOTS
 
 TOGETHER = ["llama", "mistral", "gemma3", "gemma2", "gpt2"]
 TOLERANCE = 2e-4
@@ -97,38 +97,38 @@ class Play:
 @given(data=st.data())
 def test_any_run_of_moves(family: str, data: st.DataObject, tiny: Tiny) -> None:
     model = tiny(family)
-    pool = pool_of(model, prefix_bytes=data.draw(st.sampled_from([0, 20_000, 1 << 20])))
-    assert isinstance(pool, TogetherPool) and not pool.batch_invariant
+    pool = build_pool(model, prefix_bytes=data.draw(st.sampled_from([0, 20_000, 1 << 20])))
+    assert isinstance(pool, BatchedPool) and not pool.batch_invariant
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together_module, "LEAST_SHARED", 2)
-        patch.setattr(together_module, "CHUNK", data.draw(st.sampled_from([3, 512])))
+        patch.setattr(together_module, "MIN_SHARED_TOKENS", 2)
+        patch.setattr(together_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
         Play(pool, model, data).run(data.draw(st.integers(1, 12)))
 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), model=st.sampled_from([MarkovModel.random(0, 5), UrnModel(0.5)]))
 def test_any_run_of_moves_on_an_exact_model(data: st.DataObject, model: Model) -> None:
-    pool = pool_of(model, prefix_bytes=1 << 20)
-    assert isinstance(pool, SeparatePool) and pool.batch_invariant
+    pool = build_pool(model, prefix_bytes=1 << 20)
+    assert isinstance(pool, PerRowPool) and pool.batch_invariant
     Play(pool, model, data).run(data.draw(st.integers(1, 12)))
 
 
 def test_other_salts_are_invisible(tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama"), prefix_bytes=1 << 20)
+    pool = build_pool(tiny("llama"), prefix_bytes=1 << 20)
     rows = pool.open([SYSTEM], salt=b"one")
     pool.energies(rows)
     pool.close(rows)
     same, other, none = (*pool.open([SYSTEM], salt=b"one"), *pool.open([SYSTEM], salt=b"two"), *pool.open([SYSTEM]))
-    assert [pool.cached(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
+    assert [pool.cached_tokens(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
     pool.energies([same, other, none])
-    assert [pool.cached(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
+    assert [pool.cached_tokens(row) for row in (same, other, none)] == [len(SYSTEM) - 1, 0, 0]
     assert_rows(pool, tiny("llama"), [same, other, none])
 
 
 @pytest.mark.parametrize("family", TOGETHER)
 def test_a_prefix_is_read_once_and_gives_the_same_energies(family: str, tiny: Tiny) -> None:
     model = tiny(family)
-    pool = pool_of(model, prefix_bytes=1 << 20)
+    pool = build_pool(model, prefix_bytes=1 << 20)
     rows = pool.open([[*SYSTEM, 1, 2]])
     assert_rows(pool, model, rows)
     pool.push(rows, [3])
@@ -136,7 +136,7 @@ def test_a_prefix_is_read_once_and_gives_the_same_energies(family: str, tiny: Ti
     pool.close(rows)
     prompts = [[*SYSTEM, 1, 2, 3, 4, 5], [*SYSTEM, 9], [*SYSTEM[:30], 7, 7], SYSTEM[:10], [5]]
     rows = pool.open(prompts)
-    assert [pool.cached(row) for row in rows] == [43, 40, 30, 9, 0]
+    assert [pool.cached_tokens(row) for row in rows] == [43, 40, 30, 9, 0]
     assert_rows(pool, model, rows)
     assert pool.stats.prefix_hit == 43 + 40 + 30 + 9
     assert pool.stats.prefix_asked == 42 + sum(map(len, prompts))
@@ -144,24 +144,24 @@ def test_a_prefix_is_read_once_and_gives_the_same_energies(family: str, tiny: Ti
 
 def test_prompts_that_arrive_together_share_what_they_share(tiny: Tiny) -> None:
     model = tiny("llama")
-    pool = pool_of(model, prefix_bytes=1 << 20)
+    pool = build_pool(model, prefix_bytes=1 << 20)
     rows = [row for last in range(4) for row in pool.open([[*SYSTEM, last]])]
     assert_rows(pool, model, rows)
-    assert sorted(pool.cached(row) for row in rows) == [0, 40, 40, 40]
+    assert sorted(pool.cached_tokens(row) for row in rows) == [0, 40, 40, 40]
 
 
 def test_without_room_nothing_is_kept(tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama"))
+    pool = build_pool(tiny("llama"))
     for _ in range(2):
         rows = pool.open([SYSTEM, SYSTEM])
         pool.energies(rows)
-        assert [pool.cached(row) for row in rows] == [0, 0]
+        assert [pool.cached_tokens(row) for row in rows] == [0, 0]
         pool.close(rows)
     assert pool.stats.prefix_bytes == 0
 
 
 def test_closing_without_keeping_keeps_nothing_new(tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama"), prefix_bytes=1 << 20)
+    pool = build_pool(tiny("llama"), prefix_bytes=1 << 20)
     rows = pool.open([[1]])
     pool.energies(rows)
     for token in (2, 3, 4):
@@ -173,8 +173,8 @@ def test_closing_without_keeping_keeps_nothing_new(tiny: Tiny) -> None:
 
 def test_a_broken_row_leaves_nothing_behind(tiny: Tiny) -> None:
     model = tiny("llama")
-    pool = pool_of(model)
-    assert isinstance(pool, TogetherPool)
+    pool = build_pool(model)
+    assert isinstance(pool, BatchedPool)
     rows = pool.open([SYSTEM, [1, 2, 3]])
     pool.energies(rows)
     with torch.inference_mode():
@@ -188,8 +188,8 @@ def test_a_broken_row_leaves_nothing_behind(tiny: Tiny) -> None:
 
 def test_leaving_rows_are_replaced_by_the_last(tiny: Tiny) -> None:
     model = tiny("mistral")
-    pool = pool_of(model)
-    assert isinstance(pool, TogetherPool)
+    pool = build_pool(model)
+    assert isinstance(pool, BatchedPool)
     rows = pool.open([[token] * (token + 1) for token in range(6)])
     pool.energies(rows)
     pool.close([rows[0], rows[5], rows[2]])
@@ -203,14 +203,14 @@ def test_leaving_rows_are_replaced_by_the_last(tiny: Tiny) -> None:
 
 def test_memory_follows_what_is_in_use(tiny: Tiny) -> None:
     model = tiny("llama")
-    pool = pool_of(model)
-    assert isinstance(pool, TogetherPool)
+    pool = build_pool(model)
+    assert isinstance(pool, BatchedPool)
     rows = pool.open([[1, 2]] * 200)
     assert pool._slots.buffer.shape[2] >= 200
     pool.energies(rows)
     pool.close(rows)
     few = pool.open([[3, 4]])
-    assert pool._slots.buffer.shape[2] <= 2 * LEAST_SLOTS
+    assert pool._slots.buffer.shape[2] <= 2 * MIN_SLOTS
     for token in range(90):
         pool.push(few, [token])
         pool.energies(few)
@@ -219,7 +219,7 @@ def test_memory_follows_what_is_in_use(tiny: Tiny) -> None:
 
 def test_unequal_rows_ride_along_or_are_left_out(tiny: Tiny) -> None:
     model = tiny("llama")
-    pool = pool_of(model)
+    pool = build_pool(model)
     rows = pool.open([[1, 2, 3], [4], [5, 6], [7, 8], [9]])
     before = pool.energies(rows)
     pool.push(rows[1:4], [1, 2, 3])
@@ -235,7 +235,7 @@ def test_unequal_rows_ride_along_or_are_left_out(tiny: Tiny) -> None:
 def test_a_row_may_reach_the_end_of_the_context_beside_others(tiny: Tiny) -> None:
     for family in ("gpt2", "llama"):
         model = tiny(family)
-        pool = pool_of(model)
+        pool = build_pool(model)
         rows = pool.open([[1] * 95, [2]])
         pool.push(rows, [3, 3])
         assert_rows(pool, model, rows)
@@ -247,7 +247,7 @@ def test_a_row_may_reach_the_end_of_the_context_beside_others(tiny: Tiny) -> Non
 
 
 def test_energies_asked_for_twice_are_the_same_array(tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama"))
+    pool = build_pool(tiny("llama"))
     rows = pool.open([[1], [2]])
     assert pool.energies(rows) is pool.energies(rows)
     assert pool.energies(rows) is not pool.energies(rows[::-1])
@@ -255,8 +255,8 @@ def test_energies_asked_for_twice_are_the_same_array(tiny: Tiny) -> None:
 
 def test_layers_with_a_state_get_a_session_a_row(tiny: Tiny) -> None:
     model = tiny("qwen3next")
-    pool = pool_of(model, prefix_bytes=1 << 20)
-    assert isinstance(pool, SeparatePool) and pool.batch_invariant
+    pool = build_pool(model, prefix_bytes=1 << 20)
+    assert isinstance(pool, PerRowPool) and pool.batch_invariant
     rows = pool.open([[1, 2, 3], [4]])
     rows.append(pool.copy(rows[0]))
     pool.push(rows[:2], [5, 6])
@@ -264,15 +264,21 @@ def test_layers_with_a_state_get_a_session_a_row(tiny: Tiny) -> None:
 
 
 def test_an_empty_prompt_is_the_document_start(tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama"))
+    pool = build_pool(tiny("llama"))
     assert pool.tokens(pool.open([[]])[0]) == [256]
 
 
 @pytest.mark.parametrize("of", ["llama", "markov"])
 def test_bad_input(of: str, tiny: Tiny) -> None:
-    pool = pool_of(tiny("llama") if of == "llama" else MarkovModel.random(0, 5))
+    pool = build_pool(tiny("llama") if of == "llama" else MarkovModel.random(0, 5))
     rows = pool.open([[1, 2], [3]])
-    for call in (pool.cached, pool.tokens, pool.copy, lambda row: pool.close([row]), lambda row: pool.energies([row])):
+    for call in (
+        pool.cached_tokens,
+        pool.tokens,
+        pool.copy,
+        lambda row: pool.close([row]),
+        lambda row: pool.energies([row]),
+    ):
         with pytest.raises(BadInput, match="row 7 is not open"):
             call(7)
     with pytest.raises(BadInput, match="one token id for each of 2 rows"):

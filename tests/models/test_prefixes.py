@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.models.prefixes import Prefixes, common
+from heatbath.models.pool.prefix_cache import PrefixCache, common_prefix_length
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=8)
 SALTS = st.sampled_from([b"", b"a"])
@@ -19,17 +19,19 @@ def values(tokens: list[int]) -> torch.Tensor:
     return torch.tensor(sums).expand(2, 2, 1, len(tokens))[..., None].expand(2, 2, 1, len(tokens), 3).contiguous()
 
 
-def found(store: Prefixes, tokens: list[int], salt: bytes) -> torch.Tensor:
+def found(store: PrefixCache, tokens: list[int], salt: bytes) -> torch.Tensor:
     pieces = store.find(tokens, salt)
     return torch.cat(pieces, dim=3) if pieces else torch.empty(2, 2, 1, 0, 3)
 
 
 @given(entries=st.lists(st.tuples(TOKENS, SALTS), max_size=8), wanted=TOKENS, salt=SALTS)
 def test_the_longest_prefix_is_found(entries: list[tuple[list[int], bytes]], wanted: list[int], salt: bytes) -> None:
-    store = Prefixes(1 << 20)
+    store = PrefixCache(1 << 20)
     for tokens, key in entries:
         store.add(tokens, values(tokens), key)
-    longest = max((common(np.array(tokens), np.array(wanted)) for tokens, key in entries if key == salt), default=0)
+    longest = max(
+        (common_prefix_length(np.array(tokens), np.array(wanted)) for tokens, key in entries if key == salt), default=0
+    )
     got = found(store, wanted, salt)
     torch.testing.assert_close(got, values(wanted)[..., :longest, :], atol=0, rtol=0)
 
@@ -38,19 +40,19 @@ def test_the_longest_prefix_is_found(entries: list[tuple[list[int], bytes]], wan
 def test_the_limit_holds_and_what_is_found_is_right(
     entries: list[tuple[list[int], bytes]], limit: int, data: st.DataObject
 ) -> None:
-    store = Prefixes(limit)
+    store = PrefixCache(limit)
     for tokens, key in entries:
         store.add(tokens, values(tokens), key)
         assert 0 <= store.bytes <= limit
         wanted = data.draw(TOKENS)
         got = found(store, wanted, key)
         torch.testing.assert_close(got, values(wanted)[..., : got.shape[3], :], atol=0, rtol=0)
-    held = [node for node in store._used]
+    held = [node for node in store._lru_nodes]
     assert store.bytes == sum(node.values.numel() * 4 + node.tokens.nbytes for node in held)
 
 
 def test_shared_beginnings_are_held_once() -> None:
-    store = Prefixes(1 << 20)
+    store = PrefixCache(1 << 20)
     store.add([1, 2, 3, 4], values([1, 2, 3, 4]), b"")
     once = store.bytes
     store.add([1, 2, 3, 4], values([1, 2, 3, 4]), b"")
@@ -61,7 +63,7 @@ def test_shared_beginnings_are_held_once() -> None:
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
-    store = Prefixes(3 * (4 * 3 * 4 + 8))
+    store = PrefixCache(3 * (4 * 3 * 4 + 8))
     for token in (1, 2, 3):
         store.add([token], values([token]), b"")
     store.find([1], b"")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from heatbath.errors import BadInput
-from heatbath.models import score as score_module
+from heatbath.models.hf import teacher_forcing as score_module
 
 Tiny = Callable[[str], Any]
 TEXTS = [list(range(5)), [], [9], list(range(100, 190)), [3, 200], list(range(60, 100))]
@@ -20,7 +20,7 @@ def collected(model: Any, sequences: Any) -> dict[tuple[int, int], tuple[int, to
     found: dict[tuple[int, int], tuple[int, torch.Tensor]] = {}
     last: dict[int, int] = {}
     for window in model.score(sequences):
-        assert window.energies.shape[0] == len(window.rows) <= score_module.LARGEST_WINDOW
+        assert window.energies.shape[0] == len(window.rows) <= score_module.MAX_CHUNK_POSITIONS
         for row, position, target, energies in zip(
             window.rows, window.positions, window.targets, window.energies, strict=True
         ):
@@ -35,8 +35,8 @@ def collected(model: Any, sequences: Any) -> dict[tuple[int, int], tuple[int, to
 def test_score_equals_a_plain_forward_pass(
     family: str, chunk: int, tiny: Tiny, plain: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_module, "CHUNK", chunk)
-    monkeypatch.setattr(score_module, "LARGEST_WINDOW", 20)
+    monkeypatch.setattr(score_module, "DECODER_CHUNK", chunk)
+    monkeypatch.setattr(score_module, "MAX_CHUNK_POSITIONS", 20)
     found = collected(tiny(family), TEXTS)
     assert set(found) == {(row, t) for row, text in enumerate(TEXTS) for t in range(1, len(text))}
     for row, text in enumerate(TEXTS):
@@ -72,7 +72,7 @@ def test_logits_of_a_whole_text_never_exist(tiny: Tiny, monkeypatch: pytest.Monk
     head = model.network.module.get_output_embeddings()
     assert model.network.plain_head
     hook = head.register_forward_hook(lambda _module, _args, out: sizes.append(out.shape.numel() // out.shape[-1]))
-    monkeypatch.setattr(score_module, "LARGEST_WINDOW", 16)
+    monkeypatch.setattr(score_module, "MAX_CHUNK_POSITIONS", 16)
     for _ in model.score([list(range(90))] * 5):
         pass
     hook.remove()
@@ -81,9 +81,9 @@ def test_logits_of_a_whole_text_never_exist(tiny: Tiny, monkeypatch: pytest.Monk
 
 
 def test_window_size_follows_the_vocabulary() -> None:
-    assert score_module.window_size(49152, 4) == 256
-    assert score_module.window_size(262144, 4) == 64
-    assert score_module.window_size(1 << 24, 4) == 16
+    assert score_module.positions_per_chunk(49152, 4) == 256
+    assert score_module.positions_per_chunk(262144, 4) == 64
+    assert score_module.positions_per_chunk(1 << 24, 4) == 16
 
 
 def test_bad_sequences_are_refused_before_the_first_window(tiny: Tiny) -> None:

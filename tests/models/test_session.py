@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heatbath.errors import BadInput
-from heatbath.models import session as session_module
-from heatbath.models.cache import GrowingCache
+from heatbath.models.hf import session as session_module
+from heatbath.models.hf.kv_cache import GrowingCache
 
 FAMILIES = ["llama", "mistral", "gemma3", "gemma2", "gpt2", "qwen3next"]
 PROMPTS = [[256, 10, 20, 30], [7], list(range(40, 70)), []]
@@ -42,8 +42,8 @@ def test_padded_rows_equal_rows_alone(family: str, tiny: Tiny, plain: Tiny) -> N
 def test_prefill_in_chunks_equals_prefill_at_once(
     family: str, tiny: Tiny, plain: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CHUNK", 5)
-    monkeypatch.setattr(session_module, "LEAST_CHUNK", 1)
+    monkeypatch.setattr(session_module, "MAX_CHUNK", 5)
+    monkeypatch.setattr(session_module, "MIN_CHUNK", 1)
     session = tiny(family).open(PROMPTS)
     assert_rows(session, plain(family))
     for token in range(20):
@@ -113,7 +113,7 @@ def test_energies_stay_the_same_array(tiny: Tiny) -> None:
 
 
 def test_bfloat16_energies_keep_their_dtype(folders: Callable[[str], Path]) -> None:
-    from heatbath.models.folder import load_folder
+    from heatbath.models.hf.load_local import load_folder
 
     model = load_folder(folders("llama"), dtype="bfloat16")
     assert model.open([[1, 2]]).energies().dtype == torch.bfloat16

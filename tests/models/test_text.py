@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from heatbath.errors import BadInput, ModelError
-from heatbath.models.text import Text
+from heatbath.models.hf.tokenizer import ModelTokenizer
 
 Tiny = Callable[[str], Any]
 
@@ -52,7 +52,7 @@ def test_chat_reads_its_frame_as_control_and_its_contents_as_text(tiny: Tiny) ->
 def test_chat_needs_roles_contents_and_a_template(tiny: Tiny) -> None:
     with pytest.raises(BadInput, match="role and content"):
         tiny("llama").chat([{"role": "user"}])
-    bare = Text(_sentencepiece())
+    bare = ModelTokenizer(_sentencepiece())
     with pytest.raises(BadInput, match="no chat template"):
         bare.chat([{"role": "user", "content": "hi"}])
 
@@ -70,7 +70,7 @@ def _sentencepiece() -> PreTrainedTokenizerFast:
 
 @given(text=st.text("ab é世\n", max_size=20))
 def test_sentencepiece_style_bytes(text: str) -> None:
-    words = Text(_sentencepiece(), prepend=(261,))
+    words = ModelTokenizer(_sentencepiece(), prepend=(261,))
     first, *tokens = words.encode(text)
     assert first == 261
     assert b"".join(map(words.token_bytes, tokens)) == text.encode()
@@ -81,7 +81,7 @@ def test_a_start_the_tokenizer_adds_by_itself_is_not_added_twice() -> None:
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 261)]
     )
-    assert Text(tokenizer, prepend=(261,)).encode("a") == Text(tokenizer).encode("a") == [261, 258]
+    assert ModelTokenizer(tokenizer, prepend=(261,)).encode("a") == ModelTokenizer(tokenizer).encode("a") == [261, 258]
 
 
 def test_ids_the_tokenizer_never_makes_have_no_bytes_and_foreign_ids_are_refused(tiny: Tiny) -> None:
@@ -95,7 +95,7 @@ def test_an_unknown_decoder_is_an_error() -> None:
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.decoder = decoders.CTC()
     with pytest.raises(ModelError, match="CTC"):
-        Text(PreTrainedTokenizerFast(tokenizer_object=backend)).token_bytes(0)
+        ModelTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend)).token_bytes(0)
 
 
 def test_only_text_is_encoded(tiny: Tiny) -> None:

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from heatbath.errors import BadInput
-from heatbath.models import MarkovModel, RandomEnergyModel, Restricted, TableModel, UrnModel
-from heatbath.models.exact import log_law
+from heatbath.models import MarkovModel, RandomEnergyModel, RestrictedModel, TableModel, UrnModel
+from heatbath.models.exact.base import log_probabilities
 from heatbath.testing import check_model
 
 MODELS = {
     "table": TableModel.random(0, 3, 6),
-    "table with stop": TableModel.random(1, 4, 5, stop=(3,)),
+    "table with stop": TableModel.random(1, 4, 5, stop_token_ids=(3,)),
     "markov": MarkovModel.random(2, 4),
     "urn": UrnModel(1.5),
     "rem": RandomEnergyModel(8, seed=0),
-    "restricted markov": Restricted(MarkovModel.random(2, 4), [1]),
-    "restricted table": Restricted(TableModel.random(1, 4, 5, stop=(3,)), [0]),
+    "restricted markov": RestrictedModel(MarkovModel.random(2, 4), [1]),
+    "restricted table": RestrictedModel(TableModel.random(1, 4, 5, stop_token_ids=(3,)), [0]),
 }
 
 
@@ -28,10 +28,10 @@ def test_contract(name):
 
 def test_log_law_of_extreme_energies():
     energies = np.array([1e4, 1e4 + 2, np.inf, 1e4])
-    assert np.allclose(log_law(energies, 1.0), -np.log(2 + np.exp(-2)) - np.array([0, 2, np.inf, 0]))
-    assert np.allclose(np.exp(log_law(energies, 0.0)), [1 / 3, 1 / 3, 0, 1 / 3])
-    assert np.exp(log_law(energies, np.inf)).tolist() == [0.5, 0, 0, 0.5]
-    assert log_law(np.array([0.0, 2000.0]), 1.0)[1] == pytest.approx(-2000)
+    assert np.allclose(log_probabilities(energies, 1.0), -np.log(2 + np.exp(-2)) - np.array([0, 2, np.inf, 0]))
+    assert np.allclose(np.exp(log_probabilities(energies, 0.0)), [1 / 3, 1 / 3, 0, 1 / 3])
+    assert np.exp(log_probabilities(energies, np.inf)).tolist() == [0.5, 0, 0, 0.5]
+    assert log_probabilities(np.array([0.0, 2000.0]), 1.0)[1] == pytest.approx(-2000)
 
 
 def test_tokens_are_a_view_that_keeps_what_it_showed():

@@ -29,7 +29,7 @@ def test_the_transfer_matrix_sums_over_all_sequences(beta):
 def test_forbidden_steps_are_forbidden_at_every_beta():
     model = MarkovModel([[0.0, np.inf], [1.0, 2.0]], [0.0, np.inf])
     assert model.log_z(3, 0.0) == pytest.approx(0.0)
-    assert model.transition(0.0)[0].tolist() == [1.0, 0.0]
+    assert model.transition_matrix(0.0)[0].tolist() == [1.0, 0.0]
     assert model.logprob([0, 1]) == -np.inf
 
 
@@ -37,26 +37,26 @@ def test_forbidden_steps_are_forbidden_at_every_beta():
 def test_sequence_probabilities_are_products_of_steps_and_sum_to_one(beta):
     total = sum(np.exp(CHAIN.logprob(x, beta)) for x in product(range(3), repeat=4))
     assert total == pytest.approx(1, abs=1e-12)
-    first, step = CHAIN.initial(beta), CHAIN.transition(beta)
+    first, step = CHAIN.initial_distribution(beta), CHAIN.transition_matrix(beta)
     assert np.exp(CHAIN.logprob([2, 0, 1], beta)) == pytest.approx(first[2] * step[2, 0] * step[0, 1])
 
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_the_stationary_law_stays_and_is_where_long_powers_go(beta):
-    law, step = CHAIN.stationary(beta), CHAIN.transition(beta)
+    law, step = CHAIN.stationary_distribution(beta), CHAIN.transition_matrix(beta)
     assert np.allclose(law @ step, law, atol=1e-14)
     assert np.allclose(np.linalg.matrix_power(step, 200), law, atol=1e-12)
 
 
 def test_the_entropy_rate_is_the_increment_of_the_entropy_of_sequences():
-    started = MarkovModel(CHAIN._table[:-1], -np.log(CHAIN.stationary()))
+    started = MarkovModel(CHAIN._table[:-1], -np.log(CHAIN.stationary_distribution()))
     logp = {n: np.array([started.logprob(x) for x in product(range(3), repeat=n)]) for n in (4, 5)}
     entropy = {n: -(np.exp(values) @ values) for n, values in logp.items()}
     assert entropy[5] - entropy[4] == pytest.approx(started.entropy_rate(), abs=1e-12)
 
 
 def test_correlations_match_joint_probabilities_of_a_long_chain():
-    law, step = CHAIN.stationary(), CHAIN.transition()
+    law, step = CHAIN.stationary_distribution(), CHAIN.transition_matrix()
     joint = np.einsum("i,ij,jk->ik", law, step, step)
     assert np.allclose(CHAIN.correlation(2), joint - np.outer(law, law), atol=1e-14)
     assert np.allclose(CHAIN.correlation(0), np.diag(law) - np.outer(law, law), atol=1e-14)
@@ -79,4 +79,4 @@ def test_bad_chains_are_refused(energies, initial, said):
 
 def test_a_chain_in_two_parts_has_no_single_stationary_law():
     with pytest.raises(BadInput, match="closed classes"):
-        MarkovModel([[0.0, np.inf], [np.inf, 0.0]]).stationary()
+        MarkovModel([[0.0, np.inf], [np.inf, 0.0]]).stationary_distribution()

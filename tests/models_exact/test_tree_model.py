@@ -5,13 +5,13 @@ import pytest
 
 from heatbath.errors import BadInput
 from heatbath.models import TableModel
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 
 
 def walked(model: TableModel, sequence: tuple[int, ...], beta: float) -> float:
     session, total = model.open([[]]), 0.0
     for token in sequence:
-        total += log_law(session.energies(), beta)[0, token]
+        total += log_probabilities(session.energies(), beta)[0, token]
         session.push([token])
     return total
 
@@ -19,14 +19,14 @@ def walked(model: TableModel, sequence: tuple[int, ...], beta: float) -> float:
 @pytest.mark.parametrize("stop", [(), (2,), (0, 2)])
 @pytest.mark.parametrize("beta", [0.0, 0.4, 1.0, 3.0, np.inf])
 def test_listed_probabilities_are_those_of_a_session(stop, beta):
-    model = TableModel.random(1, 3, 4, stop=stop)
+    model = TableModel.random(1, 3, 4, stop_token_ids=stop)
     logprobs = model.logprobs(beta)
     assert np.allclose(logprobs, [walked(model, sequence, beta) for sequence in model.sequences()], atol=1e-12)
     assert np.exp(logprobs).sum() == pytest.approx(1, abs=1e-12)
 
 
 def test_sequences_end_at_the_stop_token_or_at_the_length():
-    sequences = TableModel.random(0, 3, 3, stop=(1,)).sequences()
+    sequences = TableModel.random(0, 3, 3, stop_token_ids=(1,)).sequences()
     assert len(sequences) == len(set(sequences)) == 1 + 2 * 1 + 4 * 3
     assert all(len(s) == 3 or s[-1] == 1 for s in sequences) and all(1 not in s[:-1] for s in sequences)
 
@@ -39,7 +39,7 @@ def test_energies_add_along_a_sequence():
 
 
 def test_what_follows_the_end_is_certain_or_refused():
-    ended = TableModel.random(0, 3, 2, stop=(2,)).open([[2], [0, 1]])
+    ended = TableModel.random(0, 3, 2, stop_token_ids=(2,)).open([[2], [0, 1]])
     assert ended.energies().tolist() == [[np.inf, np.inf, 0.0]] * 2
     full = TableModel.random(0, 3, 2).open([[0, 1]])
     with pytest.raises(BadInput, match="ends after 2 tokens"):
@@ -61,10 +61,10 @@ def test_what_follows_the_end_is_certain_or_refused():
 )
 def test_bad_tables_are_refused_in_one_sentence(table, length, stop, said):
     with pytest.raises(BadInput, match=said):
-        TableModel(table, length, stop=stop)
+        TableModel(table, length, stop_token_ids=stop)
 
 
 def test_the_fingerprint_depends_on_every_parameter():
-    models = [TableModel.random(s, 3, n, stop=stop) for s in (0, 1) for n in (2, 3) for stop in ((), (1,))]
+    models = [TableModel.random(s, 3, n, stop_token_ids=stop) for s in (0, 1) for n in (2, 3) for stop in ((), (1,))]
     assert len({model.fingerprint for model in models}) == 8
     assert TableModel.random(0, 3, 2).fingerprint == models[0].fingerprint

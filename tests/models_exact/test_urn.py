@@ -7,7 +7,7 @@ import pytest
 
 from heatbath.errors import BadInput
 from heatbath.models import UrnModel
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 
 URN = UrnModel(1.0)
 
@@ -17,16 +17,16 @@ def test_counts_are_sums_over_all_sequences():
     for tokens in product(range(2), repeat=7):
         session, logp = model.open([[]]), 0.0
         for token in tokens:
-            logp += log_law(session.energies(), 1 / 0.9)[0, token]
+            logp += log_probabilities(session.energies(), 1 / 0.9)[0, token]
             session.push([token])
         exact[sum(tokens)] += np.exp(logp)
-    assert np.allclose(model.counts(7, 0.9), exact, atol=1e-14)
+    assert np.allclose(model.count_distribution(7, 0.9), exact, atol=1e-14)
 
 
 def simulated(model: UrnModel, temperature: float, rows: int, length: int) -> np.ndarray:
     rng, session, total = np.random.default_rng(0), model.open([[]] * rows), np.zeros(rows)
     for _ in range(length):
-        up = np.exp(log_law(session.energies(), 1 / temperature)[:, 1])
+        up = np.exp(log_probabilities(session.energies(), 1 / temperature)[:, 1])
         tokens = (rng.random(rows) < up).astype(int)
         session.push(tokens)
         total += 2 * tokens - 1
@@ -36,7 +36,7 @@ def simulated(model: UrnModel, temperature: float, rows: int, length: int) -> np
 def z_score(temperature: float, drawn_at: float) -> float:
     """Variance of the mean spin of 256 tokens, drawn against exact, in standard errors."""
     square = simulated(URN, drawn_at, 6400, 256) ** 2
-    return (square.mean() - URN.variance(256, temperature)) / (square.std() / np.sqrt(len(square)))
+    return (square.mean() - URN.mean_spin_variance(256, temperature)) / (square.std() / np.sqrt(len(square)))
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3, 2.5])
@@ -61,7 +61,7 @@ def test_temperature_scales_with_the_coupling():
     assert strong.critical_temperature == 2
     assert strong.order_parameter(1.4) == URN.order_parameter(0.7)
     assert strong.growth_exponent(2.6) == URN.growth_exponent(1.3)
-    assert strong.variance(40, 2.6) == pytest.approx(URN.variance(40, 1.3))
+    assert strong.mean_spin_variance(40, 2.6) == pytest.approx(URN.mean_spin_variance(40, 1.3))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.3, 1.5, 2.5, 4.0])
@@ -80,7 +80,7 @@ def test_growth_between_j_and_2j_is_not_order():
 
 
 def test_at_zero_temperature_every_sequence_is_constant():
-    assert URN.counts(5, 0.0).tolist() == [0.5, 0, 0, 0, 0, 0.5]
+    assert URN.count_distribution(5, 0.0).tolist() == [0.5, 0, 0, 0, 0, 0.5]
 
 
 @pytest.mark.parametrize("J", [0.0, -1.0, np.nan, np.inf])

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heatbath.estimate.finite_size import Located
-from heatbath.estimate.smooth import Points
-from heatbath.phases.advice import Advice, Best
+from heatbath.estimate.finite_size import EdgeEstimate
+from heatbath.estimate.smooth import CurveData
+from heatbath.phases.advice import Advice, BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
-from heatbath.phases.phasemap import Budget, PhaseMap, Sample
-from heatbath.record import About
+from heatbath.phases.phase_map import Budget, PhaseMap, TextSample
+from heatbath.record import Provenance
 
 GRID = np.linspace(0.2, 1.8, 121)
 MEASURED = np.linspace(0.2, 1.8, 24)
@@ -40,7 +40,7 @@ def _curve(name: str, rng: np.random.Generator) -> Curve:
     value, slope = shape(MEASURED), (shape(MEASURED + 1e-4) - shape(MEASURED - 1e-4)) / 2e-4
     size = 0.02 * np.ptp(shape(GRID)) * np.ones_like(MEASURED)
     noise, slope_noise = rng.normal(size=(2, len(MEASURED))) * size
-    points = Points(MEASURED, value + noise, size, slope + 8 * slope_noise, 8 * size)
+    points = CurveData(MEASURED, value + noise, size, slope + 8 * slope_noise, 8 * size)
     band = np.full_like(GRID, 0.5 * size[0])
     return Curve(
         name, points, np.full_like(MEASURED, 40.0), GRID, shape(GRID), band, np.gradient(shape(GRID), GRID), 4 * band
@@ -50,12 +50,14 @@ def _curve(name: str, rng: np.random.Generator) -> Curve:
 def _edge(name: str, at: float) -> Edge:
     sizes = {32: at - 0.04, 64: at - 0.01, 128: at}
     interval = (at - 0.05, at + 0.06)
-    found = [Located(f"{name} by {way}", at, interval, sizes, True, "holds as the text grows") for way in ("a", "b")]
+    found = [
+        EdgeEstimate(f"{name} by {way}", at, interval, sizes, True, "holds as the text grows") for way in ("a", "b")
+    ]
     return Edge(name, at, interval, "two estimators agree", tuple(found))
 
 
 def _no_edge(name: str) -> Edge:
-    lost = Located("flow of the tag fraction", None, None, {64: 0.4}, False, "not found at every size")
+    lost = EdgeEstimate("flow of the tag fraction", None, None, {64: 0.4}, False, "not found at every size")
     return Edge(name, None, None, "flow of the tag fraction: not found at every size", (lost, lost))
 
 
@@ -102,15 +104,17 @@ def chart() -> PhaseMap:
     critical = _criticality()
     curve = (0.2, 0.5, 0.8), (0.3, 0.4, 0.2), (0.02, 0.02, 0.02)
     return PhaseMap(
-        model=About("smollm2-<135m>", "sha256:" + "ab" * 32, "0.1.0"),
+        model=Provenance("smollm2-<135m>", "sha256:" + "ab" * 32, "0.1.0"),
         settings={"low": 0.2, "high": 1.8, "length": 128, "seed": 7, "tags": "auto"},
         budget=Budget(448, 448 * 128, 212.4),
         curves=[_curve(name, rng) for name in SHAPES],
         edges=[_edge("freeze", 0.45), _edge("melt", 1.08), critical.order],
-        advice=Advice((0.51, 1.03), "clear of both edges' intervals", (Best("one answer", 0.5, (0.2, 0.6), *curve),)),
-        turn=Located("entropy turning point", 0.9, (0.8, 1.0), {128: 0.9}, True, "log H turns convex"),
+        advice=Advice(
+            (0.51, 1.03), "clear of both edges' intervals", (BestTemperature("one answer", 0.5, (0.2, 0.6), *curve),)
+        ),
+        turn=EdgeEstimate("entropy turning point", 0.9, (0.8, 1.0), {128: 0.9}, True, "log H turns convex"),
         criticality=critical,
-        samples=[Sample(t, f"T = {t}: {EVIL}") for t in (0.2, 0.6, 1.0, 1.4, 1.8)],
+        samples=[TextSample(t, f"T = {t}: {EVIL}") for t in (0.2, 0.6, 1.0, 1.4, 1.8)],
     )
 
 
@@ -122,7 +126,7 @@ def edgeless(chart: PhaseMap) -> PhaseMap:
         chart,
         edges=[_no_edge("freeze"), _no_edge("melt")],
         advice=Advice(None, reason),
-        turn=Located("entropy turning point", None, None, {}, False, "no turning point: log H does not turn"),
+        turn=EdgeEstimate("entropy turning point", None, None, {}, False, "no turning point: log H does not turn"),
         criticality=None,
     )
 
@@ -130,6 +134,6 @@ def edgeless(chart: PhaseMap) -> PhaseMap:
 @pytest.fixture(scope="session")
 def written(chart: PhaseMap, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the whole report."""
-    from heatbath.phases.report import write_report
+    from heatbath.phases.report.html import write_report
 
     return write_report(chart, tmp_path_factory.mktemp("report") / "new").parent

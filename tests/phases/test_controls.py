@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from heatbath.models import MarkovModel, UrnModel
-from heatbath.phases import Look, PhaseMap, Plan, sweep
-from heatbath.phases.collect import batches
+from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan, sweep
 from heatbath.phases.critical import Criticality
-from heatbath.phases.run import critical_observables
+from heatbath.phases.sampling import draw_batches
+from heatbath.phases.sweep import compute_critical_observables
 
 LADDER = tuple(np.linspace(0.5, 1.8, 14).tolist())
 J = 1.0
@@ -17,15 +17,15 @@ J = 1.0
 
 def urn(seed: int, sequences: int = 4200) -> Criticality:
     """Critical observables of an urn with T_c = J = 1, far fewer texts than its authors would use."""
-    plan = Plan(length=256, sequences=sequences, batch=sequences // 3, temperatures=LADDER, seed=seed)
-    *_, samples = batches(UrnModel(J), plan)
-    return critical_observables(UrnModel(J), samples, "auto", np.random.default_rng(seed))
+    plan = SweepPlan(length=256, sequences=sequences, batch=sequences // 3, temperatures=LADDER, seed=seed)
+    *_, samples = draw_batches(UrnModel(J), plan)
+    return compute_critical_observables(UrnModel(J), samples, "auto", np.random.default_rng(seed))
 
 
 def chain(seed: int) -> PhaseMap:
     """A sweep of a random Markov chain of four tokens, energies of unit variance, looked at for all edges."""
-    plan = Plan(low=0.2, high=2.0, length=128, sequences=480, batch=120, anchors=12, seed=seed)
-    return sweep(MarkovModel.random(seed, 4), plan=plan, look=Look(criticality=True))
+    plan = SweepPlan(low=0.2, high=2.0, length=128, sequences=480, batch=120, anchors=12, seed=seed)
+    return sweep(MarkovModel.random(seed, 4), plan=plan, analysis=AnalysisOptions(criticality=True))
 
 
 def covered(found: Criticality) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heatbath.estimate.finite_size import Located
+from heatbath.estimate.finite_size import EdgeEstimate
 from heatbath.models import Vocabulary
-from heatbath.models.exact import ExactModel, Floats, Ints, digest
-from heatbath.phases import PhaseMap, Plan, sweep
-from heatbath.phases.edges import combine
+from heatbath.models.exact.base import ExactModel, Floats, Ints, parameter_fingerprint
+from heatbath.phases import PhaseMap, SweepPlan, sweep
+from heatbath.phases.edges import combine_estimators
 
 V = 8
 
@@ -27,7 +27,7 @@ class Stutter(ExactModel):
 
     @property
     def fingerprint(self) -> str:
-        return digest("Stutter", self.a)
+        return parameter_fingerprint("Stutter", self.a)
 
     def begin(self, rows: int) -> Ints:
         return np.tile([0, 0], (rows, 1))
@@ -42,7 +42,7 @@ class Stutter(ExactModel):
 
 
 def chart(model: ExactModel, seed: int) -> PhaseMap:
-    return sweep(model, plan=Plan(low=0.3, high=2.5, length=128, sequences=640, batch=160, anchors=16, seed=seed))
+    return sweep(model, plan=SweepPlan(low=0.3, high=2.5, length=128, sequences=640, batch=160, anchors=16, seed=seed))
 
 
 def test_a_model_that_stutters_freezes_below_its_transition() -> None:
@@ -56,17 +56,20 @@ def test_a_model_that_stutters_freezes_below_its_transition() -> None:
 
 @pytest.mark.parametrize("estimator", [0, 1])
 def test_one_estimator_is_not_enough(estimator: int) -> None:
-    found = Located("a", 0.5, (0.4, 0.6), {32: 0.5, 64: 0.5, 128: 0.5}, True, "holds as the text grows")
-    lost = Located("b", None, None, {}, False, "not found at every size")
-    edge = combine("freeze", [found, lost] if estimator else [lost, found])
+    found = EdgeEstimate("a", 0.5, (0.4, 0.6), {32: 0.5, 64: 0.5, 128: 0.5}, True, "holds as the text grows")
+    lost = EdgeEstimate("b", None, None, {}, False, "not found at every size")
+    edge = combine_estimators("freeze", [found, lost] if estimator else [lost, found])
     assert edge.temperature is None and edge.interval is None
     assert "b: not found" in edge.verdict and "no edge found" in str(edge)
 
 
 def test_estimators_that_disagree_are_said_to() -> None:
     sizes = {32: 0.5, 64: 0.5, 128: 0.5}
-    cold = Located("a", 0.5, (0.4, 0.6), sizes, True, "holds as the text grows")
-    hot = Located("b", 0.9, (0.8, 1.0), sizes, True, "holds as the text grows")
-    edge = combine("melt", [cold, hot])
+    cold = EdgeEstimate("a", 0.5, (0.4, 0.6), sizes, True, "holds as the text grows")
+    hot = EdgeEstimate("b", 0.9, (0.8, 1.0), sizes, True, "holds as the text grows")
+    edge = combine_estimators("melt", [cold, hot])
     assert edge.interval == (0.4, 1.0) and "disagree" in edge.verdict
-    assert "agree" in combine("melt", [cold, cold]).verdict and "disagree" not in combine("melt", [cold, cold]).verdict
+    assert (
+        "agree" in combine_estimators("melt", [cold, cold]).verdict
+        and "disagree" not in combine_estimators("melt", [cold, cold]).verdict
+    )

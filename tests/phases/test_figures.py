@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from heatbath.phases import critical_figures, drawing, figures
-from heatbath.phases.phasemap import PhaseMap
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import critical_figures, figures, plot_style
 
 CRITICAL = list(critical_figures.FIGURES)
 
@@ -24,7 +24,7 @@ def _texts(figure: Figure) -> str:
 
 
 def test_every_figure_is_there_as_png_and_svg(chart: PhaseMap, written: Path) -> None:
-    names = ["overview", *(figures.name_of(curve) for curve in chart.curves), *CRITICAL]
+    names = ["overview", *(figures.figure_name(curve) for curve in chart.curves), *CRITICAL]
     assert sorted(path.name for path in (written / "figures").iterdir()) == sorted(
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     )
@@ -41,7 +41,7 @@ def test_pyplot_is_not_imported(written: Path) -> None:
 
 
 def test_the_overview_says_what_was_found(chart: PhaseMap) -> None:
-    said = _texts(figures.overview(chart))
+    said = _texts(figures.plot_overview(chart))
     for words in ("0.45 (0.40 to 0.51)", "0.51 to 1.03", "1.08 (1.03 to 1.14)", "0.90 (0.80 to 1.00)"):
         assert words in said
     assert said.count("no edge found") == 1, "order was looked for and not found"
@@ -49,7 +49,7 @@ def test_the_overview_says_what_was_found(chart: PhaseMap) -> None:
 
 
 def test_the_overview_says_what_was_not_found(edgeless: PhaseMap) -> None:
-    figure = figures.overview(edgeless)
+    figure = figures.plot_overview(edgeless)
     said = _texts(figure)
     assert said.count("no edge found") == 2
     assert "no range to recommend" in said and "no turning point found" in said
@@ -64,13 +64,13 @@ def _shaded(axis: object) -> list[tuple[float, float]]:
 
 
 def test_what_is_shaded_are_the_intervals(chart: PhaseMap) -> None:
-    for axis in figures.overview(chart).axes[1:]:
+    for axis in figures.plot_overview(chart).axes[1:]:
         assert _shaded(axis) == [(0.40, 0.51), (0.51, 1.03), (1.03, 1.14)]
 
 
 def test_a_curve_has_its_band_its_points_and_its_response(chart: PhaseMap) -> None:
     curve = chart["entropy"]
-    figure = figures.observable(chart, curve)
+    figure = figures.plot_observable(chart, curve)
     _, above, below = figure.axes
     for axis, value, points in ((above, curve.value, curve.points.value), (below, curve.response, curve.points.slope)):
         drawn = [line.get_ydata() for line in axis.lines]
@@ -84,7 +84,7 @@ def test_one_wild_point_does_not_flatten_a_response(chart: PhaseMap) -> None:
     curve = chart["entropy"]
     wild = curve.points.slope.copy()
     wild[-1] = 1e6
-    figure = figures.observable(chart, replace(curve, points=replace(curve.points, slope=wild)))
+    figure = figures.plot_observable(chart, replace(curve, points=replace(curve.points, slope=wild)))
     assert figure.axes[2].get_ylim()[1] < 50
 
 
@@ -102,7 +102,7 @@ def test_critical_figures_label_their_axes(chart: PhaseMap, name: str) -> None:
 def test_the_end_of_order_is_marked(chart: PhaseMap) -> None:
     assert chart.criticality is not None
     edge = replace(chart.edge("melt"), name="order")
-    figure = critical_figures.exponents(chart, replace(chart.criticality, order=edge))
+    figure = critical_figures.plot_exponents(chart, replace(chart.criticality, order=edge))
     assert "T_c = 1.08 (1.03 to 1.14)" in _texts(figure)
     assert _shaded(figure.axes[0]) == [(1.03, 1.14)]
 
@@ -118,13 +118,13 @@ def test_empty_and_missing_numbers_are_drawn_around(chart: PhaseMap, tmp_path: P
         gamma_flow=np.full_like(found.gamma_flow, np.nan),
     )
     for name in ("critical-growth", "critical-exponent", "critical-correlation", "critical-spectrum"):
-        with drawing.style(name):
-            drawing.write(critical_figures.FIGURES[name](chart, nothing), tmp_path, name)
+        with plot_style.figure_style(name):
+            plot_style.write_figure(critical_figures.FIGURES[name](chart, nothing), tmp_path, name)
 
 
 def test_the_same_map_gives_the_same_file(chart: PhaseMap, written: Path, tmp_path: Path) -> None:
-    with drawing.style("overview"):
-        drawing.write(figures.overview(chart), tmp_path, "overview")
+    with plot_style.figure_style("overview"):
+        plot_style.write_figure(figures.plot_overview(chart), tmp_path, "overview")
     for kind in ("png", "svg"):
         name = f"overview.{kind}"
         assert (tmp_path / name).read_bytes() == (written / "figures" / name).read_bytes()

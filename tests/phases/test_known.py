@@ -3,18 +3,18 @@
 import pytest
 
 from heatbath.models import load
-from heatbath.phases.known import known_map
+from heatbath.phases.bundled_maps import load_bundled_map
 
 
 @pytest.mark.weights
 def test_the_map_of_the_embedded_model_is_of_its_weights():
     model = load("smollm2-135m")
-    chart = known_map(model.name, model.fingerprint)
+    chart = load_bundled_map(model.name, model.fingerprint)
     assert chart is not None
     freeze, melt = chart.edge("freeze"), chart.edge("melt")
     assert 0 < freeze.temperature < melt.temperature
 
 
 def test_other_weights_and_other_names_have_none():
-    assert known_map("smollm2-135m", "sha256:0") is None
-    assert known_map("../maps/smollm2-135m", "sha256:0") is None
+    assert load_bundled_map("smollm2-135m", "sha256:0") is None
+    assert load_bundled_map("../maps/smollm2-135m", "sha256:0") is None

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from heatbath.engine import generate
-from heatbath.estimate.smooth import Points
+from heatbath.estimate.smooth import CurveData
 from heatbath.models import MarkovModel, Model, UrnModel
-from heatbath.models.exact import log_law
+from heatbath.models.exact.base import log_probabilities
 from heatbath.phases import ladder
 from heatbath.phases.curves import (
-    THERMAL,
-    Pool,
-    Window,
-    curve,
-    difference,
-    points_of,
-    pool,
+    THERMAL_RATES,
+    PooledSamples,
+    TextRange,
+    compute_points,
+    fit_curve,
+    pool_samples,
     rate_column,
     second_half,
-    steadied,
+    smooth_errors,
+    subtract_columns,
     text_column,
 )
-from heatbath.phases.samples import Samples, concatenate, gather
+from heatbath.phases.prefix_sums import SweepSamples, compute_prefix_sums, concatenate_samples
 
 LENGTH = 64
 ANCHORS = np.geomspace(0.5, 2.0, 6)
@@ -38,17 +38,17 @@ def run(model: Model, temperatures: np.ndarray, seed: int, length: int = LENGTH)
     return generate(model, prompts, temperature=temperatures, max_tokens=length, seed=seed, record="nodes")
 
 
-def drawn(model: Model, temperatures: np.ndarray, seed: int, length: int = LENGTH) -> Samples:
+def drawn(model: Model, temperatures: np.ndarray, seed: int, length: int = LENGTH) -> SweepSamples:
     arrays = run(model, temperatures, seed, length).arrays
-    return gather(arrays.betas, np.ascontiguousarray(arrays.tokens), arrays.record)
+    return compute_prefix_sums(arrays.betas, np.ascontiguousarray(arrays.tokens), arrays.record)
 
 
 @pytest.fixture(scope="module")
-def pools() -> dict[str, list[Pool]]:
+def pools() -> dict[str, list[PooledSamples]]:
     """Independent pools of 120 texts each."""
     rungs = np.repeat(ANCHORS, 20)
     models = {"markov": MARKOV, "urn": URN}
-    return {name: [pool(drawn(m, rungs, seed), BETWEEN) for seed in range(RUNS)] for name, m in models.items()}
+    return {name: [pool_samples(drawn(m, rungs, seed), BETWEEN) for seed in range(RUNS)] for name, m in models.items()}
 
 
 @lru_cache
@@ -63,16 +63,16 @@ def urn_laws(temperature: float):
         mean = (2 * np.arange(t + 1) - t) / max(t, 1)
         energies = -mean[:, None] * np.array([-1.0, 1.0])
         yield law, energies
-        step = np.exp(log_law(energies, 1 / temperature))
+        step = np.exp(log_probabilities(energies, 1 / temperature))
         law = np.append(law * step[:, 0], 0.0) + np.append(0.0, law * step[:, 1])
 
 
 def markov_laws(temperature: float):
-    law = MARKOV.initial(1 / temperature)
-    yield np.ones(1), MARKOV.law(MARKOV.begin(1))
+    law = MARKOV.initial_distribution(1 / temperature)
+    yield np.ones(1), MARKOV.next_energies(MARKOV.initial_state(1))
     for _ in range(LENGTH - 1):
-        yield law, MARKOV.law(np.arange(3)[:, None])
-        law = law @ MARKOV.transition(1 / temperature)
+        yield law, MARKOV.next_energies(np.arange(3)[:, None])
+        law = law @ MARKOV.transition_matrix(1 / temperature)
 
 
 def exact(name: str, quantity: str, temperature: float, first: int = LENGTH // 2) -> float:
@@ -85,14 +85,14 @@ def exact(name: str, quantity: str, temperature: float, first: int = LENGTH // 2
 
 
 def thermal(quantity: str, energies: np.ndarray, temperature: float) -> np.ndarray:
-    logp = log_law(energies, 1 / temperature)
+    logp = log_probabilities(energies, 1 / temperature)
     p, excess = np.exp(logp), energies - energies.min(1, keepdims=True)
     mean = (p * excess).sum(1)
     variance = (p * excess**2).sum(1) - mean**2
     return {
         "energy above ground": mean,
         "surprisal": -(p * logp).sum(1),
-        "surprisal at T = 1": -(p * log_law(energies, 1.0)).sum(1),
+        "surprisal at T = 1": -(p * log_probabilities(energies, 1.0)).sum(1),
         "entropy": -(p * logp).sum(1),
         "heat capacity": variance / temperature**2,
         "Fisher information of beta": variance,
@@ -104,7 +104,7 @@ def slope(function, temperature: float) -> float:
     return (function(temperature + step) - function(temperature - step)) / (2 * step)
 
 
-def scores(points: list[Points], values: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scores(points: list[CurveData], values: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What was measured less what is exact, in standard errors: values and slopes, (runs, g) each."""
     value = np.array([(p.value - values) / p.value_stderr for p in points])
     return value, np.array([(p.slope - slopes) / p.slope_stderr for p in points])
@@ -119,13 +119,13 @@ def consistent(z: np.ndarray) -> bool:
     return bool((np.abs(z.mean(0)) < 4.5 / np.sqrt(len(z))).all() and (np.abs(z) < 1.96).mean() > 0.88)
 
 
-@pytest.mark.parametrize("quantity", list(THERMAL))
+@pytest.mark.parametrize("quantity", list(THERMAL_RATES))
 @pytest.mark.parametrize("name", ["markov", "urn"])
 def test_pooled_values_and_responses_are_the_exact_ones(pools, name, quantity):
     values = np.array([exact(name, quantity, t) for t in BETWEEN])
     slopes = np.array([slope(lambda t: exact(name, quantity, t), t) for t in BETWEEN])
-    columns = [rate_column(p, THERMAL[quantity], second_half(p.samples, LENGTH)) for p in pools[name]]
-    value, rise = scores([points_of(column, BETWEEN) for column in columns], values, slopes)
+    columns = [rate_column(p, THERMAL_RATES[quantity], second_half(p.samples, LENGTH)) for p in pools[name]]
+    value, rise = scores([compute_points(column, BETWEEN) for column in columns], values, slopes)
     assert consistent(value) and consistent(rise)
 
 
@@ -133,8 +133,8 @@ def test_wrong_values_and_responses_are_seen(pools):
     """The entropy of another temperature; a response of the other sign, or without its explicit part."""
     values = np.array([exact("markov", "entropy", 1.1 * t) for t in BETWEEN])
     slopes = -np.array([slope(lambda t: exact("markov", "entropy", t), t) for t in BETWEEN])
-    columns = [rate_column(p, THERMAL["entropy"], second_half(p.samples, LENGTH)) for p in pools["markov"]]
-    value, rise = scores([points_of(column, BETWEEN) for column in columns], values, slopes)
+    columns = [rate_column(p, THERMAL_RATES["entropy"], second_half(p.samples, LENGTH)) for p in pools["markov"]]
+    value, rise = scores([compute_points(column, BETWEEN) for column in columns], values, slopes)
     assert not consistent(value) and not consistent(rise)
 
 
@@ -146,18 +146,18 @@ def test_the_entropy_of_a_chain_is_its_entropy_rate(pools):
 
 def test_an_observable_of_the_text_and_its_response(pools):
     """The squared mean spin of the urn, which is known with its law; it has no explicit temperature."""
-    values = np.array([URN.variance(LENGTH, t) for t in BETWEEN])
-    slopes = np.array([slope(lambda t: URN.variance(LENGTH, t), t) for t in BETWEEN])
+    values = np.array([URN.mean_spin_variance(LENGTH, t) for t in BETWEEN])
+    slopes = np.array([slope(lambda t: URN.mean_spin_variance(LENGTH, t), t) for t in BETWEEN])
     columns = [text_column(p, (2 * p.samples.tokens.mean(1) - 1) ** 2) for p in pools["urn"]]
-    value, rise = scores([points_of(column, BETWEEN) for column in columns], values, slopes)
+    value, rise = scores([compute_points(column, BETWEEN) for column in columns], values, slopes)
     assert consistent(value) and consistent(rise)
-    assert not consistent(scores([points_of(column, BETWEEN) for column in columns], values, 2 * slopes)[1])
+    assert not consistent(scores([compute_points(column, BETWEEN) for column in columns], values, 2 * slopes)[1])
 
 
 def test_a_difference_is_the_late_less_the_early(pools):
     one = pools["urn"][0]
-    late, early = (rate_column(one, THERMAL["entropy"], second_half(one.samples, n)) for n in (64, 32))
-    both = difference(late, early)
+    late, early = (rate_column(one, THERMAL_RATES["entropy"], second_half(one.samples, n)) for n in (64, 32))
+    both = subtract_columns(late, early)
     draws = np.random.default_rng(0).exponential(size=120)
     for weights in (None, draws):
         parts = [np.array(column.moments(weights)) for column in (both, late, early)]
@@ -169,7 +169,7 @@ def test_a_difference_is_the_late_less_the_early(pools):
 
 def test_counting_every_text_once_is_counting_them_all(pools):
     one = pools["markov"][0]
-    column = rate_column(one, THERMAL["heat capacity"], Window(-1, one.samples.place(LENGTH)))
+    column = rate_column(one, THERMAL_RATES["heat capacity"], TextRange(-1, one.samples.place(LENGTH)))
     assert np.allclose(column.moments(np.ones(120)), column.moments())
     assert np.allclose(column.moments(np.full(120, 0.3)), column.moments())
 
@@ -177,7 +177,7 @@ def test_counting_every_text_once_is_counting_them_all(pools):
 def test_a_bootstrap_spreads_like_the_standard_error(pools):
     """200 draws know a standard deviation to 5 %; the influence is a first-order estimate, so 25 % are allowed."""
     one = pools["urn"][1]
-    column = rate_column(one, THERMAL["entropy"], second_half(one.samples, LENGTH))
+    column = rate_column(one, THERMAL_RATES["entropy"], second_half(one.samples, LENGTH))
     draws = np.random.default_rng(0).exponential(size=(200, 120))
     spread = np.array([column.moments(draw) for draw in draws]).std(0)
     assert np.allclose(spread, column.stderr(), rtol=0.25)
@@ -185,12 +185,12 @@ def test_a_bootstrap_spreads_like_the_standard_error(pools):
 
 def test_steadied_errors_share_their_variance_per_text(pools):
     one = pools["markov"][2]
-    column = rate_column(one, THERMAL["entropy"], second_half(one.samples, LENGTH))
-    raw = points_of(column, BETWEEN)
-    even = Points(BETWEEN, raw.value, 0.3 / np.sqrt(one.ess()), raw.slope, raw.slope_stderr)
-    assert np.allclose(steadied(even, one.ess()).value_stderr, even.value_stderr)
+    column = rate_column(one, THERMAL_RATES["entropy"], second_half(one.samples, LENGTH))
+    raw = compute_points(column, BETWEEN)
+    even = CurveData(BETWEEN, raw.value, 0.3 / np.sqrt(one.ess()), raw.slope, raw.slope_stderr)
+    assert np.allclose(smooth_errors(even, one.ess()).value_stderr, even.value_stderr)
     even.value_stderr[2] = 0.0
-    assert (steadied(even, one.ess()).value_stderr > 0).all()
+    assert (smooth_errors(even, one.ess()).value_stderr > 0).all()
 
 
 def test_a_curve_runs_through_the_exact_values(pools):
@@ -199,8 +199,8 @@ def test_a_curve_runs_through_the_exact_values(pools):
     values = np.array([exact("urn", "entropy", t) for t in grid])
     inside = []
     for one in pools["urn"]:
-        column = rate_column(one, THERMAL["entropy"], second_half(one.samples, LENGTH))
-        smooth = curve("entropy", points_of(column, BETWEEN), one, grid)
+        column = rate_column(one, THERMAL_RATES["entropy"], second_half(one.samples, LENGTH))
+        smooth = fit_curve("entropy", compute_points(column, BETWEEN), one, grid)
         inside.append(np.abs(smooth.value - values) < 1.96 * smooth.stderr)
     assert np.mean(inside) > 0.83
 
@@ -208,8 +208,8 @@ def test_a_curve_runs_through_the_exact_values(pools):
 def test_sums_along_the_text_are_those_of_its_tokens():
     """Energies, log Z, U and Var E of each ensemble on the way, from the model's own energies."""
     result = run(MARKOV, np.repeat(ANCHORS, 2), 3)
-    samples = gather(result.arrays.betas, np.ascontiguousarray(result.arrays.tokens), result.arrays.record)
-    assert samples.places.tolist() == list(range(4, 65, 4)) and samples.place(32) == 7
+    samples = compute_prefix_sums(result.arrays.betas, np.ascontiguousarray(result.arrays.tokens), result.arrays.record)
+    assert samples.prefix_lengths.tolist() == list(range(4, 65, 4)) and samples.find_prefix(32) == 7
     session = MARKOV.open([()] * 12)
     tokens, steps = np.array(result.sequences), []
     for t in range(LENGTH):
@@ -218,15 +218,21 @@ def test_sums_along_the_text_are_those_of_its_tokens():
         session.push(tokens[:, t])
     E_ntv = np.stack(steps, axis=1)
     own = np.take_along_axis(E_ntv, tokens[:, :, None], 2)[:, :, 0]
-    assert np.allclose(samples.excess, own.cumsum(1)[:, samples.places - 1], atol=1e-4)
+    assert np.allclose(samples.excess_energy, own.cumsum(1)[:, samples.prefix_lengths - 1], atol=1e-4)
     for beta in (0.4, 1.0, 1.7, 5.0):
         log_z = np.log(np.exp(-beta * E_ntv).sum(2))
         p = np.exp(-beta * E_ntv - log_z[:, :, None])
         mean = (p * E_ntv).sum(2)
-        assert np.allclose(samples.log_z.log_z(beta), log_z.cumsum(1)[:, samples.places - 1], atol=LENGTH * 1e-4)
-        assert np.allclose(samples.score(beta), (own - mean).cumsum(1)[:, samples.places - 1], atol=LENGTH * 1e-3)
         assert np.allclose(
-            samples.log_law(beta), (-beta * own - log_z).cumsum(1)[:, samples.places - 1], atol=LENGTH * 1e-4
+            samples.log_z.log_z(beta), log_z.cumsum(1)[:, samples.prefix_lengths - 1], atol=LENGTH * 1e-4
+        )
+        assert np.allclose(
+            samples.score(beta), (own - mean).cumsum(1)[:, samples.prefix_lengths - 1], atol=LENGTH * 1e-3
+        )
+        assert np.allclose(
+            samples.log_probability(beta),
+            (-beta * own - log_z).cumsum(1)[:, samples.prefix_lengths - 1],
+            atol=LENGTH * 1e-4,
         )
 
 
@@ -234,15 +240,15 @@ def test_the_law_of_a_whole_text_is_the_models():
     samples = drawn(MARKOV, ANCHORS, 4)
     for t in (0.5, 1.0, 2.0):
         expected = [MARKOV.logprob(row.tolist(), 1 / t) for row in samples.tokens]
-        assert samples.log_law(1 / t)[:, -1] == pytest.approx(expected, abs=LENGTH * 1e-4)
+        assert samples.log_probability(1 / t)[:, -1] == pytest.approx(expected, abs=LENGTH * 1e-4)
 
 
 def test_runs_are_put_together_and_taken_apart():
     parts = [drawn(URN, ANCHORS, seed) for seed in (0, 1)]
-    both = concatenate(parts)
-    back = both.take(np.arange(6, 12))
+    both = concatenate_samples(parts)
+    back = both.select_rows(np.arange(6, 12))
     assert len(both) == 12 and np.array_equal(back.tokens, parts[1].tokens)
-    assert np.array_equal(back.log_law(0.8), parts[1].log_law(0.8))
+    assert np.array_equal(back.log_probability(0.8), parts[1].log_probability(0.8))
 
 
 def test_prefix_weights_average_to_one():
@@ -256,7 +262,7 @@ def test_prefix_weights_average_to_one():
 
 def test_longer_prefixes_weigh_less_evenly():
     sizes = ladder.effective_size(ladder.pooled_weights(drawn(MARKOV, np.repeat(ANCHORS, 20), 0), BETWEEN, [0, 15])[0])
-    whole = ladder.sizes_at(drawn(MARKOV, np.repeat(ANCHORS, 20), 0), BETWEEN)
+    whole = ladder.effective_sizes(drawn(MARKOV, np.repeat(ANCHORS, 20), 0), BETWEEN)
     assert (sizes > whole).all()
 
 
@@ -275,20 +281,20 @@ def lengths(temperatures: np.ndarray) -> np.ndarray:
 def test_anchors_are_equally_far_apart():
     """The information is measured at 12 temperatures with 20 texts each: lengths are equal to 15 %."""
     samples = drawn(MARKOV, np.repeat(np.geomspace(0.25, 3.0, 12), 20), 1)
-    anchors = ladder.by_length(samples, 0.25, 3.0, 9)
+    anchors = ladder.equal_length_ladder(samples, 0.25, 3.0, 9)
     assert anchors[[0, -1]] == pytest.approx([0.25, 3.0]) and (np.diff(anchors) > 0).all()
-    equal, geometric = lengths(anchors), lengths(ladder.geometric(0.25, 3.0, 9))
+    equal, geometric = lengths(anchors), lengths(ladder.geometric_ladder(0.25, 3.0, 9))
     assert equal.max() < 1.15 * equal.min()
     assert geometric.max() > 1.5 * geometric.min()
 
 
 def test_the_next_batch_goes_where_weights_are_thinnest():
     samples = drawn(MARKOV, np.repeat(np.array([0.5, 0.55, 0.6]), 20), 2)
-    anchors = ladder.geometric(0.5, 2.0, 5)
-    rows = ladder.next_batch(samples, anchors, 8)
+    anchors = ladder.geometric_ladder(0.5, 2.0, 5)
+    rows = ladder.choose_batch_temperatures(samples, anchors, 8)
     values, counts = np.unique(rows, return_counts=True)
     assert len(rows) == 8 and counts.tolist() == [4, 4]
     places = np.sort(np.concatenate([anchors, np.sqrt(anchors[1:] * anchors[:-1])]))
-    worst = places[np.argsort(ladder.sizes_at(samples, places))[:2]]
+    worst = places[np.argsort(ladder.effective_sizes(samples, places))[:2]]
     assert values == pytest.approx(np.sort(worst)) and values.min() > 0.7
-    assert len(ladder.next_batch(samples, anchors, 11)) == 11
+    assert len(ladder.choose_batch_temperatures(samples, anchors, 11)) == 11

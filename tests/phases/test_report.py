@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from heatbath.phases import report, store
-from heatbath.phases.phasemap import PhaseMap
-from heatbath.phases.words import printable, rounded, verdicts
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import html, serialization
+from heatbath.phases.report.verdicts import build_verdicts, format_with_error, replace_control_characters
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -53,7 +53,7 @@ def page(written: Path) -> Page:
 
 
 def _plain(map_: PhaseMap) -> Page:
-    return Page(report.page(map_, defaultdict(lambda: "<svg></svg>")))
+    return Page(html.render_page(map_, defaultdict(lambda: "<svg></svg>")))
 
 
 def test_it_is_well_formed(page: Page) -> None:
@@ -84,7 +84,7 @@ def test_text_is_escaped(page: Page) -> None:
 
 
 def test_the_verdict_is_on_top(page: Page, chart: PhaseMap) -> None:
-    places = [page.words.index(v.said) for v in verdicts(chart)[:3]]
+    places = [page.words.index(v.statement) for v in build_verdicts(chart)[:3]]
     assert places == sorted(places) and places[-1] < page.words.index("Each edge by each estimator")
     for words in ("T = 0.45 (0.40 to 0.51)", "T = 0.51 to 1.03", "T = 1.08 (1.03 to 1.14)", "T = 0.90 (0.80 to 1.00)"):
         assert words in page.words
@@ -129,7 +129,7 @@ def test_it_follows_light_and_dark_and_small_screens(written: Path) -> None:
 
 
 def test_the_map_lies_beside_it(written: Path, chart: PhaseMap) -> None:
-    assert store.dump(store.load(written)) == store.dump(chart)
+    assert serialization.dump_phase_map(serialization.load_phase_map(written)) == serialization.dump_phase_map(chart)
     assert sorted(path.name for path in written.iterdir()) == ["figures", "phases.json", "report.html"]
 
 
@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         (folder / "overview.png").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
-    monkeypatch.setattr(report, "write_figures", full)
+    monkeypatch.setattr(html, "write_figures", full)
     with pytest.raises(OSError, match="No space left"):
         chart.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
@@ -154,8 +154,11 @@ def test_a_full_disk_leaves_nothing_half_written(
     [(1.23456, 0.0234, "1.235 ± 0.023"), (1234.5, 12.0, "1234 ± 12"), (0.0, 0.5, "0.00 ± 0.50"), (2.0, 0.0, "2")],
 )
 def test_numbers_are_as_long_as_their_bands(value: float, half: float, said: str) -> None:
-    assert rounded(value, half) == said
+    assert format_with_error(value, half) == said
 
 
 def test_control_characters_are_shown() -> None:
-    assert printable("a\x00\x1b\x85\n\té\ud800") == "a␀␛\N{REPLACEMENT CHARACTER}\n\té\N{REPLACEMENT CHARACTER}"
+    assert (
+        replace_control_characters("a\x00\x1b\x85\n\té\ud800")
+        == "a␀␛\N{REPLACEMENT CHARACTER}\n\té\N{REPLACEMENT CHARACTER}"
+    )

@@ -14,11 +14,11 @@ import pytest
 
 from heatbath.errors import BadInput
 from heatbath.models import UrnModel
-from heatbath.phases import Plan, sweep
-from heatbath.phases.phasemap import Budget, PhaseMap
-from heatbath.phases.store import dump
+from heatbath.phases import SweepPlan, sweep
+from heatbath.phases.phase_map import Budget, PhaseMap
+from heatbath.phases.report.serialization import dump_phase_map
 
-PLAN = Plan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
+PLAN = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 RUN = """
 import sys, time
 from heatbath.models import UrnModel
@@ -33,7 +33,7 @@ sweep(UrnModel(1.0), plan=plan, out=sys.argv[1], progress=wait)
 
 def found(chart: PhaseMap) -> str:
     """Everything but the seconds it took."""
-    return json.dumps(dump(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
+    return json.dumps(dump_phase_map(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
 
 
 def test_a_killed_sweep_resumes_to_the_same_map(tmp_path: Path) -> None:

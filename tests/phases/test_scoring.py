@@ -8,7 +8,7 @@ import pytest
 
 from heatbath.errors import BadInput, Unreliable
 from heatbath.models import TableModel
-from heatbath.phases.scoring import Item, read_items, score_prompts
+from heatbath.phases.accuracy import ScoredPrompt, read_scored_prompts, score_prompts
 
 TEMPERATURES = [0.3, 0.6, 1.0, 1.6, 2.5]
 
@@ -20,22 +20,24 @@ def written(tmp_path, *lines):
 
 
 def test_an_answer_is_the_whole_text_but_for_space_and_case(tmp_path):
-    (item,) = read_items(written(tmp_path, {"prompt": "Q", "answer": " Paris "}))
+    (item,) = read_scored_prompts(written(tmp_path, {"prompt": "Q", "answer": " Paris "}))
     assert item.prompt == "Q"
-    assert [bool(item.check(text)) for text in ("paris\n", "PARIS", "Paris.", "")] == [True, True, False, False]
+    assert [bool(item.score(text)) for text in ("paris\n", "PARIS", "Paris.", "")] == [True, True, False, False]
     assert item.vote(" Straße\n") == item.vote("STRASSE")
 
 
 def test_a_regex_is_found_anywhere_and_its_group_is_the_vote(tmp_path):
-    whole, group = read_items(written(tmp_path, {"prompt": "Q", "regex": "4+2"}, {"prompt": "Q", "regex": r"= (\d+)"}))
-    assert [bool(whole.check(text)) for text in ("so 442.", "24")] == [True, False]
+    whole, group = read_scored_prompts(
+        written(tmp_path, {"prompt": "Q", "regex": "4+2"}, {"prompt": "Q", "regex": r"= (\d+)"})
+    )
+    assert [bool(whole.score(text)) for text in ("so 442.", "24")] == [True, False]
     assert whole.vote("so 442.") == "442" and whole.vote(" None ") == "none"
     assert group.vote("6 * 7 = 42!") == "42"
 
 
 def test_an_answer_beside_a_regex_is_what_it_finds(tmp_path):
-    (item,) = read_items(written(tmp_path, {"prompt": "6 * 7", "regex": r"(-?\d+)", "answer": 42}))
-    assert [bool(item.check(text)) for text in ("It is 42.", "42", "It is 43, not 42", "no")] == [
+    (item,) = read_scored_prompts(written(tmp_path, {"prompt": "6 * 7", "regex": r"(-?\d+)", "answer": 42}))
+    assert [bool(item.score(text)) for text in ("It is 42.", "42", "It is 43, not 42", "no")] == [
         True,
         True,
         False,
@@ -45,13 +47,13 @@ def test_an_answer_beside_a_regex_is_what_it_finds(tmp_path):
 
 def test_a_scorer_decides_and_sees_the_prompt(tmp_path):
     path = written(tmp_path, {"prompt": "ab"}, {"messages": [{"role": "user", "content": "xyz"}], "answer": "ignored"})
-    first, second = read_items(path, lambda prompt, text: len(text) / len(prompt))
-    assert first.check("a") == 0.5 and second.check("xyz") == 1.0
+    first, second = read_scored_prompts(path, lambda prompt, text: len(text) / len(prompt))
+    assert first.score("a") == 0.5 and second.score("xyz") == 1.0
 
 
 def test_blank_lines_are_skipped_and_messages_kept(tmp_path):
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    items = read_items(
+    items = read_scored_prompts(
         written(tmp_path, "", {"messages": messages, "answer": "x"}, "  ", {"prompt": "p", "answer": "y"})
     )
     assert [item.prompt for item in items] == [messages, "p"]
@@ -76,24 +78,24 @@ def test_blank_lines_are_skipped_and_messages_kept(tmp_path):
 def test_a_broken_line_is_named(tmp_path, line, said):
     good = [{"prompt": "Q", "answer": "a"}] * 16
     with pytest.raises(BadInput, match=rf"prompts.jsonl, line 17: .*{re.escape(said)}"):
-        read_items(written(tmp_path, *good, line, {"prompt": "Q", "answer": "a"}))
+        read_scored_prompts(written(tmp_path, *good, line, {"prompt": "Q", "answer": "a"}))
 
 
 def test_files_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(BadInput, match="cannot be read"):
-        read_items(tmp_path / "none.jsonl")
+        read_scored_prompts(tmp_path / "none.jsonl")
     with pytest.raises(BadInput, match="has no prompts"):
-        read_items(written(tmp_path, "\n \n"))
+        read_scored_prompts(written(tmp_path, "\n \n"))
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes(b'{"prompt": "\xe9"}')
     with pytest.raises(BadInput, match="UTF-8"):
-        read_items(latin)
+        read_scored_prompts(latin)
 
 
 def tree(stop=()) -> TableModel:
     """Prompt "a", "b" or "c" (the first token), then two tokens of an answer."""
     rng = np.random.default_rng(11)
-    return TableModel(lambda prefix: rng.normal(0, 1.5, 3).tolist(), 3, stop=stop)
+    return TableModel(lambda prefix: rng.normal(0, 1.5, 3).tolist(), 3, stop_token_ids=stop)
 
 
 def accuracy(model: TableModel, prompt: str, answer: str, temperature: float) -> float:
@@ -104,8 +106,8 @@ def accuracy(model: TableModel, prompt: str, answer: str, temperature: float) ->
     return float(law[first] / whole)
 
 
-def exact_item(prompt: str, answer: str) -> Item:
-    return Item(prompt, lambda text: text == answer)
+def exact_item(prompt: str, answer: str) -> ScoredPrompt:
+    return ScoredPrompt(prompt, lambda text: text == answer)
 
 
 def test_one_answer_and_best_of_n_are_those_of_enumeration():
@@ -155,7 +157,9 @@ def test_where_all_temperatures_are_equal_the_interval_is_the_whole_range():
 
 
 def test_texts_end_when_the_model_likes_and_the_stop_token_is_no_part_of_them():
-    model = TableModel(lambda prefix: [0.0, 0.0, -50.0] if len(prefix) == 2 else [0.0, 2.0, 60.0], 4, stop=(2,))
+    model = TableModel(
+        lambda prefix: [0.0, 0.0, -50.0] if len(prefix) == 2 else [0.0, 2.0, 60.0], 4, stop_token_ids=(2,)
+    )
     one, *_ = score_prompts(model, [exact_item("a", "a")] * 8, [0.5], max_tokens=3)
     assert one.accuracy[0] == pytest.approx(1 / (1 + np.exp(-2 / 0.5)), abs=4 * 0.5 / np.sqrt(128))
     assert one.interval == (0.5, 0.5)
@@ -177,7 +181,7 @@ def test_progress_counts_texts_to_the_end():
 def test_batches_do_not_change_what_is_drawn(monkeypatch):
     items = [exact_item("a", "bc"), exact_item("b", "aa")] * 5
     whole = score_prompts(tree(), items, [0.5, 1.0], samples=8, max_tokens=2)
-    monkeypatch.setattr("heatbath.phases.scoring._ROWS", 8)
+    monkeypatch.setattr("heatbath.phases.accuracy._MAX_ROWS", 8)
     assert score_prompts(tree(), items, [1.0, 0.5, 0.5], samples=8, max_tokens=2) == whole
 
 
@@ -189,9 +193,9 @@ def test_batches_do_not_change_what_is_drawn(monkeypatch):
         (([exact_item("a", "b")], [1.0]), {"best_of": 17}, "best of 17 out of 16"),
         (([exact_item("a", "b")], [1.0]), {"samples": 0}, "best of 8 out of 0"),
         (([exact_item("a", "b")], [-1.0]), {"max_tokens": 2}, "temperature is -1"),
-        (([Item("a", lambda text: 2.0)], [1.0]), {"max_tokens": 2}, "the check gave 2.0"),
-        (([Item("a", lambda text: np.nan)], [1.0]), {"max_tokens": 2}, "the check gave nan"),
-        (([Item([{"role": "user", "content": "a"}], bool)], [1.0]), {"max_tokens": 2}, "no chat template"),
+        (([ScoredPrompt("a", lambda text: 2.0)], [1.0]), {"max_tokens": 2}, "the check gave 2.0"),
+        (([ScoredPrompt("a", lambda text: np.nan)], [1.0]), {"max_tokens": 2}, "the check gave nan"),
+        (([ScoredPrompt([{"role": "user", "content": "a"}], bool)], [1.0]), {"max_tokens": 2}, "no chat template"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(arguments, settings, said):

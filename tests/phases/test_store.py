@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from heatbath.errors import BadInput
-from heatbath.phases import store
-from heatbath.phases.phasemap import PhaseMap
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import serialization
 
 CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr"}
 EDGE = {"name", "temperature", "interval", "verdict", "estimators"}
@@ -53,19 +53,19 @@ def _at(content: Any, path: str) -> Any:
 
 @pytest.fixture
 def content(chart: PhaseMap) -> dict[str, Any]:
-    return json.loads(json.dumps(store.dump(chart), allow_nan=False))
+    return json.loads(json.dumps(serialization.dump_phase_map(chart), allow_nan=False))
 
 
 @pytest.mark.parametrize("path", KEYS)
 def test_the_keys_of_schema_1(content: dict[str, Any], path: str) -> None:
-    assert store.SCHEMA_VERSION == content["schema"] == 1, "a change of these keys needs a new schema"
+    assert serialization.SCHEMA_VERSION == content["schema"] == 1, "a change of these keys needs a new schema"
     assert set(_at(content, path)) == KEYS[path]
 
 
 def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
-    store.save(chart, tmp_path / "phases.json")
+    serialization.save_phase_map(chart, tmp_path / "phases.json")
     back = PhaseMap.load(tmp_path)
-    assert store.dump(back) == store.dump(chart)
+    assert serialization.dump_phase_map(back) == serialization.dump_phase_map(chart)
     assert isinstance(back.curves[0].value, np.ndarray) and back.criticality is not None
     np.testing.assert_array_equal(back.criticality.tau_within, chart.criticality.tau_within)  # type: ignore[union-attr]
     assert back.criticality.lags.dtype == np.int64
@@ -74,16 +74,16 @@ def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
 
 
 def test_nothing_found_comes_back_as_none(edgeless: PhaseMap, tmp_path: Path) -> None:
-    store.save(edgeless, tmp_path / "a.json")
-    back = store.load(tmp_path / "a.json")
+    serialization.save_phase_map(edgeless, tmp_path / "a.json")
+    back = serialization.load_phase_map(tmp_path / "a.json")
     assert back.criticality is None and back.advice.range is None and back.edge("freeze").interval is None
 
 
 def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path) -> None:
     odd = np.array([np.nan, np.inf, -np.inf, 1e-300])
-    store.save(replace(chart, curves=[replace(chart.curves[0], ess=odd)]), tmp_path / "a.json")
+    serialization.save_phase_map(replace(chart, curves=[replace(chart.curves[0], ess=odd)]), tmp_path / "a.json")
     assert "NaN" not in (tmp_path / "a.json").read_text()
-    np.testing.assert_array_equal(store.load(tmp_path / "a.json").curves[0].ess, odd)
+    np.testing.assert_array_equal(serialization.load_phase_map(tmp_path / "a.json").curves[0].ess, odd)
 
 
 def _broken(content: dict[str, Any], how: str) -> str:
@@ -123,18 +123,18 @@ BROKEN = {
 def test_what_is_no_phase_map_is_refused(how: str, content: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "phases.json").write_text(_broken(content, how), encoding="utf-8")
     with pytest.raises(BadInput, match=BROKEN[how]) as caught:
-        store.load(tmp_path)
+        serialization.load_phase_map(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no file"):
-        store.load(tmp_path)
+        serialization.load_phase_map(tmp_path)
 
 
 def test_a_failed_write_leaves_what_was_there(chart: PhaseMap, tmp_path: Path) -> None:
     path = tmp_path / "phases.json"
     path.write_text("before")
     with pytest.raises(TypeError):
-        store.save(replace(chart, settings={"plan": object()}), path)
+        serialization.save_phase_map(replace(chart, settings={"plan": object()}), path)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

@@ -15,7 +15,7 @@ from heatbath.engine import measure
 from heatbath.ensemble import state
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel, RandomEnergyModel, UrnModel
-from heatbath.record import NODES, THERMO, Trace, observe, read, write
+from heatbath.record import NODE_COLUMNS, THERMO_COLUMNS, Trace, observe, read_traces, write_traces
 
 RNG = np.random.default_rng(3)
 ENERGIES = RNG.normal(0.0, 3.0, (40, 500))
@@ -64,7 +64,9 @@ def test_entropy_and_heat_capacity_agree_with_the_ensemble(temperature: float) -
 
 def synthetic(energies: np.ndarray = ENERGIES) -> Trace:
     like = urn_trace()
-    return Trace(TOKENS, np.arange(len(TOKENS)), observe(energies, TOKENS), like.about, lambda token: b"%d " % token)
+    return Trace(
+        TOKENS, np.arange(len(TOKENS)), observe(energies, TOKENS), like.provenance, lambda token: b"%d " % token
+    )
 
 
 def test_columns_hold_together() -> None:
@@ -73,22 +75,22 @@ def test_columns_hold_together() -> None:
     np.testing.assert_allclose(record["entropy"], record["log_z"] + 0.8 * record["mean_energy"], atol=1e-9)
     np.testing.assert_allclose(record["heat_capacity"], 0.64 * record["variance"], rtol=1e-9)
     assert (record["temperature"] == 1.25).all()
-    assert {record[name].shape for name in THERMO} == {(40,)}
-    assert {record[name].shape for name in NODES} == {(40, 16)}
+    assert {record[name].shape for name in THERMO_COLUMNS} == {(40,)}
+    assert {record[name].shape for name in NODE_COLUMNS} == {(40, 16)}
 
 
 def test_a_gauge_moves_energies_and_log_z_alone() -> None:
     here, there = synthetic(), synthetic(ENERGIES + 100.0)
-    for name in ("logprob", "entropy", "heat_capacity", "p_max", "rank", *NODES):
+    for name in ("logprob", "entropy", "heat_capacity", "p_max", "rank", *NODE_COLUMNS):
         np.testing.assert_allclose(there.record[name], here.record[name], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(there.logprob(0.5), here.logprob(0.5), atol=1e-5)
     np.testing.assert_allclose(there.energies - here.energies, 100.0)
 
 
 def test_first_token_without_context_is_null() -> None:
-    rows = urn_trace().table().to_pylist()
+    rows = urn_trace().to_table().to_pylist()
     assert (rows[0]["position"], rows[0]["token_id"], rows[0]["text"]) == (0, 1, "+")
-    assert all(rows[0][name] is None for name in (*THERMO, *NODES, "temperature"))
+    assert all(rows[0][name] is None for name in (*THERMO_COLUMNS, *NODE_COLUMNS, "temperature"))
     assert all(value is not None for value in rows[1].values())
 
 
@@ -96,9 +98,9 @@ def test_the_disk_keeps_the_trace(tmp_path: Path) -> None:
     trace = urn_trace()
     trace.save(tmp_path / "t.parquet")
     back = Trace.load(tmp_path / "t.parquet")
-    assert back.table().equals(trace.table())
-    assert back.about == trace.about
-    assert (back.text, back.pieces) == (trace.text, trace.pieces)
+    assert back.to_table().equals(trace.to_table())
+    assert back.provenance == trace.provenance
+    assert (back.text, back.token_bytes) == (trace.text, trace.token_bytes)
     np.testing.assert_array_equal(back.logprob(1.0), trace.logprob(1.0))
     np.testing.assert_allclose(back.logprob(0.5), trace.logprob(0.5), atol=1e-6)
 
@@ -110,41 +112,41 @@ def test_many_sequences_in_one_file(tmp_path_factory: pytest.TempPathFactory, le
     model = MarkovModel(RNG.normal(size=(3, 3)))
     tokens = [RNG.integers(0, 3, n).tolist() for n in lengths]
     traces = [measure(model, row, temperature=t) for row in tokens]
-    numbered = [Trace(x.tokens, x.positions, x.record, x.about, x.spell, i) for i, x in enumerate(traces)]
-    write(path, numbered)
-    back = read(path)
+    numbered = [Trace(x.tokens, x.positions, x.record, x.provenance, x.token_to_bytes, i) for i, x in enumerate(traces)]
+    write_traces(path, numbered)
+    back = read_traces(path)
     assert [trace.tokens.tolist() for trace in back] == tokens
-    assert all(a.table().equals(b.table()) for a, b in zip(back, numbered, strict=True))
+    assert all(a.to_table().equals(b.to_table()) for a, b in zip(back, numbered, strict=True))
     assert Trace.load(path, sequence=len(lengths) - 1).tokens.tolist() == tokens[-1]
 
 
 def test_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"nothing")
-    pq.write_table(urn_trace().table().replace_schema_metadata(None), tmp_path / "bare.parquet")
+    pq.write_table(urn_trace().to_table().replace_schema_metadata(None), tmp_path / "bare.parquet")
     for name in ("no.parquet", "bare.parquet", "missing.parquet"):
         with pytest.raises(BadInput, match=name):
-            read(tmp_path / name)
-    write(tmp_path / "two.parquet", [urn_trace(), Trace(*_parts(urn_trace()), sequence=1)])
+            read_traces(tmp_path / name)
+    write_traces(tmp_path / "two.parquet", [urn_trace(), Trace(*_parts(urn_trace()), sequence=1)])
     with pytest.raises(BadInput, match="0, 1"):
         Trace.load(tmp_path / "two.parquet")
 
 
 def _parts(trace: Trace) -> tuple[object, ...]:
-    return trace.tokens, trace.positions, trace.record, trace.about, trace.spell
+    return trace.tokens, trace.positions, trace.record, trace.provenance, trace.token_to_bytes
 
 
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
-    table = urn_trace().table()
+    table = urn_trace().to_table()
     content = json.loads(table.schema.metadata[b"heatbath"]) | {"schema": 99}
     pq.write_table(table.replace_schema_metadata({b"heatbath": json.dumps(content)}), tmp_path / "t.parquet")
     with pytest.raises(BadInput, match="schema 99"):
-        read(tmp_path / "t.parquet")
+        read_traces(tmp_path / "t.parquet")
 
 
 def test_json_lines_are_strict_json_with_the_names_of_the_columns() -> None:
-    lines = urn_trace(0.0).jsonl().splitlines()
+    lines = urn_trace(0.0).to_jsonl().splitlines()
     rows = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")) for line in lines]
-    names = ["position", "token_id", "text", *THERMO, "temperature"]
+    names = ["position", "token_id", "text", *THERMO_COLUMNS, "temperature"]
     assert all(list(row) == names for row in rows)
     assert rows[3]["rank"] in (1, 2)
 
@@ -154,7 +156,7 @@ def test_bytes_on_disk(tmp_path: Path) -> None:
     energies = RNG.normal(0, 3, (n, 1)) + RNG.gumbel(0, 3, (n, size)).astype(np.float32)
     tokens = RNG.integers(0, size, n)
     like = urn_trace()
-    trace = Trace(tokens, np.arange(n), observe(energies, tokens), like.about, lambda token: b" w%d" % token)
+    trace = Trace(tokens, np.arange(n), observe(energies, tokens), like.provenance, lambda token: b" w%d" % token)
     trace.save(tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").stat().st_size / n <= 256
 

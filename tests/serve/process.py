@@ -149,18 +149,18 @@ def build(given: dict[str, Any]) -> Any:
     """Services over a `MockEngine`: `pace` are its latencies, `text` what it says; the store is the settings' own."""
     from dataclasses import replace
 
-    from heatbath.engine.mock import MockEngine, Pace
-    from heatbath.serve.services import assemble
+    from heatbath.engine.mock import MockEngine, MockLatency
+    from heatbath.serve.services import build_services
     from heatbath.serve.settings import Settings
 
-    engine = MockEngine(Pace(**given.get("pace", {})), **({"text": given["text"]} if "text" in given else {}))
-    services = assemble(Settings(**given["settings"]), engine=engine)
+    engine = MockEngine(MockLatency(**given.get("pace", {})), **({"text": given["text"]} if "text" in given else {}))
+    services = build_services(Settings(**given["settings"]), engine=engine)
     return replace(services, **given.get("services", {}))
 
 
 def main(given: dict[str, Any], more: Sequence[Any] = ()) -> int:
     """Serve until a signal comes; the address is printed once requests are answered."""
-    from heatbath.serve.run import serve
+    from heatbath.serve.server import serve
 
     return serve(build(given), lambda address: print(address, flush=True), more)
 

@@ -18,16 +18,16 @@ from starlette.requests import Request as Asked
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from heatbath.engine.base import Grown, Request
-from heatbath.engine.mock import MockEngine, Pace
+from heatbath.engine.base import Request, TokensGenerated
+from heatbath.engine.mock import MockEngine, MockLatency
 from heatbath.errors import ModelError
-from heatbath.serve.app import application
-from heatbath.serve.base import Answered
+from heatbath.serve.api_keys import build_keyring
+from heatbath.serve.app import build_app
 from heatbath.serve.errors import as_api_error
-from heatbath.serve.keys import keyring
-from heatbath.serve.limits import limits_of
-from heatbath.serve.logs import logger
-from heatbath.serve.names import names_of
+from heatbath.serve.interfaces import RequestOutcome
+from heatbath.serve.logging import build_logger
+from heatbath.serve.model_names import build_model_names
+from heatbath.serve.rate_limits import build_rate_limiter
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
 
@@ -38,16 +38,16 @@ SCRIPT = Path(__file__).resolve()
 class Kept:
     """A store in memory."""
 
-    answers: dict[str, Answered] = field(default_factory=dict)
+    answers: dict[str, RequestOutcome] = field(default_factory=dict)
     trouble: str | None = None
 
-    async def keep(self, answered: Answered) -> None:
-        self.answers[answered.ticket.id] = answered
+    async def keep(self, answered: RequestOutcome) -> None:
+        self.answers[answered.request.id] = answered
 
-    async def get(self, id: str, tenant: str | None) -> Answered | None:
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         return self.answers.get(id)
 
-    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:]
 
 
@@ -60,13 +60,13 @@ def services(engine: Any = None, file: Any = None, *, ready: bool = True, **part
         settings,
         engine or MockEngine(),
         Kept(),
-        names_of(settings.model),
-        keys=keyring(settings.keys),
-        limits=limits_of(settings),
-        log=logger(settings.server.log, file),
+        build_model_names(settings.model),
+        keys=build_keyring(settings.keys),
+        rate_limiter=build_rate_limiter(settings),
+        log=build_logger(settings.server.log, file),
     )
     if ready:
-        made.gate.open()
+        made.lifecycle.open()
     return made
 
 
@@ -183,7 +183,7 @@ async def stream(request: Asked) -> Response:
         count, padding = 0, "x" * asked.get("padding", 0)
         try:
             async for step in steps:
-                if isinstance(step, Grown):
+                if isinstance(step, TokensGenerated):
                     count += 1
                     yield f"data: {step.text}{padding}\n\n"
         except Exception as error:
@@ -221,7 +221,7 @@ ROUTES = [
 
 def app_of(services: Services) -> Starlette:
     """The application with the routes to try it by."""
-    return application(services, ROUTES)
+    return build_app(services, ROUTES)
 
 
 @dataclass
@@ -239,9 +239,9 @@ class Slow(MockEngine):
 
 def main(given: dict[str, Any]) -> int:
     from heatbath.errors import HeatbathError
-    from heatbath.serve.run import serve
+    from heatbath.serve.server import serve
 
-    engine = Slow(Pace(**given.get("pace", {})), **given.get("engine", {}))
+    engine = Slow(MockLatency(**given.get("pace", {})), **given.get("engine", {}))
     made = services(engine, ready=False, **given["settings"])
     try:
         return serve(made, lambda address: print(address, flush=True), ROUTES)

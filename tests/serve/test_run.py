@@ -20,7 +20,7 @@ from process import Running, running
 from shell import SCRIPT
 
 from heatbath.errors import BadInput
-from heatbath.serve.run import TWICE, address_of, check, listen
+from heatbath.serve.server import SIGNAL_DEBOUNCE_SECONDS, format_address, open_sockets, validate_settings
 from heatbath.serve.settings import ServerSettings, Settings
 
 KEY = {"sha256": "0" * 64}
@@ -33,13 +33,13 @@ def settings(keys: Any = None, **server: Any) -> Settings:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_where_others_reach_it_there_has_to_be_a_key(host: str) -> None:
     with pytest.raises(BadInput, match="no key"):
-        check(settings(host=host))
-    check(settings({"a": KEY}, host=host))
+        validate_settings(settings(host=host))
+    validate_settings(settings({"a": KEY}, host=host))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
 def test_on_loopback_there_needs_to_be_none(host: str) -> None:
-    check(settings(host=host))
+    validate_settings(settings(host=host))
 
 
 def test_a_name_counts_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,21 +48,21 @@ def test_a_name_counts_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     with pytest.raises(BadInput, match="no key"):
-        check(settings(host="looks.local"))
+        validate_settings(settings(host="looks.local"))
 
 
 def test_a_host_without_an_address_is_one_sentence() -> None:
     with pytest.raises(BadInput, match=r"'no\.such\.invalid', which has no address"):
-        check(settings(host="no.such.invalid"))
+        validate_settings(settings(host="no.such.invalid"))
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
-    sockets = listen(ServerSettings(port=0))
+    sockets = open_sockets(ServerSettings(port=0))
     port = sockets[0].getsockname()[1]
-    assert address_of(ServerSettings(), sockets) == f"http://127.0.0.1:{port}"
+    assert format_address(ServerSettings(), sockets) == f"http://127.0.0.1:{port}"
     try:
         with pytest.raises(BadInput, match=f"port {port} on 127.0.0.1 is in use"):
-            listen(ServerSettings(port=port))
+            open_sockets(ServerSettings(port=port))
     finally:
         for made in sockets:
             made.close()
@@ -70,16 +70,16 @@ def test_a_port_in_use_is_one_sentence() -> None:
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with pytest.raises(BadInput, match="cannot be listened on"):
-        listen(ServerSettings(host="192.0.2.1", port=0))
+        open_sockets(ServerSettings(host="192.0.2.1", port=0))
 
 
 def test_tls_files_are_looked_at_before_the_start(tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN PRIVATE KEY-----\nhidden\n")
     with pytest.raises(BadInput, match=r"server\.tls_cert is .*missing\.pem', which cannot be read"):
-        check(settings(tls_cert=tmp_path / "missing.pem", tls_key=broken))
+        validate_settings(settings(tls_cert=tmp_path / "missing.pem", tls_key=broken))
     with pytest.raises(BadInput, match="PEM without a password") as caught:
-        check(settings(tls_cert=broken, tls_key=broken))
+        validate_settings(settings(tls_cert=broken, tls_key=broken))
     assert "hidden" not in str(caught.value)
 
 
@@ -180,7 +180,7 @@ def test_a_second_signal_does_not_wait() -> None:
         server.signal()
         server.signal()
         assert server.until(lambda: server.get("/health/ready")[0] == 503, 5)
-        time.sleep(TWICE)
+        time.sleep(SIGNAL_DEBOUNCE_SECONDS)
         assert server.get("/health/live")[0] == 200, "two at once are one"
         began = time.monotonic()
         server.signal()

@@ -13,10 +13,10 @@ import pytest
 
 from heatbath.cli.main import main
 from heatbath.errors import BadInput
-from heatbath.serve.base import Tenant
+from heatbath.serve.api_keys import build_keyring, create_key
 from heatbath.serve.errors import ApiError
-from heatbath.serve.keys import keyring, new_key
-from heatbath.serve.names import names_of
+from heatbath.serve.interfaces import Tenant
+from heatbath.serve.model_names import build_model_names
 from heatbath.serve.settings import KeySettings, ModelSettings, read_settings
 
 
@@ -140,35 +140,35 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
 
 
 def test_a_new_key_is_let_in_by_its_lines() -> None:
-    key, lines = new_key("alice")
+    key, lines = create_key("alice")
     values = tomllib.loads(lines)["keys"]
     assert values["alice"]["sha256"] == hashlib.sha256(key.encode()).hexdigest() and len(key) > 40
-    ring = keyring({name: KeySettings(**value) for name, value in values.items()})
-    assert ring.find(key) == Tenant("alice", frozenset({"infer", "read"}))
-    assert ring.find(key + "x") is None and new_key("alice")[0] != key
+    ring = build_keyring({name: KeySettings(**value) for name, value in values.items()})
+    assert ring.find_tenant(key) == Tenant("alice", frozenset({"infer", "read"}))
+    assert ring.find_tenant(key + "x") is None and create_key("alice")[0] != key
     for bad in ("", "a b", "a.b", "x" * 65, "a]\n[server"):
         with pytest.raises(BadInput, match="is no name for a key"):
-            new_key(bad)
+            create_key(bad)
 
 
 def test_two_keys_with_one_hash_are_refused() -> None:
     same = KeySettings(sha256="0" * 64)
     with pytest.raises(BadInput, match=r"keys\.b has the hash of another key"):
-        keyring({"a": same, "b": same})
+        build_keyring({"a": same, "b": same})
 
 
 def test_names_of_the_model(tmp_path: Path) -> None:
-    names = names_of(ModelSettings(name="m", aliases={"gpt": "mini", "mini": "m"}))
-    assert names.all == ["m", "gpt", "mini"] and {names.resolve(name) for name in names.all} == {"m"}
+    names = build_model_names(ModelSettings(name="m", aliases={"gpt": "mini", "mini": "m"}))
+    assert names.all_names == ["m", "gpt", "mini"] and {names.resolve(name) for name in names.all_names} == {"m"}
     with pytest.raises(ApiError) as caught:
         names.resolve("other")
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
     for aliases in ({"gpt": "other"}, {"a": "b", "b": "a"}):
         with pytest.raises(BadInput, match=r"model\.aliases\."):
-            names_of(ModelSettings(name="m", aliases=aliases))
+            build_model_names(ModelSettings(name="m", aliases=aliases))
     folder = tmp_path / "weights"
     folder.mkdir()
-    assert names_of(ModelSettings(name=str(folder), aliases={"x": "weights"})).all == ["weights", "x"]
+    assert build_model_names(ModelSettings(name=str(folder), aliases={"x": "weights"})).all_names == ["weights", "x"]
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
 from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, NotANumber, Unreliable
-from heatbath.serve.base import StoreDown
+from heatbath.serve.api_keys import Keyring, create_key, is_public, required_scope
 from heatbath.serve.errors import as_api_error
-from heatbath.serve.keys import Keyring, is_public, new_key, wanted_scope
+from heatbath.serve.interfaces import StoreUnavailable
 
 JSON = {"content-type": "application/json"}
 ECHO = "/v1/try/echo"
@@ -106,7 +106,7 @@ def test_a_promised_length_that_cannot_be_kept_ends_the_connection() -> None:
         (BadInput("no"), 400, "invalid_request_error", {}),
         (Overloaded("no", 0.25), 429, "rate_limit_error", {"retry-after-ms": "250", "retry-after": "1"}),
         (Unavailable("no"), 503, "server_error", {"retry-after": "5"}),
-        (StoreDown("no"), 503, "server_error", {"retry-after": "5"}),
+        (StoreUnavailable("no"), 503, "server_error", {"retry-after": "5"}),
         (DeadlineExceeded("no"), 504, "server_error", {"x-should-retry": "false"}),
         (NotANumber("no"), 500, "server_error", {}),
         (ModelError("no"), 500, "server_error", {}),
@@ -189,7 +189,7 @@ def keyed(**scopes: list[str]) -> tuple[Any, dict[str, str], io.StringIO]:
     """An application with a key for each name, the keys, and its log."""
     import hashlib
 
-    secrets = {name: new_key(name)[0] for name in scopes}
+    secrets = {name: create_key(name)[0] for name in scopes}
     keys = {
         name: {"sha256": hashlib.sha256(secrets[name].encode()).hexdigest(), "scopes": scopes[name]} for name in scopes
     }
@@ -248,14 +248,14 @@ def test_the_page_without_its_data_is_public() -> None:
     assert is_public("GET", "/") and is_public("GET", "/static/page.js") and is_public("HEAD", "/")
     assert not is_public("POST", "/") and not is_public("GET", "/page/live") and not is_public("GET", "/metrics")
     scopes = {("POST", "/tokenize"): "infer", ("GET", "/metrics"): "read", ("GET", "/v1/chat/completions/x"): "read"}
-    assert all(wanted_scope(*asked) == scope for asked, scope in scopes.items())
+    assert all(required_scope(*asked) == scope for asked, scope in scopes.items())
 
 
 def test_all_keys_are_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     import hashlib
     import hmac
 
-    from heatbath.serve.base import Tenant
+    from heatbath.serve.interfaces import Tenant
 
     secrets = ["a", "b", "c"]
     ring = Keyring({hashlib.sha256(key.encode()).digest(): Tenant(key, frozenset()) for key in secrets})
@@ -264,7 +264,7 @@ def test_all_keys_are_compared_whichever_fits(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append(one) or real(one, other))
     for key in (*secrets, "wrong"):
         compared.clear()
-        found = ring.find(key)
+        found = ring.find_tenant(key)
         assert len(compared) == 3
         assert (found.name if found else None) == (key if key in secrets else None)
 
@@ -281,7 +281,7 @@ def test_while_the_engine_starts_health_is_told_and_answers_are_not() -> None:
     )
     early = ask(app, "POST", ECHO, JSON, body=b"{}")
     assert (early.status, early.error["code"], early.headers["retry-after"]) == (503, "unavailable", "5")
-    made.gate.open()
+    made.lifecycle.open()
     assert ask(app, "GET", "/health").json["ready"] is True
     assert ask(app, "POST", ECHO, JSON, body=b"{}").status == 200
 
@@ -293,13 +293,13 @@ def test_readiness_names_what_is_down() -> None:
     made.store.trouble = "the database is gone"
     assert ask(app, "GET", "/health/ready").json["down"] == {"storage": "the database is gone"}
     made.store.trouble = None
-    made.engine.trouble = "the engine's thread has died"  # type: ignore[misc]
+    made.engine.unavailable_reason = "the engine's thread has died"  # type: ignore[misc]
     assert ask(app, "GET", "/health/ready").json["down"] == {"engine": "the engine's thread has died"}
 
 
 def test_a_store_that_is_not_required_does_not_make_the_server_unready() -> None:
     made = services()
-    made.store.trouble = "the database is gone"  # type: ignore[misc]
+    made.store.unavailable_reason = "the database is gone"  # type: ignore[misc]
     got = ask(app_of(made), "GET", "/health/ready")
     assert got.status == 200 and got.json["storage"] == "the database is gone"
 
@@ -313,7 +313,7 @@ def test_how_busy_it_is_needs_a_key_that_reads() -> None:
 
 def test_while_draining_nothing_comes_in_and_the_connection_ends() -> None:
     made = services()
-    made.gate.drain()
+    made.lifecycle.drain()
     got = ask(app_of(made), "POST", ECHO, JSON, body=b"{}")
     assert (got.status, got.headers["connection"], got.headers["retry-after"]) == (503, "close", "5")
     assert ask(app_of(made), "GET", "/health/ready").json["down"] == {"server": "the server is shutting down"}
@@ -321,20 +321,20 @@ def test_while_draining_nothing_comes_in_and_the_connection_ends() -> None:
 
 def test_what_is_cut_says_so_and_a_listener_goes_at_once() -> None:
     async def scene() -> tuple[Answer, Answer]:
-        from heatbath.engine.mock import MockEngine, Pace
+        from heatbath.engine.mock import MockEngine, MockLatency
 
-        made = services(MockEngine(Pace(each=0.01)))
+        made = services(MockEngine(MockLatency(each=0.01)))
         app = app_of(made)
         work = asyncio.create_task(asking(app, "POST", "/v1/try/stream", JSON, body=b'{"tokens": 4000}'))
         page = asyncio.create_task(asking(app, "GET", "/try/listen"))
         await asyncio.sleep(0.2)
-        assert made.gate.working == 1 and len(made.gate.visits) == 2
-        made.gate.drain()
+        assert made.lifecycle.num_inference_requests == 1 and len(made.lifecycle.active_requests) == 2
+        made.lifecycle.drain()
         listened = await asyncio.wait_for(page, 2)
-        assert made.gate.working == 1 and not work.done()
-        made.gate.cut()
+        assert made.lifecycle.num_inference_requests == 1 and not work.done()
+        made.lifecycle.cancel_all()
         cut = await asyncio.wait_for(work, 2)
-        assert not made.gate.visits and made.engine.load.running == 0
+        assert not made.lifecycle.active_requests and made.engine.stats.running == 0
         return cut, listened
 
     cut, listened = asyncio.run(scene())

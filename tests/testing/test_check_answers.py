@@ -7,13 +7,20 @@ import pytest
 from scipy.special import logsumexp
 
 from heatbath.decode import SMC, Ancestral, BestOf, RowRandom, Sampler, Target, Task
-from heatbath.energy import Forbid, LogitBias, Potential
-from heatbath.estimate.value import Estimate
+from heatbath.energy import ForbiddenTokens, LogitBias, Potential
+from heatbath.estimate.estimate import Estimate
 from heatbath.models import TableModel
-from heatbath.testing import check_answers
-from heatbath.testing.answers import Tally, check_distance, check_log_z, check_means, check_numbers, log_masses
+from heatbath.testing import check_sequence_sampler
+from heatbath.testing.sequence_sampler import (
+    WeightTally,
+    check_distance,
+    check_log_z,
+    check_means,
+    check_numbers,
+    log_masses,
+)
 
-TREE = TableModel.random(61, 3, 3, stop=(2,))
+TREE = TableModel.random(61, 3, 3, stop_token_ids=(2,))
 RUNS = 16
 
 
@@ -46,11 +53,11 @@ class _Lying:
 
 
 def test_right_samplers_pass():
-    check_answers(BestOf(100, Ancestral()), TREE, runs=RUNS)
-    check_answers(Ancestral(), TREE, runs=400)
-    check_answers(Changed(lambda samples: samples), TREE, target=TREE.logprobs() + 3.0, runs=RUNS)
+    check_sequence_sampler(BestOf(100, Ancestral()), TREE, runs=RUNS)
+    check_sequence_sampler(Ancestral(), TREE, runs=400)
+    check_sequence_sampler(Changed(lambda samples: samples), TREE, target=TREE.logprobs() + 3.0, runs=RUNS)
     target = Target(power=2.0, fields=LogitBias({0: 0.5}))
-    check_answers(SMC(target, particles=16), TREE, target=target, runs=RUNS)
+    check_sequence_sampler(SMC(target, particles=16), TREE, target=target, runs=RUNS)
 
 
 LIES = {
@@ -73,7 +80,7 @@ LIES = {
 @pytest.mark.parametrize("said", LIES)
 def test_a_lie_is_told_by_its_clause(said):
     with pytest.raises(AssertionError, match=said):
-        check_answers(Changed(LIES[said]), TREE, target=Target(), runs=RUNS)
+        check_sequence_sampler(Changed(LIES[said]), TREE, target=Target(), runs=RUNS)
 
 
 @pytest.mark.parametrize(
@@ -85,28 +92,29 @@ def test_an_answer_must_be_whole(answer, finish, said):
     check_numbers(samples, TREE)
     with pytest.raises(AssertionError, match=said):
         check_numbers(
-            replace(samples, answers=[answer, *samples.answers[1:]], finish=(finish, *samples.finish[1:])), TREE
+            replace(samples, answers=[answer, *samples.sequences[1:]], finish=(finish, *samples.finish_reasons[1:])),
+            TREE,
         )
 
 
 def _drawn():
     sampler = BestOf(4, Ancestral())
     state, rng = sampler.init(Task(TREE, [[]], 3, (2,))), RowRandom(0, 4)
-    while not state.done:
+    while not state.is_finished:
         state, _ = sampler.step(rng, state)
-    return state.samples()
+    return state.collect_samples()
 
 
 def test_swapped_answers_of_equal_energy_are_seen_by_distance():
     weights = np.tile([60.0, 40.0], (20, 1)) + np.random.default_rng(0).normal(0, 1, (20, 2))
-    check_distance(Tally(weights, 10_000), np.array([0.6, 0.4]))
+    check_distance(WeightTally(weights, 10_000), np.array([0.6, 0.4]))
     with pytest.raises(AssertionError, match="above its floor"):
-        check_distance(Tally(weights, 10_000), np.array([0.4, 0.6]))
+        check_distance(WeightTally(weights, 10_000), np.array([0.4, 0.6]))
 
 
 def test_weight_on_forbidden_answers_is_seen():
     with pytest.raises(AssertionError, match="forbids has weight"):
-        check_means(Tally(np.ones((20, 2)), 20), {}, np.array([1.0, 0.0]), 1e-5)
+        check_means(WeightTally(np.ones((20, 2)), 20), {}, np.array([1.0, 0.0]), 1e-5)
 
 
 @dataclass(frozen=True)
@@ -135,12 +143,14 @@ class Cost(Potential):
     name = "cost"
 
     def __call__(self, context):
-        return np.asarray([0.3 * len(context.answer(row)) for row in range(len(context))])
+        return np.asarray([0.3 * len(context.completion(row)) for row in range(len(context))])
 
 
 def test_masses_are_those_of_the_formula():
     """p_T^alpha exp(-sum of fields / T) exp(-potential), written out for one answer."""
-    target = Target(temperature=0.8, power=1.5, fields=LogitBias({0: 0.7}) + Forbid([1]), potentials=2.0 * Cost())
+    target = Target(
+        temperature=0.8, power=1.5, fields=LogitBias({0: 0.7}) + ForbiddenTokens([1]), potentials=2.0 * Cost()
+    )
     masses = dict(zip(TREE.sequences(), log_masses(target, TREE), strict=True))
     logprob = dict(zip(TREE.sequences(), TREE.logprobs(1 / 0.8), strict=True))
     assert masses[0, 0, 2] == pytest.approx(1.5 * logprob[0, 0, 2] + 2 * 0.7 / 0.8 - 2 * 0.3 * 2)
@@ -150,8 +160,8 @@ def test_masses_are_those_of_the_formula():
 
 
 def test_a_field_that_forbids_twice_and_a_window_have_no_mass_where_they_cut():
-    twice = Target(fields=[Forbid([1]), Forbid([1])])
-    cut = Target(proposal=Ancestral(fields=Forbid([0])))
+    twice = Target(fields=[ForbiddenTokens([1]), ForbiddenTokens([1])])
+    cut = Target(proposal=Ancestral(fields=ForbiddenTokens([0])))
     for target, gone in ((twice, 1), (cut, 0)):
         for sequence, mass in zip(TREE.sequences(), log_masses(target, TREE), strict=True):
             assert (mass == -np.inf) == (gone in sequence)

@@ -168,7 +168,7 @@ class Peeking(Whole):
 class Restarted(Whole):
     """Takes an empty prompt for token 3."""
 
-    vocabulary = Vocabulary(4, start=(1,))
+    vocabulary = Vocabulary(4, start_token_ids=(1,))
 
     def open(self, prompts):
         return Wrapped(INNER.open([tokens or [3] for tokens in prompts]))

@@ -13,7 +13,7 @@ class Lengths(Potential):
     name = "lengths"
 
     def __call__(self, context):
-        return np.array([0.5 * len(context.answer(row)) for row in range(len(context))])
+        return np.array([0.5 * len(context.completion(row)) for row in range(len(context))])
 
 
 class Guide(Lengths):
@@ -110,7 +110,7 @@ class Stopping(Lengths):
         return np.array([float(len(tokens)) for tokens in context.tokens])
 
 
-STOPPED = Context([[0, 1, 7], [2, 3, 4]], [1, 0], 8, (7,), ended=[True, True])
+STOPPED = Context([[0, 1, 7], [2, 3, 4]], [1, 0], 8, (7,), finished_mask=[True, True])
 
 
 @pytest.mark.parametrize("potential", [Lengths(), Guide(), Choosy(), 2.0 * Lengths() + Guide()])

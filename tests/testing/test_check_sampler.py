@@ -9,9 +9,9 @@ from heatbath.decode import Ancestral, Sampler
 from heatbath.ensemble import quantile
 from heatbath.models import TableModel
 from heatbath.testing import check_sampler
-from heatbath.testing.sampler import _score, check_frequencies
+from heatbath.testing.token_sampler import _compute_temperature_score, check_frequencies
 
-TREE = TableModel.random(4, 3, 4, stop=(2,))
+TREE = TableModel.random(4, 3, 4, stop_token_ids=(2,))
 
 
 def test_a_right_sampler_passes():
@@ -62,7 +62,7 @@ class Boasting(Skewed):
 
     def step(self, rng, batch):
         batch, step = self.inner.step(rng, batch)
-        return batch, replace(step, steered=replace(step.steered, betas=np.ones_like(step.betas)))
+        return batch, replace(step, steered=replace(step.pipeline_result, betas=np.ones_like(step.betas)))
 
 
 def test_claims_that_do_not_fit_the_draws_fail():
@@ -85,4 +85,4 @@ def test_swapped_sequences_of_equal_energy_fail_by_frequency():
 
 def test_the_score_is_the_derivative_of_log_probability():
     slope = (TREE.logprobs(1 + 1e-5) - TREE.logprobs(1 - 1e-5)) / 2e-5
-    assert np.allclose(_score(TREE.sequences(), TREE.logprobs()), -slope, atol=1e-8)
+    assert np.allclose(_compute_temperature_score(TREE.sequences(), TREE.logprobs()), -slope, atol=1e-8)

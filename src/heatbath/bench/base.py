@@ -25,7 +25,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Line:
+class BenchmarkLine:
     """One target. `ours` and `theirs` are in `unit`; `ratio` is ours / theirs, or None where the target is absolute."""
 
     name: str
@@ -37,21 +37,21 @@ class Line:
     met: bool
 
 
-def at_most(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> Line:
+def upper_limit_line(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> BenchmarkLine:
     """A line that is met when ours / theirs (or ours, where there is no theirs) is no more than `limit`."""
     ratio = None if theirs is None else ours / theirs
     met = (ours if ratio is None else ratio) <= limit
-    return Line(name, ours, theirs, unit, ratio, f"<= {limit:g} {unit if ratio is None else 'x'}", met)
+    return BenchmarkLine(name, ours, theirs, unit, ratio, f"<= {limit:g} {unit if ratio is None else 'x'}", met)
 
 
-def at_least(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> Line:
+def lower_limit_line(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> BenchmarkLine:
     """A line that is met when ours / theirs (or ours, where there is no theirs) is no less than `limit`."""
     ratio = None if theirs is None else ours / theirs
     met = (ours if ratio is None else ratio) >= limit
-    return Line(name, ours, theirs, unit, ratio, f">= {limit:g} {unit if ratio is None else 'x'}", met)
+    return BenchmarkLine(name, ours, theirs, unit, ratio, f">= {limit:g} {unit if ratio is None else 'x'}", met)
 
 
-def interleave(sides: Mapping[str, Callable[[], object]], *, repeats: int = 9, pause: float = 0.02) -> dict[str, float]:
+def time_sides(sides: Mapping[str, Callable[[], object]], *, repeats: int = 9, pause: float = 0.02) -> dict[str, float]:
     """Median seconds of each side, timed in turn: a, b, a, b … after one untimed call of each.
 
     The pause between calls lets threads go back to sleep and the clock of the processor settle, so that no side pays
@@ -69,7 +69,7 @@ def interleave(sides: Mapping[str, Callable[[], object]], *, repeats: int = 9, p
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def run(groups: Sequence[str] = ()) -> Iterator[Line]:
+def run_groups(groups: Sequence[str] = ()) -> Iterator[BenchmarkLine]:
     """The lines of the named groups, all of them by default, as they are measured."""
     for name in groups or GROUPS:
         if name not in GROUPS:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heatbath.bench import masks, peers, power, windows
-from heatbath.bench.base import Line, at_least, interleave
+from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides
 from heatbath.engine import Generation, generate
 from heatbath.errors import MissingExtra
 from heatbath.models import Model, load
@@ -16,17 +16,17 @@ MODEL = "smollm2-135m"
 PARTICLES, LENGTH, POWER = 32, 64, 2.0
 
 
-def lines() -> Iterator[Line]:
+def lines() -> Iterator[BenchmarkLine]:
     """The lines of steering. What an optional part is missing for is left out, and a sentence says so."""
     yield from windows.lines()
     yield from power.lines()
     half = load(MODEL, dtype="bfloat16")
-    yield population(half)
+    yield population_line(half)
     for part in (lambda: masks.lines(half), peers.lines):
-        yield from where_installed(part)
+        yield from skip_missing_extras(part)
 
 
-def where_installed(part: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+def skip_missing_extras(part: Callable[[], Iterator[BenchmarkLine]]) -> Iterator[BenchmarkLine]:
     """The lines of `part`, up to the one that needs what is not installed."""
     try:
         yield from part()
@@ -34,7 +34,9 @@ def where_installed(part: Callable[[], Iterator[Line]]) -> Iterator[Line]:
         print(f"left out: {missing}", file=sys.stderr)
 
 
-def population(model: Model, prompt: Sequence[int] = (), *, length: int = LENGTH, repeats: int = 2) -> Line:
+def population_line(
+    model: Model, prompt: Sequence[int] = (), *, length: int = LENGTH, repeats: int = 2
+) -> BenchmarkLine:
     """Tokens a second of SMC for the model's square, and of as many rows that know nothing of one another.
 
     Both without records and without a stop token, so that they draw the same number of tokens. Squared weights grow
@@ -43,16 +45,18 @@ def population(model: Model, prompt: Sequence[int] = (), *, length: int = LENGTH
     runs: list[Generation] = []
 
     def smc() -> object:
-        runs.append(_drawn(model, prompt, length, alpha=POWER, sampler="smc", replicates=1, particles=PARTICLES))
+        runs.append(
+            _generate_samples(model, prompt, length, alpha=POWER, sampler="smc", replicates=1, particles=PARTICLES)
+        )
         return runs
 
-    sides = {"smc": smc, "plain": lambda: _drawn(model, [prompt] * PARTICLES, length)}
-    seconds = interleave(sides, repeats=repeats)
+    sides = {"smc": smc, "plain": lambda: _generate_samples(model, [prompt] * PARTICLES, length)}
+    seconds = time_sides(sides, repeats=repeats)
     ours, theirs = (PARTICLES * length / seconds[name] for name in ("smc", "plain"))
-    forks = runs[-1].drawn.diagnostics["resamplings"]
+    forks = runs[-1].weighted_samples.diagnostics["resamplings"]
     title = f"SMC against ancestral, {PARTICLES} rows, {length} tokens, bfloat16, no record, {forks:g} resamplings"
-    return at_least(title, ours, theirs, limit=0.7, unit="token/s")
+    return lower_limit_line(title, ours, theirs, limit=0.7, unit="token/s")
 
 
-def _drawn(model: Model, prompt: Any, length: int, **options: Any) -> Generation:
+def _generate_samples(model: Model, prompt: Any, length: int, **options: Any) -> Generation:
     return generate(model, prompt, max_tokens=length, record=False, stop=(), **options)

@@ -13,32 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_least, at_most, interleave
+from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
 from heatbath.engine import generate, measure
 from heatbath.models import TransformersModel, load
 
 MODEL = "smollm2-135m"
 _LENGTH = 1024
 _ROWS = 64
-_NEW = 128
+_NEW_TOKENS = 128
 
 
-def lines() -> Iterator[Line]:
+def lines() -> Iterator[BenchmarkLine]:
     """The lines of the engine."""
     exact = load(MODEL, dtype="float32")
-    yield _measuring(exact)
-    yield _memory()
+    yield _measure_line(exact)
+    yield _memory_line()
     del exact
     half = load(MODEL, dtype="bfloat16")
-    yield _recording(half)
-    yield _generating(half)
+    yield _record_line(half)
+    yield _generate_line(half)
 
 
-def _measuring(model: TransformersModel) -> Line:
+def _measure_line(model: TransformersModel) -> BenchmarkLine:
     """Tokens a second of `measure`, and of a forward pass that gives all logits of the same text."""
     import torch
 
-    tokens = _some_tokens(model, _LENGTH)
+    tokens = _draw_tokens(model, _LENGTH)
     module: Any = model.network.module
     ids = torch.tensor([tokens], device=model.device)
 
@@ -46,24 +46,24 @@ def _measuring(model: TransformersModel) -> Line:
         with torch.inference_mode():
             return module(input_ids=ids, use_cache=False).logits
 
-    seconds = interleave({"measure": lambda: measure(model, tokens), "bare": bare}, repeats=5)
+    seconds = time_sides({"measure": lambda: measure(model, tokens), "bare": bare}, repeats=5)
     ours, theirs = (_LENGTH / seconds[name] for name in ("measure", "bare"))
-    return at_least("measure against the bare forward pass, float32", ours, theirs, limit=0.9, unit="token/s")
+    return lower_limit_line("measure against the bare forward pass, float32", ours, theirs, limit=0.9, unit="token/s")
 
 
-def _some_tokens(model: TransformersModel, count: int) -> list[int]:
+def _draw_tokens(model: TransformersModel, count: int) -> list[int]:
     """Ordinary tokens that are the same every time."""
     tokens: list[int] = np.random.default_rng(0).integers(100, model.vocabulary.size, count).tolist()
     return tokens
 
 
-def _memory() -> Line:
+def _memory_line() -> BenchmarkLine:
     """Highest memory of `measure` on a text 8 times as long, in processes of their own."""
-    short, long = (_peak(length) for length in (_LENGTH, 8 * _LENGTH))
-    return at_most("peak memory of measure, 8 x the text against 1 x", long, short, limit=1.1, unit="MB")
+    short, long = (_measure_peak_memory(length) for length in (_LENGTH, 8 * _LENGTH))
+    return upper_limit_line("peak memory of measure, 8 x the text against 1 x", long, short, limit=1.1, unit="MB")
 
 
-def _peak(length: int) -> float:
+def _measure_peak_memory(length: int) -> float:
     done = subprocess.run([sys.executable, "-c", _CHILD, str(length)], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
@@ -76,46 +76,49 @@ def child(length: int) -> None:
     from heatbath.engine import measure_stream
 
     model = load(MODEL, dtype="float32")
-    for _ in measure_stream(model, [_some_tokens(model, length)], context=512):
+    for _ in measure_stream(model, [_draw_tokens(model, length)], context=512):
         pass
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _recording(model: TransformersModel) -> Line:
+def _record_line(model: TransformersModel) -> BenchmarkLine:
     """Tokens a second of generation with the record on and off."""
 
     def run(record: bool) -> object:
-        return _ours(model, record=record)
+        return _generate_with_heatbath(model, record=record)
 
-    seconds = interleave({"on": lambda: run(True), "off": lambda: run(False)}, repeats=3)
-    ours, theirs = (_ROWS * _NEW / seconds[name] for name in ("on", "off"))
-    return at_least(
+    seconds = time_sides({"on": lambda: run(True), "off": lambda: run(False)}, repeats=3)
+    ours, theirs = (_ROWS * _NEW_TOKENS / seconds[name] for name in ("on", "off"))
+    return lower_limit_line(
         f"generation with the record on against off, bfloat16, B = {_ROWS}", ours, theirs, limit=0.95, unit="token/s"
     )
 
 
-def _generating(model: TransformersModel) -> Line:
+def _generate_line(model: TransformersModel) -> BenchmarkLine:
     """Tokens a second of generation with the record on, and of `transformers.generate`."""
-    sides = {"ours": lambda: _ours(model, record=True), "theirs": lambda: _theirs(model)}
-    seconds = interleave(sides, repeats=2)
-    ours, theirs = (_ROWS * _NEW / seconds[name] for name in ("ours", "theirs"))
-    return at_least(
+    sides = {
+        "ours": lambda: _generate_with_heatbath(model, record=True),
+        "theirs": lambda: _generate_with_transformers(model),
+    }
+    seconds = time_sides(sides, repeats=2)
+    ours, theirs = (_ROWS * _NEW_TOKENS / seconds[name] for name in ("ours", "theirs"))
+    return lower_limit_line(
         f"generation against transformers.generate, bfloat16, B = {_ROWS}", ours, theirs, limit=1.8, unit="token/s"
     )
 
 
-def _ours(model: TransformersModel, *, record: bool) -> object:
+def _generate_with_heatbath(model: TransformersModel, *, record: bool) -> object:
     """Rows from the document start that never end, so that both sides make the same number of tokens."""
-    return generate(model, [[]] * _ROWS, max_tokens=_NEW, record=record, stop=())
+    return generate(model, [[]] * _ROWS, max_tokens=_NEW_TOKENS, record=record, stop=())
 
 
-def _theirs(model: TransformersModel) -> object:
+def _generate_with_transformers(model: TransformersModel) -> object:
     import torch
 
-    ids = torch.tensor([list(model.vocabulary.start)] * _ROWS, device=model.device)
+    ids = torch.tensor([list(model.vocabulary.start_token_ids)] * _ROWS, device=model.device)
     options = {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0, "pad_token_id": 0}
     module: Any = model.network.module
     with torch.inference_mode():
         return module.generate(
-            ids, attention_mask=torch.ones_like(ids), min_new_tokens=_NEW, max_new_tokens=_NEW, **options
+            ids, attention_mask=torch.ones_like(ids), min_new_tokens=_NEW_TOKENS, max_new_tokens=_NEW_TOKENS, **options
         )

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_least, at_most, interleave
+from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
 from heatbath.ensemble import curve, nodes, quantile, state
 
 ROWS, STATES, THREADS = 64, 49_152, 2
 DEVICE_ROWS, DEVICE_STATES = 256, 128_256
 
 
-def lines() -> Iterator[Line]:
+def lines() -> Iterator[BenchmarkLine]:
     """CPU: float32 rows, two threads. CUDA, where there is a device: bfloat16 rows against the copy bandwidth."""
     import torch
 
@@ -28,7 +28,7 @@ def lines() -> Iterator[Line]:
         yield device_line()
 
 
-def cpu_lines() -> Iterator[Line]:
+def cpu_lines() -> Iterator[BenchmarkLine]:
     """state, curve, nodes and quantile, in milliseconds, each beside torch.logsumexp."""
     import torch
 
@@ -42,25 +42,28 @@ def cpu_lines() -> Iterator[Line]:
         "quantile (one draw a row)": (1.5, lambda: quantile(energies, 1.0, uniform)),
     }
     for name, (limit, ours) in sides.items():
-        seconds = interleave({"ours": ours, "theirs": lambda: torch.logsumexp(energies, -1)})
+        seconds = time_sides({"ours": ours, "theirs": lambda: torch.logsumexp(energies, -1)})
         title = f"{name} / torch.logsumexp, {ROWS} x {STATES} float32"
-        yield at_most(title, 1e3 * seconds["ours"], 1e3 * seconds["theirs"], limit=limit, unit="ms")
+        yield upper_limit_line(title, 1e3 * seconds["ours"], 1e3 * seconds["theirs"], limit=limit, unit="ms")
 
 
-def device_line() -> Line:
+def device_line() -> BenchmarkLine:
     """Bytes of energies that `state` reads in a second, beside the bytes that a copy moves (read and written)."""
     import torch
 
     energies = torch.randn(DEVICE_ROWS, DEVICE_STATES, device="cuda", dtype=torch.bfloat16)
     target = torch.empty_like(energies)
     size = energies.numel() * energies.element_size() / 1e9
-    sides = {"ours": synchronised(lambda: state(energies, 1.0)), "copy": synchronised(lambda: target.copy_(energies))}
-    seconds = interleave(sides)
+    sides = {
+        "ours": synchronize_after(lambda: state(energies, 1.0)),
+        "copy": synchronize_after(lambda: target.copy_(energies)),
+    }
+    seconds = time_sides(sides)
     title = f"state / copy bandwidth, {DEVICE_ROWS} x {DEVICE_STATES} bfloat16, CUDA"
-    return at_least(title, size / seconds["ours"], 2 * size / seconds["copy"], limit=0.8, unit="GB/s")
+    return lower_limit_line(title, size / seconds["ours"], 2 * size / seconds["copy"], limit=0.8, unit="GB/s")
 
 
-def synchronised(call: Any) -> Any:
+def synchronize_after(call: Any) -> Any:
     """The call, followed by waiting for the device."""
     import torch
 

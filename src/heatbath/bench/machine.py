@@ -13,24 +13,24 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "neon", "asimd"
 PACKAGES = ("numpy", "torch", "transformers", "numba", "pyarrow")
 
 
-def describe() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Python, processor, cores, threads, GPU and the versions of what the numbers rest on."""
     import torch
 
     return {
-        "heatbath": installed("heatbath"),
+        "heatbath": find_version("heatbath"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _processor(),
-        "cpu_features": _features(),
-        "cores": cores(),
+        "cpu": _find_processor(),
+        "cpu_features": _find_cpu_features(),
+        "count_cores": count_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: installed(name) for name in PACKAGES},
+        "packages": {name: find_version(name) for name in PACKAGES},
     }
 
 
-def installed(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """The version of an installed package, or None."""
     try:
         return version(package)
@@ -38,13 +38,13 @@ def installed(package: str) -> str | None:
         return None
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Cores this process may run on, which a container or `taskset` can make fewer than the machine has."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _cpuinfo() -> dict[str, str]:
+def _read_cpuinfo() -> dict[str, str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # not Linux
@@ -53,11 +53,11 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def _processor() -> str:
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+def _find_processor() -> str:
+    return _read_cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
-def _features() -> list[str]:
-    info = _cpuinfo()
+def _find_cpu_features() -> list[str]:
+    info = _read_cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return [name for name in FEATURES if name in flags]

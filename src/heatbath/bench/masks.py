@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_most
+from heatbath.bench.base import BenchmarkLine, upper_limit_line
 from heatbath.decode.base import Floats
-from heatbath.energy import Field, ForbidPhrases, Grammar
+from heatbath.energy import Field, ForbiddenPhrases, Grammar
 from heatbath.energy.base import Context
 from heatbath.engine import generate
 from heatbath.models import TransformersModel
@@ -33,22 +33,24 @@ SCHEMA = {
 }
 
 
-def lines(model: TransformersModel) -> Iterator[Line]:
+def lines(model: TransformersModel) -> Iterator[BenchmarkLine]:
     """Mean and median for a JSON schema, mean for a ban of phrases. Raises `MissingExtra` without llguidance."""
-    stop, size = model.vocabulary.stop, model.vocabulary.size
-    yield at_most(f"ban of {PHRASES} phrases, mean, V = {size}", _banning(model), limit=50, unit="µs/token")
-    grammar = _grammar(model)
-    answers = _answers(model, "A person as JSON:\n", fields=grammar)
-    seconds = followed(_grammar(model), answers, size, stop)
+    stop, size = model.vocabulary.stop_token_ids, model.vocabulary.size
+    yield upper_limit_line(
+        f"ban of {PHRASES} phrases, mean, V = {size}", _time_phrase_ban(model), limit=50, unit="µs/token"
+    )
+    grammar = _build_grammar(model)
+    answers = _generate_sequences(model, "A person as JSON:\n", fields=grammar)
+    seconds = time_prefixes(_build_grammar(model), answers, size, stop)
     name = f"mask of a JSON schema, {{}}, V = {size}"
-    yield at_most(name.format("mean"), 1e6 * float(seconds.mean()), limit=100, unit="µs/token")
-    yield at_most(name.format("median"), 1e6 * float(np.median(seconds)), limit=100, unit="µs/token")
+    yield upper_limit_line(name.format("mean"), 1e6 * float(seconds.mean()), limit=100, unit="µs/token")
+    yield upper_limit_line(name.format("median"), 1e6 * float(np.median(seconds)), limit=100, unit="µs/token")
 
 
-def followed(field: Field, answers: Sequence[Sequence[int]], size: int, stop: Sequence[int]) -> Floats:
+def time_prefixes(field: Field, sequences: Sequence[Sequence[int]], size: int, stop: Sequence[int]) -> Floats:
     """Seconds of the field at every prefix of every answer that is open, in turn, (n,)."""
     seconds = []
-    for answer in answers:
+    for answer in sequences:
         for length in range(len(answer) + (not answer or answer[-1] not in stop)):
             context = Context([list(answer[:length])], [0], size, stop)
             start = time.perf_counter()
@@ -57,31 +59,31 @@ def followed(field: Field, answers: Sequence[Sequence[int]], size: int, stop: Se
     return np.asarray(seconds)
 
 
-def phrases(model: TransformersModel, count: int = PHRASES, seed: int = 0) -> list[bytes]:
+def draw_phrases(model: TransformersModel, count: int = PHRASES, seed: int = 0) -> list[bytes]:
     """Different pairs and triples of common tokens, which plain text often begins and seldom completes."""
     rng = np.random.default_rng(seed)
     found: dict[bytes, None] = {}
     common = min(5000, model.vocabulary.size)
-    first = len(model.vocabulary.special)
+    first = len(model.vocabulary.special_token_ids)
     while len(found) < count:
         tokens = rng.integers(first, common, int(rng.integers(2, 4))).tolist()
         found[b"".join(map(model.token_bytes, tokens))] = None
     return list(found)
 
 
-def _banning(model: TransformersModel) -> float:
+def _time_phrase_ban(model: TransformersModel) -> float:
     """Mean microseconds of a ban, along plain text."""
-    field = ForbidPhrases(phrases(model), model.token_bytes, model.vocabulary.size)
-    answers = _answers(model, "")
-    return 1e6 * float(followed(field, answers, model.vocabulary.size, model.vocabulary.stop).mean())
+    field = ForbiddenPhrases(draw_phrases(model), model.token_bytes, model.vocabulary.size)
+    answers = _generate_sequences(model, "")
+    return 1e6 * float(time_prefixes(field, answers, model.vocabulary.size, model.vocabulary.stop_token_ids).mean())
 
 
-def _grammar(model: TransformersModel) -> Grammar:
-    return Grammar.json_schema(SCHEMA, model.token_bytes, model.vocabulary)
+def _build_grammar(model: TransformersModel) -> Grammar:
+    return Grammar.from_json_schema(SCHEMA, model.token_bytes, model.vocabulary)
 
 
-def _answers(model: TransformersModel, prompt: str, *, fields: Field | tuple[()] = ()) -> list[list[int]]:
+def _generate_sequences(model: TransformersModel, prompt: str, *, fields: Field | tuple[()] = ()) -> list[list[int]]:
     """Answers drawn at T = 1."""
     prompts = [model.encode(prompt)] * ROWS
     drawn = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=False)
-    return [list(answer) for answer in drawn.drawn.answers]
+    return [list(answer) for answer in drawn.weighted_samples.sequences]

@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_least
+from heatbath.bench.base import BenchmarkLine, lower_limit_line
 from heatbath.decode.base import Floats, Ints
 from heatbath.energy import Grammar
 from heatbath.engine import generate
 from heatbath.errors import MissingExtra
 from heatbath.estimate.resample import genealogical_ess
-from heatbath.models import TransformersModel, catalog, load
+from heatbath.models import TransformersModel, load
+from heatbath.models.hub import catalog
 
 MODEL = "smollm2-135m"
 PROMPT, END = "The old man went out and", "."
@@ -39,27 +40,27 @@ PARTICLES, THRESHOLD, LENGTH = 32, 0.5, 24
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskVocabulary:
     """The vocabulary as the task has it: the full stop ends an answer."""
 
     size: int
-    stop: tuple[int, ...]
-    special: frozenset[int]
+    stop_token_ids: tuple[int, ...]
+    special_token_ids: frozenset[int]
 
 
-def lines(runs: int = 2) -> Iterator[Line]:
+def lines(runs: int = 2) -> Iterator[BenchmarkLine]:
     """Effective answers a second, in one process and by turns. Raises `MissingExtra` without genlm-control."""
-    control = _control()
+    control = _import_genlm_control()
     model = load(MODEL, dtype="bfloat16")
-    ours, prompt = Ours(model), model.encode(PROMPT)
+    ours, prompt = HeatbathRunner(model), model.encode(PROMPT)
     with Runner() as runner:
-        theirs = Theirs(control, runner, prompt)
-        rates = effective_rates({"ours": ours, "theirs": theirs}, runs)
+        theirs = GenlmRunner(control, runner, prompt)
+        rates = compute_ess_rates({"ours": ours, "theirs": theirs}, runs)
     title = f"effective answers by SMC against genlm-control, {PARTICLES} particles, bfloat16"
-    yield at_least(title, rates["ours"], rates["theirs"], limit=5, unit="1/s")
+    yield lower_limit_line(title, rates["ours"], rates["theirs"], limit=5, unit="1/s")
 
 
-def effective_rates(sides: Mapping[str, Callable[[int], float]], runs: int) -> dict[str, float]:
+def compute_ess_rates(sides: Mapping[str, Callable[[int], float]], runs: int) -> dict[str, float]:
     """Summed effective sample sizes over summed seconds of `runs` calls of each side in turn, after one that warms up.
 
     A side takes the number of a run, 0 to warm up, and gives the run's effective sample size.
@@ -75,14 +76,14 @@ def effective_rates(sides: Mapping[str, Callable[[int], float]], runs: int) -> d
     return {name: effective[name] / seconds[name] for name in sides}
 
 
-class Ours:
+class HeatbathRunner:
     """heatbath: a grammar as a field, which is one mask a step for each row."""
 
     def __init__(self, model: TransformersModel) -> None:
         self._model = model
         self._stop = tuple(model.encode(END))
-        words = Asked(model.vocabulary.size, self._stop, frozenset(model.vocabulary.special))
-        self._grammar = Grammar.regex(PATTERN, model.token_bytes, words)
+        words = TaskVocabulary(model.vocabulary.size, self._stop, frozenset(model.vocabulary.special_token_ids))
+        self._grammar = Grammar.from_regex(PATTERN, model.token_bytes, words)
 
     def __call__(self, number: int) -> float:
         """One run; what the grammar remembers of runs before is of little use to it, since answers differ."""
@@ -102,7 +103,7 @@ class Ours:
         return float(drawn.ess)
 
 
-class Theirs:
+class GenlmRunner:
     """genlm-control on its transformers backend: adaptive weighted rejection sampling (arXiv:2504.05410).
 
     A condition that closes a sequence at the greatest length makes the law of whole answers the same. The ancestors
@@ -114,9 +115,9 @@ class Theirs:
 
         self._runner, self._prompt = runner, prompt
         options = {"hf_opts": {"torch_dtype": torch.bfloat16}, "batch_size": PARTICLES, "prompt_ids": prompt}
-        with quiet():
+        with suppress_output():
             model = control.PromptedLLM.from_name(
-                str(catalog.path(MODEL)), backend="hf", eos_byte_strings=[END.encode()], **options
+                str(catalog.resolve_folder(MODEL)), backend="hf", eos_byte_strings=[END.encode()], **options
             )
             self._sampler = control.AWRS(model, control.BoolFSA.from_regex(PATTERN).coerce(model, f=b"".join))
         self._model = model.model
@@ -126,7 +127,7 @@ class Theirs:
         self._model.clear_cache()
         self._model.cache_kv(self._prompt)
         length = LENGTH if number else 2
-        with tempfile.TemporaryDirectory() as folder, quiet():
+        with tempfile.TemporaryDirectory() as folder, suppress_output():
             path = Path(folder) / "record.json"
             self._runner.run(
                 self._sampler.smc(
@@ -138,10 +139,10 @@ class Theirs:
                     json_path=str(path),
                 )
             )
-            return effective(json.loads(path.read_text(encoding="utf-8")))
+            return compute_ess(json.loads(path.read_text(encoding="utf-8")))
 
 
-def effective(history: Sequence[Mapping[str, Any]]) -> float:
+def compute_ess(history: Sequence[Mapping[str, Any]]) -> float:
     """Genealogical effective sample size of a run from genlm-control's record of its steps."""
     weights: Floats = np.asarray([float(particle["logweight"]) for particle in history[-1]["particles"]])
     founders: Ints = np.arange(len(weights))
@@ -150,7 +151,7 @@ def effective(history: Sequence[Mapping[str, Any]]) -> float:
     return genealogical_ess(weights, founders)
 
 
-def _control() -> Any:
+def _import_genlm_control() -> Any:
     try:
         return import_module("genlm.control")
     except ImportError:
@@ -158,7 +159,7 @@ def _control() -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Without what another library prints or warns of while it works."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_most
-from heatbath.decode import SMC, Metropolis, RowRandom, Sampler, Target, Task, run
+from heatbath.bench.base import BenchmarkLine, upper_limit_line
+from heatbath.decode import SMC, Metropolis, RowRandom, Sampler, Target, Task, run_sampler
 from heatbath.decode.base import Floats
 from heatbath.models import MarkovModel
 
@@ -26,7 +26,7 @@ _BLOCKS, _DRAFTS = 16, 10
 
 
 @dataclass(frozen=True)
-class Moments:
+class LogprobMoments:
     r"""Mean and variance of log p under $\pi \propto p^\alpha$, and log Z."""
 
     mean: float
@@ -34,7 +34,7 @@ class Moments:
     log_z: float
 
 
-def lines(repeats: int = _REPEATS, chains: int = _CHAINS) -> Iterator[Line]:
+def lines(repeats: int = _REPEATS, chains: int = _CHAINS) -> Iterator[BenchmarkLine]:
     """Sequential Monte Carlo and Metropolis over whole answers, each beside the blocks that are published.
 
     The cost is the geometric mean over chains, which differ by a factor of ten in how hard they are.
@@ -45,13 +45,15 @@ def lines(repeats: int = _REPEATS, chains: int = _CHAINS) -> Iterator[Line]:
         "SMC, 64 particles": SMC(target, particles=64, replicates=repeats),
         "Metropolis on whole answers, 40 drafts": Metropolis(target, chains=repeats, sweeps=40, burn=0.25),
     }
-    theirs = _typical(published, repeats, chains)
+    theirs = _compute_mean_cost(published, repeats, chains)
     for name, sampler in ways.items():
         title = f"p^{ALPHA:g} by {name} / {_BLOCKS} blocks, {LENGTH} tokens"
-        yield at_most(title, _typical(sampler, repeats, chains), theirs, limit=0.5, unit="token/effective")
+        yield upper_limit_line(
+            title, _compute_mean_cost(sampler, repeats, chains), theirs, limit=0.5, unit="token/effective"
+        )
 
 
-def chain(seed: int) -> MarkovModel:
+def build_chain(seed: int) -> MarkovModel:
     """A chain of 16 tokens with Gaussian energies of standard deviation 1, whose answers have the greatest length.
 
     An end is made too dear to matter: else $p^4$ is held by answers that end at once, which no proposal here finds, and
@@ -62,15 +64,15 @@ def chain(seed: int) -> MarkovModel:
     return MarkovModel(energies[:-1], energies[-1])
 
 
-def _typical(sampler: Sampler[Any, Any], repeats: int, chains: int) -> float:
-    models = [chain(seed) for seed in range(chains)]
-    costs = [cost(model, sampler, moments(model, ALPHA, LENGTH), repeats) for model in models]
+def _compute_mean_cost(sampler: Sampler[Any, Any], repeats: int, chains: int) -> float:
+    models = [build_chain(seed) for seed in range(chains)]
+    costs = [compute_cost(model, sampler, compute_moments(model, ALPHA, LENGTH), repeats) for model in models]
     return float(np.exp(np.mean(np.log(costs))))
 
 
-def moments(model: MarkovModel, alpha: float, length: int) -> Moments:
+def compute_moments(model: MarkovModel, alpha: float, length: int) -> LogprobMoments:
     """By the transfer matrix with two derivatives: of the answers that go on, weight, first and second moment."""
-    law = np.log(np.vstack([model.transition(), model.initial()]))
+    law = np.log(np.vstack([model.transition_matrix(), model.initial_distribution()]))
     size = law.shape[1]
     zero, one, two = np.ones(size), np.zeros(size), np.zeros(size)
     for left in range(length):
@@ -82,25 +84,25 @@ def moments(model: MarkovModel, alpha: float, length: int) -> Moments:
         # After the end there is nothing more: weight one, and no log-probability.
         zero[STOP], one[STOP], two[STOP] = 1.0, 0.0, 0.0
     mean = one[-1] / zero[-1]
-    return Moments(float(mean), float(two[-1] / zero[-1] - mean**2), float(np.log(zero[-1])))
+    return LogprobMoments(float(mean), float(two[-1] / zero[-1] - mean**2), float(np.log(zero[-1])))
 
 
-def cost(model: MarkovModel, sampler: Sampler[Any, Any], exact: Moments, repeats: int) -> float:
+def compute_cost(model: MarkovModel, sampler: Sampler[Any, Any], exact: LogprobMoments, repeats: int) -> float:
     """Tokens per effective answer of one of `repeats` runs that are done side by side."""
-    state = finished(model, sampler)
-    estimates, spent = means(state), tokens(state) / repeats
+    state = run_to_end(model, sampler)
+    estimates, spent = estimate_means(state), count_tokens(state) / repeats
     effective = exact.variance / float(np.mean((estimates - exact.mean) ** 2))
     return spent / effective
 
 
-def finished(model: MarkovModel, sampler: Sampler[Any, Any], length: int = LENGTH) -> Any:
+def run_to_end(model: MarkovModel, sampler: Sampler[Any, Any], length: int = LENGTH) -> Any:
     """The sampler's state once it is done with a chain's answers."""
     task = Task(model, [[]], length, (STOP,))
     rng = RowRandom(0, sampler.init(task).streams)
-    return next(state for state, _ in run(sampler, rng, task) if state.done)
+    return next(state for state, _ in run_sampler(sampler, rng, task) if state.done)
 
 
-def means(state: Any) -> Floats:
+def estimate_means(state: Any) -> Floats:
     """The mean log p as each population (by weight) or each chain (over the sweeps it keeps) tells it, (R,)."""
     if hasattr(state, "groups"):
         logs = state.log_weight[state.groups]
@@ -109,6 +111,6 @@ def means(state: Any) -> Floats:
     return np.asarray(state.logprob[:, state.burn :].mean(1))
 
 
-def tokens(state: Any) -> int:
+def count_tokens(state: Any) -> int:
     """Tokens drawn in all runs."""
     return int(state.spent if hasattr(state, "groups") else state.chains.spent)

@@ -19,11 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.bench.base import Line, at_least, at_most
-from heatbath.bench.serve_hosts import Host, Running, ours, peer_python, running, transformers, vllm
-from heatbath.bench.serve_load import Speed, speed
+from heatbath.bench.base import BenchmarkLine, lower_limit_line, upper_limit_line
+from heatbath.bench.serve_hosts import (
+    RunningServer,
+    ServerSpec,
+    find_peer_python,
+    heatbath_server,
+    run_server,
+    transformers_server,
+    vllm_server,
+)
+from heatbath.bench.serve_load import BurstSpeed, measure_speed
 from heatbath.errors import HeatbathError
-from heatbath.models import catalog
+from heatbath.models.hub import catalog
 
 MODEL = "smollm2-135m"
 STREAMS, TOKENS, ROUNDS = (16, 64), 128, 3
@@ -34,44 +42,49 @@ _TEXT = (
 )
 _KEY = "hb-bench"
 
-PARTS = {
+TIMED_FUNCTIONS = {
     "parse": ["heatbath.serve.api.reading:decoded"],
-    "auth": ["heatbath.serve.middleware.access:Admitted.tenant"],
+    "auth": ["heatbath.serve.http.auth:Admitted.tenant"],
     "template": ["heatbath.serve.api.prompts:chat_prompt", "heatbath.serve.api.prompts:completion_prompts"],
     "encode": ["heatbath.serve.api.completion_stream:CompletionStream.grown"],
-    "count": ["heatbath.serve.metrics.meter:Meter.grew"],
+    "count": ["heatbath.serve.telemetry.request_metrics:Meter.grew"],
     "write": ["uvicorn.protocols.http.httptools_impl:RequestResponseCycle.send"],
     "storage": ["heatbath.serve.storage.store:SqlStore.keep"],
 }
 """The server's functions whose calls are timed: once a request, once a token (encode, count, write), once an answer."""
 
 
-def lines() -> Iterator[Line]:
+def lines() -> Iterator[BenchmarkLine]:
     """The lines of the server. Those that need another server are left out without one, and a sentence says so."""
-    yield from overhead()
+    yield from overhead_lines()
     folder = catalog.pull(MODEL)
     with tempfile.TemporaryDirectory() as work:
-        hosts = {"on": with_records(Path(work)), "off": without_records(Path(work))}
+        hosts = {"on": build_recording_host(Path(work)), "off": build_plain_host(Path(work))}
         try:
-            python = peer_python()
+            python = find_peer_python()
         except HeatbathError as missing:
             print(f"left out: the comparison with other servers ({missing})", file=sys.stderr)
         else:
-            hosts |= {"vllm": vllm(python, folder), "transformers": transformers(python, folder)}
-        yield from compared(measured(hosts, STREAMS, TOKENS, ROUNDS))
+            hosts |= {
+                "vllm_server": vllm_server(python, folder),
+                "transformers_server": transformers_server(python, folder),
+            }
+        yield from compare_hosts(measure_hosts(hosts, STREAMS, TOKENS, ROUNDS))
 
 
-def with_records(work: Path, model: str = MODEL) -> Host:
+def build_recording_host(work: Path, model: str = MODEL) -> ServerSpec:
     """Our server as it comes, asked for records."""
-    return ours("heatbath", _child(work / "on.db", model), {"thermo": {"records": True}})
+    return heatbath_server("heatbath", _build_child_spec(work / "on.db", model), {"thermo": {"records": True}})
 
 
-def without_records(work: Path, model: str = MODEL) -> Host:
+def build_plain_host(work: Path, model: str = MODEL) -> ServerSpec:
     """Our server without metrics, asked for nothing but text."""
-    return ours("heatbath, nothing recorded", _child(work / "off.db", model) | {"watched": False}, {})
+    return heatbath_server(
+        "heatbath, nothing recorded", _build_child_spec(work / "off.db", model) | {"watched": False}, {}
+    )
 
 
-def _child(database: Path, model: str) -> dict[str, Any]:
+def _build_child_spec(database: Path, model: str) -> dict[str, Any]:
     return {
         "settings": {
             "model": {"name": model, "dtype": "bfloat16"},
@@ -81,32 +94,32 @@ def _child(database: Path, model: str) -> dict[str, Any]:
     }
 
 
-def measured(
-    hosts: Mapping[str, Host], streams: Sequence[int], tokens: int, rounds: int
-) -> dict[int, dict[str, list[Speed]]]:
+def measure_hosts(
+    hosts: Mapping[str, ServerSpec], streams: Sequence[int], tokens: int, rounds: int
+) -> dict[int, dict[str, list[BurstSpeed]]]:
     """Bursts of so many streams against each server in turn, after one that is not counted.
 
     A server that does not come up, or breaks, is left out from there on, and a sentence says so.
     """
-    found: dict[int, dict[str, list[Speed]]] = {}
+    found: dict[int, dict[str, list[BurstSpeed]]] = {}
     with contextlib.ExitStack() as stack:
-        up: dict[str, Running] = {}
+        up: dict[str, RunningServer] = {}
         for name, host in hosts.items():
-            with _left_out(host):
-                up[name] = stack.enter_context(running(host))
-                up[name].halt()
+            with _skip_on_error(host):
+                up[name] = stack.enter_context(run_server(host))
+                up[name].suspend()
         for count in streams:
             found[count] = {name: [] for name in up}
             for turn in range(rounds + 1):
                 for name in list(up):
-                    with _left_out(up[name].host, partial(up.pop, name)):
-                        speed_ = _burst(up[name], count, tokens, turn)
+                    with _skip_on_error(up[name].host, partial(up.pop, name)):
+                        speed_ = _measure_burst(up[name], count, tokens, turn)
                         found[count][name] += [speed_] if turn else []
     return found
 
 
 @contextlib.contextmanager
-def _left_out(host: Host, drop: Callable[[], object] = lambda: None) -> Iterator[None]:
+def _skip_on_error(host: ServerSpec, drop: Callable[[], object] = lambda: None) -> Iterator[None]:
     try:
         yield
     except HeatbathError as error:
@@ -114,79 +127,88 @@ def _left_out(host: Host, drop: Callable[[], object] = lambda: None) -> Iterator
         drop()
 
 
-def _burst(server: Running, count: int, tokens: int, turn: int) -> Speed:
-    server.go_on()
+def _measure_burst(server: RunningServer, count: int, tokens: int, turn: int) -> BurstSpeed:
+    server.resume()
     try:
-        calls = [server.host.ask(prompt(turn * 1009 + i), tokens) for i in range(count)]
-        return speed(server.port, calls)
+        calls = [server.host.build_call(build_prompt(turn * 1009 + i), tokens) for i in range(count)]
+        return measure_speed(server.port, calls)
     finally:
-        server.halt()
+        server.suspend()
 
 
-def prompt(number: int) -> str:
+def build_prompt(number: int) -> str:
     """A text of about 20 to 60 tokens; no two numbers begin alike, so that nothing is found in a prefix cache."""
     words = _TEXT.split()
     start, length = number * 7 % len(words), 16 + number * 11 % 37
     return f"{number} " + " ".join((words * 3)[start : start + length])
 
 
-def compared(found: Mapping[int, Mapping[str, Sequence[Speed]]]) -> Iterator[Line]:
+def compare_hosts(speeds_by_count: Mapping[int, Mapping[str, Sequence[BurstSpeed]]]) -> Iterator[BenchmarkLine]:
     """The lines of what `measured` gave: rates are medians over bursts, quantiles those of all streams."""
-    for count, by_name in found.items():
+    for count, by_name in speeds_by_count.items():
         sides = {name: speeds for name, speeds in by_name.items() if speeds}
         if "on" not in sides:
             continue
-        rates = {name: statistics.median(each.rate for each in speeds) for name, speeds in sides.items()}
-        waits = {name: np.concatenate([each.first for each in speeds]) for name, speeds in sides.items()}
-        yield from _lines_of(count, rates, {name: float(np.quantile(wait, 0.95)) for name, wait in waits.items()})
+        rates = {name: statistics.median(each.tokens_per_second for each in speeds) for name, speeds in sides.items()}
+        waits = {name: np.concatenate([each.first_token_seconds for each in speeds]) for name, speeds in sides.items()}
+        yield from _comparison_lines(
+            count, rates, {name: float(np.quantile(wait, 0.95)) for name, wait in waits.items()}
+        )
 
 
-def _lines_of(count: int, rates: Mapping[str, float], waits: Mapping[str, float]) -> Iterator[Line]:
+def _comparison_lines(count: int, rates: Mapping[str, float], waits: Mapping[str, float]) -> Iterator[BenchmarkLine]:
     title, on = f"{count} streams of {TOKENS} tokens, bfloat16, records on", rates["on"]
-    if "vllm" in rates:
-        yield at_least(f"{title}, against vLLM", on, rates["vllm"], limit=0.8, unit="token/s")
+    if "vllm_server" in rates:
+        yield lower_limit_line(f"{title}, against vLLM", on, rates["vllm_server"], limit=0.8, unit="token/s")
         first = f"{count} streams, time to first token p95, against vLLM"
-        yield at_most(first, waits["on"], waits["vllm"], limit=1.0, unit="s")
-    if "transformers" in rates:
-        yield at_least(f"{title}, against transformers serve", on, rates["transformers"], limit=2.0, unit="token/s")
+        yield upper_limit_line(first, waits["on"], waits["vllm_server"], limit=1.0, unit="s")
+    if "transformers_server" in rates:
+        yield lower_limit_line(
+            f"{title}, against transformers serve", on, rates["transformers_server"], limit=2.0, unit="token/s"
+        )
     if "off" in rates:
-        yield at_least(f"{title} and metrics, against neither", on, rates["off"], limit=0.97, unit="token/s")
+        yield lower_limit_line(f"{title} and metrics, against neither", on, rates["off"], limit=0.97, unit="token/s")
 
 
-def overhead(streams: int = MOCK_STREAMS, tokens: int = TOKENS) -> Iterator[Line]:
+def overhead_lines(streams: int = MOCK_STREAMS, tokens: int = TOKENS) -> Iterator[BenchmarkLine]:
     """What a client waits for beyond the pace of an engine that only sleeps, and the calls that it goes to.
 
     A token's share is the time since the one before it (the request, for the first) less the engine's set pace.
     """
     with tempfile.TemporaryDirectory() as work:
         taken = Path(work, "parts.json")
-        with running(_paced(Path(work), taken)) as server:
-            calls = [server.host.ask(prompt(i), tokens) for i in range(streams)]
-            speed(server.port, calls[: streams // 4])
-            found = speed(server.port, calls, spread=SPREAD)
+        with run_server(_build_paced_host(Path(work), taken)) as server:
+            calls = [server.host.build_call(build_prompt(i), tokens) for i in range(streams)]
+            measure_speed(server.port, calls[: streams // 4])
+            found = measure_speed(server.port, calls, spread=SPREAD)
             server.stop()
         parts = json.loads(taken.read_text(encoding="utf-8"))
     title = f"own overhead of a token, p95, {streams} streams, engine that sleeps"
-    yield at_most(title, 1e3 * float(np.quantile(found.late(PACE), 0.95)), limit=10, unit="ms")
-    first = 1e3 * (found.first_token(0.95) - PACE)
-    yield at_most(
+    yield upper_limit_line(title, 1e3 * float(np.quantile(found.compute_delays(PACE), 0.95)), limit=10, unit="ms")
+    first = 1e3 * (found.first_token_quantile(0.95) - PACE)
+    yield upper_limit_line(
         f"own overhead of the first token, p95, {streams} streams begun within {SPREAD:g} s", first, limit=10, unit="ms"
     )
-    yield from (_part(name, np.asarray(seconds)) for name, seconds in parts.items())
+    yield from (_part_line(name, np.asarray(seconds)) for name, seconds in parts.items())
 
 
-def _part(name: str, seconds: NDArray[np.float64]) -> Line:
+def _part_line(name: str, seconds: NDArray[np.float64]) -> BenchmarkLine:
     """What calls of a part take: no target of its own, and storage waits for the disk after the last token."""
     title = f"of which {name}, p95 of a call ({len(seconds)}, {seconds.sum():.2g} s in all)"
-    return Line(title, 1e3 * float(np.quantile(seconds, 0.95)), None, "ms", None, "shown", True)
+    return BenchmarkLine(title, 1e3 * float(np.quantile(seconds, 0.95)), None, "ms", None, "shown", True)
 
 
-def _paced(work: Path, taken: Path) -> Host:
+def _build_paced_host(work: Path, timings_path: Path) -> ServerSpec:
     """Our server with an engine that sleeps, keys, metrics and storage."""
     settings = {
         "model": {"name": "mock"},
         "storage": {"url": f"sqlite:///{work / 'paced.db'}"},
         "keys": {"bench": {"sha256": hashlib.sha256(_KEY.encode()).hexdigest()}},
     }
-    child = {"settings": settings, "pace": {"first": PACE, "each": PACE}, "parts": PARTS, "parts_to": str(taken)}
-    return ours("heatbath, asleep", child, {"thermo": {"records": True}}, _KEY)
+    child = {
+        "settings": settings,
+        "pace": {"first": PACE, "each": PACE},
+        "parts": TIMED_FUNCTIONS,
+        "parts_to": str(timings_path),
+    }
+    return heatbath_server("heatbath, asleep", child, {"thermo": {"records": True}}, _KEY)

@@ -18,45 +18,45 @@ from pathlib import Path
 from typing import Any
 
 from heatbath.engine.base import Engine
-from heatbath.engine.mock import MockEngine, Pace
-from heatbath.serve.late import Late
-from heatbath.serve.run import serve
-from heatbath.serve.services import Services, assemble
+from heatbath.engine.mock import MockEngine, MockLatency
+from heatbath.serve.lazy_engine import LazyEngine
+from heatbath.serve.server import serve
+from heatbath.serve.services import Services, build_services
 from heatbath.serve.settings import Settings
 
 
-def main(given: Mapping[str, Any]) -> int:
+def main(spec: Mapping[str, Any]) -> int:
     """Serve until a signal comes; then write the seconds of each part's calls to the file `parts_to`."""
-    services = _services(given)
-    taken = timed(given.get("parts", {}))
+    services = _build_services(spec)
+    taken = time_calls(spec.get("parts", {}))
     code = serve(services, lambda address: print(address, flush=True))
     if taken:
-        Path(given["parts_to"]).write_text(json.dumps(taken), encoding="utf-8")
+        Path(spec["parts_to"]).write_text(json.dumps(taken), encoding="utf-8")
     return code
 
 
-def _services(given: Mapping[str, Any]) -> Services:
-    settings = Settings(**given["settings"])
-    if "pace" in given:
-        return assemble(settings, engine=MockEngine(Pace(**given["pace"])))
-    if given.get("watched", True):
-        return assemble(settings)
-    services = assemble(settings, engine=Late(lambda: _unwatched(settings)))
+def _build_services(spec: Mapping[str, Any]) -> Services:
+    settings = Settings(**spec["settings"])
+    if "pace" in spec:
+        return build_services(settings, engine=MockEngine(MockLatency(**spec["pace"])))
+    if spec.get("watched", True):
+        return build_services(settings)
+    services = build_services(settings, engine=LazyEngine(lambda: _build_unobserved_engine(settings)))
     store = getattr(services.store, "store", services.store)
     return replace(services, store=store, watchers=())
 
 
-def _unwatched(settings: Settings) -> Engine:
+def _build_unobserved_engine(settings: Settings) -> Engine:
     """The engine of the settings without anyone who looks at its steps."""
-    from heatbath.engine.local import LocalEngine, Options
+    from heatbath.engine.local import EngineConfig, LocalEngine
     from heatbath.models import load
 
     engine, model = settings.engine, settings.model
-    options = Options(engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds)
-    return LocalEngine(load(model.name, dtype=model.dtype), options=options)
+    options = EngineConfig(engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds)
+    return LocalEngine(load(model.name, dtype=model.dtype), config=options)
 
 
-def timed(parts: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+def time_calls(parts: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
     """Put a clock around functions ("module:name" or "module:Class.name") wherever the server holds them.
 
     Returns the lists that each part's calls add their seconds to. Of a coroutine this is the time until it is done.
@@ -65,23 +65,23 @@ def timed(parts: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
     for name, places in parts.items():
         for place in places:
             module, _, path = place.partition(":")
-            _wrap(import_module(module), path, taken[name])
+            _wrap_function(import_module(module), path, taken[name])
     return taken
 
 
-def _wrap(holder: Any, path: str, into: list[float]) -> None:
+def _wrap_function(holder: Any, path: str, durations: list[float]) -> None:
     *outer, last = path.split(".")
     for name in outer:
         holder = getattr(holder, name)
     function = getattr(holder, last)
-    clocked = _clocked(function, into)
+    clocked = _time_function(function, durations)
     setattr(holder, last, clocked)
     for name, module in list(sys.modules.items()):
         if name.startswith("heatbath.serve") and module.__dict__.get(last) is function:
             setattr(module, last, clocked)
 
 
-def _clocked(function: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
+def _time_function(function: Callable[..., Any], durations: list[float]) -> Callable[..., Any]:
     clock = time.perf_counter
     if inspect.iscoroutinefunction(function):
 
@@ -91,7 +91,7 @@ def _clocked(function: Callable[..., Any], into: list[float]) -> Callable[..., A
             try:
                 return await function(*arguments, **named)
             finally:
-                into.append(clock() - start)
+                durations.append(clock() - start)
 
         return later
 
@@ -101,7 +101,7 @@ def _clocked(function: Callable[..., Any], into: list[float]) -> Callable[..., A
         try:
             return function(*arguments, **named)
         finally:
-            into.append(clock() - start)
+            durations.append(clock() - start)
 
     return now
 

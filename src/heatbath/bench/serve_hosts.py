@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from heatbath.bench.serve_load import Call
+from heatbath.bench.serve_load import StreamCall
 from heatbath.errors import BadInput, ModelError
 
-PEER = "HEATBATH_BENCH_VLLM"
+PEER_VARIABLE = "HEATBATH_BENCH_VLLM"
 """Variable that holds the path of a Python which has vLLM for the CPU, and transformers' server."""
-_STARTING, _STOPPING = 400.0, 30.0
+_START_SECONDS, _STOP_SECONDS = 400.0, 30.0
 
-Ask = Callable[[str, int], Call]
+CallBuilder = Callable[[str, int], StreamCall]
 
 
 @dataclass(frozen=True)
-class Host:
+class ServerSpec:
     """How a server is started on a port and asked.
 
     `command` makes its command line of the port; `ask` makes a call of a prompt and a number of tokens; `ready` is a
@@ -37,52 +37,52 @@ class Host:
 
     name: str
     command: Callable[[int], Sequence[str]]
-    ask: Ask
-    ready: str = "/health"
+    build_call: CallBuilder
+    ready_path: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
-class Running:
+class RunningServer:
     """A server that runs. It writes to `output`."""
 
-    host: Host
+    host: ServerSpec
     port: int
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
-    def halt(self) -> None:
+    def suspend(self) -> None:
         """Keep all of its threads from running, so that they cost those who are measured nothing."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """After `halt`."""
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> str:
         """End it, with force if it takes long; what it wrote."""
         with contextlib.suppress(ProcessLookupError):
-            self.go_on()
+            self.resume()
             os.killpg(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(_STOPPING)
+            self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        return self.said()
+        return self.read_output()
 
-    def said(self) -> str:
+    def read_output(self) -> str:
         """What it wrote so far."""
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
 
 
 @contextlib.contextmanager
-def running(host: Host) -> Iterator[Running]:
+def run_server(host: ServerSpec) -> Iterator[RunningServer]:
     """The server, once it answers. Raises `ModelError` with its last words when it ends before it does."""
-    port = _free_port()
+    port = _find_free_port()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             host.command(port),
@@ -93,26 +93,26 @@ def running(host: Host) -> Iterator[Running]:
             cwd=folder,
             env={**os.environ, **host.environment},
         )
-        server = Running(host, port, process, output)
+        server = RunningServer(host, port, process, output)
         try:
-            _wait(server)
+            _wait_until_ready(server)
             yield server
         finally:
             server.stop()
 
 
-def _wait(server: Running) -> None:
-    end = time.monotonic() + _STARTING
+def _wait_until_ready(server: RunningServer) -> None:
+    end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if server.process.poll() is not None:
             break
-        if _answers(f"http://127.0.0.1:{server.port}{server.host.ready}"):
+        if _is_answering(f"http://127.0.0.1:{server.port}{server.host.ready_path}"):
             return
         time.sleep(0.2)
-    raise ModelError(f"the server of {server.host.name} did not start: {server.said()[-500:]}")
+    raise ModelError(f"the server of {server.host.name} did not start: {server.read_output()[-500:]}")
 
 
-def _answers(url: str) -> bool:
+def _is_answering(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True
@@ -120,13 +120,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def ours(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str | None = None) -> Host:
+def heatbath_server(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str | None = None) -> ServerSpec:
     """A server of `heatbath.bench.serve_child`, asked for completions with what `body` adds, by the holder of `key`."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
@@ -134,30 +134,34 @@ def ours(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str 
         settings = {**child["settings"], "server": {"port": port, "log": "error"}}
         return [sys.executable, "-m", "heatbath.bench.serve_child", json.dumps({**child, "settings": settings})]
 
-    def ask(prompt: str, tokens: int) -> Call:
-        return Call("/v1/completions", _asked(prompt, tokens, child["settings"]["model"]["name"]) | dict(body), headers)
+    def ask(prompt: str, tokens: int) -> StreamCall:
+        return StreamCall(
+            "/v1/completions",
+            _build_completion_body(prompt, tokens, child["settings"]["model"]["name"]) | dict(body),
+            headers,
+        )
 
-    return Host(name, command, ask, "/health/ready")
+    return ServerSpec(name, command, ask, "/health/ready")
 
 
-def vllm(python: str, folder: Path) -> Host:
+def vllm_server(python: str, folder: Path) -> ServerSpec:
     """vLLM's server with five log-probabilities a token, on all processors: by itself it leaves one to its front."""
     options = ["--model", str(folder), "--served-model-name", "model", "--dtype", "bfloat16", "--max-logprobs", "5"]
     quiet = ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
 
     def command(port: int) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(port)]
-        return [python, "-m", "vllm.entrypoints.openai.api_server", *where, *options, *quiet]
+        return [python, "-m", "vllm_server.entrypoints.openai.api_server", *where, *options, *quiet]
 
-    def ask(prompt: str, tokens: int) -> Call:
-        return Call("/v1/completions", _asked(prompt, tokens, "model") | {"logprobs": 5})
+    def ask(prompt: str, tokens: int) -> StreamCall:
+        return StreamCall("/v1/completions", _build_completion_body(prompt, tokens, "model") | {"logprobs": 5})
 
     processors = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     given = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": processors, "HF_HUB_OFFLINE": "1"}
-    return Host("vLLM", command, ask, environment=given)
+    return ServerSpec("vLLM", command, ask, environment=given)
 
 
-def transformers(python: str, folder: Path) -> Host:
+def transformers_server(python: str, folder: Path) -> ServerSpec:
     """The server that comes with transformers, in its continuous batches, with room for 45,000 tokens (1 GB here).
 
     By itself it takes what memory there is for them, which leaves none for those it is compared with.
@@ -167,28 +171,30 @@ def transformers(python: str, folder: Path) -> Host:
 
     def command(port: int) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(port)]
-        return [python, "-m", "transformers.cli.transformers", "serve", str(folder), *where, *options]
+        return [python, "-m", "transformers_server.cli.transformers_server", "serve", str(folder), *where, *options]
 
-    def ask(prompt: str, tokens: int) -> Call:
+    def ask(prompt: str, tokens: int) -> StreamCall:
         # It has no way to ignore the end of an answer but to have none.
         chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "eos_token_id": -1}
         chosen |= {"max_new_tokens": tokens, "pad_token_id": 0}
         body = {"model": str(folder), "prompt": prompt, "max_tokens": tokens, "stream": True}
-        return Call("/v1/completions", body | {"generation_config": json.dumps(chosen)})
+        return StreamCall("/v1/completions", body | {"generation_config": json.dumps(chosen)})
 
-    return Host("transformers serve", command, ask, environment={"HF_HUB_OFFLINE": "1"})
+    return ServerSpec("transformers_server serve", command, ask, environment={"HF_HUB_OFFLINE": "1"})
 
 
-def peer_python() -> str:
+def find_peer_python() -> str:
     """The Python of the servers to compare with. Raises `BadInput` where there is none, with what to do."""
-    found = os.environ.get(PEER)
+    found = os.environ.get(PEER_VARIABLE)
     if not found:
-        raise BadInput(f"{PEER} is not set: run tools/vllm_env.sh FOLDER and set it to FOLDER/bin/python.")
+        raise BadInput(f"{PEER_VARIABLE} is not set: run tools/vllm_env.sh FOLDER and set it to FOLDER/bin/python.")
     if not Path(found).is_file():
-        raise BadInput(f"{PEER} is {found}, which is no file: set it to the path of a Python that has vllm-cpu.")
+        raise BadInput(
+            f"{PEER_VARIABLE} is {found}, which is no file: set it to the path of a Python that has vllm-cpu."
+        )
     return found
 
 
-def _asked(prompt: str, tokens: int, model: str) -> dict[str, Any]:
+def _build_completion_body(prompt: str, tokens: int, model: str) -> dict[str, Any]:
     asked = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 1.0, "stream": True}
     return asked | {"ignore_eos": True, "stream_options": {"include_usage": True}}

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from heatbath.errors import ModelError
 
 Floats = NDArray[np.float64]
-_PATIENCE = 300.0
+_TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Call:
+class StreamCall:
     """A POST to `path` with a JSON `body` that asks for a stream, and further `headers`."""
 
     path: str
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def encoded(self, port: int) -> bytes:
+    def encode_request(self, port: int) -> bytes:
         """The bytes of the request. The connection is closed after it."""
         body = json.dumps(self.body).encode()
         head = {"Host": f"127.0.0.1:{port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Reply:
+class StreamReply:
     """What came back: seconds of each token's arrival since the request was sent, and how many tokens there were.
 
     A token may share an event with others: `tokens` is the server's own count where it gives one.
@@ -50,7 +50,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Speed:
+class BurstSpeed:
     """What a burst of streams came to.
 
     Attributes:
@@ -58,29 +58,29 @@ class Speed:
         arrivals: seconds from each request to each of its tokens.
     """
 
-    rate: float
+    tokens_per_second: float
     arrivals: Sequence[Sequence[float]]
 
     @property
-    def first(self) -> list[float]:
+    def first_token_seconds(self) -> list[float]:
         """Seconds to the first token of each stream."""
         return [stream[0] for stream in self.arrivals]
 
-    def first_token(self, quantile: float) -> float:
+    def first_token_quantile(self, quantile: float) -> float:
         """A quantile over streams of the time to the first token, seconds."""
-        return float(np.quantile(self.first, quantile))
+        return float(np.quantile(self.first_token_seconds, quantile))
 
-    def late(self, pace: float) -> Floats:
+    def compute_delays(self, pace: float) -> Floats:
         """Seconds by which each token came later after the one before it (the request, for a first one) than `pace`."""
         return np.concatenate([np.diff(stream, prepend=0.0) for stream in self.arrivals]) - pace
 
 
-class Unfolder:
+class ChunkedDecoder:
     """Bytes of a chunked HTTP/1.1 response in, events of its body out (without the empty line between them)."""
 
     def __init__(self) -> None:
         self.status = 0
-        self._raw, self._body, self._left, self._over = b"", b"", 0, False
+        self._raw, self._body, self._chunk_bytes_left, self._is_complete = b"", b"", 0, False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes; for a response that is no stream, nothing until `rest`."""
@@ -91,37 +91,37 @@ class Unfolder:
                 return []
             self.status, self._raw = int(head.split(b" ", 2)[1]), tail
             if b"chunked" not in head.lower():
-                self._left = 1 << 62
-        self._unchunk()
+                self._chunk_bytes_left = 1 << 62
+        self._decode_chunks()
         *events, self._body = self._body.split(b"\n\n")
         return events
 
     @property
-    def rest(self) -> bytes:
+    def remainder(self) -> bytes:
         """What has come and is no whole event."""
         return self._body
 
-    def _unchunk(self) -> None:
-        while self._raw and not self._over:
-            if self._left <= 0:
+    def _decode_chunks(self) -> None:
+        while self._raw and not self._is_complete:
+            if self._chunk_bytes_left <= 0:
                 size, found, tail = self._raw.removeprefix(b"\r\n").partition(b"\r\n")
                 if not found:
                     return
-                self._left, self._raw = int(size, 16), tail
-                self._over = not self._left
-            taken, self._raw = self._raw[: self._left], self._raw[self._left :]
+                self._chunk_bytes_left, self._raw = int(size, 16), tail
+                self._is_complete = not self._chunk_bytes_left
+            taken, self._raw = self._raw[: self._chunk_bytes_left], self._raw[self._chunk_bytes_left :]
             self._body += taken
-            self._left -= len(taken)
+            self._chunk_bytes_left -= len(taken)
 
 
 class _Stream(asyncio.Protocol):
     """One request, from its first byte to the end of the connection."""
 
-    def __init__(self, request: bytes, done: asyncio.Future[Reply]) -> None:
-        self._request, self._done = request, done
-        self._events, self._arrivals, self._usage = Unfolder(), [], 0  # type: tuple[Unfolder, list[float], int]
+    def __init__(self, request: bytes, reply: asyncio.Future[StreamReply]) -> None:
+        self._request, self._reply = request, reply
+        self._events, self._arrivals, self._usage = ChunkedDecoder(), [], 0  # type: tuple[Unfolder, list[float], int]
         self._start = time.perf_counter()
-        self._whole = False
+        self._is_complete = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -131,10 +131,10 @@ class _Stream(asyncio.Protocol):
         now = time.perf_counter() - self._start
         for event in self._events.feed(data):
             if event.startswith(b"data: {"):
-                self._take(event, now)
-            self._whole |= event.startswith(b"data: [DONE]")
+                self._handle_event(event, now)
+            self._is_complete |= event.startswith(b"data: [DONE]")
 
-    def _take(self, event: bytes, now: float) -> None:
+    def _handle_event(self, event: bytes, now: float) -> None:
         if self._arrivals and b'"usage":{' not in event and b'"usage": {' not in event:
             self._arrivals.append(now)
             return
@@ -143,31 +143,33 @@ class _Stream(asyncio.Protocol):
             self._fail(f"a stream failed: {chunk['error']}")
         self._usage = (chunk.get("usage") or {}).get("completion_tokens", self._usage)
         # transformers says nothing after the chunk with the reason for the end and the usage.
-        self._whole |= bool(self._usage and any(choice.get("finish_reason") for choice in chunk.get("choices", ())))
-        if any(_text(choice) for choice in chunk.get("choices", ())):
+        self._is_complete |= bool(
+            self._usage and any(choice.get("finish_reason") for choice in chunk.get("choices", ()))
+        )
+        if any(_find_text(choice) for choice in chunk.get("choices", ())):
             self._arrivals.append(now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._done.done():
+        if self._reply.done():
             return
-        if not self._whole or self._events.status != 200:
-            said = self._events.rest[:300].decode(errors="replace")
+        if not self._is_complete or self._events.status != 200:
+            said = self._events.remainder[:300].decode(errors="replace")
             self._fail(f"the server answered {self._events.status} and its stream did not end well: {said}")
         else:
             tokens = self._usage or len(self._arrivals)
-            self._done.set_result(Reply(self._arrivals, tokens, time.perf_counter() - self._start))
+            self._reply.set_result(StreamReply(self._arrivals, tokens, time.perf_counter() - self._start))
 
     def _fail(self, message: str) -> None:
-        if not self._done.done():
-            self._done.set_exception(ModelError(message))
+        if not self._reply.done():
+            self._reply.set_exception(ModelError(message))
 
 
-def _text(choice: Mapping[str, Any]) -> Any:
+def _find_text(choice: Mapping[str, Any]) -> Any:
     delta = choice.get("delta")
     return choice.get("text") if delta is None else delta.get("content")
 
 
-async def burst(port: int, calls: Sequence[Call], *, spread: float = 0.0) -> list[Reply]:
+async def run_burst(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0) -> list[StreamReply]:
     """All calls at once, each on a connection of its own, begun evenly within `spread` seconds.
 
     Raises:
@@ -175,26 +177,28 @@ async def burst(port: int, calls: Sequence[Call], *, spread: float = 0.0) -> lis
     """
     loop = asyncio.get_running_loop()
 
-    async def one(place: int, call: Call) -> Reply:
+    async def one(place: int, call: StreamCall) -> StreamReply:
         await asyncio.sleep(spread * place / len(calls))
-        done: asyncio.Future[Reply] = loop.create_future()
+        done: asyncio.Future[StreamReply] = loop.create_future()
         try:
-            transport, _ = await loop.create_connection(lambda: _Stream(call.encoded(port), done), "127.0.0.1", port)
+            transport, _ = await loop.create_connection(
+                lambda: _Stream(call.encode_request(port), done), "127.0.0.1", port
+            )
         except OSError as error:
             raise ModelError(f"the server takes no connection on port {port}: {error}.") from error
         try:
-            return await asyncio.wait_for(done, _PATIENCE)
+            return await asyncio.wait_for(done, _TIMEOUT_SECONDS)
         except TimeoutError:
-            raise ModelError(f"a stream did not end in {_PATIENCE:g} s.") from None
+            raise ModelError(f"a stream did not end in {_TIMEOUT_SECONDS:g} s.") from None
         finally:
             transport.close()
 
     return list(await asyncio.gather(*map(one, range(len(calls)), calls)))
 
 
-def speed(port: int, calls: Sequence[Call], *, spread: float = 0.0) -> Speed:
+def measure_speed(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0) -> BurstSpeed:
     """A burst from a loop of its own, and how fast it was."""
     start = time.perf_counter()
-    replies = asyncio.run(burst(port, calls, spread=spread))
+    replies = asyncio.run(run_burst(port, calls, spread=spread))
     seconds = time.perf_counter() - start
-    return Speed(sum(reply.tokens for reply in replies) / seconds, [reply.arrivals for reply in replies])
+    return BurstSpeed(sum(reply.tokens for reply in replies) / seconds, [reply.arrivals for reply in replies])

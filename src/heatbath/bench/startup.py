@@ -8,32 +8,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from heatbath.bench.base import Line, at_most
+from heatbath.bench.base import BenchmarkLine, upper_limit_line
 
 IMPORT = "import time; start = time.perf_counter(); import heatbath; print(time.perf_counter() - start)"
 HELP = "import sys; from heatbath.cli.main import main; sys.exit(main(['--help']))"
 
 
-def lines(repeats: int = 7) -> Iterator[Line]:
+def lines(repeats: int = 7) -> Iterator[BenchmarkLine]:
     """`import heatbath` inside a running interpreter, and the whole process of `heatbath --help`."""
-    yield at_most("import heatbath", _median(_import_seconds, repeats), limit=0.2, unit="s")
-    yield at_most("heatbath --help", _median(_help_seconds, repeats), limit=0.5, unit="s")
+    yield upper_limit_line("import heatbath", _compute_median(_measure_import, repeats), limit=0.2, unit="s")
+    yield upper_limit_line("heatbath --help", _compute_median(_measure_help, repeats), limit=0.5, unit="s")
 
 
-def _median(measure: Callable[[], float], repeats: int) -> float:
+def _compute_median(measure: Callable[[], float], repeats: int) -> float:
     measure()  # the first process fills the file cache and writes the bytecode
     return statistics.median(measure() for _ in range(repeats))
 
 
-def _import_seconds() -> float:
-    return float(_python(IMPORT))
+def _measure_import() -> float:
+    return float(_run_python(IMPORT))
 
 
-def _help_seconds() -> float:
+def _measure_help() -> float:
     start = time.perf_counter()
-    _python(HELP)
+    _run_python(HELP)
     return time.perf_counter() - start
 
 
-def _python(code: str) -> str:
+def _run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

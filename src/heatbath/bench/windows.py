@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from heatbath.bench.base import Line, at_most, interleave
+from heatbath.bench.base import BenchmarkLine, time_sides, upper_limit_line
 from heatbath.decode import windows
 
 ROWS, STATES, THREADS = 64, 49_152, 2
 
 
-def lines() -> Iterator[Line]:
+def lines() -> Iterator[BenchmarkLine]:
     """Milliseconds of a cut, float32 rows of Gaussian energies at beta = 1, two threads."""
     import torch
 
@@ -25,7 +25,7 @@ def lines() -> Iterator[Line]:
         torch.set_num_threads(before)
 
 
-def cpu_lines() -> Iterator[Line]:
+def cpu_lines() -> Iterator[BenchmarkLine]:
     """Each window beside torch.topk(k=64) of the same rows."""
     import torch
 
@@ -44,6 +44,6 @@ def cpu_lines() -> Iterator[Line]:
             "ours": partial(window, energies, betas),
             "theirs": partial(torch.topk, energies, 64, largest=False),
         }
-        seconds = interleave(sides)
+        seconds = time_sides(sides)
         title = f"{name} / torch.topk(k=64), {ROWS} x {STATES} float32"
-        yield at_most(title, 1e3 * seconds["ours"], 1e3 * seconds["theirs"], limit=limit, unit="ms")
+        yield upper_limit_line(title, 1e3 * seconds["ours"], 1e3 * seconds["theirs"], limit=limit, unit="ms")

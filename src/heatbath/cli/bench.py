@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heatbath.bench.base import GROUPS, Line, run
+from heatbath.bench.base import GROUPS, BenchmarkLine, run_groups
 
 
 def bench(
@@ -21,19 +21,19 @@ def bench(
 
     The two sides of a comparison take turns in one run; a figure is the median of its calls.
     """
-    from heatbath.bench.machine import describe
+    from heatbath.bench.machine import describe_machine
 
-    lines = run(groups or ())
+    lines = run_groups(groups or ())
     if as_json:
         found = [dataclasses.asdict(line) for line in lines]
-        typer.echo(json.dumps({"machine": describe(), "lines": found}))
+        typer.echo(json.dumps({"machine": describe_machine(), "lines": found}))
         return
-    typer.echo(machine_line(describe()))
-    missed = [line.name for line in map(_show, lines) if not line.met]
+    typer.echo(format_machine(describe_machine()))
+    missed = [line.name for line in map(_print_line, lines) if not line.met]
     typer.echo(f"missed: {', '.join(missed)}" if missed else "every target met")
 
 
-def machine_line(machine: dict[str, object]) -> str:
+def format_machine(machine: dict[str, object]) -> str:
     """The machine in one line."""
     gpu = machine["gpu"] or "no GPU: its lines are not run"
     return (
@@ -42,16 +42,16 @@ def machine_line(machine: dict[str, object]) -> str:
     )
 
 
-def _show(line: Line) -> Line:
-    theirs = "" if line.theirs is None else f"against {_figure(line.theirs, line.unit)}"
+def _print_line(line: BenchmarkLine) -> BenchmarkLine:
+    theirs = "" if line.theirs is None else f"against {_format_value(line.theirs, line.unit)}"
     ratio = "" if line.ratio is None else f"{line.ratio:.2f} x"
     verdict = "met" if line.met else "MISSED"
-    ours = _figure(line.ours, line.unit)
+    ours = _format_value(line.ours, line.unit)
     typer.echo(f"{line.name:<52} {ours:>14} {theirs:<23} {ratio:>8}  {line.target:<10} {verdict}")
     return line
 
 
-def _figure(value: float, unit: str) -> str:
+def _format_value(value: float, unit: str) -> str:
     if unit == "s" and value < 1:
         return f"{value * 1e3:.3g} ms"
     return f"{value:,.4g} {unit}"

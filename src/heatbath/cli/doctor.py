@@ -20,42 +20,42 @@ def doctor(
 
     Each problem is one sentence; the exit code is 1 if there is any.
     """
-    report = examine()
+    report = collect_report()
     problems = report["problems"]
-    typer.echo(json.dumps(report) if as_json else "\n".join(_text(report)))
+    typer.echo(json.dumps(report) if as_json else "\n".join(_render_report(report)))
     if problems:
         raise typer.Exit(1)
 
 
-def examine() -> dict[str, Any]:
+def collect_report() -> dict[str, Any]:
     """Machine, model cache, extras, and a list of problems, each a sentence."""
-    from heatbath.bench.machine import describe, installed
-    from heatbath.models.storage import models_folder
+    from heatbath.bench.machine import describe_machine, find_version
+    from heatbath.models.hub.model_store import models_folder
 
     cache = models_folder()
-    machine = describe()
+    machine = describe_machine()
     return {
         "machine": machine,
-        "cache": {"folder": str(cache), "writable": _writable(cache), "models": _models()},
-        "extras": {extra: installed(package) for extra, package in EXTRAS.items()},
-        "problems": list(_problems(machine, cache)),
+        "cache": {"folder": str(cache), "writable": _is_writable(cache), "models": _find_model_folders()},
+        "extras": {extra: find_version(package) for extra, package in EXTRAS.items()},
+        "problems": list(_find_problems(machine, cache)),
     }
 
 
-def _models() -> dict[str, str | None]:
-    from heatbath.models import catalog
+def _find_model_folders() -> dict[str, str | None]:
+    from heatbath.models.hub import catalog
 
-    folders = {name: catalog.folder(name) for name in catalog.CATALOG}
+    folders = {name: catalog.find_folder(name) for name in catalog.CATALOG}
     return {name: None if folder is None else str(folder) for name, folder in folders.items()}
 
 
-def _writable(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
-def _problems(machine: dict[str, Any], cache: Path) -> Iterator[str]:
-    if not _writable(cache):
+def _find_problems(machine: dict[str, Any], cache: Path) -> Iterator[str]:
+    if not _is_writable(cache):
         yield f"The model cache {cache} cannot be written: change its permissions."
     if machine["threads"] > machine["cores"]:
         yield f"PyTorch runs {machine['threads']} threads on {machine['cores']} cores: set OMP_NUM_THREADS."
@@ -64,7 +64,7 @@ def _problems(machine: dict[str, Any], cache: Path) -> Iterator[str]:
             yield f"{package} is not installed: run pip install heatbath again."
 
 
-def _text(report: dict[str, Any]) -> Iterator[str]:
+def _render_report(report: dict[str, Any]) -> Iterator[str]:
     machine, cache = report["machine"], report["cache"]
     yield f"heatbath      {machine['heatbath']}, Python {machine['python']}, {machine['system']}"
     yield f"processor     {machine['cpu']} ({' '.join(machine['cpu_features']) or 'no known vector extensions'})"

@@ -14,7 +14,7 @@ from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
     from heatbath.decode import Schedule, Window
-    from heatbath.engine import Generation, Run, Settings
+    from heatbath.engine import Generation, GenerationSettings, Run
     from heatbath.models import Model
 
 
@@ -72,19 +72,19 @@ def generate(
         raise BadInput(f"there is no folder {out.parent} to write {out.name} in: make it, or choose another.")
     numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
-    asked = Asked(field or [], potential or [], [*(window or []), *plain], schedule)
-    options = _options(option or [], alpha)
-    job = Job(model, {"dtype": dtype, "device": device}, sampler, options, n)
-    _check(job, temperature)
-    source, tokens = job.opened(prompt, chat)
-    settings = asked.settings(source, max_tokens, temperature)
-    run = job.run(source, tokens, _extended(settings, seed, chart))
+    asked = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
+    options = _parse_options(option or [], alpha)
+    job = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
+    _validate_arguments(job, temperature)
+    source, tokens = job.load_model(prompt, chat)
+    settings = asked.build_settings(source, max_tokens, temperature)
+    run = job.build_run(source, tokens, _add_seed_and_edges(settings, seed, chart))
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
-    _finished(run, source, Output(label, as_json, records, out))
+    _run_to_end(run, source, OutputArguments(label, as_json, records, out))
 
 
 @dataclass(frozen=True)
-class Asked:
+class SteeringArguments:
     """What is to steer, as it was asked for."""
 
     fields: list[str]
@@ -92,40 +92,40 @@ class Asked:
     windows: list[str]
     schedule: str | None
 
-    def settings(self, model: Model, max_tokens: int, temperature: float) -> Settings:
+    def build_settings(self, model: Model, max_tokens: int, temperature: float) -> GenerationSettings:
         """Settings with all of it."""
-        from heatbath.engine import Settings
-        from heatbath.engine.menu import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, Setting, choose
+        from heatbath.engine import GenerationSettings
+        from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
 
-        where = Setting(model, max_tokens)
-        windows: list[Window] = [choose(WINDOWS, "window", each, where) for each in self.windows]
+        where = BuildContext(model, max_tokens)
+        windows: list[Window] = [build_from_text(WINDOWS, "window", each, where) for each in self.windows]
         schedule: Schedule | None = None
         if self.schedule is not None:
-            schedule = choose(SCHEDULES, "schedule", self.schedule, where)
-        return Settings(
+            schedule = build_from_text(SCHEDULES, "schedule", self.schedule, where)
+        return GenerationSettings(
             temperature if schedule is None else schedule,
             max_tokens,
             windows,
-            fields=[choose(FIELDS, "field", each, where) for each in self.fields],
-            potentials=[choose(POTENTIALS, "potential", each, where) for each in self.potentials],
+            fields=[build_from_text(FIELDS, "field", each, where) for each in self.fields],
+            potentials=[build_from_text(POTENTIALS, "potential", each, where) for each in self.potentials],
         )
 
 
 @dataclass(frozen=True)
-class Job:
+class SamplingArguments:
     """Which model, which sampler, how many answers."""
 
     model: str
-    how: dict[str, str | None]
+    load_options: dict[str, str | None]
     sampler: str
     options: dict[str, Any]
     n: int
 
-    def opened(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
+    def load_model(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
         """The model and the prompt's tokens."""
         from heatbath.models import load
 
-        source = load(self.model, **self.how)
+        source = load(self.model, **self.load_options)
         if chat is None:
             return source, source.encode(prompt) if prompt else []
         template = getattr(source, "chat", None)
@@ -133,42 +133,42 @@ class Job:
             raise BadInput(f"{source.name} has no chat template: give a plain prompt.")
         return source, list(template([{"role": "user", "content": chat}]))
 
-    def run(self, model: Model, tokens: list[int], settings: Settings) -> Run:
+    def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
         """The run that was asked for."""
         from dataclasses import replace
 
-        from heatbath.engine import Run, repeated
+        from heatbath.engine import Run, repeat_prompts
 
         chosen = replace(settings, sampler=self.sampler, options=self.options)
-        prompts, chosen = repeated([tokens], chosen, self.n)
+        prompts, chosen = repeat_prompts([tokens], chosen, self.n)
         return Run(model, prompts, chosen)
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputArguments:
     """Where the answers go."""
 
-    label: dict[str, Any]
+    labels: dict[str, Any]
     as_json: bool
     records: bool
     path: Path | None
 
 
-def _check(job: Job, temperature: float) -> None:
+def _validate_arguments(arguments: SamplingArguments, temperature: float) -> None:
     """What can be refused before a model is loaded."""
-    from heatbath.engine import checked_temperatures
+    from heatbath.engine import validate_temperatures
 
-    checked_temperatures(temperature, 1)
-    if job.n < 1:
-        raise BadInput(f"n is {job.n}: ask for at least 1 sample.")
+    validate_temperatures(temperature, 1)
+    if arguments.n < 1:
+        raise BadInput(f"n is {arguments.n}: ask for at least 1 sample.")
 
 
-def _options(given: list[str], alpha: float | None) -> dict[str, Any]:
+def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
     """The options of a sampler; values are JSON or text."""
     import json
 
     found: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
-    for each in given:
+    for each in entries:
         name, equals, text = each.partition("=")
         if not equals:
             raise BadInput(f"the option {each!r} has no value: write name=value.")
@@ -179,7 +179,7 @@ def _options(given: list[str], alpha: float | None) -> dict[str, Any]:
     return found
 
 
-def _extended(settings: Settings, seed: int, chart: Path | None) -> Settings:
+def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | None) -> GenerationSettings:
     from dataclasses import replace
 
     edges = {}
@@ -191,11 +191,11 @@ def _extended(settings: Settings, seed: int, chart: Path | None) -> Settings:
     return replace(settings, seed=seed, edges=edges)
 
 
-def _finished(run: Run, model: Model, output: Output) -> None:
+def _run_to_end(run: Run, model: Model, output: OutputArguments) -> None:
     """Run to the end, to Ctrl-C or to an error, and give out what there is."""
     failed: BaseException | None = None
     with ExitStack() as stack:
-        watch = _watcher(stack, run, model, output.as_json)
+        watch = _build_observer(stack, run, model, output.as_json)
         try:
             for frame in run:
                 if watch is not None:
@@ -206,41 +206,41 @@ def _finished(run: Run, model: Model, output: Output) -> None:
     if output.as_json:
         _print_json(result, output, failed)
     elif failed is None and (result.log_z is not None or result.diagnostics):
-        print(summary(result), file=sys.stderr)
+        print(format_summary(result), file=sys.stderr)
     if output.path is not None and result.arrays.lengths.any():
-        _save(result, output.path)
+        _write_traces(result, output.path)
     if failed is not None:
         raise failed
 
 
-def _watcher(stack: ExitStack, run: Run, model: Model, as_json: bool) -> Any:
+def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> Any:
     """What shows the run: nothing for machines, a live strip in a terminal, the text in a pipe."""
     from rich.console import Console
 
-    from heatbath.cli.live import Counter, Plain, Strip
+    from heatbath.cli.live_display import PlainTextWriter, TokenCountView, TokenStripView
 
     console = Console(highlight=False, markup=False)
     if as_json:
         return None
-    if not run.independent:
-        stack.callback(lambda: _write(run.result().text + "\n"))
-        return stack.enter_context(Counter(Console(stderr=True)))
+    if not run.has_independent_rows:
+        stack.callback(lambda: _write_stdout(run.result().text + "\n"))
+        return stack.enter_context(TokenCountView(Console(stderr=True)))
     if console.is_terminal:
-        return stack.enter_context(Strip(console, model.token_bytes, len(run.prompts)))
+        return stack.enter_context(TokenStripView(console, model.token_bytes, len(run.prompts)))
     if len(run.prompts) == 1:
-        plain = Plain(_write, model.token_bytes, model.vocabulary.stop)
-        stack.callback(plain.end)
+        plain = PlainTextWriter(_write_stdout, model.token_bytes, model.vocabulary.stop_token_ids)
+        stack.callback(plain.flush)
         return plain
-    stack.callback(lambda: _write("".join(f"[{i}] {text}\n" for i, text in enumerate(run.result().texts))))
+    stack.callback(lambda: _write_stdout("".join(f"[{i}] {text}\n" for i, text in enumerate(run.result().texts))))
     return None
 
 
-def _write(text: str) -> None:
+def _write_stdout(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def summary(result: Generation) -> str:
+def format_summary(result: Generation) -> str:
     """One line on what the answer rests on."""
     parts = [f"{len(result)} answers, {result.tokens_spent} tokens drawn"]
     if result.log_z is not None:
@@ -252,18 +252,18 @@ def summary(result: Generation) -> str:
     return "; ".join(parts)
 
 
-def _print_json(result: Generation, output: Output, failed: BaseException | None) -> None:
+def _print_json(result: Generation, output: OutputArguments, failure: BaseException | None) -> None:
     import json
     from dataclasses import asdict
 
     samples = [asdict(sample) for sample in result.samples]
     if output.records:
         for sample, trace in zip(samples, result.traces, strict=True):
-            sample["records"] = list(trace.rows())
+            sample["records"] = list(trace.to_rows())
     content = {
-        **output.label,
+        **output.labels,
         "text": result.text,
-        "value": result.value,
+        "value": result.selected_index,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,
@@ -272,24 +272,24 @@ def _print_json(result: Generation, output: Output, failed: BaseException | None
         "work": {name: values.tolist() for name, values in result.work.items()},
         "diagnostics": dict(result.diagnostics),
     }
-    if failed is not None:
-        content["error"] = str(failed) or "stopped by Ctrl-C"
-    print(json.dumps(_finite(content), ensure_ascii=False))
+    if failure is not None:
+        content["error"] = str(failure) or "stopped by Ctrl-C"
+    print(json.dumps(_replace_nonfinite(content), ensure_ascii=False))
 
 
-def _finite(value: Any) -> Any:
+def _replace_nonfinite(value: Any) -> Any:
     """JSON has no NaN and no infinity: null stands for them."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _replace_nonfinite(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_replace_nonfinite(each) for each in value]
     if isinstance(value, float):
         value = float(value)
         return value if abs(value) < float("inf") else None
     return value
 
 
-def _save(result: Generation, out: Path) -> None:
-    from heatbath.record import write
+def _write_traces(result: Generation, out: Path) -> None:
+    from heatbath.record import write_traces
 
-    write(out, [trace for trace in result.traces if len(trace)])
+    write_traces(out, [trace for trace in result.traces if len(trace)])

@@ -26,18 +26,18 @@ class Inputs:
     jsonl: bool
 
     @property
-    def many(self) -> bool:
+    def has_many(self) -> bool:
         """Whether there can be more than one document."""
         return self.jsonl or len(self.files) > 1
 
     @property
-    def size(self) -> int | None:
+    def num_bytes(self) -> int | None:
         """Bytes there are to read, None when that is not known."""
         if self.text is not None:
             return len(self.text.encode("utf-8", "surrogateescape"))
         return None if "-" in self.files else sum(os.path.getsize(name) for name in self.files)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse what can be refused before a model is loaded.
 
         Raises:
@@ -49,45 +49,45 @@ class Inputs:
             raise BadInput("the text is empty: give at least one character.")
         for name in self.files:
             if name != "-":
-                _check_file(name, self.jsonl)
+                _validate_file(name, self.jsonl)
 
-    def documents(self) -> Iterator[Document]:
+    def open_documents(self) -> Iterator[Document]:
         """The documents, opened one after the other."""
         if self.text is not None:
             yield self.text
         for name in self.files:
-            with _opened(name) as file:
+            with _open_input(name) as file:
                 if self.jsonl:
-                    yield from _lines(name, file)
+                    yield from _read_texts(name, file)
                 else:
                     yield file
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """A hash of everything that is to be read; stdin counts by its name alone."""
         total = hashlib.sha256(repr((self.text, self.jsonl)).encode())
         for name in self.files:
-            total.update(b"-" if name == "-" else _file_digest(name))
+            total.update(b"-" if name == "-" else _compute_file_digest(name))
         return total.hexdigest()
 
 
-def _check_file(name: str, jsonl: bool) -> None:
+def _validate_file(name: str, jsonl: bool) -> None:
     if not Path(name).is_file():
         raise BadInput(f"there is no file {name}: check the path, or use --text for a text.")
     if os.path.getsize(name) == 0:
         raise BadInput(f"{name} is empty: give at least one character.")
     if jsonl:
-        with _opened(name) as file:
-            if not sum(1 for _ in _lines(name, file)):
+        with _open_input(name) as file:
+            if not sum(1 for _ in _read_texts(name, file)):
                 raise BadInput(f"{name} holds no text: give one JSON object a line.")
 
 
-def _file_digest(name: str) -> bytes:
+def _compute_file_digest(name: str) -> bytes:
     with open(name, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[TextIOBase]:
+def _open_input(name: str) -> Iterator[TextIOBase]:
     if name == "-":
         yield cast(TextIOBase, sys.stdin)
         return
@@ -95,26 +95,28 @@ def _opened(name: str) -> Iterator[TextIOBase]:
         yield file
 
 
-def _lines(name: str, file: TextIOBase) -> Iterator[str]:
+def _read_texts(name: str, file: TextIOBase) -> Iterator[str]:
     """The texts of JSON lines; blank lines are passed over."""
-    for number, line in enumerate(_decoded(name, file), 1):
+    for number, line in enumerate(_read_lines(name, file), 1):
         if line.strip():
-            yield _text_of(f"{name}, line {number}", line)
+            yield _parse_text(f"{name}, line {number}", line)
 
 
-def _decoded(name: str, file: TextIOBase) -> Iterator[str]:
+def _read_lines(name: str, file: TextIOBase) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:
         raise BadInput(f"{name} is no UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
 
 
-def _text_of(place: str, line: str) -> str:
+def _parse_text(location: str, line: str) -> str:
     try:
         content = json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: no JSON ({error.msg} at column {error.colno}): mend or remove the line.") from error
+        raise BadInput(
+            f"{location}: no JSON ({error.msg} at column {error.colno}): mend or remove the line."
+        ) from error
     text = content.get("text") if isinstance(content, dict) else None
     if not isinstance(text, str) or not text:
-        raise BadInput(f'{place}: no "text" that is a string with something in it: mend or remove the line.')
+        raise BadInput(f'{location}: no "text" that is a string with something in it: mend or remove the line.')
     return text

@@ -30,7 +30,7 @@ COMMANDS = {
 }
 
 
-class Stopped(Exception):
+class UserInterrupt(Exception):
     """Ctrl-C arrived; typer never sees the KeyboardInterrupt, whose handling there differs between versions."""
 
 
@@ -48,7 +48,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        return _load(cmd_name)
+        return _load_command(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -58,10 +58,10 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Stopped from error
+            raise UserInterrupt from error
 
 
-def _load(name: str) -> Any:
+def _load_command(name: str) -> Any:
     module = import_module(f"heatbath.cli.{name}")
     app = getattr(module, "app", None)
     if app is None:
@@ -73,8 +73,8 @@ def _load(name: str) -> Any:
     return command
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         import heatbath
 
         typer.echo(f"heatbath {heatbath.__version__}")
@@ -83,23 +83,23 @@ def _version(asked: bool) -> None:
 
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Statistical mechanics for language models: measure where a model freezes and melts."""
 
 
-def application() -> Any:
+def build_application() -> Any:
     """The command tree, as typer and its completion see it."""
     app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True)
     app.callback()(root)
     return typer.main.get_command(app)
 
 
-def sentence(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """What went wrong, in one sentence for a person."""
     if isinstance(error, OSError) and not isinstance(error, HeatbathError):
-        return _os_sentence(error)
+        return _format_os_error(error)
     if isinstance(error, HeatbathError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -108,7 +108,7 @@ def sentence(error: BaseException) -> str:
     return f"an error heatbath did not expect ({type(error).__name__}: {text}): HEATBATH_DEBUG=1 shows where."
 
 
-def _os_sentence(error: OSError) -> str:
+def _format_os_error(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{where}: free some space or write to another folder."
@@ -118,12 +118,12 @@ def _os_sentence(error: OSError) -> str:
     return f"{what[:1].lower()}{what[1:]}{where}: check the path."
 
 
-def _fail(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     if os.environ.get("HEATBATH_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
-    print(f"heatbath: {sentence(error)}", file=sys.stderr)
+    print(f"heatbath: {format_error(error)}", file=sys.stderr)
     return 2 if isinstance(error, BadInput) else 1
 
 
@@ -132,9 +132,9 @@ def _close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run_application(arguments: list[str] | None) -> int:
     try:
-        application()(args=arguments, prog_name="heatbath")
+        build_application()(args=arguments, prog_name="heatbath")
     except SystemExit as exit_:
         sys.stdout.flush()
         return exit_.code if isinstance(exit_.code, int) else 0
@@ -144,12 +144,12 @@ def _run(arguments: list[str] | None) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
-        return _run(arguments)
-    except (Stopped, KeyboardInterrupt):
+        return _run_application(arguments)
+    except (UserInterrupt, KeyboardInterrupt):
         print("heatbath: stopped by Ctrl-C.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _close_stdout()
         return 1
     except Exception as error:
-        return _fail(error)
+        return _report_error(error)

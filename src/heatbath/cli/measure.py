@@ -16,7 +16,7 @@ from heatbath.errors import BadInput
 if TYPE_CHECKING:
     from heatbath.cli.inputs import Inputs
     from heatbath.models.base import Model
-    from heatbath.record import Trace, Writer
+    from heatbath.record import Trace, TraceWriter
 
 Sink = Callable[["Trace"], None]
 
@@ -45,23 +45,23 @@ def measure(
     before it and no numbers, unless --bos is given.
     """
     from heatbath.cli.inputs import Inputs
-    from heatbath.engine import beta_of
+    from heatbath.engine import beta_from_temperature
     from heatbath.models import load
 
     inputs = Inputs(text, files or [], jsonl)
-    inputs.check()
-    beta_of(temperature)
+    inputs.validate()
+    beta_from_temperature(temperature)
     if resume and out is None:
         raise BadInput("--resume goes on with a Parquet file: give --out as well.")
-    _check_folders(out, html)
-    run = _Run(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
+    _validate_output_paths(out, html)
+    run = _Measurement(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
     with ExitStack() as stack:
-        writer = run.writer(out, resume)
-        sinks = list(_sinks(stack, run, html, as_json, quiet=out is not None))
-        _drive(run, stack.enter_context(writer) if writer else None, sinks)
+        writer = run.open_writer(out, resume)
+        sinks = list(_build_sinks(stack, run, html, as_json, quiet=out is not None))
+        _measure_all(run, stack.enter_context(writer) if writer else None, sinks)
 
 
-class _Run:
+class _Measurement:
     """What is measured and how."""
 
     def __init__(self, model: Model, inputs: Inputs, temperature: float, options: dict[str, Any]) -> None:
@@ -70,84 +70,86 @@ class _Run:
         self.temperature = temperature
         self.options = options
 
-    def writer(self, out: Path | None, resume: bool) -> Writer | None:
+    def open_writer(self, out: Path | None, resume: bool) -> TraceWriter | None:
         """The Parquet writer of this run."""
-        from heatbath.record import Writer
+        from heatbath.record import TraceWriter
 
         if out is None:
             return None
-        settings = [self.model.fingerprint, self.temperature, self.options, self.inputs.digest()]
-        return Writer(out, run=json.dumps(settings), resume=resume)
+        settings = [self.model.fingerprint, self.temperature, self.options, self.inputs.compute_digest()]
+        return TraceWriter(out, run_id=json.dumps(settings), resume=resume)
 
-    def pieces(self, after: tuple[int, int]) -> Iterator[Trace]:
+    def measure_documents(self, after: tuple[int, int]) -> Iterator[Trace]:
         """What is still to be measured."""
         from heatbath.engine import measure_stream
 
         return measure_stream(
-            self.model, self.inputs.documents(), temperature=self.temperature, after=after, **self.options
+            self.model, self.inputs.open_documents(), temperature=self.temperature, after=after, **self.options
         )
 
 
-def _drive(run: _Run, writer: Writer | None, sinks: list[Sink]) -> None:
-    from heatbath.cli.totals import Totals
+def _measure_all(run: _Measurement, writer: TraceWriter | None, sinks: list[Sink]) -> None:
+    from heatbath.cli.running_summary import RunningSummary
 
-    totals = Totals()
+    totals = RunningSummary()
     try:
-        with _progress(run.inputs.size) as advance:
-            for piece in _all_pieces(run, writer):
-                totals = totals.add(piece)
+        with _progress_bar(run.inputs.num_bytes) as advance:
+            for piece in _read_and_measure(run, writer):
+                totals = totals.with_trace(piece)
                 for sink in sinks:
                     sink(piece)
-                advance(sum(map(len, piece.pieces)))
+                advance(sum(map(len, piece.token_bytes)))
     except KeyboardInterrupt:
         if writer is not None:
             print(f"heatbath: {totals.tokens} tokens are kept: --resume goes on from there.", file=sys.stderr)
         raise
     if not totals.tokens:
         raise BadInput("the text is empty: give at least one character.")
-    print(totals.line(run.temperature), file=sys.stderr)
+    print(totals.format_line(run.temperature), file=sys.stderr)
 
 
-def _all_pieces(run: _Run, writer: Writer | None) -> Iterator[Trace]:
+def _read_and_measure(run: _Measurement, writer: TraceWriter | None) -> Iterator[Trace]:
     if writer is None:
-        yield from run.pieces((-1, -1))
+        yield from run.measure_documents((-1, -1))
         return
-    yield from writer.finished()
-    for piece in run.pieces(writer.done):
+    yield from writer.read_finished_traces()
+    for piece in run.measure_documents(writer.last_row):
         writer.write(piece)
         yield piece
 
 
-def _check_folders(*paths: Path | None) -> None:
+def _validate_output_paths(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise BadInput(f"there is no folder {path.parent} to write {path.name} in: make it, or choose another.")
 
 
-def _sinks(stack: ExitStack, run: _Run, html: Path | None, as_json: bool, *, quiet: bool) -> Iterator[Sink]:
+def _build_sinks(
+    stack: ExitStack, run: _Measurement, html: Path | None, as_json: bool, *, quiet: bool
+) -> Iterator[Sink]:
     if html is not None:
-        from heatbath.cli.page import page
+        from heatbath.cli.trace_html import open_page
 
-        yield stack.enter_context(page(html, run.model.name, run.temperature))
+        yield stack.enter_context(open_page(html, run.model.name, run.temperature))
     if as_json:
-        yield _json_sink(run.inputs.many)
+        yield _build_json_sink(run.inputs.has_many)
     elif html is None and not quiet:
-        yield _strip_sink(stack)
+        yield _build_strip_sink(stack)
 
 
-def _json_sink(many: bool) -> Sink:
+def _build_json_sink(many: bool) -> Sink:
     def sink(trace: Trace) -> None:
         label = {"sequence": trace.sequence} if many else {}
-        lines = [json.dumps(label | row, ensure_ascii=False) + "\n" for row in trace.rows()]
+        lines = [json.dumps(label | row, ensure_ascii=False) + "\n" for row in trace.to_rows()]
         sys.stdout.write("".join(lines))
 
     return sink
 
 
-def _strip_sink(stack: ExitStack) -> Sink:
+def _build_strip_sink(stack: ExitStack) -> Sink:
     from rich.console import Console
 
-    from heatbath.cli.strip import strip
+    from heatbath.cli.colored_tokens import render_tokens
 
     console = Console(highlight=False, markup=False)
     shown: list[int] = []
@@ -156,14 +158,14 @@ def _strip_sink(stack: ExitStack) -> Sink:
         if shown and shown[-1] != trace.sequence:
             console.print()
         shown[:] = [trace.sequence]
-        console.print(strip(trace), end="", soft_wrap=True)
+        console.print(render_tokens(trace), end="", soft_wrap=True)
 
     stack.callback(lambda: console.print() if shown else None)
     return sink
 
 
 @contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[int], None]]:
+def _progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar over bytes on stderr, when a person is there to see it."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn

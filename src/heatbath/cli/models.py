@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heatbath.models import catalog
+from heatbath.models.hub import catalog
 
 app = typer.Typer(help="List, fetch, locate and remove models.", no_args_is_help=True, add_completion=False)
 
@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Argument(help="A name from `heatbath models list`.")
 @app.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
     """Show the models of the catalog, and which of them are here."""
-    rows = [_row(entry) for entry in catalog.CATALOG.values()]
+    rows = [_build_row(entry) for entry in catalog.CATALOG.values()]
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
@@ -31,18 +31,18 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON o
 
 @app.command()
 def pull(
-    name: Name = catalog.DEFAULT,
+    name: Name = catalog.DEFAULT_MODEL,
     accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the model's terms unseen.")] = False,
 ) -> None:
     """Fetch a model, check it and convert it, once; print its folder."""
-    ask = _ask if sys.stdin.isatty() else None
-    typer.echo(str(catalog.pull(name, accept_terms=accept_terms, ask=ask)))
+    ask = _confirm_terms if sys.stdin.isatty() else None
+    typer.echo(str(catalog.pull(name, accept_terms=accept_terms, confirm=ask)))
 
 
 @app.command()
-def path(name: Name = catalog.DEFAULT) -> None:
+def path(name: Name = catalog.DEFAULT_MODEL) -> None:
     """Print the folder of a pulled model; transformers loads it as it is."""
-    typer.echo(str(catalog.path(name)))
+    typer.echo(str(catalog.resolve_folder(name)))
 
 
 @app.command()
@@ -51,16 +51,16 @@ def remove(name: Name) -> None:
     typer.echo(f"removed {catalog.remove(name)}")
 
 
-def _ask(terms: str) -> bool:
+def _confirm_terms(terms: str) -> bool:
     typer.echo(terms, err=True)
     return typer.confirm("Do you accept these terms?", err=True)
 
 
-def _row(entry: catalog.Entry) -> dict[str, Any]:
-    folder = catalog.folder(entry.name)
+def _build_row(entry: catalog.CatalogEntry) -> dict[str, Any]:
+    folder = catalog.find_folder(entry.name)
     return {
         "name": entry.name,
-        "about": entry.about,
+        "about": entry.description,
         "licence": entry.licence,
         "megabytes": entry.megabytes,
         "path": None if folder is None else str(folder),

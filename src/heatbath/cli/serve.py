@@ -13,9 +13,9 @@ import typer
 from heatbath.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from heatbath.serve.settings import Origin, Settings
+    from heatbath.serve.settings import Settings, SettingsOrigin
 
-PARTS = [
+REQUIRED_PACKAGES = [
     "alembic",
     "greenlet",
     "httptools",
@@ -50,42 +50,48 @@ def serve(
     127.0.0.1 no key is needed; on an address that others reach it does not start without one. Ctrl-C or SIGTERM lets
     what runs come to its end; a second one does not wait.
     """
-    if any(find_spec(part) is None for part in PARTS):
+    if any(find_spec(part) is None for part in REQUIRED_PACKAGES):
         raise MissingExtra("heatbath serve", "serve")
     if new_key is not None:
-        return _make_key(new_key, as_json)
+        return _print_new_key(new_key, as_json)
     given: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
         "model": {"name": model, "dtype": dtype},
     }
-    raise typer.Exit(_serve(config, given, as_json))
+    raise typer.Exit(_run_server(config, given, as_json))
 
 
-def _make_key(name: str, as_json: bool) -> None:
-    from heatbath.serve.keys import new_key
+def _print_new_key(name: str, as_json: bool) -> None:
+    from heatbath.serve.api_keys import create_key
 
-    key, lines = new_key(name)
+    key, lines = create_key(name)
     if as_json:
         typer.echo(json.dumps({"key": key, "toml": lines}))
         return
     typer.echo(f"The key, which nothing will show again:\n\n{key}\n\nThe lines that let it in:\n\n{lines}")
 
 
-def _serve(config: Path | None, given: dict[str, dict[str, Any]], as_json: bool) -> int:
-    from heatbath.serve.run import check, serve
-    from heatbath.serve.services import assemble
+def _run_server(config: Path | None, options: dict[str, dict[str, Any]], as_json: bool) -> int:
+    from heatbath.serve.server import serve, validate_settings
+    from heatbath.serve.services import build_services
     from heatbath.serve.settings import read_settings
 
-    flags = {part: {name: value for name, value in names.items() if value is not None} for part, names in given.items()}
+    flags = {
+        part: {name: value for name, value in names.items() if value is not None} for part, names in options.items()
+    }
     settings, origin = read_settings(config, {part: names for part, names in flags.items() if names})
-    check(settings)
-    return serve(assemble(settings), lambda address: _announce(address, settings, origin, as_json))
+    validate_settings(settings)
+    return serve(build_services(settings), lambda address: _print_address(address, settings, origin, as_json))
 
 
-def _announce(address: str, settings: Settings, origin: Origin, as_json: bool) -> None:
+def _print_address(address: str, settings: Settings, origin: SettingsOrigin, as_json: bool) -> None:
     page = f"{address}/" if settings.server.page else None
     if as_json:
-        where = {"file": origin.file and str(origin.file), "environment": origin.environment, "flags": origin.given}
+        where = {
+            "file": origin.file and str(origin.file),
+            "environment": origin.environment,
+            "flags": origin.flag_names,
+        }
         found = {"url": address, "api": f"{address}/v1", "page": page, "model": settings.model.name, "settings": where}
         print(json.dumps(found), flush=True)
         return

@@ -17,13 +17,13 @@ from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
     from heatbath.models import Model
-    from heatbath.phases import Look, PhaseMap, Plan
-    from heatbath.phases.items import Item
+    from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan
+    from heatbath.phases.scored_prompts import ScoredPrompt
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
-THOROUGH = {"length": 256, "sequences": 2048, "anchors": 28}
-SCORED_AT = 8
+THOROUGH_PLAN = {"length": 256, "sequences": 2048, "anchors": 28}
+NUM_SCORED_TEMPERATURES = 8
 """Temperatures that prompts with references are scored at."""
 
 
@@ -60,47 +60,51 @@ def sweep(
     Texts are drawn over a range of temperatures and kept as traces; the report, its figures and phases.json go to the
     same folder. Ctrl-C keeps what is done. With references the best temperature by accuracy is found as well.
     """
-    from heatbath.cli.functions import function, named
+    from heatbath.cli.import_function import import_function, import_named_functions
     from heatbath.models import load
-    from heatbath.phases import Look
+    from heatbath.phases import AnalysisOptions
 
     given = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
-    plan = _plan(temperatures, seed, THOROUGH if thorough else {}, given)
-    look = Look(criticality, tags, named(observable or []))
-    items, scored = _items(prompts, function(scorer) if scorer else None)
-    _check_folder(out, resume)
-    run = _Run(load(model, dtype=dtype, device=device), plan, look, out, items if scored else [])
-    run.check(items)
-    chart = _driven(run, lambda: _again(ctx))
+    plan = _build_plan(temperatures, seed, THOROUGH_PLAN if thorough else {}, given)
+    look = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
+    items, scored = _read_prompts(prompts, import_function(scorer) if scorer else None)
+    _validate_folder(out, resume)
+    run = _Sweep(load(model, dtype=dtype, device=device), plan, look, out, items if scored else [])
+    run.prepare(items)
+    chart = _run_with_progress(run, lambda: _format_resume_command(ctx))
     chart = replace(chart, settings={**chart.settings, "dtype": dtype, "device": device})
-    _tell(chart, chart.save(out), as_json)
+    _print_result(chart, chart.save(out), as_json)
 
 
-def _plan(temperatures: tuple[float, float], seed: int, base: dict[str, int], given: dict[str, int | None]) -> Plan:
-    from heatbath.phases import Plan
+def _build_plan(
+    temperatures: tuple[float, float], seed: int, base: dict[str, int], options: dict[str, int | None]
+) -> SweepPlan:
+    from heatbath.phases import SweepPlan
 
-    asked: dict[str, Any] = {**base, **{name: value for name, value in given.items() if value is not None}}
-    return Plan(low=temperatures[0], high=temperatures[1], seed=seed, **asked)
+    asked: dict[str, Any] = {**base, **{name: value for name, value in options.items() if value is not None}}
+    return SweepPlan(low=temperatures[0], high=temperatures[1], seed=seed, **asked)
 
 
-def _items(path: Path | None, scorer: Callable[..., Any] | None) -> tuple[list[Item], bool]:
+def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> tuple[list[ScoredPrompt], bool]:
     """The prompts, and whether there is something to score them by."""
-    from heatbath.phases.items import read_items
-    from heatbath.phases.scoring import LEAST
+    from heatbath.phases.accuracy import MIN_PROMPTS
+    from heatbath.phases.scored_prompts import read_scored_prompts
 
     if path is None:
         if scorer is not None:
             raise BadInput("--scorer scores prompts: give --prompts as well.")
         return [], False
-    items = read_items(path, scorer or (lambda prompt, text: 0.0))
+    items = read_scored_prompts(path, scorer or (lambda prompt, text: 0.0))
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
     scored = scorer is not None or any({"answer", "regex"} & line.keys() for line in lines)
-    if scored and len(items) < LEAST:
-        raise BadInput(f"{path} has {len(items)} prompts, too few to choose a temperature by: give at least {LEAST}.")
-    return (read_items(path) if scored and scorer is None else items), scored
+    if scored and len(items) < MIN_PROMPTS:
+        raise BadInput(
+            f"{path} has {len(items)} prompts, too few to choose a temperature by: give at least {MIN_PROMPTS}."
+        )
+    return (read_scored_prompts(path) if scored and scorer is None else items), scored
 
 
-def _check_folder(out: Path, resume: bool) -> None:
+def _validate_folder(out: Path, resume: bool) -> None:
     """Refuse before any work what would fail after it."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: give a folder for --out.")
@@ -112,46 +116,48 @@ def _check_folder(out: Path, resume: bool) -> None:
     probe.unlink()
 
 
-class _Run:
+class _Sweep:
     """One sweep: what is drawn, looked for and scored, and how far it got."""
 
-    def __init__(self, model: Model, plan: Plan, look: Look, out: Path, scored: Sequence[Item]) -> None:
+    def __init__(
+        self, model: Model, plan: SweepPlan, look: AnalysisOptions, out: Path, scored: Sequence[ScoredPrompt]
+    ) -> None:
         self.model = model
         self.plan = plan
         self.look = look
         self.out = out
-        self.scored = scored
-        self.drawn = 0
+        self.scored_items = scored
+        self.num_drawn = 0
 
-    def check(self, items: Sequence[Item]) -> None:
+    def prepare(self, items: Sequence[ScoredPrompt]) -> None:
         """Take over the prompts, and find what cannot be done before it is tried."""
         if items:
-            self.plan = replace(self.plan, prompts=tuple(_tokens(self.model, item.prompt) for item in items))
-        self.plan.check(self.model)
-        self.look.check(self.model)
+            self.plan = replace(self.plan, prompts=tuple(_encode_prompt(self.model, item.prompt) for item in items))
+        self.plan.validate(self.model)
+        self.look.validate(self.model)
 
-    def sweep(self, advance: Progress) -> PhaseMap:
+    def run_sweep(self, advance: ProgressCallback) -> PhaseMap:
         """Draw, or read, and examine."""
         from heatbath.phases import sweep as swept
 
         def count(done: int, wanted: int) -> None:
-            self.drawn = done
+            self.num_drawn = done
             advance(done, wanted)
 
-        return swept(self.model, plan=self.plan, look=self.look, out=self.out, progress=count)
+        return swept(self.model, plan=self.plan, analysis=self.look, out=self.out, progress=count)
 
-    def score(self, chart: PhaseMap, advance: Progress) -> PhaseMap:
+    def score_prompts(self, chart: PhaseMap, advance: ProgressCallback) -> PhaseMap:
         """The best temperatures by accuracy, added to the advice."""
         import numpy as np
 
-        from heatbath.phases.scoring import score_prompts
+        from heatbath.phases.accuracy import score_prompts
 
-        where = np.linspace(self.plan.low, self.plan.high, SCORED_AT).round(2).tolist()
-        best = score_prompts(self.model, self.scored, where, progress=advance, seed=self.plan.seed)
+        where = np.linspace(self.plan.low, self.plan.high, NUM_SCORED_TEMPERATURES).round(2).tolist()
+        best = score_prompts(self.model, self.scored_items, where, progress=advance, seed=self.plan.seed)
         return replace(chart, advice=replace(chart.advice, best=best))
 
 
-def _tokens(model: Model, prompt: Any) -> tuple[int, ...]:
+def _encode_prompt(model: Model, prompt: Any) -> tuple[int, ...]:
     if isinstance(prompt, str):
         return tuple(model.encode(prompt))
     template = getattr(model, "chat", None)
@@ -160,20 +166,23 @@ def _tokens(model: Model, prompt: Any) -> tuple[int, ...]:
     return tuple(template(prompt))
 
 
-def _driven(run: _Run, again: Callable[[], str]) -> PhaseMap:
+def _run_with_progress(run: _Sweep, resume_command: Callable[[], str]) -> PhaseMap:
     try:
-        with _progress("texts") as advance:
-            chart = run.sweep(advance)
-        if run.scored:
-            with _progress("answers") as advance:
-                chart = run.score(chart, advance)
+        with _progress_bar("texts") as advance:
+            chart = run.run_sweep(advance)
+        if run.scored_items:
+            with _progress_bar("answers") as advance:
+                chart = run.score_prompts(chart, advance)
     except KeyboardInterrupt:
-        print(f"heatbath: {run.drawn} of {run.plan.sequences} texts are kept: {again()} goes on.", file=sys.stderr)
+        print(
+            f"heatbath: {run.num_drawn} of {run.plan.sequences} texts are kept: {resume_command()} goes on.",
+            file=sys.stderr,
+        )
         raise
     return chart
 
 
-def _again(ctx: typer.Context) -> str:
+def _format_resume_command(ctx: typer.Context) -> str:
     """The command that goes on with this one."""
     words = ["heatbath", "sweep"]
     for parameter in ctx.command.params:
@@ -192,7 +201,7 @@ def _again(ctx: typer.Context) -> str:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Progress]:
+def _progress_bar(label: str) -> Iterator[ProgressCallback]:
     """A bar with the time left on stderr, when a person is there to see it."""
     from rich.console import Console
     from rich.progress import (
@@ -210,26 +219,26 @@ def _progress(what: str) -> Iterator[Progress]:
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(label, total=None)
 
         def advance(done: int, wanted: int) -> None:
-            after = "finding edges" if what == "texts" else what
-            bar.update(task, completed=done, total=wanted, description=what if done < wanted else after)
+            after = "finding edges" if label == "texts" else label
+            bar.update(task, completed=done, total=wanted, description=label if done < wanted else after)
 
         yield advance
 
 
-def _tell(chart: PhaseMap, page: Path, as_json: bool) -> None:
+def _print_result(chart: PhaseMap, page: Path, as_json: bool) -> None:
     if as_json:
-        from heatbath.phases.store import dump
+        from heatbath.phases.report.serialization import dump_phase_map
 
-        print(json.dumps(dump(chart), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(dump_phase_map(chart), ensure_ascii=False, allow_nan=False))
         print(f"heatbath: the report is {page}", file=sys.stderr)
         return
     from rich.console import Console
 
-    from heatbath.cli.summary import show
+    from heatbath.cli.phase_map_summary import print_summary
 
     console = Console(highlight=False, markup=False)
-    show(chart, console)
+    print_summary(chart, console)
     console.print(f"\nThe report is {page}", soft_wrap=True)

@@ -2,19 +2,19 @@
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.anneal import Anneal
-from heatbath.decode.answers import Answers, Move, Samples
-from heatbath.decode.base import Batch, Sampler, Step, Task, TokenSampler, run
+from heatbath.decode.base import Batch, Sampler, Step, Task, TokenSampler, run_sampler
 from heatbath.decode.beam import Beam
 from heatbath.decode.best_of import BestOf
-from heatbath.decode.bounds import Bracket, bracket
 from heatbath.decode.greedy import Greedy
 from heatbath.decode.independent import Independent
 from heatbath.decode.langevin import Langevin
+from heatbath.decode.log_z_bounds import LogZBounds, estimate_log_z_bounds
 from heatbath.decode.lookahead import Lookahead
 from heatbath.decode.metropolis import Metropolis
+from heatbath.decode.rng import Random, RowRandom
 from heatbath.decode.schedules import Schedule
-from heatbath.decode.schedules.crossings import crossings
-from heatbath.decode.seeds import Random, RowRandom
+from heatbath.decode.schedules.edge_crossings import find_edge_crossings
+from heatbath.decode.sequences import SamplerState, SequenceStep, WeightedSamples
 from heatbath.decode.smc import SMC
 from heatbath.decode.target import Target
 from heatbath.decode.tempering import Tempering
@@ -25,33 +25,33 @@ __all__ = [
     "SMC",
     "Ancestral",
     "Anneal",
-    "Answers",
     "Batch",
     "Beam",
     "BestOf",
-    "Bracket",
     "Greedy",
     "Independent",
     "Langevin",
+    "LogZBounds",
     "Lookahead",
     "Metropolis",
-    "Move",
     "Random",
     "RowRandom",
     "Sampler",
-    "Samples",
+    "SamplerState",
     "Schedule",
+    "SequenceStep",
     "Step",
     "Target",
     "Task",
     "Tempering",
     "TokenSampler",
     "Vote",
+    "WeightedSamples",
     "Window",
-    "bracket",
-    "crossings",
+    "estimate_log_z_bounds",
+    "find_edge_crossings",
     "min_p",
-    "run",
+    "run_sampler",
     "top_k",
     "top_p",
 ]

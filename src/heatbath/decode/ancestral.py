@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.base import Batch, Sampler, Step, Task, betas_of
+from heatbath.decode.base import Batch, Sampler, Step, Task, betas_from_temperatures
+from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.rng import Random
 from heatbath.decode.schedules import Schedule
-from heatbath.decode.seeds import Random
-from heatbath.decode.steer import Steering
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
 
@@ -32,41 +32,52 @@ class Ancestral(Sampler[Batch, Step]):
     temperatures: Temperatures = 1.0
     window: Window | Sequence[Window] | None = None
     fields: Field | Sequence[Field] = ()
-    spare: bool = False
-    cut_at: float | None = None
+    keep_dead_rows: bool = False
+    window_temperature: float | None = None
 
     @cached_property
-    def steering(self) -> Steering:
+    def pipeline(self) -> EnergyPipeline:
         """What acts between the model's energies and the draw."""
-        return Steering(self.fields, self.window, spare=self.spare, cut_at=self.cut_at)
+        return EnergyPipeline(
+            self.fields, self.window, keep_dead_rows=self.keep_dead_rows, window_temperature=self.window_temperature
+        )
 
     def init(self, task: Task) -> Batch:
-        batch = task.open()
-        rows = len(batch.rows)
+        batch = task.open_batch()
+        rows = len(batch.row_ids)
         if isinstance(self.temperatures, Schedule):
             return replace(batch, memory=self.temperatures.init(rows))
-        return replace(batch, betas=betas_of(self.temperatures, rows))
+        return replace(batch, betas=betas_from_temperatures(self.temperatures, rows))
 
     def step(self, rng: Random, state: Batch) -> tuple[Batch, Step]:
         if isinstance(self.temperatures, Schedule):
-            return _scheduled(self.temperatures, rng, state.advanced(), self.steering)
-        batch, step = drawn(state.advanced(), rng, self.steering)
+            return _draw_scheduled(self.temperatures, rng, state.push_pending(), self.pipeline)
+        batch, step = draw_tokens(state.push_pending(), rng, self.pipeline)
         return batch, step
 
 
-def drawn(batch: Batch, rng: Random, steering: Steering) -> tuple[Batch, Step]:
+def draw_tokens(batch: Batch, rng: Random, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
     """One draw per row from the steered energies of a batch whose tokens are all in the session."""
-    context = batch.context(batch.session.energies())
-    steered = steering(context, batch.betas, rng.uniform)
-    tokens = rng.draw(steered.drawn, batch.betas)
+    context = batch.build_context(batch.session.energies())
+    steered = pipeline(context, batch.betas, rng.uniform)
+    tokens = rng.draw_tokens(steered.final_energies, batch.betas)
     return replace(batch, pending=tokens), Step(tokens, steered)
 
 
-def _scheduled(schedule: Schedule, rng: Random, batch: Batch, steering: Steering) -> tuple[Batch, Step]:
+def _draw_scheduled(schedule: Schedule, rng: Random, batch: Batch, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
     memory = np.asarray(batch.memory)
     energies = batch.session.energies()
-    temperatures = schedule.temperatures(batch.context(energies), energies, memory)
-    windows = (*steering.windows, *schedule.windows(memory))
-    now = replace(batch, betas=betas_of(temperatures, len(batch.rows)))
-    batch, step = drawn(now, rng, Steering(steering.fields, windows, spare=steering.spare, cut_at=steering.cut_at))
-    return replace(batch, memory=schedule.updated(memory, step)), step
+    temperatures = schedule.temperatures(batch.build_context(energies), energies, memory)
+    windows = (*pipeline.windows, *schedule.windows(memory))
+    now = replace(batch, betas=betas_from_temperatures(temperatures, len(batch.row_ids)))
+    batch, step = draw_tokens(
+        now,
+        rng,
+        EnergyPipeline(
+            pipeline.fields,
+            windows,
+            keep_dead_rows=pipeline.keep_dead_rows,
+            window_temperature=pipeline.window_temperature,
+        ),
+    )
+    return replace(batch, memory=schedule.update_memory(memory, step)), step

@@ -13,77 +13,77 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.answers import Move, Samples, at_least, only_prompt
 from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.seeds import Random
-from heatbath.decode.suffix import Chains, exchanged, moved
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import SequenceStep, WeightedSamples, require_single_prompt, validate_at_least
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
-from heatbath.estimate.resample import ess, genealogical_ess, resample
+from heatbath.estimate.resample import ess, genealogical_ess, resample_particles
 
 
 @dataclass(frozen=True)
-class Annealing:
+class AnnealState:
     """Answers on their way down: `rung` of the ladder, `log_weight` (N,) since the last resampling, in nats.
 
     `log_z` is what resampling has taken out of the weights, `founders` (N,) the first ancestors, `work` (N,) what has
     been done on each line in all, `rates` the share of drafts accepted at each rung.
     """
 
-    chains: Chains
+    chains: MetropolisChains
     ladder: Floats
     log_weight: Floats
     work: Floats
-    founders: Ints
+    root_ancestors: Ints
     rung: int = 0
-    left: int = 0
-    log_z: float = 0.0
-    rates: tuple[float, ...] = ()
-    value: int = 0
+    remaining_sweeps: int = 0
+    accumulated_log_z: float = 0.0
+    acceptance_rates: tuple[float, ...] = ()
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
-        return 2 * self.chains.count
+    def num_slots(self) -> int:
+        return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
-        return self.chains.count
+    def num_streams(self) -> int:
+        return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
-        return self.chains.settled and self.rung == len(self.ladder) - 1 and not self.left
+    def is_finished(self) -> bool:
+        return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.remaining_sweeps
 
     @property
-    def share(self) -> Floats:
+    def normalized_weights(self) -> Floats:
         """Weights that sum to one, (N,)."""
         return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """The population with its weights; the value is drawn by weight."""
-        now, proper = self.chains.current, self.log_weight + self.log_z
+        now, proper = self.chains.current, self.log_weight + self.accumulated_log_z
         figures = {
-            "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "mean_work": float(self.work.mean()),
-            "work_stderr": _stderr(self.work),
-            "rungs": float(len(self.ladder) - 1),
+            "work_stderr": _standard_error(self.work),
+            "build_ladder": float(len(self.ladder) - 1),
         }
-        return Samples(
-            answers=now.sheet.answers(),
-            slots=self.chains.home,
-            finish=now.sheet.finish(),
+        return WeightedSamples(
+            sequences=now.buffer.to_sequences(),
+            slots=self.chains.current_slots,
+            finish_reasons=now.buffer.finish_reasons(),
             log_weight=proper,
             logprob=now.total_logprob,
-            value=self.value,
+            selected_index=self.selected_index,
             log_z=log_mean(proper),
-            ess=genealogical_ess(proper, self.founders),
-            tokens_spent=self.chains.spent,
+            ess=genealogical_ess(proper, self.root_ancestors),
+            tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
 
 
 @dataclass(frozen=True)
-class Anneal(Sampler[Annealing, Move]):
+class Anneal(Sampler[AnnealState, SequenceStep]):
     """`particles` answers led along a `ladder` of lambda, from 0 to 1, with `sweeps` drafts each at every rung.
 
     `ladder` is the number of rungs, evenly spaced, or the values. With a `threshold` above 0 the population is
@@ -98,76 +98,78 @@ class Anneal(Sampler[Annealing, Move]):
     threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least(self.particles, 1, "particles")
-        at_least(self.sweeps, 1, "sweeps")
+        validate_at_least(self.particles, 1, "particles")
+        validate_at_least(self.sweeps, 1, "sweeps")
         if not 0 <= self.threshold <= 1:
             raise BadInput(f"the threshold is {self.threshold}: give a share of the particles, from 0 to 1.")
-        rungs(self.ladder)
+        build_ladder(self.ladder)
 
-    def init(self, task: Task) -> Annealing:
-        only_prompt(task, "annealing")
-        chains = Chains.begun(task, hot(self.target), np.zeros(self.particles))
+    def init(self, task: Task) -> AnnealState:
+        require_single_prompt(task, "annealing")
+        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.zeros(self.particles))
         zeros = np.zeros(self.particles)
-        return Annealing(chains, rungs(self.ladder), zeros, zeros, np.arange(self.particles))
+        return AnnealState(chains, build_ladder(self.ladder), zeros, zeros, np.arange(self.particles))
 
-    def step(self, rng: Random, state: Annealing) -> tuple[Annealing, Move]:
-        started = state.chains.started
-        if state.chains.settled and started and not state.left:
-            state = self._risen(rng, state)
-        chains, move = moved(state.chains, rng, None if started else np.zeros(self.particles, np.int64))
+    def step(self, rng: Random, state: AnnealState) -> tuple[AnnealState, SequenceStep]:
+        started = state.chains.has_sequences
+        if state.chains.is_idle and started and not state.remaining_sweeps:
+            state = self._advance_rung(rng, state)
+        chains, move = advance_chains(state.chains, rng, None if started else np.zeros(self.particles, np.int64))
         state = replace(state, chains=chains)
-        if not chains.settled:
+        if not chains.is_idle:
             return state, move
-        if chains.forced:
-            return self._last(rng, state), move
-        rate = float(np.mean(chains.accepted))
-        return self._last(rng, replace(state, left=state.left - 1, rates=(*state.rates, rate))), move
+        if chains.is_forced:
+            return self._select_if_finished(rng, state), move
+        rate = float(np.mean(chains.accepted_mask))
+        return self._select_if_finished(
+            rng, replace(state, left=state.remaining_sweeps - 1, rates=(*state.acceptance_rates, rate))
+        ), move
 
-    def _risen(self, rng: Random, state: Annealing) -> Annealing:
+    def _advance_rung(self, rng: Random, state: AnnealState) -> AnnealState:
         """One rung up: the work is done, then the population is resampled if need be."""
         rung = state.rung + 1
-        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.weight
+        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.log_weight
         chains = replace(state.chains, lam=np.full(self.particles, state.ladder[rung]))
         state = replace(state, chains=chains, rung=rung, left=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
-            names = self.target.names
+            names = self.target.constraint_names
             raise BadInput(f"at rung {rung} every answer is forbidden by {names}: ask for more particles, or for less.")
         if ess(state.log_weight) >= self.threshold * self.particles:
             return state
-        parents = resample("systematic", state.log_weight, rng.choose)
+        parents = resample_particles("systematic", state.log_weight, rng.choose_index)
         taken = float(logsumexp(state.log_weight) - np.log(self.particles))
         return replace(
             state,
-            chains=exchanged(chains, parents),
+            chains=copy_chains(chains, parents),
             log_weight=np.zeros(self.particles),
-            log_z=state.log_z + taken,
+            log_z=state.accumulated_log_z + taken,
             work=state.work[parents],
-            founders=state.founders[parents],
+            founders=state.root_ancestors[parents],
         )
 
-    def _last(self, rng: Random, state: Annealing) -> Annealing:
-        return replace(state, value=rng.choose(state.share)) if state.done else state
+    def _select_if_finished(self, rng: Random, state: AnnealState) -> AnnealState:
+        return replace(state, value=rng.choose_index(state.normalized_weights)) if state.is_finished else state
 
 
-def _stderr(work: Floats) -> float:
+def _standard_error(work: Floats) -> float:
     """Standard error of the mean work; NaN from a single line, or where some have done work without end."""
     if len(work) < 2 or not np.isfinite(work).all():
         return float("nan")
     return float(work.std(ddof=1) / np.sqrt(len(work)))
 
 
-def hot(target: Target) -> Target:
+def with_model_proposal(target: Target) -> Target:
     """The target with the model itself as its proposal, unless it has one."""
     if target.proposal is not None:
         return target
-    return replace(target, proposal=target.drawn_at(target.temperature), window=None)
+    return replace(target, proposal=target.build_sampler_at(target.temperature), window=None)
 
 
-def rungs(ladder: int | Sequence[float]) -> Floats:
+def build_ladder(ladder: int | Sequence[float]) -> Floats:
     """Values of lambda from 0 to 1. Raises `BadInput` unless they start at 0, rise and end at 1."""
     if isinstance(ladder, int):
-        return np.linspace(0.0, 1.0, at_least(ladder, 1, "ladder") + 1)
+        return np.linspace(0.0, 1.0, validate_at_least(ladder, 1, "ladder") + 1)
     values = np.asarray(ladder, np.float64)
     if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not (np.diff(values) > 0).all():
         raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")

@@ -1,7 +1,7 @@
 """What a sampler is: `init` and `step(rng, state) -> (state, info)`; a run is a generator, its loop the caller's.
 
 A sampler of tokens has a `Batch` as its state and gives a `Step`: every row is drawn from, one token each. A sampler
-of sequences is built on one; its state is an `Answers` and it gives a `Move` (`heatbath.decode.answers`).
+of sequences is built on one; its state is an `Answers` and it gives a `Move` (`heatbath.decode.sequences`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.seeds import Random
-from heatbath.decode.steer import Steered
+from heatbath.decode.energy_pipeline import PipelineResult
+from heatbath.decode.rng import Random
 from heatbath.energy.base import Context
 from heatbath.ensemble import state
 from heatbath.ensemble.arrays import to_numpy
@@ -40,19 +40,21 @@ class Task:
     model: Model
     prompts: Sequence[Tokens]
     max_tokens: int
-    stop: tuple[int, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     first_row: int = 0
-    begun: Sequence[Tokens] = ()
+    prefixes: Sequence[Tokens] = ()
 
-    def open(self) -> Batch:
+    def open_batch(self) -> Batch:
         """A batch of the rows, at beta = 1."""
-        begun = self.begun or [()] * len(self.prompts)
+        begun = self.prefixes or [()] * len(self.prompts)
         prompts = list(self.prompts) if len(self.prompts) == len(begun) else [self.prompts[0]] * len(begun)
         # An empty prompt stands for the document start, also where an answer goes on after it.
-        started = [prompt if len(prompt) else self.model.vocabulary.start for prompt in prompts]
+        started = [prompt if len(prompt) else self.model.vocabulary.start_token_ids for prompt in prompts]
         session = self.model.open([[*prompt, *answer] for prompt, answer in zip(started, begun, strict=True)])
         rows = self.first_row + np.arange(len(started))
-        return Batch(session, np.ones(len(started)), np.asarray(list(map(len, started)), np.int64), rows, self.stop)
+        return Batch(
+            session, np.ones(len(started)), np.asarray(list(map(len, started)), np.int64), rows, self.stop_token_ids
+        )
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,39 @@ class Batch:
     session: Session
     betas: Floats
     prompt_lengths: Ints
-    rows: Ints
-    stop: tuple[int, ...] = ()
-    pending: Ints | None = None
+    row_ids: Ints
+    stop_token_ids: tuple[int, ...] = ()
+    pending_tokens: Ints | None = None
     memory: Floats | None = None
 
-    def keep(self, indices: Sequence[int] | Ints) -> Batch:
+    def select_rows(self, indices: Sequence[int] | Ints) -> Batch:
         """The batch of the rows `indices`, in that order; the session forks. Repeats need new `rows`."""
         at = np.asarray(indices, np.int64)
         self.session.fork(at.tolist())
-        pending = None if self.pending is None else self.pending[at]
+        pending = None if self.pending_tokens is None else self.pending_tokens[at]
         memory = None if self.memory is None else self.memory[at]
-        return Batch(self.session, self.betas[at], self.prompt_lengths[at], self.rows[at], self.stop, pending, memory)
+        return Batch(
+            self.session,
+            self.betas[at],
+            self.prompt_lengths[at],
+            self.row_ids[at],
+            self.stop_token_ids,
+            pending,
+            memory,
+        )
 
-    def advanced(self) -> Batch:
+    def push_pending(self) -> Batch:
         """The batch after its pending tokens have gone into the session."""
-        if self.pending is None:
+        if self.pending_tokens is None:
             return self
-        self.session.push(self.pending.tolist())
+        self.session.push(self.pending_tokens.tolist())
         return replace(self, pending=None)
 
-    def context(self, energies: Any = None) -> Context:
+    def build_context(self, energies: Any = None) -> Context:
         """What energies may look at."""
         size = 0 if energies is None else int(energies.shape[-1])
         lengths = self.prompt_lengths.tolist()
-        return Context(self.session.tokens, lengths, size, self.stop, (), self.rows.tolist(), energies)
+        return Context(self.session.tokens, lengths, size, self.stop_token_ids, (), self.row_ids.tolist(), energies)
 
 
 @dataclass(frozen=True)
@@ -106,23 +116,23 @@ class Step:
     """
 
     tokens: Ints
-    steered: Steered
+    pipeline_result: PipelineResult
     known_logprob: Floats | None = None
 
     @property
     def energies(self) -> Any:
         """Raw energies of the model, (B, V), nats."""
-        return self.steered.energies
+        return self.pipeline_result.energies
 
     @property
     def betas(self) -> Floats:
         """Inverse temperatures drawn at, (B,)."""
-        return self.steered.betas
+        return self.pipeline_result.betas
 
     @property
-    def drawn(self) -> Any:
+    def final_energies(self) -> Any:
         """Energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither."""
-        return self.steered.drawn
+        return self.pipeline_result.final_energies
 
     @property
     def work(self) -> Mapping[str, Floats]:
@@ -130,29 +140,29 @@ class Step:
 
         At T = 0 it is the shift of the ground state; at beta = 0 its limit, infinite where states are forbidden.
         """
-        return self.steered.work
+        return self.pipeline_result.work
 
     @property
     def kept_mass(self) -> Floats:
         """Probability the windows left, at `betas`, of the ensemble that the fields made, (B,)."""
-        return self.steered.kept_mass
+        return self.pipeline_result.kept_mass
 
     @cached_property
     def field_energy(self) -> Mapping[str, Floats]:
         """Energy of the drawn token in each field, (B,), nats."""
-        return self.steered.field_energies(self.tokens)
+        return self.pipeline_result.field_energies(self.tokens)
 
     @cached_property
     def logprob(self) -> Floats:
         """Log-probability of the drawn tokens in the distribution really drawn from, (B,)."""
         if self.known_logprob is not None:
             return self.known_logprob
-        return token_logprob(self.drawn, self.betas, self.tokens)
+        return token_logprob(self.final_energies, self.betas, self.tokens)
 
     @cached_property
     def model_logprob(self) -> Floats:
         """Log-probability of the drawn tokens in the model's own distribution at the same temperature, (B,)."""
-        return self.logprob if self.drawn is self.energies else self.logprob_at(self.betas)
+        return self.logprob if self.final_energies is self.energies else self.logprob_at(self.betas)
 
     def logprob_at(self, betas: Floats) -> Floats:
         """Log-probability of the drawn tokens in the model's own distribution at `betas` (B,), (B,)."""
@@ -175,7 +185,7 @@ TokenSampler = Sampler[Batch, Step]
 """Draws one token for every row of a batch."""
 
 
-def run(sampler: Sampler[S, I], rng: Random, task: Task) -> Iterator[tuple[S, I]]:
+def run_sampler(sampler: Sampler[S, I], rng: Random, task: Task) -> Iterator[tuple[S, I]]:
     """Steps without end; stopping, progress and storage are the caller's."""
     state = sampler.init(task)
     while True:
@@ -183,7 +193,7 @@ def run(sampler: Sampler[S, I], rng: Random, task: Task) -> Iterator[tuple[S, I]
         yield state, info
 
 
-def betas_of(temperatures: float | Sequence[float] | Floats, rows: int) -> Floats:
+def betas_from_temperatures(temperatures: float | Sequence[float] | Floats, rows: int) -> Floats:
     """Inverse temperatures (B,). Raises `BadInput` for temperatures below 0, NaN, or of another shape than the rows."""
     values = np.asarray(temperatures, np.float64)
     if values.shape not in ((), (rows,)):

@@ -12,10 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, only_prompt
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task, betas_of
-from heatbath.decode.seeds import Random
-from heatbath.decode.steer import Steered, Steering
+from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task, betas_from_temperatures
+from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    Bools,
+    SequenceStep,
+    TokenBuffer,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
 from heatbath.ensemble import state as thermodynamics
@@ -24,59 +31,59 @@ from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Beams:
+class BeamState:
     """Hypotheses: `width` slots that grow and as many for whole answers, by group.
 
     `logprob` (2 W,) of each slot in what was searched, -inf where it is free; `model` (2 W,) in the model itself.
     """
 
-    sheet: Sheet
+    buffer: TokenBuffer
     batch: Batch
-    open: Ints
+    open_slots: Ints
     logprob: Floats
-    model: Floats
-    whole: Bools
-    stop: tuple[int, ...]
-    penalty: float
-    spent: int = 0
+    model_logprob: Floats
+    finished_mask: Bools
+    stop_token_ids: tuple[int, ...]
+    length_penalty: float
+    tokens_spent: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return len(self.logprob)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def done(self) -> bool:
-        return not len(self.open)
+    def is_finished(self) -> bool:
+        return not len(self.open_slots)
 
     @property
-    def score(self) -> Floats:
+    def scores(self) -> Floats:
         """log p over the length to the power of the penalty, (2 W,)."""
-        return self.logprob / np.maximum(self.sheet.lengths, 1) ** self.penalty
+        return self.logprob / np.maximum(self.buffer.lengths, 1) ** self.length_penalty
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """Whole answers, best first; what is still open where there is none."""
-        found = np.flatnonzero(self.whole) if self.whole.any() else self.open
-        found = found[np.argsort(-self.score[found], kind="stable")]
-        return Samples(
-            answers=self.sheet.answers(found),
+        found = np.flatnonzero(self.finished_mask) if self.finished_mask.any() else self.open_slots
+        found = found[np.argsort(-self.scores[found], kind="stable")]
+        return WeightedSamples(
+            sequences=self.buffer.to_sequences(found),
             slots=found,
-            finish=self.sheet.finish(found),
+            finish_reasons=self.buffer.finish_reasons(found),
             log_weight=np.zeros(len(found)),
-            logprob=self.model[found],
-            value=0,
+            logprob=self.model_logprob[found],
+            selected_index=0,
             log_z=None,
             ess=float("nan"),
-            tokens_spent=self.spent,
-            diagnostics={"score": float(self.score[found[0]])},
+            tokens_spent=self.tokens_spent,
+            diagnostics={"score": float(self.scores[found[0]])},
         )
 
 
 @dataclass(frozen=True)
-class Beam(Sampler[Beams, Move]):
+class Beam(Sampler[BeamState, SequenceStep]):
     """The `width` best answers at `temperature`, after `fields` and `windows`, in `groups` of equal size.
 
     Scores are log p / length^`length_penalty`; `diversity` is what a token costs for each earlier group that took it.
@@ -92,7 +99,7 @@ class Beam(Sampler[Beams, Move]):
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least(self.width, 1, "width")
+        validate_at_least(self.width, 1, "width")
         if self.groups < 1 or self.width % self.groups:
             raise BadInput(f"{self.groups} groups do not share {self.width} beams: give a divisor.")
         if not self.temperature > 0:
@@ -100,65 +107,69 @@ class Beam(Sampler[Beams, Move]):
         if not self.diversity >= 0:
             raise BadInput(f"the diversity is {self.diversity}: give a number of nats from 0 up.")
 
-    def init(self, task: Task) -> Beams:
-        only_prompt(task, "beam")
+    def init(self, task: Task) -> BeamState:
+        require_single_prompt(task, "beam")
         batch = Ancestral(self.temperature).init(task)
         batch.session.energies()
-        batch = batch.keep(np.zeros(self.groups, np.int64))
+        batch = batch.select_rows(np.zeros(self.groups, np.int64))
         slots = 2 * self.width
         free = np.full(slots, -np.inf)
         first = np.arange(self.groups) * (self.width // self.groups)
         free[first] = 0.0
-        return Beams(
-            sheet=Sheet.empty(slots, task.max_tokens),
-            batch=replace(batch, rows=task.first_row + first, betas=betas_of(self.temperature, self.groups)),
-            open=first,
+        return BeamState(
+            buffer=TokenBuffer.empty(slots, task.max_tokens),
+            batch=replace(
+                batch, rows=task.first_row + first, betas=betas_from_temperatures(self.temperature, self.groups)
+            ),
+            open_slots=first,
             logprob=free,
-            model=np.zeros(slots),
-            whole=np.zeros(slots, bool),
-            stop=task.stop,
-            penalty=self.length_penalty,
+            model_logprob=np.zeros(slots),
+            finished_mask=np.zeros(slots, bool),
+            stop_token_ids=task.stop_token_ids,
+            length_penalty=self.length_penalty,
         )
 
-    def step(self, rng: Random, state: Beams) -> tuple[Beams, Move]:
-        batch = state.batch.advanced()
-        steering = Steering(self.fields, self.window)
-        steered = steering(batch.context(batch.session.energies()), batch.betas, rng.uniform)
-        children = self._selected(state, _totals(state, steered))
+    def step(self, rng: Random, state: BeamState) -> tuple[BeamState, SequenceStep]:
+        batch = state.batch.push_pending()
+        steering = EnergyPipeline(self.fields, self.window)
+        steered = steering(batch.build_context(batch.session.energies()), batch.betas, rng.uniform)
+        children = self._select_hypotheses(state, _extended_logprobs(state, steered))
         if not children:
-            return replace(state, open=state.open[:0], spent=state.spent + len(state.open)), Move(state.open[:0], None)
-        return _grown(state, batch, children, steered)
+            return replace(
+                state, open=state.open_slots[:0], spent=state.tokens_spent + len(state.open_slots)
+            ), SequenceStep(state.open_slots[:0], None)
+        return _extend_beams(state, batch, children, steered)
 
-    def _selected(self, state: Beams, total: Floats) -> list[Child]:
+    def _select_hypotheses(self, state: BeamState, total: Floats) -> list[Hypothesis]:
         """The children that live on, from log-probabilities (A, V) of all there could be."""
         each = self.width // self.groups
-        cost, found = np.zeros(total.shape[1]), list[Child]()
+        cost, found = np.zeros(total.shape[1]), list[Hypothesis]()
         for group in range(self.groups):
-            rows = np.flatnonzero(state.open // each == group)
+            rows = np.flatnonzero(state.open_slots // each == group)
             if not len(rows):
                 continue
-            chosen = self._of_group(state, rows, total[rows], cost)
+            chosen = self._select_in_group(state, rows, total[rows], cost)
             for child in chosen:
                 cost[child.token] += self.diversity
             found += chosen
         return found
 
-    def _of_group(self, state: Beams, rows: Ints, total: Floats, cost: Floats) -> list[Child]:
+    def _select_in_group(self, state: BeamState, rows: Ints, total: Floats, cost: Floats) -> list[Hypothesis]:
         """Up to a group's share of children that go on, and whole ones that beat what its pool holds."""
         each = self.width // self.groups
-        group = int(state.open[rows[0]]) // each
+        group = int(state.open_slots[rows[0]]) // each
         going = list(range(group * each, (group + 1) * each))
         pool = [self.width + slot for slot in going]
-        scores = {slot: state.score[slot] if state.whole[slot] else -np.inf for slot in pool}
-        last = int(state.sheet.lengths[state.open].max()) + 1 == state.sheet.tokens.shape[1]
-        going_on, whole = list[Child](), dict[int, Child]()
-        for flat in _best(total - cost, 2 * each + len(state.stop)):
+        scores = {slot: state.scores[slot] if state.finished_mask[slot] else -np.inf for slot in pool}
+        last = int(state.buffer.lengths[state.open_slots].max()) + 1 == state.buffer.tokens.shape[1]
+        going_on, whole = list[Hypothesis](), dict[int, Hypothesis]()
+        for flat in _find_best_indices(total - cost, 2 * each + len(state.stop_token_ids)):
             row, token = divmod(flat, total.shape[1])
-            child = Child(int(rows[row]), token, going[0], float(total[row, token]))
-            if token not in state.stop and not last:
+            child = Hypothesis(int(rows[row]), token, going[0], float(total[row, token]))
+            if token not in state.stop_token_ids and not last:
                 going_on += [replace(child, slot=going[len(going_on)])] if len(going_on) < each else []
                 continue
-            score = child.logprob / (int(state.sheet.lengths[state.open[child.row]]) + 1) ** self.length_penalty
+            score = child.logprob / (int(state.buffer.lengths[state.open_slots[child.row]]) + 1) ** self.length_penalty
             worst = min(pool, key=scores.__getitem__)
             if score > scores[worst]:
                 scores[worst], whole[worst] = score, replace(child, slot=worst)
@@ -169,7 +180,7 @@ class Beam(Sampler[Beams, Move]):
 
 
 @dataclass(frozen=True)
-class Child:
+class Hypothesis:
     """A hypothesis one token longer: the row of its parent in the batch, the slot it goes to."""
 
     row: int
@@ -178,14 +189,16 @@ class Child:
     logprob: float
 
 
-def _totals(state: Beams, steered: Steered) -> Floats:
+def _extended_logprobs(state: BeamState, pipeline_result: PipelineResult) -> Floats:
     """Log-probability (A, V) of every open hypothesis with every token."""
-    energies = to_numpy(steered.drawn).astype(np.float64)
-    log_z = to_numpy(thermodynamics(steered.drawn, steered.betas).log_z)
-    return np.asarray(state.logprob[state.open][:, None] - steered.betas[:, None] * energies - log_z[:, None])
+    energies = to_numpy(pipeline_result.final_energies).astype(np.float64)
+    log_z = to_numpy(thermodynamics(pipeline_result.final_energies, pipeline_result.betas).log_z)
+    return np.asarray(
+        state.logprob[state.open_slots][:, None] - pipeline_result.betas[:, None] * energies - log_z[:, None]
+    )
 
 
-def _best(total: Floats, count: int) -> list[int]:
+def _find_best_indices(total: Floats, count: int) -> list[int]:
     """Flat indices of the greatest of `total` that are finite, best first, ties in order of index."""
     flat = total.ravel()
     count = min(count, len(flat))
@@ -195,20 +208,22 @@ def _best(total: Floats, count: int) -> list[int]:
     return order
 
 
-def _grown(state: Beams, batch: Batch, children: list[Child], steered: Steered) -> tuple[Beams, Move]:
-    rows = np.asarray([child.row for child in children], np.int64)
-    slots = np.asarray([child.slot for child in children], np.int64)
-    step = Step(np.asarray([child.token for child in children], np.int64), steered.take(rows))
-    sources = np.arange(state.slots)
-    sources[slots] = state.open[rows]
-    sheet = state.sheet.taken(sources).grown(slots, step.tokens, state.stop)
-    logprob, model, whole = state.logprob.copy(), state.model[sources], state.whole.copy()
-    logprob[slots] = [child.logprob for child in children]
+def _extend_beams(
+    state: BeamState, batch: Batch, hypotheses: list[Hypothesis], pipeline_result: PipelineResult
+) -> tuple[BeamState, SequenceStep]:
+    rows = np.asarray([child.row for child in hypotheses], np.int64)
+    slots = np.asarray([child.slot for child in hypotheses], np.int64)
+    step = Step(np.asarray([child.token for child in hypotheses], np.int64), pipeline_result.select_rows(rows))
+    sources = np.arange(state.num_slots)
+    sources[slots] = state.open_slots[rows]
+    sheet = state.buffer.copy_prefixes(sources).append_tokens(slots, step.tokens, state.stop_token_ids)
+    logprob, model, whole = state.logprob.copy(), state.model_logprob[sources], state.finished_mask.copy()
+    logprob[slots] = [child.logprob for child in hypotheses]
     model[slots] += step.model_logprob
-    whole[slots] = sheet.ended[slots]
-    open_ = np.flatnonzero(~sheet.ended[slots])
+    whole[slots] = sheet.finished_mask[slots]
+    open_ = np.flatnonzero(~sheet.finished_mask[slots])
     if len(open_):
-        batch = replace(batch.keep(rows[open_]), pending=step.tokens[open_], rows=slots[open_])
+        batch = replace(batch.select_rows(rows[open_]), pending=step.tokens[open_], rows=slots[open_])
     grown = replace(
         state,
         sheet=sheet,
@@ -217,6 +232,6 @@ def _grown(state: Beams, batch: Batch, children: list[Child], steered: Steered) 
         logprob=logprob,
         model=model,
         whole=whole,
-        spent=state.spent + len(state.open),
+        spent=state.tokens_spent + len(state.open_slots),
     )
-    return grown, Move(slots, step, sources)
+    return grown, SequenceStep(slots, step, sources)

@@ -9,51 +9,57 @@ from typing import Literal
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Move, Samples, at_least, copies, only_prompt
 from heatbath.decode.base import Batch, Floats, Sampler, Step, Task
-from heatbath.decode.independent import Independent, Rows
-from heatbath.decode.potentials import Scorer
-from heatbath.decode.seeds import Random
+from heatbath.decode.independent import Independent, IndependentState
+from heatbath.decode.potential_scorer import PotentialScorer
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    SequenceStep,
+    WeightedSamples,
+    repeat_prompt,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.energy.base import Potential
 
 
 @dataclass(frozen=True)
-class Candidates:
+class BestOfState:
     """Independent answers, and how they are ranked."""
 
-    rows: Rows
-    scorer: Scorer
+    inner_state: IndependentState
+    scorer: PotentialScorer
     by: Literal["logprob", "mean_logprob"]
     energies: Floats | None = None
 
     @property
-    def slots(self) -> int:
-        return self.rows.slots
+    def num_slots(self) -> int:
+        return self.inner_state.num_slots
 
     @property
-    def streams(self) -> int:
-        return self.rows.streams
+    def num_streams(self) -> int:
+        return self.inner_state.num_streams
 
     @property
-    def done(self) -> bool:
-        return self.rows.done
+    def is_finished(self) -> bool:
+        return self.inner_state.is_finished
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """All answers; the value is the one of lowest score."""
-        energies = self._scores() if self.energies is None else self.energies
+        energies = self._model_scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
-        found = self.rows.samples()
+        found = self.inner_state.collect_samples()
         return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
 
-    def _scores(self) -> Floats:
+    def _model_scores(self) -> Floats:
         """By the model, which ranks answers that potentials have not been asked about."""
-        sheet = self.rows.sheet
-        total = -np.asarray(self.rows.logprob)
+        sheet = self.inner_state.buffer
+        total = -np.asarray(self.inner_state.logprob)
         return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
 
 
 @dataclass(frozen=True)
-class BestOf(Sampler[Candidates, Move]):
+class BestOf(Sampler[BestOfState, SequenceStep]):
     """`n` answers of `sampler`; the value has the lowest energy in `potentials`.
 
     Without potentials the model's own probability at T = 1 ranks, a token (`by="mean_logprob"`) or in all. The answers
@@ -65,14 +71,16 @@ class BestOf(Sampler[Candidates, Move]):
     potentials: Potential | Sequence[Potential] = ()
     by: Literal["logprob", "mean_logprob"] = "mean_logprob"
 
-    def init(self, task: Task) -> Candidates:
-        at_least(self.n, 1, "n")
-        scorer = Scorer.of(self.potentials, only_prompt(task, "best-of"))
-        return Candidates(Independent(self.sampler, scored=1.0).init(copies(task, self.n)), scorer, self.by)
+    def init(self, task: Task) -> BestOfState:
+        validate_at_least(self.n, 1, "n")
+        scorer = PotentialScorer.from_task(self.potentials, require_single_prompt(task, "best-of"))
+        return BestOfState(
+            Independent(self.sampler, logprob_temperature=1.0).init(repeat_prompt(task, self.n)), scorer, self.by
+        )
 
-    def step(self, rng: Random, state: Candidates) -> tuple[Candidates, Move]:
-        rows, move = Independent(self.sampler, scored=1.0).step(rng, state.rows)
+    def step(self, rng: Random, state: BestOfState) -> tuple[BestOfState, SequenceStep]:
+        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state)
         state = replace(state, rows=rows)
-        if rows.done and state.scorer.potentials:
-            state = replace(state, energies=state.scorer(rows.sheet.answers(), rows.sheet.ended))
+        if rows.is_finished and state.scorer.potentials:
+            state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
         return state, move

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from heatbath.decode.base import Batch, Sampler, Step, Task
-from heatbath.decode.seeds import Random
-from heatbath.decode.steer import Steering
+from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.rng import Random
 from heatbath.energy.base import Field
 from heatbath.ensemble import quantile
 
@@ -25,16 +25,16 @@ class Greedy(Sampler[Batch, Step]):
     fields: Field | Sequence[Field] = ()
 
     @cached_property
-    def steering(self) -> Steering:
+    def pipeline(self) -> EnergyPipeline:
         """What acts between the model's energies and the choice."""
-        return Steering(self.fields)
+        return EnergyPipeline(self.fields)
 
     def init(self, task: Task) -> Batch:
-        batch = task.open()
-        return replace(batch, betas=np.full(len(batch.rows), np.inf))
+        batch = task.open_batch()
+        return replace(batch, betas=np.full(len(batch.row_ids), np.inf))
 
     def step(self, rng: Random, state: Batch) -> tuple[Batch, Step]:
-        batch = state.advanced()
-        steered = self.steering(batch.context(batch.session.energies()), batch.betas, rng.uniform)
-        tokens = quantile(steered.drawn, batch.betas, np.zeros(len(batch.betas)))
+        batch = state.push_pending()
+        steered = self.pipeline(batch.build_context(batch.session.energies()), batch.betas, rng.uniform)
+        tokens = quantile(steered.final_energies, batch.betas, np.zeros(len(batch.betas)))
         return replace(batch, pending=tokens), Step(tokens, steered)

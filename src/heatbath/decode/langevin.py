@@ -2,7 +2,7 @@
 
 For constraints on short texts, by a model that has gradients. Every chain holds an answer of exactly L tokens, L being
 the greatest length asked for, with a stop token nowhere but in the last place: the law is the target's on these
-answers. A sweep changes some of its places at once; the proposal is in `heatbath.decode.hops`.
+answers. A sweep changes some of its places at once; the proposal is in `heatbath.decode.langevin_proposal`.
 """
 
 from __future__ import annotations
@@ -14,90 +14,98 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Bools, Move, Samples, Sheet, at_least, checked_burn, only_prompt
 from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
-from heatbath.decode.hops import Landscape, Points
-from heatbath.decode.seeds import Random
-from heatbath.decode.smc import populated
-from heatbath.decode.steer import Steering
+from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.langevin_proposal import ChainPoints, LangevinTarget
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    Bools,
+    SequenceStep,
+    TokenBuffer,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+    validate_burn,
+)
+from heatbath.decode.smc import open_population
 from heatbath.decode.target import Target
-from heatbath.energy.length import MinLength
+from heatbath.energy.length_fields import MinLength
 from heatbath.errors import BadInput
-from heatbath.estimate.chains import mixing
+from heatbath.estimate.mcmc_diagnostics import mixing_diagnostics
 
 
 @dataclass(frozen=True)
-class Trail:
+class LangevinState:
     """C chains with their past: after each sweep log p_T, whether the hop was accepted, places it changed, (C, S).
 
     `points` are where the chains stand, None before they have an answer. `sheet` is what has been written down, with
     its log p_T (C, L): the first answers, and once all `sweeps` are done the last ones, token by token from `batch`.
     """
 
-    landscape: Landscape
-    sheet: Sheet
+    langevin_target: LangevinTarget
+    buffer: TokenBuffer
     token_logprob: Floats
     batch: Batch | None
-    points: Points | None
+    points: ChainPoints | None
     sweeps: int
-    burn: int
-    logprob: Floats
-    accepted: Floats
-    changed: Floats
-    spent: int = 0
-    value: int = 0
-    done: bool = False
+    burn_in_sweeps: int
+    logprob_history: Floats
+    acceptance_history: Floats
+    change_counts: Floats
+    tokens_spent: int = 0
+    selected_index: int = 0
+    is_finished: bool = False
 
     @property
-    def slots(self) -> int:
-        return len(self.sheet.lengths)
+    def num_slots(self) -> int:
+        return len(self.buffer.lengths)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def swept(self) -> bool:
+    def has_finished_sweeps(self) -> bool:
         """Whether all sweeps are done."""
-        return bool(self.logprob.shape[1] == self.sweeps)
+        return bool(self.logprob_history.shape[1] == self.sweeps)
 
     @property
-    def lost(self) -> Bools:
+    def forbidden_mask(self) -> Bools:
         """Chains that stand on an answer that the potentials forbid, (C,)."""
-        return np.isinf(self.points.energy) if self.points else np.zeros(self.slots, bool)
+        return np.isinf(self.points.energy) if self.points else np.zeros(self.num_slots, bool)
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """What is written down; a chain that ends on a forbidden answer weighs nothing.
 
         Figures are taken over the sweeps after the first `burn`. `changed` is the number of tokens that a sweep
         changes: small steps are accepted because they lead nowhere. `forbidden` is the share of chains that stand on a
         forbidden answer.
         """
-        kept = self.logprob[:, self.burn :]
-        agreement, effective = mixing(kept)
+        kept = self.logprob_history[:, self.burn_in_sweeps :]
+        agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(self.accepted.mean()) if self.accepted.size else float("nan"),
-            "changed": float(self.changed.mean()) if self.changed.size else float("nan"),
-            "forbidden": float(self.lost.mean()),
+            "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
+            "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),
+            "forbidden": float(self.forbidden_mask.mean()),
             "r_hat": agreement,
-            "sweeps": float(self.logprob.shape[1]),
+            "sweeps": float(self.logprob_history.shape[1]),
         }
-        return Samples(
-            answers=self.sheet.answers(),
-            slots=np.arange(self.slots),
-            finish=self.sheet.finish(),
-            log_weight=np.where(self.lost & self.swept, -np.inf, 0.0),
+        return WeightedSamples(
+            sequences=self.buffer.to_sequences(),
+            slots=np.arange(self.num_slots),
+            finish_reasons=self.buffer.finish_reasons(),
+            log_weight=np.where(self.forbidden_mask & self.has_finished_sweeps, -np.inf, 0.0),
             logprob=self.token_logprob.sum(1),
-            value=self.value,
+            selected_index=self.selected_index,
             log_z=None,
             ess=effective,
-            tokens_spent=self.spent,
+            tokens_spent=self.tokens_spent,
             diagnostics=figures,
         )
 
 
 @dataclass(frozen=True)
-class Langevin(Sampler[Trail, Move]):
+class Langevin(Sampler[LangevinState, SequenceStep]):
     r"""`chains` chains of `sweeps` hops of `positions` places each, the first `burn` share of which is forgotten.
 
     The places are drawn anew for each chain and sweep; None takes all. `step_size` is in units of the mean squared
@@ -118,103 +126,105 @@ class Langevin(Sampler[Trail, Move]):
     positions: int | None = 1
 
     def __post_init__(self) -> None:
-        at_least(self.chains, 1, "chains")
-        at_least(self.sweeps, 1, "sweeps")
-        checked_burn(self.burn)
+        validate_at_least(self.chains, 1, "chains")
+        validate_at_least(self.sweeps, 1, "sweeps")
+        validate_burn(self.burn)
         if not self.step_size > 0:
             raise BadInput(f"the step size is {self.step_size}: give a positive number.")
         if self.positions is not None:
-            at_least(self.positions, 1, "positions")
-        steering = Steering(self.target.fields, self.target.window)
+            validate_at_least(self.positions, 1, "positions")
+        steering = EnergyPipeline(self.target.fields, self.target.window)
         if steering.fields or steering.windows or self.target.proposal is not None:
             raise BadInput("the langevin sampler takes potentials, no fields, windows or proposals: leave them out.")
 
-    def init(self, task: Task) -> Trail:
-        landscape = Landscape.of(only_prompt(task, "langevin"), self.target, self.step_size)
+    def init(self, task: Task) -> LangevinState:
+        landscape = LangevinTarget.from_task(require_single_prompt(task, "langevin"), self.target, self.step_size)
         none, length = np.empty((self.chains, 0)), task.max_tokens
-        return Trail(
-            landscape=landscape,
-            sheet=Sheet.empty(self.chains, length),
+        return LangevinState(
+            langevin_target=landscape,
+            buffer=TokenBuffer.empty(self.chains, length),
             token_logprob=np.zeros((self.chains, length)),
-            batch=self._opened(task),
+            batch=self._open_batch(task),
             points=None,
             sweeps=self.sweeps,
-            burn=int(self.burn * self.sweeps),
-            logprob=none,
-            accepted=none,
-            changed=none,
+            burn_in_sweeps=int(self.burn * self.sweeps),
+            logprob_history=none,
+            acceptance_history=none,
+            change_counts=none,
         )
 
-    def step(self, rng: Random, state: Trail) -> tuple[Trail, Move]:
+    def step(self, rng: Random, state: LangevinState) -> tuple[LangevinState, SequenceStep]:
         points = state.points
         if points is None:
-            state, step = self._grown(rng, state)
-            return self._placed(state), Move(np.arange(self.chains), step)
-        if not state.swept:
-            return self._swept(rng, state, points), Move(np.empty(0, np.int64), None)
+            state, step = self._append_tokens(rng, state)
+            return self._start_chains(state), SequenceStep(np.arange(self.chains), step)
+        if not state.has_finished_sweeps:
+            return self._sweep(rng, state, points), SequenceStep(np.empty(0, np.int64), None)
         sources = lengths = None
         if state.batch is None:
-            state = self._cleared(state)
-            sources, lengths = np.arange(self.chains), state.sheet.lengths
-        at = int(state.sheet.lengths[0])
-        state, step = self._grown(_Led(rng, points.tokens[:, at]), state)
-        return self._ended(rng, state), Move(np.arange(self.chains), step, sources, lengths)
+            state = self._reset_buffer(state)
+            sources, lengths = np.arange(self.chains), state.buffer.lengths
+        at = int(state.buffer.lengths[0])
+        state, step = self._append_tokens(_ForcedRandom(rng, points.tokens[:, at]), state)
+        return self._finish(rng, state), SequenceStep(np.arange(self.chains), step, sources, lengths)
 
-    def _tokens(self, task: Task) -> Ancestral:
+    def _build_token_sampler(self, task: Task) -> Ancestral:
         """What draws the first answers, and is led along the last ones."""
-        fields = (MinLength(task.max_tokens - 1),) if task.stop else ()
+        fields = (MinLength(task.max_tokens - 1),) if task.stop_token_ids else ()
         return Ancestral(self.target.temperature, fields=fields)
 
-    def _opened(self, task: Task) -> Batch:
+    def _open_batch(self, task: Task) -> Batch:
         """The chains' answers before their first token."""
-        return populated(replace(self.target, proposal=self._tokens(task)), task, self.chains)
+        return open_population(replace(self.target, proposal=self._build_token_sampler(task)), task, self.chains)
 
-    def _cleared(self, state: Trail) -> Trail:
+    def _reset_buffer(self, state: LangevinState) -> LangevinState:
         """Nothing written down, so that the last answers can be."""
-        shape = state.sheet.tokens.shape
-        batch = self._opened(state.landscape.task)
-        return replace(state, sheet=Sheet.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+        shape = state.buffer.tokens.shape
+        batch = self._open_batch(state.langevin_target.task)
+        return replace(state, sheet=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
 
-    def _grown(self, rng: Random, state: Trail) -> tuple[Trail, Step]:
+    def _append_tokens(self, rng: Random, state: LangevinState) -> tuple[LangevinState, Step]:
         """One token more in every slot."""
         assert state.batch is not None
-        task = state.landscape.task
-        batch, step = self._tokens(task).step(rng, state.batch)
+        task = state.langevin_target.task
+        batch, step = self._build_token_sampler(task).step(rng, state.batch)
         logprob = state.token_logprob.copy()
-        logprob[:, state.sheet.lengths[0]] = step.model_logprob
-        sheet = state.sheet.grown(np.arange(self.chains), step.tokens, task.stop)
-        spent = state.spent + self.chains
+        logprob[:, state.buffer.lengths[0]] = step.model_logprob
+        sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
+        spent = state.tokens_spent + self.chains
         return replace(state, sheet=sheet, batch=batch, token_logprob=logprob, spent=spent), step
 
-    def _placed(self, state: Trail) -> Trail:
+    def _start_chains(self, state: LangevinState) -> LangevinState:
         """Chains that have an answer begin to walk."""
-        if not state.sheet.ended.all():
+        if not state.buffer.finished_mask.all():
             return state
-        points = state.landscape.at(state.sheet.tokens)
-        return replace(state, points=points, batch=None, spent=state.spent + self._looked(state))
+        points = state.langevin_target.evaluate(state.buffer.tokens)
+        return replace(
+            state, points=points, batch=None, spent=state.tokens_spent + self._count_evaluated_positions(state)
+        )
 
-    def _looked(self, state: Trail) -> int:
-        return self.chains * state.landscape.width
+    def _count_evaluated_positions(self, state: LangevinState) -> int:
+        return self.chains * state.langevin_target.num_positions
 
-    def _swept(self, rng: Random, state: Trail, now: Points) -> Trail:
+    def _sweep(self, rng: Random, state: LangevinState, now: ChainPoints) -> LangevinState:
         """A hop of every chain."""
-        landscape = state.landscape
-        places = self._places(rng, now.tokens.shape[1])
-        tokens, there = landscape.drawn(rng, now, places)
-        new = landscape.at(tokens)
-        chance = landscape.chance(now, new, landscape.log_q(new, now.tokens, places) - there)
-        accepted = np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in chance.tolist()])
-        points = now.chosen(accepted, new)
+        landscape = state.langevin_target
+        places = self._draw_positions(rng, now.tokens.shape[1])
+        tokens, there = landscape.draw_proposal(rng, now, places)
+        new = landscape.evaluate(tokens)
+        chance = landscape.acceptance_probability(now, new, landscape.proposal_logprob(new, now.tokens, places) - there)
+        accepted = np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in chance.tolist()])
+        points = now.merge_where(accepted, new)
         changed = (points.tokens != now.tokens).sum(1)
         state = replace(
             state,
             points=points,
-            logprob=np.column_stack([state.logprob, points.logprob]),
-            accepted=np.column_stack([state.accepted, accepted.astype(np.float64)]),
-            changed=np.column_stack([state.changed, changed]),
-            spent=state.spent + self._looked(state),
+            logprob=np.column_stack([state.logprob_history, points.logprob]),
+            accepted=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
+            changed=np.column_stack([state.change_counts, changed]),
+            spent=state.tokens_spent + self._count_evaluated_positions(state),
         )
-        if state.swept and state.lost.all():
+        if state.has_finished_sweeps and state.forbidden_mask.all():
             names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
             raise BadInput(
                 f"after {self.sweeps} sweeps every chain stands on an answer that {names} forbid: ask for more sweeps, "
@@ -222,7 +232,7 @@ class Langevin(Sampler[Trail, Move]):
             )
         return state
 
-    def _places(self, rng: Random, length: int) -> Ints:
+    def _draw_positions(self, rng: Random, length: int) -> Ints:
         """Different places for each chain, every set equally likely, (C, k)."""
         count = length if self.positions is None else min(self.positions, length)
         if count == length:
@@ -230,19 +240,19 @@ class Langevin(Sampler[Trail, Move]):
         places = np.empty((self.chains, count), np.int64)
         for row in places:
             left = list(range(length))
-            row[:] = [left.pop(rng.choose(np.full(len(left), 1 / len(left)))) for _ in range(count)]
+            row[:] = [left.pop(rng.choose_index(np.full(len(left), 1 / len(left)))) for _ in range(count)]
         return places
 
-    def _ended(self, rng: Random, state: Trail) -> Trail:
+    def _finish(self, rng: Random, state: LangevinState) -> LangevinState:
         """Done when all answers are written down; the answer to give is drawn from those that are allowed."""
-        if not state.sheet.ended.all():
+        if not state.buffer.finished_mask.all():
             return state
-        allowed = ~state.lost
-        return replace(state, value=rng.choose(allowed / allowed.sum()), done=True)
+        allowed = ~state.forbidden_mask
+        return replace(state, value=rng.choose_index(allowed / allowed.sum()), done=True)
 
 
 @dataclass(frozen=True)
-class _Led:
+class _ForcedRandom:
     """Chance that gives the rows the `tokens` (B,)."""
 
     source: Random
@@ -251,11 +261,11 @@ class _Led:
     def uniform(self) -> Floats:
         return self.source.uniform()
 
-    def draw(self, energies: Any, betas: Floats) -> Ints:
+    def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
         return self.tokens
 
-    def choose(self, probabilities: Floats) -> int:
-        return self.source.choose(probabilities)
+    def choose_index(self, probabilities: Floats) -> int:
+        return self.source.choose_index(probabilities)
 
-    def at(self, rows: Sequence[int]) -> Random:
-        return _Led(self.source.at(rows), self.tokens[list(rows)])
+    def for_rows(self, rows: Sequence[int]) -> Random:
+        return _ForcedRandom(self.source.for_rows(rows), self.tokens[list(rows)])

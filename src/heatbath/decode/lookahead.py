@@ -14,52 +14,52 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.anneal import hot
-from heatbath.decode.answers import Move, Samples, at_least, only_prompt
+from heatbath.decode.anneal import with_model_proposal
 from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.growth import Answer, Drawing, Growth
-from heatbath.decode.seeds import Random
+from heatbath.decode.rng import Random
+from heatbath.decode.rollout import Rollout, RolloutSampler, ScoredSequences
+from heatbath.decode.sequences import SequenceStep, WeightedSamples, require_single_prompt, validate_at_least
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
-from heatbath.estimate.populations import independence_acceptance, weighted_r_hat
+from heatbath.estimate.population_diagnostics import independence_acceptance, weighted_r_hat
 from heatbath.estimate.resample import ess
 
-_LEAST_SHARE = 1e-3
+_MIN_PROBABILITY_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
-class Foresight:
+class LookaheadState:
     """n answers in slots `home` (n,), and what is being tried for their next block.
 
     `candidates` are n K beginnings in slots n + i K + k; `rollouts` are n K M continuations of them, in no slot.
     """
 
-    drawing: Drawing
-    ahead: Drawing
-    current: Answer
-    home: Ints
+    rollout_sampler: RolloutSampler
+    lookahead_sampler: RolloutSampler
+    current: ScoredSequences
+    current_slots: Ints
     log_weight: Floats
-    per_row: int
-    per_candidate: int
-    spent: int = 0
-    candidates: Growth | None = None
-    rollouts: Growth | None = None
-    value: int = 0
+    candidates_per_row: int
+    rollouts_per_candidate: int
+    tokens_spent: int = 0
+    candidates: Rollout | None = None
+    rollouts: Rollout | None = None
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
-        return len(self.home) * (1 + self.per_row)
+    def num_slots(self) -> int:
+        return len(self.current_slots) * (1 + self.candidates_per_row)
 
     @property
-    def streams(self) -> int:
-        return len(self.home) * self.per_row * self.per_candidate
+    def num_streams(self) -> int:
+        return len(self.current_slots) * self.candidates_per_row * self.rollouts_per_candidate
 
     @property
-    def done(self) -> bool:
-        return self.candidates is None and bool(self.current.sheet.ended.all())
+    def is_finished(self) -> bool:
+        return self.candidates is None and bool(self.current.buffer.finished_mask.all())
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """The answers with their weights; the value is drawn by weight."""
         now, weight = self.current, self.log_weight
         groups = min(4, len(weight) // 2)
@@ -67,24 +67,24 @@ class Foresight:
         alive = bool(np.isfinite(weight).any())
         figures = {
             "acceptance": independence_acceptance(weight) if alive else 0.0,
-            "r_hat": _agreement(now.total_logprob[:cut], weight[:cut], groups),
+            "r_hat": _grouped_r_hat(now.total_logprob[:cut], weight[:cut], groups),
         }
-        return Samples(
-            answers=now.sheet.answers(),
-            slots=self.home,
-            finish=now.sheet.finish(),
+        return WeightedSamples(
+            sequences=now.buffer.to_sequences(),
+            slots=self.current_slots,
+            finish_reasons=now.buffer.finish_reasons(),
             log_weight=weight,
             logprob=now.total_logprob,
-            value=self.value,
+            selected_index=self.selected_index,
             log_z=log_mean(weight),
             ess=ess(weight) if alive else 0.0,
-            tokens_spent=self.spent,
+            tokens_spent=self.tokens_spent,
             diagnostics=figures,
         )
 
 
 @dataclass(frozen=True)
-class Lookahead(Sampler[Foresight, Move]):
+class Lookahead(Sampler[LookaheadState, SequenceStep]):
     """`n` answers; each next `block` of tokens is one of `candidates`, judged by `rollouts` of up to `horizon` tokens.
 
     Candidates are drawn from the target's proposal rather than taken from the top, so that nothing is cut off. A block
@@ -102,77 +102,88 @@ class Lookahead(Sampler[Foresight, Move]):
 
     def __post_init__(self) -> None:
         for name in ("n", "candidates", "rollouts", "horizon", "block"):
-            at_least(getattr(self, name), 1, name)
+            validate_at_least(getattr(self, name), 1, name)
 
-    def init(self, task: Task) -> Foresight:
-        only_prompt(task, "look-ahead")
-        drawing, ahead = Drawing.of(task, self.target), Drawing.of(task, hot(self.target))
-        answer = Answer.empty(self.n, task.max_tokens)
-        return Foresight(drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts)
+    def init(self, task: Task) -> LookaheadState:
+        require_single_prompt(task, "look-ahead")
+        drawing, ahead = (
+            RolloutSampler.from_task(task, self.target),
+            RolloutSampler.from_task(task, with_model_proposal(self.target)),
+        )
+        answer = ScoredSequences.empty(self.n, task.max_tokens)
+        return LookaheadState(
+            drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts
+        )
 
-    def step(self, rng: Random, state: Foresight) -> tuple[Foresight, Move]:
+    def step(self, rng: Random, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
         if state.candidates is None:
-            return self._tried(rng, *self._begun(state))
-        if not state.candidates.done:
-            return self._tried(rng, state, None, None)
-        return self._ahead(rng, state)
+            return self._extend_candidates(rng, *self._start_candidates(state))
+        if not state.candidates.is_finished:
+            return self._extend_candidates(rng, state, None, None)
+        return self._extend_rollouts(rng, state)
 
-    def _begun(self, state: Foresight) -> tuple[Foresight, Ints, Ints]:
+    def _start_candidates(self, state: LookaheadState) -> tuple[LookaheadState, Ints, Ints]:
         """Candidates that are copies of the answers so far."""
         sources = np.repeat(np.arange(self.n), self.candidates)
-        lengths = state.current.sheet.lengths
-        begun = state.current.taken(sources)
-        candidates = state.drawing.begin(begun, np.minimum(lengths[sources] + self.block, self._length(state)))
-        moves = np.concatenate([state.home, state.home[sources]])
+        lengths = state.current.buffer.lengths
+        begun = state.current.copy_prefixes(sources)
+        candidates = state.rollout_sampler.start_rollout(
+            begun, np.minimum(lengths[sources] + self.block, self._max_tokens(state))
+        )
+        moves = np.concatenate([state.current_slots, state.current_slots[sources]])
         state = replace(state, candidates=candidates, home=np.arange(self.n))
         return state, moves, np.concatenate([lengths, lengths[sources]])
 
-    def _tried(
-        self, rng: Random, state: Foresight, sources: Ints | None, lengths: Ints | None
-    ) -> tuple[Foresight, Move]:
+    def _extend_candidates(
+        self, rng: Random, state: LookaheadState, sources: Ints | None, lengths: Ints | None
+    ) -> tuple[LookaheadState, SequenceStep]:
         """One token more for every open candidate; when they are done their rollouts begin."""
         candidates = state.candidates
         assert candidates is not None
-        slots = candidates.open
-        grown, step = state.drawing.grow(candidates, rng)
-        state = replace(state, candidates=grown, spent=state.spent + len(slots))
-        if grown.done:
-            state = self._looking(rng, state, grown.answer)
-        return state, Move(slots + self.n, step, sources, lengths)
+        slots = candidates.open_slots
+        grown, step = state.rollout_sampler.extend_rollout(candidates, rng)
+        state = replace(state, candidates=grown, spent=state.tokens_spent + len(slots))
+        if grown.is_finished:
+            state = self._start_rollouts(rng, state, grown.sequences)
+        return state, SequenceStep(slots + self.n, step, sources, lengths)
 
-    def _looking(self, rng: Random, state: Foresight, answer: Answer) -> Foresight:
-        repeated = answer.taken(np.repeat(np.arange(len(answer.energy)), self.rollouts))
-        limits = np.minimum(repeated.sheet.lengths + self.horizon, self._length(state))
-        rollouts = state.ahead.begin(repeated, limits)
+    def _start_rollouts(self, rng: Random, state: LookaheadState, sequences: ScoredSequences) -> LookaheadState:
+        repeated = sequences.copy_prefixes(np.repeat(np.arange(len(sequences.energy)), self.rollouts))
+        limits = np.minimum(repeated.buffer.lengths + self.horizon, self._max_tokens(state))
+        rollouts = state.lookahead_sampler.start_rollout(repeated, limits)
         state = replace(state, rollouts=rollouts)
-        return self._chosen(rng, state, answer, rollouts) if rollouts.done else state
+        return self._choose_candidates(rng, state, sequences, rollouts) if rollouts.is_finished else state
 
-    def _ahead(self, rng: Random, state: Foresight) -> tuple[Foresight, Move]:
+    def _extend_rollouts(self, rng: Random, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
         """One token more for every open rollout; when they are done a candidate is chosen."""
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
-        spent = state.spent + len(rollouts.open)
-        grown, _ = state.ahead.grow(rollouts, rng)
+        spent = state.tokens_spent + len(rollouts.open_slots)
+        grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng)
         state = replace(state, rollouts=grown, spent=spent)
-        if grown.done:
-            state = self._chosen(rng, state, candidates.answer, grown)
-        return state, Move(np.empty(0, np.int64), None)
+        if grown.is_finished:
+            state = self._choose_candidates(rng, state, candidates.sequences, grown)
+        return state, SequenceStep(np.empty(0, np.int64), None)
 
-    def _chosen(self, rng: Random, state: Foresight, answer: Answer, rollouts: Growth) -> Foresight:
+    def _choose_candidates(
+        self, rng: Random, state: LookaheadState, sequences: ScoredSequences, rollouts: Rollout
+    ) -> LookaheadState:
         shape = (self.n, self.candidates)
-        gain = _risen(answer.weight, np.repeat(state.current.weight, self.candidates)).reshape(shape)
+        gain = _log_weight_change(sequences.log_weight, np.repeat(state.current.log_weight, self.candidates)).reshape(
+            shape
+        )
         # What the rollouts gained on their candidates, with the candidate's own taken off.
-        promise = _risen(rollouts.answer.weight, np.repeat(answer.weight, self.rollouts))
+        promise = _log_weight_change(rollouts.sequences.log_weight, np.repeat(sequences.log_weight, self.rollouts))
         promise = promise.reshape(*shape, self.rollouts)
-        chances = self._chances(gain, promise)
-        picked = np.asarray([rng.choose(row) for row in chances], np.int64)
+        chances = self._candidate_probabilities(gain, promise)
+        picked = np.asarray([rng.choose_index(row) for row in chances], np.int64)
         at = np.arange(self.n)
         rise = gain[at, picked] - np.log(self.candidates) - np.log(chances[at, picked])
-        moving = ~state.current.sheet.ended
+        moving = ~state.current.buffer.finished_mask
         flat = at * self.candidates + picked
         state = replace(
             state,
-            current=answer.taken(flat),
+            current=sequences.copy_prefixes(flat),
             home=self.n + flat,
             log_weight=state.log_weight + np.where(moving, rise, 0.0),
             candidates=None,
@@ -180,42 +191,42 @@ class Lookahead(Sampler[Foresight, Move]):
         )
         if not np.isfinite(state.log_weight).any():
             raise BadInput(
-                f"at token {int(state.current.sheet.lengths.max())} every answer is forbidden by "
-                f"{self.target.names}: ask for more answers or candidates, or for less."
+                f"at token {int(state.current.buffer.lengths.max())} every answer is forbidden by "
+                f"{self.target.constraint_names}: ask for more answers or candidates, or for less."
             )
-        if not state.done:
+        if not state.is_finished:
             return state
         share = np.exp(state.log_weight - logsumexp(state.log_weight))
-        return replace(state, value=rng.choose(share))
+        return replace(state, value=rng.choose_index(share))
 
-    def _chances(self, gain: Floats, promise: Floats) -> Floats:
+    def _candidate_probabilities(self, gain: Floats, rollout_gain: Floats) -> Floats:
         """The chance (n, K) of each candidate, from its own gain (n, K) and those of its rollouts (n, K, M)."""
-        plain = _share(gain, promise)
+        plain = _candidate_shares(gain, rollout_gain)
         if self.jackknife and self.rollouts > 1:
-            without = [_share(gain, np.delete(promise, m, axis=2)) for m in range(self.rollouts)]
+            without = [_candidate_shares(gain, np.delete(rollout_gain, m, axis=2)) for m in range(self.rollouts)]
             plain = self.rollouts * plain - (self.rollouts - 1) * np.mean(without, axis=0)
-        floored = np.maximum(plain, _LEAST_SHARE / self.candidates)
+        floored = np.maximum(plain, _MIN_PROBABILITY_SHARE / self.candidates)
         return np.asarray(floored / floored.sum(1, keepdims=True))
 
-    def _length(self, state: Foresight) -> int:
-        return state.drawing.task.max_tokens
+    def _max_tokens(self, state: LookaheadState) -> int:
+        return state.rollout_sampler.task.max_tokens
 
 
-def _risen(after: Floats, before: Floats) -> Floats:
+def _log_weight_change(after: Floats, before: Floats) -> Floats:
     """Log-weights' change; what was forbidden already stays so."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(np.isneginf(before), -np.inf, after - before))
 
 
-def _share(gain: Floats, promise: Floats) -> Floats:
+def _candidate_shares(gain: Floats, rollout_gain: Floats) -> Floats:
     """Shares (n, K) by gain and mean promise; even ones where every candidate is forbidden."""
-    score = gain + logsumexp(promise, axis=2)
+    score = gain + logsumexp(rollout_gain, axis=2)
     dead = np.isneginf(score).all(1, keepdims=True)
     score = np.where(dead, 0.0, score)
     return np.asarray(np.exp(score - logsumexp(score, axis=1, keepdims=True)))
 
 
-def _agreement(values: Floats, weights: Floats, groups: int) -> float:
+def _grouped_r_hat(values: Floats, weights: Floats, groups: int) -> float:
     if groups < 2 or not np.isfinite(weights.reshape(groups, -1).max(1)).all():
         return float("nan")
     return weighted_r_hat(values.reshape(groups, -1), weights.reshape(groups, -1))

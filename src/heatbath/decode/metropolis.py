@@ -6,86 +6,92 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from heatbath.decode.answers import Move, Samples, at_least, checked_burn, only_prompt
 from heatbath.decode.base import Floats, Sampler, Task
-from heatbath.decode.seeds import Random
-from heatbath.decode.suffix import Chains, moved, picked
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, select_chain
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    SequenceStep,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+    validate_burn,
+)
 from heatbath.decode.target import Target
 from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import jackknife, mixing
-from heatbath.estimate.value import Estimate
+from heatbath.estimate.estimate import Estimate
+from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
 
 
 @dataclass(frozen=True)
-class Walk:
+class MetropolisState:
     """Chains with their past: after each sweep log p_T, the gain and whether drafts were accepted, (C, S).
 
     `fresh` are the gains of the whole answers that were drawn from the proposal to begin with, (C,).
     """
 
-    chains: Chains
+    chains: MetropolisChains
     sweeps: int
-    burn: int
-    logprob: Floats
-    weight: Floats
-    accepted: Floats
-    fresh: Floats
-    value: int = 0
+    burn_in_sweeps: int
+    logprob_history: Floats
+    log_weight_history: Floats
+    acceptance_history: Floats
+    initial_log_weights: Floats
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
-        return 2 * self.chains.count
+    def num_slots(self) -> int:
+        return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
-        return self.chains.count
+    def num_streams(self) -> int:
+        return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
-        at_length = self.chains.limit == self.chains.drawing.task.max_tokens
-        return bool(at_length and self.logprob.shape[1] == self.sweeps and self.chains.settled)
+    def is_finished(self) -> bool:
+        at_length = self.chains.max_length == self.chains.rollout_sampler.task.max_tokens
+        return bool(at_length and self.logprob_history.shape[1] == self.sweeps and self.chains.is_idle)
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
-        chains, kept = self.chains, self.logprob[:, self.burn :]
-        now, (agreement, effective) = chains.current, mixing(kept)
+        chains, kept = self.chains, self.logprob_history[:, self.burn_in_sweeps :]
+        now, (agreement, effective) = chains.current, mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(np.mean(self.accepted)) if self.accepted.size else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_history)) if self.acceptance_history.size else float("nan"),
             "r_hat": agreement,
-            "sweeps": float(self.logprob.shape[1]),
+            "sweeps": float(self.logprob_history.shape[1]),
         }
-        return Samples(
-            answers=now.sheet.answers(),
-            slots=chains.home,
-            finish=now.sheet.finish(),
-            log_weight=np.where(chains.allowed, 0.0, -np.inf),
+        return WeightedSamples(
+            sequences=now.buffer.to_sequences(),
+            slots=chains.current_slots,
+            finish_reasons=now.buffer.finish_reasons(),
+            log_weight=np.where(chains.allowed_mask, 0.0, -np.inf),
             logprob=now.total_logprob,
-            value=self.value,
-            log_z=self.partition(),
+            selected_index=self.selected_index,
+            log_z=self.estimate_log_z(),
             ess=effective,
-            tokens_spent=chains.spent,
+            tokens_spent=chains.tokens_spent,
             diagnostics=figures,
         )
 
-    def partition(self) -> Estimate | None:
+    def estimate_log_z(self) -> Estimate | None:
         """log Z of the target by Bennett's ratio, between draws from the proposal and what the chains visited.
 
         Its error is the jackknife's over chains. None where chains grew by blocks, or some have not found an answer
         that the target allows.
         """
-        visited = self.weight[:, self.burn :]
-        if not visited.size or not self.fresh.size or not np.isfinite(visited).all():
+        visited = self.log_weight_history[:, self.burn_in_sweeps :]
+        if not visited.size or not self.initial_log_weights.size or not np.isfinite(visited).all():
             return None
         try:
-            gains = np.concatenate([self.fresh[None], visited.T])
-            return replace(bar(self.fresh, visited.ravel()), stderr=jackknife(_ratio, gains))
+            gains = np.concatenate([self.initial_log_weights[None], visited.T])
+            return replace(bar(self.initial_log_weights, visited.ravel()), stderr=jackknife(_bridge_log_z, gains))
         except Unreliable:
             return None
 
 
 @dataclass(frozen=True)
-class Metropolis(Sampler[Walk, Move]):
+class Metropolis(Sampler[MetropolisState, SequenceStep]):
     """`chains` chains of `sweeps` drafts each, the first `burn` share of which is forgotten.
 
     With a `block` answers grow by so many tokens at a time, with `sweeps` drafts at each length (Karan and Du 2025,
@@ -99,56 +105,56 @@ class Metropolis(Sampler[Walk, Move]):
     block: int | None = None
 
     def __post_init__(self) -> None:
-        at_least(self.chains, 1, "chains")
-        at_least(self.sweeps, 1, "sweeps")
-        checked_burn(self.burn)
+        validate_at_least(self.chains, 1, "chains")
+        validate_at_least(self.sweeps, 1, "sweeps")
+        validate_burn(self.burn)
         if self.block is not None:
-            at_least(self.block, 1, "block")
+            validate_at_least(self.block, 1, "block")
 
-    def init(self, task: Task) -> Walk:
-        only_prompt(task, "Metropolis")
+    def init(self, task: Task) -> MetropolisState:
+        require_single_prompt(task, "Metropolis")
         limit = min(self.block or task.max_tokens, task.max_tokens)
         none = np.empty((self.chains, 0))
-        chains = Chains.begun(task, self.target, np.ones(self.chains), limit)
-        return Walk(chains, self.sweeps, int(self.burn * self.sweeps), none, none, none, np.empty(0))
+        chains = MetropolisChains.from_task(task, self.target, np.ones(self.chains), limit)
+        return MetropolisState(chains, self.sweeps, int(self.burn * self.sweeps), none, none, none, np.empty(0))
 
-    def step(self, rng: Random, state: Walk) -> tuple[Walk, Move]:
+    def step(self, rng: Random, state: MetropolisState) -> tuple[MetropolisState, SequenceStep]:
         chains = state.chains
-        starting = chains.settled and not chains.started
-        if chains.settled and (starting or self._full(state)):
-            chains = chains if starting else self._longer(chains)
-            chains, move = moved(chains, rng, chains.current.sheet.lengths)
-            state = replace(state, logprob=state.logprob[:, :0], weight=state.weight[:, :0])
+        starting = chains.is_idle and not chains.has_sequences
+        if chains.is_idle and (starting or self._is_length_finished(state)):
+            chains = chains if starting else self._extend_max_length(chains)
+            chains, move = advance_chains(chains, rng, chains.current.buffer.lengths)
+            state = replace(state, logprob=state.logprob_history[:, :0], weight=state.log_weight_history[:, :0])
         else:
-            chains, move = moved(chains, rng)
+            chains, move = advance_chains(chains, rng)
         state = replace(state, chains=chains)
-        if not chains.settled:
+        if not chains.is_idle:
             return state, move
-        return self._noted(state, rng), move
+        return self._append_history(state, rng), move
 
-    def _full(self, state: Walk) -> bool:
+    def _is_length_finished(self, state: MetropolisState) -> bool:
         """Whether all sweeps at this length are done."""
-        return bool(state.logprob.shape[1] == self.sweeps)
+        return bool(state.logprob_history.shape[1] == self.sweeps)
 
-    def _longer(self, chains: Chains) -> Chains:
-        return replace(chains, limit=min(chains.limit + (self.block or 0), chains.drawing.task.max_tokens))
+    def _extend_max_length(self, chains: MetropolisChains) -> MetropolisChains:
+        return replace(chains, limit=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens))
 
-    def _noted(self, state: Walk, rng: Random) -> Walk:
+    def _append_history(self, state: MetropolisState, rng: Random) -> MetropolisState:
         chains = state.chains
-        if chains.forced:
-            whole = chains.limit == chains.drawing.task.max_tokens and not state.accepted.size
-            return replace(state, fresh=chains.current.weight if whole else state.fresh)
+        if chains.is_forced:
+            whole = chains.max_length == chains.rollout_sampler.task.max_tokens and not state.acceptance_history.size
+            return replace(state, fresh=chains.current.log_weight if whole else state.initial_log_weights)
         noted = replace(
             state,
-            logprob=np.column_stack([state.logprob, chains.current.total_logprob]),
-            weight=np.column_stack([state.weight, chains.current.weight]),
-            accepted=np.column_stack([state.accepted, np.asarray(chains.accepted, np.float64)]),
+            logprob=np.column_stack([state.logprob_history, chains.current.total_logprob]),
+            weight=np.column_stack([state.log_weight_history, chains.current.log_weight]),
+            accepted=np.column_stack([state.acceptance_history, np.asarray(chains.accepted_mask, np.float64)]),
         )
-        if not self._full(noted) or chains.limit < chains.drawing.task.max_tokens:
+        if not self._is_length_finished(noted) or chains.max_length < chains.rollout_sampler.task.max_tokens:
             return noted
-        return replace(noted, value=picked(chains, np.arange(chains.count), rng))
+        return replace(noted, value=select_chain(chains, np.arange(chains.num_chains), rng))
 
 
-def _ratio(gains: Floats) -> float:
+def _bridge_log_z(log_weights: Floats) -> float:
     """log Z from the gain of each chain's first answer and those it went on to, (1 + S, C)."""
-    return bar(gains[0], gains[1:].ravel()).value
+    return bar(log_weights[0], log_weights[1:].ravel()).value

@@ -14,7 +14,7 @@ import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.base import Batch, Floats, Sampler, Step
-from heatbath.decode.steer import Steering
+from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
 from heatbath.errors import BadInput
@@ -47,56 +47,61 @@ class Target:
             raise BadInput("a proposal brings its own window: leave the target's out.")
 
     @cached_property
-    def proposed(self) -> Sampler[Batch, Step]:
+    def proposal_sampler(self) -> Sampler[Batch, Step]:
         """What draws the tokens."""
         if self.proposal is not None:
             return self.proposal
         cold = self.temperature / self.power if self.power else np.inf
-        return self.drawn_at(cold)
+        return self.build_sampler_at(cold)
 
-    def drawn_at(self, temperature: float) -> Ancestral:
+    def build_sampler_at(self, temperature: float) -> Ancestral:
         """The model at a temperature with the target's fields, its windows cutting where they cut at the target's."""
-        return Ancestral(temperature, self.window, self.fields, spare=True, cut_at=self.temperature)
+        return Ancestral(
+            temperature, self.window, self.fields, keep_dead_rows=True, window_temperature=self.temperature
+        )
 
     @cached_property
-    def steering(self) -> Steering:
+    def field_pipeline(self) -> EnergyPipeline:
         """The fields that belong to the target."""
-        return Steering(self.fields)
+        return EnergyPipeline(self.fields)
 
     @cached_property
-    def names(self) -> str:
+    def constraint_names(self) -> str:
         """What may forbid an answer, as a sentence lists it."""
         parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
         potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
-        return ", ".join(map(repr, (*self.steering.names, *potentials))) or "the model and its windows"
+        return ", ".join(map(repr, (*self.field_pipeline.field_names, *potentials))) or "the model and its windows"
 
-    def scores(self, batch: Batch, step: Step) -> Scores:
+    def score_step(self, batch: Batch, step: Step) -> TokenScores:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
-        field = self._field_energy(batch, step) * betas
-        dead = step.steered.dead
-        return Scores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
+        field = self._compute_field_energy(batch, step) * betas
+        dead = step.pipeline_result.dead_rows
+        return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
-    def _field_energy(self, batch: Batch, step: Step) -> Floats:
+    def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:
         """Energies of the drawn tokens (B,), all fields together."""
         energies: Mapping[str, Floats] = {}
-        if isinstance(self.proposed, Ancestral) and self.proposed.steering.fields == self.steering.fields:
+        if (
+            isinstance(self.proposal_sampler, Ancestral)
+            and self.proposal_sampler.pipeline.fields == self.field_pipeline.fields
+        ):
             energies = step.field_energy
-        elif self.steering.fields:
-            steered = self.steering(batch.context(step.energies), step.betas, _no_chance)
+        elif self.field_pipeline.fields:
+            steered = self.field_pipeline(batch.build_context(step.energies), step.betas, _refuse_random_windows)
             energies = steered.field_energies(step.tokens)
         return np.asarray(np.sum([np.zeros(len(step.tokens)), *energies.values()], axis=0))
 
 
 @dataclass(frozen=True)
-class Scores:
+class TokenScores:
     """Of drawn tokens, (B,): log p_T in the model, beta times the energy in the fields, log q in the proposal."""
 
-    model: Floats
-    field: Floats
-    drawn: Floats
+    model_logprob: Floats
+    field_energy: Floats
+    proposal_logprob: Floats
 
 
-def _no_chance() -> Floats:
+def _refuse_random_windows() -> Floats:
     raise BadInput("a target has fields, not windows that take chances.")

@@ -12,97 +12,106 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from heatbath.decode.anneal import hot, rungs
-from heatbath.decode.answers import Move, Samples, at_least, checked_burn, only_prompt
+from heatbath.decode.anneal import build_ladder, with_model_proposal
 from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.seeds import Random
-from heatbath.decode.suffix import Chains, exchanged, moved, picked
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains, select_chain
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    SequenceStep,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+    validate_burn,
+)
 from heatbath.decode.target import Target
 from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
-from heatbath.estimate.chains import jackknife, mixing
-from heatbath.estimate.spacing import ladder as spaced
-from heatbath.estimate.value import Estimate
+from heatbath.estimate.estimate import Estimate
+from heatbath.estimate.ladder_spacing import build_ladder as spaced
+from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
 
 
 @dataclass(frozen=True)
-class Replicas:
+class TemperingState:
     """K x C answers, slot k C + c in the batch; after each kept sweep the gains, (S, K, C), and log p_T.
 
     `exchanges` (K - 1, 2) counts the exchanges tried and made between neighbours.
     """
 
-    chains: Chains
+    chains: MetropolisChains
     ladder: Floats
-    sweep: int
+    num_finished_sweeps: int
     sweeps: int
-    weight: Floats
-    logprob: Floats
-    exchanges: Ints
-    accepted: tuple[float, ...] = ()
-    value: int = 0
+    log_weight_history: Floats
+    logprob_history: Floats
+    exchange_counts: Ints
+    acceptance_rates: tuple[float, ...] = ()
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
-        return 2 * self.chains.count
+    def num_slots(self) -> int:
+        return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
-        return self.chains.count
+    def num_streams(self) -> int:
+        return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
-        return self.chains.settled and self.sweep == self.sweeps
+    def is_finished(self) -> bool:
+        return self.chains.is_idle and self.num_finished_sweeps == self.sweeps
 
     @property
-    def cold(self) -> Ints:
+    def target_chains(self) -> Ints:
         """The chains at the target, (C,)."""
-        count = self.chains.count // len(self.ladder)
-        return np.arange(self.chains.count - count, self.chains.count)
+        count = self.chains.num_chains // len(self.ladder)
+        return np.arange(self.chains.num_chains - count, self.chains.num_chains)
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """The answers of the chains at the target; figures from the sweeps after the warm-up."""
-        now, cold = self.chains.current, self.cold
-        kept = self.logprob[:, -1].T
-        tried, made = self.exchanges.T
+        now, cold = self.chains.current, self.target_chains
+        kept = self.logprob_history[:, -1].T
+        tried, made = self.exchange_counts.T
         rate = made / np.maximum(tried, 1)
-        agreement, effective = mixing(kept)
+        agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(np.mean(self.accepted)) if self.accepted else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "r_hat": agreement,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
-        return Samples(
-            answers=now.sheet.answers(cold),
-            slots=self.chains.home[cold],
-            finish=now.sheet.finish(cold),
-            log_weight=np.where(self.chains.allowed[cold], 0.0, -np.inf),
+        return WeightedSamples(
+            sequences=now.buffer.to_sequences(cold),
+            slots=self.chains.current_slots[cold],
+            finish_reasons=now.buffer.finish_reasons(cold),
+            log_weight=np.where(self.chains.allowed_mask[cold], 0.0, -np.inf),
             logprob=now.total_logprob[cold],
-            value=self.value,
-            log_z=self.partition(),
+            selected_index=self.selected_index,
+            log_z=self.estimate_log_z(),
             ess=effective,
-            tokens_spent=self.chains.spent,
+            tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
 
-    def partition(self) -> Estimate | None:
+    def estimate_log_z(self) -> Estimate | None:
         """log Z of the target: Bennett's ratios between neighbours, added; its error is the jackknife's over chains.
 
         None where a replica holds a forbidden answer or neighbours do not overlap.
         """
-        if not self.weight.size or not np.isfinite(self.weight[:, 1:]).all():
+        if not self.log_weight_history.size or not np.isfinite(self.log_weight_history[:, 1:]).all():
             return None
         try:
-            parts = _ratios(self.weight, self.ladder)
-            stderr = jackknife(lambda kept: sum(part.value for part in _ratios(kept, self.ladder)), self.weight)
+            parts = _estimate_log_ratios(self.log_weight_history, self.ladder)
+            stderr = jackknife(
+                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)),
+                self.log_weight_history,
+            )
         except Unreliable:
             return None
         return Estimate(sum(part.value for part in parts), stderr, min(part.ess for part in parts))
 
 
 @dataclass(frozen=True)
-class Tempering(Sampler[Replicas, Move]):
+class Tempering(Sampler[TemperingState, SequenceStep]):
     """`chains` chains at each of the values of lambda in `ladder`, for `sweeps` sweeps, a share `burn` as warm-up.
 
     A `ladder` given as a number is spaced by thermodynamic length during the warm-up; one given as values stays.
@@ -115,50 +124,50 @@ class Tempering(Sampler[Replicas, Move]):
     burn: float = 0.5
 
     def __post_init__(self) -> None:
-        at_least(self.chains, 1, "chains")
-        at_least(self.sweeps, 1, "sweeps")
-        checked_burn(self.burn)
-        rungs(self.ladder)
+        validate_at_least(self.chains, 1, "chains")
+        validate_at_least(self.sweeps, 1, "sweeps")
+        validate_burn(self.burn)
+        build_ladder(self.ladder)
 
-    def init(self, task: Task) -> Replicas:
-        only_prompt(task, "tempering")
-        ladder = rungs(self.ladder)
-        chains = Chains.begun(task, hot(self.target), np.repeat(ladder, self.chains))
+    def init(self, task: Task) -> TemperingState:
+        require_single_prompt(task, "tempering")
+        ladder = build_ladder(self.ladder)
+        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
         past = np.empty((0, len(ladder), self.chains))
-        return Replicas(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
+        return TemperingState(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
 
-    def step(self, rng: Random, state: Replicas) -> tuple[Replicas, Move]:
-        started = state.chains.started
-        cuts = None if started else np.zeros(state.chains.count, np.int64)
-        chains, move = moved(state.chains, rng, cuts)
+    def step(self, rng: Random, state: TemperingState) -> tuple[TemperingState, SequenceStep]:
+        started = state.chains.has_sequences
+        cuts = None if started else np.zeros(state.chains.num_chains, np.int64)
+        chains, move = advance_chains(state.chains, rng, cuts)
         state = replace(state, chains=chains)
-        if not chains.settled or chains.forced:
+        if not chains.is_idle or chains.is_forced:
             return state, move
-        return self._swept(rng, state), move
+        return self._finish_sweep(rng, state), move
 
-    def _swept(self, rng: Random, state: Replicas) -> Replicas:
+    def _finish_sweep(self, rng: Random, state: TemperingState) -> TemperingState:
         """After a sweep: exchange, note where the replicas stand, and space the ladder anew at the warm-up's end."""
-        state = _exchange(rng, state)
+        state = _exchange_neighbors(rng, state)
         now, shape = state.chains.current, (1, len(state.ladder), self.chains)
-        rate = float(np.mean(state.chains.accepted))
+        rate = float(np.mean(state.chains.accepted_mask))
         state = replace(
             state,
-            sweep=state.sweep + 1,
-            weight=np.concatenate([state.weight, now.weight.reshape(shape)]),
-            logprob=np.concatenate([state.logprob, now.total_logprob.reshape(shape)]),
-            accepted=(*state.accepted, rate),
+            sweep=state.num_finished_sweeps + 1,
+            weight=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
+            logprob=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
+            accepted=(*state.acceptance_rates, rate),
         )
-        if state.sweep == int(self.burn * self.sweeps):
-            state = self._warm(state)
-        if state.done:
-            return replace(state, value=picked(state.chains, state.cold, rng))
+        if state.num_finished_sweeps == int(self.burn * self.sweeps):
+            state = self._finish_warmup(state)
+        if state.is_finished:
+            return replace(state, value=select_chain(state.chains, state.target_chains, rng))
         return state
 
-    def _warm(self, state: Replicas) -> Replicas:
+    def _finish_warmup(self, state: TemperingState) -> TemperingState:
         """The past is forgotten; the ladder follows the variances it has shown."""
         ladder = state.ladder
-        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.weight) > 1:
-            met = state.weight.transpose(1, 0, 2).reshape(len(ladder), -1)
+        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.log_weight_history) > 1:
+            met = state.log_weight_history.transpose(1, 0, 2).reshape(len(ladder), -1)
             # A rung that has met nothing but forbidden answers has nothing to say of its variance.
             spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
             # A rung where nothing varied has no length: a small one keeps it apart from its neighbours.
@@ -168,36 +177,39 @@ class Tempering(Sampler[Replicas, Move]):
             state,
             ladder=ladder,
             chains=replace(state.chains, lam=lam),
-            weight=state.weight[:0],
-            logprob=state.logprob[:0],
-            exchanges=np.zeros_like(state.exchanges),
+            weight=state.log_weight_history[:0],
+            logprob=state.logprob_history[:0],
+            exchanges=np.zeros_like(state.exchange_counts),
             accepted=(),
         )
 
 
-def _exchange(rng: Random, state: Replicas) -> Replicas:
+def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
     """Neighbours exchange answers: pairs from an even rung in even sweeps, from an odd one in odd sweeps."""
-    each = len(state.cold)
-    weight = state.chains.current.weight
-    sources, exchanges = np.arange(state.chains.count), state.exchanges.copy()
-    for k in range(state.sweep % 2, len(state.ladder) - 1, 2):
+    each = len(state.target_chains)
+    weight = state.chains.current.log_weight
+    sources, exchanges = np.arange(state.chains.num_chains), state.exchange_counts.copy()
+    for k in range(state.num_finished_sweeps % 2, len(state.ladder) - 1, 2):
         for low in range(k * each, (k + 1) * each):
             high = low + each
-            p = _chance((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
-            swapped = rng.choose(np.array([1 - p, p]))
+            p = _exchange_probability((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
+            swapped = rng.choose_index(np.array([1 - p, p]))
             exchanges[k] += (1, swapped)
             if swapped:
                 sources[[low, high]] = high, low
-    return replace(state, chains=exchanged(state.chains, sources), exchanges=exchanges)
+    return replace(state, chains=copy_chains(state.chains, sources), exchanges=exchanges)
 
 
-def _chance(step: float, hotter: float, colder: float) -> float:
+def _exchange_probability(step: float, hotter: float, colder: float) -> float:
     """Probability that the answer of the hotter replica goes up by `step`; one that is forbidden never does."""
     if hotter == -np.inf:
         return 0.0
     return 1.0 if colder == -np.inf else float(np.exp(min(step * (hotter - colder), 0.0)))
 
 
-def _ratios(weight: Floats, ladder: Floats) -> list[Estimate]:
+def _estimate_log_ratios(log_weight_history: Floats, ladder: Floats) -> list[Estimate]:
     steps = np.diff(ladder)
-    return [bar(h * weight[:, k].ravel(), h * weight[:, k + 1].ravel()) for k, h in enumerate(steps.tolist())]
+    return [
+        bar(h * log_weight_history[:, k].ravel(), h * log_weight_history[:, k + 1].ravel())
+        for k, h in enumerate(steps.tolist())
+    ]

@@ -10,12 +10,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.answers import Move, Samples, at_least, copies, only_prompt
 from heatbath.decode.base import Batch, Sampler, Step, Task
-from heatbath.decode.independent import Independent, Rows
-from heatbath.decode.seeds import Random
+from heatbath.decode.independent import Independent, IndependentState
+from heatbath.decode.rng import Random
+from heatbath.decode.sequences import (
+    SequenceStep,
+    WeightedSamples,
+    repeat_prompt,
+    require_single_prompt,
+    validate_at_least,
+)
 
-Key = Callable[[str], Hashable]
+ResultKey = Callable[[str], Hashable]
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
 
@@ -26,28 +32,28 @@ def last_number(text: str) -> Hashable:
 
 
 @dataclass(frozen=True)
-class Ballot:
+class VoteState:
     """Independent answers and the result each stands for."""
 
-    rows: Rows
+    inner_state: IndependentState
     key: Callable[[list[int]], Hashable]
 
     @property
-    def slots(self) -> int:
-        return self.rows.slots
+    def num_slots(self) -> int:
+        return self.inner_state.num_slots
 
     @property
-    def streams(self) -> int:
-        return self.rows.streams
+    def num_streams(self) -> int:
+        return self.inner_state.num_streams
 
     @property
-    def done(self) -> bool:
-        return self.rows.done
+    def is_finished(self) -> bool:
+        return self.inner_state.is_finished
 
-    def samples(self) -> Samples:
+    def collect_samples(self) -> WeightedSamples:
         """All answers; the value is the first whose result has most votes, ties going to the result met first."""
-        found = self.rows.samples()
-        results = [self.key(answer) for answer in found.answers]
+        found = self.inner_state.collect_samples()
+        results = [self.key(answer) for answer in found.sequences]
         winner, votes = Counter(results).most_common(1)[0]
         share = votes / len(results)
         error = float(np.sqrt(share * (1 - share) / len(results)))
@@ -56,22 +62,22 @@ class Ballot:
 
 
 @dataclass(frozen=True)
-class Vote(Sampler[Ballot, Move]):
+class Vote(Sampler[VoteState, SequenceStep]):
     """`n` answers of `sampler`; `key` reads the result off an answer's text, the last number in it by default."""
 
     n: int = 8
     sampler: Sampler[Batch, Step] = field(default_factory=Ancestral)
-    key: Key = last_number
+    key: ResultKey = last_number
 
-    def init(self, task: Task) -> Ballot:
-        at_least(self.n, 1, "n")
-        model, stop = only_prompt(task, "vote").model, set(task.stop)
+    def init(self, task: Task) -> VoteState:
+        validate_at_least(self.n, 1, "n")
+        model, stop = require_single_prompt(task, "vote").model, set(task.stop_token_ids)
 
         def result(answer: list[int]) -> Hashable:
             return self.key(model.decode(answer[:-1] if answer and answer[-1] in stop else answer))
 
-        return Ballot(Independent(self.sampler).init(copies(task, self.n)), result)
+        return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), result)
 
-    def step(self, rng: Random, state: Ballot) -> tuple[Ballot, Move]:
-        rows, move = Independent(self.sampler).step(rng, state.rows)
+    def step(self, rng: Random, state: VoteState) -> tuple[VoteState, SequenceStep]:
+        rows, move = Independent(self.sampler).step(rng, state.inner_state)
         return replace(state, rows=rows), move

@@ -1,55 +1,50 @@
 """What adds: fields and potentials, and their algebra."""
 
 from heatbath.energy.base import Context, Energy, Field, FieldSum, Potential, PotentialSum
-from heatbath.energy.condition import after_tokens, rows_in, until_tokens, when
-from heatbath.energy.contrast import Contrast
-from heatbath.energy.dry import Dry, breaking_tokens
-from heatbath.energy.experts import MixtureOfExperts, ProductOfExperts
+from heatbath.energy.condition import after_tokens, apply_when, rows_in, until_tokens
+from heatbath.energy.dry import DryPenalty, find_breaker_tokens
 from heatbath.energy.grammar import Grammar
-from heatbath.energy.length import LengthBias, MaxLength, MinLength
-from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, Moments, fit_moments
-from heatbath.energy.memo import Memo
+from heatbath.energy.learned_energy import LogisticFit, ResidualEnergy
+from heatbath.energy.length_fields import LengthBias, MaxLength, MinLength
+from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, MomentFit, fit_moments
 from heatbath.energy.noise import GaussianNoise, GumbelNoise
 from heatbath.energy.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
-from heatbath.energy.phrases import ForbidPhrases
-from heatbath.energy.require import Require
-from heatbath.energy.residual import Logistic, Residual
-from heatbath.energy.tokens import Forbid, LogitBias
+from heatbath.energy.phrases import ForbiddenPhrases
+from heatbath.energy.prefix_memo import PrefixMemo
+from heatbath.energy.required_content import RequiredPhrases
+from heatbath.energy.token_bias import ForbiddenTokens, LogitBias
 
 __all__ = [
     "Context",
-    "Contrast",
-    "Dry",
+    "DryPenalty",
     "Energy",
     "Field",
     "FieldSum",
-    "Forbid",
-    "ForbidPhrases",
+    "ForbiddenPhrases",
+    "ForbiddenTokens",
     "FrequencyPenalty",
     "GaussianNoise",
     "Grammar",
     "GumbelNoise",
     "LengthBias",
-    "Logistic",
+    "LogisticFit",
     "LogitBias",
     "MaxEntropy",
     "MaxEntropyPotential",
     "MaxLength",
-    "Memo",
     "MinLength",
-    "MixtureOfExperts",
-    "Moments",
+    "MomentFit",
     "Potential",
     "PotentialSum",
+    "PrefixMemo",
     "PresencePenalty",
-    "ProductOfExperts",
     "RepetitionPenalty",
-    "Require",
-    "Residual",
+    "RequiredPhrases",
+    "ResidualEnergy",
     "after_tokens",
-    "breaking_tokens",
+    "apply_when",
+    "find_breaker_tokens",
     "fit_moments",
     "rows_in",
     "until_tokens",
-    "when",
 ]

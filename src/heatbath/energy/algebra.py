@@ -7,14 +7,14 @@ from typing import Any
 from heatbath.errors import BadInput
 
 
-def checked_weight(weight: float) -> float:
+def validate_weight(weight: float) -> float:
     """A weight an energy can carry: finite. Raises `BadInput` otherwise."""
     if not abs(weight) < float("inf"):
         raise BadInput(f"the weight of an energy is {weight}: give a finite number; +inf energies forbid.")
     return float(weight)
 
 
-def scaled(weight: float, energies: Any) -> Any:
+def scale_energies(weight: float, energies: Any) -> Any:
     r"""$w E$, with $0 \cdot \infty = 0$: an energy of weight 0 is absent, what it forbids is allowed again.
 
     Raises `BadInput` for a negative weight on energies that forbid, since -inf is no energy.

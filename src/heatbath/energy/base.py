@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from heatbath.energy.algebra import checked_weight, scaled
-from heatbath.ensemble.arrays import asarray_like, widened
+from heatbath.energy.algebra import scale_energies, validate_weight
+from heatbath.ensemble.arrays import asarray_like, upcast_half
 from heatbath.errors import BadInput
 
 
@@ -33,26 +33,26 @@ class Context:
     tokens: Sequence[Sequence[int]]
     prompt_lengths: Sequence[int]
     vocab_size: int
-    stop: Sequence[int] = ()
-    ended: Sequence[bool] = ()
-    rows: Sequence[int] = ()
+    stop_token_ids: Sequence[int] = ()
+    finished_mask: Sequence[bool] = ()
+    row_ids: Sequence[int] = ()
     energies: Any = None
 
     def __len__(self) -> int:
         return len(self.prompt_lengths)
 
-    def answer(self, row: int) -> Sequence[int]:
+    def completion(self, row: int) -> Sequence[int]:
         """The tokens of a row after its prompt, without the stop token that ended it."""
         answer = self.tokens[row][self.prompt_lengths[row] :]
-        return answer[:-1] if answer and answer[-1] in self.stop else answer
+        return answer[:-1] if answer and answer[-1] in self.stop_token_ids else answer
 
-    def whole(self, row: int) -> bool:
+    def is_finished(self, row: int) -> bool:
         """Whether a row is a whole answer."""
-        return bool(self.ended[row]) if len(self.ended) else False
+        return bool(self.finished_mask[row]) if len(self.finished_mask) else False
 
-    def number(self, row: int) -> int:
+    def row_id(self, row: int) -> int:
         """The number that stays with a row in any batch."""
-        return int(self.rows[row]) if len(self.rows) else row
+        return int(self.row_ids[row]) if len(self.row_ids) else row
 
     def take(self, rows: Sequence[int]) -> Context:
         """The context of some rows, in that order."""
@@ -60,8 +60,8 @@ class Context:
             self,
             tokens=[self.tokens[row] for row in rows],
             prompt_lengths=[self.prompt_lengths[row] for row in rows],
-            ended=[self.whole(row) for row in rows],
-            rows=[self.number(row) for row in rows],
+            ended=[self.is_finished(row) for row in rows],
+            rows=[self.row_id(row) for row in rows],
             energies=None if self.energies is None else self.energies[list(rows)],
         )
 
@@ -98,7 +98,7 @@ class Field(Energy):
         return FieldSum(self.terms + other.terms)
 
     def __mul__(self, weight: float) -> Field:
-        return FieldSum(tuple((checked_weight(weight) * w, part) for w, part in self.terms))
+        return FieldSum(tuple((validate_weight(weight) * w, part) for w, part in self.terms))
 
     __rmul__ = __mul__
 
@@ -123,7 +123,7 @@ class Potential(Energy):
         return PotentialSum(self.terms + other.terms)
 
     def __mul__(self, weight: float) -> Potential:
-        return PotentialSum(tuple((checked_weight(weight) * w, part) for w, part in self.terms))
+        return PotentialSum(tuple((validate_weight(weight) * w, part) for w, part in self.terms))
 
     __rmul__ = __mul__
 
@@ -148,8 +148,10 @@ class FieldSum(Field):
 
     def __call__(self, context: Context) -> Any:
         total: Any = None
-        for weight, part in _present(self.terms):
-            energies = scaled(weight, part(context if part.commutes else _seeing(context, total)))
+        for weight, part in _nonzero_terms(self.terms):
+            energies = scale_energies(
+                weight, part(context if part.commutes else _context_with_energies(context, total))
+            )
             total = energies if total is None else total + energies
         return np.zeros(context.vocab_size) if total is None else total
 
@@ -169,18 +171,18 @@ class PotentialSum(Potential):
         return "+".join(part.name for _, part in self.terms)
 
     def __call__(self, context: Context) -> Any:
-        energies = [scaled(weight, part(context)) for weight, part in _present(self.terms)]
+        energies = [scale_energies(weight, part(context)) for weight, part in _nonzero_terms(self.terms)]
         return reduce(add, energies) if energies else np.zeros(len(context))
 
 
-def _present(terms: Sequence[tuple[float, E]]) -> Iterator[tuple[float, E]]:
+def _nonzero_terms(terms: Sequence[tuple[float, E]]) -> Iterator[tuple[float, E]]:
     """The terms of a weight other than 0: one of weight 0 is absent and costs nothing."""
     return ((weight, part) for weight, part in terms if weight)
 
 
-def _seeing(context: Context, total: Any) -> Context:
+def _context_with_energies(context: Context, total: Any) -> Context:
     """What a part of a sum sees that depends on its place: the energies with those of the parts before it."""
     if context.energies is None or total is None:
         return context
-    energies = widened(context.energies)
+    energies = upcast_half(context.energies)
     return replace(context, energies=energies + asarray_like(total, energies))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Energy, Field, FieldSum, Potential, PotentialSum
-from heatbath.energy.rows import checked_count
+from heatbath.energy.row_table import validate_count
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
@@ -19,44 +19,44 @@ Condition = Callable[[Context], Sequence[bool] | npt.NDArray[np.bool_]]
 
 
 @overload
-def when(condition: Condition, energy: Field) -> Field: ...
+def apply_when(condition: Condition, energy: Field) -> Field: ...
 @overload
-def when(condition: Condition, energy: Potential) -> Potential: ...
-def when(condition: Condition, energy: Field | Potential) -> Field | Potential:
+def apply_when(condition: Condition, energy: Potential) -> Potential: ...
+def apply_when(condition: Condition, energy: Field | Potential) -> Field | Potential:
     """`energy` on the rows where `condition` holds, 0 elsewhere; it is asked about those rows alone.
 
     Names and weights of a sum stay with its parts. Raises `BadInput` where the condition does not give one truth value
     a row, by its own place among the energies.
     """
     if isinstance(energy, Field):
-        fields = tuple((weight, WhenField(condition, part, part.name)) for weight, part in energy.terms)
+        fields = tuple((weight, ConditionalField(condition, part, part.name)) for weight, part in energy.terms)
         return fields[0][1] if len(fields) == 1 and fields[0][0] == 1 else FieldSum(fields)
     if isinstance(energy, Potential):
-        parts = tuple((weight, WhenPotential(condition, part, part.name)) for weight, part in energy.terms)
+        parts = tuple((weight, ConditionalPotential(condition, part, part.name)) for weight, part in energy.terms)
         return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else PotentialSum(parts)
     raise BadInput(f"when takes a field or a potential, not {type(energy).__name__}.")
 
 
-def rows_in(numbers: Iterable[int]) -> Condition:
+def rows_in(row_ids: Iterable[int]) -> Condition:
     """Rows of these numbers, which stay with a row in any batch."""
-    wanted = frozenset(numbers)
-    return lambda context: [context.number(row) in wanted for row in range(len(context))]
+    wanted = frozenset(row_ids)
+    return lambda context: [context.row_id(row) in wanted for row in range(len(context))]
 
 
 def after_tokens(n: int) -> Condition:
     """Rows whose answer has n tokens or more. Raises `BadInput` for n < 0."""
-    checked_count(n, "the count of after_tokens", 0)
-    return lambda context: [len(context.answer(row)) >= n for row in range(len(context))]
+    validate_count(n, "the count of after_tokens", 0)
+    return lambda context: [len(context.completion(row)) >= n for row in range(len(context))]
 
 
 def until_tokens(n: int) -> Condition:
     """Rows whose answer has fewer than n tokens. Raises `BadInput` for n < 0."""
-    checked_count(n, "the count of until_tokens", 0)
-    return lambda context: [len(context.answer(row)) < n for row in range(len(context))]
+    validate_count(n, "the count of until_tokens", 0)
+    return lambda context: [len(context.completion(row)) < n for row in range(len(context))]
 
 
 @dataclass(frozen=True)
-class WhenField(Field):
+class ConditionalField(Field):
     """A field where a condition holds, (B, V) float32; made by `when`."""
 
     condition: Condition
@@ -69,14 +69,16 @@ class WhenField(Field):
 
     def __call__(self, context: Context) -> npt.NDArray[np.float32]:
         energies = np.zeros((len(context), context.vocab_size), np.float32)
-        rows = _chosen(self.condition, context, self)
+        rows = _select_rows(self.condition, context, self)
         if len(rows):
-            energies[rows] = _values(self, self.part(context.take(rows.tolist())), (len(rows), context.vocab_size))
+            energies[rows] = _broadcast_energies(
+                self, self.part(context.take(rows.tolist())), (len(rows), context.vocab_size)
+            )
         return energies
 
 
 @dataclass(frozen=True)
-class WhenPotential(Potential):
+class ConditionalPotential(Potential):
     """A potential where a condition holds, (B,) float64; made by `when`."""
 
     condition: Condition
@@ -89,13 +91,13 @@ class WhenPotential(Potential):
 
     def __call__(self, context: Context) -> npt.NDArray[np.float64]:
         energies = np.zeros(len(context))
-        rows = _chosen(self.condition, context, self)
+        rows = _select_rows(self.condition, context, self)
         if len(rows):
-            energies[rows] = _values(self, self.part(context.take(rows.tolist())), (len(rows),))
+            energies[rows] = _broadcast_energies(self, self.part(context.take(rows.tolist())), (len(rows),))
         return energies
 
 
-def _chosen(condition: Condition, context: Context, energy: Energy) -> npt.NDArray[np.intp]:
+def _select_rows(condition: Condition, context: Context, energy: Energy) -> npt.NDArray[np.intp]:
     holds = np.asarray(condition(context))
     if holds.shape != (len(context),) or holds.dtype != bool:
         given = f"{holds.dtype} of shape {holds.shape}"
@@ -103,7 +105,7 @@ def _chosen(condition: Condition, context: Context, energy: Energy) -> npt.NDArr
     return np.flatnonzero(holds)
 
 
-def _values(energy: Energy, values: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _broadcast_energies(energy: Energy, values: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     array = to_numpy(values)
     try:
         return np.broadcast_to(array, shape)

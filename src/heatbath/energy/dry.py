@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import inf, log
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.rows import Table, growing, zeros
+from heatbath.energy.row_table import Table, unfinished_rows, zero_energies
 from heatbath.errors import BadInput
 
-_MOST = log(1e30)
+_MAX_LOG_POWER = log(1e30)
 
 
 @dataclass(frozen=True)
-class Dry(Field):
+class DryPenalty(Field):
     r"""Energy for each token that would go on with a repetition, (B, V), in nats.
 
     $E(v) = m\, b^{n(v) - a}$ for $n(v) \ge a$, else 0: n(v) is the longest stretch at the end of the tokens so far that
@@ -41,46 +41,46 @@ class Dry(Field):
             raise BadInput(f"dry has lengths {self.allowed_length} and {self.last_n}: give at least 1.")
 
     def __call__(self, context: Context) -> Table:
-        energies = zeros(context)
-        for row in growing(context) if self.multiplier else ():
+        energies = zero_energies(context)
+        for row in unfinished_rows(context) if self.multiplier else ():
             tokens = list(context.tokens[row])[-(self.last_n or 0) :]
-            for token, length in repeats(tokens, self.breakers).items():
+            for token, length in find_repeat_lengths(tokens, self.breakers).items():
                 if length >= self.allowed_length:
                     energies[row, token] = self._energy(length - self.allowed_length)
         return energies
 
     def _energy(self, over: int) -> float:
         return float(
-            self.multiplier * min(self.base ** min(over, _MOST / log(self.base) if self.base > 1 else 0), 1e30)
+            self.multiplier * min(self.base ** min(over, _MAX_LOG_POWER / log(self.base) if self.base > 1 else 0), 1e30)
         )
 
 
-def breaking_tokens(breakers: Iterable[bytes | str], pieces: Sequence[bytes]) -> frozenset[int]:
+def find_breaker_tokens(breakers: Iterable[bytes | str], pieces: Sequence[bytes]) -> frozenset[int]:
     """Tokens whose bytes `pieces[token]` hold one of `breakers`: a line's end, say, or a colon."""
     wanted = [breaker.encode() if isinstance(breaker, str) else breaker for breaker in breakers]
     return frozenset(token for token, piece in enumerate(pieces) if any(breaker in piece for breaker in wanted))
 
 
-def repeats(tokens: Sequence[int], breakers: frozenset[int]) -> dict[int, int]:
+def find_repeat_lengths(tokens: Sequence[int], breakers: frozenset[int]) -> dict[int, int]:
     """For each token that followed the end of `tokens` before: the longest end that it followed, without breakers."""
     backwards = list(tokens[::-1])
     most = next((n for n, token in enumerate(backwards) if token in breakers), len(backwards))
     found: dict[int, int] = {}
     # Reversed, an end that came before is a beginning that comes again, and what followed it stands one place earlier.
-    for place, length in enumerate(_matches(backwards, most)):
+    for place, length in enumerate(_prefix_match_lengths(backwards, most)):
         if length and place and backwards[place - 1] not in breakers:
             follower = backwards[place - 1]
             found[follower] = max(found.get(follower, 0), length)
     return found
 
 
-def _matches(tokens: Sequence[int], most: int) -> list[int]:
+def _prefix_match_lengths(tokens: Sequence[int], max_length: int) -> list[int]:
     """For each place, how many tokens from there agree with those from the first on, up to `most`: the Z-function."""
     lengths = [0] * len(tokens)
     left = right = 0
     for place in range(1, len(tokens)):
         length = min(lengths[place - left], right - place) if place < right else 0
-        while length < most and place + length < len(tokens) and tokens[place + length] == tokens[length]:
+        while length < max_length and place + length < len(tokens) and tokens[place + length] == tokens[length]:
             length += 1
         lengths[place] = length
         if place + length > right:

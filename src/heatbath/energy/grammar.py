@@ -11,33 +11,37 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.completion import shortest
-from heatbath.energy.memo import Memo
-from heatbath.energy.rows import Table, check_size, checked_count, stops
-from heatbath.energy.spelling import kept
+from heatbath.energy.grammar_search import find_shortest_match
+from heatbath.energy.prefix_memo import PrefixMemo
+from heatbath.energy.row_table import Table, validate_count, validate_stop_token_ids, validate_vocab_size
+from heatbath.energy.vocab_bytes import build_cached
 from heatbath.errors import BadInput, MissingExtra
 
 Bits = npt.NDArray[np.uint8]
 
 # Sets of tokens whose masks are worked out once. Text inside a JSON string is cut finer by length than the library does
 # by itself: a string that may have few more characters would else be tried token by token.
-_TEXT = r'[^"\\\x00-\x1F\x7F]'
-_SLICES = [r"[\x20\x0A\x0D\x09]+", *(_TEXT + f"{{1,{n}}}" for n in (3, 6, 9, 12, 16, 30)), _TEXT + "+"]
+_JSON_CHARACTER = r'[^"\\\x00-\x1F\x7F]'
+_SLICES = [
+    r"[\x20\x0A\x0D\x09]+",
+    *(_JSON_CHARACTER + f"{{1,{n}}}" for n in (3, 6, 9, 12, 16, 30)),
+    _JSON_CHARACTER + "+",
+]
 
 
-class Vocabulary(Protocol):
+class GrammarVocabulary(Protocol):
     """What a grammar must know of a vocabulary; a model's own has it."""
 
     @property
     def size(self) -> int: ...
     @property
-    def stop(self) -> Sequence[int]: ...
+    def stop_token_ids(self) -> Sequence[int]: ...
     @property
-    def special(self) -> Set[int]: ...
+    def special_token_ids(self) -> Set[int]: ...
 
 
 @dataclass
-class Parse:
+class ParserState:
     """Where a parser stands after some tokens: `matcher`, None when they are no beginning of a match."""
 
     matcher: Any
@@ -64,27 +68,29 @@ class Grammar(Field):
         self,
         grammar: str,
         token_bytes: Callable[[int], bytes],
-        vocabulary: Vocabulary,
+        vocabulary: GrammarVocabulary,
         *,
         max_tokens: int | None = None,
     ) -> None:
         self.vocab_size = vocabulary.size
-        max_tokens = checked_count(max_tokens, f"the max_tokens of field {self.name!r}")
-        matcher = _matcher(grammar, _tokenizer(token_bytes, vocabulary), self.name)
-        self._parses: Memo[Parse] = Memo(Parse(matcher), self._extend)
-        self._energies = _table()
-        found = shortest(matcher, self._allowed, self._pieces(token_bytes), most=max_tokens)
-        if found.impossible:
+        max_tokens = validate_count(max_tokens, f"the max_tokens of field {self.name!r}")
+        matcher = _build_matcher(grammar, _build_tokenizer(token_bytes, vocabulary), self.name)
+        self._parser_states: PrefixMemo[ParserState] = PrefixMemo(ParserState(matcher), self._extend_parser_state)
+        self._byte_energies = _build_byte_energies()
+        found = find_shortest_match(
+            matcher, self._compute_token_mask, self._read_token_bytes(token_bytes), max_tokens=max_tokens
+        )
+        if found.is_impossible:
             within = "" if max_tokens is None else f" within {max_tokens} tokens"
             raise BadInput(f"field {self.name!r}: no answer in this vocabulary matches the grammar{within}.")
-        self.shortest = found.length
+        self.shortest_match_length = found.length
 
     @classmethod
-    def json_schema(
+    def from_json_schema(
         cls,
         schema: Mapping[str, Any] | str,
         token_bytes: Callable[[int], bytes],
-        vocabulary: Vocabulary,
+        vocabulary: GrammarVocabulary,
         *,
         max_tokens: int | None = None,
     ) -> Grammar:
@@ -96,42 +102,42 @@ class Grammar(Field):
         return cls(f"start: %json {text}", token_bytes, vocabulary, max_tokens=max_tokens)
 
     @classmethod
-    def regex(
+    def from_regex(
         cls,
         pattern: str,
         token_bytes: Callable[[int], bytes],
-        vocabulary: Vocabulary,
+        vocabulary: GrammarVocabulary,
         *,
         max_tokens: int | None = None,
     ) -> Grammar:
         """Answers match `pattern` from beginning to end, in the syntax of Rust's regex library."""
         # The library's own conversion, since a pattern must be quoted to stand in a Lark grammar.
-        (part,) = json.loads(_llguidance().LLMatcher.grammar_from_regex(pattern))["grammars"]
+        (part,) = json.loads(_import_llguidance().LLMatcher.grammar_from_regex(pattern))["grammars"]
         return cls(part["lark_grammar"], token_bytes, vocabulary, max_tokens=max_tokens)
 
     def __call__(self, context: Context) -> Table:
-        check_size(context, self.vocab_size, self.name)
-        ending = stops(context, self.name)
+        validate_vocab_size(context, self.vocab_size, self.name)
+        ending = validate_stop_token_ids(context, self.name)
         octets = -(-self.vocab_size // 8)
         table = np.empty((len(context), octets, 8), np.float32)
         energies = table.reshape(len(context), -1)[:, : self.vocab_size]
         for row in range(len(context)):
-            if context.whole(row):
+            if context.is_finished(row):
                 energies[row] = 0
                 continue
-            bits = self._bits(self._parses(context.answer(row)))
+            bits = self._token_mask(self._parser_states(context.completion(row)))
             # Seven times as fast as indexing; bytes are never out of bounds.
-            np.take(self._energies, bits[:octets], axis=0, out=table[row], mode="clip")
-            energies[row, ending] = 0 if _bit(bits, self.vocab_size) else np.inf
+            np.take(self._byte_energies, bits[:octets], axis=0, out=table[row], mode="clip")
+            energies[row, ending] = 0 if _has_bit(bits, self.vocab_size) else np.inf
         return energies
 
-    def _bits(self, parse: Parse) -> Bits:
+    def _token_mask(self, parse: ParserState) -> Bits:
         """One bit a token and one more, set where the text so far is a match."""
         if parse.bits is None:
-            parse.bits = self._allowed(parse.matcher)
+            parse.bits = self._compute_token_mask(parse.matcher)
         return parse.bits
 
-    def _allowed(self, matcher: Any) -> Bits:
+    def _compute_token_mask(self, matcher: Any) -> Bits:
         words = np.zeros((self.vocab_size + 32) // 32, np.uint32)
         if matcher is None:
             return words.view(np.uint8)
@@ -140,21 +146,21 @@ class Grammar(Field):
             message = matcher.get_error()
             # A dead end of this vocabulary; anything else is a limit of the parser.
             if not message.startswith("NoExtension"):
-                raise BadInput(f"field {self.name!r}: the grammar cannot be followed: {_line(message)}")
+                raise BadInput(f"field {self.name!r}: the grammar cannot be followed: {_format_parser_error(message)}")
             words[:] = 0
         return words.view(np.uint8)
 
-    def _extend(self, parse: Parse, tokens: Sequence[int]) -> Parse:
+    def _extend_parser_state(self, parse: ParserState, tokens: Sequence[int]) -> ParserState:
         if parse.matcher is None:
             return parse
         matcher = parse.matcher.deep_copy()
-        return Parse(matcher if matcher.try_consume_tokens(list(tokens)) == len(tokens) else None)
+        return ParserState(matcher if matcher.try_consume_tokens(list(tokens)) == len(tokens) else None)
 
-    def _pieces(self, token_bytes: Callable[[int], bytes]) -> list[bytes]:
+    def _read_token_bytes(self, token_bytes: Callable[[int], bytes]) -> list[bytes]:
         return [bytes(token_bytes(token)) for token in range(self.vocab_size)]
 
 
-class _Tokens:
+class _LLGuidanceVocabulary:
     """A vocabulary as llguidance reads it, with one more token that ends."""
 
     bos_token_id = None
@@ -169,7 +175,7 @@ class _Tokens:
         raise NotImplementedError("nothing is forced, so that no text needs to be cut")
 
 
-def _llguidance() -> Any:
+def _import_llguidance() -> Any:
     try:
         import llguidance
     except ImportError:
@@ -177,34 +183,34 @@ def _llguidance() -> Any:
     return llguidance
 
 
-def _tokenizer(token_bytes: Callable[[int], bytes], vocabulary: Vocabulary) -> Any:
-    special = frozenset(vocabulary.special) | frozenset(vocabulary.stop)
+def _build_tokenizer(token_bytes: Callable[[int], bytes], vocabulary: GrammarVocabulary) -> Any:
+    special = frozenset(vocabulary.special_token_ids) | frozenset(vocabulary.stop_token_ids)
 
-    def made() -> Any:
-        tokens = _Tokens([bytes(token_bytes(token)) for token in range(vocabulary.size)], special)
-        return _llguidance().LLTokenizer(tokens, n_vocab=vocabulary.size + 1, slices=_SLICES)
+    def build() -> Any:
+        tokens = _LLGuidanceVocabulary([bytes(token_bytes(token)) for token in range(vocabulary.size)], special)
+        return _import_llguidance().LLTokenizer(tokens, n_vocab=vocabulary.size + 1, slices=_SLICES)
 
-    return kept(token_bytes, ("llguidance", special), made)
+    return build_cached(token_bytes, ("llguidance", special), build)
 
 
-def _matcher(grammar: str, tokenizer: Any, name: str) -> Any:
+def _build_matcher(grammar: str, tokenizer: Any, name: str) -> Any:
     # Forcing allows one way alone to cut text that can be no other.
-    matcher = _llguidance().LLMatcher(tokenizer, f'%llguidance {{"no_forcing": true}}\n{grammar}', log_level=0)
+    matcher = _import_llguidance().LLMatcher(tokenizer, f'%llguidance {{"no_forcing": true}}\n{grammar}', log_level=0)
     if matcher.is_error():
-        raise BadInput(f"field {name!r}: the grammar cannot be read: {_line(matcher.get_error())}")
+        raise BadInput(f"field {name!r}: the grammar cannot be read: {_format_parser_error(matcher.get_error())}")
     return matcher
 
 
-def _table() -> npt.NDArray[np.float32]:
+def _build_byte_energies() -> npt.NDArray[np.float32]:
     """The energies of the eight tokens of every byte of a mask, (256, 8)."""
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     return np.where(bits, 0, np.inf).astype(np.float32)
 
 
-def _bit(bits: Bits, place: int) -> bool:
+def _has_bit(bits: Bits, place: int) -> bool:
     return bool(bits[place // 8] >> (place % 8) & 1)
 
 
-def _line(message: str) -> str:
+def _format_parser_error(message: str) -> str:
     """The first sentence of an error, on one line."""
     return " ".join(message.split("<state>")[0].split("\n   1 |")[0].split())

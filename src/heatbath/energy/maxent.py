@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field, Potential
-from heatbath.energy.convex import minimum, one_sided
+from heatbath.energy.newton import has_unbounded_direction, minimize_convex
 from heatbath.errors import BadInput, Unreliable
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ Features = Callable[[Sequence[Sequence[int]]], npt.ArrayLike]
 
 
 @dataclass(frozen=True)
-class Moments:
+class MomentFit:
     r"""Multipliers of i features and what they rest on.
 
     Attributes:
@@ -41,20 +41,20 @@ class Moments:
     log_z: float
     ess: float
 
-    def reliable(self, least: float = 30.0) -> Moments:
+    def require_reliable(self, min_ess: float = 30.0) -> MomentFit:
         """Itself, or raise `Unreliable` (which carries it) below `least` effective samples."""
-        if self.ess < least:
+        if self.ess < min_ess:
             raise Unreliable(
                 f"multipliers {np.round(self.lambdas, 4).tolist()} rest on {self.ess:.1f} effective samples, fewer "
-                f"than {least:g}: draw more, or ask for milder targets; `.estimate` has them all the same.",
+                f"than {min_ess:g}: draw more, or ask for milder targets; `.estimate` has them all the same.",
                 self,
             )
         return self
 
 
 def fit_moments(
-    log_weights: npt.ArrayLike, features: npt.ArrayLike, targets: npt.ArrayLike, *, least: float = 30.0
-) -> Moments:
+    log_weights: npt.ArrayLike, features: npt.ArrayLike, targets: npt.ArrayLike, *, min_ess: float = 30.0
+) -> MomentFit:
     r"""Multipliers with $\langle f \rangle_{p e^{-\lambda f}/Z} = t$ for samples n of whole answers.
 
     Args:
@@ -70,24 +70,24 @@ def fit_moments(
         Unreliable: fewer than `least` effective samples; the `Moments` are its `.estimate`.
     """
     weights = np.asarray(log_weights, np.float64)
-    matrix, wanted = _checked(features, targets)
+    matrix, wanted = _validate_features(features, targets)
     if weights.shape != matrix.shape[:1] or np.isnan(weights).any() or not np.isfinite(weights.max(initial=-np.inf)):
         raise BadInput(f"{len(matrix)} samples need as many log-weights, none NaN or +inf and one of them finite.")
-    return _fitted(weights[None], matrix, wanted, sampled=True).reliable(least)
+    return _fit_multipliers(weights[None], matrix, wanted, from_samples=True).require_reliable(min_ess)
 
 
 class MaxEntropy(Field):
     r"""Energy $\lambda \cdot f(v)$ of token v, (V,), nats, from `token_features` (V, i) and `lambdas` (i,)."""
 
     def __init__(self, token_features: npt.ArrayLike, lambdas: npt.ArrayLike, *, name: str = "max_entropy") -> None:
-        matrix, self.lambdas = _checked(token_features, lambdas)
+        matrix, self.lambdas = _validate_features(token_features, lambdas)
         self.energies = matrix @ self.lambdas
         self.name = name
 
     @classmethod
     def fit(
         cls, token_features: npt.ArrayLike, energies: Any, targets: npt.ArrayLike, *, name: str = "max_entropy"
-    ) -> tuple[MaxEntropy, Moments]:
+    ) -> tuple[MaxEntropy, MomentFit]:
         r"""The field under which each feature has its target as mean over contexts n and next tokens.
 
         `energies` (n, V), nats, are those of the model in representative contexts: the law in context n becomes
@@ -96,12 +96,12 @@ class MaxEntropy(Field):
         from heatbath.ensemble.arrays import to_numpy
 
         rows = to_numpy(energies).astype(np.float64)
-        matrix, wanted = _checked(token_features, targets)
+        matrix, wanted = _validate_features(token_features, targets)
         if rows.ndim != 2 or rows.shape[1] != len(matrix) or not len(rows):
             raise BadInput(f"energies of shape {rows.shape} do not fit features of {len(matrix)} tokens: give (n, V).")
         if np.isnan(rows).any() or (rows == -np.inf).any() or not np.isfinite(rows.min(-1)).all():
             raise BadInput("energies to fit on must hold no NaN and no -inf, and a token that is allowed in every row.")
-        moments = _fitted(-rows, matrix, wanted, sampled=False)
+        moments = _fit_multipliers(-rows, matrix, wanted, from_samples=False)
         return cls(matrix, moments.lambdas, name=name), moments
 
     def __call__(self, context: Context) -> Floats:
@@ -126,14 +126,14 @@ class MaxEntropyPotential(Potential):
         self.name = name
 
     def __call__(self, context: Context) -> Floats:
-        values = np.asarray(self.features([context.answer(row) for row in range(len(context))]), np.float64)
+        values = np.asarray(self.features([context.completion(row) for row in range(len(context))]), np.float64)
         needed = (len(context), len(self.lambdas))
         if values.shape != needed:
             raise BadInput(f"potential {self.name!r} has features of shape {values.shape}, not {needed}.")
         return np.asarray(values @ self.lambdas)
 
 
-def _checked(features: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
+def _validate_features(features: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
     wanted = np.atleast_1d(np.asarray(targets, np.float64))
     matrix = np.asarray(features, np.float64)
     matrix = matrix[:, None] if matrix.ndim == 1 else matrix
@@ -144,51 +144,51 @@ def _checked(features: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, F
     return matrix, wanted
 
 
-def _fitted(logw_gs: Floats, features: Floats, targets: Floats, *, sampled: bool) -> Moments:
+def _fit_multipliers(logw_gs: Floats, features: Floats, targets: Floats, *, from_samples: bool) -> MomentFit:
     """One dual for G groups of states s with log-weights (G, S): one group of `sampled` states, or many contexts."""
-    share_gs = _shares(logw_gs, np.zeros(len(features)))[0]
+    share_gs = _normalize_weights(logw_gs, np.zeros(len(features)))[0]
     center = share_gs.mean(0) @ features
     # In units of each feature's own spread, so that the method need not know the units.
     scale = np.sqrt(share_gs.mean(0) @ (features - center) ** 2)
     scale[scale <= 1e-12 * np.abs(features).max(0)] = 1.0
     f = (features - targets) / scale
-    if one_sided(f[share_gs.max(0) > 0]):
+    if has_unbounded_direction(f[share_gs.max(0) > 0]):
         raise BadInput(
             f"the targets {targets.tolist()} lie outside what the features reach, or on its border: no law close to "
             "the model has these means; ask for targets inside the convex hull of the features."
         )
-    point, found = minimum(lambda point: _dual(logw_gs, f, point)[:3], np.zeros(len(targets)))
+    point, found = minimize_convex(lambda point: _evaluate_dual(logw_gs, f, point)[:3], np.zeros(len(targets)))
     if not found:
         raise BadInput(f"no finite multipliers give the means {targets.tolist()}: ask for targets further inside.")
-    value, _, hessian, share_gs = _dual(logw_gs, f, point)
-    spread = _spread(share_gs, f, sampled)
+    value, _, hessian, share_gs = _evaluate_dual(logw_gs, f, point)
+    spread = _gradient_covariance(share_gs, f, from_samples)
     inverse = np.linalg.pinv(hessian, rcond=1e-13, hermitian=True)
     stderr = np.sqrt(np.diag(inverse @ spread @ inverse)) / scale
     lambdas = point / scale
-    ess = float(1 / (share_gs[0] ** 2).sum()) if sampled else float(len(share_gs))
+    ess = float(1 / (share_gs[0] ** 2).sum()) if from_samples else float(len(share_gs))
     if ess == 1:
         stderr = np.full(len(lambdas), np.inf)  # one draw says nothing of how others would differ
-    return Moments(lambdas, stderr, share_gs.mean(0) @ features, float(value - lambdas @ targets), ess)
+    return MomentFit(lambdas, stderr, share_gs.mean(0) @ features, float(value - lambdas @ targets), ess)
 
 
-def _spread(share_gs: Floats, features: Floats, sampled: bool) -> Floats:
+def _gradient_covariance(share_gs: Floats, features: Floats, from_samples: bool) -> Floats:
     """Covariance (i, i) of the dual's gradient over draws: of states in their one group, or of whole contexts."""
-    if sampled:
+    if from_samples:
         return np.asarray((features * share_gs[0, :, None] ** 2).T @ features)
     score_gi, count = share_gs @ features, len(share_gs)
     return np.asarray(score_gi.T @ score_gi / (count * max(count - 1, 1)))
 
 
-def _dual(logw_gs: Floats, features: Floats, point: Floats) -> tuple[float, Floats, Floats, Floats]:
+def _evaluate_dual(logw_gs: Floats, features: Floats, point: Floats) -> tuple[float, Floats, Floats, Floats]:
     """Value, gradient and Hessian of the dual, and the shares (G, S); `features` are counted from their targets."""
-    share_gs, log_z_g = _shares(logw_gs, features @ point)
+    share_gs, log_z_g = _normalize_weights(logw_gs, features @ point)
     mean_gi = share_gs @ features
     second = (features * share_gs.mean(0)[:, None]).T @ features
-    value = float((log_z_g - _shares(logw_gs, np.zeros(len(features)))[1]).mean())
+    value = float((log_z_g - _normalize_weights(logw_gs, np.zeros(len(features)))[1]).mean())
     return value, -mean_gi.mean(0), second - mean_gi.T @ mean_gi / len(mean_gi), share_gs
 
 
-def _shares(logw_gs: Floats, energies_s: Floats) -> tuple[Floats, Floats]:
+def _normalize_weights(logw_gs: Floats, energies_s: Floats) -> tuple[Floats, Floats]:
     logw = logw_gs - energies_s
     top = logw.max(-1, keepdims=True)
     weights = np.exp(logw - top)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.rows import Table, growing, zeros
+from heatbath.energy.row_table import Table, unfinished_rows, zero_energies
 from heatbath.errors import BadInput
 
 
@@ -25,14 +25,14 @@ class _Noise(Field):
             raise BadInput(f"the seed of field {self.name!r} is {self.seed}: give a number from 0 to 2**64 - 1.")
 
     def __call__(self, context: Context) -> Table:
-        energies = zeros(context)
-        for row in growing(context) if self.scale else ():
-            rng = _generator(self.seed, context.number(row), len(context.tokens[row]))
-            energies[row] = self.scale * self._draw(rng, context.vocab_size)
+        energies = zero_energies(context)
+        for row in unfinished_rows(context) if self.scale else ():
+            rng = _build_generator(self.seed, context.row_id(row), len(context.tokens[row]))
+            energies[row] = self.scale * self._draw_noise(rng, context.vocab_size)
         return energies
 
     @abstractmethod
-    def _draw(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    def _draw_noise(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
         """Noise of scale 1 on energies, (V,)."""
 
 
@@ -52,7 +52,7 @@ class GumbelNoise(_Noise):
 
     name: str = "gumbel_noise"
 
-    def _draw(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    def _draw_noise(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
         # G = -log X with X exponential; the least positive number keeps an X of 0 from giving infinity.
         return np.log(np.maximum(rng.standard_exponential(size), np.finfo(np.float64).tiny))
 
@@ -73,10 +73,10 @@ class GaussianNoise(_Noise):
 
     name: str = "gaussian_noise"
 
-    def _draw(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    def _draw_noise(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
         return rng.standard_normal(size)
 
 
-def _generator(seed: int, row: int, position: int) -> np.random.Generator:
+def _build_generator(seed: int, row: int, position: int) -> np.random.Generator:
     # The counter's two low words count the draws, so that streams of other rows and positions never overlap.
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, row]))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.rows import Table, checked_count, growing, zeros
+from heatbath.energy.row_table import Table, unfinished_rows, validate_count, zero_energies
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
@@ -31,19 +31,21 @@ class RepetitionPenalty(Field):
         if not 0 < penalty < np.inf:
             raise BadInput(f"the repetition penalty is {penalty}: give a positive number; 1 changes nothing.")
         self.penalty, self.prompt = float(penalty), prompt
-        self.last_n = checked_count(last_n, "the last_n of field 'repetition'")
+        self.last_n = validate_count(last_n, "the last_n of field 'repetition'")
 
     def __call__(self, context: Context) -> Table:
         if context.energies is None:
             raise BadInput(f"field {self.name!r} scales the energies so far, and its context has none.")
-        energies = zeros(context)
-        for row in growing(context):
-            seen = np.unique(_seen(context, row, last_n=self.last_n, prompt=self.prompt))
+        energies = zero_energies(context)
+        for row in unfinished_rows(context):
+            seen = np.unique(_preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt))
             if seen.size:
-                energies[row, seen] = self._change(-to_numpy(context.energies[row, seen.tolist()]).astype(np.float64))
+                energies[row, seen] = self._penalty_energies(
+                    -to_numpy(context.energies[row, seen.tolist()]).astype(np.float64)
+                )
         return energies
 
-    def _change(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _penalty_energies(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         # What is forbidden already stays so with 0 added; the formula would give NaN or -inf.
         finite = np.where(np.isinf(logits), 0.0, logits)
         return finite - np.where(finite > 0, finite / self.penalty, finite * self.penalty)
@@ -59,17 +61,19 @@ class PresencePenalty(Field):
     name = "presence"
 
     def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = False) -> None:
-        self.penalty, self.prompt = _finite(penalty, self.name), prompt
-        self.last_n = checked_count(last_n, f"the last_n of field {self.name!r}")
+        self.penalty, self.prompt = _validate_penalty(penalty, self.name), prompt
+        self.last_n = validate_count(last_n, f"the last_n of field {self.name!r}")
 
     def __call__(self, context: Context) -> Table:
-        energies = zeros(context)
-        for row in growing(context):
-            seen, counts = np.unique(_seen(context, row, last_n=self.last_n, prompt=self.prompt), return_counts=True)
-            energies[row, seen] = self.penalty * self._weight(counts)
+        energies = zero_energies(context)
+        for row in unfinished_rows(context):
+            seen, counts = np.unique(
+                _preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt), return_counts=True
+            )
+            energies[row, seen] = self.penalty * self._weight_counts(counts)
         return energies
 
-    def _weight(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _weight_counts(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.ones_like(counts)
 
 
@@ -82,16 +86,16 @@ class FrequencyPenalty(PresencePenalty):
 
     name = "frequency"
 
-    def _weight(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _weight_counts(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return counts
 
 
-def _seen(context: Context, row: int, *, last_n: int | None, prompt: bool) -> npt.NDArray[np.int64]:
-    tokens: Sequence[int] = context.tokens[row] if prompt else context.answer(row)
+def _preceding_tokens(context: Context, row: int, *, last_n: int | None, prompt: bool) -> npt.NDArray[np.int64]:
+    tokens: Sequence[int] = context.tokens[row] if prompt else context.completion(row)
     return np.asarray(tokens if last_n is None else tokens[-last_n:], np.int64)
 
 
-def _finite(penalty: float, name: str) -> float:
+def _validate_penalty(penalty: float, name: str) -> float:
     if not abs(penalty) < np.inf:
         raise BadInput(f"the penalty of field {name!r} is {penalty}: give a finite number.")
     return float(penalty)

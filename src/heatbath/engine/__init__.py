@@ -8,30 +8,30 @@ Run(model, prompts, Settings)   the same step by step
 
 from __future__ import annotations
 
-from heatbath.engine.documents import Document
-from heatbath.engine.generating import generate, repeated
-from heatbath.engine.generation import Generation, Sample
-from heatbath.engine.measuring import beta_of, join, measure, measure_stream
-from heatbath.engine.routing import Route, route
-from heatbath.engine.run import Run, Settings
-from heatbath.engine.samplers import SAMPLERS, checked_temperatures
-from heatbath.engine.tape import Arrays
+from heatbath.engine.chunking import Document
+from heatbath.engine.generate import generate, repeat_prompts
+from heatbath.engine.measure import beta_from_temperature, join_traces, measure, measure_stream
+from heatbath.engine.model_selection import ModelFit, rank_models
+from heatbath.engine.result import Generation, Sample
+from heatbath.engine.run import GenerationSettings, Run
+from heatbath.engine.run_buffer import GenerationArrays
+from heatbath.engine.samplers import SAMPLERS, validate_temperatures
 
 __all__ = [
     "SAMPLERS",
-    "Arrays",
     "Document",
     "Generation",
-    "Route",
+    "GenerationArrays",
+    "GenerationSettings",
+    "ModelFit",
     "Run",
     "Sample",
-    "Settings",
-    "beta_of",
-    "checked_temperatures",
+    "beta_from_temperature",
     "generate",
-    "join",
+    "join_traces",
     "measure",
     "measure_stream",
-    "repeated",
-    "route",
+    "rank_models",
+    "repeat_prompts",
+    "validate_temperatures",
 ]

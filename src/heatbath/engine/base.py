@@ -30,8 +30,8 @@ class DeadlineExceeded(HeatbathError):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Something of `heatbath.engine.menu` by `name`, with its `value`: a number, a text, a list or named settings."""
+class ComponentSpec:
+    """Something of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or named settings."""
 
     name: str
     value: Any = None
@@ -64,20 +64,20 @@ class Request:
     n: int = 1
     max_tokens: int = 128
     temperature: float = 1.0
-    schedule: Asked | None = None
-    windows: Sequence[Asked] = ()
-    fields: Sequence[Asked] = ()
-    potentials: Sequence[Asked] = ()
+    schedule: ComponentSpec | None = None
+    windows: Sequence[ComponentSpec] = ()
+    fields: Sequence[ComponentSpec] = ()
+    potentials: Sequence[ComponentSpec] = ()
     sampler: str = "ancestral"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     stop: Sequence[str] = ()
     keep_stop: bool = False
-    stop_tokens: Sequence[int] | None = None
+    stop_token_ids: Sequence[int] | None = None
     ignore_stop: bool = False
     record: str | None = "state"
-    top: int = 0
-    prompt_scores: bool = False
+    top_logprobs: int = 0
+    score_prompt: bool = False
     priority: int = 0
     deadline: float | None = None
 
@@ -93,22 +93,22 @@ class Token:
 
     id: int
     logprob: float | None
-    top: Sequence[tuple[int, float]] = ()
+    top_logprobs: Sequence[tuple[int, float]] = ()
     record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
-class Began:
+class Started:
     """The first step: the request left its queue after `waited` seconds. `cached` tokens of the prompt were known."""
 
     seed: int
-    waited: float
-    cached: int = 0
-    prompt: Sequence[Token] = ()
+    queue_seconds: float
+    cached_tokens: int = 0
+    scored_prompt: Sequence[Token] = ()
 
 
 @dataclass(frozen=True)
-class Grown:
+class TokensGenerated:
     """Answer `choice` grew by `tokens`; `text` may be shown now (what could be the beginning of a stop is held back).
 
     `finish` is None while it goes on, else "stop", "length", "deadline" or "cancelled"; `stopped` then is the text or
@@ -118,33 +118,33 @@ class Grown:
     choice: int
     tokens: Sequence[Token]
     text: str
-    finish: str | None = None
-    stopped: str | int | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """The last step. `value` is the answer to give if one is wanted; the rest as in `heatbath.engine.Generation`.
 
     `repeatable` says whether the same seed gives the same tokens whatever else is in the batch; `why` if not.
     """
 
-    value: int = 0
+    selected_index: int = 0
     tokens_spent: int = 0
     log_weights: Sequence[float] = ()
     log_z: float | None = None
     log_z_stderr: float | None = None
     ess: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
-    repeatable: bool = True
-    why: str = ""
+    deterministic: bool = True
+    nondeterminism_reason: str = ""
 
 
-Step = Began | Grown | Ended
+Event = Started | TokensGenerated | Finished
 
 
 @dataclass(frozen=True)
-class Load:
+class EngineStats:
     """How busy an engine is: requests, rows of the batch, and totals of the prefix cache in tokens since the start."""
 
     running: int = 0
@@ -155,7 +155,7 @@ class Load:
     prefix_bytes: int = 0
 
 
-class Language(Protocol):
+class ModelInfo(Protocol):
     """What a server needs of a model besides its steps; every `heatbath.models.Model` is one."""
 
     name: str
@@ -176,21 +176,21 @@ class Engine(Protocol):
     """A host of one model that runs many requests at once. All methods are called on one event loop."""
 
     @property
-    def language(self) -> Language:
+    def model_info(self) -> ModelInfo:
         """The model's names, tokens and limits."""
 
     @property
-    def load(self) -> Load:
+    def stats(self) -> EngineStats:
         """How busy it is now."""
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """One sentence on why it takes no work, None if it does."""
 
     async def start(self) -> None:
         """Make ready, warm up. Raises what the model raises."""
 
-    def submit(self, request: Request) -> AsyncIterator[Step]:
+    def submit(self, request: Request) -> AsyncIterator[Event]:
         """The steps of a request: `Began`, then `Grown` until every choice has finished, then `Ended`.
 
         Closing the iterator (`aclose`, or a cancelled task) gives up the request and frees what it holds at once.

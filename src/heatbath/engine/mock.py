@@ -8,18 +8,29 @@ import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from heatbath.engine.base import Began, Ended, Grown, Language, Load, Overloaded, Request, Step, Token, Unavailable
+from heatbath.engine.base import (
+    EngineStats,
+    Event,
+    Finished,
+    ModelInfo,
+    Overloaded,
+    Request,
+    Started,
+    Token,
+    TokensGenerated,
+    Unavailable,
+)
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Tokens, Vocabulary
 
 _END = 256
 
 
-class Letters:
+class ByteModelInfo:
     """A language of 256 bytes and an end: every text has tokens, one a byte."""
 
     name = "mock"
-    vocabulary = Vocabulary(257, start=(_END,), stop=(_END,), special=frozenset({_END}))
+    vocabulary = Vocabulary(257, start_token_ids=(_END,), stop_token_ids=(_END,), special_token_ids=frozenset({_END}))
     context_length: int | None = 4096
     fingerprint = "sha256:" + hashlib.sha256(b"heatbath mock").hexdigest()
 
@@ -37,7 +48,7 @@ class Letters:
 
 
 @dataclass(frozen=True)
-class Pace:
+class MockLatency:
     """Seconds until the first token and between tokens, and how many requests may be in work at once."""
 
     first: float = 0.0
@@ -52,31 +63,31 @@ class MockEngine:
     `fault` is raised after `fault_after` tokens of every answer, to see what the server makes of it.
     """
 
-    pace: Pace = field(default_factory=Pace)
+    pace: MockLatency = field(default_factory=MockLatency)
     text: str = "The quick brown fox jumps over the lazy dog. "
     fault: HeatbathError | None = None
     fault_after: int = 0
-    language: Language = field(default_factory=Letters)
-    trouble: str | None = None
+    model_info: ModelInfo = field(default_factory=ByteModelInfo)
+    unavailable_reason: str | None = None
     running: int = 0
 
     @property
-    def load(self) -> Load:
-        return Load(running=self.running, rows=self.running)
+    def stats(self) -> EngineStats:
+        return EngineStats(running=self.running, rows=self.running)
 
     async def start(self) -> None:
-        self.trouble = None
+        self.unavailable_reason = None
 
     async def drain(self, seconds: float) -> None:
-        self.trouble = "the engine is shutting down"
+        self.unavailable_reason = "the engine is shutting down"
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while self.running and loop.time() < end:
             await asyncio.sleep(0.01)
 
-    async def submit(self, request: Request) -> AsyncIterator[Step]:
-        if self.trouble is not None:
-            raise Unavailable(f"{self.trouble}: try again later.")
+    async def submit(self, request: Request) -> AsyncIterator[Event]:
+        if self.unavailable_reason is not None:
+            raise Unavailable(f"{self.unavailable_reason}: try again later.")
         if self.running >= self.pace.most:
             raise Overloaded(f"{self.running} requests are in work: try again later.", 1.0)
         if not request.temperature >= 0:
@@ -84,16 +95,16 @@ class MockEngine:
         self.running += 1
         try:
             await asyncio.sleep(self.pace.first)
-            prompt = [_token(token, request) for token in request.prompt] if request.prompt_scores else []
-            yield Began(seed=request.seed or 0, waited=0.0, prompt=prompt)
-            async for step in self._answers(request):
+            prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
+            yield Started(seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt)
+            async for step in self._stream_events(request):
                 yield step
-            yield Ended(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)
+            yield Finished(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)
         finally:
             self.running -= 1
 
-    async def _answers(self, request: Request) -> AsyncIterator[Step]:
-        tails = [_spoken(self.text, request) for _ in range(request.n)]
+    async def _stream_events(self, request: Request) -> AsyncIterator[Event]:
+        tails = [_generate_text(self.text, request) for _ in range(request.n)]
         for place in range(request.max_tokens):
             if self.fault is not None and place == self.fault_after:
                 raise self.fault
@@ -102,13 +113,13 @@ class MockEngine:
                 grown = next(tail, None)
                 if grown is not None:
                     open_ = True
-                    yield Grown(choice, *grown)
+                    yield TokensGenerated(choice, *grown)
             if not open_:
                 return
             await asyncio.sleep(self.pace.each)
 
 
-def _spoken(text: str, request: Request) -> Iterator[tuple[Sequence[Token], str, str | None, str | None]]:
+def _generate_text(text: str, request: Request) -> Iterator[tuple[Sequence[Token], str, str | None, str | None]]:
     """Steps of one answer. Stop texts are looked for in what is said so far, without holding anything back."""
     said = ""
     letters = text.encode("ascii")
@@ -118,15 +129,15 @@ def _spoken(text: str, request: Request) -> Iterator[tuple[Sequence[Token], str,
         stop = next((stop for stop in request.stop if said.endswith(stop)), None)
         last = place == request.max_tokens - 1
         finish = "stop" if stop else "length" if last else None
-        yield [_token(letter, request)], chr(letter), finish, stop
+        yield [_build_token(letter, request)], chr(letter), finish, stop
         if stop:
             return
 
 
-def _token(token: int, request: Request) -> Token:
+def _build_token(token: int, request: Request) -> Token:
     """A token of a fair coin: two states of probability one half."""
     half = -math.log(2)
     record = {"logprob": half, "energy": 0.0, "log_z": -half, "entropy": -half, "heat_capacity": 0.0, "rank": 1.0}
     record |= {"temperature": request.temperature, "mean_energy": 0.0, "variance": 0.0, "ground": 0.0, "p_max": 0.5}
-    top = [(token, half), (_END, half)][: request.top]
+    top = [(token, half), (_END, half)][: request.top_logprobs]
     return Token(token, half, top, record if request.record else None)

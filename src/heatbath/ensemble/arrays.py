@@ -17,10 +17,10 @@ def asarray_like(values: Any, like: Any) -> Any:
 
 def to_numpy(array: Any) -> npt.NDArray[Any]:
     """`array` as NumPy on the CPU; half precision of another library comes as float32, which holds it exactly."""
-    return np.asarray(widened(array.detach()).cpu() if hasattr(array, "detach") else array)
+    return np.asarray(upcast_half(array.detach()).cpu() if hasattr(array, "detach") else array)
 
 
-def widened(energies: Any) -> Any:
+def upcast_half(energies: Any) -> Any:
     """`energies` in at least float32, so that what is added to them is not lost in half precision."""
     if isinstance(energies, np.ndarray):
         return energies.astype(np.float32) if energies.dtype.itemsize < 4 else energies

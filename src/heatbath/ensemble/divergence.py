@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.ensemble.arrays import to_numpy
-from heatbath.ensemble.state import valid_betas
+from heatbath.ensemble.state import validate_betas
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,17 +18,20 @@ def divergence(energies: Any, reference: Any, beta: Any = 1.0) -> Floats:
 
     +inf where a state that is drawn is absent from the reference. Raises `BadInput` for a beta below 0 or NaN.
     """
-    betas = valid_betas(np.broadcast_to(np.asarray(beta, np.float64), tuple(energies.shape[:-1])))
+    betas = validate_betas(np.broadcast_to(np.asarray(beta, np.float64), tuple(energies.shape[:-1])))
     if isinstance(energies, np.ndarray):
-        log_p, log_q = _numpy_law(energies, betas), _numpy_law(np.asarray(to_numpy(reference)), betas)
+        log_p, log_q = (
+            _numpy_log_probabilities(energies, betas),
+            _numpy_log_probabilities(np.asarray(to_numpy(reference)), betas),
+        )
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(log_p == -np.inf, 0.0, np.exp(log_p) * (log_p - log_q)).sum(-1))
-    log_p, log_q = _torch_law(energies, betas), _torch_law(reference, betas)
+    log_p, log_q = _torch_log_probabilities(energies, betas), _torch_log_probabilities(reference, betas)
     terms = (log_p.exp() * (log_p - log_q)).masked_fill_(log_p == -np.inf, 0.0)
     return to_numpy(terms.sum(-1)).astype(np.float64)
 
 
-def _numpy_law(energies: npt.NDArray[Any], betas: Floats) -> Floats:
+def _numpy_log_probabilities(energies: npt.NDArray[Any], betas: Floats) -> Floats:
     values = energies.astype(np.float64)
     excess = values - values.min(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -37,7 +40,7 @@ def _numpy_law(energies: npt.NDArray[Any], betas: Floats) -> Floats:
     return np.asarray(exponent - np.log(np.exp(exponent).sum(-1, keepdims=True)))
 
 
-def _torch_law(energies: Any, betas: Floats) -> Any:
+def _torch_log_probabilities(energies: Any, betas: Floats) -> Any:
     values = energies.double()
     excess = values - values.min(-1, keepdim=True).values
     exponent = -values.new_tensor(betas)[..., None] * excess

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble.hermite import cardinals
-from heatbath.ensemble.rows import plain
+from heatbath.ensemble.hermite import cardinal_jets
+from heatbath.ensemble.row_layout import as_array
 from heatbath.errors import BadInput
 
 Floats = npt.NDArray[np.float64]
 
-STENCIL = 4
-SAFETY = 3.0
+STENCIL_NODES = 4
+SAFETY_FACTOR = 3.0
 """By how much `error_bound` exceeds the estimate it is made from."""
-ROUNDING = 1e-9
+BETA_TOLERANCE = 1e-9
 """A beta this little outside the nodes, relatively, came from 1/T and counts as inside."""
 
 
@@ -43,26 +43,26 @@ class LogZ:
 
     def log_z(self, beta: Any) -> Floats:
         r"""$\log Z(\beta)$ in the gauge of the energies."""
-        points = self._points(beta)
-        return np.asarray(self._jet(points)[0] - points * self.ground)
+        points = self._validate_points(beta)
+        return np.asarray(self._interpolate_jet(points)[0] - points * self.ground)
 
     def mean_energy(self, beta: Any) -> Floats:
         """U in the gauge of the energies."""
-        points = self._points(beta)
-        return np.asarray(self.ground - self._jet(points)[1] / points)
+        points = self._validate_points(beta)
+        return np.asarray(self.ground - self._interpolate_jet(points)[1] / points)
 
     def variance(self, beta: Any) -> Floats:
         """Var E."""
-        return np.asarray(self.heat_capacity(beta) / self._points(beta) ** 2)
+        return np.asarray(self.heat_capacity(beta) / self._validate_points(beta) ** 2)
 
     def entropy(self, beta: Any) -> Floats:
         r"""$S=\log Z+\beta U$."""
-        value, slope, _ = self._jet(self._points(beta))
+        value, slope, _ = self._interpolate_jet(self._validate_points(beta))
         return np.asarray(value - slope)
 
     def heat_capacity(self, beta: Any) -> Floats:
         r"""$C=\beta^2\mathrm{Var}E$."""
-        _, slope, bend = self._jet(self._points(beta))
+        _, slope, bend = self._interpolate_jet(self._validate_points(beta))
         # Between nodes the interpolant can dip below the zero that no variance passes.
         return np.asarray(np.maximum(bend - slope, 0.0))
 
@@ -74,25 +74,30 @@ class LogZ:
         theorem, the first an estimate: of the error of the coarser interpolation, which the finer one beats by far
         unless log Z bends within less than an interval.
         """
-        points = self._points(beta)
+        points = self._validate_points(beta)
         x, grid = np.log(points), np.log(self.betas)
-        left = self._interval(x)
+        left = self._find_interval(x)
         around = [np.clip(left + step, 0, len(grid) - 2) for step in (-1, 0, 1)]
-        gap = np.max([self._disagreement(interval) for interval in around], axis=0)
-        away = np.minimum(x - grid[left], grid[left + 1] - x) > ROUNDING
-        return np.asarray(np.where(away, np.minimum(SAFETY * gap, self._room(points, left)), 0.0))
+        gap = np.max([self._stencil_disagreement(interval) for interval in around], axis=0)
+        away = np.minimum(x - grid[left], grid[left + 1] - x) > BETA_TOLERANCE
+        return np.asarray(np.where(away, np.minimum(SAFETY_FACTOR * gap, self._convexity_gap(points, left)), 0.0))
 
-    def _disagreement(self, left: npt.NDArray[np.intp]) -> Floats:
+    def _stencil_disagreement(self, left: npt.NDArray[np.intp]) -> Floats:
         """The largest difference (…) between interpolations over four nodes and over two within an interval."""
         low, high = self.betas[left], self.betas[left + 1]
         inside = [low * (high / low) ** share for share in (0.25, 0.5, 0.75)]
-        return np.asarray(np.max([np.abs(self._jet(at, left)[0] - self._jet(at, left, 2)[0]) for at in inside], axis=0))
+        return np.asarray(
+            np.max(
+                [np.abs(self._interpolate_jet(at, left)[0] - self._interpolate_jet(at, left, 2)[0]) for at in inside],
+                axis=0,
+            )
+        )
 
-    def _points(self, beta: Any) -> Floats:
+    def _validate_points(self, beta: Any) -> Floats:
         """beta for each ensemble (…), checked."""
-        points, shape = np.asarray(plain(beta), np.float64), np.shape(self.ground)
+        points, shape = np.asarray(as_array(beta), np.float64), np.shape(self.ground)
         low, high = float(self.betas[0]), float(self.betas[-1])
-        bad = ~((points >= low * (1 - ROUNDING)) & (points <= high * (1 + ROUNDING)))
+        bad = ~((points >= low * (1 - BETA_TOLERANCE)) & (points <= high * (1 + BETA_TOLERANCE)))
         if bad.any():
             raise BadInput(
                 f"beta = {points[bad].flat[0]:g} lies outside the nodes: "
@@ -102,37 +107,41 @@ class LogZ:
             raise BadInput(f"beta has shape {points.shape}: give one number, or one for each of {shape} ensembles.")
         return points
 
-    def _interval(self, x: Floats) -> npt.NDArray[np.intp]:
+    def _find_interval(self, x: Floats) -> npt.NDArray[np.intp]:
         """The node to the left of each x."""
         return np.clip(np.searchsorted(np.log(self.betas), x, side="right") - 1, 0, len(self.betas) - 2)
 
-    def _jet(self, points: Floats, left: Any = None, width: int = STENCIL) -> Floats:
+    def _interpolate_jet(self, points: Floats, left: Any = None, width: int = STENCIL_NODES) -> Floats:
         """Relative log Z and its first two derivatives in ln beta, (3, …), from the `width` nodes around each beta."""
         x, width = np.log(points), min(width, len(self.betas))
-        start = np.clip((self._interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
+        start = np.clip((self._find_interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
         stencil = start[..., None] + np.arange(width)
-        weights = cardinals(x, np.log(self.betas)[stencil])
-        data = np.stack(self._data(stencil))
+        weights = cardinal_jets(x, np.log(self.betas)[stencil])
+        data = np.stack(self._node_jets(stencil))
         return np.asarray(np.einsum("od...j,d...j->o...", weights, data, optimize=True))
 
-    def _data(self, stencil: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
+    def _node_jets(self, stencil: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
         """Relative log Z and its first two derivatives in ln beta at the nodes of a stencil (J,) or (…, J)."""
         betas = self.betas[stencil]
-        log_z, mean, variance = (_take(a, stencil) for a in (self.log_z_k, self.mean_energy_k, self.variance_k))
+        log_z, mean, variance = (_take_columns(a, stencil) for a in (self.log_z_k, self.mean_energy_k, self.variance_k))
         return log_z, -betas * mean, betas * (betas * variance - mean)
 
-    def _room(self, points: Floats, left: npt.NDArray[np.intp]) -> Floats:
+    def _convexity_gap(self, points: Floats, left: npt.NDArray[np.intp]) -> Floats:
         """How far the interpolant can be from a convex function of beta with these values and slopes at the nodes."""
         both = left[..., None] + np.arange(2)
-        betas, log_z, mean = self.betas[both], _take(self.log_z_k, both), _take(self.mean_energy_k, both)
+        betas, log_z, mean = (
+            self.betas[both],
+            _take_columns(self.log_z_k, both),
+            _take_columns(self.mean_energy_k, both),
+        )
         share = (points - betas[..., 0]) / (betas[..., 1] - betas[..., 0])
         chord = (1.0 - share) * log_z[..., 0] + share * log_z[..., 1]
         tangents = (log_z - mean * (points[..., None] - betas)).max(-1)
-        value = self._jet(points, left)[0]
+        value = self._interpolate_jet(points, left)[0]
         return np.asarray(np.maximum(np.abs(chord - value), np.abs(value - tangents)))
 
 
-def _take(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:
+def _take_columns(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:
     """The columns (…, J) of (…, K) that a stencil (J,) or (…, J) names, in float64."""
     if stencil.ndim == 1:
         return np.asarray(columns[..., stencil], np.float64)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.ensemble import kernels
-from heatbath.ensemble.rows import Rows, rows
-from heatbath.ensemble.state import State, assemble, valid_betas
+from heatbath.ensemble.row_layout import EnergyRows, as_rows
+from heatbath.ensemble.state import State, build_state, validate_betas
 from heatbath.errors import BadInput
 
 
@@ -20,9 +20,9 @@ def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
     drawn from [0, 1) the state is distributed as $e^{-\beta E}/Z$. An absent state is never drawn. Raises as `state`
     does, and BadInput for a `uniform` outside [0, 1).
     """
-    ensembles = rows(energies)
-    betas = valid_betas(ensembles.spread(beta, "beta"))
-    return kernels.draw(ensembles, betas, _levels(ensembles, uniform)).reshape(ensembles.lead)
+    ensembles = as_rows(energies)
+    betas = validate_betas(ensembles.broadcast(beta, "beta"))
+    return kernels.draw(ensembles, betas, _validate_uniform(ensembles, uniform)).reshape(ensembles.lead_shape)
 
 
 def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[np.int64], State, Any]:
@@ -31,16 +31,16 @@ def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[n
     That is `quantile(energies, beta, uniform)`; `state(energies, beta, index=…)` of what was drawn; and the
     log-probability of the same states at beta = 1, (…).
     """
-    ensembles = rows(energies)
-    betas = valid_betas(ensembles.spread(beta, "beta"))
-    index, table = kernels.observed_draw(ensembles, betas, _levels(ensembles, uniform), 1.0)
+    ensembles = as_rows(energies)
+    betas = validate_betas(ensembles.broadcast(beta, "beta"))
+    index, table = kernels.observed_draw(ensembles, betas, _validate_uniform(ensembles, uniform), 1.0)
     relative, picked, plain_z = table[:5], table[5:7], table[7]
     plain = ensembles.restore(relative[0] - picked[0] - np.log(plain_z))
-    return index.reshape(ensembles.lead), assemble(ensembles, betas, relative, picked), plain
+    return index.reshape(ensembles.lead_shape), build_state(ensembles, betas, relative, picked), plain
 
 
-def _levels(ensembles: Rows, uniform: Any) -> npt.NDArray[np.float64]:
-    levels = ensembles.spread(uniform, "uniform")
+def _validate_uniform(ensembles: EnergyRows, uniform: Any) -> npt.NDArray[np.float64]:
+    levels = ensembles.broadcast(uniform, "uniform")
     bad = np.flatnonzero(~((levels >= 0.0) & (levels < 1.0)))
     if bad.size:
         raise BadInput(f"uniform = {levels[bad[0]]:g} is not a quantile: give numbers from 0 up to, but not, 1.")

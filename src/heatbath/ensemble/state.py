@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.ensemble import kernels
-from heatbath.ensemble.rows import Rows, plain, rows
+from heatbath.ensemble.row_layout import EnergyRows, as_array, as_rows
 from heatbath.errors import BadInput
 
 Floats = npt.NDArray[np.float64]
@@ -49,14 +49,14 @@ def state(energies: Any, beta: Any = 1.0, *, index: Any = None) -> State:
     NumPy arrays and torch tensors in float16, bfloat16, float32 or float64. Raises NotANumber naming the row with a
     NaN; BadInput for -inf, for an ensemble without states, for a beta below 0 or NaN, for an index out of range.
     """
-    ensembles = rows(energies)
-    betas = valid_betas(ensembles.spread(beta, "beta"))
+    ensembles = as_rows(energies)
+    betas = validate_betas(ensembles.broadcast(beta, "beta"))
     relative = kernels.sums(ensembles, betas[:, None])[:, 0]
-    picked = None if index is None else chosen(ensembles, index)
-    return assemble(ensembles, betas, relative, picked)
+    picked = None if index is None else select_states(ensembles, index)
+    return build_state(ensembles, betas, relative, picked)
 
 
-def valid_betas(betas: Floats) -> Floats:
+def validate_betas(betas: Floats) -> Floats:
     """The betas themselves, or BadInput naming the first that is negative or NaN."""
     bad = np.flatnonzero(~(betas >= 0.0))
     if bad.size:
@@ -65,22 +65,22 @@ def valid_betas(betas: Floats) -> Floats:
     return betas
 
 
-def chosen(ensembles: Rows, index: Any) -> Floats:
+def select_states(ensembles: EnergyRows, index: Any) -> Floats:
     """Energy of the states `index` (…,) and number of states below each, (2, N)."""
-    given = plain(index)
+    given = as_array(index)
     if given.dtype.kind not in "iu":
         raise BadInput(f"index has type {given.dtype}: give the integers of the chosen states.")
-    numbers = ensembles.spread(given, "index").astype(np.int64)
-    bad = np.flatnonzero((numbers < 0) | (numbers >= ensembles.states))
+    numbers = ensembles.broadcast(given, "index").astype(np.int64)
+    bad = np.flatnonzero((numbers < 0) | (numbers >= ensembles.num_states))
     if bad.size:
         raise BadInput(
-            f"index {numbers[bad[0]]} of {ensembles.place(int(bad[0]))} names no state: "
-            f"there are {ensembles.states}, counted from 0."
+            f"index {numbers[bad[0]]} of {ensembles.describe_row(int(bad[0]))} names no state: "
+            f"there are {ensembles.num_states}, counted from 0."
         )
-    return kernels.chosen(ensembles, numbers)
+    return kernels.select_states(ensembles, numbers)
 
 
-def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | None = None) -> State:
+def build_state(ensembles: EnergyRows, betas: Floats, relative: Floats, picked: Floats | None = None) -> State:
     """A State from sums relative to the ground (5, …, N) at betas that broadcast against (…, N)."""
     ground, z, m1, m2, q = relative
     betas = np.broadcast_to(betas, z.shape)
@@ -91,7 +91,7 @@ def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | 
     variance = np.maximum(m2 / z - mean * mean, 0.0)
     columns = {
         "beta": betas,
-        "log_z": log_z - shift(betas, ground),
+        "log_z": log_z - scale_energies(betas, ground),
         "ground": ground,
         "mean_energy": ground + mean,
         "variance": variance,
@@ -102,12 +102,12 @@ def assemble(ensembles: Rows, betas: Floats, relative: Floats, picked: Floats | 
     }
     if picked is not None:
         energy, below = picked
-        logprob = -shift(betas, energy - ground) - log_z
+        logprob = -scale_energies(betas, energy - ground) - log_z
         columns |= {"energy": energy, "logprob": logprob, "rank": below.astype(np.int64) + 1}
     return State(**{name: ensembles.restore(values) for name, values in columns.items()})
 
 
-def shift(betas: Floats, energies: Floats) -> Floats:
+def scale_energies(betas: Floats, energies: Floats) -> Floats:
     """beta E, with 0 for E = 0 at beta = inf and +inf for an absent state at any beta, 0 included."""
     with np.errstate(invalid="ignore", over="ignore"):
         product = betas * energies

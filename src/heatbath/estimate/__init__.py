@@ -1,5 +1,5 @@
 """From samples to numbers with error bars: reweighting, response, smoothing, criticality. Knows arrays, no model."""
 
-from heatbath.estimate.value import Estimate
+from heatbath.estimate.estimate import Estimate
 
 __all__ = ["Estimate"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.errors import BadInput, Unreliable
-from heatbath.estimate.value import Estimate
+from heatbath.estimate.estimate import Estimate
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def log_mean(log_w: Floats) -> Estimate:
     Raises:
         BadInput: no weight, or one that is NaN or `+inf`.
     """
-    log_w = _checked(log_w, "log-weight", forbidden=np.inf)
+    log_w = _validate_log_weights(log_w, "log-weight", forbidden=np.inf)
     top = float(log_w.max())
     if top == -np.inf:
         return Estimate(-np.inf, float("nan"), 0.0)
@@ -35,7 +35,7 @@ def log_mean(log_w: Floats) -> Estimate:
     return Estimate(top + float(np.log(mean)), float(stderr), float(w.sum() ** 2 / (w @ w)))
 
 
-def from_replicates(log_z_r: Floats) -> Estimate:
+def combine_replicates(log_z_r: Floats) -> Estimate:
     r"""$\log Z$ from independent runs whose $\hat Z$ is unbiased each: $\log \frac1R \sum_r \hat Z_r$, with its error.
 
     Averaging before the logarithm keeps $\hat Z$ unbiased; the mean of the logarithms is a lower bound in expectation.
@@ -47,7 +47,7 @@ def from_replicates(log_z_r: Floats) -> Estimate:
     Raises:
         BadInput: no run, or one that is NaN or `+inf`.
     """
-    return log_mean(_checked(log_z_r, "log_z of replicate", forbidden=np.inf))
+    return log_mean(_validate_log_weights(log_z_r, "log_z of replicate", forbidden=np.inf))
 
 
 def bar(forward_n: Floats, reverse_m: Floats) -> Estimate:
@@ -66,19 +66,19 @@ def bar(forward_n: Floats, reverse_m: Floats) -> Estimate:
         BadInput: a side without samples, a NaN, or a weight that its side cannot have.
         Unreliable: no sample of one side is possible on the other, so that no L solves the equation.
     """
-    forward = _checked(forward_n, "forward log-weight", forbidden=np.inf)
-    reverse = _checked(reverse_m, "reverse log-weight", forbidden=-np.inf)
+    forward = _validate_log_weights(forward_n, "forward log-weight", forbidden=np.inf)
+    reverse = _validate_log_weights(reverse_m, "reverse log-weight", forbidden=-np.inf)
     if not (np.isfinite(forward).any() and np.isfinite(reverse).any()):
         nothing = Estimate(float("nan"), float("nan"), 0.0)
         raise Unreliable("no sample of one side is possible on the other: put distributions between them.", nothing)
     offset = np.log(len(forward) / len(reverse))
-    log_ratio = _solve(forward - offset, reverse - offset)
+    log_ratio = _solve_bar_equation(forward - offset, reverse - offset)
     sides = [_fermi(offset - forward + log_ratio), _fermi(reverse - offset - log_ratio)]
     variance = sum((f @ f / f.sum() ** 2 - 1 / len(f)) for f in sides)
     return Estimate(log_ratio, float(np.sqrt(max(variance, 0.0))), float(min(f.sum() ** 2 / (f @ f) for f in sides)))
 
 
-def _solve(forward: Floats, reverse: Floats) -> float:
+def _solve_bar_equation(forward: Floats, reverse: Floats) -> float:
     """The root of a difference that falls without a break, between the outermost weights and beyond."""
     from scipy.optimize import brentq
 
@@ -99,7 +99,7 @@ def _fermi(x: Floats) -> Floats:
     return np.asarray(expit(-x))
 
 
-def _checked(log_w: Floats, name: str, *, forbidden: float) -> Floats:
+def _validate_log_weights(log_w: Floats, name: str, *, forbidden: float) -> Floats:
     values = np.asarray(log_w, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0:
         raise BadInput(f"{name}s have shape {values.shape}: give one per sample, shape (n,) with n >= 1.")

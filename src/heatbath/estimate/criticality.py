@@ -14,10 +14,10 @@ from scipy.signal import find_peaks
 Floats = NDArray[np.float64]
 Tags = NDArray[np.int64]
 
-PROMINENCE = 0.1
+MIN_PROMINENCE = 0.1
 """Least prominence of a spectral peak, as in the paper."""
 # Far below the noise of any coefficient, far above rounding.
-_LINE = 1e-3
+_RIDGE = 1e-3
 
 
 def indicators(Y_nt: Tags, tags: int) -> Floats:
@@ -54,9 +54,9 @@ def spectrum(Y_nt: Tags, tag: int) -> Floats:
     return np.asarray(Y_nt.shape[1] * ((np.abs(f) ** 2).mean(0) - np.abs(f.mean(0)) ** 2))
 
 
-def peaks(S_w: Floats) -> int:
+def count_peaks(S_w: Floats) -> int:
     """Number of spectral peaks above `PROMINENCE`."""
-    return len(find_peaks(S_w, prominence=PROMINENCE)[0])
+    return len(find_peaks(S_w, prominence=MIN_PROMINENCE)[0])
 
 
 def relaxation_time(Y_nt: Tags, tags: int) -> float:
@@ -103,11 +103,11 @@ def flow_slope(first_n: Floats, second_n: Floats) -> float:
     x = x / spread
     design = np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
     # Of frozen texts m takes two values, which no cubic can be told from a line by: the line is to win.
-    gram = design.T @ design / len(x) + np.diag([0.0, 0.0, _LINE, _LINE])
+    gram = design.T @ design / len(x) + np.diag([0.0, 0.0, _RIDGE, _RIDGE])
     return float(np.linalg.solve(gram, design.T @ second_n / len(x))[1] / spread)
 
 
-def plateau(variance_s: Floats) -> float:
+def extrapolate_plateau(variance_s: Floats) -> float:
     r"""Variance of the order parameter in endless text, from three sizes that grow by a constant factor.
 
     Shanks' transform of V(N), exact for a plateau plus one power of N and zero for a bare power of N. A variance that

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 """Coverage of the intervals."""
 
-FOUND = 0.8
+MIN_FOUND_SHARE = 0.8
 """Share of bootstrap replicas that must show an edge; the others, which missed it, say nothing of where it is."""
 
 
 @dataclass(frozen=True)
-class Located:
+class EdgeEstimate:
     """One estimator's edge: temperature and interval at the largest size, and what the smaller sizes say of it."""
 
     name: str
@@ -32,7 +32,7 @@ class Located:
     reason: str
 
 
-def locate(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: float = 0.0) -> Located:
+def estimate_edge(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: float = 0.0) -> EdgeEstimate:
     """Judge an edge by its temperature at growing sizes and bootstrap replicas of that, (b, s); NaN is "not found".
 
     The interval is the bootstrap's at the largest size, stretched by the drift of the last doubling: the next
@@ -42,15 +42,15 @@ def locate(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: fl
     sizes, temperatures = list(at_size_s), np.array(list(at_size_s.values()))
     by_size = {n: t for n, t in at_size_s.items() if np.isfinite(t)}
     found_b = np.isfinite(replicas_bs).all(1)
-    if len(by_size) < len(sizes) or found_b.mean() < FOUND:
+    if len(by_size) < len(sizes) or found_b.mean() < MIN_FOUND_SHARE:
         share = f"in {1 - found_b.mean():.0%} of resamples" if len(by_size) == len(sizes) else "at every size"
-        return Located(name, None, None, by_size, False, f"not found {share}")
+        return EdgeEstimate(name, None, None, by_size, False, f"not found {share}")
     replicas = replicas_bs[found_b]
-    low, high = np.quantile(replicas[:, -1], [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    low, high = np.quantile(replicas[:, -1], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
     step = temperatures[-1] - temperatures[-2]
     interval = (float(min(low, low + step)), float(max(high, high + step)))
-    drift = np.quantile(replicas[:, -1] - replicas[:, 0], 0.5 - LEVEL / 2)
+    drift = np.quantile(replicas[:, -1] - replicas[:, 0], 0.5 - CONFIDENCE_LEVEL / 2)
     doublings = np.log2(sizes[-1] / sizes[0])
     supported = bool(fade == 0 or drift > -0.5 * fade * doublings)
     reason = "holds as the text grows" if supported else "falls as the text grows, as without a transition"
-    return Located(name, float(temperatures[-1]), interval, by_size, supported, reason)
+    return EdgeEstimate(name, float(temperatures[-1]), interval, by_size, supported, reason)

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
-from heatbath.estimate.langevin import EnergyAndGradient, Walkers, allowed, check_kernel, evaluate, metropolis
+from heatbath.estimate.langevin import (
+    EnergyAndGradient,
+    Walkers,
+    accept_proposals,
+    build_walkers,
+    evaluate_walkers,
+    validate_kernel,
+)
 
 Floats = NDArray[np.float64]
 
@@ -31,21 +38,21 @@ class HMC:
     energy: EnergyAndGradient
     step_size: float
     beta: float = 1.0
-    leaps: int = 10
+    leapfrog_steps: int = 10
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        check_kernel(self.beta, self.step_size)
-        if self.leaps < 1:
-            raise BadInput(f"leaps is {self.leaps}: give 1 or more.")
+        validate_kernel(self.beta, self.step_size)
+        if self.leapfrog_steps < 1:
+            raise BadInput(f"leaps is {self.leapfrog_steps}: give 1 or more.")
         if not 0 <= self.jitter < 1:
             raise BadInput(f"jitter is {self.jitter}: give a share of the step from 0 to below 1.")
 
     def init(self, positions: Floats) -> Walkers:
         """Walkers at positions (n, d)."""
-        return allowed(self.energy, positions)
+        return build_walkers(self.energy, positions)
 
-    def at(self, step_size: float) -> Self:
+    def with_step_size(self, step_size: float) -> Self:
         """The same kernel with another step size."""
         return replace(self, step_size=step_size)
 
@@ -53,28 +60,28 @@ class HMC:
         """Walkers one trajectory later, and the probability of each one's acceptance, (n,)."""
         h = self.step_size * (1 + self.jitter * rng.uniform(-1, 1))
         momenta = rng.standard_normal(walkers.positions.shape)
-        moved, after = self.at(h).leapfrog(walkers, momenta)
+        moved, after = self.with_step_size(h).integrate_leapfrog(walkers, momenta)
         possible = np.isfinite(moved.energy)
         drop = walkers.energy - np.where(possible, moved.energy, 0.0)
         log_ratio = self.beta * drop + 0.5 * (momenta**2 - after**2).sum(1)
-        return metropolis(rng, walkers, moved, log_ratio=np.where(possible, log_ratio, -np.inf))
+        return accept_proposals(rng, walkers, moved, log_ratio=np.where(possible, log_ratio, -np.inf))
 
-    def leapfrog(self, walkers: Walkers, momenta: Floats) -> tuple[Walkers, Floats]:
+    def integrate_leapfrog(self, walkers: Walkers, momenta: Floats) -> tuple[Walkers, Floats]:
         r"""Where the walkers and their momenta (n, d) are after `leaps` steps.
 
         Half a kick $p - \frac h2 \beta \nabla U$, a drift $x + h p$, half a kick: reversible (turn the momenta and go
         back) and volume-preserving; $\beta U + p^2/2$ is off by O(h²), without drift. A walker that comes to an
         infinite energy stays there.
         """
-        momenta = momenta - 0.5 * self._kick(walkers)
-        for leap in range(self.leaps):
+        momenta = momenta - 0.5 * self._momentum_change(walkers)
+        for leap in range(self.leapfrog_steps):
             free = np.isfinite(walkers.energy)[:, None]
             x = walkers.positions
-            walkers = evaluate(self.energy, np.where(free, x + self.step_size * momenta, x))
-            momenta = momenta - (1.0 if leap < self.leaps - 1 else 0.5) * self._kick(walkers)
+            walkers = evaluate_walkers(self.energy, np.where(free, x + self.step_size * momenta, x))
+            momenta = momenta - (1.0 if leap < self.leapfrog_steps - 1 else 0.5) * self._momentum_change(walkers)
         return walkers, momenta
 
-    def _kick(self, walkers: Walkers) -> Floats:
+    def _momentum_change(self, walkers: Walkers) -> Floats:
         """Where the energy is infinite the gradient may be anything."""
         gradient = np.where(np.isfinite(walkers.energy)[:, None], walkers.gradient, 0.0)
         return np.asarray(self.step_size * self.beta * gradient)

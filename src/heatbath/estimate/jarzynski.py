@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import bar, log_mean
-from heatbath.estimate.langevin import EnergyAndGradient, Kernel, Walkers, allowed, evaluate
-from heatbath.estimate.value import Estimate
-from heatbath.estimate.weights import weighted_mean
+from heatbath.estimate.estimate import Estimate
+from heatbath.estimate.langevin import EnergyAndGradient, Kernel, Walkers, build_walkers, evaluate_walkers
+from heatbath.estimate.reweighting import weighted_mean
 
 Floats = NDArray[np.float64]
 Move = Callable[[EnergyAndGradient, Floats], Floats]
@@ -27,7 +27,7 @@ Move = Callable[[EnergyAndGradient, Floats], Floats]
 
 
 @dataclass(frozen=True)
-class Driven:
+class WeightedWalkers:
     """Walkers at the end of a drive: positions (n, d) and log-weights $A = -W$ (n,), nats."""
 
     positions: Floats
@@ -46,7 +46,7 @@ class Driven:
         stderr = float(work.std(ddof=1) / np.sqrt(n)) if finite and n > 1 else float("nan")
         return Estimate(float(work.mean()), stderr, float(n))
 
-    def mean(self, values_n: Floats) -> Estimate:
+    def estimate_mean(self, values_n: Floats) -> Estimate:
         """Mean of an observable (n,) of the positions under the law of the last energy.
 
         Raises:
@@ -58,15 +58,17 @@ class Driven:
         return weighted_mean(np.exp(self.log_weights - top), np.asarray(values_n, dtype=np.float64))
 
 
-def blend(first: EnergyAndGradient, last: EnergyAndGradient, shares_k: Floats) -> list[EnergyAndGradient]:
+def interpolate_energies(
+    first: EnergyAndGradient, last: EnergyAndGradient, shares_k: Floats
+) -> list[EnergyAndGradient]:
     r"""The path $U_k = (1 - \lambda_k) U_{first} + \lambda_k U_{last}$ for shares lambda (k,).
 
     A share of zero leaves that energy out, so that it may be infinite there.
     """
-    return [_mixed(first, last, float(share)) for share in shares_k]
+    return [_mix_energies(first, last, float(share)) for share in shares_k]
 
 
-def _mixed(first: EnergyAndGradient, last: EnergyAndGradient, share: float) -> EnergyAndGradient:
+def _mix_energies(first: EnergyAndGradient, last: EnergyAndGradient, share: float) -> EnergyAndGradient:
     if share in (0.0, 1.0):
         return last if share else first
 
@@ -77,7 +79,7 @@ def _mixed(first: EnergyAndGradient, last: EnergyAndGradient, share: float) -> E
     return energy
 
 
-def moves(kernel: Callable[[EnergyAndGradient], Kernel], *, steps: int, rng: np.random.Generator) -> Move:
+def build_move(kernel: Callable[[EnergyAndGradient], Kernel], *, steps: int, rng: np.random.Generator) -> Move:
     """Some steps of a kernel as one move, such as `moves(partial(MALA, step_size=0.1), steps=5, rng=rng)`."""
 
     def move(energy: EnergyAndGradient, positions: Floats) -> Floats:
@@ -90,7 +92,9 @@ def moves(kernel: Callable[[EnergyAndGradient], Kernel], *, steps: int, rng: np.
     return move
 
 
-def annealed(path: Sequence[EnergyAndGradient], start: Floats, *, move: Move) -> Driven:
+def run_annealed_importance_sampling(
+    path: Sequence[EnergyAndGradient], start: Floats, *, move: Move
+) -> WeightedWalkers:
     r"""Annealed importance sampling: $A = \sum_k U_{k-1}(x) - U_k(x)$, with a move under $U_k$ between the terms.
 
     Args:
@@ -103,24 +107,24 @@ def annealed(path: Sequence[EnergyAndGradient], start: Floats, *, move: Move) ->
         BadInput: fewer than two energies, or a start where the first is infinite.
         NotANumber: an energy is NaN.
     """
-    _check(path)
+    _validate_path(path)
     x, log_w = np.asarray(start, dtype=np.float64), np.zeros(len(start))
     last = len(path) - 1
-    before = allowed(path[0], x)
+    before = build_walkers(path[0], x)
     for k, energy in enumerate(path[1:], 1):
-        log_w = log_w + before.energy - evaluate(energy, x).energy
+        log_w = log_w + before.energy - evaluate_walkers(energy, x).energy
         if k < last:
             # The dead stay where they are: no kernel has to know what to do outside the support.
             alive = np.isfinite(log_w)
             x = x.copy()
             x[alive] = move(energy, x[alive]) if alive.any() else x[alive]
-            before = _alive(energy, x, alive)
-    return Driven(x, log_w)
+            before = _evaluate_alive(energy, x, alive)
+    return WeightedWalkers(x, log_w)
 
 
-def corrected_langevin(
+def run_corrected_langevin(
     path: Sequence[EnergyAndGradient], start: Floats, *, step: float | Floats, rng: np.random.Generator
-) -> Driven:
+) -> WeightedWalkers:
     r"""Unadjusted Langevin steps along a path, their discretisation weighed out: exact for any step size and path.
 
     $x_{k+1} = x_k - h \nabla U_k(x_k) + \sqrt{2h}\, \xi$ and
@@ -140,19 +144,19 @@ def corrected_langevin(
         BadInput: fewer than two energies, a step that is not above 0, or a walker at an infinite energy.
         NotANumber: an energy is NaN.
     """
-    _check(path)
+    _validate_path(path)
     steps = np.asarray(step, dtype=np.float64)
     if not (np.isfinite(steps) & (steps > 0)).all() or steps.shape not in ((), (len(path) - 1,)):
         raise BadInput(f"step is {step}: give a number above 0, or one for each of the {len(path) - 1} steps.")
-    at = allowed(path[0], start)
+    at = build_walkers(path[0], start)
     log_w = np.zeros(len(at.energy))
     for h, energy in zip(np.broadcast_to(steps, len(path) - 1), path[1:], strict=True):
         noise = rng.standard_normal(at.positions.shape)
         y = at.positions - h * at.gradient + np.sqrt(2 * h) * noise
-        there = allowed(energy, y)
+        there = build_walkers(energy, y)
         log_w = log_w - _alpha(there, at.positions, h) + _alpha(at, y, h)
         at = there
-    return Driven(at.positions, log_w)
+    return WeightedWalkers(at.positions, log_w)
 
 
 def _alpha(at: Walkers, y: Floats, h: float) -> Floats:
@@ -161,7 +165,7 @@ def _alpha(at: Walkers, y: Floats, h: float) -> Floats:
 
 
 @dataclass(frozen=True)
-class Between:
+class LogRatioBounds:
     """Bounds of a log-ratio of partition functions, in expectation, and Bennett's value between them."""
 
     lower: Estimate
@@ -169,7 +173,7 @@ class Between:
     upper: Estimate
 
 
-def bidirectional(forward: Driven, reverse: Driven) -> Between:
+def bound_log_ratio(forward: WeightedWalkers, reverse: WeightedWalkers) -> LogRatioBounds:
     r"""$-E_F[W] \le \log Z_K / Z_0 \le E_R[W]$, and the acceptance ratio of both: what runs from either end tell.
 
     Args:
@@ -183,15 +187,15 @@ def bidirectional(forward: Driven, reverse: Driven) -> Between:
     """
     down, up = forward.mean_work, reverse.mean_work
     lower = Estimate(-down.value, down.stderr, down.ess)
-    return Between(lower, bar(forward.log_weights, -reverse.log_weights), up)
+    return LogRatioBounds(lower, bar(forward.log_weights, -reverse.log_weights), up)
 
 
-def _check(path: Sequence[EnergyAndGradient]) -> None:
+def _validate_path(path: Sequence[EnergyAndGradient]) -> None:
     if len(path) < 2:
         raise BadInput(f"the path has {len(path)} energies: give the first, the last, and any between.")
 
 
-def _alive(energy: EnergyAndGradient, x: Floats, alive: NDArray[np.bool_]) -> Walkers:
-    at = evaluate(energy, x)
+def _evaluate_alive(energy: EnergyAndGradient, x: Floats, alive: NDArray[np.bool_]) -> Walkers:
+    at = evaluate_walkers(energy, x)
     # So that the infinite energies of the dead, before and after, do not make a NaN of their weight.
     return Walkers(x, np.where(alive, at.energy, 0.0), at.gradient)

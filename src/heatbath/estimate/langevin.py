@@ -40,21 +40,21 @@ class Kernel(Protocol):
         """Walkers one step later, and the probability with which each one's proposal was to be accepted, (n,)."""
 
 
-class Tunable(Kernel, Protocol):
+class TunableKernel(Kernel, Protocol):
     """A kernel whose acceptance falls as its step size grows: MALA and HMC."""
 
     @property
     def step_size(self) -> float:
         """The step size h."""
 
-    def at(self, step_size: float) -> Self:
+    def with_step_size(self, step_size: float) -> Self:
         """The same kernel with another step size."""
 
 
-K = TypeVar("K", bound=Tunable)
+K = TypeVar("K", bound=TunableKernel)
 
 
-def evaluate(energy: EnergyAndGradient, positions: Floats) -> Walkers:
+def evaluate_walkers(energy: EnergyAndGradient, positions: Floats) -> Walkers:
     """Walkers at positions (n, d).
 
     Raises:
@@ -79,13 +79,13 @@ def evaluate(energy: EnergyAndGradient, positions: Floats) -> Walkers:
     return Walkers(x, E, gradient)
 
 
-def allowed(energy: EnergyAndGradient, positions: Floats) -> Walkers:
+def build_walkers(energy: EnergyAndGradient, positions: Floats) -> Walkers:
     """Walkers at positions (n, d) of finite energy, where a chain can start.
 
     Raises:
         BadInput: a start is forbidden.
     """
-    walkers = evaluate(energy, positions)
+    walkers = evaluate_walkers(energy, positions)
     forbidden = np.flatnonzero(~np.isfinite(walkers.energy))
     if len(forbidden):
         n = forbidden[0]
@@ -93,7 +93,7 @@ def allowed(energy: EnergyAndGradient, positions: Floats) -> Walkers:
     return walkers
 
 
-def check_kernel(beta: float, step_size: float) -> None:
+def validate_kernel(beta: float, step_size: float) -> None:
     """Raise `BadInput` unless both can drive a chain."""
     if not (np.isfinite(beta) and beta >= 0):
         raise BadInput(f"beta is {beta}: give a finite inverse temperature, 0 or more.")
@@ -118,11 +118,11 @@ class ULA:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_kernel(self.beta, self.step_size)
+        validate_kernel(self.beta, self.step_size)
 
     def init(self, positions: Floats) -> Walkers:
         """Walkers at positions (n, d)."""
-        return allowed(self.energy, positions)
+        return build_walkers(self.energy, positions)
 
     def step(self, rng: np.random.Generator, walkers: Walkers) -> tuple[Walkers, Floats]:
         """Walkers one step later, and ones (n,), since every move is made.
@@ -130,7 +130,7 @@ class ULA:
         Raises:
             BadInput: a walker came to where the energy is infinite, from which there is no drift back.
         """
-        moved = allowed(self.energy, propose(self.step_size, self.beta, rng=rng, walkers=walkers))
+        moved = build_walkers(self.energy, propose_positions(self.step_size, self.beta, rng=rng, walkers=walkers))
         return moved, np.ones(len(walkers.energy))
 
 
@@ -151,39 +151,43 @@ class MALA:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_kernel(self.beta, self.step_size)
+        validate_kernel(self.beta, self.step_size)
 
     def init(self, positions: Floats) -> Walkers:
         """Walkers at positions (n, d)."""
-        return allowed(self.energy, positions)
+        return build_walkers(self.energy, positions)
 
-    def at(self, step_size: float) -> Self:
+    def with_step_size(self, step_size: float) -> Self:
         """The same kernel with another step size."""
         return replace(self, step_size=step_size)
 
     def step(self, rng: np.random.Generator, walkers: Walkers) -> tuple[Walkers, Floats]:
         """Walkers one step later, and the probability of each one's acceptance, (n,)."""
-        proposed = evaluate(self.energy, propose(self.step_size, self.beta, rng=rng, walkers=walkers))
+        proposed = evaluate_walkers(self.energy, propose_positions(self.step_size, self.beta, rng=rng, walkers=walkers))
         possible = np.isfinite(proposed.energy)
-        forward = self._log_move(walkers, proposed.positions)
+        forward = self._log_proposal(walkers, proposed.positions)
         # Where the energy is infinite the gradient may be anything.
-        back = self._log_move(replace(proposed, gradient=_where(possible, proposed.gradient, 0.0)), walkers.positions)
+        back = self._log_proposal(
+            replace(proposed, gradient=_where(possible, proposed.gradient, 0.0)), walkers.positions
+        )
         log_ratio = self.beta * (walkers.energy - _where(possible, proposed.energy, 0.0)) + back - forward
-        return metropolis(rng, walkers, proposed, log_ratio=_where(possible, log_ratio, -np.inf))
+        return accept_proposals(rng, walkers, proposed, log_ratio=_where(possible, log_ratio, -np.inf))
 
-    def _log_move(self, start: Walkers, end: Floats) -> Floats:
+    def _log_proposal(self, start: Walkers, end: Floats) -> Floats:
         """Log-density of the move from `start` to `end` (n, d), less a constant, (n,)."""
         noise = end - start.positions + self.step_size * self.beta * start.gradient
         return np.asarray(-(noise**2).sum(1) / (4 * self.step_size))
 
 
-def propose(step_size: float, beta: float, *, rng: np.random.Generator, walkers: Walkers) -> Floats:
+def propose_positions(step_size: float, beta: float, *, rng: np.random.Generator, walkers: Walkers) -> Floats:
     r"""$x - h \beta \nabla U + \sqrt{2h}\, \xi$, (n, d)."""
     noise = rng.standard_normal(walkers.positions.shape)
     return np.asarray(walkers.positions - step_size * beta * walkers.gradient + np.sqrt(2 * step_size) * noise)
 
 
-def metropolis(rng: np.random.Generator, old: Walkers, new: Walkers, *, log_ratio: Floats) -> tuple[Walkers, Floats]:
+def accept_proposals(
+    rng: np.random.Generator, old: Walkers, new: Walkers, *, log_ratio: Floats
+) -> tuple[Walkers, Floats]:
     """Each walker's new place with probability min(1, e^log_ratio), else its old one; and these probabilities, (n,)."""
     chance = np.exp(np.minimum(log_ratio, 0.0))
     taken = rng.random(len(chance)) < chance
@@ -200,20 +204,20 @@ def _where(mask_n: NDArray[np.bool_], yes: Floats, no: Floats | float) -> Floats
 
 
 @dataclass(frozen=True)
-class Chains:
+class WalkerTrajectories:
     """What n walkers did: positions (n, steps, d), and each proposal's probability of acceptance, (n, steps)."""
 
     positions: Floats
-    chance: Floats
-    last: Walkers
+    acceptance_probabilities: Floats
+    final_walkers: Walkers
 
     @property
     def acceptance(self) -> float:
         """Mean probability of acceptance."""
-        return float(self.chance.mean())
+        return float(self.acceptance_probabilities.mean())
 
 
-def run(kernel: Kernel, walkers: Walkers, *, steps: int, rng: np.random.Generator) -> Chains:
+def run_kernel(kernel: Kernel, walkers: Walkers, *, steps: int, rng: np.random.Generator) -> WalkerTrajectories:
     """Steps of a kernel, recorded.
 
     Raises:
@@ -226,11 +230,11 @@ def run(kernel: Kernel, walkers: Walkers, *, steps: int, rng: np.random.Generato
         walkers, chance = kernel.step(rng, walkers)
         positions.append(walkers.positions)
         chances.append(chance)
-    return Chains(np.stack(positions, axis=1), np.stack(chances, axis=1), walkers)
+    return WalkerTrajectories(np.stack(positions, axis=1), np.stack(chances, axis=1), walkers)
 
 
 @dataclass(frozen=True)
-class DualAverage:
+class DualAveraging:
     r"""Dual averaging of log h towards an acceptance: $x_t = \mu - \frac{\sqrt t}{\gamma (t + t_0)} \sum (\delta - a)$.
 
     Source: Hoffman and Gelman 2014, arXiv 1111.4246, section 3.2.
@@ -238,8 +242,8 @@ class DualAverage:
 
     center: float
     log_step: float
-    averaged: float = 0.0
-    shortfall: float = 0.0
+    average_log_step: float = 0.0
+    total_shortfall: float = 0.0
     count: int = 0
 
     GAIN = 0.05
@@ -247,20 +251,20 @@ class DualAverage:
     DECAY = 0.75
 
     @classmethod
-    def start(cls, step_size: float) -> Self:
+    def from_step_size(cls, step_size: float) -> Self:
         """From a first guess; the search leans towards ten times it, since long steps cost less."""
         return cls(float(np.log(10 * step_size)), float(np.log(step_size)))
 
     def update(self, shortfall: float) -> Self:
         """One step on, after an acceptance that was `shortfall` below the target."""
-        t, total = self.count + 1, self.shortfall + shortfall
+        t, total = self.count + 1, self.total_shortfall + shortfall
         log_step = self.center - np.sqrt(t) / self.GAIN * total / (t + self.DELAY)
         share = t**-self.DECAY
-        averaged = share * log_step + (1 - share) * self.averaged
+        averaged = share * log_step + (1 - share) * self.average_log_step
         return replace(self, log_step=float(log_step), averaged=float(averaged), shortfall=total, count=t)
 
 
-def warm_up(
+def tune_step_size(
     kernel: K, walkers: Walkers, *, steps: int, acceptance: float, rng: np.random.Generator
 ) -> tuple[K, Walkers]:
     """The kernel with a step size tuned to a mean acceptance, and the walkers after these steps, which do not count.
@@ -272,8 +276,8 @@ def warm_up(
         raise BadInput(f"steps is {steps}: give 1 or more.")
     if not 0 < acceptance < 1:
         raise BadInput(f"acceptance is {acceptance}: give a share between 0 and 1, such as 0.574 for MALA.")
-    search = DualAverage.start(kernel.step_size)
+    search = DualAveraging.from_step_size(kernel.step_size)
     for _ in range(steps):
-        walkers, chance = kernel.at(float(np.exp(search.log_step))).step(rng, walkers)
+        walkers, chance = kernel.with_step_size(float(np.exp(search.log_step))).step(rng, walkers)
         search = search.update(acceptance - float(chance.mean()))
-    return kernel.at(float(np.exp(search.averaged))), walkers
+    return kernel.with_step_size(float(np.exp(search.average_log_step))), walkers

@@ -24,7 +24,7 @@ Choose = Callable[[Floats], int]
 _ULPS = 4
 
 
-def weights(log_weights: Floats) -> Floats:
+def normalize_log_weights(log_weights: Floats) -> Floats:
     r"""$W_i = w_i / \sum_j w_j$ from log-weights (N,) in nats; `-inf` is a dead particle.
 
     Raises:
@@ -42,7 +42,7 @@ def weights(log_weights: Floats) -> Floats:
     return np.asarray(w / w.sum())
 
 
-def resample(scheme: str, log_weights: Floats, choose: Choose) -> Ints:
+def resample_particles(scheme: str, log_weights: Floats, choose: Choose) -> Ints:
     r"""Parents (N,) of N equally weighted particles drawn from N weighted ones.
 
     Args:
@@ -55,7 +55,7 @@ def resample(scheme: str, log_weights: Floats, choose: Choose) -> Ints:
     """
     if scheme not in SCHEMES:
         raise BadInput(f"resampling scheme {scheme!r} is unknown: use one of {', '.join(SCHEMES)}.")
-    return SCHEMES[scheme](weights(log_weights), choose)
+    return SCHEMES[scheme](normalize_log_weights(log_weights), choose)
 
 
 def conditional_multinomial(log_weights: Floats, choose: Choose) -> Ints:
@@ -66,10 +66,10 @@ def conditional_multinomial(log_weights: Floats, choose: Choose) -> Ints:
     Raises:
         BadInput: slot 0 is dead, or weights that name no particle.
     """
-    w = weights(log_weights)
+    w = normalize_log_weights(log_weights)
     if w[0] == 0:
         raise BadInput("the retained particle 0 has weight 0: condition on a path that the target allows.")
-    return np.array([0] + [_pick(w, choose) for _ in w[1:]], dtype=np.int64)
+    return np.array([0] + [_draw_index(w, choose) for _ in w[1:]], dtype=np.int64)
 
 
 def ess(log_weights: Floats) -> float:
@@ -78,7 +78,7 @@ def ess(log_weights: Floats) -> float:
     Raises:
         BadInput: no particle is alive.
     """
-    w = weights(log_weights)
+    w = normalize_log_weights(log_weights)
     return float(1 / (w @ w))
 
 
@@ -91,11 +91,11 @@ def genealogical_ess(log_weights: Floats, eves: Ints) -> float:
         log_weights: (N,), nats.
         eves: number of each particle's ancestor among the particles at the start, (N,).
     """
-    line_e = _lines(log_weights, eves)
+    line_e = _sum_lineage_weights(log_weights, eves)
     return float(1 / (line_e @ line_e))
 
 
-def line_variance(log_weights: Floats, eves: Ints, resamplings: int) -> float:
+def genealogical_variance(log_weights: Floats, eves: Ints, resamplings: int) -> float:
     r"""Estimate of $\mathrm{Var}(\hat Z) / Z^2$ from one run: $1 - (\frac{N}{N-1})^{r+1} (1 - \sum_e W_e^2)$.
 
     Times $\hat Z^2$ it is an unbiased estimate of $\mathrm{Var}(\hat Z)$, for any N, where every one of the r
@@ -118,65 +118,67 @@ def line_variance(log_weights: Floats, eves: Ints, resamplings: int) -> float:
         raise BadInput(f"a variance from lines of descent needs two particles, there is {n}: add some.")
     if resamplings < 0:
         raise BadInput(f"resamplings is {resamplings}: give how often the population was resampled, 0 or more.")
-    line_e = _lines(log_weights, eves)
+    line_e = _sum_lineage_weights(log_weights, eves)
     return float(1 - (n / (n - 1)) ** (resamplings + 1) * (1 - line_e @ line_e))
 
 
-def _lines(log_weights: Floats, eves: Ints) -> Floats:
+def _sum_lineage_weights(log_weights: Floats, eves: Ints) -> Floats:
     if np.shape(eves) != np.shape(log_weights):
         raise BadInput(f"eves have shape {np.shape(eves)}, log-weights {np.shape(log_weights)}: give one per particle.")
-    return np.asarray(np.bincount(np.asarray(eves, dtype=np.int64), weights=weights(log_weights)), dtype=np.float64)
+    return np.asarray(
+        np.bincount(np.asarray(eves, dtype=np.int64), weights=normalize_log_weights(log_weights)), dtype=np.float64
+    )
 
 
-def _pick(shares: Floats, choose: Choose) -> int:
+def _draw_index(shares: Floats, choose: Choose) -> int:
     alive = np.flatnonzero(shares > 0)
     return int(alive[choose(shares[alive] / shares[alive].sum())])
 
 
-def _whole(x: Floats) -> Floats:
+def _snap_to_integers(x: Floats) -> Floats:
     """Numbers up to N that rounding has moved off a whole one, put back: N equal weights are to be N copies."""
     near = np.rint(x)
     return np.where(np.abs(x - near) <= _ULPS * len(x) * np.finfo(np.float64).eps, near, x)
 
 
-def _edges(w: Floats) -> Floats:
+def _cumulative_edges(w: Floats) -> Floats:
     """N times the cumulative weights, from 0 to N, (N + 1,)."""
     total = np.concatenate([[0.0], np.cumsum(w)])
-    return _whole(len(w) * (total / total[-1]))
+    return _snap_to_integers(len(w) * (total / total[-1]))
 
 
-def _multinomial(w: Floats, choose: Choose) -> Ints:
-    return np.array([_pick(w, choose) for _ in w], dtype=np.int64)
+def _resample_multinomial(w: Floats, choose: Choose) -> Ints:
+    return np.array([_draw_index(w, choose) for _ in w], dtype=np.int64)
 
 
-def _residual(w: Floats, choose: Choose) -> Ints:
+def _resample_residual(w: Floats, choose: Choose) -> Ints:
     """Each particle floor(N W) times for certain; the rest by choice among what is left."""
-    expected = _whole(len(w) * w)
+    expected = _snap_to_integers(len(w) * w)
     copies = np.floor(expected).astype(np.int64)
     sure = np.repeat(np.arange(len(w)), copies)
-    rest = [_pick(expected - copies, choose) for _ in range(len(w) - len(sure))]
+    rest = [_draw_index(expected - copies, choose) for _ in range(len(w) - len(sure))]
     return np.concatenate([sure, np.array(rest, dtype=np.int64)])
 
 
-def _stratified(w: Floats, choose: Choose) -> Ints:
+def _resample_stratified(w: Floats, choose: Choose) -> Ints:
     """One uniform point in each of N equal strata; choosing the particle it falls to needs no point."""
-    edges = _edges(w)
-    return np.array([_pick(np.diff(edges.clip(i, i + 1)), choose) for i in range(len(w))], dtype=np.int64)
+    edges = _cumulative_edges(w)
+    return np.array([_draw_index(np.diff(edges.clip(i, i + 1)), choose) for i in range(len(w))], dtype=np.int64)
 
 
-def _systematic(w: Floats, choose: Choose) -> Ints:
+def _resample_systematic(w: Floats, choose: Choose) -> Ints:
     """One offset for all strata; the parents change only where it crosses the fraction of a cumulative weight."""
-    edges = _edges(w)
+    edges = _cumulative_edges(w)
     breaks = np.unique(np.concatenate([edges % 1, [0.0, 1.0]]))
-    i = _pick(np.diff(breaks), choose)
+    i = _draw_index(np.diff(breaks), choose)
     offset = (breaks[i] + breaks[i + 1]) / 2
     return np.asarray(np.searchsorted(edges[1:], np.arange(len(w)) + offset, side="right"), dtype=np.int64)
 
 
 SCHEMES: dict[str, Callable[[Floats, Choose], Ints]] = {
-    "multinomial": _multinomial,
-    "residual": _residual,
-    "stratified": _stratified,
-    "systematic": _systematic,
+    "multinomial": _resample_multinomial,
+    "residual": _resample_residual,
+    "stratified": _resample_stratified,
+    "systematic": _resample_systematic,
 }
 """Name to scheme, in falling order of variance as a rule."""

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Points:
+class CurveData:
     """What was measured at x (m,): values and slopes with their standard errors, (m,) each; a NaN is left out."""
 
     x: Floats
@@ -26,7 +26,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Smooth:
+class LinearSmoother:
     """A linear smoother: `weights` (2 g, 2 m) maps measured (values, slopes) to curve and slope on the grid `x` (g,).
 
     It is linear, so a bootstrap replicate of the data costs one product. `center` and `scale` (constants of the
@@ -35,14 +35,14 @@ class Smooth:
 
     x: Floats
     weights: Floats
-    kept: NDArray[np.bool_]
+    kept_mask: NDArray[np.bool_]
     covariance: Floats
     center: float
     scale: float
 
     def apply(self, value: Floats, slope: Floats) -> tuple[Floats, Floats]:
         """Curve and slope on the grid, (g,) each, for data measured at the fit's points, (m,) each."""
-        data = np.concatenate([(value - self.center) / self.scale, slope / self.scale])[self.kept]
+        data = np.concatenate([(value - self.center) / self.scale, slope / self.scale])[self.kept_mask]
         curve = self.weights @ data * self.scale
         g = len(self.x)
         return curve[:g] + self.center, curve[g:]
@@ -54,7 +54,7 @@ class Smooth:
         return deviation[: len(self.x)], deviation[len(self.x) :]
 
 
-def fit(points: Points, grid: Floats) -> Smooth:
+def fit_smoother(points: CurveData, grid: Floats) -> LinearSmoother:
     r"""Fit a Gaussian process with a rational quadratic kernel, its length and height by marginal likelihood.
 
     Values and slopes enter with their own noise (Solak et al. 2003: a derivative of a Gaussian process is one too).
@@ -74,15 +74,15 @@ def fit(points: Points, grid: Floats) -> Smooth:
     y = ((data - offset) / scale)[kept]
     # A zero standard error (all samples alike) would pin the curve to that point exactly.
     variance = np.maximum(noise[kept] / scale, 1e-3) ** 2
-    length, height = _hyperparameters(points.x, kept, y, variance)
+    length, height = _fit_hyperparameters(points.x, kept, y, variance)
     gram = _kernel(points.x, points.x, length, height)[np.ix_(kept, kept)] + np.diag(variance)
     factor = cho_factor(gram, lower=True)
     cross = _kernel(grid, points.x, length, height)[:, kept]
     covariance = _kernel(grid, grid, length, height) - cross @ cho_solve(factor, cross.T)
-    return Smooth(grid, cho_solve(factor, cross.T).T, kept, covariance, center, scale)
+    return LinearSmoother(grid, cho_solve(factor, cross.T).T, kept, covariance, center, scale)
 
 
-def _hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Floats) -> tuple[float, float]:
+def _fit_hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Floats) -> tuple[float, float]:
     span = float(np.ptp(x)) or 1.0
     spacing = float(np.median(np.diff(np.sort(x)))) or span
 

@@ -9,45 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.models.base import Abilities, Model, Session, Vocabulary, Window
-    from heatbath.models.exact import ExactModel
-    from heatbath.models.loading import load
-    from heatbath.models.markov import MarkovModel
-    from heatbath.models.rem import RandomEnergyModel
-    from heatbath.models.restricted import Restricted
-    from heatbath.models.table import TableModel
-    from heatbath.models.transformers import TransformersModel
-    from heatbath.models.urn import UrnModel
+    from heatbath.models.base import Capabilities, Model, ScoreChunk, Session, Vocabulary
+    from heatbath.models.exact.base import ExactModel
+    from heatbath.models.exact.markov import MarkovModel
+    from heatbath.models.exact.random_energy import RandomEnergyModel
+    from heatbath.models.exact.table import TableModel
+    from heatbath.models.exact.urn import UrnModel
+    from heatbath.models.hf.transformers_model import TransformersModel
+    from heatbath.models.hub.load import load
+    from heatbath.models.restricted import RestrictedModel
 
 _HOME = {
-    "Abilities": "base",
+    "Capabilities": "base",
     "ExactModel": "exact",
     "MarkovModel": "markov",
     "Model": "base",
     "RandomEnergyModel": "rem",
-    "Restricted": "restricted",
+    "RestrictedModel": "restricted",
     "Session": "base",
     "TableModel": "table",
     "TransformersModel": "transformers",
     "UrnModel": "urn",
     "Vocabulary": "base",
-    "Window": "base",
+    "ScoreChunk": "base",
     "load": "loading",
 }
 
 __all__ = [
-    "Abilities",
+    "Capabilities",
     "ExactModel",
     "MarkovModel",
     "Model",
     "RandomEnergyModel",
-    "Restricted",
+    "RestrictedModel",
+    "ScoreChunk",
     "Session",
     "TableModel",
     "TransformersModel",
     "UrnModel",
     "Vocabulary",
-    "Window",
     "load",
 ]
 

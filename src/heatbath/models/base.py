@@ -15,7 +15,7 @@ Tokens = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Window:
+class ScoreChunk:
     """Energies of a stretch of scored positions, flat over sequences: n (sequence, position) pairs.
 
     `energies[i]` (n, V) is the ensemble that predicted `targets[i]`, the token at `positions[i]` of sequence `rows[i]`.
@@ -28,7 +28,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Abilities:
+class Capabilities:
     """What more a model can give than energies."""
 
     hidden_states: bool = False
@@ -62,9 +62,9 @@ class Vocabulary:
     """What a model's tokens mean: ids that start a document and end one, and the names of a fixed few."""
 
     size: int
-    start: tuple[int, ...] = ()
-    stop: tuple[int, ...] = ()
-    special: frozenset[int] = field(default_factory=frozenset)
+    start_token_ids: tuple[int, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    special_token_ids: frozenset[int] = field(default_factory=frozenset)
 
 
 class Model(ABC):
@@ -73,7 +73,7 @@ class Model(ABC):
     name: str
     vocabulary: Vocabulary
     context_length: int | None
-    abilities: Abilities = Abilities()
+    capabilities: Capabilities = Capabilities()
 
     @property
     @abstractmethod
@@ -85,7 +85,7 @@ class Model(ABC):
         """A session on a batch of prompts of any lengths. An empty prompt stands for the document start."""
 
     @abstractmethod
-    def score(self, sequences: Sequence[Tokens]) -> Iterator[Window]:
+    def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
         """Teacher-forced energies, streamed: every position that has a token before it, each exactly once.
 
         Rows of one sequence come in order of position. Never holds (B, T, V).

@@ -7,39 +7,39 @@ from dataclasses import replace
 from typing import Any
 
 from heatbath.errors import BadInput
-from heatbath.models.base import Model, Session, Tokens, Window
-from heatbath.models.exact import digest
+from heatbath.models.base import Model, ScoreChunk, Session, Tokens
+from heatbath.models.exact.base import parameter_fingerprint
 
 
-class Restricted(Model):
+class RestrictedModel(Model):
     """`model` with the tokens `forbidden` at energy +inf, when it draws and when it scores.
 
     Raises `BadInput` for tokens outside the vocabulary and when nothing is left.
     """
 
-    def __init__(self, model: Model, forbidden: Sequence[int]) -> None:
-        self.forbidden = sorted(set(forbidden))
+    def __init__(self, model: Model, forbidden_token_ids: Sequence[int]) -> None:
+        self.forbidden_token_ids = sorted(set(forbidden_token_ids))
         size = model.vocabulary.size
-        if any(not 0 <= token < size for token in self.forbidden):
-            raise BadInput(f"forbidden tokens {self.forbidden} must lie in the vocabulary of {size}.")
-        if len(self.forbidden) == size:
+        if any(not 0 <= token < size for token in self.forbidden_token_ids):
+            raise BadInput(f"forbidden tokens {self.forbidden_token_ids} must lie in the vocabulary of {size}.")
+        if len(self.forbidden_token_ids) == size:
             raise BadInput(f"all {size} tokens are forbidden: leave one.")
         self._model = model
         self.name = model.name
         self.vocabulary = model.vocabulary
         self.context_length = model.context_length
-        self.abilities = model.abilities
+        self.capabilities = model.capabilities
 
     @property
     def fingerprint(self) -> str:
-        return digest("Restricted", self._model.fingerprint, self.forbidden)
+        return parameter_fingerprint("RestrictedModel", self._model.fingerprint, self.forbidden_token_ids)
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
-        return _RestrictedSession(self._model.open(prompts), self.forbidden)
+        return _RestrictedSession(self._model.open(prompts), self.forbidden_token_ids)
 
-    def score(self, sequences: Sequence[Tokens]) -> Iterator[Window]:
+    def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
         for window in self._model.score(sequences):
-            yield replace(window, energies=_without(window.energies, self.forbidden))
+            yield replace(window, energies=_forbid_tokens(window.energies, self.forbidden_token_ids))
 
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)
@@ -54,7 +54,7 @@ class Restricted(Model):
 class _RestrictedSession(Session):
     def __init__(self, session: Session, forbidden: list[int]) -> None:
         self._session = session
-        self._forbidden = forbidden
+        self._forbidden_token_ids = forbidden
         self._energies: Any = None
 
     @property
@@ -63,7 +63,7 @@ class _RestrictedSession(Session):
 
     def energies(self) -> Any:
         if self._energies is None:
-            self._energies = _without(self._session.energies(), self._forbidden)
+            self._energies = _forbid_tokens(self._session.energies(), self._forbidden_token_ids)
         return self._energies
 
     def push(self, tokens: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class _RestrictedSession(Session):
         self._energies = None
 
 
-def _without(energies: Any, forbidden: list[int]) -> Any:
+def _forbid_tokens(energies: Any, forbidden: list[int]) -> Any:
     # Multiplying by 1 copies an array of any library in its own dtype; the model's own array stays as it is.
     kept = energies * 1
     kept[..., forbidden] = float("inf")

@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.phases.collect import Plan
-    from heatbath.phases.phasemap import PhaseMap
-    from heatbath.phases.run import Look, sweep
+    from heatbath.phases.phase_map import PhaseMap
+    from heatbath.phases.sampling import SweepPlan
+    from heatbath.phases.sweep import AnalysisOptions, sweep
 
-_HOME = {"Look": "run", "PhaseMap": "phasemap", "Plan": "collect", "sweep": "run"}
+_HOME = {"AnalysisOptions": "run", "PhaseMap": "phasemap", "SweepPlan": "collect", "sweep": "run"}
 
-__all__ = ["Look", "PhaseMap", "Plan", "sweep"]
+__all__ = ["AnalysisOptions", "PhaseMap", "SweepPlan", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

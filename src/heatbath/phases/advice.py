@@ -9,7 +9,7 @@ from heatbath.phases.edges import Edge
 
 
 @dataclass(frozen=True)
-class Best:
+class BestTemperature:
     """The best temperature for one way of answering, the range that cannot be told from it, and accuracies (k,)."""
 
     way: str
@@ -26,10 +26,10 @@ class Advice:
 
     range: tuple[float, float] | None
     reason: str
-    best: tuple[Best, ...] = ()
+    best: tuple[BestTemperature, ...] = ()
 
 
-def between(edges: Sequence[Edge]) -> Advice:
+def recommend_range(edges: Sequence[Edge]) -> Advice:
     """The range from the upper end of the freeze's interval to the lower end of the melt's."""
     freeze, melt = (next(edge for edge in edges if edge.name == name) for name in ("freeze", "melt"))
     if freeze.interval is None or melt.interval is None:

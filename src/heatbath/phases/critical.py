@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
 from heatbath.estimate import criticality as on
-from heatbath.estimate.order import OrderData, order_edges, principal
-from heatbath.phases.edges import Edge, combine
+from heatbath.estimate.order_parameter import OrderData, estimate_order_edges, project_to_principal_axis
+from heatbath.phases.edges import Edge, combine_estimators
 from heatbath.phases.tags import Tags
 
 Floats = NDArray[np.float64]
 
 DOUBLINGS = 6
-MIXTURE = 0.9
+MIXTURE_EXPONENT = 0.9
 REPLICAS = 100
-LEAST = 8
+MIN_TEXTS = 8
 """Fewest texts that a temperature is judged by."""
 
 
@@ -60,44 +60,44 @@ class Criticality:
 
 
 @dataclass(frozen=True)
-class Chains:
+class TagChains:
     """Tag chains of the texts drawn at each temperature: rows of `tags_k[k]` (n, N), how many were `dropped` (k,)."""
 
     temperatures: Floats
     tags_k: Sequence[Tags]
-    dropped: Floats
-    names: str
-    count: int
+    num_dropped: Floats
+    scheme_name: str
+    num_tags: int
 
 
-def criticality(chains: Chains, rng: np.random.Generator) -> Criticality:
+def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Criticality:
     """Everything critical about tag chains of one length.
 
     Raises:
         BadInput: fewer than four temperatures with `LEAST` texts that are long enough.
     """
-    usable = [k for k, tags in enumerate(chains.tags_k) if len(tags) >= LEAST]
+    usable = [k for k, tags in enumerate(chains.tags_k) if len(tags) >= MIN_TEXTS]
     if len(usable) < 4:
         raise BadInput(
-            f"only {len(usable)} temperatures have {LEAST} texts of {chains.tags_k[0].shape[1]} tags: "
+            f"only {len(usable)} temperatures have {MIN_TEXTS} texts of {chains.tags_k[0].shape[1]} tags: "
             "draw more or longer texts."
         )
     tags_k = [chains.tags_k[k] for k in usable]
     length = tags_k[0].shape[1]
     sizes = tuple(length >> i for i in range(DOUBLINGS, -1, -1) if length >> i >= 2)
-    means_k = [on.tag_means(tags, chains.count, sizes) for tags in tags_k]
-    data = OrderData(chains.temperatures[usable], sizes, principal(means_k))
-    tau, tau_stderr, gamma, gamma_stderr = _growth(means_k, sizes, rng)
-    within = np.array([[on.within_susceptibility(tags, chains.count, n) for n in sizes] for tags in tags_k])
+    means_k = [on.tag_means(tags, chains.num_tags, sizes) for tags in tags_k]
+    data = OrderData(chains.temperatures[usable], sizes, project_to_principal_axis(means_k))
+    tau, tau_stderr, gamma, gamma_stderr = _estimate_growth(means_k, sizes, rng)
+    within = np.array([[on.within_susceptibility(tags, chains.num_tags, n) for n in sizes] for tags in tags_k])
     lags = np.unique(np.geomspace(1, length // 2, 24).round().astype(np.int64))
     spectra = np.array([on.spectrum(tags, 1) for tags in tags_k])
     return Criticality(
-        tags=chains.names,
+        tags=chains.scheme_name,
         length=length,
         sizes=sizes,
         temperature=data.temperatures_k,
         texts=np.array([float(len(tags)) for tags in tags_k]),
-        dropped=chains.dropped[usable],
+        dropped=chains.num_dropped[usable],
         tau=tau,
         tau_stderr=tau_stderr,
         tau_within=within,
@@ -106,16 +106,16 @@ def criticality(chains: Chains, rng: np.random.Generator) -> Criticality:
         gamma_flow=1 + 2 * data.flow(len(sizes) - 1),
         gamma_flow_stderr=2 * np.std([data.resample(rng).flow(len(sizes) - 1) for _ in range(REPLICAS)], axis=0),
         lags=lags,
-        correlation=np.array([on.correlation(tags, chains.count, lags) for tags in tags_k]),
+        correlation=np.array([on.correlation(tags, chains.num_tags, lags) for tags in tags_k]),
         spectrum=spectra,
-        peaks=np.array([float(on.peaks(S_w)) for S_w in spectra]),
-        relaxation=np.array([on.relaxation_time(tags, chains.count) for tags in tags_k]),
-        mixture=_mixture(gamma, within, tau),
-        order=combine("order", order_edges(data, rng)),
+        peaks=np.array([float(on.count_peaks(S_w)) for S_w in spectra]),
+        relaxation=np.array([on.relaxation_time(tags, chains.num_tags) for tags in tags_k]),
+        mixture=_is_mixture(gamma, within, tau),
+        order=combine_estimators("order", estimate_order_edges(data, rng)),
     )
 
 
-def _growth(
+def _estimate_growth(
     means_k: Sequence[Floats], sizes: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """tau (k, s) and its local exponents in N (k, s - 1), with bootstrap standard errors."""
@@ -133,7 +133,7 @@ def _growth(
     return tau, draws.std(0), exponents(tau), exponents(draws).std(0)
 
 
-def _mixture(gamma: Floats, within: Floats, tau: Floats) -> bool:
+def _is_mixture(gamma: Floats, within: Floats, tau: Floats) -> bool:
     """Whether tau grows like N at every temperature while nothing within the sequences does."""
     inside = within[:, -3] / np.maximum(tau[:, -3], 1e-12)
-    return bool((gamma[:, -1] > MIXTURE).all() and (inside < 0.5).all())
+    return bool((gamma[:, -1] > MIXTURE_EXPONENT).all() and (inside < 0.5).all())

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.smooth import Points, Smooth, fit
-from heatbath.estimate.weights import effective_size
+from heatbath.estimate.reweighting import effective_size
+from heatbath.estimate.smooth import CurveData, LinearSmoother, fit_smoother
 from heatbath.phases.ladder import pooled_weights
-from heatbath.phases.samples import Samples, Sums
+from heatbath.phases.prefix_sums import PrefixSums, SweepSamples
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ class Curve:
     """One observable over temperature: what was measured at `points`, and the smooth curve with its band on a grid."""
 
     name: str
-    points: Points
+    points: CurveData
     ess: Floats
     temperature: Floats
     value: Floats
@@ -37,34 +37,34 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Window:
+class TextRange:
     """A stretch of text between two places at which sums are kept: indices `start` (-1: the beginning) to `stop`."""
 
     start: int
     stop: int
 
-    def rate(self, samples: Samples, sums_nc: Floats) -> Floats:
+    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
         """Per-token average of summed quantities over the window, (n,)."""
         before = sums_nc[:, self.start] if self.start >= 0 else 0.0
-        first = samples.places[self.start] if self.start >= 0 else 0
-        return np.asarray((sums_nc[:, self.stop] - before) / (samples.places[self.stop] - first))
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
 
-    def split(self) -> list[Window]:
+    def split_blocks(self) -> list[TextRange]:
         """The stretches between neighbouring places."""
-        return [Window(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
 
 
-def second_half(samples: Samples, length: int) -> Window:
+def second_half(samples: SweepSamples, length: int) -> TextRange:
     """The second half of the first `length` tokens."""
-    return Window(samples.place(length // 2), samples.place(length))
+    return TextRange(samples.find_prefix(length // 2), samples.find_prefix(length))
 
 
-Rate = Callable[[Sums], Floats]
+RateFunction = Callable[[PrefixSums], Floats]
 """Sums along the text (n, c) of something per token, from what is known at one temperature."""
 
-THERMAL: dict[str, Rate] = {
-    "energy above ground": lambda sums: sums.excess,
-    "surprisal": lambda sums: sums.beta * sums.excess + sums.log_z,
+THERMAL_RATES: dict[str, RateFunction] = {
+    "energy above ground": lambda sums: sums.excess_energy,
+    "surprisal": lambda sums: sums.beta * sums.excess_energy + sums.log_z,
     "surprisal at T = 1": lambda sums: sums.surprisal,
     "entropy": lambda sums: sums.log_z + sums.beta * sums.mean_energy,
     "heat capacity": lambda sums: sums.beta**2 * sums.variance,
@@ -74,31 +74,31 @@ THERMAL: dict[str, Rate] = {
 
 
 @dataclass(frozen=True)
-class Pool:
+class PooledSamples:
     """All sequences, and their balance weights where curves are measured: (c, n, g), of the prefix up to each place.
 
     `sums` (g,) holds what is known of every prefix at, just below and just above each temperature.
     """
 
-    samples: Samples
+    samples: SweepSamples
     temperatures: Floats
     weights: Floats
-    sums: Sequence[tuple[Sums, Sums, Sums]]
+    sums: Sequence[tuple[PrefixSums, PrefixSums, PrefixSums]]
 
     def ess(self) -> Floats:
         """Effective number of whole sequences at each temperature, (g,)."""
         return effective_size(self.weights[-1])
 
 
-def pool(samples: Samples, temperatures: Floats) -> Pool:
+def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
     """Weigh every sequence at every temperature."""
-    weights = pooled_weights(samples, temperatures, range(len(samples.places)))
-    around = [[samples.at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
-    return Pool(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
+    weights = pooled_weights(samples, temperatures, range(len(samples.prefix_lengths)))
+    around = [[samples.sums_at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
+    return PooledSamples(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
 
 
 @dataclass(frozen=True)
-class Column:
+class ObservableColumn:
     """An observable of every sequence at every temperature, block by block: (p, n, g) each.
 
     `own` is its explicit dependence on T in a fixed text, `score` the derivative by T of the log-law of the text so
@@ -107,18 +107,18 @@ class Column:
 
     weights: Floats
     value: Floats
-    own: Floats
+    explicit_slope: Floats
     score: Floats
 
     def moments(self, draws_n: Floats | None = None) -> tuple[Floats, Floats]:
         """Value and response at each temperature, (g,) each; `draws_n` says how often each sequence counts."""
         draws = np.ones(self.value.shape[1]) if draws_n is None else draws_n
-        value, slope = self.replicas(draws[None])
+        value, slope = self.replica_moments(draws[None])
         return value[0], slope[0]
 
-    def replicas(self, draws_rn: Floats) -> tuple[Floats, Floats]:
+    def replica_moments(self, draws_rn: Floats) -> tuple[Floats, Floats]:
         """`moments` for many draws, (r, g) each: one matrix product a block, since all is linear in the draws."""
-        blocks = zip(self.weights, self.value, self.own, self.score, strict=True)
+        blocks = zip(self.weights, self.value, self.explicit_slope, self.score, strict=True)
         value, slope = np.mean([_block_moments(*block, draws_rn) for block in blocks], axis=0)
         return value, slope
 
@@ -127,97 +127,97 @@ class Column:
         share = self.weights / self.weights.sum(1, keepdims=True)
         deviation = self.value - (share * self.value).sum(1, keepdims=True)
         unbias = 1 / np.maximum(1 - (share**2).sum(1, keepdims=True), 0.5)
-        slope_n = self.own + unbias * deviation * (self.score - (share * self.score).sum(1, keepdims=True))
+        slope_n = self.explicit_slope + unbias * deviation * (self.score - (share * self.score).sum(1, keepdims=True))
         slope_n -= (share * slope_n).sum(1, keepdims=True)
         value_ng, slope_ng = (share * deviation).mean(0), (share * slope_n).mean(0)
         return np.sqrt((value_ng**2).sum(0)), np.sqrt((slope_ng**2).sum(0))
 
 
 def _block_moments(
-    weights: Floats, value: Floats, own: Floats, score: Floats, draws_rn: Floats
+    weights: Floats, value: Floats, explicit_slope: Floats, score: Floats, draws_rn: Floats
 ) -> tuple[Floats, Floats]:
     """Weighted mean of a block's values, and its response: the mean own part plus the covariance with the score."""
     total = draws_rn @ weights
     mean_value, mean_own, mean_score, mean_product = (
-        draws_rn @ (weights * each) / total for each in (value, own, score, value * score)
+        draws_rn @ (weights * each) / total for each in (value, explicit_slope, score, value * score)
     )
     unbias = 1 / np.maximum(1 - draws_rn**2 @ weights**2 / total**2, 0.5)
     return mean_value, mean_own + unbias * (mean_product - mean_value * mean_score)
 
 
-def rate_column(pool: Pool, rate: Rate, window: Window) -> Column:
+def rate_column(pool: PooledSamples, rate: RateFunction, window: TextRange) -> ObservableColumn:
     """A per-token rate over a window, each block weighed by the text up to its end."""
-    samples, parts = pool.samples, window.split()
+    samples, parts = pool.samples, window.split_blocks()
     stops = [part.stop for part in parts]
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
     for g, (at, low, high) in enumerate(pool.sums):
         drift = (rate(high) - rate(low)) / (1 / high.beta - 1 / low.beta)
-        value[:, :, g] = [part.rate(samples, rate(at)) for part in parts]
-        own[:, :, g] = [part.rate(samples, drift) for part in parts]
-        score[:, :, g] = (at.excess - at.mean_energy)[:, stops].T * at.beta**2
-    return Column(pool.weights[stops], value, own, score)
+        value[:, :, g] = [part.mean_rate(samples, rate(at)) for part in parts]
+        own[:, :, g] = [part.mean_rate(samples, drift) for part in parts]
+        score[:, :, g] = (at.excess_energy - at.mean_energy)[:, stops].T * at.beta**2
+    return ObservableColumn(pool.weights[stops], value, own, score)
 
 
-def difference(late: Column, early: Column) -> Column:
+def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> ObservableColumn:
     """One observable less another."""
     blocks = len(late.value) + len(early.value)
     up, down = blocks / len(late.value), -blocks / len(early.value)
-    return Column(
+    return ObservableColumn(
         np.concatenate([late.weights, early.weights]),
         np.concatenate([up * late.value, down * early.value]),
-        np.concatenate([up * late.own, down * early.own]),
+        np.concatenate([up * late.explicit_slope, down * early.explicit_slope]),
         np.concatenate([late.score, early.score]),
     )
 
 
-def text_column(pool: Pool, value_n: Floats) -> Column:
+def text_column(pool: PooledSamples, value_n: Floats) -> ObservableColumn:
     """An observable of whole texts, (n,)."""
-    score = np.stack([(at.excess - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
+    score = np.stack([(at.excess_energy - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
     value = np.broadcast_to(value_n[:, None], score.shape)
-    return Column(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
+    return ObservableColumn(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
 
 
-def points_of(column: Column, temperatures: Floats) -> Points:
+def compute_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
     """What was measured of an observable, with standard errors."""
     value, slope = column.moments()
     value_stderr, slope_stderr = column.stderr()
     if np.isin(column.value, (0, 1)).all():
         # A share of none or of all is no certainty: that of one text more or less.
         value_stderr = np.maximum(value_stderr, 1 / (effective_size(column.weights[-1]) + 2))
-    return Points(temperatures, value, value_stderr, slope, slope_stderr)
+    return CurveData(temperatures, value, value_stderr, slope, slope_stderr)
 
 
-def steadied(points: Points, ess: Floats) -> Points:
+def smooth_errors(points: CurveData, ess: Floats) -> CurveData:
     """The points with standard errors taken from five neighbours together.
 
     A handful of sequences gives a poor standard error of its own, zero if they happen to agree.
     """
-    return Points(
+    return CurveData(
         points.x,
         points.value,
-        _steady(points.value_stderr, ess),
+        _smooth_stderr(points.value_stderr, ess),
         points.slope,
-        _steady(points.slope_stderr, ess),
+        _smooth_stderr(points.slope_stderr, ess),
     )
 
 
-def _steady(stderr: Floats, ess: Floats) -> Floats:
+def _smooth_stderr(stderr: Floats, ess: Floats) -> Floats:
     variance = stderr**2 * ess
     padded = np.pad(variance, 2, mode="edge")
     return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
 
 
-def smoother(points: Points, pool: Pool, grid: Floats) -> Smooth:
+def fit_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
     """Fit a smooth curve to measured points, which share their sequences: the band counts every sequence once."""
-    steady, ess = steadied(points, pool.ess()), pool.ess()
+    steady, ess = smooth_errors(points, pool.ess()), pool.ess()
     twice = np.sqrt(max(1.0, ess.sum() / len(pool.samples)))
-    noise = Points(points.x, points.value, twice * steady.value_stderr, points.slope, twice * steady.slope_stderr)
-    return fit(noise, grid)
+    noise = CurveData(points.x, points.value, twice * steady.value_stderr, points.slope, twice * steady.slope_stderr)
+    return fit_smoother(noise, grid)
 
 
-def curve(name: str, points: Points, pool: Pool, grid: Floats) -> Curve:
+def fit_curve(name: str, points: CurveData, pool: PooledSamples, grid: Floats) -> Curve:
     """Smooth measured points into a curve on a grid of temperatures."""
-    smooth = smoother(points, pool, grid)
+    smooth = fit_smoother(points, pool, grid)
     value, response = smooth.apply(points.value, points.slope)
-    steady = steadied(points, pool.ess())
+    steady = smooth_errors(points, pool.ess())
     return Curve(name, steady, pool.ess(), grid, value, smooth.stderr[0], response, smooth.stderr[1])

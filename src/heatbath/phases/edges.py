@@ -14,17 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.crossing import half_crossing
-from heatbath.estimate.finite_size import Located, locate
-from heatbath.estimate.smooth import Smooth
-from heatbath.phases.curves import THERMAL, Column, Pool, difference, points_of, rate_column, second_half, smoother
-from heatbath.phases.observables import looping, stale
+from heatbath.estimate.finite_size import EdgeEstimate, estimate_edge
+from heatbath.estimate.logistic_crossing import half_crossing
+from heatbath.estimate.smooth import LinearSmoother
+from heatbath.phases.curves import (
+    THERMAL_RATES,
+    ObservableColumn,
+    PooledSamples,
+    compute_points,
+    fit_smoother,
+    rate_column,
+    second_half,
+    subtract_columns,
+)
+from heatbath.phases.observables import detect_loops, detect_stale_texts
 
 Floats = NDArray[np.float64]
 
 REPLICAS = 200
-GRID = 241
-SIGNIFICANT = 3.0
+GRID_SIZE = 241
+SIGNIFICANCE = 3.0
 """Standard errors by which a flow must be negative below the melt and positive above it."""
 
 
@@ -36,7 +45,7 @@ class Edge:
     temperature: float | None
     interval: tuple[float, float] | None
     verdict: str
-    estimators: tuple[Located, ...]
+    estimators: tuple[EdgeEstimate, ...]
 
     def __str__(self) -> str:
         if self.temperature is None or self.interval is None:
@@ -46,103 +55,112 @@ class Edge:
         )
 
 
-def combine(name: str, found: Sequence[Located]) -> Edge:
+def combine_estimators(name: str, estimators: Sequence[EdgeEstimate]) -> Edge:
     """One edge from two estimators: the mean of their temperatures, and the interval that holds both of theirs."""
-    failed = [one for one in found if not one.supported or one.interval is None or one.temperature is None]
+    failed = [one for one in estimators if not one.supported or one.interval is None or one.temperature is None]
     if failed:
-        return Edge(name, None, None, "; ".join(f"{one.name}: {one.reason}" for one in failed), tuple(found))
-    intervals = np.array([one.interval for one in found])
+        return Edge(name, None, None, "; ".join(f"{one.name}: {one.reason}" for one in failed), tuple(estimators))
+    intervals = np.array([one.interval for one in estimators])
     weight = 1 / np.maximum(np.ptp(intervals, axis=1), 1e-6) ** 2
-    temperature = float(np.average([one.temperature for one in found if one.temperature], weights=weight))
+    temperature = float(np.average([one.temperature for one in estimators if one.temperature], weights=weight))
     hull = (float(intervals[:, 0].min()), float(intervals[:, 1].max()))
     agree = intervals[:, 0].max() <= intervals[:, 1].min()
     verdict = "two estimators agree" if agree else "the estimators disagree; the interval holds both"
-    return Edge(name, temperature, hull, verdict, tuple(found))
+    return Edge(name, temperature, hull, verdict, tuple(estimators))
 
 
-def sizes_of(length: int) -> tuple[int, int, int]:
+def text_sizes(length: int) -> tuple[int, int, int]:
     """The lengths of text that an edge is judged at."""
     return length // 4, length // 2, length
 
 
-def freeze(pool: Pool, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
+def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
     """Where loops set in."""
-    sizes = sizes_of(pool.samples.length)
+    sizes = text_sizes(pool.samples.length)
     temperature_n = 1 / pool.samples.betas
     draws = rng.exponential(size=(REPLICAS, len(temperature_n)))
-    cycles = {n: looping(pool.samples.tokens, n) for n in sizes}
-    repeats = {n: stale(pieces_nt, n) for n in sizes}
-    return combine(
-        "freeze",
+    cycles = {n: detect_loops(pool.samples.tokens, n) for n in sizes}
+    repeats = {n: detect_stale_texts(pieces_nt, n) for n in sizes}
+    return combine_estimators(
+        "find_freeze_edge",
         [
-            _half("half of the texts end in a cycle", temperature_n, cycles, draws),
-            _half("half of the texts say nothing new", temperature_n, repeats, draws),
+            _locate_half_crossing("half of the texts end in a cycle", temperature_n, cycles, draws),
+            _locate_half_crossing("half of the texts say nothing new", temperature_n, repeats, draws),
         ],
     )
 
 
-def _half(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> Located:
+def _locate_half_crossing(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> EdgeEstimate:
     at_size = {n: half_crossing(temperature_n, hit, np.ones_like(hit))[0] for n, hit in hits.items()}
     replicas = np.array([[half_crossing(temperature_n, hit, w)[0] for hit in hits.values()] for w in draws])
     # Cycles that excitations break at random survive a doubling with the square of their odds: one half becomes one
     # quarter, a step of ln 3 on the logistic scale.
     width = half_crossing(temperature_n, list(hits.values())[-1], np.ones_like(temperature_n))[1]
-    return locate(name, at_size, replicas, np.log(3) * width)
+    return estimate_edge(name, at_size, replicas, np.log(3) * width)
 
 
-def melt(pool: Pool, rng: np.random.Generator) -> Edge:
+def find_melt_edge(pool: PooledSamples, rng: np.random.Generator) -> Edge:
     """Where coherence is lost."""
     draws = rng.exponential(size=(REPLICAS, len(pool.samples)))
     estimators = [
-        ("text grows less predictable", _flows, _rises_through_zero),
-        ("heat capacity peaks", _capacities, _peak),
+        ("text grows less predictable", _entropy_flow_column, _find_zero_crossing),
+        ("heat capacity peaks", _heat_capacity_column, _find_peak),
     ]
-    return combine("melt", [_smoothed(name, pool, draws, data, feature) for name, data, feature in estimators])
+    return combine_estimators(
+        "find_melt_edge",
+        [_locate_smooth_feature(name, pool, draws, data, feature) for name, data, feature in estimators],
+    )
 
 
-Feature = Callable[[Smooth, Floats], float]
+Feature = Callable[[LinearSmoother, Floats], float]
 
 
-def _smoothed(name: str, pool: Pool, draws: Floats, data: Callable[[Pool, int], Column], feature: Feature) -> Located:
+def _locate_smooth_feature(
+    name: str,
+    pool: PooledSamples,
+    draws: Floats,
+    data: Callable[[PooledSamples, int], ObservableColumn],
+    feature: Feature,
+) -> EdgeEstimate:
     """Locate a feature of a smoothed curve at each size, and in bootstrap replicas smoothed in the same way."""
-    grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID)
+    grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
     at_size: dict[int, float] = {}
     replicas = []
-    for length in sizes_of(pool.samples.length):
+    for length in text_sizes(pool.samples.length):
         column = data(pool, length)
-        smooth = smoother(points_of(column, pool.temperatures), pool, grid)
+        smooth = fit_smoother(compute_points(column, pool.temperatures), pool, grid)
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
-        each = zip(*column.replicas(draws), strict=True)
+        each = zip(*column.replica_moments(draws), strict=True)
         replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])
-    return locate(name, at_size, np.array(replicas).T)
+    return estimate_edge(name, at_size, np.array(replicas).T)
 
 
-def _capacities(pool: Pool, length: int) -> Column:
-    return rate_column(pool, THERMAL["heat capacity"], second_half(pool.samples, length))
+def _heat_capacity_column(pool: PooledSamples, length: int) -> ObservableColumn:
+    return rate_column(pool, THERMAL_RATES["heat capacity"], second_half(pool.samples, length))
 
 
-def _flows(pool: Pool, length: int) -> Column:
+def _entropy_flow_column(pool: PooledSamples, length: int) -> ObservableColumn:
     """Entropy per token of the second half of a text, less that of the quarter before it."""
-    return difference(_entropies(pool, length), _entropies(pool, length // 2))
+    return subtract_columns(_entropy_column(pool, length), _entropy_column(pool, length // 2))
 
 
-def _entropies(pool: Pool, length: int) -> Column:
-    return rate_column(pool, THERMAL["entropy"], second_half(pool.samples, length))
+def _entropy_column(pool: PooledSamples, length: int) -> ObservableColumn:
+    return rate_column(pool, THERMAL_RATES["entropy"], second_half(pool.samples, length))
 
 
-def _rises_through_zero(smooth: Smooth, value: Floats) -> float:
+def _find_zero_crossing(smooth: LinearSmoother, value: Floats) -> float:
     """Where a curve that is clearly negative and, hotter, clearly positive passes zero; NaN if it is not both."""
     z = value / np.maximum(smooth.stderr[0], 1e-12)
     high = int(z.argmax())
     low = int(z[: high + 1].argmin())
-    if z[high] < SIGNIFICANT or z[low] > -SIGNIFICANT:
+    if z[high] < SIGNIFICANCE or z[low] > -SIGNIFICANCE:
         return float("nan")
     i = low + int(np.flatnonzero(value[low : high + 1] > 0)[0])
     share = value[i] / (value[i] - value[i - 1])
     return float(smooth.x[i] - share * (smooth.x[i] - smooth.x[i - 1]))
 
 
-def _peak(smooth: Smooth, value: Floats) -> float:
+def _find_peak(smooth: LinearSmoother, value: Floats) -> float:
     """The place of the highest point; NaN at a border."""
     best = int(value.argmax())
     return float(smooth.x[best]) if 0 < best < len(value) - 1 else float("nan")

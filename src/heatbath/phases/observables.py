@@ -17,13 +17,20 @@ from heatbath.errors import BadInput
 Floats = NDArray[np.float64]
 TextFunction = Callable[[str], float]
 
-TEXTUAL = ("loop fraction", "stale fraction", "repetition", "distinct bigrams", "compressed size", "characters")
+TEXT_OBSERVABLES = (
+    "loop fraction",
+    "detect_stale_texts fraction",
+    "repetition",
+    "distinct_ngram_share bigrams",
+    "compressed size",
+    "characters",
+)
 """The observables that every sweep measures on its texts."""
 
 _ZLIB_FRAME = 8
 
 
-def looping(tokens_nt: NDArray[np.int32], length: int) -> Floats:
+def detect_loops(tokens_nt: NDArray[np.int32], length: int) -> Floats:
     """Whether the second half of the first `length` tokens is an exact cycle, run at least twice: 0 or 1, (n,)."""
     tail = tokens_nt[:, length // 2 : length]
     loops = np.zeros(len(tail), np.bool_)
@@ -33,7 +40,7 @@ def looping(tokens_nt: NDArray[np.int32], length: int) -> Floats:
     return loops.astype(np.float64)
 
 
-def stale(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
+def detect_stale_texts(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
     """Whether more than half of what the second half of a text says was said in the first, by compression: 0 or 1."""
     middle = length // 2
     return np.array([_novelty(b"".join(p[:middle]), b"".join(p[middle:length])) < 0.5 for p in pieces_nt], np.float64)
@@ -41,21 +48,21 @@ def stale(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
 
 def _novelty(first: bytes, second: bytes) -> float:
     """Share of the second text's compressed size that is left when the first is known."""
-    alone = _compressed(second)
-    return (_compressed(first + second) - _compressed(first)) / alone if alone > 0 else 1.0
+    alone = _compressed_size(second)
+    return (_compressed_size(first + second) - _compressed_size(first)) / alone if alone > 0 else 1.0
 
 
-def _compressed(data: bytes) -> int:
+def _compressed_size(data: bytes) -> int:
     return len(zlib.compress(data, 9)) - _ZLIB_FRAME
 
 
 def compressibility(pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
     """Compressed size over size of each whole text, in bytes; 1 for an empty one."""
     texts = [b"".join(pieces) for pieces in pieces_nt]
-    return np.array([_compressed(text) / len(text) if text else 1.0 for text in texts])
+    return np.array([_compressed_size(text) / len(text) if text else 1.0 for text in texts])
 
 
-def distinct(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
+def distinct_ngram_share(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
     """Share of the n-grams of each sequence that are different, (n,)."""
     width = tokens_nt.shape[1] - n + 1
     if width < 1:
@@ -72,7 +79,7 @@ def repetition(tokens_nt: NDArray[np.int32], window: int = 32) -> Floats:
     return np.asarray(seen.mean(1))
 
 
-def measured(
+def measure_observables(
     tokens_nt: NDArray[np.int32], pieces_nt: Sequence[Sequence[bytes]], functions: Mapping[str, TextFunction]
 ) -> dict[str, Floats]:
     """Every observable of every sequence, (n,) each, under the names that reports use.
@@ -82,26 +89,28 @@ def measured(
     """
     length = tokens_nt.shape[1]
     values = (
-        looping(tokens_nt, length),
-        stale(pieces_nt, length),
+        detect_loops(tokens_nt, length),
+        detect_stale_texts(pieces_nt, length),
         repetition(tokens_nt),
-        distinct(tokens_nt),
+        distinct_ngram_share(tokens_nt),
         compressibility(pieces_nt),
-        np.array([float(len(_text(pieces))) for pieces in pieces_nt]),
+        np.array([float(len(_decode_text(pieces))) for pieces in pieces_nt]),
     )
-    own = {name: _applied(name, function, pieces_nt) for name, function in functions.items()}
-    return dict(zip(TEXTUAL, values, strict=True)) | own
+    own = {name: _apply_text_function(name, function, pieces_nt) for name, function in functions.items()}
+    return dict(zip(TEXT_OBSERVABLES, values, strict=True)) | own
 
 
-def _applied(name: str, function: TextFunction, pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
+def _apply_text_function(name: str, function: TextFunction, pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
     values = []
     for pieces in pieces_nt:
-        value = function(_text(pieces))
+        value = function(_decode_text(pieces))
         if not np.isfinite(value):
-            raise BadInput(f"the observable {name!r} gave {value} for {_text(pieces)[:60]!r}: return a finite number.")
+            raise BadInput(
+                f"the observable {name!r} gave {value} for {_decode_text(pieces)[:60]!r}: return a finite number."
+            )
         values.append(float(value))
     return np.array(values)
 
 
-def _text(pieces: Sequence[bytes]) -> str:
+def _decode_text(pieces: Sequence[bytes]) -> str:
     return b"".join(pieces).decode("utf-8", errors="replace")

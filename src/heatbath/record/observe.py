@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heatbath import ensemble
 from heatbath.ensemble import LogZ, State
-from heatbath.record.columns import NODES, THERMO, Array, Record
+from heatbath.record.record import NODE_COLUMNS, THERMO_COLUMNS, Array, Record
 
 Floats = NDArray[np.float64]
 
@@ -26,45 +26,48 @@ def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Float
     """
     index = np.asarray(tokens, dtype=np.int64)
     seen, kept = ensemble.observe(energies, beta, index)
-    return record_of_state(seen).extend(_node_columns(kept))
+    return record_from_state(seen).with_columns(_build_node_columns(kept))
 
 
 def observe_state(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
     """`observe` without the nodes: what a record says at its own temperature, and at no other."""
-    return record_of_state(ensemble.state(energies, beta, index=np.asarray(tokens, dtype=np.int64)))
+    return record_from_state(ensemble.state(energies, beta, index=np.asarray(tokens, dtype=np.int64)))
 
 
-def record_of_state(seen: State) -> Record:
+def record_from_state(state: State) -> Record:
     """The columns of a state (B,) that has chosen states."""
-    columns = {name: _numpy(getattr(seen, name)) for name in THERMO}
-    return Record(columns | {"temperature": temperature_of(_numpy(seen.beta))})
+    columns = {name: _to_float64(getattr(state, name)) for name in THERMO_COLUMNS}
+    return Record(columns | {"temperature": temperature_from_beta(_to_float64(state.beta))})
 
 
 def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:
     """The least a record can be and still answer at any temperature: energy, ground and nodes, each as in `observe`."""
     index = np.asarray(tokens, dtype=np.int64)
     kept = ensemble.nodes(energies)
-    columns = {"energy": _numpy(_taken(energies, index)), "ground": np.asarray(kept.ground, dtype=np.float64)}
-    return Record(columns | _node_columns(kept))
+    columns = {
+        "energy": _to_float64(_gather_energies(energies, index)),
+        "ground": np.asarray(kept.ground, dtype=np.float64),
+    }
+    return Record(columns | _build_node_columns(kept))
 
 
-def temperature_of(beta: float | Floats) -> Floats:
+def temperature_from_beta(beta: float | Floats) -> Floats:
     """1/beta, with the ends: 0 for beta = inf and inf for beta = 0."""
     with np.errstate(divide="ignore"):
         return np.asarray(1.0 / np.asarray(beta, dtype=np.float64))
 
 
-def _node_columns(kept: LogZ) -> dict[str, Array]:
-    values = (kept.log_z_k, kept.mean_energy_k, kept.variance_k)
-    return {name: np.asarray(value, dtype=np.float32) for name, value in zip(NODES, values, strict=True)}
+def _build_node_columns(log_z: LogZ) -> dict[str, Array]:
+    values = (log_z.log_z_k, log_z.mean_energy_k, log_z.variance_k)
+    return {name: np.asarray(value, dtype=np.float32) for name, value in zip(NODE_COLUMNS, values, strict=True)}
 
 
-def _taken(energies: Any, index: Array) -> Any:
+def _gather_energies(energies: Any, index: Array) -> Any:
     if isinstance(energies, np.ndarray):
         return np.take_along_axis(energies, index[:, None], axis=-1)[:, 0]
     return energies[list(range(len(index))), index.tolist()]
 
 
-def _numpy(values: Any) -> Array:
+def _to_float64(values: Any) -> Array:
     on_host = values.cpu() if hasattr(values, "cpu") else values
     return np.asarray(on_host, dtype=np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.record.columns import Record
+from heatbath.record.record import Record
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from heatbath.ensemble import NODE_BETAS
 from heatbath.errors import BadInput
-from heatbath.record.about import About
-from heatbath.record.columns import NODES, ORDER, Array, Record
+from heatbath.record.provenance import Provenance
+from heatbath.record.record import NODE_COLUMNS, PIPELINE_ORDER, Array, Record
 
 SCHEMA_VERSION = 1
-_KEY = b"heatbath"
+_METADATA_KEY = b"heatbath"
 _NODE_TYPE = pa.list_(pa.float32(), len(NODE_BETAS))
-_TYPES: dict[str, pa.DataType] = {
+_COLUMN_TYPES: dict[str, pa.DataType] = {
     "sequence": pa.int32(),
     "position": pa.int32(),
     "token_id": pa.int32(),
@@ -35,16 +35,16 @@ _TYPES: dict[str, pa.DataType] = {
     "p_max": pa.float32(),
     "rank": pa.int32(),
     "temperature": pa.float64(),
-    **dict.fromkeys(NODES, _NODE_TYPE),
+    **dict.fromkeys(NODE_COLUMNS, _NODE_TYPE),
 }
 """What is gauge-dependent or must add up is float64, and so is all that fields and windows did; the rest is float32."""
 
 
-def metadata(about: About, **more: Any) -> dict[bytes, bytes]:
+def build_metadata(provenance: Provenance, **more: Any) -> dict[bytes, bytes]:
     """The metadata of a file: schema version, node betas, the order of steering, model, fingerprint, version."""
-    fixed = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), "order": ORDER}
-    content = {**fixed, **asdict(about), **more}
-    return {_KEY: json.dumps(content, sort_keys=True).encode()}
+    fixed = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), "order": PIPELINE_ORDER}
+    content = {**fixed, **asdict(provenance), **more}
+    return {_METADATA_KEY: json.dumps(content, sort_keys=True).encode()}
 
 
 def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
     Raises:
         BadInput: the file holds no traces, or those of another schema version or other nodes.
     """
-    raw = (schema.metadata or {}).get(_KEY)
+    raw = (schema.metadata or {}).get(_METADATA_KEY)
     if raw is None:
         raise BadInput(f"{path} holds no heatbath trace: write one with `heatbath measure --out`.")
     content: dict[str, Any] = json.loads(raw)
@@ -66,40 +66,40 @@ def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
     return content
 
 
-def about_of(content: Mapping[str, Any]) -> About:
+def parse_provenance(content: Mapping[str, Any]) -> Provenance:
     """The `About` in a file's metadata."""
-    return About(content["model"], content["fingerprint"], content["version"])
+    return Provenance(content["model"], content["fingerprint"], content["version"])
 
 
-def arrow(name: str, column: Array, missing: Array) -> pa.Array[Any]:
+def build_arrow_column(name: str, column: Array, missing: Array) -> pa.Array[Any]:
     """A column of a record as Arrow, null where `missing` (n,)."""
-    kind = _TYPES.get(name, pa.float64())
-    if name in NODES:
-        return _node_column(column, missing)
+    kind = _COLUMN_TYPES.get(name, pa.float64())
+    if name in NODE_COLUMNS:
+        return _build_node_column(column, missing)
     if pa.types.is_integer(kind):
         column = np.where(missing, 0, column)
     return pa.array(column, mask=missing).cast(kind, safe=False)
 
 
-def _node_column(column: Array, missing: Array) -> pa.Array[Any]:
+def _build_node_column(column: Array, missing: Array) -> pa.Array[Any]:
     flat = np.where(missing[:, None], 0.0, column).astype(np.float32).ravel()
     build: Any = pa.FixedSizeListArray.from_arrays
     return cast("pa.Array[Any]", build(pa.array(flat), type=_NODE_TYPE, mask=pa.array(missing)))
 
 
-def labels(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array[Any]]:
+def build_label_columns(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array[Any]]:
     """Columns that say which token a row is, never null."""
-    return {name: pa.array(column, _TYPES[name]) for name, column in columns.items()}
+    return {name: pa.array(column, _COLUMN_TYPES[name]) for name, column in columns.items()}
 
 
-def record_of(table: pa.Table) -> Record:
+def record_from_table(table: pa.Table) -> Record:
     """The record in a table of traces, NaN where it is null."""
     names = [name for name in table.column_names if name not in ("sequence", "position", "token_id", "text", "bytes")]
-    return Record({name: _values(table[name].combine_chunks(), name) for name in names})
+    return Record({name: _read_column(table[name].combine_chunks(), name) for name in names})
 
 
-def _values(column: pa.Array[Any], name: str) -> Array:
-    if name not in NODES:
+def _read_column(column: pa.Array[Any], name: str) -> Array:
+    if name not in NODE_COLUMNS:
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     missing = column.is_null().to_numpy(zero_copy_only=False)
     lists: Any = column.fill_null([0.0] * len(NODE_BETAS))

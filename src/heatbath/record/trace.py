@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from heatbath.ensemble import LogZ
 from heatbath.errors import BadInput
-from heatbath.record.about import About
-from heatbath.record.columns import (
-    CROSSED,
-    DIVERGENCE,
-    FIELD_ENERGY,
-    KEPT_MASS,
-    STEERING,
-    THERMO,
-    WORK,
+from heatbath.record.detokenize import decode_pieces
+from heatbath.record.provenance import Provenance
+from heatbath.record.record import (
+    CROSSED_PREFIX,
+    DIVERGENCE_PREFIX,
+    FIELD_ENERGY_PREFIX,
+    KEPT_MASS_PREFIX,
+    PIPELINE_COLUMNS,
+    THERMO_COLUMNS,
+    WORK_PREFIX,
     Array,
     Record,
 )
-from heatbath.record.text import texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-_INTEGERS = ("sequence", "position", "token_id", "rank")
+_INTEGER_COLUMNS = ("sequence", "position", "token_id", "rank")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Trace:
     tokens: Array
     positions: Array
     record: Record
-    about: About
-    spell: Callable[[int], bytes]
+    provenance: Provenance
+    token_to_bytes: Callable[[int], bytes]
     sequence: int = 0
 
     def __len__(self) -> int:
@@ -69,24 +69,24 @@ class Trace:
         return self.record["temperature"]
 
     @property
-    def scored(self) -> NDArray[np.bool_]:
+    def scored_mask(self) -> NDArray[np.bool_]:
         """Whether a token has something before it, so that it has a record, (n,)."""
         return ~np.isnan(self.record["ground"])
 
     @cached_property
-    def pieces(self) -> list[bytes]:
+    def token_bytes(self) -> list[bytes]:
         """The bytes of each token."""
-        return [self.spell(int(token)) for token in self.tokens]
+        return [self.token_to_bytes(int(token)) for token in self.tokens]
 
     @cached_property
-    def texts(self) -> list[str]:
+    def token_texts(self) -> list[str]:
         """What each token makes printable; joined they are `text`."""
-        return texts(self.pieces)
+        return decode_pieces(self.token_bytes)
 
     @property
     def text(self) -> str:
         """The text of all tokens, bytes joined first."""
-        return "".join(self.texts)
+        return "".join(self.token_texts)
 
     def logprob(self, temperature: float | Floats) -> Floats:
         r"""\(\ln p_T(x) = -\beta E_x - \ln Z(\beta)\) of each token (n,), nats; NaN where nothing stands before it.
@@ -96,21 +96,21 @@ class Trace:
         Raises:
             BadInput: a temperature that is not the row's own lies outside [0.1, 3].
         """
-        return self._at(temperature, "logprob", lambda beta: -beta * self.energies - self.log_z.log_z(beta))
+        return self._evaluate_at(temperature, "logprob", lambda beta: -beta * self.energies - self.log_z.log_z(beta))
 
     def entropy(self, temperature: float | Floats) -> Floats:
         r"""\(S = \ln Z + \beta U\) of each ensemble (n,), nats; see `logprob`."""
-        return self._at(temperature, "entropy", lambda beta: self.log_z.entropy(beta))
+        return self._evaluate_at(temperature, "entropy", lambda beta: self.log_z.entropy(beta))
 
     def heat_capacity(self, temperature: float | Floats) -> Floats:
         r"""\(C = \beta^2\,\mathrm{Var}\,E\) of each ensemble (n,); see `logprob`."""
-        return self._at(temperature, "heat_capacity", lambda beta: self.log_z.heat_capacity(beta))
+        return self._evaluate_at(temperature, "heat_capacity", lambda beta: self.log_z.heat_capacity(beta))
 
-    def _at(self, temperature: float | Floats, name: str, elsewhere: Callable[[Floats], Floats]) -> Floats:
+    def _evaluate_at(self, temperature: float | Floats, name: str, compute: Callable[[Floats], Floats]) -> Floats:
         wanted = np.broadcast_to(np.asarray(temperature, dtype=np.float64), self.tokens.shape)
         if np.isnan(wanted).any() or (wanted < 0).any():
             raise BadInput(f"temperature is {temperature}: give a number from 0 up.")
-        own = (wanted == self.temperature) | ~self.scored
+        own = (wanted == self.temperature) | ~self.scored_mask
         if own.all():
             return self.record[name].copy()
         low, high = 1.0 / self.log_z.betas[-1], 1.0 / self.log_z.betas[0]
@@ -121,32 +121,32 @@ class Trace:
                 f"where a trace answers without the model: measure the text at that temperature."
             )
         beta = 1.0 / np.where(own, 1.0, wanted)
-        return np.where(own, self.record[name], elsewhere(beta))
+        return np.where(own, self.record[name], compute(beta))
 
-    def table(self) -> pa.Table:
+    def to_table(self) -> pa.Table:
         """The trace as an Arrow table, one row a token; schema version and fingerprint are in its metadata."""
         import pyarrow as pa
 
-        from heatbath.record.schema import arrow, labels, metadata
+        from heatbath.record.schema import build_arrow_column, build_label_columns, build_metadata
 
         who = {"sequence": np.full(len(self), self.sequence), "position": self.positions, "token_id": self.tokens}
-        columns = labels({**who, "text": self.texts, "bytes": self.pieces})
-        missing = ~self.scored
-        columns |= {name: arrow(name, self.record[name], missing) for name in self.record}
-        return pa.table(columns, metadata=metadata(self.about))
+        columns = build_label_columns({**who, "text": self.token_texts, "bytes": self.token_bytes})
+        missing = ~self.scored_mask
+        columns |= {name: build_arrow_column(name, self.record[name], missing) for name in self.record}
+        return pa.table(columns, metadata=build_metadata(self.provenance))
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def to_rows(self) -> Iterator[dict[str, Any]]:
         """One JSON-ready object a token: the scalar columns; null where a number is missing or infinite."""
-        extras = [name for name in self.record if name in STEERING or name.startswith(_PARTS)]
-        names = [*THERMO, "temperature", *extras]
+        extras = [name for name in self.record if name in PIPELINE_COLUMNS or name.startswith(_PART_PREFIXES)]
+        names = [*THERMO_COLUMNS, "temperature", *extras]
         columns = [self.record[name].tolist() for name in names]
         for i, values in enumerate(zip(*columns, strict=True)):
-            label = {"position": int(self.positions[i]), "token_id": int(self.tokens[i]), "text": self.texts[i]}
-            yield label | {name: _plain(name, value) for name, value in zip(names, values, strict=True)}
+            label = {"position": int(self.positions[i]), "token_id": int(self.tokens[i]), "text": self.token_texts[i]}
+            yield label | {name: _to_json_number(name, value) for name, value in zip(names, values, strict=True)}
 
-    def jsonl(self) -> str:
+    def to_jsonl(self) -> str:
         """`rows` as JSON lines."""
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.to_rows())
 
     def save(self, path: str | Path) -> None:
         """Write a Parquet file; nothing is left of it when that fails.
@@ -154,9 +154,9 @@ class Trace:
         Raises:
             OSError: the folder is not writable, or the disk is full.
         """
-        from heatbath.record.files import write
+        from heatbath.record.parquet import write_traces
 
-        write(path, [self])
+        write_traces(path, [self])
 
     @classmethod
     def load(cls, path: str | Path, sequence: int | None = None) -> Trace:
@@ -165,25 +165,27 @@ class Trace:
         Raises:
             BadInput: the file holds no traces, or several and `sequence` is not one of them.
         """
-        from heatbath.record.files import read
+        from heatbath.record.parquet import read_traces
 
-        traces = {trace.sequence: trace for trace in read(path)}
+        traces = {trace.sequence: trace for trace in read_traces(path)}
         if sequence is None and len(traces) == 1:
             return next(iter(traces.values()))
         if sequence not in traces:
-            raise BadInput(f"{path} holds the sequences {_some(list(traces))}: name one of them, not {sequence}.")
+            raise BadInput(
+                f"{path} holds the sequences {_abbreviate_names(list(traces))}: name one of them, not {sequence}."
+            )
         return traces[sequence]
 
 
-_PARTS = (WORK, FIELD_ENERGY, KEPT_MASS, DIVERGENCE, CROSSED)
+_PART_PREFIXES = (WORK_PREFIX, FIELD_ENERGY_PREFIX, KEPT_MASS_PREFIX, DIVERGENCE_PREFIX, CROSSED_PREFIX)
 
 
-def _plain(name: str, value: float) -> float | int | None:
+def _to_json_number(name: str, value: float) -> float | int | None:
     if not math.isfinite(value):
         return None
-    return int(value) if name in _INTEGERS else value
+    return int(value) if name in _INTEGER_COLUMNS else value
 
 
-def _some(names: list[int]) -> str:
+def _abbreviate_names(names: list[int]) -> str:
     shown = ", ".join(map(str, names[:5]))
     return shown + (", …" if len(names) > 5 else "")

@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from heatbath.models import catalog
-from heatbath.serve.middleware.access import Admitted
-from heatbath.serve.middleware.bodies import Bounded, Discarding
-from heatbath.serve.middleware.drain import Drained
-from heatbath.serve.middleware.failures import Answering
-from heatbath.serve.middleware.hosts import Hosted
-from heatbath.serve.middleware.ids import Identified
-from heatbath.serve.middleware.security import Secured
+from heatbath.models.hub import catalog
+from heatbath.serve.http.admission import AdmissionMiddleware
+from heatbath.serve.http.auth import AuthMiddleware
+from heatbath.serve.http.body_limits import BodyDiscardMiddleware, BodyLimitMiddleware
+from heatbath.serve.http.error_handler import ErrorMiddleware
+from heatbath.serve.http.host_check import HostCheckMiddleware
+from heatbath.serve.http.request_id import RequestIdMiddleware
+from heatbath.serve.http.security_headers import SecurityHeadersMiddleware
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
 
 
-def application(services: Services, more: Sequence[BaseRoute] = ()) -> Starlette:
+def build_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
     """The application over `services`, with `more` routes before its own. Its lifespan starts the engine."""
     app = Starlette(
-        routes=[*more, *routes(services.settings)],
-        middleware=layers(services),
-        exception_handlers={HTTPException: _pass_on},
+        routes=[*extra_routes, *routes(services.settings)],
+        middleware=build_middleware(services),
+        exception_handlers={HTTPException: _reraise},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would repeat whatever name the request called us by
@@ -54,19 +54,19 @@ def routes(settings: Settings) -> list[BaseRoute]:
     return found
 
 
-def layers(services: Services) -> list[Middleware]:
+def build_middleware(services: Services) -> list[Middleware]:
     """The middleware, outermost first."""
     server = services.settings.server
     return [
-        Middleware(Identified, log=services.log),
-        *_traced(services.settings),
-        Middleware(Discarding),
-        Middleware(Secured),
-        Middleware(Answering, log=services.log),
-        Middleware(Hosted, hosts=server.hosts, open_=not services.keys.tenants),
-        Middleware(Admitted, keys=services.keys),
-        Middleware(Drained, gate=services.gate),
-        Middleware(Bounded, most=server.max_body, seconds=server.read_timeout),
+        Middleware(RequestIdMiddleware, log=services.log),
+        *_build_tracing_middleware(services.settings),
+        Middleware(BodyDiscardMiddleware),
+        Middleware(SecurityHeadersMiddleware),
+        Middleware(ErrorMiddleware, log=services.log),
+        Middleware(HostCheckMiddleware, hosts=server.hosts, open_=not services.keys.tenants),
+        Middleware(AuthMiddleware, keys=services.keys),
+        Middleware(AdmissionMiddleware, gate=services.lifecycle),
+        Middleware(BodyLimitMiddleware, most=server.max_body, seconds=server.read_timeout),
     ]
 
 
@@ -75,9 +75,9 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     """The engine starts while the port is open already; at the end it is drained and what was opened is closed."""
     services: Services = app.state.services
     async with AsyncExitStack() as stack:
-        for around in services.around:
+        for around in services.lifespans:
             await stack.enter_async_context(around())
-        starting = asyncio.create_task(_start(app))
+        starting = asyncio.create_task(_start_engine(app))
         try:
             yield
         finally:
@@ -86,35 +86,35 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
             await services.engine.drain(0)
 
 
-async def _start(app: Starlette) -> None:
+async def _start_engine(app: Starlette) -> None:
     services: Services = app.state.services
     try:
         await services.engine.start()
         if services.phase_map is None:
-            app.state.services = replace(services, phase_map=await _known_map(services))
+            app.state.services = replace(services, phase_map=await _load_bundled_map(services))
     except Exception as error:
-        services.gate.fail(error)
+        services.lifecycle.fail(error)
     else:
-        services.gate.open()
+        services.lifecycle.open()
 
 
-async def _known_map(services: Services) -> PhaseMap | None:
+async def _load_bundled_map(services: Services) -> PhaseMap | None:
     """The phase map that comes with the model, if there is one."""
     name = services.settings.model.name
     if name not in catalog.CATALOG:
         return None
-    from heatbath.phases.known import known_map
+    from heatbath.phases.bundled_maps import load_bundled_map
 
-    return await asyncio.to_thread(known_map, name, services.engine.language.fingerprint)
+    return await asyncio.to_thread(load_bundled_map, name, services.engine.model_info.fingerprint)
 
 
-def _traced(settings: Settings) -> list[Middleware]:
+def _build_tracing_middleware(settings: Settings) -> list[Middleware]:
     if not settings.otel.enabled:
         return []
-    from heatbath.serve.metrics.otel.context import Traced
+    from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
 
-    return [Middleware(Traced)]
+    return [Middleware(TraceContextMiddleware)]
 
 
-async def _pass_on(request: Request, error: Exception) -> Response:
+async def _reraise(request: Request, error: Exception) -> Response:
     raise error

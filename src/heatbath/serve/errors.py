@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 
 from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
 from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, Unreliable
-from heatbath.serve.base import StoreDown
+from heatbath.serve.interfaces import StoreUnavailable
 
-NEVER = {"x-should-retry": "false"}
-_PATH = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
+NO_RETRY_HEADERS = {"x-should-retry": "false"}
+_PATH_PATTERN = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
 
 
 @dataclass(eq=False)
@@ -34,20 +34,20 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def invalid(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
+def invalid_value(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
     """400 for a value of the request."""
     return ApiError(400, message, code=code, param=param)
 
 
-def later(seconds: float) -> dict[str, str]:
+def retry_headers(seconds: float) -> dict[str, str]:
     """Headers that ask for another try after `seconds`."""
     return {"retry-after-ms": str(math.ceil(seconds * 1000)), "retry-after": str(max(1, math.ceil(seconds)))}
 
 
-def unavailable(message: str, seconds: float = 5.0, *, closing: bool = False) -> ApiError:
+def unavailable_error(message: str, seconds: float = 5.0, *, close_connection: bool = False) -> ApiError:
     """503 with another try after `seconds`; `closing` gives up the connection, so that the try goes elsewhere."""
-    close = {"connection": "close"} if closing else {}
-    return ApiError(503, message, "server_error", "unavailable", headers={**later(seconds), **close})
+    close = {"connection": "close"} if close_connection else {}
+    return ApiError(503, message, "server_error", "unavailable_error", headers={**retry_headers(seconds), **close})
 
 
 def as_api_error(error: BaseException) -> ApiError:
@@ -62,37 +62,37 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        return _http(error)
-    if isinstance(error, StoreDown):
-        return unavailable(str(error))
+        return _convert_http_error(error)
+    if isinstance(error, StoreUnavailable):
+        return unavailable_error(str(error))
     if isinstance(error, HeatbathError):
-        return _known(error)
-    return _bug()
+        return _convert_heatbath_error(error)
+    return _internal_error()
 
 
-def _known(error: HeatbathError) -> ApiError:
+def _convert_heatbath_error(error: HeatbathError) -> ApiError:
     if isinstance(error, Overloaded):
-        return ApiError(429, str(error), "rate_limit_error", "queue_full", headers=later(error.retry_after))
+        return ApiError(429, str(error), "rate_limit_error", "queue_full", headers=retry_headers(error.retry_after))
     if isinstance(error, Unavailable):
-        return unavailable(str(error))
+        return unavailable_error(str(error))
     if isinstance(error, DeadlineExceeded):
-        return ApiError(504, str(error), "server_error", "deadline_exceeded", headers=NEVER)
+        return ApiError(504, str(error), "server_error", "deadline_exceeded", headers=NO_RETRY_HEADERS)
     if isinstance(error, BadInput):
         return ApiError(400, str(error), code="invalid_value")
     if isinstance(error, MissingExtra):
-        return ApiError(501, str(error), "server_error", "not_installed", headers=NEVER)
+        return ApiError(501, str(error), "server_error", "not_installed", headers=NO_RETRY_HEADERS)
     if isinstance(error, Unreliable):
         return ApiError(422, str(error), code="unreliable")
     if isinstance(error, ModelError):
-        return ApiError(500, _without_paths(str(error)), "server_error", "model_error")
-    return ApiError(500, _without_paths(str(error)), "server_error", "internal_error")
+        return ApiError(500, _remove_paths(str(error)), "server_error", "model_error")
+    return ApiError(500, _remove_paths(str(error)), "server_error", "internal_error")
 
 
-def _without_paths(text: str) -> str:
-    return _PATH.sub("a file", text)
+def _remove_paths(text: str) -> str:
+    return _PATH_PATTERN.sub("a file", text)
 
 
-def _http(error: HTTPException) -> ApiError:
+def _convert_http_error(error: HTTPException) -> ApiError:
     """What the router says: no such path, no such method."""
     headers = dict(error.headers or {})
     if error.status_code == 404:
@@ -107,6 +107,6 @@ def _http(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, str(error.detail), kind, headers=headers)
 
 
-def _bug() -> ApiError:
+def _internal_error() -> ApiError:
     message = "the server met an error it did not expect: tell its operator the x-request-id of this answer."
     return ApiError(500, message, "server_error", "internal_error")

@@ -8,33 +8,33 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from heatbath.serve.services import Services, down
+from heatbath.serve.services import Services, find_unavailable_parts
 
 
 def routes() -> list[Route]:
     """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
     return [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/health", ready),
+        Route("/health/live", liveness),
+        Route("/health/ready", readiness),
+        Route("/health", readiness),
     ]
 
 
-async def live(request: Request) -> Response:
+async def liveness(request: Request) -> Response:
     """200 while the event loop turns."""
-    return JSONResponse({"live": True})
+    return JSONResponse({"liveness": True})
 
 
-async def ready(request: Request) -> Response:
+async def readiness(request: Request) -> Response:
     """200 if requests can be answered, else 503 with what is down; with the scope "read" also how busy it is."""
     services: Services = request.app.state.services
-    trouble = down(services.gate, services.engine, services.store)
+    trouble = find_unavailable_parts(services.lifecycle, services.engine, services.store)
     if not services.settings.storage.required:
         trouble.pop("storage", None)
-    body: dict[str, object] = {"ready": not trouble, "down": trouble}
+    body: dict[str, object] = {"readiness": not trouble, "find_unavailable_parts": trouble}
     tenant = request.state.tenant
     if tenant is not None and "read" in tenant.scopes:
-        body["load"] = asdict(services.engine.load)
-        body["storage"] = services.store.trouble or "ok"
+        body["load"] = asdict(services.engine.stats)
+        body["storage"] = services.store.unavailable_reason or "ok"
     headers = {"retry-after": "5"} if trouble else {}
     return JSONResponse(body, 503 if trouble else 200, headers)

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heatbath.engine.base import Engine
-from heatbath.serve.base import Store, Watcher
-from heatbath.serve.gate import Gate
-from heatbath.serve.keys import Keyring, keyring
-from heatbath.serve.late import Late
-from heatbath.serve.limits import Limits, limits_of
-from heatbath.serve.logs import Log, logger
-from heatbath.serve.names import Names, names_of
+from heatbath.serve.api_keys import Keyring, build_keyring
+from heatbath.serve.interfaces import RequestObserver, Store
+from heatbath.serve.lazy_engine import LazyEngine
+from heatbath.serve.lifecycle import Lifecycle
+from heatbath.serve.logging import Logger, build_logger
+from heatbath.serve.model_names import ModelNames, build_model_names
+from heatbath.serve.rate_limits import RateLimiter, build_rate_limiter
 from heatbath.serve.settings import Settings
 
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
-    from heatbath.serve.metrics import Metrics
-    from heatbath.serve.metrics.otel.export import Tracing
-    from heatbath.serve.storage import History, SqlStore
+    from heatbath.serve.storage import MinuteStore, SqlStore
+    from heatbath.serve.telemetry import Metrics
+    from heatbath.serve.telemetry.otel.export import Tracing
 
-Around = Callable[[], AbstractAsyncContextManager[Any]]
+LifespanFactory = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -39,92 +39,104 @@ class Services:
     settings: Settings
     engine: Engine
     store: Store
-    names: Names
-    watchers: Sequence[Watcher] = ()
+    model_names: ModelNames
+    observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     metrics: Metrics | None = None
-    history: History | None = None
+    minute_store: MinuteStore | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
-    limits: Limits = field(default_factory=Limits)
-    gate: Gate = field(default_factory=Gate)
-    log: Log = field(default_factory=logger)
-    around: Sequence[Around] = ()
-    created: float = field(default_factory=time.time)
+    rate_limiter: RateLimiter = field(default_factory=RateLimiter)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    log: Logger = field(default_factory=build_logger)
+    lifespans: Sequence[LifespanFactory] = ()
+    created_at: float = field(default_factory=time.time)
 
 
-def assemble(settings: Settings, *, engine: Engine | None = None) -> Services:
+def build_services(settings: Settings, *, engine: Engine | None = None) -> Services:
     """All of it from the settings; `engine` in place of the one they describe, whose model loads when it starts.
 
     Raises:
         BadInput: settings that do not go together. MissingExtra: PostgreSQL or OpenTelemetry without their parts.
         Unusable: the database is damaged or of another version.
     """
-    from heatbath.serve.metrics import build
+    from heatbath.serve.telemetry import build_metrics
 
-    names, keys, limits = names_of(settings.model), keyring(settings.keys), limits_of(settings)
-    metrics = build([names.model], names.aliases)
-    traces = _traces(settings, names)
-    phase_map = _phase_map(settings)
-    kept = _open(settings)
-    engine = engine or _local(settings, metrics)
-    gate = Gate()
-    feed = [_feed(settings, metrics, lambda: down(gate, engine, kept))] if settings.server.page else []
+    names, keys, limits = build_model_names(settings.model), build_keyring(settings.keys), build_rate_limiter(settings)
+    metrics = build_metrics([names.model], names.aliases)
+    traces = _build_tracing(settings, names)
+    phase_map = _load_phase_map(settings)
+    kept = _open_store(settings)
+    engine = engine or _build_lazy_engine(settings, metrics)
+    gate = Lifecycle()
+    feed = (
+        [_build_feed(settings, metrics, lambda: find_unavailable_parts(gate, engine, kept))]
+        if settings.server.page
+        else []
+    )
     return Services(
         settings,
         engine,
-        metrics.watch(engine, kept),
+        metrics.attach_gauges(engine, kept),
         names,
-        watchers=(metrics.meter, *feed, *(one.watcher for one in traces)),
+        observers=(metrics.request_metrics, *feed, *(one.observer for one in traces)),
         phase_map=phase_map,
         metrics=metrics,
-        history=kept,
+        minute_store=kept,
         keys=keys,
-        limits=limits,
-        gate=gate,
-        log=logger(settings.server.log),
-        around=(lambda: _closing(kept), lambda: metrics.running(kept), *(one.running for one in traces)),
+        rate_limiter=limits,
+        lifecycle=gate,
+        log=build_logger(settings.server.log),
+        lifespans=(
+            lambda: _close_on_exit(kept),
+            lambda: metrics.run_background_tasks(kept),
+            *(one.close_on_exit for one in traces),
+        ),
     )
 
 
-def down(gate: Gate, engine: Engine, store: Store) -> dict[str, str]:
+def find_unavailable_parts(lifecycle: Lifecycle, engine: Engine, store: Store) -> dict[str, str]:
     """What is not as it should be, each in one sentence, by part."""
-    found = {"server": gate.trouble} if gate.draining else {"engine": gate.trouble or engine.trouble}
-    return {part: trouble for part, trouble in {**found, "storage": store.trouble}.items() if trouble}
+    found = (
+        {"server": lifecycle.unavailable_reason}
+        if lifecycle.is_draining
+        else {"engine": lifecycle.unavailable_reason or engine.unavailable_reason}
+    )
+    return {part: trouble for part, trouble in {**found, "storage": store.unavailable_reason}.items() if trouble}
 
 
 @asynccontextmanager
-async def _closing(store: SqlStore) -> AsyncIterator[None]:
+async def _close_on_exit(store: SqlStore) -> AsyncIterator[None]:
     try:
         yield
     finally:
         await store.close()
 
 
-def _open(settings: Settings) -> SqlStore:
+def _open_store(settings: Settings) -> SqlStore:
     from heatbath.serve.storage import open_store
 
     kept = settings.storage
     return open_store(kept.url, days=kept.days, content=kept.content)
 
 
-def _local(settings: Settings, metrics: Metrics) -> Engine:
+def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
     """The engine of the settings; its model loads when it starts."""
     engine, model = settings.engine, settings.model
 
     def make() -> Engine:
-        from heatbath.engine.local import LocalEngine, Options
+        from heatbath.engine.local import EngineConfig, LocalEngine
         from heatbath.models import load
 
-        options = Options(
+        options = EngineConfig(
             engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds, engine.warm_up
         )
         loaded = load(model.name, dtype=model.dtype)
-        return LocalEngine(loaded, observers=[metrics.observer], options=options)
+        return LocalEngine(loaded, observers=[metrics.observer], config=options)
 
-    return Late(make)
+    return LazyEngine(make)
 
 
-def _phase_map(settings: Settings) -> PhaseMap | None:
+def _load_phase_map(settings: Settings) -> PhaseMap | None:
     if settings.model.phase_map is None:
         return None
     from heatbath.phases import PhaseMap
@@ -132,18 +144,22 @@ def _phase_map(settings: Settings) -> PhaseMap | None:
     return PhaseMap.load(settings.model.phase_map)
 
 
-def _feed(settings: Settings, metrics: Metrics, troubles: Callable[[], Mapping[str, str]]) -> Watcher:
-    from heatbath.serve.page import Feed
+def _build_feed(
+    settings: Settings, metrics: Metrics, find_problems: Callable[[], Mapping[str, str]]
+) -> RequestObserver:
+    from heatbath.serve.dashboard import Feed
 
     return Feed(
-        metrics.snapshot, trouble=lambda: next(iter(troubles().values()), None), content=settings.storage.content
+        metrics.snapshot,
+        find_problem=lambda: next(iter(find_problems().values()), None),
+        keep_content=settings.storage.content,
     )
 
 
-def _traces(settings: Settings, names: Names) -> list[Tracing]:
+def _build_tracing(settings: Settings, names: ModelNames) -> list[Tracing]:
     if not settings.otel.enabled:
         return []
-    from heatbath.serve.metrics.otel import traces
+    from heatbath.serve.telemetry.otel import build_tracing
 
     server = settings.server
-    return [traces(settings.otel.endpoint, [names.model], names.aliases, address=server.host, port=server.port)]
+    return [build_tracing(settings.otel.endpoint, [names.model], names.aliases, address=server.host, port=server.port)]

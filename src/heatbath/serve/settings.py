@@ -25,8 +25,8 @@ from pydantic_settings import (
 
 from heatbath.errors import BadInput
 
-PREFIX = "HEATBATH_"
-SECRET = ("keys", "storage", "otel")
+ENV_PREFIX = "HEATBATH_"
+SECRET_SECTIONS = ("keys", "storage", "otel")
 """Sections whose values are never repeated in a message: a key or a password may have been put there."""
 
 Scope = Literal["infer", "read"]
@@ -40,13 +40,13 @@ def _default_url() -> str:
     return default_url()
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A section: unknown keys are refused, nothing changes after the start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class ServerSettings(Part):
+class ServerSettings(Section):
     """Where it listens, and what it bears with. Sizes are bytes, times seconds.
 
     A connection without a request is closed after `keep_alive_seconds`, and a stream is never silent for longer. The
@@ -72,14 +72,14 @@ class ServerSettings(Part):
     log: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
-    def _whole(self) -> ServerSettings:
+    def _validate_tls_pair(self) -> ServerSettings:
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
             raise ValueError(f"server.{given} is set without server.{missing}: TLS needs both")
         return self
 
 
-class ModelSettings(Part):
+class ModelSettings(Section):
     """Which model, and the other names it may be asked for by (`aliases`: name asked for -> name meant)."""
 
     name: Annotated[str, Field(min_length=1)] = "smollm2-135m"
@@ -88,7 +88,7 @@ class ModelSettings(Part):
     phase_map: Path | None = None
 
 
-class EngineSettings(Part):
+class EngineSettings(Section):
     """How much is in work at once."""
 
     max_rows: Count = 64
@@ -98,7 +98,7 @@ class EngineSettings(Part):
     warm_up: bool = True
 
 
-class Allowance(Part):
+class Allowance(Section):
     """What a tenant may use; None is no limit. A minute is any sixty seconds."""
 
     requests_per_minute: Count | None = None
@@ -121,7 +121,7 @@ class KeySettings(Allowance):
     scopes: frozenset[Scope] = frozenset({"infer", "read"})
 
 
-class StorageSettings(Part):
+class StorageSettings(Section):
     """Where answers are kept, for how many days, and whether their content is; `required`: no answer without it."""
 
     url: Annotated[str, Field(min_length=1)] = Field(default_factory=_default_url)
@@ -130,13 +130,13 @@ class StorageSettings(Part):
     required: bool = False
 
 
-class MetricSettings(Part):
+class MetricSettings(Section):
     """Whether there is `/metrics`."""
 
     enabled: bool = True
 
 
-class OtelSettings(Part):
+class OtelSettings(Section):
     """OpenTelemetry, sent to `endpoint` if it is on."""
 
     enabled: bool = False
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         env_parse_none_str="none",
         extra="forbid",
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
 
 
 @dataclass(frozen=True)
-class Origin:
+class SettingsOrigin:
     """What was set where: `file` and its values, names in the environment, flags (`--port` is `server.port`)."""
 
     file: Path | None
@@ -177,42 +177,42 @@ class Origin:
     def __str__(self) -> str:
         parts = [str(self.file)] if self.file else []
         parts += [f"environment ({', '.join(self.environment)})"] if self.environment else []
-        parts += [f"flags ({', '.join(self.given)})"] if self.flags else []
+        parts += [f"flags ({', '.join(self.flag_names)})"] if self.flags else []
         return ", ".join(parts) or "defaults"
 
     @property
-    def given(self) -> list[str]:
+    def flag_names(self) -> list[str]:
         """The flags, as they are typed."""
-        return [_flag(key) for key in _flat(self.flags)]
+        return [_format_flag(key) for key in _flatten_keys(self.flags)]
 
-    def of(self, key: str) -> str:
+    def describe_source(self, key: str) -> str:
         """Where `key` was set, in words."""
-        name = PREFIX + key.replace(".", "__").upper()
-        if key in _flat(self.flags):
-            return _flag(key)
+        name = ENV_PREFIX + key.replace(".", "__").upper()
+        if key in _flatten_keys(self.flags):
+            return _format_flag(key)
         if name in self.environment:
             return name
         return self.file.name if self.file else "the settings"
 
 
-def read_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, Origin]:
+def read_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, SettingsOrigin]:
     """The settings of `file`, the environment and `flags` (nested like the file, without what was not given).
 
     Raises:
         BadInput: no such file, no TOML, an unknown key or a wrong value.
     """
-    environment = tuple(sorted(name for name in os.environ if name.upper().startswith(PREFIX) and "__" in name))
-    _check_sections(environment)
-    origin = Origin(file, _toml(file) if file else {}, environment, flags or {})
+    environment = tuple(sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and "__" in name))
+    _validate_sections(environment)
+    origin = SettingsOrigin(file, _read_toml(file) if file else {}, environment, flags or {})
     try:
-        return _sources(origin)(), origin
+        return _build_settings_class(origin)(), origin
     except ValidationError as error:
-        raise BadInput(_sentence(error, origin)) from None
+        raise BadInput(_format_error(error, origin)) from None
     except SettingsError as error:
         raise BadInput(f"the environment holds a value that is no JSON ({error}): mend it.") from None
 
 
-def _sources(origin: Origin) -> type[Settings]:
+def _build_settings_class(origin: SettingsOrigin) -> type[Settings]:
     class Read(Settings):
         @classmethod
         def settings_customise_sources(
@@ -229,7 +229,7 @@ def _sources(origin: Origin) -> type[Settings]:
     return Read
 
 
-def _toml(file: Path) -> dict[str, Any]:
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -242,29 +242,31 @@ def _toml(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file} cannot be read ({error.strerror}): check its permissions.") from None
 
 
-def _check_sections(environment: Iterable[str]) -> None:
+def _validate_sections(environment: Iterable[str]) -> None:
     for name in environment:
-        section = name[len(PREFIX) :].partition("__")[0].lower()
+        section = name[len(ENV_PREFIX) :].partition("__")[0].lower()
         if section not in Settings.model_fields:
-            raise BadInput(f"{name} sets nothing, {section} is no section: {_nearest(section, Settings.model_fields)}.")
+            raise BadInput(
+                f"{name} sets nothing, {section} is no section: {_suggest_name(section, Settings.model_fields)}."
+            )
 
 
-def _sentence(error: ValidationError, origin: Origin) -> str:
+def _format_error(error: ValidationError, origin: SettingsOrigin) -> str:
     """The first thing that is wrong."""
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        return f"{key} in {origin.of(key)} is no setting: {_nearest(place[-1], _names(place[:-1]))}."
+        return f"{key} in {origin.describe_source(key)} is no setting: {_suggest_name(place[-1], _section_keys(place[:-1]))}."
     if first["type"] == "missing":
-        return f"{key} is missing in {origin.of(key)}: set it."
+        return f"{key} is missing in {origin.describe_source(key)}: set it."
     if first["type"] == "value_error":
         return f"{first['ctx']['error']}."
-    shown = "not usable" if place[0] in SECRET else repr(first["input"])[:80]
-    return f"{key} in {origin.of(key)} is {shown}: {_wanted(first)}."
+    shown = "not usable" if place[0] in SECRET_SECTIONS else repr(first["input"])[:80]
+    return f"{key} in {origin.describe_source(key)} is {shown}: {_format_expectation(first)}."
 
 
-def _wanted(error: Any) -> str:
+def _format_expectation(error: Any) -> str:
     context = error.get("ctx", {})
     limits = {"less_than_equal": "le", "greater_than_equal": "ge", "greater_than": "gt"}
     if error["type"] in limits:
@@ -279,14 +281,14 @@ def _wanted(error: Any) -> str:
     return f"give {wanted.replace('valid tuple', 'list')}"
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _suggest_name(name: str, names: Iterable[str]) -> str:
     """A hint: the known name most like `name`, or all of them."""
     known = list(names)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f"perhaps {near[0]} is meant" if near else f"there are {', '.join(known)}"
 
 
-def _names(place: list[str]) -> Iterable[str]:
+def _section_keys(place: list[str]) -> Iterable[str]:
     """The keys there are in the section at `place`."""
     if not place:
         return Settings.model_fields
@@ -296,12 +298,12 @@ def _names(place: list[str]) -> Iterable[str]:
     return getattr(kind, "model_fields", {})
 
 
-def _flag(key: str) -> str:
+def _format_flag(key: str) -> str:
     return "--model" if key == "model.name" else f"--{key.rpartition('.')[2]}"
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> list[str]:
+def _flatten_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     found: list[str] = []
     for name, value in values.items():
-        found += _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else [above + name]
+        found += _flatten_keys(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
     return found

@@ -3,10 +3,10 @@
 Each raises AssertionError with one sentence.
 """
 
-from heatbath.testing.answers import check_answers
 from heatbath.testing.field import check_field
 from heatbath.testing.model import check_model
 from heatbath.testing.potential import check_potential
-from heatbath.testing.sampler import check_sampler
+from heatbath.testing.sequence_sampler import check_sequence_sampler
+from heatbath.testing.token_sampler import check_sampler
 
-__all__ = ["check_answers", "check_field", "check_model", "check_potential", "check_sampler"]
+__all__ = ["check_field", "check_model", "check_potential", "check_sampler", "check_sequence_sampler"]

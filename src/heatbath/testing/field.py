@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.tokens import LogitBias
-from heatbath.testing.compare import Floats, assert_energies, assert_same, floats
+from heatbath.energy.token_bias import LogitBias
+from heatbath.testing.comparison import Floats, as_float64, assert_energies, assert_same
 
 
 def check_field(field: Field, context: Context | None = None, *, tolerance: float = 1e-6) -> None:
@@ -20,7 +20,7 @@ def check_field(field: Field, context: Context | None = None, *, tolerance: floa
     """
     context = context or Context([[0, 1, 2, 1], [3], []], [2, 1, 0], 8)
     if context.energies is None:
-        context = replace(context, energies=_made_up(context))
+        context = replace(context, energies=_draw_energies(context))
     for check in CHECKS:
         check(field, context, tolerance)
 
@@ -34,40 +34,40 @@ def check_name(field: Field, context: Context, tolerance: float) -> None:
 
 def check_values(field: Field, context: Context, tolerance: float) -> None:
     """Energies broadcast to (B, V) and hold neither NaN nor -inf."""
-    energies = _rows(field, context)
+    energies = _compute_energies(field, context)
     assert_energies(energies, f"energies of {field.name!r}")
 
 
-def check_same_again(field: Field, context: Context, tolerance: float) -> None:
+def check_determinism(field: Field, context: Context, tolerance: float) -> None:
     """The same context gives the same energies, and is left as it was."""
-    tokens, before = [list(row) for row in context.tokens], floats(context.energies)
-    first, second = _rows(field, context), _rows(field, context)
+    tokens, before = [list(row) for row in context.tokens], as_float64(context.energies)
+    first, second = _compute_energies(field, context), _compute_energies(field, context)
     assert_same(second, first, tolerance, f"energies of {field.name!r} asked for twice")
     assert [list(row) for row in context.tokens] == tokens, f"{field.name!r} changed the tokens it was given."
-    assert np.array_equal(floats(context.energies), before), f"{field.name!r} changed the energies it was given."
+    assert np.array_equal(as_float64(context.energies), before), f"{field.name!r} changed the energies it was given."
 
 
 def check_rows(field: Field, context: Context, tolerance: float) -> None:
     """A row's energies depend on its own prefix alone, whatever its place in the batch."""
-    together = _rows(field, context)
+    together = _compute_energies(field, context)
     count = len(context.tokens)
     for rows in ([row] for row in range(count)):
-        alone = _rows(field, context.take(rows))
+        alone = _compute_energies(field, context.take(rows))
         assert_same(
             together[rows], alone, tolerance, f"energies of {field.name!r} for row {rows[0]} in a batch and alone"
         )
     backwards = list(range(count))[::-1]
-    turned = _rows(field, context.take(backwards))
+    turned = _compute_energies(field, context.take(backwards))
     assert_same(turned, together[backwards], tolerance, f"energies of {field.name!r} with the rows turned round")
 
 
-def check_ended(field: Field, context: Context, tolerance: float) -> None:
+def check_finished_rows(field: Field, context: Context, tolerance: float) -> None:
     """A row that is a whole answer is no error and leaves the others as they are."""
-    together = _rows(field, context)
+    together = _compute_energies(field, context)
     for row in range(len(context.tokens)):
-        ended = [context.whole(other) or other == row for other in range(len(context.tokens))]
+        ended = [context.is_finished(other) or other == row for other in range(len(context.tokens))]
         others = [other for other in range(len(context.tokens)) if other != row]
-        energies = _rows(field, replace(context, ended=ended))
+        energies = _compute_energies(field, replace(context, ended=ended))
         assert_energies(energies, f"energies of {field.name!r} with row {row} ended")
         what = f"energies of {field.name!r} for the other rows when row {row} has ended"
         assert_same(energies[others], together[others], tolerance, what)
@@ -75,34 +75,42 @@ def check_ended(field: Field, context: Context, tolerance: float) -> None:
 
 def check_algebra(field: Field, context: Context, tolerance: float) -> None:
     """Fields add, weights multiply, and weight 0 is absence."""
-    energies, other = _rows(field, context), LogitBias({0: 1.0})
+    energies, other = _compute_energies(field, context), LogitBias({0: 1.0})
     # First in the sum, so that the energies it reads are the context's whether it commutes or not.
-    assert_same(_rows(field + other, context), energies + other(context), tolerance, f"{field.name!r} added to a bias")
+    assert_same(
+        _compute_energies(field + other, context),
+        energies + other(context),
+        tolerance,
+        f"{field.name!r} added to a bias",
+    )
     # In a sum that does not commute, weights also change what its later parts see.
     if field.commutes or len(field.terms) == 1:
-        assert_same(_rows(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
-    assert_same(_rows(0.0 * field, context), np.zeros_like(energies), 0.0, f"{field.name!r} with weight 0")
+        assert_same(_compute_energies(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
+    assert_same(_compute_energies(0.0 * field, context), np.zeros_like(energies), 0.0, f"{field.name!r} with weight 0")
 
 
 def check_commutes(field: Field, context: Context, tolerance: float) -> None:
     """A field that says it commutes gives the same total before another and after it."""
     if not field.commutes:
         return
-    energies, other = floats(context.energies), LogitBias({0: 1.0, context.vocab_size - 1: -2.0})
+    energies, other = as_float64(context.energies), LogitBias({0: 1.0, context.vocab_size - 1: -2.0})
     bias = other(context)
-    first = energies + _rows(field, context) + bias
-    last = energies + bias + _rows(field, replace(context, energies=energies + bias))
+    first = energies + _compute_energies(field, context) + bias
+    last = energies + bias + _compute_energies(field, replace(context, energies=energies + bias))
     assert_same(last, first, tolerance, f"{field.name!r} says that it commutes, but its totals after a bias and before")
     assert_same(
-        _rows(other + field, context), _rows(field, context) + bias, tolerance, f"a bias added to {field.name!r}"
+        _compute_energies(other + field, context),
+        _compute_energies(field, context) + bias,
+        tolerance,
+        f"a bias added to {field.name!r}",
     )
 
 
-def check_absent(field: Field, context: Context, tolerance: float) -> None:
+def check_zero_weight(field: Field, context: Context, tolerance: float) -> None:
     """A field of weight 0 is not asked, so that it costs nothing."""
     if field.terms != ((1.0, field),):
         for _, part in field.terms:
-            check_absent(part, context, tolerance)
+            check_zero_weight(part, context, tolerance)
         return
 
     def refuse(self: Field, context: Context) -> Floats:
@@ -117,21 +125,21 @@ def check_absent(field: Field, context: Context, tolerance: float) -> None:
 CHECKS: tuple[Callable[[Field, Context, float], None], ...] = (
     check_name,
     check_values,
-    check_same_again,
+    check_determinism,
     check_rows,
-    check_ended,
+    check_finished_rows,
     check_algebra,
     check_commutes,
-    check_absent,
+    check_zero_weight,
 )
 
 
-def _made_up(context: Context) -> Floats:
+def _draw_energies(context: Context) -> Floats:
     return np.random.default_rng(0).normal(size=(len(context.tokens), context.vocab_size), scale=3.0)
 
 
-def _rows(field: Field, context: Context) -> Floats:
-    energies, shape = floats(field(context)), (len(context.tokens), context.vocab_size)
+def _compute_energies(field: Field, context: Context) -> Floats:
+    energies, shape = as_float64(field(context)), (len(context.tokens), context.vocab_size)
     try:
         return np.broadcast_to(energies, shape)
     except ValueError:

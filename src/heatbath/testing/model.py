@@ -12,9 +12,9 @@ import numpy as np
 
 from heatbath.ensemble import state
 from heatbath.models.base import Model, Tokens
-from heatbath.testing.compare import Floats, assert_energies, assert_refused, assert_same, floats
+from heatbath.testing.comparison import Floats, as_float64, assert_bad_input, assert_energies, assert_same
 
-_MOST_SEQUENCES = 4096
+_MAX_SEQUENCES = 4096
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def check_model(
     `sequences` of two tokens or more are drawn from `seed` unless given. `tolerance` is in nats: arithmetic that
     depends on padding needs about 1e-4 in float32 and 0.5 in bfloat16.
     """
-    case = _Case(model, [list(s) for s in sequences] if sequences else _some(model, seed), tolerance)
+    case = _Case(model, [list(s) for s in sequences] if sequences else _draw_sequences(model, seed), tolerance)
     for check in CHECKS:
         check(case)
 
@@ -50,7 +50,7 @@ def check_shapes(case: _Case) -> None:
 
 def check_numbers(case: _Case) -> None:
     """No NaN, no -inf, and something left to draw in every row."""
-    energies = floats(case.model.open(_prompts(case)).energies())
+    energies = as_float64(case.model.open(_prompts(case)).energies())
     assert_energies(energies, "energies")
     empty = np.flatnonzero(np.isinf(energies).all(-1))
     assert not empty.size, f"every token is forbidden in row {empty[0] if empty.size else ''}."
@@ -65,16 +65,16 @@ def check_push(case: _Case) -> None:
     session.push(last)
     after = [list(tokens) for tokens in session.tokens]
     assert after == [[*row, token] for row, token in zip(before, last, strict=True)], "push must append its tokens."
-    if _room(case):
-        reopened = floats(case.model.open(after).energies())
-        assert_same(floats(session.energies()), reopened, case.tolerance, "energies after a push and of the prompt")
+    if _has_room(case):
+        reopened = as_float64(case.model.open(after).energies())
+        assert_same(as_float64(session.energies()), reopened, case.tolerance, "energies after a push and of the prompt")
 
 
 def check_batch(case: _Case) -> None:
     """A row's energies do not depend on the rows beside it, nor on their lengths."""
-    together = floats(case.model.open(_prompts(case)).energies())
+    together = as_float64(case.model.open(_prompts(case)).energies())
     for row, prompt in enumerate(_prompts(case)):
-        alone = floats(case.model.open([prompt]).energies())[0]
+        alone = as_float64(case.model.open([prompt]).energies())[0]
         assert_same(together[row], alone, case.tolerance, f"energies of row {row} in a batch and alone")
 
 
@@ -87,23 +87,23 @@ def check_fork(case: _Case) -> None:
     kept = [list(case.model.open([prompt[:-1] or prompt for prompt in _prompts(case)]).tokens[row]) for row in rows]
     assert [list(tokens) for tokens in session.tokens] == kept, "fork must keep the rows it is given, in that order."
     fresh = case.model.open(kept)
-    assert_same(floats(session.energies()), floats(fresh.energies()), case.tolerance, "energies of forked rows")
+    assert_same(as_float64(session.energies()), as_float64(fresh.energies()), case.tolerance, "energies of forked rows")
     tokens = [case.sequences[row][-1] for row in rows]
     tokens[2] = case.sequences[rows[0]][0]
     session.push(tokens)
     fresh.push(tokens)
-    if _room(case):
-        found, expected = floats(session.energies()), floats(fresh.energies())
+    if _has_room(case):
+        found, expected = as_float64(session.energies()), as_float64(fresh.energies())
         assert_same(found, expected, case.tolerance, "energies of forked rows after a push")
 
 
 def check_score(case: _Case) -> None:
     """`score` gives every position with a token before it once, in order, with the energies of a session."""
     seen: dict[int, list[int]] = {row: [] for row in range(len(case.sequences))}
-    for row, position, target, energies in _scored(case.model, case.sequences):
+    for row, position, target, energies in _iterate_scores(case.model, case.sequences):
         seen[row].append(position)
         assert target == case.sequences[row][position], f"score names a wrong target at row {row}, {position}."
-        session = floats(case.model.open([case.sequences[row][:position]]).energies())[0]
+        session = as_float64(case.model.open([case.sequences[row][:position]]).energies())[0]
         what = f"energies of score and of a session at row {row}, position {position}"
         assert_same(energies, session, case.tolerance, what)
     for row, positions in seen.items():
@@ -114,15 +114,15 @@ def check_score(case: _Case) -> None:
 def check_causal(case: _Case) -> None:
     """The probabilities of all continuations of a token, by `score`, sum to one. Only for small vocabularies."""
     size, length = case.model.vocabulary.size, min(map(len, case.sequences))
-    while length > 2 and size**length > _MOST_SEQUENCES:
+    while length > 2 and size**length > _MAX_SEQUENCES:
         length -= 1
-    if size**length > _MOST_SEQUENCES:
+    if size**length > _MAX_SEQUENCES:
         return
     every = [list(tokens) for tokens in product(range(size), repeat=length)]
     logp = np.zeros(len(every))
     for window in case.model.score(every):
         values: Any = state(window.energies, 1.0, index=np.asarray(window.targets)).logprob
-        np.add.at(logp, np.asarray(window.rows), floats(values))
+        np.add.at(logp, np.asarray(window.rows), as_float64(values))
     totals = np.exp(logp).reshape(size, -1).sum(-1)
     worst = float(np.abs(totals - 1).max())
     assert worst <= max(1e-9, case.tolerance), f"continuations of one token have total probability 1 ± {worst:.3g}."
@@ -130,11 +130,13 @@ def check_causal(case: _Case) -> None:
 
 def check_start(case: _Case) -> None:
     """An empty prompt is the document start."""
-    start = list(case.model.vocabulary.start)
+    start = list(case.model.vocabulary.start_token_ids)
     session = case.model.open([[], _prompts(case)[0]])
     assert list(session.tokens[0]) in ([], start), f"an empty prompt must start as {start}."
-    expected = floats(case.model.open([start]).energies())[0]
-    assert_same(floats(session.energies())[0], expected, case.tolerance, "energies of an empty prompt and of the start")
+    expected = as_float64(case.model.open([start]).energies())[0]
+    assert_same(
+        as_float64(session.energies())[0], expected, case.tolerance, "energies of an empty prompt and of the start"
+    )
 
 
 def check_fingerprint(case: _Case) -> None:
@@ -147,7 +149,7 @@ def check_fingerprint(case: _Case) -> None:
 
 def check_text(case: _Case) -> None:
     """Bytes of tokens make the text that decodes them, and encoding that text gives its bytes back."""
-    special = case.model.vocabulary.special
+    special = case.model.vocabulary.special_token_ids
     for sequence in case.sequences:
         plain = [token for token in sequence if token not in special]
         text = case.model.decode(plain)
@@ -164,12 +166,14 @@ def check_refusals(case: _Case) -> None:
     """Tokens outside the vocabulary and rows that are not there are `BadInput`."""
     model, (first, *_) = case.model, _prompts(case)
     for token in (model.vocabulary.size, -1):
-        assert_refused(lambda token=token: model.open([[*first[:1], token]]).energies(), f"a prompt with token {token}")  # type: ignore[misc]
-        assert_refused(lambda token=token: model.open([first]).push([token]), f"a push of token {token}")  # type: ignore[misc]
-        assert_refused(lambda token=token: list(model.score([[*first[:1], token]])), f"scoring token {token}")  # type: ignore[misc]
-    assert_refused(lambda: model.open([first]).push([first[0]] * 2), "a push of two tokens to one row")
-    assert_refused(lambda: model.open([first]).fork([1]), "a fork to a row that is not there")
-    assert_refused(lambda: model.open([first]).fork([]), "a fork to no rows")
+        assert_bad_input(
+            lambda token=token: model.open([[*first[:1], token]]).energies(), f"a prompt with token {token}"
+        )  # type: ignore[misc]
+        assert_bad_input(lambda token=token: model.open([first]).push([token]), f"a push of token {token}")  # type: ignore[misc]
+        assert_bad_input(lambda token=token: list(model.score([[*first[:1], token]])), f"scoring token {token}")  # type: ignore[misc]
+    assert_bad_input(lambda: model.open([first]).push([first[0]] * 2), "a push of two tokens to one row")
+    assert_bad_input(lambda: model.open([first]).fork([1]), "a fork to a row that is not there")
+    assert_bad_input(lambda: model.open([first]).fork([]), "a fork to no rows")
 
 
 CHECKS = (
@@ -187,10 +191,10 @@ CHECKS = (
 )
 
 
-def _some(model: Model, seed: int) -> list[list[int]]:
+def _draw_sequences(model: Model, seed: int) -> list[list[int]]:
     rng = np.random.default_rng(seed)
     most = 6 if model.context_length is None else min(6, model.context_length)
-    avoided = {*model.vocabulary.stop, *model.vocabulary.special}
+    avoided = {*model.vocabulary.stop_token_ids, *model.vocabulary.special_token_ids}
     usual = [token for token in range(model.vocabulary.size) if token not in avoided]
     return [rng.choice(usual, size=max(2, most - cut)).tolist() for cut in (0, 2, 1, 3)]
 
@@ -199,12 +203,12 @@ def _prompts(case: _Case) -> list[list[int]]:
     return [sequence[:-1] for sequence in case.sequences]
 
 
-def _room(case: _Case) -> bool:
+def _has_room(case: _Case) -> bool:
     """Whether the sequences leave the model room for a next token."""
     return case.model.context_length is None or max(map(len, case.sequences)) < case.model.context_length
 
 
-def _scored(model: Model, sequences: Sequence[Tokens]) -> Iterator[tuple[int, int, int, Floats]]:
+def _iterate_scores(model: Model, sequences: Sequence[Tokens]) -> Iterator[tuple[int, int, int, Floats]]:
     for window in model.score(sequences):
         rows, positions, targets = map(int, window.rows), map(int, window.positions), map(int, window.targets)
-        yield from zip(rows, positions, targets, floats(window.energies), strict=True)
+        yield from zip(rows, positions, targets, as_float64(window.energies), strict=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heatbath.energy.base import Context, Potential
-from heatbath.testing.compare import Floats, assert_energies, assert_same, floats
+from heatbath.testing.comparison import Floats, as_float64, assert_energies, assert_same
 
 
 def check_potential(potential: Potential, context: Context | None = None, *, tolerance: float = 1e-6) -> None:
@@ -18,9 +18,9 @@ def check_potential(potential: Potential, context: Context | None = None, *, tol
     answers alone; one that does, about every prefix of them too. At least one row must have `ended`.
     """
     context = context or Context(
-        [[0, 1, 2, 1], [3], [2, 4, 4, 5, 6], []], [2, 0, 1, 0], 8, ended=[True, True, False, True]
+        [[0, 1, 2, 1], [3], [2, 4, 4, 5, 6], []], [2, 0, 1, 0], 8, finished_mask=[True, True, False, True]
     )
-    ended = [row for row in range(len(context)) if context.whole(row)]
+    ended = [row for row in range(len(context)) if context.is_finished(row)]
     assert ended, "the context to check a potential on has no whole answer: give one with ended rows."
     asked = context if potential.scores_prefixes else context.take(ended)
     for check in CHECKS:
@@ -36,36 +36,36 @@ def check_name(potential: Potential, context: Context, tolerance: float) -> None
 
 def check_values(potential: Potential, context: Context, tolerance: float) -> None:
     """Energies are one number a row, neither NaN nor -inf."""
-    assert_energies(_energies(potential, context), f"energies of {potential.name!r}")
+    assert_energies(_compute_energies(potential, context), f"energies of {potential.name!r}")
 
 
-def check_same_again(potential: Potential, context: Context, tolerance: float) -> None:
+def check_determinism(potential: Potential, context: Context, tolerance: float) -> None:
     """The same context gives the same energies, and is left as it was."""
     tokens = [list(row) for row in context.tokens]
-    first, second = _energies(potential, context), _energies(potential, context)
+    first, second = _compute_energies(potential, context), _compute_energies(potential, context)
     assert_same(second, first, tolerance, f"energies of {potential.name!r} asked for twice")
     assert [list(row) for row in context.tokens] == tokens, f"{potential.name!r} changed the tokens it was given."
 
 
 def check_rows(potential: Potential, context: Context, tolerance: float) -> None:
     """A row's energy depends on its own tokens alone, whatever its place in the batch."""
-    together, count, name = _energies(potential, context), len(context), potential.name
+    together, count, name = _compute_energies(potential, context), len(context), potential.name
     for row in range(count):
-        alone = _energies(potential, context.take([row]))
+        alone = _compute_energies(potential, context.take([row]))
         assert_same(together[[row]], alone, tolerance, f"energies of {name!r} for row {row} in a batch and alone")
     turned = [*reversed(range(count)), 0]
-    found = _energies(potential, replace(context.take(turned), rows=()))
+    found = _compute_energies(potential, replace(context.take(turned), rows=()))
     assert_same(found, together[turned], tolerance, f"energies of {name!r} with the rows turned round")
 
 
 def check_algebra(potential: Potential, context: Context, tolerance: float) -> None:
     """Potentials add in any order, weights multiply, and weight 0 is absence."""
-    energies, other, name = _energies(potential, context), _Lengths(), potential.name
+    energies, other, name = _compute_energies(potential, context), _Lengths(), potential.name
     total = energies + other(context)
-    assert_same(_energies(potential + other, context), total, tolerance, f"{name!r} added to another")
-    assert_same(_energies(other + potential, context), total, tolerance, f"another added to {name!r}")
-    assert_same(_energies(2.0 * potential, context), 2 * energies, 2 * tolerance, f"twice {name!r}")
-    assert_same(_energies(0.0 * potential, context), np.zeros_like(energies), 0.0, f"{name!r} with weight 0")
+    assert_same(_compute_energies(potential + other, context), total, tolerance, f"{name!r} added to another")
+    assert_same(_compute_energies(other + potential, context), total, tolerance, f"another added to {name!r}")
+    assert_same(_compute_energies(2.0 * potential, context), 2 * energies, 2 * tolerance, f"twice {name!r}")
+    assert_same(_compute_energies(0.0 * potential, context), np.zeros_like(energies), 0.0, f"{name!r} with weight 0")
 
 
 def check_prefixes(potential: Potential, context: Context, tolerance: float) -> None:
@@ -75,16 +75,16 @@ def check_prefixes(potential: Potential, context: Context, tolerance: float) -> 
     """
     if not potential.scores_prefixes:
         return
-    allowed = np.isfinite(_energies(potential, context))
+    allowed = np.isfinite(_compute_energies(potential, context))
     for row in np.flatnonzero(allowed).tolist():
-        if not context.whole(row):
+        if not context.is_finished(row):
             continue
         start = context.prompt_lengths[row]
         rows = [context.tokens[row][:end] for end in range(start, len(context.tokens[row]))]
         if not rows:
             continue
         prefixes = replace(context, tokens=rows, prompt_lengths=[start] * len(rows), ended=(), rows=(), energies=None)
-        energies = _energies(potential, prefixes)
+        energies = _compute_energies(potential, prefixes)
         assert_energies(energies, f"energies of {potential.name!r} for prefixes of row {row}")
         lost = np.flatnonzero(np.isinf(energies))
         assert not lost.size, (
@@ -94,11 +94,11 @@ def check_prefixes(potential: Potential, context: Context, tolerance: float) -> 
 
 def check_stop(potential: Potential, context: Context, tolerance: float) -> None:
     """The stop token that ended an answer is no part of it."""
-    for stop in context.stop[:1]:
-        for row in (row for row in range(len(context)) if context.whole(row)):
-            answer = [*context.tokens[row][: context.prompt_lengths[row]], *context.answer(row)]
+    for stop in context.stop_token_ids[:1]:
+        for row in (row for row in range(len(context)) if context.is_finished(row)):
+            answer = [*context.tokens[row][: context.prompt_lengths[row]], *context.completion(row)]
             pair = replace(context.take([row, row]), tokens=[answer, [*answer, stop]], energies=None)
-            bare, stopped = _energies(potential, pair)
+            bare, stopped = _compute_energies(potential, pair)
             what = f"energies of {potential.name!r} for the answer of row {row} with and without its stop token"
             assert_same(np.array([stopped]), np.array([bare]), tolerance, what)
 
@@ -106,7 +106,7 @@ def check_stop(potential: Potential, context: Context, tolerance: float) -> None
 CHECKS: tuple[Callable[[Potential, Context, float], None], ...] = (
     check_name,
     check_values,
-    check_same_again,
+    check_determinism,
     check_rows,
     check_algebra,
     check_prefixes,
@@ -122,8 +122,8 @@ class _Lengths(Potential):
         return np.array([float(len(tokens)) for tokens in context.tokens])
 
 
-def _energies(potential: Potential, context: Context) -> Floats:
-    energies = floats(potential(context))
+def _compute_energies(potential: Potential, context: Context) -> Floats:
+    energies = as_float64(potential(context))
     assert energies.shape == (len(context),), (
         f"energies of {potential.name!r} have shape {energies.shape}, not {(len(context),)}."
     )

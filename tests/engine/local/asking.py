@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from heatbath.engine.base import Began, Ended, Grown, Request, Step, Token
-from heatbath.engine.local import LocalEngine, Options
+from heatbath.engine.base import Event, Finished, Request, Started, Token, TokensGenerated
+from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.models import Model
 
 T = TypeVar("T")
@@ -19,22 +19,22 @@ T = TypeVar("T")
 class Answered:
     """The steps of a request, sorted."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Event] = field(default_factory=list)
 
     @property
-    def began(self) -> Began:
-        (began,) = [step for step in self.steps if isinstance(step, Began)]
+    def began(self) -> Started:
+        (began,) = [step for step in self.steps if isinstance(step, Started)]
         assert self.steps[0] is began
         return began
 
     @property
-    def ended(self) -> Ended:
-        assert isinstance(self.steps[-1], Ended)
+    def ended(self) -> Finished:
+        assert isinstance(self.steps[-1], Finished)
         return self.steps[-1]
 
     @property
-    def grown(self) -> list[Grown]:
-        return [step for step in self.steps if isinstance(step, Grown)]
+    def grown(self) -> list[TokensGenerated]:
+        return [step for step in self.steps if isinstance(step, TokensGenerated)]
 
     def tokens(self, choice: int = 0) -> list[Token]:
         return [token for step in self.grown if step.choice == choice for token in step.tokens]
@@ -46,7 +46,7 @@ class Answered:
         return "".join(step.text for step in self.grown if step.choice == choice)
 
     def finish(self, choice: int = 0) -> str | None:
-        finishes = [step.finish for step in self.grown if step.choice == choice and step.finish]
+        finishes = [step.finish_reason for step in self.grown if step.choice == choice and step.finish_reason]
         assert len(finishes) == 1
         return finishes[0]
 
@@ -60,8 +60,8 @@ class Answered:
 
 
 @asynccontextmanager
-async def running(model: Model, options: Options | None = None, **more: Any) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(model, options=options or Options(warm_up=False), **more)
+async def running(model: Model, options: EngineConfig | None = None, **more: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(model, config=options or EngineConfig(warm_up=False), **more)
     await engine.start()
     try:
         yield engine
@@ -76,7 +76,9 @@ async def asked(engine: LocalEngine, request: Request) -> Answered:
     return answered
 
 
-def answers(model: Model, requests: Sequence[Request], options: Options | None = None, **more: Any) -> list[Answered]:
+def answers(
+    model: Model, requests: Sequence[Request], options: EngineConfig | None = None, **more: Any
+) -> list[Answered]:
     """All at once, through an engine of their own."""
 
     async def ask() -> list[Answered]:
@@ -90,7 +92,7 @@ def answers(model: Model, requests: Sequence[Request], options: Options | None =
 
 async def idle(engine: LocalEngine) -> None:
     """Wait until the engine holds nothing; fails after five seconds."""
-    await until(lambda: (engine.load.running, engine.load.waiting, engine.load.rows) == (0, 0, 0))
+    await until(lambda: (engine.stats.running, engine.stats.waiting, engine.stats.rows) == (0, 0, 0))
 
 
 async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -11,11 +11,11 @@ import pytest
 from asking import Answered, answers, asked, idle, running, until, within
 
 from heatbath.engine import generate
-from heatbath.engine.base import Asked, Request, Unavailable
-from heatbath.engine.local import LocalEngine, Options
+from heatbath.engine.base import ComponentSpec, Request, Unavailable
+from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.errors import BadInput, HeatbathError, ModelError, NotANumber
 from heatbath.models import MarkovModel
-from heatbath.models.pool import Pool, pool_of
+from heatbath.models.pool.base import Pool, build_pool
 
 CHAIN = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
 
@@ -24,7 +24,7 @@ class Cracked(MarkovModel):
     """Gives NaN after token 3."""
 
     def law(self, state: Any) -> Any:
-        energies = super().law(state).copy()
+        energies = super().next_energies(state).copy()
         energies[np.asarray(state)[:, 0] == 3] = np.nan
         return energies
 
@@ -47,7 +47,7 @@ class Failing:
 
 def failing(*times: int) -> Any:
     left = list(times)
-    return lambda: Failing(pool_of(CHAIN), left.pop(0)) if left else pool_of(CHAIN)
+    return lambda: Failing(build_pool(CHAIN), left.pop(0)) if left else build_pool(CHAIN)
 
 
 async def gathered(engine: LocalEngine, requests: Sequence[Request]) -> list[Any]:
@@ -81,8 +81,8 @@ def test_nan_in_one_answer_leaves_the_others_as_they_were() -> None:
 
 
 def test_a_field_that_leaves_nothing_ends_its_request_alone() -> None:
-    everything = Asked("forbid_tokens", [0, 1, 2, 3])
-    late = Asked("forbid_tokens", {"tokens": [0, 1, 2, 3], "after": 4})
+    everything = ComponentSpec("forbid_tokens", [0, 1, 2, 3])
+    late = ComponentSpec("forbid_tokens", {"tokens": [0, 1, 2, 3], "after": 4})
     requests = [Request((0,), str(i), seed=i, max_tokens=12) for i in range(6)]
     requests += [Request((0,), "never", fields=(everything,)), Request((0,), "later", fields=(late,))]
     requests += [Request((0,), "beam", sampler="beam", fields=(late,), max_tokens=9)]
@@ -101,7 +101,7 @@ def test_a_failure_of_the_model_ends_those_in_the_step_and_the_engine_goes_on() 
                 requests += [Request((0,), "beam", sampler="beam", max_tokens=50)]
                 for error in await gathered(engine, requests):
                     assert isinstance(error, ModelError) and "secret" not in str(error)
-                assert engine.trouble is None
+                assert engine.unavailable_reason is None
                 await idle(engine)
             answered = await asked(engine, Request((0,), "after", max_tokens=5, seed=1))
             assert answered.sequences == generate(CHAIN, [0], max_tokens=5, seed=1).sequences
@@ -110,15 +110,15 @@ def test_a_failure_of_the_model_ends_those_in_the_step_and_the_engine_goes_on() 
 
 
 def test_when_the_thread_dies_nobody_waits_for_it() -> None:
-    made = [Failing(pool_of(CHAIN), 4)]
+    made = [Failing(build_pool(CHAIN), 4)]
 
     async def ask() -> None:
-        engine = LocalEngine(CHAIN, options=Options(max_rows=2, warm_up=False), pools=lambda: made.pop())
+        engine = LocalEngine(CHAIN, config=EngineConfig(max_rows=2, warm_up=False), pool_factory=lambda: made.pop())
         await engine.start()
         found = await gathered(engine, [Request((0,), str(i), max_tokens=50) for i in range(6)])
         assert all(isinstance(error, HeatbathError) for error in found)
         assert any(isinstance(error, Unavailable) for error in found)
-        assert engine.trouble is not None and "died" in engine.trouble
+        assert engine.unavailable_reason is not None and "died" in engine.unavailable_reason
         with pytest.raises(Unavailable, match="died"):
             await asked(engine, Request((0,), "late"))
         await engine.close()
@@ -131,10 +131,10 @@ def test_a_model_that_cannot_be_pooled_is_told_at_the_start() -> None:
         raise ModelError("no room for the weights: take a smaller model.")
 
     async def ask() -> None:
-        engine = LocalEngine(CHAIN, pools=pools)
+        engine = LocalEngine(CHAIN, pool_factory=pools)
         with pytest.raises(ModelError, match="smaller model"):
             await engine.start()
-        assert engine.trouble is not None
+        assert engine.unavailable_reason is not None
 
     within(10, ask)
 
@@ -157,7 +157,7 @@ def test_a_loop_that_closes_takes_the_thread_with_it() -> None:
     engines: list[LocalEngine] = []
 
     async def ask() -> None:
-        engine = LocalEngine(CHAIN, options=Options(warm_up=False))
+        engine = LocalEngine(CHAIN, config=EngineConfig(warm_up=False))
         await engine.start()
         engines.append(engine)
         stream = engine.submit(Request((0,), "x", max_tokens=100000))
@@ -180,13 +180,13 @@ def test_rows_that_samplers_drop_are_freed_while_they_run() -> None:
             async def look() -> None:
                 nonlocal most
                 while True:
-                    most = max(most, engine.load.rows)
+                    most = max(most, engine.stats.rows)
                     await asyncio.sleep(0.001)
 
             looking = asyncio.create_task(look())
             await asked(engine, request)
             looking.cancel()
             assert 2 <= most <= 32
-            await until(lambda: engine.load.rows == 0)
+            await until(lambda: engine.stats.rows == 0)
 
     within(30, ask)

@@ -10,8 +10,8 @@ import pytest
 from asking import answers
 
 from heatbath.engine import generate, measure
-from heatbath.engine.base import Asked, Request
-from heatbath.engine.local import Options
+from heatbath.engine.base import ComponentSpec, Request
+from heatbath.engine.local import EngineConfig
 
 pytestmark = pytest.mark.weights
 SCHEMA = {
@@ -28,20 +28,20 @@ def prompt(smollm2: Any) -> tuple[int, ...]:
 
 
 def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
-    requests = [Request(prompt, str(i), max_tokens=8 + i, seed=i, temperature=0.8, top=3) for i in range(6)]
-    requests.append(Request(prompt, "schema", max_tokens=48, seed=1, fields=(Asked("json_schema", SCHEMA),)))
+    requests = [Request(prompt, str(i), max_tokens=8 + i, seed=i, temperature=0.8, top_logprobs=3) for i in range(6)]
+    requests.append(Request(prompt, "schema", max_tokens=48, seed=1, fields=(ComponentSpec("json_schema", SCHEMA),)))
     requests.append(Request(prompt, "beam", max_tokens=6, sampler="beam", options={"width": 2}))
-    *plain, schema, beam = answers(smollm2, requests, Options(max_rows=16))
+    *plain, schema, beam = answers(smollm2, requests, EngineConfig(max_rows=16))
     for answered in plain:
         trace = measure(smollm2, [*prompt, *answered.ids()])
         expected = trace.logprob(1.0)[len(prompt) :]
         assert [token.logprob for token in answered.tokens()] == pytest.approx(expected.tolist(), abs=2e-3)
         for token, logprob in zip(answered.tokens(), expected, strict=True):
-            assert dict(token.top).get(token.id, logprob) == pytest.approx(logprob, abs=2e-3)
-            assert len(token.top) == 3 and token.record is not None and token.record["temperature"] == 0.8
+            assert dict(token.top_logprobs).get(token.id, logprob) == pytest.approx(logprob, abs=2e-3)
+            assert len(token.top_logprobs) == 3 and token.record is not None and token.record["temperature"] == 0.8
         spoken = answered.ids()[:-1] if answered.finish() == "stop" else answered.ids()
         assert answered.text() == smollm2.decode(spoken)
-    assert max(answered.began.cached for answered in plain) > 0
+    assert max(answered.began.cached_tokens for answered in plain) > 0
     value = json.loads(schema.text())
     assert set(value) == {"name", "size"} and schema.finish() == "stop"
     whole = generate(smollm2, prompt, sampler="beam", width=2, max_tokens=6)
@@ -50,14 +50,14 @@ def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
 
 def test_stops_and_prompt_scores(smollm2: Any, prompt: tuple[int, ...]) -> None:
     stopping = Request(prompt, "stop", max_tokens=24, sampler="greedy", stop=(",", "\n"))
-    scoring = Request(prompt, "score", max_tokens=0, prompt_scores=True, top=1, record="nodes")
+    scoring = Request(prompt, "score", max_tokens=0, score_prompt=True, top_logprobs=1, record="nodes")
     stopped, scored = answers(smollm2, [stopping, scoring])
     plain = generate(smollm2, prompt, max_tokens=24, sampler="greedy").text
     assert stopped.text() == plain.replace("\n", ",").split(",")[0]
     trace = measure(smollm2, prompt)
-    found = [token.logprob for token in scored.began.prompt[1:]]
+    found = [token.logprob for token in scored.began.scored_prompt[1:]]
     assert found == pytest.approx(trace.logprob(1.0)[1:].tolist(), abs=1e-5)
-    record = scored.began.prompt[5].record
+    record = scored.began.scored_prompt[5].record
     assert record is not None
     np.testing.assert_allclose(record["nodes/log_z"], trace.record["nodes/log_z"][5], rtol=1e-5)
 
@@ -71,7 +71,7 @@ def test_tenants_do_not_share_prefixes(smollm2: Any, prompt: tuple[int, ...]) ->
         async with running(smollm2) as engine:
             tenants = ("a", "a", "b")
             return [
-                (await asked(engine, Request(prompt, str(i), tenant=tenant, max_tokens=1))).began.cached
+                (await asked(engine, Request(prompt, str(i), tenant=tenant, max_tokens=1))).began.cached_tokens
                 for i, tenant in enumerate(tenants)
             ]
 

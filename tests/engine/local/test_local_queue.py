@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from asking import Answered, answers, asked, idle, running, until, within
 
-from heatbath.engine.base import Asked, DeadlineExceeded, Overloaded, Request, Unavailable
-from heatbath.engine.local import Options
-from heatbath.engine.local.queue import Claim, Queue
+from heatbath.engine.base import ComponentSpec, DeadlineExceeded, Overloaded, Request, Unavailable
+from heatbath.engine.local import EngineConfig
+from heatbath.engine.local.queue import FairQueue, QueueClaim
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel
 
 CHAIN = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
-NARROW = Options(max_rows=2, warm_up=False)
+NARROW = EngineConfig(max_rows=2, warm_up=False)
 
 
 class Slow(MarkovModel):
@@ -27,14 +27,14 @@ class Slow(MarkovModel):
 
     def law(self, state: Any) -> Any:
         time.sleep(self.pause)
-        return super().law(state)
+        return super().next_energies(state)
 
 
 SLOW = Slow(np.random.default_rng(5).normal(size=(4, 4)))
 
 
-def filled(claims: list[Claim]) -> list[int]:
-    queue: Queue[int] = Queue()
+def filled(claims: list[QueueClaim]) -> list[int]:
+    queue: FairQueue[int] = FairQueue()
     for number, claim in enumerate(claims):
         queue.reserve(100, 0)
         queue.push(number, claim)
@@ -42,26 +42,26 @@ def filled(claims: list[Claim]) -> list[int]:
 
 
 def test_a_tenant_of_many_does_not_starve_one_of_few() -> None:
-    order = filled([Claim("many", 0, 10)] * 20 + [Claim("few", 0, 10)] * 2)
+    order = filled([QueueClaim("many", 0, 10)] * 20 + [QueueClaim("few", 0, 10)] * 2)
     assert order.index(20) <= 2 and order.index(21) <= 4
-    assert filled([Claim("one", 0, 10)] * 20) == list(range(20))
+    assert filled([QueueClaim("one", 0, 10)] * 20) == list(range(20))
 
 
 def test_shares_are_of_tokens_not_of_requests() -> None:
-    order = filled([Claim("long", 0, 100)] * 5 + [Claim("short", 0, 10)] * 20)
+    order = filled([QueueClaim("long", 0, 100)] * 5 + [QueueClaim("short", 0, 10)] * 20)
     before_second_long = order[: order.index(1)]
     assert 9 <= sum(number >= 5 for number in before_second_long) <= 11
 
 
 def test_a_lower_priority_comes_first() -> None:
-    assert filled([Claim("a", 5, 1), Claim("b", 0, 1000), Claim("a", -1, 1)]) == [2, 1, 0]
+    assert filled([QueueClaim("a", 5, 1), QueueClaim("b", 0, 1000), QueueClaim("a", -1, 1)]) == [2, 1, 0]
 
 
 def test_what_is_large_is_not_passed_by() -> None:
-    queue: Queue[int] = Queue()
+    queue: FairQueue[int] = FairQueue()
     for size in (9, 1):
         queue.reserve(10, 0)
-        queue.push(size, Claim("a", 0, 1))
+        queue.push(size, QueueClaim("a", 0, 1))
     assert queue.pop(lambda size: size < 5) is None
     assert queue.pop(lambda size: True) == 9 and len(queue) == 1
 
@@ -73,7 +73,7 @@ def order_of(requests: list[Request]) -> list[str]:
     async def ask() -> list[str]:
         async with running(SLOW, NARROW) as engine:
             busy = [asyncio.create_task(asked(engine, Request((0,), "busy", n=2, max_tokens=20)))]
-            await until(lambda: engine.load.rows == 2)
+            await until(lambda: engine.stats.rows == 2)
 
             async def one(request: Request) -> None:
                 await asked(engine, request)
@@ -100,7 +100,7 @@ def test_priorities_hold_in_the_engine() -> None:
 
 def test_a_full_queue_says_when_to_come_again() -> None:
     async def ask() -> None:
-        async with running(SLOW, Options(max_rows=1, max_waiting=2, warm_up=False)) as engine:
+        async with running(SLOW, EngineConfig(max_rows=1, max_waiting=2, warm_up=False)) as engine:
             tasks = [asyncio.create_task(asked(engine, Request((0,), str(i), max_tokens=20))) for i in range(8)]
             results = await asyncio.gather(*tasks, return_exceptions=True)
             refused = [result for result in results if isinstance(result, Overloaded)]
@@ -113,9 +113,9 @@ def test_a_full_queue_says_when_to_come_again() -> None:
 
 def test_waiting_has_a_deadline_and_running_keeps_what_it_has() -> None:
     async def ask() -> None:
-        async with running(SLOW, Options(max_rows=2)) as engine:
+        async with running(SLOW, EngineConfig(max_rows=2)) as engine:
             long = asyncio.create_task(asked(engine, Request((0,), "long", n=2, max_tokens=100000, deadline=0.6)))
-            await until(lambda: engine.load.rows == 2)
+            await until(lambda: engine.stats.rows == 2)
             with pytest.raises(DeadlineExceeded, match="waited"):
                 await asked(engine, Request((0,), "late", deadline=0.1))
             answered = await long
@@ -138,7 +138,7 @@ def test_closing_a_stream_frees_its_rows(sampler: str) -> None:
             options = {"width": 3} if sampler == "beam" else {}
             request = Request((0,), "x", n=1 if options else 3, max_tokens=100000, sampler=sampler, options=options)
             task = asyncio.create_task(asked(engine, request))
-            await until(lambda: engine.load.rows == 3)
+            await until(lambda: engine.stats.rows == 3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -157,11 +157,11 @@ def test_a_cancelled_request_that_waits_leaves_the_queue() -> None:
     async def ask() -> None:
         async with running(SLOW, NARROW) as engine:
             busy = asyncio.create_task(asked(engine, Request((0,), "busy", n=2, max_tokens=60)))
-            await until(lambda: engine.load.rows == 2)
+            await until(lambda: engine.stats.rows == 2)
             waiting = asyncio.create_task(asked(engine, Request((0,), "waiting")))
-            await until(lambda: engine.load.waiting == 1)
+            await until(lambda: engine.stats.waiting == 1)
             waiting.cancel()
-            await until(lambda: engine.load.waiting == 0)
+            await until(lambda: engine.stats.waiting == 0)
             assert (await busy).finish() == "length"
 
     within(30, ask)
@@ -186,20 +186,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sampler": "beam", "options": {"width": 1.5}}, "1.5 beams"),
     ({"sampler": "smc"}, "needs 64 rows"),
     ({"sampler": "smc", "options": {"particles": 2, "replicates": 1}, "n": 2}, "takes no n"),
-    ({"potentials": (Asked("length", 3),)}, "weighs no potentials"),
-    ({"potentials": (Asked("function", "os:getcwd"),), "sampler": "best-of"}, "no potential 'function'"),
-    ({"fields": (Asked("product", "smollm2-135m"),)}, "no field 'product'"),
-    ({"fields": (Asked("mixture", "x"),)}, "no field 'mixture'"),
-    ({"fields": (Asked("repetition", "@/etc/passwd"),)}, "repetition"),
-    ({"fields": (Asked("repetition", {"penalty": 1.1, "other": 2}),)}, "repetition"),
-    ({"fields": (Asked("bias", {"nothing": 2.0}),)}, "no symbol"),
-    ({"fields": (Asked("max_entropy", {"features": {}, "lambdas": [0.0] * 1000}),)}, "1000 features"),
-    ({"fields": (Asked("forbid", "x" * 200000),)}, "characters"),
-    ({"windows": (Asked("top_p", 2.0),)}, "top_p"),
-    ({"windows": (Asked("top_p", None),)}, "window top_p does not"),
-    ({"windows": (Asked("top_q", 0.5),)}, "top_p"),
-    ({"sampler": "greedy", "windows": (Asked("top_k", 2),)}, "greedy"),
-    ({"schedule": Asked("linear", {"start": -1, "end": 0})}, "temperature"),
+    ({"potentials": (ComponentSpec("length", 3),)}, "weighs no potentials"),
+    ({"potentials": (ComponentSpec("function", "os:getcwd"),), "sampler": "best-of"}, "no potential 'function'"),
+    ({"fields": (ComponentSpec("product", "smollm2-135m"),)}, "no field 'product'"),
+    ({"fields": (ComponentSpec("mixture", "x"),)}, "no field 'mixture'"),
+    ({"fields": (ComponentSpec("repetition", "@/etc/passwd"),)}, "repetition"),
+    ({"fields": (ComponentSpec("repetition", {"penalty": 1.1, "other": 2}),)}, "repetition"),
+    ({"fields": (ComponentSpec("bias", {"nothing": 2.0}),)}, "no symbol"),
+    ({"fields": (ComponentSpec("max_entropy", {"features": {}, "lambdas": [0.0] * 1000}),)}, "1000 features"),
+    ({"fields": (ComponentSpec("forbid", "x" * 200000),)}, "characters"),
+    ({"windows": (ComponentSpec("top_p", 2.0),)}, "top_p"),
+    ({"windows": (ComponentSpec("top_p", None),)}, "window top_p does not"),
+    ({"windows": (ComponentSpec("top_q", 0.5),)}, "top_p"),
+    ({"sampler": "greedy", "windows": (ComponentSpec("top_k", 2),)}, "greedy"),
+    ({"schedule": ComponentSpec("linear", {"start": -1, "end": 0})}, "temperature"),
     ({"stop": ("",)}, "stop"),
 ]
 
@@ -211,7 +211,7 @@ def test_what_makes_no_sense_is_refused_in_words(settings: dict[str, Any], told:
             with pytest.raises(BadInput, match=told) as caught:
                 await asked(engine, Request(**{"prompt": (0,), "id": "x", **settings}))
             assert "\n" not in str(caught.value) and "/src/" not in str(caught.value)
-            assert engine.load.waiting == engine.load.running == 0
+            assert engine.stats.waiting == engine.stats.running == 0
             assert (await asked(engine, Request((0,), "fine", max_tokens=3))).finish() == "length"
 
     within(20, ask)
@@ -221,12 +221,12 @@ def test_before_it_starts_and_after_it_drains_it_takes_nothing() -> None:
     async def ask() -> None:
         from heatbath.engine.local import LocalEngine
 
-        engine = LocalEngine(SLOW, options=Options(warm_up=False))
+        engine = LocalEngine(SLOW, config=EngineConfig(warm_up=False))
         with pytest.raises(Unavailable, match="not been started"):
             await asked(engine, Request((0,), "early"))
         await engine.start()
         running = [asyncio.create_task(asked(engine, Request((0,), str(n), max_tokens=n))) for n in (10, 100000)]
-        await until(lambda: engine.load.running == 2)
+        await until(lambda: engine.stats.running == 2)
         draining = asyncio.create_task(engine.drain(0.5))
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="shutting down"):
@@ -234,9 +234,9 @@ def test_before_it_starts_and_after_it_drains_it_takes_nothing() -> None:
         await draining
         short, cut = await asyncio.gather(*running)
         assert short.finish() == "length" and cut.finish() == "cancelled"
-        assert engine.trouble is not None and engine.load.rows == 0
+        assert engine.unavailable_reason is not None and engine.stats.rows == 0
         await engine.start()
-        assert engine.trouble is None
+        assert engine.unavailable_reason is None
         assert (await asked(engine, Request((0,), "again", max_tokens=2))).finish() == "length"
         await engine.close()
 

@@ -13,25 +13,25 @@ from scipy import stats
 
 from heatbath.decode import RowRandom
 from heatbath.engine import SAMPLERS, generate
-from heatbath.engine.base import Asked, Request
+from heatbath.engine.base import ComponentSpec, Request
 from heatbath.engine.local.chance import Chance
-from heatbath.engine.menu import FIELDS, SCHEDULES, WINDOWS, Setting, made
+from heatbath.engine.registry import FIELDS, SCHEDULES, WINDOWS, BuildContext, build
 from heatbath.models import MarkovModel, TableModel, Vocabulary
 
 RNG = np.random.default_rng(5)
 CHAIN = MarkovModel(RNG.normal(size=(6, 6)))
-CHAIN.vocabulary = Vocabulary(6, stop=(5,))
+CHAIN.vocabulary = Vocabulary(6, stop_token_ids=(5,))
 
 
 def steered(request: Request) -> dict[str, Any]:
     """The settings of `generate` for a request."""
-    setting = Setting(CHAIN, request.max_tokens)
+    setting = BuildContext(CHAIN, request.max_tokens)
     return {
         "temperature": request.temperature
         if request.schedule is None
-        else made(SCHEDULES, "schedule", (request.schedule.name, request.schedule.value), setting),
-        "window": [made(WINDOWS, "window", (each.name, each.value), setting) for each in request.windows],
-        "fields": [made(FIELDS, "field", (each.name, each.value), setting) for each in request.fields],
+        else build(SCHEDULES, "schedule", (request.schedule.name, request.schedule.value), setting),
+        "window": [build(WINDOWS, "window", (each.name, each.value), setting) for each in request.windows],
+        "fields": [build(FIELDS, "field", (each.name, each.value), setting) for each in request.fields],
         "max_tokens": request.max_tokens,
         "seed": request.seed,
         "sampler": request.sampler,
@@ -47,11 +47,22 @@ def expected(request: Request) -> list[list[int]]:
 def various(count: int, seed: int) -> list[Request]:
     """Requests of every kind that draws token by token."""
     dice = random.Random(seed)
-    windows = [(), (Asked("top_p", 0.8),), (Asked("top_k", 3),), (Asked("min_p", 0.1), Asked("top_k", 4))]
-    windows += [(Asked("exclude_top_choices", {"threshold": 0.1, "probability": 0.5}),)]
-    fields = [(), (), (), (Asked("bias", {"1": 1.5}),), (Asked("repetition", 1.3), Asked("forbid_tokens", [2]))]
-    fields += [(Asked("gumbel_noise", 1.0),), (Asked("min_length", 3),)]
-    schedules = [None, None, None, Asked("linear", {"start": 2.0, "end": 0.2}), Asked("mirostat", 1.0)]
+    windows = [
+        (),
+        (ComponentSpec("top_p", 0.8),),
+        (ComponentSpec("top_k", 3),),
+        (ComponentSpec("min_p", 0.1), ComponentSpec("top_k", 4)),
+    ]
+    windows += [(ComponentSpec("exclude_top_choices", {"threshold": 0.1, "probability": 0.5}),)]
+    fields = [
+        (),
+        (),
+        (),
+        (ComponentSpec("bias", {"1": 1.5}),),
+        (ComponentSpec("repetition", 1.3), ComponentSpec("forbid_tokens", [2])),
+    ]
+    fields += [(ComponentSpec("gumbel_noise", 1.0),), (ComponentSpec("min_length", 3),)]
+    schedules = [None, None, None, ComponentSpec("linear", {"start": 2.0, "end": 0.2}), ComponentSpec("mirostat", 1.0)]
     out = []
     for number in range(count):
         greedy = dice.random() < 0.15
@@ -68,7 +79,7 @@ def various(count: int, seed: int) -> list[Request]:
                 sampler="greedy" if greedy else "ancestral",
                 seed=dice.randrange(1000),
                 record=dice.choice([None, "state", "nodes"]),
-                top=dice.choice([0, 0, 2]),
+                top_logprobs=dice.choice([0, 0, 2]),
                 ignore_stop=dice.random() < 0.5,
                 tenant=dice.choice("abc"),
             )
@@ -85,7 +96,7 @@ def test_a_request_alone_gives_the_tokens_of_generate(seed: int) -> None:
         (answered,) = answers(CHAIN, [request])
         assert answered.sequences == expected(request), request
         assert answered.began.seed == request.seed
-        assert answered.ended.repeatable
+        assert answered.ended.deterministic
 
 
 def test_a_request_gives_the_same_tokens_among_others_that_come_and_go() -> None:
@@ -126,8 +137,8 @@ def test_every_sampler_gives_what_generate_gives(name: str) -> None:
     whole = generate(CHAIN, [1, 2], **steered(request))
     answered, *others = answers(CHAIN, [request, *COMPANY])
     assert answered.sequences == whole.sequences
-    assert answered.ended.value == whole.value
-    assert answered.ended.log_weights == pytest.approx(whole.drawn.log_weight.tolist())
+    assert answered.ended.selected_index == whole.selected_index
+    assert answered.ended.log_weights == pytest.approx(whole.weighted_samples.log_weight.tolist())
     assert answered.ended.log_z == (None if whole.log_z is None else pytest.approx(whole.log_z))
     assert answered.ended.tokens_spent == whole.tokens_spent
     assert answered.ended.diagnostics == pytest.approx(dict(whole.diagnostics), nan_ok=True)

@@ -9,7 +9,7 @@ import pytest
 from asking import answers
 
 from heatbath.engine import generate, measure
-from heatbath.engine.base import Asked, Request
+from heatbath.engine.base import ComponentSpec, Request
 from heatbath.models import MarkovModel, TableModel, Vocabulary
 from heatbath.record import Frame, Observer
 
@@ -32,15 +32,17 @@ def test_log_probabilities_are_those_at_one(sampler: str, temperature: float, re
     assert [token.logprob for token in plain.tokens()] == pytest.approx(expected.tolist(), abs=1e-6)
     assert topped.ids() == plain.ids()
     for place, token in enumerate(topped.tokens()):
-        assert len(token.top) == 3
-        values = dict(token.top)
+        assert len(token.top_logprobs) == 3
+        values = dict(token.top_logprobs)
         assert list(values.values()) == sorted(values.values(), reverse=True)
         if token.id in values:
             assert values[token.id] == pytest.approx(expected[place], abs=1e-6)
     assert all((token.record is None) == (record is None) for token in plain.tokens())
 
 
-@pytest.mark.parametrize("settings", [{}, {"windows": (Asked("top_k", 2),)}, {"fields": (Asked("bias", {"a": 2.0}),)}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"windows": (ComponentSpec("top_k", 2),)}, {"fields": (ComponentSpec("bias", {"a": 2.0}),)}]
+)
 @pytest.mark.parametrize("record", ["state", "nodes"])
 def test_records_are_those_of_generate(settings: dict[str, Any], record: str) -> None:
     from heatbath.decode import top_k
@@ -65,31 +67,31 @@ def test_records_are_those_of_generate(settings: dict[str, Any], record: str) ->
 def test_prompts_are_scored_as_measuring_does() -> None:
     prompt = tuple(np.random.default_rng(1).integers(0, 4, 50).tolist())
     requests = [
-        Request(prompt, "score", max_tokens=0, prompt_scores=True, top=2, temperature=0.5),
-        Request(prompt[:9], "both", max_tokens=4, prompt_scores=True, record=None, seed=1),
-        Request((2,), "one", max_tokens=1, prompt_scores=True, seed=1),
+        Request(prompt, "score", max_tokens=0, score_prompt=True, top_logprobs=2, temperature=0.5),
+        Request(prompt[:9], "both", max_tokens=4, score_prompt=True, record=None, seed=1),
+        Request((2,), "one", max_tokens=1, score_prompt=True, seed=1),
     ]
     score, both, one = answers(CHAIN, requests)
     trace = measure(CHAIN, prompt, temperature=0.5)
-    tokens = score.began.prompt
+    tokens = score.began.scored_prompt
     assert [token.id for token in tokens] == list(prompt)
     assert tokens[0].logprob is None and tokens[0].record is None
     assert [token.logprob for token in tokens[1:]] == pytest.approx(trace.logprob(1.0)[1:].tolist(), abs=1e-6)
     for place, token in enumerate(tokens[1:], 1):
-        assert len(token.top) == 2 and token.record is not None
+        assert len(token.top_logprobs) == 2 and token.record is not None
         assert token.record["entropy"] == pytest.approx(trace.record["entropy"][place])
         assert token.record["temperature"] == 0.5
-    assert len(both.began.prompt) == 9 and len(both.ids()) == 4
-    assert all(token.record is None for token in both.began.prompt)
+    assert len(both.began.scored_prompt) == 9 and len(both.ids()) == 4
+    assert all(token.record is None for token in both.began.scored_prompt)
     assert both.ids() == generate(CHAIN, prompt[:9], max_tokens=4, seed=1).sequences[0]
-    assert len(one.began.prompt) == 1 and one.began.prompt[0].logprob is None
+    assert len(one.began.scored_prompt) == 1 and one.began.scored_prompt[0].logprob is None
 
 
 def test_absent_states_have_no_place_among_the_alternatives_that_count() -> None:
-    (answered,) = answers(COLD, [Request((0,), "x", max_tokens=3, top=3, seed=1)])
+    (answered,) = answers(COLD, [Request((0,), "x", max_tokens=3, top_logprobs=3, seed=1)])
     first = answered.tokens()[0]
-    assert first.top[-1] == (1, -np.inf)
-    assert np.logaddexp.reduce([value for _, value in first.top]) == pytest.approx(0.0)
+    assert first.top_logprobs[-1] == (1, -np.inf)
+    assert np.logaddexp.reduce([value for _, value in first.top_logprobs]) == pytest.approx(0.0)
 
 
 def test_observers_see_every_row_of_every_step_once() -> None:
@@ -106,7 +108,8 @@ def test_observers_see_every_row_of_every_step_once() -> None:
 
     seen = Sum()
     requests = [
-        Request((0,), str(i), n=2, max_tokens=5 + i, seed=i, windows=(Asked("top_k", 3),) * (i % 2)) for i in range(6)
+        Request((0,), str(i), n=2, max_tokens=5 + i, seed=i, windows=(ComponentSpec("top_k", 3),) * (i % 2))
+        for i in range(6)
     ]
     found = answers(CHAIN, requests, observers=[seen])
     tokens = [token for answered in found for choice in range(2) for token in answered.tokens(choice)]
@@ -117,14 +120,14 @@ def test_observers_see_every_row_of_every_step_once() -> None:
 def test_stops_end_answers_and_their_text() -> None:
     symbols = [b"ab", b"c", "é".encode(), b"."]
     model = MarkovModel(np.random.default_rng(3).normal(size=(4, 4)), symbols=symbols)
-    model.vocabulary = Vocabulary(4, stop=(3,))
+    model.vocabulary = Vocabulary(4, stop_token_ids=(3,))
     requests = [
         Request((0,), str(i), max_tokens=30, seed=i, stop=("bc", "cé"), keep_stop=i % 2 == 1) for i in range(40)
     ]
     kinds = set()
     for request, answered in zip(requests, answers(model, requests), strict=True):
         ids, finish = answered.ids(), answered.finish()
-        stopped = answered.grown[-1].stopped
+        stopped = answered.grown[-1].stop_reason
         whole = model.decode([token for token in ids if token != 3])
         if isinstance(stopped, str):
             assert whole.rstrip("é").endswith(stopped.rstrip("é"))

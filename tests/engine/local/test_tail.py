@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.engine.tail import Stops, Tail
+from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.errors import BadInput
 
 LETTERS = st.text("abé€", max_size=24)
@@ -20,14 +20,14 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[low:high] for low, high in pairwise(edges)]
 
 
-def shown(pieces: list[bytes], stops: Stops, keep: bool) -> tuple[list[str], str | None]:
-    tail = Tail(stops, keep_stop=keep)
+def shown(pieces: list[bytes], stops: StopStrings, keep: bool) -> tuple[list[str], str | None]:
+    tail = IncrementalDetokenizer(stops, keep_stop=keep)
     parts = []
     for piece in pieces:
         parts.append(tail.push(piece))
-        if tail.stopped is not None:
-            return parts, tail.stopped
-    return [*parts, tail.end()], tail.stopped
+        if tail.matched_stop is not None:
+            return parts, tail.matched_stop
+    return [*parts, tail.flush()], tail.matched_stop
 
 
 def first_stop(text: str, stops: list[str]) -> tuple[str, str | None]:
@@ -43,7 +43,7 @@ def first_stop(text: str, stops: list[str]) -> tuple[str, str | None]:
 @given(LETTERS, STOPS, st.lists(st.integers(0, 99), max_size=8), st.booleans())
 def test_text_is_that_up_to_the_first_stop(text: str, stops: list[str], places: list[int], keep: bool) -> None:
     wanted, stop = first_stop(text, stops)
-    parts, stopped = shown(cut(text.encode(), places), Stops(tuple(stops)), keep)
+    parts, stopped = shown(cut(text.encode(), places), StopStrings(tuple(stops)), keep)
     assert stopped == stop
     assert "".join(parts) == wanted + (stop if keep and stop else "")
 
@@ -52,7 +52,7 @@ def test_text_is_that_up_to_the_first_stop(text: str, stops: list[str], places: 
 def test_nothing_is_shown_that_would_have_to_be_taken_back(text: str, stops: list[str], places: list[int]) -> None:
     pieces = cut(text.encode(), places)
     for count in range(len(pieces)):
-        parts, stopped = shown(pieces[: count + 1], Stops(tuple(stops)), False)
+        parts, stopped = shown(pieces[: count + 1], StopStrings(tuple(stops)), False)
         if stopped is None:
             so_far = "".join(parts[:-1])
             assert first_stop(text, stops)[0].startswith(so_far)
@@ -60,18 +60,18 @@ def test_nothing_is_shown_that_would_have_to_be_taken_back(text: str, stops: lis
 
 @given(st.binary(max_size=12), st.lists(st.integers(0, 99), max_size=5))
 def test_bytes_that_are_no_text_become_replacement_characters(data: bytes, places: list[int]) -> None:
-    parts, _ = shown(cut(data, places), Stops(), False)
+    parts, _ = shown(cut(data, places), StopStrings(), False)
     assert "".join(parts) == data.decode("utf-8", errors="replace")
 
 
 def test_text_comes_as_soon_as_it_may() -> None:
-    tail = Tail(Stops(("END",)))
+    tail = IncrementalDetokenizer(StopStrings(("END",)))
     assert [tail.push(piece) for piece in (b"a", b" E", b"N", b"x E")] == ["a", " ", "", "ENx "]
-    assert tail.end() == "E"
-    assert Tail(Stops()).push("é".encode()[:1]) == ""
+    assert tail.flush() == "E"
+    assert IncrementalDetokenizer(StopStrings()).push("é".encode()[:1]) == ""
 
 
 def test_stops_that_cannot_be_looked_for_are_refused() -> None:
     for stops in (("",), ("a",) * 1000, ("a" * 5000,)):
         with pytest.raises(BadInput, match="stop"):
-            Stops(stops)
+            StopStrings(stops)

@@ -7,8 +7,8 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from heatbath.engine.base import Began, Ended, Grown, Language, Load, Request, Step, Token
-from heatbath.engine.mock import Letters
+from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Started, Token, TokensGenerated
+from heatbath.engine.mock import ByteModelInfo
 
 END = 256
 
@@ -21,7 +21,7 @@ class Scripted:
     """
 
     texts: Sequence[str] = ("Hello.",)
-    language: Language = field(default_factory=Letters)
+    language: ModelInfo = field(default_factory=ByteModelInfo)
     trouble: str | None = None
     each: float = 0.0
     requests: list[Request] = field(default_factory=list)
@@ -29,8 +29,8 @@ class Scripted:
     value: int = 0
 
     @property
-    def load(self) -> Load:
-        return Load(running=self.open)
+    def load(self) -> EngineStats:
+        return EngineStats(running=self.open)
 
     async def start(self) -> None:
         pass
@@ -38,29 +38,39 @@ class Scripted:
     async def drain(self, seconds: float) -> None:
         pass
 
-    async def submit(self, request: Request) -> AsyncIterator[Step]:
+    async def submit(self, request: Request) -> AsyncIterator[Event]:
         self.requests.append(request)
         self.open += 1
         try:
-            scored = [self.token(token, i) for i, token in enumerate(request.prompt)] if request.prompt_scores else []
-            yield Began(seed=7 if request.seed is None else request.seed, waited=0.25, cached=2, prompt=scored)
+            scored = [self.token(token, i) for i, token in enumerate(request.prompt)] if request.score_prompt else []
+            yield Started(
+                seed=7 if request.seed is None else request.seed,
+                queue_seconds=0.25,
+                cached_tokens=2,
+                scored_prompt=scored,
+            )
             for choice in range(max(request.n, len(self.texts)) if request.max_tokens else 0):
                 async for step in self.answer(choice, request):
                     yield step
-            yield Ended(
-                value=self.value, tokens_spent=40, log_weights=[0.0, -1.0], log_z=-3.5, log_z_stderr=0.1, ess=1.7
+            yield Finished(
+                selected_index=self.value,
+                tokens_spent=40,
+                log_weights=[0.0, -1.0],
+                log_z=-3.5,
+                log_z_stderr=0.1,
+                ess=1.7,
             )
         finally:
             self.open -= 1
 
-    async def answer(self, choice: int, request: Request) -> AsyncIterator[Step]:
+    async def answer(self, choice: int, request: Request) -> AsyncIterator[Event]:
         letters = self.texts[choice % len(self.texts)].encode()
         for place, letter in enumerate(letters[: request.max_tokens]):
             last = place == request.max_tokens - 1
-            yield Grown(choice, [self.token(letter, 1)], _shown(letters, place), "length" if last else None)
+            yield TokensGenerated(choice, [self.token(letter, 1)], _shown(letters, place), "length" if last else None)
             await asyncio.sleep(self.each)
         if len(letters) < request.max_tokens:
-            yield Grown(choice, [self.token(END, 1)], "", "stop", END)
+            yield TokensGenerated(choice, [self.token(END, 1)], "", "stop", END)
 
     def token(self, token: int, place: int) -> Token:
         """A token of probability exp(-id / 100), the first of a text without any."""

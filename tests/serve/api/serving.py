@@ -9,11 +9,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from heatbath.engine.base import Engine, Grown
+from heatbath.engine.base import Engine, TokensGenerated
 from heatbath.engine.mock import MockEngine
-from heatbath.serve.app import application
-from heatbath.serve.base import Answered, StoreDown, Ticket
-from heatbath.serve.names import Names
+from heatbath.serve.app import build_app
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.model_names import ModelNames
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
 
@@ -24,23 +24,23 @@ HELLO = [{"role": "user", "content": "hi"}]
 class Kept:
     """A store in memory; `down` makes it fail."""
 
-    answers: dict[str, Answered] = field(default_factory=dict)
+    answers: dict[str, RequestOutcome] = field(default_factory=dict)
     down: bool = False
 
     @property
     def trouble(self) -> str | None:
         return "the database is down." if self.down else None
 
-    async def keep(self, answered: Answered) -> None:
+    async def keep(self, answered: RequestOutcome) -> None:
         if self.down:
-            raise StoreDown("the database is down: try again later.")
-        self.answers[answered.ticket.id] = answered
+            raise StoreUnavailable("the database is down: try again later.")
+        self.answers[answered.request.id] = answered
 
-    async def get(self, id: str, tenant: str | None) -> Answered | None:
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         found = self.answers.get(id)
-        return found if found is not None and tenant in (None, found.ticket.tenant) else None
+        return found if found is not None and tenant in (None, found.request.tenant) else None
 
-    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:][::-1]
 
 
@@ -48,18 +48,18 @@ class Kept:
 class Seen:
     """Everything a watcher is told."""
 
-    arrived_: list[Ticket] = field(default_factory=list)
-    ended_: list[Answered] = field(default_factory=list)
-    grown: list[Grown] = field(default_factory=list)
+    arrived_: list[RequestInfo] = field(default_factory=list)
+    ended_: list[RequestOutcome] = field(default_factory=list)
+    grown: list[TokensGenerated] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
 
-    def arrived(self, ticket: Ticket) -> None:
+    def arrived(self, ticket: RequestInfo) -> None:
         self.arrived_.append(ticket)
 
-    def grew(self, ticket: Ticket, grown: Grown) -> None:
+    def grew(self, ticket: RequestInfo, grown: TokensGenerated) -> None:
         self.grown.append(grown)
 
-    def ended(self, answered: Answered) -> None:
+    def ended(self, answered: RequestOutcome) -> None:
         self.ended_.append(answered)
 
     def refused(self, endpoint: str, code: str) -> None:
@@ -93,10 +93,10 @@ def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: A
         Settings(**{"server": {"page": False}, "metrics": {"enabled": False}, **settings}),
         engine or MockEngine(),
         store,
-        Names("mock", {"gpt-4o": "mock"}),
-        watchers=[seen],
+        ModelNames("mock", {"gpt-4o": "mock"}),
+        observers=[seen],
         phase_map=phase_map,
     )
-    services.gate.open()
-    app = application(services)
+    services.lifecycle.open()
+    app = build_app(services)
     return Server(app, services, store, seen, TestClient(app, base_url="http://localhost"))

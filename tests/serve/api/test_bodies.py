@@ -197,4 +197,4 @@ def test_any_body_has_an_answer_or_an_error(data: Any, path: str, made: Server) 
     headers = {"content-type": "application/json"}
     answer = made.client.post(path, content=json.dumps(body).encode(errors="replace"), headers=headers)
     checked(answer)
-    assert made.services.engine.load.running == 0
+    assert made.services.engine.stats.running == 0

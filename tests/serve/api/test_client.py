@@ -14,7 +14,7 @@ from scripted import Scripted
 from serving import HELLO, Server, server
 
 from heatbath.engine.base import Overloaded, Unavailable
-from heatbath.engine.mock import MockEngine, Pace
+from heatbath.engine.mock import MockEngine, MockLatency
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 WEATHER = {
@@ -256,7 +256,7 @@ def test_an_engine_that_takes_nothing_has_a_status_of_its_own(
 
 
 def test_an_error_on_the_way_ends_the_stream() -> None:
-    made = server(MockEngine(Pace(each=0.01), fault=Unavailable("the engine has stopped."), fault_after=3))
+    made = server(MockEngine(MockLatency(each=0.01), fault=Unavailable("the engine has stopped."), fault_after=3))
     with pytest.raises(openai.APIError, match="the engine has stopped"):
         asked(
             made,

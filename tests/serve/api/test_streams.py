@@ -10,7 +10,7 @@ import pytest
 from scripted import Scripted
 from serving import HELLO, Server, server
 
-from heatbath.engine.mock import MockEngine, Pace
+from heatbath.engine.mock import MockEngine, MockLatency
 from heatbath.serve.api.sse import KEEP_ALIVE, Outbox
 
 
@@ -66,7 +66,7 @@ def spoken(made: Server, **more: Any) -> tuple[list[Any], list[str]]:
 
 def test_a_long_silence_is_filled_and_then_the_answer_comes() -> None:
     async def run() -> list[bytes]:
-        made = server(MockEngine(Pace(first=0.25)), server={"page": False, "keep_alive_seconds": 0.05})
+        made = server(MockEngine(MockLatency(first=0.25)), server={"page": False, "keep_alive_seconds": 0.05})
         client = Client(made, "/v1/chat/completions", {"messages": HELLO, "stream": True, "max_tokens": 2})
         await client.task
         return client.bodies
@@ -79,7 +79,7 @@ def test_a_long_silence_is_filled_and_then_the_answer_comes() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_frees_the_engine_at_once(stream: bool) -> None:
     async def run() -> Server:
-        engine = MockEngine(Pace(each=0.02))
+        engine = MockEngine(MockLatency(each=0.02))
         made = server(engine)
         client = Client(made, "/v1/chat/completions", {"messages": HELLO, "stream": stream, "max_tokens": 1000})
         while not engine.running:
@@ -98,7 +98,7 @@ def test_a_client_that_goes_frees_the_engine_at_once(stream: bool) -> None:
 
 def test_a_client_that_goes_while_it_waits_frees_its_place() -> None:
     async def run() -> Server:
-        engine = MockEngine(Pace(first=5))
+        engine = MockEngine(MockLatency(first=5))
         made = server(engine)
         client = Client(made, "/v1/chat/completions", {"messages": HELLO, "stream": True})
         while not engine.running:
@@ -144,7 +144,7 @@ def test_storage_comes_before_the_end_and_is_told() -> None:
     assert kept.content is not None and kept.content["answers"] == ["The"]
     assert kept.content["messages"] == HELLO
     assert kept.records is not None and kept.records[0]["text"] == ["T", "h", "e"]
-    assert kept.summary[0]["n"] == 3 and kept.finish == ["length"]
+    assert kept.summary[0]["n"] == 3 and kept.finish_reasons == ["length"]
 
 
 def test_what_is_not_stored_is_not_acknowledged() -> None:
@@ -189,4 +189,4 @@ def test_limits_are_settled_however_it_ends() -> None:
         assert made.chat(max_tokens=2).status_code == 200
         assert made.chat(max_tokens=2, stream=True).status_code == 200
         assert made.chat(max_tokens=2, n=200, stream=True).status_code == 400
-    assert made.services.limits.accounts["local"].open == 0
+    assert made.services.rate_limiter.accounts["local"].num_open == 0

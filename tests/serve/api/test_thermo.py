@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scripted import Scripted
 from serving import server
 
-from heatbath.engine.base import Asked, Token
+from heatbath.engine.base import ComponentSpec, Token
 from heatbath.serve.api.calls import Called, Calls, Given, Said
 from heatbath.serve.api.labels import exclusive, odds
 from heatbath.serve.api.summaries import summary
@@ -80,10 +80,10 @@ def test_the_request_reaches_the_engine_as_it_was_asked() -> None:
     assert server(engine).chat(thermo=steer, top_k=5, frequency_penalty=0.5).status_code == 200
     (request,) = engine.requests
     assert (request.record, request.sampler, request.options) == ("nodes", "smc", {"particles": 8})
-    assert request.schedule == Asked("linear", {"start": 1.2, "end": 0.4})
-    assert request.windows == (Asked("top_k", 5), Asked("typical", 0.9))
+    assert request.schedule == ComponentSpec("linear", {"start": 1.2, "end": 0.4})
+    assert request.windows == (ComponentSpec("top_k", 5), ComponentSpec("typical", 0.9))
     assert [field.name for field in request.fields] == ["frequency", "bias", "bias"]
-    assert request.potentials == (Asked("finished"),)
+    assert request.potentials == (ComponentSpec("finished"),)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -111,22 +111,22 @@ def test_extensions_become_fields_and_windows() -> None:
     values = {field.name: field.value for field in request.fields}
     assert values["min_length"] == 2 and values["forbid"] == ["x y"] and values["repetition"] == 1.2
     assert values["bias"] == {"66": -100} and set(range(257)) - set(values["forbid_tokens"]) == {65}
-    assert request.windows == (Asked("top_k", 1), Asked("min_p", 0.1))
-    assert request.stop_tokens == (67,) and (request.priority, request.salt) == (3, "s")
+    assert request.windows == (ComponentSpec("top_k", 1), ComponentSpec("min_p", 0.1))
+    assert request.stop_token_ids == (67,) and (request.priority, request.salt) == (3, "s")
     assert request.seed == 2**63 - 1
 
 
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        ({"response_format": {"type": "json_object"}}, Asked("json_schema", '{"type": "object"}')),
-        ({"structured_outputs": {"regex": "[0-9]+"}}, Asked("regex", "[0-9]+")),
-        ({"guided_choice": ["a", 'b"']}, Asked("lark", 'start: "a" | "b\\""')),
-        ({"guided_json": {"type": "string"}}, Asked("json_schema", '{"type": "string"}')),
-        ({"structured_outputs": {"grammar": 'start: "x"'}}, Asked("lark", 'start: "x"')),
+        ({"response_format": {"type": "json_object"}}, ComponentSpec("json_schema", '{"type": "object"}')),
+        ({"structured_outputs": {"regex": "[0-9]+"}}, ComponentSpec("regex", "[0-9]+")),
+        ({"guided_choice": ["a", 'b"']}, ComponentSpec("lark", 'start: "a" | "b\\""')),
+        ({"guided_json": {"type": "string"}}, ComponentSpec("json_schema", '{"type": "string"}')),
+        ({"structured_outputs": {"grammar": 'start: "x"'}}, ComponentSpec("lark", 'start: "x"')),
     ],
 )
-def test_the_form_of_an_answer(asked: dict[str, Any], field: Asked) -> None:
+def test_the_form_of_an_answer(asked: dict[str, Any], field: ComponentSpec) -> None:
     engine = Scripted()
     assert server(engine).chat(**asked).status_code == 200
     assert list(engine.requests[0].fields) == [field]

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from process import build
 
-from heatbath.serve.base import Answered
-from heatbath.serve.run import serve
+from heatbath.serve.interfaces import RequestOutcome
+from heatbath.serve.server import serve
 
 _SECONDS = 0.05
 
@@ -28,12 +28,12 @@ class Early:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def keep(self, answered: Answered) -> None:
+    async def keep(self, answered: RequestOutcome) -> None:
         task = asyncio.create_task(self._later(answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _later(self, answered: Answered) -> None:
+    async def _later(self, answered: RequestOutcome) -> None:
         await asyncio.sleep(_SECONDS)
         await self._store.keep(answered)
 

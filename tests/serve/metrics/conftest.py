@@ -9,42 +9,42 @@ import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
-from heatbath.engine.base import Grown, Token
+from heatbath.engine.base import Token, TokensGenerated
 from heatbath.record import Frame, Record
-from heatbath.serve.base import Answered, Ticket
-from heatbath.serve.metrics import Metrics, build
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome
+from heatbath.serve.telemetry import Metrics, build_metrics
 
 CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return build(["smollm2-135m"], {"gpt-4o": "smollm2-135m"})
+    return build_metrics(["smollm2-135m"], {"gpt-4o": "smollm2-135m"})
 
 
 @pytest.fixture
-def ticket() -> Callable[..., Ticket]:
-    def make(id: str = "r1", **changes: Any) -> Ticket:
+def ticket() -> Callable[..., RequestInfo]:
+    def make(id: str = "r1", **changes: Any) -> RequestInfo:
         fields = {"tenant": "t", "endpoint": CHAT, "model": "smollm2-135m", "stream": False, "started": 0.0}
-        return Ticket(**{"id": id, "created": 1.7e9, **fields, **changes})
+        return RequestInfo(**{"id": id, "created": 1.7e9, **fields, **changes})
 
     return make
 
 
 @pytest.fixture
-def answered(ticket: Callable[..., Ticket]) -> Callable[..., Answered]:
-    def make(of: Ticket | None = None, **changes: Any) -> Answered:
+def answered(ticket: Callable[..., RequestInfo]) -> Callable[..., RequestOutcome]:
+    def make(of: RequestInfo | None = None, **changes: Any) -> RequestOutcome:
         good = {"status": 200, "prompt_tokens": 10, "cached_tokens": 4, "completion_tokens": 5, "finish": ["stop"]}
         times = {"waited": 0.003, "first_token": 0.03, "duration": 0.5}
-        return Answered(of or ticket(), **{**good, **times, **changes})
+        return RequestOutcome(of or ticket(), **{**good, **times, **changes})
 
     return make
 
 
 @pytest.fixture
-def grown() -> Callable[..., Grown]:
-    def make(tokens: int = 1, choice: int = 0) -> Grown:
-        return Grown(choice, [Token(1, -0.5)] * tokens, "x" * tokens)
+def grown() -> Callable[..., TokensGenerated]:
+    def make(tokens: int = 1, choice: int = 0) -> TokensGenerated:
+        return TokensGenerated(choice, [Token(1, -0.5)] * tokens, "x" * tokens)
 
     return make
 
@@ -80,7 +80,7 @@ def samples() -> Callable[[Metrics], Mapping[str, float]]:
     """Samples by name and labels: `heatbath_requests_total{status=200,…}`, `le` and all."""
 
     def read(metrics: Metrics) -> Mapping[str, float]:
-        body, kind = metrics.exposition("application/openmetrics-text; version=1.0.0")
+        body, kind = metrics.render_exposition("application/openmetrics-text; version=1.0.0")
         assert kind.startswith("application/openmetrics-text")
         return {
             _name(sample.name, sample.labels): sample.value

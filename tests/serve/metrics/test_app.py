@@ -15,11 +15,11 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from heatbath.engine.mock import MockEngine, Pace
-from heatbath.serve.app import application
-from heatbath.serve.metrics import Metrics
-from heatbath.serve.services import Services, assemble
+from heatbath.engine.mock import MockEngine, MockLatency
+from heatbath.serve.app import build_app
+from heatbath.serve.services import Services, build_services
 from heatbath.serve.settings import Settings
+from heatbath.serve.telemetry import Metrics
 
 Samples = Callable[[Metrics], Mapping[str, float]]
 WHERE = "endpoint=/v1/chat/completions,model=mock"
@@ -27,13 +27,13 @@ WHERE = "endpoint=/v1/chat/completions,model=mock"
 
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
-    engine = MockEngine(Pace(each=0.002, most=8))
+    engine = MockEngine(MockLatency(each=0.002, most=8))
     parts: dict[str, Any] = {
         "server": {"page": False},
         "model": {"name": "mock", "aliases": {"gpt-4o": "mock"}},
         "storage": {"url": f"sqlite:///{tmp_path / 'heatbath.db'}"},
     }
-    return assemble(Settings(**parts), engine=engine)
+    return build_services(Settings(**parts), engine=engine)
 
 
 def body(**changes: Any) -> bytes:
@@ -72,9 +72,9 @@ async def leave(app: Starlette, gone: asyncio.Event) -> None:
 
 
 async def visit(services: Services, work: Callable[[Starlette, httpx2.AsyncClient], Any]) -> None:
-    app = application(services)
+    app = build_app(services)
     async with app.router.lifespan_context(app):
-        while services.gate.trouble:
+        while services.lifecycle.unavailable_reason:
             await asyncio.sleep(0.01)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
@@ -117,7 +117,7 @@ def test_the_minutes_are_in_the_storage_when_it_has_stopped(services: Services) 
 
         store = open_store(services.settings.storage.url)
         try:
-            return sum(minute.counts["requests"] for minute in await store.history(0.0))
+            return sum(minute.counts["requests"] for minute in await store.read_minutes(0.0))
         finally:
             await store.close()
 
@@ -163,19 +163,21 @@ def test_a_request_of_a_trace_is_a_span_of_it(services: Services) -> None:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from heatbath.serve.metrics.labels import Labels
-    from heatbath.serve.metrics.otel.context import Traced
-    from heatbath.serve.metrics.otel.export import tracing
-    from heatbath.serve.metrics.otel.telemetry import Wanted
+    from heatbath.serve.telemetry.labels import Labels
+    from heatbath.serve.telemetry.otel.export import build_providers
+    from heatbath.serve.telemetry.otel.spans import SpanOptions
+    from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
 
     spans, labels = InMemorySpanExporter(), Labels(["mock"])
-    made = tracing(SimpleSpanProcessor(spans), InMemoryMetricReader(), labels, Wanted(content=True))
-    traced = replace(services, watchers=(*services.watchers, made.watcher))
+    made = build_providers(
+        SimpleSpanProcessor(spans), InMemoryMetricReader(), labels, SpanOptions(include_content=True)
+    )
+    traced = replace(services, watchers=(*services.observers, made.observer))
     trace = "0af7651916cd43dd8448eb211c80319c"
 
     async def work(app: Starlette, client: httpx2.AsyncClient) -> None:
         headers = {"content-type": "application/json", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-        through = httpx2.ASGITransport(Traced(app), raise_app_exceptions=False)
+        through = httpx2.ASGITransport(TraceContextMiddleware(app), raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=through, base_url="http://127.0.0.1:8000") as other:
             answer = await other.post("/v1/chat/completions", content=body(temperature=0.5), headers=headers)
         assert answer.json()["id"] == spans.get_finished_spans()[0].attributes["gen_ai.response.id"]

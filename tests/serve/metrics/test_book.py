@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.engine.base import Grown
+from heatbath.engine.base import TokensGenerated
 from heatbath.record import Frame
-from heatbath.serve.base import Answered, StoreDown, Ticket
-from heatbath.serve.metrics import Metrics, build
-from heatbath.serve.metrics.book import MinuteBook
-from heatbath.serve.metrics.live import Live
-from heatbath.serve.metrics.totals import EDGES, Totals
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.storage.minutes import Minute
+from heatbath.serve.telemetry import Metrics, build_metrics
+from heatbath.serve.telemetry.minute_history import MinuteHistory
+from heatbath.serve.telemetry.rolling_rates import RollingRates
+from heatbath.serve.telemetry.running_totals import HISTOGRAM_EDGES, RequestTotals
 
 START = 1_700_000_040.0
 
@@ -58,30 +58,30 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def book(metrics: Metrics, clock: Clock) -> MinuteBook:
-    return MinuteBook(metrics.book._totals, clock=clock, kept=5)
+def book(metrics: Metrics, clock: Clock) -> MinuteHistory:
+    return MinuteHistory(metrics.minute_history._totals, clock=clock, max_minutes=5)
 
 
 def test_what_a_minute_holds(
     metrics: Metrics,
-    book: MinuteBook,
+    book: MinuteHistory,
     clock: Clock,
-    ticket: Callable[..., Ticket],
-    answered: Callable[..., Answered],
-    grown: Callable[..., Grown],
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
     frame: Callable[..., Frame],
 ) -> None:
     shelf = Shelf()
     one = ticket()
-    metrics.meter.arrived(one)
-    metrics.meter.grew(one, grown(5))
-    metrics.meter.ended(answered(one))
-    metrics.meter.ended(answered(ticket(model="unknown"), status=503))
-    metrics.meter.refused("/v1/completions", "unavailable")
+    metrics.request_metrics.on_start(one)
+    metrics.request_metrics.on_tokens(one, grown(5))
+    metrics.request_metrics.on_finish(answered(one))
+    metrics.request_metrics.on_finish(answered(ticket(model="unknown"), status=503))
+    metrics.request_metrics.on_rejection("/v1/completions", "unavailable")
     metrics.observer.update(frame(2))
     assert asyncio.run(book.flush(shelf))
     clock.now += 61
-    metrics.meter.ended(answered(ticket(), status=499))
+    metrics.request_metrics.on_finish(answered(ticket(), status=499))
     assert asyncio.run(book.flush(shelf))
     expected = frame(2).record
     assert expected is not None
@@ -93,14 +93,14 @@ def test_what_a_minute_holds(
     assert sum(first.histograms["entropy"]) == 2
     assert first.histograms["duration"] == [0, 0, 0, 0, 0, 0, 1, *[0] * 8]
     assert {name: len(row) for name, row in first.histograms.items()}.items() <= {
-        name: len(edges) + 1 for name, edges in EDGES.items()
+        name: len(edges) + 1 for name, edges in HISTOGRAM_EDGES.items()
     }.items()
     assert (second.counts["requests"], second.counts["gone"]) == (1, 1)
     assert "errors" not in second.counts
     assert shelf.rows[START, "other"].counts["errors"] == 1
 
 
-def test_an_idle_server_writes_nothing(book: MinuteBook, clock: Clock) -> None:
+def test_an_idle_server_writes_nothing(book: MinuteHistory, clock: Clock) -> None:
     shelf = Shelf()
     for _ in range(5):
         clock.now += 60
@@ -109,46 +109,46 @@ def test_an_idle_server_writes_nothing(book: MinuteBook, clock: Clock) -> None:
 
 
 def test_a_storage_that_is_down_loses_nothing_it_could_hold(
-    metrics: Metrics, book: MinuteBook, clock: Clock, answered: Callable[..., Answered]
+    metrics: Metrics, book: MinuteHistory, clock: Clock, answered: Callable[..., RequestOutcome]
 ) -> None:
     shelf = Shelf()
-    shelf.error = StoreDown("the disk is full")
+    shelf.error = StoreUnavailable("the disk is full")
     for _ in range(4):
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         assert not asyncio.run(book.flush(shelf))
         clock.now += 60
-    assert (book.waiting, shelf.rows) == (4, {})
+    assert (book.num_unsaved, shelf.rows) == (4, {})
     shelf.error = None
     assert asyncio.run(book.flush(shelf))
-    assert (book.waiting, shelf.total("requests"), len(shelf.rows)) == (0, 4, 4)
+    assert (book.num_unsaved, shelf.total("requests"), len(shelf.rows)) == (0, 4, 4)
 
 
 def test_at_most_so_many_minutes_wait_and_the_newest_stay(
-    metrics: Metrics, book: MinuteBook, clock: Clock, answered: Callable[..., Answered]
+    metrics: Metrics, book: MinuteHistory, clock: Clock, answered: Callable[..., RequestOutcome]
 ) -> None:
     shelf = Shelf()
-    shelf.error = StoreDown("down")
+    shelf.error = StoreUnavailable("down")
     for _ in range(12):
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         asyncio.run(book.flush(shelf))
         clock.now += 60
-    assert book.waiting == 5
+    assert book.num_unsaved == 5
     shelf.error = None
     assert asyncio.run(book.flush(shelf))
     assert [row.start for row in book.minutes()] == [START + 60 * i for i in range(7, 12)]
 
 
 def test_what_comes_during_a_write_is_written_next_time(
-    metrics: Metrics, book: MinuteBook, answered: Callable[..., Answered]
+    metrics: Metrics, book: MinuteHistory, answered: Callable[..., RequestOutcome]
 ) -> None:
     shelf = Shelf()
     shelf.wait = 0.02
 
     async def run() -> None:
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         writing = asyncio.create_task(book.flush(shelf))
         await asyncio.sleep(0.01)
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         book.tick()
         await writing
         assert shelf.total("requests") == 1
@@ -159,39 +159,39 @@ def test_what_comes_during_a_write_is_written_next_time(
 
 
 def test_a_write_that_was_cancelled_is_made_again(
-    metrics: Metrics, book: MinuteBook, answered: Callable[..., Answered]
+    metrics: Metrics, book: MinuteHistory, answered: Callable[..., RequestOutcome]
 ) -> None:
     shelf = Shelf()
     shelf.wait = 60
 
     async def run() -> None:
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(book.flush(shelf), 0.01)
 
     asyncio.run(run())
-    assert book.waiting == 1
+    assert book.num_unsaved == 1
 
 
 def test_a_clock_set_back_adds_to_the_minute_it_finds(
-    metrics: Metrics, book: MinuteBook, clock: Clock, answered: Callable[..., Answered]
+    metrics: Metrics, book: MinuteHistory, clock: Clock, answered: Callable[..., RequestOutcome]
 ) -> None:
     shelf = Shelf()
     for now in (START, START + 60, START + 120, START + 1, START + 61):
         clock.now = now
-        metrics.meter.ended(answered())
+        metrics.request_metrics.on_finish(answered())
         asyncio.run(book.flush(shelf))
     assert [row.counts["requests"] for row in asyncio.run(shelf.history(0))] == [2, 2, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 70)), max_size=30))
 def test_nothing_is_lost_or_doubled(events: list[tuple[int, bool, int]]) -> None:
-    metrics, clock, shelf = build(["m"]), Clock(), Shelf()
-    book = MinuteBook(metrics.book._totals, clock=clock)
+    metrics, clock, shelf = build_metrics(["m"]), Clock(), Shelf()
+    book = MinuteHistory(metrics.minute_history._totals, clock=clock)
     for requests, down, later in events:
         for _ in range(requests):
-            metrics.meter.ended(Answered(Ticket("i", "t", "/x", "m", False, 0.0, 0.0), 200))
-        shelf.error = StoreDown("down") if down else None
+            metrics.request_metrics.on_finish(RequestOutcome(RequestInfo("i", "t", "/x", "m", False, 0.0, 0.0), 200))
+        shelf.error = StoreUnavailable("down") if down else None
         asyncio.run(book.flush(shelf))
         clock.now += later
     shelf.error = None
@@ -199,15 +199,15 @@ def test_nothing_is_lost_or_doubled(events: list[tuple[int, bool, int]]) -> None
     assert shelf.total("requests") == sum(requests for requests, _, _ in events)
 
 
-def test_rates_of_the_last_seconds(metrics: Metrics, answered: Callable[..., Answered]) -> None:
+def test_rates_of_the_last_seconds(metrics: Metrics, answered: Callable[..., RequestOutcome]) -> None:
     clock = Clock(0.0)
-    live = Live(metrics.book._totals, clock=clock)
+    live = RollingRates(metrics.minute_history._totals, clock=clock)
     for second in range(1, 121):
         clock.now = float(second)
         for _ in range(1 if second <= 60 else 3):
-            metrics.meter.ended(answered())
+            metrics.request_metrics.on_finish(answered())
         live.tick()
-    read = live.read()
+    read = live.read_rates()
     model = read["models"]["smollm2-135m"]
     assert [model["rates"][span]["requests"] for span in ("10", "60", "300")] == [3.0, 3.0, 2.0]
     assert model["times"]["duration"]["count"] == 180
@@ -226,7 +226,9 @@ def test_a_snapshot_is_json(metrics: Metrics) -> None:
 
 
 def test_totals_of_a_model_that_is_not_the_engines() -> None:
-    metrics = build(["m", "embedder"])
-    metrics.meter.ended(Answered(Ticket("i", "t", "/v1/embeddings", "embedder", False, 0.0, 0.0), 200))
-    totals: Totals = metrics.book._totals
-    assert set(totals.read()) == {"m", "embedder"}
+    metrics = build_metrics(["m", "embedder"])
+    metrics.request_metrics.on_finish(
+        RequestOutcome(RequestInfo("i", "t", "/v1/embeddings", "embedder", False, 0.0, 0.0), 200)
+    )
+    totals: RequestTotals = metrics.minute_history._totals
+    assert set(totals.read_vectors()) == {"m", "embedder"}

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heatbath.record import Frame, Record, observe
-from heatbath.serve.metrics import Metrics
-from heatbath.serve.metrics.buckets import MOST, NATS, Tally, place, quantile
-from heatbath.serve.metrics.ensembles import QUANTITIES, Ensembles
+from heatbath.serve.telemetry import Metrics
+from heatbath.serve.telemetry.buckets import MAX_NATS, NATS, HistogramSet, find_bucket, quantile
+from heatbath.serve.telemetry.ensemble_metrics import QUANTITIES, EnsembleObserver
 
 Make = Callable[..., Frame]
 Samples = Callable[[Metrics], Mapping[str, float]]
@@ -48,9 +48,9 @@ def test_sums_and_counts_are_those_of_the_record(metrics: Metrics, samples: Samp
 def test_the_gauge_changes_nothing(frame: Make) -> None:
     read = []
     for gauge in (0.0, 1e4):
-        ensembles = Ensembles()
+        ensembles = EnsembleObserver()
         ensembles.update(frame(64, gauge=gauge))
-        read.append(ensembles.read())
+        read.append(ensembles.read_totals())
     assert np.array_equal(read[0].counts, read[1].counts)
     assert read[0].sums == pytest.approx(read[1].sums, rel=1e-6)
 
@@ -58,16 +58,16 @@ def test_the_gauge_changes_nothing(frame: Make) -> None:
 @pytest.mark.parametrize("beta", [1.0, math.inf])
 def test_what_the_engine_records_is_what_is_read(beta: float) -> None:
     """At beta = inf log_z is no number, and its centred value the log of the degeneracy all the same."""
-    ensembles = Ensembles()
+    ensembles = EnsembleObserver()
     record = observe(np.array([[1.0, 1.0, 2.0]]), [0], beta=beta)
     ensembles.update(Frame(0, np.arange(1), np.arange(1), record))
     excited = math.exp(-beta)
     z = 2 + excited
     entropy = math.log(z) + (beta * excited / z if excited else 0.0)
     capacity = beta**2 * excited / z * (1 - excited / z) if excited else 0.0
-    seen = ensembles.read()
+    seen = ensembles.read_totals()
     assert seen.sums.tolist() == pytest.approx([math.log(z), entropy, capacity, math.log(z)])
-    assert seen.left_out.tolist() == [0, 0, 0, 0]
+    assert seen.num_excluded.tolist() == [0, 0, 0, 0]
 
 
 def test_what_is_not_finite_is_counted_apart(metrics: Metrics, samples: Samples, frame: Make) -> None:
@@ -83,32 +83,32 @@ def test_what_is_not_finite_is_counted_apart(metrics: Metrics, samples: Samples,
 
 
 def test_a_step_without_a_record_still_counts_its_tokens() -> None:
-    ensembles = Ensembles()
+    ensembles = EnsembleObserver()
     ensembles.update(Frame(0, np.arange(5), np.arange(5), None))
     poor = Record({"energy": np.zeros(2), "ground": np.zeros(2)})
     ensembles.update(Frame(1, np.arange(2), np.arange(2), poor))
-    seen = ensembles.read()
-    assert (seen.steps, seen.drawn, seen.counts.sum()) == (2, 7, 0)
-    assert seen.left_out.tolist() == [2, 2, 2, 2]
+    seen = ensembles.read_totals()
+    assert (seen.steps, seen.drawn_tokens, seen.counts.sum()) == (2, 7, 0)
+    assert seen.num_excluded.tolist() == [2, 2, 2, 2]
 
 
 @given(st.lists(st.floats() | st.floats(0, 50), min_size=1, max_size=30))
 def test_a_tally_is_what_counting_one_by_one_gives(values: list[float]) -> None:
-    tally = Tally(1)
+    tally = HistogramSet(1)
     tally.add(np.array([values]))
-    counts, sums, left = tally.read()
-    kept = [max(value, 0.0) for value in values if abs(value) < MOST]
-    slow = np.bincount([place(value, NATS) for value in kept], minlength=len(NATS) + 1) if kept else np.zeros(24)
+    counts, sums, left = tally.read_counts()
+    kept = [max(value, 0.0) for value in values if abs(value) < MAX_NATS]
+    slow = np.bincount([find_bucket(value, NATS) for value in kept], minlength=len(NATS) + 1) if kept else np.zeros(24)
     assert counts[0].tolist() == slow.tolist()
     assert left[0] == len(values) - len(kept)
     assert sums[0] == pytest.approx(sum(kept))
 
 
 def test_an_edge_belongs_to_the_bucket_below_it() -> None:
-    tally = Tally(1, [1.0, 2.0])
+    tally = HistogramSet(1, [1.0, 2.0])
     tally.add(np.array([[1.0, np.nextafter(1.0, 2.0), 2.0, 3.0]]))
-    assert tally.read()[0].tolist() == [[1, 2, 1]]
-    assert [place(value, (1.0, 2.0)) for value in (1.0, 1.5, 2.0, 3.0)] == [0, 1, 1, 2]
+    assert tally.read_counts()[0].tolist() == [[1, 2, 1]]
+    assert [find_bucket(value, (1.0, 2.0)) for value in (1.0, 1.5, 2.0, 3.0)] == [0, 1, 1, 2]
 
 
 def test_quantiles() -> None:
@@ -120,7 +120,7 @@ def test_quantiles() -> None:
 
 
 def test_reading_while_a_thread_writes_never_sees_half_a_step(frame: Make) -> None:
-    ensembles, one, done = Ensembles(), frame(8), threading.Event()
+    ensembles, one, done = EnsembleObserver(), frame(8), threading.Event()
 
     def write() -> None:
         while not done.is_set():
@@ -130,9 +130,9 @@ def test_reading_while_a_thread_writes_never_sees_half_a_step(frame: Make) -> No
     writer.start()
     try:
         for _ in range(300):
-            seen = ensembles.read()
-            assert seen.drawn == 8 * seen.steps
-            assert seen.counts.sum(axis=1).tolist() == [seen.drawn] * 4
+            seen = ensembles.read_totals()
+            assert seen.drawn_tokens == 8 * seen.steps
+            assert seen.counts.sum(axis=1).tolist() == [seen.drawn_tokens] * 4
     finally:
         done.set()
         writer.join()
@@ -140,7 +140,7 @@ def test_reading_while_a_thread_writes_never_sees_half_a_step(frame: Make) -> No
 
 def test_a_step_of_64_rows_costs_little(frame: Make) -> None:
     """The tenth best of a hundred: what it costs when nothing else wants the processor."""
-    ensembles, one, times = Ensembles(), frame(64), []
+    ensembles, one, times = EnsembleObserver(), frame(64), []
     for _ in range(500):
         began = time.perf_counter()
         ensembles.update(one)

@@ -13,10 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from heatbath.engine.mock import MockEngine
 from heatbath.record import Frame
-from heatbath.serve.base import Answered, Ticket
-from heatbath.serve.metrics import Metrics
-from heatbath.serve.metrics.instruments import ALLOWED_LABELS
-from heatbath.serve.metrics.labels import Labels
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome
+from heatbath.serve.telemetry import Metrics
+from heatbath.serve.telemetry.instruments import ALLOWED_LABELS
+from heatbath.serve.telemetry.labels import Labels
 
 UNITS = {"seconds", "bytes", "tokens", "nats", "ratio"}
 THINGS = {"requests", "rows", "steps", "values", "finish", "refused", "errors", "stored", "unstored", "up", "build"}
@@ -25,25 +25,25 @@ THINGS = {"requests", "rows", "steps", "values", "finish", "refused", "errors", 
 class Nowhere:
     trouble: str | None = None
 
-    async def keep(self, answered: Answered) -> None: ...
-    async def get(self, id: str, tenant: str | None) -> Answered | None: ...
-    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+    async def keep(self, answered: RequestOutcome) -> None: ...
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None: ...
+    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return []
 
 
 @pytest.fixture
-def full(metrics: Metrics, answered: Callable[..., Answered], frame: Callable[..., Frame]) -> Metrics:
+def full(metrics: Metrics, answered: Callable[..., RequestOutcome], frame: Callable[..., Frame]) -> Metrics:
     """Metrics in which every instrument has a sample."""
-    metrics.watch(MockEngine(), Nowhere())
-    metrics.meter.arrived(answered().ticket)
-    metrics.meter.ended(answered())
-    metrics.meter.refused("/v1/completions", "queue_full")
+    metrics.attach_gauges(MockEngine(), Nowhere())
+    metrics.request_metrics.on_start(answered().request)
+    metrics.request_metrics.on_finish(answered())
+    metrics.request_metrics.on_rejection("/v1/completions", "queue_full")
     metrics.observer.update(frame(3))
     return metrics
 
 
 def families(metrics: Metrics) -> Iterator[Metric]:
-    return parsed(metrics.exposition("application/openmetrics-text")[0].decode())
+    return parsed(metrics.render_exposition("application/openmetrics-text")[0].decode())
 
 
 def test_names_units_and_labels(full: Metrics) -> None:
@@ -81,7 +81,7 @@ def test_what_was_asked_for_is_there(full: Metrics) -> None:
 
 
 def test_nobody_can_grow_the_set_of_series(
-    full: Metrics, ticket: Callable[..., Ticket], answered: Callable[..., Answered]
+    full: Metrics, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome]
 ) -> None:
     rng = np.random.default_rng(1)
 
@@ -89,15 +89,15 @@ def test_nobody_can_grow_the_set_of_series(
         for _ in range(count):
             name = uuid.UUID(bytes=rng.bytes(16)).hex
             asked = ticket(name, tenant=name, model=name, endpoint=f"/v1/{name}")
-            full.meter.arrived(asked)
+            full.request_metrics.on_start(asked)
             status, finish = int(rng.integers(0, 1000)), [name]
-            full.meter.ended(answered(asked, status=status, finish=finish, error=name))
-            full.meter.refused(name, name)
+            full.request_metrics.on_finish(answered(asked, status=status, finish=finish, error=name))
+            full.request_metrics.on_rejection(name, name)
 
     load(1000)
     # every listed status and class has been seen by now: 1000 draws of 1000 miss some, so give each
     for status in range(1000):
-        full.meter.ended(answered(ticket(model="x", endpoint="/x"), status=status))
+        full.request_metrics.on_finish(answered(ticket(model="x", endpoint="/x"), status=status))
     before = sum(len(family.samples) for family in families(full))
     load(10_000)
     assert sum(len(family.samples) for family in families(full)) == before
@@ -114,7 +114,7 @@ def test_labels_that_are_not_listed() -> None:
     assert [labels.model("b"), labels.endpoint("/v1/x"), labels.finish("x"), labels.code("x")] == ["other"] * 4
     assert [labels.status(s) for s in (200, 499, 418, 599, 7, 1000)] == ["200", "499", "4xx", "5xx", "other", "other"]
     assert labels.endpoint("v1/completions") == "/v1/completions"
-    assert labels.own == "a"
+    assert labels.own_model == "a"
 
 
 def test_the_registry_is_its_own(full: Metrics) -> None:
@@ -124,8 +124,8 @@ def test_the_registry_is_its_own(full: Metrics) -> None:
 
 
 def test_the_plain_text_is_for_those_who_do_not_ask(full: Metrics) -> None:
-    body, kind = full.exposition("text/html, */*")
+    body, kind = full.render_exposition("text/html, */*")
     assert kind.startswith("text/plain; version=0.0.4")
     assert b"heatbath_requests_total{" in body
     assert not body.endswith(b"# EOF\n")
-    assert full.exposition("application/openmetrics-text;version=nonsense")[0].endswith(b"# EOF\n")
+    assert full.render_exposition("application/openmetrics-text;version=nonsense")[0].endswith(b"# EOF\n")

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from heatbath.engine.base import Began, Grown, Load, Request
-from heatbath.engine.mock import MockEngine, Pace
-from heatbath.serve.base import Answered, StoreDown, Ticket
-from heatbath.serve.metrics import Metrics
-from heatbath.serve.metrics.instruments import instruments
-from heatbath.serve.metrics.labels import Labels
-from heatbath.serve.metrics.meter import Meter
+from heatbath.engine.base import EngineStats, Request, Started, TokensGenerated
+from heatbath.engine.mock import MockEngine, MockLatency
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.telemetry import Metrics
+from heatbath.serve.telemetry.instruments import build_instruments
+from heatbath.serve.telemetry.labels import Labels
+from heatbath.serve.telemetry.request_metrics import RequestMetrics
 
 Samples = Callable[[Metrics], Mapping[str, float]]
 MODEL = "model=smollm2-135m"
@@ -22,21 +22,23 @@ WHERE = f"endpoint=/v1/chat/completions,{MODEL}"
 
 
 def test_a_known_load(
-    metrics: Metrics, ticket: Callable[..., Ticket], answered: Callable[..., Answered], samples: Samples
+    metrics: Metrics, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], samples: Samples
 ) -> None:
     tickets = [ticket(f"r{i}", model="gpt-4o" if i % 2 else "smollm2-135m") for i in range(10)]
     for one in tickets:
-        metrics.meter.arrived(one)
+        metrics.request_metrics.on_start(one)
     assert samples(metrics)["heatbath_in_flight_requests"] == 10
     for one in tickets[:7]:
-        metrics.meter.ended(answered(one))
-    metrics.meter.ended(
+        metrics.request_metrics.on_finish(answered(one))
+    metrics.request_metrics.on_finish(
         answered(tickets[7], status=499, error="client_gone", finish=["cancelled"], completion_tokens=2)
     )
-    metrics.meter.ended(answered(tickets[8], status=500, error="internal_error", finish=[], completion_tokens=0))
-    metrics.meter.ended(answered(tickets[9], finish=["stop", "length", "stop"], completion_tokens=30))
-    metrics.meter.refused("/v1/chat/completions", "queue_full")
-    metrics.meter.refused("/v1/chat/completions", "queue_full")
+    metrics.request_metrics.on_finish(
+        answered(tickets[8], status=500, error="internal_error", finish=[], completion_tokens=0)
+    )
+    metrics.request_metrics.on_finish(answered(tickets[9], finish=["stop", "length", "stop"], completion_tokens=30))
+    metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
+    metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
     found = samples(metrics)
     expected = {
         f"heatbath_requests_total{{{WHERE},status=200}}": 8,
@@ -68,70 +70,72 @@ def test_a_known_load(
 )
 def test_time_per_token_is_of_the_longest_answer(counts: list[list[int]], expected: float | None) -> None:
     """Steps of one second from the first token to the last, of which the longest answer had so many."""
-    from heatbath.serve.metrics.growth import Growth
+    from heatbath.serve.telemetry.token_timing import TokenTiming
 
-    growth = Growth("m")
+    growth = TokenTiming("m")
     steps = [(choice, tokens) for choice, row in enumerate(counts) for tokens in row]
     for i, (choice, tokens) in enumerate(steps):
-        growth.add(choice, tokens, 10 + i / max(len(steps) - 1, 1))
-    assert growth.each == expected
+        growth.add_tokens(choice, tokens, 10 + i / max(len(steps) - 1, 1))
+    assert growth.token_interval == expected
 
 
 def test_time_per_token_reaches_the_histogram(
-    metrics: Metrics, answered: Callable[..., Answered], grown: Callable[..., Grown], samples: Samples
+    metrics: Metrics, answered: Callable[..., RequestOutcome], grown: Callable[..., TokensGenerated], samples: Samples
 ) -> None:
     now = iter([5.0, 5.1, 5.3, 5.6])
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
-    totals = metrics.book._totals
-    meter = Meter(Labels(["smollm2-135m"]), instruments(registry), totals, clock=lambda: next(now))
-    meter.arrived(answered().ticket)
+    totals = metrics.minute_history._totals
+    meter = RequestMetrics(Labels(["smollm2-135m"]), build_instruments(registry), totals, clock=lambda: next(now))
+    meter.on_start(answered().request)
     for _ in range(4):
-        meter.grew(answered().ticket, grown())
-    meter.grew(answered().ticket, grown(0))  # only text that was held back: no token, no time
-    meter.ended(answered())
+        meter.on_tokens(answered().request, grown())
+    meter.on_tokens(answered().request, grown(0))  # only text that was held back: no token, no time
+    meter.on_finish(answered())
     name = "heatbath_time_per_output_token_seconds"
     assert registry.get_sample_value(f"{name}_sum", {"model": "smollm2-135m"}) == pytest.approx(0.2)
     assert registry.get_sample_value(f"{name}_count", {"model": "smollm2-135m"}) == 1
 
 
 def test_the_same_id_twice_at_once(
-    metrics: Metrics, ticket: Callable[..., Ticket], answered: Callable[..., Answered]
+    metrics: Metrics, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome]
 ) -> None:
     first, second = ticket("same", started=1.0), ticket("same", started=2.0)
-    metrics.meter.arrived(first)
-    metrics.meter.arrived(second)
-    assert metrics.meter.in_flight == 2
-    metrics.meter.ended(answered(dataclasses.replace(second)))
-    metrics.meter.ended(answered(first))
-    assert metrics.meter.in_flight == 0
+    metrics.request_metrics.on_start(first)
+    metrics.request_metrics.on_start(second)
+    assert metrics.request_metrics.in_flight == 2
+    metrics.request_metrics.on_finish(answered(dataclasses.replace(second)))
+    metrics.request_metrics.on_finish(answered(first))
+    assert metrics.request_metrics.in_flight == 0
 
 
-async def _ask(metrics: Metrics, engine: MockEngine, ticket: Ticket, answered: Callable[..., Answered]) -> None:
+async def _ask(
+    metrics: Metrics, engine: MockEngine, ticket: RequestInfo, answered: Callable[..., RequestOutcome]
+) -> None:
     """What the API does with a request, in small."""
-    meter, spent = metrics.meter, 0
-    meter.arrived(ticket)
+    meter, spent = metrics.request_metrics, 0
+    meter.on_start(ticket)
     status, finish = 499, ["cancelled"]
     try:
         async for step in engine.submit(Request((1, 2), ticket.id, max_tokens=20)):
-            if isinstance(step, Began):
+            if isinstance(step, Started):
                 continue
-            if isinstance(step, Grown):
-                meter.grew(ticket, step)
+            if isinstance(step, TokensGenerated):
+                meter.on_tokens(ticket, step)
                 spent += len(step.tokens)
         status, finish = 200, ["length"]
     finally:
-        meter.ended(answered(ticket, status=status, finish=finish, completion_tokens=spent))
+        meter.on_finish(answered(ticket, status=status, finish=finish, completion_tokens=spent))
 
 
 def test_gauges_are_back_at_zero_after_aborts(
-    metrics: Metrics, ticket: Callable[..., Ticket], answered: Callable[..., Answered], samples: Samples
+    metrics: Metrics, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], samples: Samples
 ) -> None:
-    engine = MockEngine(Pace(each=0.04))
+    engine = MockEngine(MockLatency(each=0.04))
 
     async def run() -> None:
-        metrics.watch(engine, _Store())
+        metrics.attach_gauges(engine, _Store())
         asked = [ticket(f"r{i}") for i in range(40)]
         tasks = [asyncio.create_task(_ask(metrics, engine, one, answered)) for one in asked]
         await asyncio.sleep(0.05)
@@ -149,8 +153,8 @@ def test_gauges_are_back_at_zero_after_aborts(
     assert found[f"heatbath_requests_total{{{WHERE},status=499}}"] == 20
     done, all_ = 20 * 20, found[f"heatbath_completion_tokens_total{{{MODEL}}}"]
     assert done < all_ < 2 * done
-    metrics.book.tick()
-    [minute, *rest] = metrics.book.minutes()
+    metrics.minute_history.tick()
+    [minute, *rest] = metrics.minute_history.minutes()
     both = [sum(m.counts.get(name, 0) for m in (minute, *rest)) for name in ("completion_tokens", "grown_tokens")]
     assert both == [all_, all_]
 
@@ -159,43 +163,45 @@ class _Store:
     def __init__(self, trouble: str | None = None) -> None:
         self.trouble = trouble
 
-    async def keep(self, answered: Answered) -> None:
+    async def keep(self, answered: RequestOutcome) -> None:
         if self.trouble:
-            raise StoreDown(self.trouble)
+            raise StoreUnavailable(self.trouble)
 
-    async def get(self, id: str, tenant: str | None) -> Answered | None:
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         return None
 
-    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return []
 
 
-def test_what_is_stored_and_what_is_not(metrics: Metrics, answered: Callable[..., Answered], samples: Samples) -> None:
+def test_what_is_stored_and_what_is_not(
+    metrics: Metrics, answered: Callable[..., RequestOutcome], samples: Samples
+) -> None:
     inner = _Store()
-    store = metrics.watch(MockEngine(), inner)
+    store = metrics.attach_gauges(MockEngine(), inner)
 
     async def run() -> None:
-        await store.keep(answered())
-        await store.keep(answered())
+        await store.save(answered())
+        await store.save(answered())
         inner.trouble = "the disk is full"
-        with pytest.raises(StoreDown):
-            await store.keep(answered())
+        with pytest.raises(StoreUnavailable):
+            await store.save(answered())
 
     asyncio.run(run())
     found = samples(metrics)
     assert (found["heatbath_stored_total"], found["heatbath_unstored_total"], found["heatbath_store_up"]) == (2, 1, 0)
     assert found["heatbath_store_duration_seconds_count"] == 2
-    assert store.trouble == "the disk is full"
+    assert store.unavailable_reason == "the disk is full"
 
 
 def test_the_load_of_the_engine(metrics: Metrics, samples: Samples) -> None:
     class Busy(MockEngine):
         @property
-        def load(self) -> Load:
-            return Load(running=3, waiting=2, rows=7, prefix_asked=100, prefix_hit=40, prefix_bytes=1 << 20)
+        def load(self) -> EngineStats:
+            return EngineStats(running=3, waiting=2, rows=7, prefix_asked=100, prefix_hit=40, prefix_bytes=1 << 20)
 
     assert not any(name.startswith("heatbath_engine_running") for name in samples(metrics))
-    metrics.watch(Busy(trouble="starting"), _Store())
+    metrics.attach_gauges(Busy(trouble="starting"), _Store())
     found = samples(metrics)
     assert found["heatbath_engine_up"] == 0
     assert found["heatbath_engine_batch_rows"] == 7

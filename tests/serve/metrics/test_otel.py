@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from heatbath.engine.base import Grown
+from heatbath.engine.base import TokensGenerated
 from heatbath.errors import MissingExtra
-from heatbath.serve.base import Answered, Ticket
-from heatbath.serve.metrics import otel
-from heatbath.serve.metrics.labels import Labels
-from heatbath.serve.metrics.otel import names
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome
+from heatbath.serve.telemetry import otel
+from heatbath.serve.telemetry.labels import Labels
+from heatbath.serve.telemetry.otel import conventions
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -32,9 +32,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from heatbath.serve.metrics.otel import export
-from heatbath.serve.metrics.otel.context import Traced
-from heatbath.serve.metrics.otel.telemetry import Wanted
+from heatbath.serve.telemetry.otel import export
+from heatbath.serve.telemetry.otel.spans import SpanOptions
+from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
 
 LABELS = Labels(["smollm2-135m"], {"gpt-4o": "smollm2-135m"})
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -43,10 +43,10 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 class Kept:
     """Telemetry whose spans and metrics stay here."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: SpanOptions) -> None:
         self._spans, self._reader = InMemorySpanExporter(), InMemoryMetricReader()
-        self.tracing = export.tracing(SimpleSpanProcessor(self._spans), self._reader, LABELS, wanted)
-        self.watcher = self.tracing.watcher
+        self.tracing = export.build_providers(SimpleSpanProcessor(self._spans), self._reader, LABELS, wanted)
+        self.watcher = self.tracing.observer
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -59,16 +59,18 @@ class Kept:
         [scope] = resource.scope_metrics
         return {metric.name: list(metric.data.data_points) for metric in scope.metrics}
 
-    def ask(self, ticket: Ticket, answered: Answered, grown: Callable[..., Grown], tokens: int = 5) -> None:
-        self.watcher.arrived(ticket)
+    def ask(
+        self, ticket: RequestInfo, answered: RequestOutcome, grown: Callable[..., TokensGenerated], tokens: int = 5
+    ) -> None:
+        self.watcher.on_start(ticket)
         for _ in range(tokens):
-            self.watcher.grew(ticket, grown())
-        self.watcher.ended(answered)
+            self.watcher.on_tokens(ticket, grown())
+        self.watcher.on_finish(answered)
 
 
 @pytest.fixture
 def kept() -> Kept:
-    return Kept(Wanted(address="127.0.0.1", port=8000))
+    return Kept(SpanOptions(address="127.0.0.1", port=8000))
 
 
 SETTINGS = {
@@ -96,7 +98,10 @@ SUMMARY = [
 
 
 def test_the_span_of_a_request(
-    kept: Kept, ticket: Callable[..., Ticket], answered: Callable[..., Answered], grown: Callable[..., Grown]
+    kept: Kept,
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
 ) -> None:
     one = ticket(model="gpt-4o", started=time.monotonic() - 1.0, settings=SETTINGS)
     kept.ask(one, answered(one, summary=SUMMARY, finish=["stop", "length"]), grown)
@@ -137,14 +142,14 @@ def test_the_span_of_a_request(
 
 
 def test_the_newest_names_are_used_where_they_differ(
-    ticket: Callable[..., Ticket], answered: Callable[..., Answered], grown: Callable[..., Grown]
+    ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], grown: Callable[..., TokensGenerated]
 ) -> None:
-    old, new = Kept(Wanted()), Kept(Wanted(latest=True))
+    old, new = Kept(SpanOptions()), Kept(SpanOptions(use_latest=True))
     for kept in (old, new):
         kept.ask(ticket(settings=SETTINGS), answered(ticket()), grown)
     before, after = (dict(kept.spans[0].attributes) for kept in (old, new))
     assert after.keys() - before.keys() == {"gen_ai.usage.text.input_tokens", "gen_ai.usage.text.output_tokens"}
-    assert (type(before[names.TOP_K]), type(after[names.TOP_K])) == (float, int)
+    assert (type(before[conventions.TOP_K]), type(after[conventions.TOP_K])) == (float, int)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +158,9 @@ def test_the_newest_names_are_used_where_they_differ(
 )
 def test_the_operation_is_that_of_the_endpoint(
     kept: Kept,
-    ticket: Callable[..., Ticket],
-    answered: Callable[..., Answered],
-    grown: Callable[..., Grown],
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
     endpoint: str,
     operation: str | None,
 ) -> None:
@@ -165,7 +170,10 @@ def test_the_operation_is_that_of_the_endpoint(
 
 
 def test_an_error_has_its_type(
-    kept: Kept, ticket: Callable[..., Ticket], answered: Callable[..., Answered], grown: Callable[..., Grown]
+    kept: Kept,
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
 ) -> None:
     for i, error in enumerate(["deadline_exceeded", "anything at all", None]):
         one = ticket(f"r{i}")
@@ -181,7 +189,10 @@ def test_an_error_has_its_type(
 
 
 def test_the_metrics_of_the_conventions(
-    kept: Kept, ticket: Callable[..., Ticket], answered: Callable[..., Answered], grown: Callable[..., Grown]
+    kept: Kept,
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
 ) -> None:
     for i in range(3):
         one = ticket(f"r{i}", model="gpt-4o")
@@ -226,19 +237,20 @@ CHAT = {"messages": [{"role": "user", "content": "Hi \ud800"}], "answers": ["Hel
     ],
 )
 def test_content_is_there_only_if_asked_for(
-    ticket: Callable[..., Ticket],
-    answered: Callable[..., Answered],
-    grown: Callable[..., Grown],
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
+    grown: Callable[..., TokensGenerated],
     content: Mapping[str, Any],
     said: list[tuple[str, str]],
     told: list[str],
 ) -> None:
-    silent, telling = Kept(Wanted()), Kept(Wanted(content=True))
+    silent, telling = Kept(SpanOptions()), Kept(SpanOptions(include_content=True))
     for kept in (silent, telling):
         kept.ask(ticket(), answered(ticket(), content=content), grown)
     assert not any("messages" in name for name in silent.spans[0].attributes)
     asked, answers = (
-        json.loads(telling.spans[0].attributes[name]) for name in (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES)
+        json.loads(telling.spans[0].attributes[name])
+        for name in (conventions.INPUT_MESSAGES, conventions.OUTPUT_MESSAGES)
     )
     assert [(message["role"], message["parts"][0]["content"]) for message in asked] == said
     assert [message["parts"] for message in answers] == [[{"type": "text", "content": text}] for text in told]
@@ -246,11 +258,11 @@ def test_content_is_there_only_if_asked_for(
 
 
 def test_what_was_not_kept_is_not_sent(
-    ticket: Callable[..., Ticket], answered: Callable[..., Answered], grown: Callable[..., Grown]
+    ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], grown: Callable[..., TokensGenerated]
 ) -> None:
-    kept = Kept(Wanted(content=True))
+    kept = Kept(SpanOptions(include_content=True))
     kept.ask(ticket(), answered(ticket()), grown)
-    assert names.INPUT_MESSAGES not in kept.spans[0].attributes
+    assert conventions.INPUT_MESSAGES not in kept.spans[0].attributes
 
 
 @pytest.mark.parametrize(
@@ -267,28 +279,30 @@ def test_what_was_not_kept_is_not_sent(
 def test_the_environment_says_whether_content_is_sent(
     monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool
 ) -> None:
-    monkeypatch.setenv(names.CAPTURE, value)
+    monkeypatch.setenv(conventions.CAPTURE, value)
     assert otel.wants_content() == wanted
 
 
 def test_the_environment_says_which_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not otel.wants_latest()
-    monkeypatch.setenv(names.OPT_IN, "http, gen_ai_latest_experimental")
+    monkeypatch.setenv(conventions.OPT_IN, "http, gen_ai_latest_experimental")
     assert otel.wants_latest()
 
 
 @pytest.mark.parametrize("header", [f"00-{TRACE}-{PARENT}-01", "00-zz-nonsense", "", None])
 def test_the_trace_is_that_of_the_header(
-    kept: Kept, ticket: Callable[..., Ticket], answered: Callable[..., Answered], header: str | None
+    kept: Kept, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], header: str | None
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        kept.watcher.arrived(ticket())
-        kept.watcher.ended(answered())
+        kept.watcher.on_start(ticket())
+        kept.watcher.on_finish(answered())
 
     async def run() -> None:
         headers = [(b"host", b"x")] + ([(b"traceparent", header.encode())] if header is not None else [])
-        await asyncio.gather(*(Traced(app)({"type": "http", "headers": headers}, None, None) for _ in range(1)))  # type: ignore[arg-type]
-        await Traced(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+        await asyncio.gather(
+            *(TraceContextMiddleware(app)({"type": "http", "headers": headers}, None, None) for _ in range(1))
+        )  # type: ignore[arg-type]
+        await TraceContextMiddleware(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
 
     asyncio.run(run())
     inside, outside = kept.spans
@@ -303,7 +317,7 @@ def test_the_trace_is_that_of_the_header(
 def _wait_for_closers() -> None:
     """What they still have to log must not be logged in another test."""
     for thread in threading.enumerate():
-        if thread.name == export.CLOSER:
+        if thread.name == export.CLOSE_THREAD_NAME:
             thread.join(20)
 
 
@@ -350,20 +364,20 @@ def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
 
 
 def _serve(
-    url: str, ticket: Callable[..., Ticket], answered: Callable[..., Answered], count: int
+    url: str, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], count: int
 ) -> tuple[float, float]:
     """Seconds that the longest call of the watcher took, and that the end took."""
-    tracing = otel.traces(url, ["smollm2-135m"])
+    tracing = otel.build_tracing(url, ["smollm2-135m"])
     longest = 0.0
 
     async def run() -> float:
         nonlocal longest
-        async with tracing.running():
+        async with tracing.close_on_exit():
             for i in range(count):
                 one = ticket(f"r{i}", settings={"seed": 1 << 70})
                 began = time.perf_counter()
-                tracing.watcher.arrived(one)
-                tracing.watcher.ended(answered(one))
+                tracing.observer.on_start(one)
+                tracing.observer.on_finish(answered(one))
                 longest = max(longest, time.perf_counter() - began)
             ending = time.perf_counter()
         return time.perf_counter() - ending
@@ -372,7 +386,7 @@ def _serve(
 
 
 def test_a_collector_gets_all_of_it(
-    collector: Collector, ticket: Callable[..., Ticket], answered: Callable[..., Answered]
+    collector: Collector, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome]
 ) -> None:
     _serve(collector.url + "/", ticket, answered, 700)
     spans = [
@@ -398,11 +412,11 @@ def test_a_collector_gets_all_of_it(
 @pytest.mark.parametrize("collector", [True], indirect=True)
 def test_a_collector_that_hangs_holds_up_nothing(
     collector: Collector,
-    ticket: Callable[..., Ticket],
-    answered: Callable[..., Answered],
+    ticket: Callable[..., RequestInfo],
+    answered: Callable[..., RequestOutcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export, "CLOSING", 0.3)
+    monkeypatch.setattr(export, "CLOSE_TIMEOUT", 0.3)
     monkeypatch.setattr(export, "EXPORT_TIMEOUT", 20.0)
     longest, ending = _serve(collector.url, ticket, answered, 1000)
     assert longest < 5
@@ -410,12 +424,12 @@ def test_a_collector_that_hangs_holds_up_nothing(
 
 
 def test_a_collector_that_is_not_there_holds_up_nothing(
-    ticket: Callable[..., Ticket], answered: Callable[..., Answered], monkeypatch: pytest.MonkeyPatch
+    ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        monkeypatch.setattr(export, "CLOSING", 0.3)
+        monkeypatch.setattr(export, "CLOSE_TIMEOUT", 0.3)
         monkeypatch.setattr(export, "EXPORT_TIMEOUT", 1.0)
         _, ending = _serve(url, ticket, answered, 1000)
         _wait_for_closers()
@@ -427,15 +441,19 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest
     with pytest.raises(
         MissingExtra, match=r"^sending traces needs an optional part: run pip install 'heatbath\[otel\]'\.$"
     ):
-        otel.traces(None, ["m"])
+        otel.build_tracing(None, ["m"])
 
 
 def test_the_conventions_own_names_of_version_1_41_are_these() -> None:
     """Against the package's constants, where it is there."""
     attributes = pytest.importorskip("opentelemetry.semconv._incubating.attributes.gen_ai_attributes")
     known = {getattr(attributes, name) for name in dir(attributes) if name.startswith("GEN_AI_")}
-    latest = {names.TEXT_INPUT_TOKENS, names.TEXT_OUTPUT_TOKENS}
-    metrics = {names.REQUEST_DURATION[0], names.TIME_TO_FIRST_TOKEN[0], names.TIME_PER_OUTPUT_TOKEN[0]}
-    ours = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("gen_ai.")}
-    ours |= {attribute for attribute, _ in names.NUMBERS.values()}
+    latest = {conventions.TEXT_INPUT_TOKENS, conventions.TEXT_OUTPUT_TOKENS}
+    metrics = {
+        conventions.REQUEST_DURATION[0],
+        conventions.TIME_TO_FIRST_TOKEN[0],
+        conventions.TIME_PER_OUTPUT_TOKEN[0],
+    }
+    ours = {value for value in vars(conventions).values() if isinstance(value, str) and value.startswith("gen_ai.")}
+    ours |= {attribute for attribute, _ in conventions.NUMBER_ATTRIBUTES.values()}
     assert ours - latest - metrics <= known

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from heatbath.serve.base import Answered, StoreDown
-from heatbath.serve.metrics import Metrics, loop, routes
+from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
 from heatbath.serve.storage.minutes import Minute
+from heatbath.serve.telemetry import Metrics, background_tasks, routes
 
 Samples = Callable[[Metrics], Mapping[str, float]]
 
@@ -34,12 +34,12 @@ class Shelf:
         return self.rows
 
 
-def test_the_last_minute_is_written_at_the_end(metrics: Metrics, answered: Callable[..., Answered]) -> None:
+def test_the_last_minute_is_written_at_the_end(metrics: Metrics, answered: Callable[..., RequestOutcome]) -> None:
     shelf = Shelf()
 
     async def run() -> None:
-        async with metrics.running(shelf):
-            metrics.meter.ended(answered())
+        async with metrics.run_background_tasks(shelf):
+            metrics.request_metrics.on_finish(answered())
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())
@@ -47,44 +47,48 @@ def test_the_last_minute_is_written_at_the_end(metrics: Metrics, answered: Calla
 
 
 def test_the_end_does_not_wait_for_a_storage_that_hangs(
-    metrics: Metrics, answered: Callable[..., Answered], monkeypatch: pytest.MonkeyPatch
+    metrics: Metrics, answered: Callable[..., RequestOutcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hung(Shelf):
         async def add_minute(self, rows: Sequence[Minute]) -> None:
             await asyncio.sleep(60)
 
     async def run() -> None:
-        async with metrics.running(Hung()):
-            metrics.meter.ended(answered())
+        async with metrics.run_background_tasks(Hung()):
+            metrics.request_metrics.on_finish(answered())
 
-    monkeypatch.setattr(loop, "LAST_FLUSH", 0.05)
+    monkeypatch.setattr(background_tasks, "LAST_FLUSH_TIMEOUT", 0.05)
     began = time.monotonic()
     asyncio.run(run())
     assert time.monotonic() - began < 5
-    assert metrics.book.waiting == 1
+    assert metrics.minute_history.num_unsaved == 1
 
 
 def test_writing_goes_on_after_any_error(
-    metrics: Metrics, answered: Callable[..., Answered], caplog: pytest.LogCaptureFixture
+    metrics: Metrics, answered: Callable[..., RequestOutcome], caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf = Shelf(StoreDown("down"), RuntimeError("a bug"))
+    shelf = Shelf(StoreUnavailable("down"), RuntimeError("a bug"))
 
     async def run() -> None:
-        metrics.meter.ended(answered())
-        async with loop.beside(loop.minutes(metrics.book, shelf, every=0.01)):
+        metrics.request_metrics.on_finish(answered())
+        async with background_tasks.run_in_background(
+            background_tasks.flush_periodically(metrics.minute_history, shelf, interval=0.01)
+        ):
             await asyncio.sleep(0.2)
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(run())
     assert len(shelf.rows) == 1
-    assert [record.message for record in caplog.records if record.name == loop.__name__] == [
+    assert [record.message for record in caplog.records if record.name == background_tasks.__name__] == [
         "the figures of the last minutes could not be stored"
     ]
 
 
 def test_the_lag_of_the_event_loop_is_seen(metrics: Metrics, samples: Samples) -> None:
     async def run() -> None:
-        async with loop.beside(loop.lag(metrics.to.lag, every=0.02)):
+        async with background_tasks.run_in_background(
+            background_tasks.measure_lag(metrics.instruments.lag, interval=0.02)
+        ):
             await asyncio.sleep(0.05)
             time.sleep(0.2)  # what a handler that blocks does to everybody else
             await asyncio.sleep(0.05)
@@ -100,7 +104,9 @@ def test_the_seconds_tick(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> 
     ticks: list[float] = []
 
     async def run() -> None:
-        async with loop.beside(loop.seconds(lambda: ticks.append(time.monotonic()))):
+        async with background_tasks.run_in_background(
+            background_tasks.call_every_second(lambda: ticks.append(time.monotonic()))
+        ):
             await asyncio.sleep(1.2)
 
     asyncio.run(run())

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.engine.base import Grown, Request, Token
-from heatbath.engine.mock import Letters, MockEngine
+from heatbath.engine.base import Request, Token, TokensGenerated
+from heatbath.engine.mock import ByteModelInfo, MockEngine
 from heatbath.record import Frame, Observer, observe
 
 STATES = 257
@@ -32,7 +32,7 @@ WORDS = (
 )
 
 
-class Words(Letters):
+class Words(ByteModelInfo):
     """The language of letters with some ids that stand for words, among them some that look like markup."""
 
     def token_bytes(self, token: int) -> bytes:
@@ -46,14 +46,14 @@ class Levels(MockEngine):
     language: Any = field(default_factory=Words)
     observers: Sequence[Observer] = ()
 
-    async def _answers(self, request: Request) -> AsyncIterator[Grown]:
+    async def _answers(self, request: Request) -> AsyncIterator[TokensGenerated]:
         rng = np.random.default_rng(request.seed or 0)
         for place in range(request.max_tokens):
             for choice in range(request.n):
                 token = self._drawn(request, rng, place)
                 last = place == request.max_tokens - 1
                 text = self.language.decode([token.id])
-                yield Grown(choice, [token], text, "length" if last else None)
+                yield TokensGenerated(choice, [token], text, "length" if last else None)
             await asyncio.sleep(self.pace.each)
 
     def _drawn(self, request: Request, rng: np.random.Generator, place: int) -> Token:
@@ -67,7 +67,7 @@ class Levels(MockEngine):
         for observer in self.observers:
             observer.update(Frame(place, np.zeros(1, np.int64), np.array([id]), record))
         logprobs = -energies[0] - np.logaddexp.reduce(-energies[0])
-        top = [(int(i), float(logprobs[i])) for i in np.argsort(-logprobs)[: request.top]]
+        top = [(int(i), float(logprobs[i])) for i in np.argsort(-logprobs)[: request.top_logprobs]]
         return Token(id, float(logprobs[id]), top, _columns(record, request.record))
 
 

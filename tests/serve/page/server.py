@@ -14,22 +14,22 @@ def build(given: dict[str, Any]) -> Any:
     """Services over `Levels`, whose latencies are `pace`; over the settings' own engine where `real` is true."""
     from levels import Levels
 
-    from heatbath.engine.mock import Pace
-    from heatbath.serve.services import assemble
+    from heatbath.engine.mock import MockLatency
+    from heatbath.serve.services import build_services
     from heatbath.serve.settings import Settings
 
     settings = Settings(**given["settings"])
     if given.get("real"):
-        services = assemble(settings)
+        services = build_services(settings)
     else:
-        engine = Levels(Pace(**given.get("pace", {})))
-        services = assemble(settings, engine=engine)
+        engine = Levels(MockLatency(**given.get("pace", {})))
+        services = build_services(settings, engine=engine)
         engine.observers = [services.metrics.observer]
     return services
 
 
 def main(given: dict[str, Any]) -> int:
-    from heatbath.serve.run import serve
+    from heatbath.serve.server import serve
 
     return serve(build(given), lambda address: print(address, flush=True))
 

@@ -7,24 +7,24 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from heatbath.serve.base import Answered, StoreDown, Tenant, Ticket
-from heatbath.serve.metrics import build
-from heatbath.serve.page import Feed, routes
+from heatbath.serve.dashboard import Feed, routes
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable, Tenant
+from heatbath.serve.telemetry import build_metrics
 
 
 class Down:
     """A store and history that cannot be read."""
 
     async def _fail(self, *given: Any) -> Any:
-        raise StoreDown("the database does not answer.")
+        raise StoreUnavailable("the database does not answer.")
 
     recent = get = history = _fail
 
 
 def services() -> Any:
-    metrics = build(["mock"])
+    metrics = build_metrics(["mock"])
     feed = Feed(metrics.snapshot)
-    return SimpleNamespace(metrics=metrics, watchers=(metrics.meter, feed), store=Down(), history=Down())
+    return SimpleNamespace(metrics=metrics, watchers=(metrics.request_metrics, feed), store=Down(), history=Down())
 
 
 async def get(services: Any, path: str, query: str = "") -> Any:
@@ -46,8 +46,10 @@ async def get(services: Any, path: str, query: str = "") -> Any:
 def test_requests_and_history_come_from_memory() -> None:
     async def main() -> None:
         made = services()
-        ticket = Ticket("1", "a", "/v1/chat/completions", "mock", False, 0.0, 1.7e9)
-        answered = Answered(ticket, 200, completion_tokens=1, content={"messages": [{"role": "user", "content": "hi"}]})
+        ticket = RequestInfo("1", "a", "/v1/chat/completions", "mock", False, 0.0, 1.7e9)
+        answered = RequestOutcome(
+            ticket, 200, completion_tokens=1, content={"messages": [{"role": "user", "content": "hi"}]}
+        )
         for watcher in made.watchers:
             watcher.arrived(ticket)
             watcher.ended(answered)

@@ -10,19 +10,19 @@ import pytest
 from pagecalls import ask
 from process import Running
 
-import heatbath.serve.page.files as files
+import heatbath.serve.dashboard.static_files as files
 
 STATIC = Path(files.__file__).with_name("static")
-OWN = [name for name in files.NAMES if not name.startswith("vendor/")]
+OWN = [name for name in files.FILE_NAMES if not name.startswith("vendor/")]
 
 
 def test_the_list_is_what_there_is() -> None:
     there = {str(path.relative_to(STATIC)) for path in STATIC.rglob("*") if path.is_file()}
-    assert there == set(files.NAMES)
+    assert there == set(files.FILE_NAMES)
 
 
 def test_the_markup_has_no_script_and_no_style_in_it() -> None:
-    html = (STATIC / files.SHELL).read_text()
+    html = (STATIC / files.INDEX_FILE).read_text()
     assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", html)
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", html))
 
@@ -46,12 +46,12 @@ def test_what_was_taken_over_is_unchanged() -> None:
 
 
 def test_every_file_is_served_with_the_policy(server: Running) -> None:
-    for name in files.NAMES:
+    for name in files.FILE_NAMES:
         response = ask(server, f"/static/{name}")
         assert response.status == 200
         assert response.body == (STATIC / name).read_bytes()
-        assert response.headers["content-security-policy"] == files.POLICY
-    assert ask(server, "/").body == (STATIC / files.SHELL).read_bytes()
+        assert response.headers["content-security-policy"] == files.PAGE_SECURITY_POLICY
+    assert ask(server, "/").body == (STATIC / files.INDEX_FILE).read_bytes()
 
 
 def test_a_file_the_browser_has_is_not_sent_again(server: Running) -> None:

@@ -8,12 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from heatbath.serve.base import Answered, Ticket
-from heatbath.serve.page.rows import row, temperature, whole
+from heatbath.serve.dashboard.serializers import outcome_temperature, serialize_outcome, summarize_outcome
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 
 
-def answered(settings: dict[str, Any] | None = None, **more: Any) -> Answered:
-    return Answered(Ticket("1", "a", "/v1/completions", "mock", False, 0.0, 1.7e9, settings or {}), 200, **more)
+def answered(settings: dict[str, Any] | None = None, **more: Any) -> RequestOutcome:
+    return RequestOutcome(
+        RequestInfo("1", "a", "/v1/completions", "mock", False, 0.0, 1.7e9, settings or {}), 200, **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,18 +38,18 @@ def answered(settings: dict[str, Any] | None = None, **more: Any) -> Answered:
     ],
 )
 def test_what_was_asked_is_text(content: Any, asked: list[tuple[str, str]]) -> None:
-    found = whole(answered(content=content))["content"]
+    found = serialize_outcome(answered(content=content))["content"]
     assert [(one["role"], one["text"]) for one in found["asked"]] == asked
 
 
 def test_all_of_it_is_json_without_what_json_has_no_number_for() -> None:
     made = answered(
-        {"temperature": 0.0},
+        {"outcome_temperature": 0.0},
         seed=2**70,
         summary=[{"logprob": -np.inf}],
         records=[{"text": ["<b>"], "entropy": np.array([np.nan]), "nodes/log_z": [[1.0]]}],
     )
-    found = msgspec.json.decode(msgspec.json.encode(whole(made)))
+    found = msgspec.json.decode(msgspec.json.encode(serialize_outcome(made)))
     assert found["seed"] == str(2**70)
     assert found["summary"] == [{"logprob": None}]
     assert found["records"] == [{"text": ["<b>"], "entropy": [None]}]
@@ -57,15 +59,15 @@ def test_all_of_it_is_json_without_what_json_has_no_number_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "drawn", "expected"),
     [
-        ({"temperature": 0.7}, [], 0.7),
+        ({"outcome_temperature": 0.7}, [], 0.7),
         ({}, [[1.0, 1.0]], 1.0),
-        ({"temperature": 0.7}, [[0.2, 0.9]], None),
+        ({"outcome_temperature": 0.7}, [[0.2, 0.9]], None),
         ({}, [], None),
-        ({"temperature": float("nan")}, [], None),
+        ({"outcome_temperature": float("nan")}, [], None),
     ],
 )
 def test_the_temperature_is_the_one_drawn_at(
     settings: dict[str, Any], drawn: list[Any], expected: float | None
 ) -> None:
-    made = answered(settings, summary=[{"temperature": one} for one in drawn])
-    assert temperature(made) == row(made)["temperature"] == expected
+    made = answered(settings, summary=[{"outcome_temperature": one} for one in drawn])
+    assert outcome_temperature(made) == summarize_outcome(made)["outcome_temperature"] == expected

@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from heatbath.serve.base import Answered, StoreDown, Ticket
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.storage import SqlStore, open_store
 
 
-def answer(id: str = "a", tenant: str = "t", *, created: float | None = None, **others: Any) -> Answered:
+def answer(id: str = "a", tenant: str = "t", *, created: float | None = None, **others: Any) -> RequestOutcome:
     """An answer whose content follows from its id, so that a mixed-up or half-written one is seen."""
     digest = hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
-    ticket = Ticket(id, tenant, "/v1/completions", "m", False, 0.0, time.time() if created is None else created)
-    plain = Answered(
+    ticket = RequestInfo(id, tenant, "/v1/completions", "m", False, 0.0, time.time() if created is None else created)
+    plain = RequestOutcome(
         ticket,
         200,
-        finish=("stop",),
+        finish_reasons=("stop",),
         summary=[{"id": id}],
         content={"text": digest * 20},
         records=[{"tokens": list(digest), "entropy": [int(letter, 16) / 7 for letter in digest]}],
@@ -35,9 +35,9 @@ def answer(id: str = "a", tenant: str = "t", *, created: float | None = None, **
     return replace(plain, **others)
 
 
-def whole(found: Answered) -> bool:
+def whole(found: RequestOutcome) -> bool:
     """Whether a stored answer is the one that `answer` made."""
-    return found == answer(found.ticket.id, found.ticket.tenant, created=found.ticket.created)
+    return found == answer(found.request.id, found.request.tenant, created=found.request.created_at)
 
 
 @contextlib.asynccontextmanager
@@ -53,8 +53,8 @@ async def opened(url: str, **options: Any) -> AsyncIterator[SqlStore]:
 class Hasty(SqlStore):
     """A store that is wrong: it acknowledges before anything is committed."""
 
-    async def keep(self, answered: Answered) -> None:
-        task = asyncio.ensure_future(super().keep(answered))
+    async def keep(self, answered: RequestOutcome) -> None:
+        task = asyncio.ensure_future(super().save(answered))
         task.add_done_callback(lambda done: done.exception())
         await asyncio.sleep(0)
 
@@ -86,8 +86,8 @@ async def _store_for_ever(url: str, prefix: str, acknowledged: Path, hasty: bool
             id = f"{prefix}-{name}-{count}"
             count += 1
             try:
-                await store.keep(answer(id))
-            except StoreDown:
+                await store.save(answer(id))
+            except StoreUnavailable:
                 await asyncio.sleep(0.02)
             else:
                 os.write(log, f"{id}\n".encode())
@@ -101,15 +101,15 @@ def store_many(url: str, prefix: str, count: int) -> None:
     async def main() -> None:
         async with opened(url) as store:
             for start in range(0, count, 4):
-                await asyncio.gather(*(store.keep(answer(f"{prefix}-{start + k}")) for k in range(4)))
+                await asyncio.gather(*(store.save(answer(f"{prefix}-{start + k}")) for k in range(4)))
 
     asyncio.run(main())
 
 
-async def newest(url: str, count: int = 10**6) -> list[Answered]:
+async def newest(url: str, count: int = 10**6) -> list[RequestOutcome]:
     """What was stored last, newest first."""
     async with opened(url) as store:
-        return await store.recent(count, None)
+        return await store.list_recent(count, None)
 
 
 def discreet(text: str, *secrets: str) -> None:
@@ -123,8 +123,8 @@ def discreet(text: str, *secrets: str) -> None:
 async def refused(store: SqlStore, match: str, within: float = 8.0) -> None:
     """A refusal that comes in time and says why."""
     started = time.monotonic()
-    with pytest.raises(StoreDown, match=match) as caught:
-        await store.keep(answer(f"refused{time.monotonic()}"))
+    with pytest.raises(StoreUnavailable, match=match) as caught:
+        await store.save(answer(f"refused{time.monotonic()}"))
     assert time.monotonic() - started < within
     discreet(str(caught.value))
 
@@ -132,6 +132,6 @@ async def refused(store: SqlStore, match: str, within: float = 8.0) -> None:
 async def back(store: SqlStore) -> None:
     """Wait until nothing is wrong any more; it must take less than ten seconds."""
     until = time.monotonic() + 10.0
-    while store.trouble is not None:
-        assert time.monotonic() < until, store.trouble
+    while store.unavailable_reason is not None:
+        assert time.monotonic() < until, store.unavailable_reason
         await asyncio.sleep(0.02)

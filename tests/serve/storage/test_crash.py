@@ -44,12 +44,12 @@ def _storing(url: str, prefix: str, log: Path, *, hasty: bool = False) -> Iterat
 def _missing(url: str, acknowledged: list[str], among: int = 10**6) -> set[str]:
     """Ids that are not among the newest; those must be there once and whole, and a file must be sound."""
     found = asyncio.run(newest(url, among))
-    assert max(Counter(each.ticket.id for each in found).values(), default=1) == 1
+    assert max(Counter(each.request.id for each in found).values(), default=1) == 1
     assert all(map(whole, found))
     if url.startswith("sqlite"):
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    return set(acknowledged) - {each.ticket.id for each in found}
+    return set(acknowledged) - {each.request.id for each in found}
 
 
 def _kill(url: str, times: int, folder: Path) -> int:

@@ -12,8 +12,8 @@ import pytest
 from postgres import Postgres
 from stored import answer, back, discreet, newest, opened, refused, whole
 
-from heatbath.serve.base import StoreDown
-from heatbath.serve.storage import SqlStore, Unusable, open_store
+from heatbath.serve.interfaces import StoreUnavailable
+from heatbath.serve.storage import DatabaseUnusable, SqlStore, open_store
 
 
 async def _keep_on(store: SqlStore, name: str, log: dict[str, float | None], until: Callable[[], bool]) -> None:
@@ -23,9 +23,9 @@ async def _keep_on(store: SqlStore, name: str, log: dict[str, float | None], unt
         id, started = f"{name}-{count}", time.monotonic()
         count += 1
         try:
-            await store.keep(answer(id))
+            await store.save(answer(id))
             log[id] = None
-        except StoreDown as error:
+        except StoreUnavailable as error:
             discreet(str(error), "heatbath@", "127.0.0.1")
             log[id] = time.monotonic() - started
             await asyncio.sleep(0.02)
@@ -40,15 +40,15 @@ def test_it_is_stopped_and_started_under_load(postgres: Postgres, postgres_url: 
             tasks = [asyncio.ensure_future(_keep_on(store, str(k), log, over.is_set)) for k in range(16)]
             await asyncio.sleep(0.2)
             await asyncio.to_thread(postgres.stop)
-            while store.trouble is None:
+            while store.unavailable_reason is None:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.5)
-            assert store.trouble == "The database cannot be reached; it is tried again every second."
-            with pytest.raises(StoreDown):
-                await store.recent(1, None)
+            assert store.unavailable_reason == "The database cannot be reached; it is tried again every second."
+            with pytest.raises(StoreUnavailable):
+                await store.list_recent(1, None)
             await asyncio.to_thread(postgres.start)
             await back(store)
-            await store.keep(answer("after"))
+            await store.save(answer("after"))
             over.set()
             await asyncio.gather(*tasks)
 
@@ -56,7 +56,7 @@ def test_it_is_stopped_and_started_under_load(postgres: Postgres, postgres_url: 
     refusals = [seconds for seconds in log.values() if seconds is not None]
     assert refusals and max(refusals) < 8.0
     found = asyncio.run(newest(postgres_url))
-    ids = [each.ticket.id for each in found]
+    ids = [each.request.id for each in found]
     assert len(ids) == len(set(ids)) and all(map(whole, found))
     assert {id for id, seconds in log.items() if seconds is None} | {"after"} <= set(ids)
 
@@ -65,12 +65,12 @@ def test_it_is_away_when_the_server_starts(postgres: Postgres, postgres_url: str
     async def main() -> None:
         with postgres.stopped():
             store = open_store(postgres_url)
-            assert store.trouble is not None
+            assert store.unavailable_reason is not None
             await refused(store, "cannot be reached", within=2.0)
-            with pytest.raises(StoreDown):
+            with pytest.raises(StoreUnavailable):
                 await store.get("a", None)
         await back(store)
-        await store.keep(answer())
+        await store.save(answer())
         assert await store.get("a", "t") is not None
         await store.close()
 
@@ -80,13 +80,13 @@ def test_it_is_away_when_the_server_starts(postgres: Postgres, postgres_url: str
 def test_it_hangs(postgres: Postgres, postgres_url: str) -> None:
     async def main() -> None:
         async with opened(postgres_url) as store:
-            await store.keep(answer())
+            await store.save(answer())
             with postgres.frozen():
                 await refused(store, "does not answer", within=8.0)
                 await refused(store, "does not answer", within=2.0)
             await back(store)
-            await store.keep(answer("b"))
-            assert {"a", "b"} <= {each.ticket.id for each in await store.recent(9, None)}
+            await store.save(answer("b"))
+            assert {"a", "b"} <= {each.request.id for each in await store.list_recent(9, None)}
 
     asyncio.run(main())
 
@@ -96,12 +96,12 @@ def test_it_hangs_up_between_two_uses(postgres: Postgres, postgres_url: str) -> 
 
     async def main() -> None:
         async with opened(postgres_url) as store:
-            await store.keep(answer())
+            await store.save(answer())
             postgres.sql(hang_up)
             assert await store.get("a", "t") is not None
             postgres.sql(hang_up)
-            await store.keep(answer("b"))
-            assert store.trouble is None
+            await store.save(answer("b"))
+            assert store.unavailable_reason is None
 
     asyncio.run(main())
 
@@ -125,18 +125,18 @@ def test_a_connection_lost_during_the_commit_stores_once(
                 raise psycopg.OperationalError("server closed the connection unexpectedly")
 
             monkeypatch.setattr(dialect, "do_commit", lose)
-            await asyncio.gather(*(store.keep(answer(str(k))) for k in range(5)))
+            await asyncio.gather(*(store.save(answer(str(k))) for k in range(5)))
             assert lost
-            found = await store.recent(99, None)
-            assert sorted(each.ticket.id for each in found) == ["0", "1", "2", "3", "4"]
+            found = await store.list_recent(99, None)
+            assert sorted(each.request.id for each in found) == ["0", "1", "2", "3", "4"]
             assert all(map(whole, found))
 
     asyncio.run(main())
 
 
 def test_one_that_is_not_there_or_lets_nobody_in(postgres: Postgres) -> None:
-    with pytest.raises(Unusable, match="no database of that name") as caught:
+    with pytest.raises(DatabaseUnusable, match="no database of that name") as caught:
         open_store(postgres.url("absent", tcp=True).replace("heatbath@", "heatbath:secret@"))
     discreet(str(caught.value), "absent", "secret", "127.0.0.1")
-    with pytest.raises(Unusable, match="refuses this user"):
+    with pytest.raises(DatabaseUnusable, match="refuses this user"):
         open_store(postgres.url("postgres", tcp=True).replace("heatbath@", "nobody:secret@"))

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer, MetaData
 from stored import answer, child, newest, opened, store_many, whole
 
-from heatbath.serve.storage import Unusable, default_url, open_store
+from heatbath.serve.storage import DatabaseUnusable, default_url, open_store
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.migrate import VERSION_TABLE
 from heatbath.serve.storage.schema import metadata
@@ -44,12 +44,12 @@ def test_a_forgotten_migration_is_seen(url: str) -> None:
 def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
     async def fill() -> None:
         async with opened(url) as store:
-            await store.keep(answer())
+            await store.save(answer())
             with store._database.engine.begin() as connection:
                 connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
 
     asyncio.run(fill())
-    with pytest.raises(Unusable, match=r"^The database was written by a newer heatbath: [^.]+\.$"):
+    with pytest.raises(DatabaseUnusable, match=r"^The database was written by a newer heatbath: [^.]+\.$"):
         open_store(url)
     database = Database(url)
     with database.engine.connect() as connection:
@@ -64,7 +64,7 @@ def test_processes_that_start_at_once_share_one_database(url: str) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
     found = asyncio.run(newest(url))
-    assert Counter(each.ticket.id for each in found) == Counter(f"{prefix}-{k}" for prefix in "abc" for k in range(40))
+    assert Counter(each.request.id for each in found) == Counter(f"{prefix}-{k}" for prefix in "abc" for k in range(40))
     assert all(map(whole, found))
     assert _differences(url, metadata) == []
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stored import answer, opened, whole
 
 from heatbath.errors import BadInput
-from heatbath.serve.base import Answered, StoreDown, Ticket
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.storage import SqlStore, open_store, writer
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -27,10 +27,18 @@ _json = st.recursive(_plain, lambda inner: st.lists(inner) | st.dictionaries(st.
 _objects = st.dictionaries(st.text(), _json, max_size=4)
 _counts = st.integers(0, 2**40)
 _tickets = st.builds(
-    Ticket, _texts, _texts, _texts, _texts, st.booleans(), started=st.just(0.0), created=_numbers, settings=_objects
+    RequestInfo,
+    _texts,
+    _texts,
+    _texts,
+    _texts,
+    st.booleans(),
+    started=st.just(0.0),
+    created=_numbers,
+    settings=_objects,
 )
 _answers = st.builds(
-    Answered,
+    RequestOutcome,
     _tickets,
     st.integers(100, 599),
     error=st.none() | _texts,
@@ -61,11 +69,11 @@ def test_any_answer_comes_back_exactly(store: SqlStore) -> None:
 
     @settings(max_examples=50)
     @given(_answers)
-    def law(answered: Answered) -> None:
+    def law(answered: RequestOutcome) -> None:
         # The same example may come twice, and the same id is stored once.
-        ticket = replace(answered.ticket, id=f"{next(count)}{answered.ticket.id}")
+        ticket = replace(answered.request, id=f"{next(count)}{answered.request.id}")
         asked = replace(answered, ticket=ticket)
-        asyncio.run(store.keep(asked))
+        asyncio.run(store.save(asked))
         assert asyncio.run(store.get(ticket.id, ticket.tenant)) == asked
 
     law()
@@ -77,10 +85,10 @@ def test_what_json_has_no_number_for_becomes_null(store: SqlStore) -> None:
     )
 
     async def main() -> None:
-        await store.keep(odd)
+        await store.save(odd)
         found = await store.get("a", None)
         assert found is not None
-        assert (found.summary, found.waited, found.records) == (
+        assert (found.summary, found.queue_seconds, found.records) == (
             [{"s": None, "e": [None, 1.0]}],
             None,
             [{"e": [1.5, None]}],
@@ -94,9 +102,9 @@ def test_text_that_no_database_holds_is_mended(store: SqlStore) -> None:
     odd = answer(f"a\0{half}", summary=[{"\0": "\0"}], content={f"x{half}": [f"é{half}\0", MappingProxyType({"y": 1})]})
 
     async def main() -> None:
-        await store.keep(odd)
+        await store.save(odd)
         found = await store.get(f"a\0{half}", "t")
-        assert found is not None and found.ticket.id == "a\ufffd\ufffd"
+        assert found is not None and found.request.id == "a\ufffd\ufffd"
         assert found.content == {"x\ufffd": ["é\ufffd\0", {"y": 1}]}
         assert found.summary == [{"\0": "\0"}]
 
@@ -106,10 +114,10 @@ def test_text_that_no_database_holds_is_mended(store: SqlStore) -> None:
 def test_the_newest_come_first_and_of_one_tenant_alone(store: SqlStore) -> None:
     async def main() -> None:
         for k in range(6):
-            await store.keep(answer(str(k), f"t{k % 2}"))
-        assert [each.ticket.id for each in await store.recent(4, None)] == ["5", "4", "3", "2"]
-        assert [each.ticket.id for each in await store.recent(4, "t0")] == ["4", "2", "0"]
-        assert await store.recent(4, "t") == []
+            await store.save(answer(str(k), f"t{k % 2}"))
+        assert [each.request.id for each in await store.list_recent(4, None)] == ["5", "4", "3", "2"]
+        assert [each.request.id for each in await store.list_recent(4, "t0")] == ["4", "2", "0"]
+        assert await store.list_recent(4, "t") == []
         assert await store.get("3", "t0") is None
         assert await store.get("7", None) is None
         both = [await store.get("3", "t1"), await store.get("3", None)]
@@ -122,14 +130,14 @@ def test_an_id_is_stored_once_and_stays_its_tenants(store: SqlStore) -> None:
     first = answer(created=1.0, content=None, records=None)
 
     async def main() -> None:
-        await store.keep(first)
-        await asyncio.gather(store.keep(answer()), store.keep(first), store.keep(answer("b")))
-        with pytest.raises(StoreDown, match="id of this answer is taken"):
-            await store.keep(answer(tenant="other"))
-        together = store.keep(answer("c")), store.keep(answer("c", "other")), store.keep(answer("d", "other"))
+        await store.save(first)
+        await asyncio.gather(store.save(answer()), store.save(first), store.save(answer("b")))
+        with pytest.raises(StoreUnavailable, match="id of this answer is taken"):
+            await store.save(answer(tenant="other"))
+        together = store.save(answer("c")), store.save(answer("c", "other")), store.save(answer("d", "other"))
         outcomes = await asyncio.gather(*together, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [type(None), StoreDown, type(None)]
-        assert [each.ticket.id for each in await store.recent(9, None)] == ["d", "c", "b", "a"]
+        assert [type(outcome) for outcome in outcomes] == [type(None), StoreUnavailable, type(None)]
+        assert [each.request.id for each in await store.list_recent(9, None)] == ["d", "c", "b", "a"]
         # What came later under the same id must not hang its content on the first.
         assert await store.get("a", None) == first
         assert await store.get("c", "other") is None
@@ -140,7 +148,7 @@ def test_an_id_is_stored_once_and_stays_its_tenants(store: SqlStore) -> None:
 def test_content_is_left_out_where_it_is_not_wanted(url: str) -> None:
     async def main() -> None:
         async with opened(url, content=False) as store:
-            await store.keep(answer())
+            await store.save(answer())
             found = await store.get("a", "t")
             assert found is not None
             assert (found.content, found.records, found.summary) == (None, None, [{"id": "a"}])
@@ -155,12 +163,12 @@ def test_one_that_cannot_be_stored_takes_no_other_with_it(store: SqlStore) -> No
     bad = [answer("b", content={"x": object()}), answer("c", prompt_tokens=2**70), answer("d", content={"x": nest})]
 
     async def main() -> None:
-        kept = [store.keep(each) for each in (answer("a"), *bad, answer("e"))]
+        kept = [store.save(each) for each in (answer("a"), *bad, answer("e"))]
         outcomes = await asyncio.gather(*kept, return_exceptions=True)
-        assert [isinstance(outcome, StoreDown) for outcome in outcomes] == [False, True, True, True, False]
+        assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [False, True, True, True, False]
         assert "cannot be stored" in str(outcomes[1])
-        assert store.trouble is None
-        assert {each.ticket.id for each in await store.recent(9, None)} == {"a", "e"}
+        assert store.unavailable_reason is None
+        assert {each.request.id for each in await store.list_recent(9, None)} == {"a", "e"}
 
     asyncio.run(main())
 
@@ -168,26 +176,26 @@ def test_one_that_cannot_be_stored_takes_no_other_with_it(store: SqlStore) -> No
 def test_closing_writes_what_waits_and_takes_no_more(url: str) -> None:
     async def main() -> None:
         async with opened(url) as store:
-            waiting = [asyncio.ensure_future(store.keep(answer(str(k)))) for k in range(50)]
+            waiting = [asyncio.ensure_future(store.save(answer(str(k)))) for k in range(50)]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
-        with pytest.raises(StoreDown, match="closed"):
-            await store.keep(answer())
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.save(answer())
         async with opened(url) as again:
-            assert len(await again.recent(99, None)) == 50
+            assert len(await again.list_recent(99, None)) == 50
 
     asyncio.run(main())
 
 
 def test_who_gives_up_waiting_is_stored_all_the_same(store: SqlStore) -> None:
     async def main() -> None:
-        task = asyncio.ensure_future(store.keep(answer()))
+        task = asyncio.ensure_future(store.save(answer()))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await store.keep(answer("b"))
-        assert {each.ticket.id for each in await store.recent(9, None)} == {"a", "b"}
+        await store.save(answer("b"))
+        assert {each.request.id for each in await store.list_recent(9, None)} == {"a", "b"}
 
     asyncio.run(main())
 
@@ -208,24 +216,24 @@ YEAR = 365 * 86_400.0
 async def _gone(store: SqlStore, left: int) -> bool:
     """Whether within ten seconds no more than so many are left."""
     for _ in range(200):
-        if len(await store.recent(99, None)) <= left:
+        if len(await store.list_recent(99, None)) <= left:
             return True
         await asyncio.sleep(0.05)
     return False
 
 
 def test_what_is_old_goes_with_its_content(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_EXPIRED", 3)
-    monkeypatch.setattr(writer, "_PROBE_EVERY", 0.1)
+    monkeypatch.setattr(writer, "_MAX_DELETED", 3)
+    monkeypatch.setattr(writer, "_PROBE_INTERVAL", 0.1)
 
     async def main() -> None:
         async with opened(url, clock=Dial(-2 * YEAR)) as store:
             for k in range(8):
-                await store.keep(answer(f"old{k}"))
+                await store.save(answer(f"old{k}"))
         async with opened(url, days=400) as store:
-            await store.keep(answer("new"))
+            await store.save(answer("new"))
             assert await _gone(store, 1)
-            assert [each.ticket.id for each in await store.recent(9, None)] == ["new"]
+            assert [each.request.id for each in await store.list_recent(9, None)] == ["new"]
             with store._database.engine.connect() as connection:
                 assert connection.exec_driver_sql("SELECT count(*) FROM contents").scalar() == 1
 
@@ -235,8 +243,8 @@ def test_what_is_old_goes_with_its_content(url: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("jump", [-2 * YEAR, 2 * YEAR])
 def test_a_clock_that_is_set_loses_and_hides_nothing(url: str, jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is old goes after every transaction, so that by the next one it has gone.
-    monkeypatch.setattr(writer, "_TIDY_EVERY", 0.0)
-    monkeypatch.setattr(writer, "_TIDY_AT_LAST", 0.0)
+    monkeypatch.setattr(writer, "_CLEANUP_INTERVAL", 0.0)
+    monkeypatch.setattr(writer, "_MAX_CLEANUP_INTERVAL", 0.0)
     dial = Dial()
 
     async def main() -> None:
@@ -244,12 +252,12 @@ def test_a_clock_that_is_set_loses_and_hides_nothing(url: str, jump: float, monk
             for k in range(4):
                 # Forwards and backwards once while it runs, then it stays wrong.
                 dial.ahead = jump * (k % 2)
-                await store.keep(answer(str(k), created=dial()))
+                await store.save(answer(str(k), created=dial()))
         # The clock is right again after a restart.
         async with opened(url) as store:
-            await store.keep(answer("4"))
-            await store.keep(answer("5"))
-            assert [each.ticket.id for each in await store.recent(9, None)] == ["5", "4", "3", "2", "1", "0"]
+            await store.save(answer("4"))
+            await store.save(answer("5"))
+            assert [each.request.id for each in await store.list_recent(9, None)] == ["5", "4", "3", "2", "1", "0"]
 
     asyncio.run(main())
 

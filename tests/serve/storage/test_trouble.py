@@ -18,8 +18,8 @@ from sqlalchemy import event
 from stored import answer, back, child, discreet, newest, opened, refused, whole
 
 from heatbath.errors import BadInput, MissingExtra
-from heatbath.serve.base import StoreDown
-from heatbath.serve.storage import SqlStore, Unusable, open_store, writer
+from heatbath.serve.interfaces import StoreUnavailable
+from heatbath.serve.storage import DatabaseUnusable, SqlStore, open_store, writer
 
 
 @contextlib.contextmanager
@@ -46,9 +46,9 @@ def _fill(folder: Path) -> Path:
 
 async def _until_refused(store: SqlStore, prefix: str, match: str) -> list[str]:
     kept = []
-    with pytest.raises(StoreDown, match=match) as caught:
+    with pytest.raises(StoreUnavailable, match=match) as caught:
         for k in range(10**4):
-            await store.keep(answer(f"{prefix}{k}", content={"noise": os.urandom(4096).hex()}))
+            await store.save(answer(f"{prefix}{k}", content={"noise": os.urandom(4096).hex()}))
             kept.append(f"{prefix}{k}")
     discreet(str(caught.value))
     return kept
@@ -57,15 +57,15 @@ async def _until_refused(store: SqlStore, prefix: str, match: str) -> list[str]:
 def test_a_full_disk() -> None:
     async def main(folder: Path) -> None:
         async with opened(f"sqlite:///{folder / 'heatbath.db'}") as store:
-            await store.keep(answer())
+            await store.save(answer())
             ballast = _fill(folder)
             kept = ["a", *await _until_refused(store, "b", "disk of the database is full")]
-            assert store.trouble is not None
-            assert {each.ticket.id for each in await store.recent(10**4, None)} == set(kept)
+            assert store.unavailable_reason is not None
+            assert {each.request.id for each in await store.list_recent(10**4, None)} == set(kept)
             ballast.unlink()
             await back(store)
-            await store.keep(answer("c"))
-            assert {each.ticket.id for each in await store.recent(10**4, None)} == {*kept, "c"}
+            await store.save(answer("c"))
+            assert {each.request.id for each in await store.list_recent(10**4, None)} == {*kept, "c"}
 
     with tiny_disk() as folder:
         if folder is None:
@@ -83,13 +83,13 @@ def test_a_file_that_may_not_grow(sqlite: str) -> None:
             event.listen(engine, "connect", short)
             engine.dispose()
             kept = await _until_refused(store, "a", "disk of the database is full")
-            assert {each.ticket.id for each in await store.recent(10**4, None)} == set(kept)
+            assert {each.request.id for each in await store.list_recent(10**4, None)} == set(kept)
             event.remove(engine, "connect", short)
             event.listen(engine, "connect", pages(2**30))
             engine.dispose()
             await back(store)
-            await store.keep(answer("b"))
-        assert {each.ticket.id for each in await newest(sqlite)} == {*kept, "b"}
+            await store.save(answer("b"))
+        assert {each.request.id for each in await newest(sqlite)} == {*kept, "b"}
 
     asyncio.run(main())
 
@@ -97,7 +97,7 @@ def test_a_file_that_may_not_grow(sqlite: str) -> None:
 def test_a_file_locked_by_another_process(sqlite: str) -> None:
     async def main() -> None:
         async with opened(f"{sqlite}?timeout=0.2") as store:
-            await store.keep(answer())
+            await store.save(answer())
             with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 await refused(store, "another process|Another process", within=4.0)
@@ -106,8 +106,8 @@ def test_a_file_locked_by_another_process(sqlite: str) -> None:
                 await refused(store, "Another process", within=2.0)
                 other.execute("ROLLBACK")
             await back(store)
-            await store.keep(answer("b"))
-            assert [each.ticket.id for each in await store.recent(9, None)] == ["b", "a"]
+            await store.save(answer("b"))
+            assert [each.request.id for each in await store.list_recent(9, None)] == ["b", "a"]
 
     asyncio.run(main())
 
@@ -117,35 +117,35 @@ def test_a_lock_that_is_held_for_a_moment_is_waited_for(sqlite: str) -> None:
         async with opened(sqlite) as store:
             with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                task = asyncio.ensure_future(store.keep(answer()))
+                task = asyncio.ensure_future(store.save(answer()))
                 await asyncio.sleep(0.3)
                 assert not task.done()
                 other.execute("ROLLBACK")
             await task
-            assert store.trouble is None
+            assert store.unavailable_reason is None
 
     asyncio.run(main())
 
 
 def test_more_waiting_than_there_is_room_for(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_ROOM", 4)
+    monkeypatch.setattr(writer, "_MAX_QUEUED", 4)
 
     async def main() -> None:
         async with opened(sqlite) as store:
             with contextlib.closing(sqlite3.connect(sqlite.removeprefix("sqlite:///"), isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                first = asyncio.ensure_future(store.keep(answer("first")))
+                first = asyncio.ensure_future(store.save(answer("first")))
                 await asyncio.sleep(0)
                 while store._writer._queue:
                     await asyncio.sleep(0.01)
-                rest = [asyncio.ensure_future(store.keep(answer(str(k)))) for k in range(6)]
+                rest = [asyncio.ensure_future(store.save(answer(str(k)))) for k in range(6)]
                 await asyncio.sleep(0)
                 assert [task.done() for task in rest] == [False] * 4 + [True] * 2
                 other.execute("ROLLBACK")
             outcomes = await asyncio.gather(first, *rest, return_exceptions=True)
             assert [outcome is None for outcome in outcomes] == [True] * 5 + [False] * 2
             discreet(str(outcomes[-1]))
-            assert len(await store.recent(9, None)) == 5
+            assert len(await store.list_recent(9, None)) == 5
 
     asyncio.run(main())
 
@@ -155,16 +155,16 @@ def test_a_file_that_is_moved_away(sqlite: str, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with opened(sqlite) as store:
-            await store.keep(answer())
+            await store.save(answer())
             path.rename(aside)
             await refused(store, "moved or deleted")
-            with pytest.raises(StoreDown, match="cannot be opened"):
-                await store.recent(9, None)
+            with pytest.raises(StoreUnavailable, match="cannot be opened"):
+                await store.list_recent(9, None)
             assert not path.exists()
             aside.rename(path)
             await back(store)
-            await store.keep(answer("b"))
-            assert {"a", "b"} <= {each.ticket.id for each in await store.recent(9, None)}
+            await store.save(answer("b"))
+            assert {"a", "b"} <= {each.request.id for each in await store.list_recent(9, None)}
 
     asyncio.run(main())
 
@@ -183,14 +183,14 @@ def test_a_copy_put_in_its_place(sqlite: str, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with opened(sqlite) as store:
-            await store.keep(answer())
+            await store.save(answer())
             for each in path.parent.glob("heatbath.db*"):
                 each.unlink()
             copy.rename(path)
             await refused(store, "moved or deleted")
             await back(store)
-            await store.keep(answer("b"))
-        assert [each.ticket.id for each in await newest(sqlite)] == ["b"]
+            await store.save(answer("b"))
+        assert [each.request.id for each in await newest(sqlite)] == ["b"]
 
     asyncio.run(main())
 
@@ -198,7 +198,7 @@ def test_a_copy_put_in_its_place(sqlite: str, tmp_path: Path) -> None:
 def _filled(url: str) -> Path:
     async def main() -> None:
         async with opened(url) as store:
-            await asyncio.gather(*(store.keep(answer(str(k))) for k in range(200)))
+            await asyncio.gather(*(store.save(answer(str(k))) for k in range(200)))
 
     asyncio.run(main())
     return Path(url.removeprefix("sqlite:///"))
@@ -211,7 +211,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(sqlite: str, where: int) ->
         file.seek(where)
         file.write(b"\xa5" * 60_000)
     before = path.read_bytes()
-    with pytest.raises(Unusable, match="damaged") as caught:
+    with pytest.raises(DatabaseUnusable, match="damaged") as caught:
         open_store(sqlite)
     discreet(str(caught.value).replace("; it", ", it"))
     assert path.read_bytes() == before
@@ -223,7 +223,7 @@ def _open_as_nobody(url: str, said: Path) -> None:
     os.setuid(65534)
     try:
         open_store(url)
-    except Unusable as error:
+    except DatabaseUnusable as error:
         said.write_text(str(error))
 
 
@@ -252,15 +252,15 @@ def test_a_file_that_becomes_read_only(sqlite: str) -> None:
 
     async def main() -> None:
         async with opened(sqlite) as store:
-            await store.keep(answer())
+            await store.save(answer())
             event.listen(store._database.engine, "connect", lock)
             store._database.engine.dispose()
             await refused(store, "cannot be written")
             event.remove(store._database.engine, "connect", lock)
             store._database.engine.dispose()
             await back(store)
-            await store.keep(answer("b"))
-            assert all(map(whole, await store.recent(9, None)))
+            await store.save(answer("b"))
+            assert all(map(whole, await store.list_recent(9, None)))
 
     asyncio.run(main())
 
@@ -295,12 +295,12 @@ def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tables_and_contents_that_somebody_has_changed(url: str, command: str) -> None:
     async def main() -> None:
         async with opened(url) as store:
-            await store.keep(answer())
+            await store.save(answer())
             with store._database.engine.begin() as connection:
                 kind = "bytea" if connection.dialect.name == "postgresql" else "BLOB"
                 connection.exec_driver_sql(command.format(bytes=kind))
-            with pytest.raises(StoreDown, match="not as they should be|damaged") as caught:
-                await store.recent(9, None)
+            with pytest.raises(StoreUnavailable, match="not as they should be|damaged") as caught:
+                await store.list_recent(9, None)
             discreet(str(caught.value))
 
     asyncio.run(main())

@@ -1,32 +1,40 @@
 """Schedules: temperature as a function of step and state."""
 
 from heatbath.decode.schedules.base import Schedule
-from heatbath.decode.schedules.crossings import crossings
-from heatbath.decode.schedules.feedback import Feedback, Mirostat
-from heatbath.decode.schedules.intents import INTENTS, Intent, by_intent
-from heatbath.decode.schedules.latency import LatencyBudget, Plan, latency_budget
-from heatbath.decode.schedules.phases import ByPhase, by_phase
-from heatbath.decode.schedules.ramps import ByPlace, by_position, constant, cosine, geometric, linear, logarithmic
-from heatbath.decode.schedules.solved import Solved
+from heatbath.decode.schedules.edge_crossings import find_edge_crossings
+from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
+from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
+from heatbath.decode.schedules.latency import LatencyBudget, LatencyPlan, latency_budget
+from heatbath.decode.schedules.presets import INTENTS, IntentSchedule, by_intent
+from heatbath.decode.schedules.ramps import (
+    PositionSchedule,
+    by_position,
+    constant,
+    cosine,
+    geometric,
+    linear,
+    logarithmic,
+)
+from heatbath.decode.schedules.switch_on_marker import MarkerSchedule, by_phase
 from heatbath.decode.schedules.thermostat import mirostat, thermostat
 
 __all__ = [
     "INTENTS",
-    "ByPhase",
-    "ByPlace",
-    "Feedback",
-    "Intent",
+    "IntentSchedule",
     "LatencyBudget",
-    "Mirostat",
-    "Plan",
+    "LatencyPlan",
+    "MarkerSchedule",
+    "MirostatSchedule",
+    "PositionSchedule",
+    "QuantityTargetSchedule",
     "Schedule",
-    "Solved",
+    "SurprisalFeedback",
     "by_intent",
     "by_phase",
     "by_position",
     "constant",
     "cosine",
-    "crossings",
+    "find_edge_crossings",
     "geometric",
     "latency_budget",
     "linear",

@@ -35,11 +35,11 @@ class Schedule(Protocol):
     def windows(self, memory: Floats) -> Sequence[Window]:
         """The windows that cut after those of the sampler; usually none."""
 
-    def updated(self, memory: Floats, step: Step) -> Floats:
+    def update_memory(self, memory: Floats, step: Step) -> Floats:
         """The memory after a draw, (B, k)."""
 
 
-class Memoryless:
+class MemorylessSchedule:
     """The three methods of a schedule that remembers nothing and cuts nothing."""
 
     def init(self, rows: int) -> Floats:
@@ -50,18 +50,18 @@ class Memoryless:
         """None."""
         return ()
 
-    def updated(self, memory: Floats, step: Step) -> Floats:
+    def update_memory(self, memory: Floats, step: Step) -> Floats:
         """What it was."""
         return memory
 
 
-def answer_lengths(context: Context) -> Floats:
+def completion_lengths(context: Context) -> Floats:
     """How many tokens each row has drawn, (B,): the place t, from 0, of the token to come."""
     lengths = [len(tokens) for tokens in context.tokens]
     return np.asarray(np.subtract(lengths, context.prompt_lengths), np.float64)
 
 
-def temperature(name: str, value: float, *, positive: bool = False) -> float:
+def validate_temperature(name: str, value: float, *, positive: bool = False) -> float:
     """A temperature as a float. Raises BadInput unless it is finite and 0 or more, or above 0 where it must be."""
     good = np.isfinite(value) and (value > 0 if positive else value >= 0)
     if not good:
@@ -69,8 +69,8 @@ def temperature(name: str, value: float, *, positive: bool = False) -> float:
     return float(value)
 
 
-def whole(name: str, value: int, *, least: int = 1) -> int:
+def validate_count(name: str, value: int, *, minimum: int = 1) -> int:
     """A count. Raises BadInput below `least`."""
-    if value < least or value != int(value):
-        raise BadInput(f"{name} is {value}: give a whole number of at least {least}.")
+    if value < minimum or value != int(value):
+        raise BadInput(f"{name} is {value}: give a whole number of at least {minimum}.")
     return int(value)

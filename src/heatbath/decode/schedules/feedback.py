@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heatbath.decode.schedules.base import Floats
-from heatbath.decode.windows import Window, surprise_at_most, zipf_surprise
+from heatbath.decode.windows import Window, max_surprisal, zipf_top_k
 from heatbath.energy.base import Context
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Feedback:
+class SurprisalFeedback:
     r"""Integral control of the mean surprise: $\ln T\leftarrow\ln T-g\,(s-s^*)$ within [coldest, hottest].
 
     s is the surprise of the drawn token, nats, before windows cut. Memory is ln T, (B, 1), at first that of `start`.
@@ -25,12 +25,12 @@ class Feedback:
 
     target: float
     gain: float
-    start: float
-    coldest: float
-    hottest: float
+    initial_temperature: float
+    min_temperature: float
+    max_temperature: float
 
     def init(self, rows: int) -> Floats:
-        return np.full((rows, 1), np.log(self.start))
+        return np.full((rows, 1), np.log(self.initial_temperature))
 
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
         return np.exp(memory[:, 0])
@@ -38,13 +38,13 @@ class Feedback:
     def windows(self, memory: Floats) -> Sequence[Window]:
         return ()
 
-    def updated(self, memory: Floats, step: Step) -> Floats:
-        moved = memory - self.gain * (surprise(step) - self.target)[:, None]
-        return np.clip(moved, np.log(self.coldest), np.log(self.hottest))
+    def update_memory(self, memory: Floats, step: Step) -> Floats:
+        moved = memory - self.gain * (surprisal(step) - self.target)[:, None]
+        return np.clip(moved, np.log(self.min_temperature), np.log(self.max_temperature))
 
 
 @dataclass(frozen=True)
-class Mirostat:
+class MirostatSchedule:
     r"""Truncation by feedback: $\mu\leftarrow\mu-\eta\,(s-\tau)$, from $\mu=2\tau$; memory is mu, (B, 1), nats.
 
     Version 2 keeps the states of surprise at most mu. Version 1 keeps the k most probable, with k such that a Zipf law
@@ -65,12 +65,12 @@ class Mirostat:
 
     def windows(self, memory: Floats) -> Sequence[Window]:
         limits = memory[:, 0]
-        return (surprise_at_most(limits) if self.version == 2 else zipf_surprise(limits),)
+        return (max_surprisal(limits) if self.version == 2 else zipf_top_k(limits),)
 
-    def updated(self, memory: Floats, step: Step) -> Floats:
-        return np.asarray(memory - self.rate * (surprise(step) - self.target)[:, None])
+    def update_memory(self, memory: Floats, step: Step) -> Floats:
+        return np.asarray(memory - self.rate * (surprisal(step) - self.target)[:, None])
 
 
-def surprise(step: Step) -> Floats:
+def surprisal(step: Step) -> Floats:
     """Minus the log-probability of the drawn tokens before windows cut, (B,), nats."""
     return np.asarray(-(step.logprob + np.log(step.kept_mass)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.schedules.base import Floats, temperature, whole
+from heatbath.decode.schedules.base import Floats, validate_count, validate_temperature
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from heatbath.decode.base import Step
     from heatbath.decode.windows import Window
 
-START, LAST, PACE = 0, 1, 2
-NEWEST = 0.2
+START_TIME, LAST_TIME, STEP_SECONDS = 0, 1, 2
+PACE_SMOOTHING = 0.2
 """Share of the newest step in the running pace."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class LatencyPlan:
     """How many samples of how many tokens fit, the temperature for as many, and the seconds they are to take."""
 
     samples: int
@@ -46,18 +46,18 @@ class LatencyBudget:
     deadline: float
     per_step: float
     per_row: float
-    hot: float
-    cold: float
-    soft: float
+    max_temperature: float
+    min_temperature: float
+    cooling_fraction: float
     clock: Callable[[], float]
 
-    def plan(self, rows: int, tokens: int) -> Plan:
+    def plan(self, rows: int, tokens: int) -> LatencyPlan:
         """What fits: fewer samples first, one sample of fewer tokens where that is not enough.
 
         Fewer samples need less spread: the temperature falls from `hot` for all `rows` to `cold` for one. Raises
         BadInput where not one token fits.
         """
-        wanted, length = whole("the number of samples", rows), whole("the number of tokens", tokens)
+        wanted, length = validate_count("the number of samples", rows), validate_count("the number of tokens", tokens)
         room = self.deadline / length - self.per_step
         samples = int(np.clip(np.floor(room / self.per_row + 1e-9), 1, wanted)) if self.per_row > 0 else wanted
         pace = self.per_step + samples * self.per_row
@@ -65,30 +65,32 @@ class LatencyBudget:
         if fit < 1:
             raise BadInput(f"one token takes {pace:g} s, and the deadline is {self.deadline:g} s: allow more time.")
         share = (samples - 1) / (wanted - 1) if wanted > 1 else float(fit == length)
-        return Plan(samples, fit, self.cold + (self.hot - self.cold) * share, fit * pace)
+        return LatencyPlan(
+            samples, fit, self.min_temperature + (self.max_temperature - self.min_temperature) * share, fit * pace
+        )
 
     def init(self, rows: int) -> Floats:
         now = self.clock()
         return np.tile([now, now, self.per_step + rows * self.per_row], (rows, 1))
 
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
-        left = 1 - (memory[:, LAST] - memory[:, START]) / self.deadline
-        share = np.clip(left / self.soft, 0.0, 1.0)
-        return np.asarray(self.cold + (self.hot - self.cold) * share)
+        left = 1 - (memory[:, LAST_TIME] - memory[:, START_TIME]) / self.deadline
+        share = np.clip(left / self.cooling_fraction, 0.0, 1.0)
+        return np.asarray(self.min_temperature + (self.max_temperature - self.min_temperature) * share)
 
     def windows(self, memory: Floats) -> Sequence[Window]:
         return ()
 
-    def updated(self, memory: Floats, step: Step) -> Floats:
+    def update_memory(self, memory: Floats, step: Step) -> Floats:
         now = self.clock()
-        took = now - memory[:, LAST]
-        pace = memory[:, PACE] + NEWEST * (took - memory[:, PACE])
-        return np.stack([memory[:, START], np.full(len(memory), now), pace], axis=1)
+        took = now - memory[:, LAST_TIME]
+        pace = memory[:, STEP_SECONDS] + PACE_SMOOTHING * (took - memory[:, STEP_SECONDS])
+        return np.stack([memory[:, START_TIME], np.full(len(memory), now), pace], axis=1)
 
-    def tokens_left(self, memory: Floats) -> npt.NDArray[np.int64]:
+    def remaining_tokens(self, memory: Floats) -> npt.NDArray[np.int64]:
         """How many more tokens each row has time for at its running pace, (B,): where it is 0, end the row."""
-        left = self.deadline - (memory[:, LAST] - memory[:, START])
-        pace = np.maximum(memory[:, PACE], np.finfo(float).tiny)
+        left = self.deadline - (memory[:, LAST_TIME] - memory[:, START_TIME])
+        pace = np.maximum(memory[:, STEP_SECONDS], np.finfo(float).tiny)
         return np.maximum(np.floor(np.minimum(left / pace, 2.0**53)), 0).astype(np.int64)
 
 
@@ -96,8 +98,8 @@ def latency_budget(
     deadline: float,
     pace: tuple[float, float],
     *,
-    between: tuple[float, float] = (0.0, 1.0),
-    soft: float = 0.5,
+    temperature_range: tuple[float, float] = (0.0, 1.0),
+    cooling_fraction: float = 0.5,
     clock: Callable[[], float] = time.monotonic,
 ) -> LatencyBudget:
     """The schedule `LatencyBudget` for `deadline` seconds.
@@ -106,13 +108,17 @@ def latency_budget(
     temperatures at the deadline and long before; `soft` the share of the time at which cooling begins. Raises BadInput
     for settings out of range.
     """
-    cold, hot = (temperature("a temperature of a latency budget", value) for value in between)
+    cold, hot = (
+        validate_temperature("a validate_temperature of a latency budget", value) for value in temperature_range
+    )
     if cold > hot:
         raise BadInput(f"a latency budget cools from {hot:g} to {cold:g}: give the colder temperature first.")
     if not 0 < deadline < np.inf:
         raise BadInput(f"the deadline is {deadline} s: give a finite number of seconds above 0.")
     if not (min(pace) >= 0 and 0 < sum(pace) < np.inf):
         raise BadInput(f"steps take {pace[0]} s and {pace[1]} s a row: give seconds of 0 or more, not both 0.")
-    if not 0 < soft <= 1:
-        raise BadInput(f"cooling begins with a share {soft} of the time left: give a number above 0, at most 1.")
-    return LatencyBudget(float(deadline), float(pace[0]), float(pace[1]), hot, cold, float(soft), clock)
+    if not 0 < cooling_fraction <= 1:
+        raise BadInput(
+            f"cooling begins with a share {cooling_fraction} of the time left: give a number above 0, at most 1."
+        )
+    return LatencyBudget(float(deadline), float(pace[0]), float(pace[1]), hot, cold, float(cooling_fraction), clock)

@@ -8,95 +8,111 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Floats, Memoryless, answer_lengths, temperature, whole
+from heatbath.decode.schedules.base import (
+    Floats,
+    MemorylessSchedule,
+    completion_lengths,
+    validate_count,
+    validate_temperature,
+)
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class ByPlace(Memoryless):
+class PositionSchedule(MemorylessSchedule):
     """`law` (B,) -> (B,) gives the temperature of the tokens at places t = 0, 1, … of the answers."""
 
     label: str
-    law: Callable[[Floats], Floats]
+    temperature_at: Callable[[Floats], Floats]
 
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
-        return np.asarray(self.law(answer_lengths(context)), np.float64)
+        return np.asarray(self.temperature_at(completion_lengths(context)), np.float64)
 
 
-def constant(value: float) -> ByPlace:
+def constant(value: float) -> PositionSchedule:
     """One temperature throughout. Raises BadInput below 0."""
-    held = temperature("the temperature", value)
-    return ByPlace(f"constant={held:g}", lambda t: np.full(t.shape, held))
+    held = validate_temperature("the validate_temperature", value)
+    return PositionSchedule(f"constant={held:g}", lambda t: np.full(t.shape, held))
 
 
-def linear(start: float, end: float, steps: int) -> ByPlace:
+def linear(start: float, end: float, steps: int) -> PositionSchedule:
     r"""$T_t = T_0 + (T_1 - T_0)\,t/n$ up to t = n `steps`, and $T_1$ from there on.
 
     Raises BadInput for temperatures below 0 and less than one step.
     """
-    first, last, length = _ends(start, end, steps)
-    return ByPlace(f"linear={first:g}..{last:g}/{length}", lambda t: first + (last - first) * _share(t, length))
+    first, last, length = _validate_ends(start, end, steps)
+    return PositionSchedule(
+        f"linear={first:g}..{last:g}/{length}", lambda t: first + (last - first) * _progress(t, length)
+    )
 
 
-def cosine(start: float, end: float, steps: int) -> ByPlace:
+def cosine(start: float, end: float, steps: int) -> PositionSchedule:
     r"""$T_t = T_1 + (T_0 - T_1)(1 + \cos\pi t/n)/2$ up to t = n `steps`, and $T_1$ from there on.
 
     Raises BadInput for temperatures below 0 and less than one step. Source: Loshchilov and Hutter 2016,
     arXiv:1608.03983, equation 5, for a learning rate.
     """
-    first, last, length = _ends(start, end, steps)
+    first, last, length = _validate_ends(start, end, steps)
 
-    def law(t: Floats) -> Floats:
-        return last + (first - last) * (1 + np.cos(np.pi * _share(t, length))) / 2
+    def temperature_at(t: Floats) -> Floats:
+        return last + (first - last) * (1 + np.cos(np.pi * _progress(t, length))) / 2
 
-    return ByPlace(f"cosine={first:g}..{last:g}/{length}", law)
+    return PositionSchedule(f"cosine={first:g}..{last:g}/{length}", temperature_at)
 
 
-def geometric(start: float, ratio: float, floor: float = 0.0) -> ByPlace:
+def geometric(start: float, ratio: float, floor: float = 0.0) -> PositionSchedule:
     r"""$T_t = \max(T_0 r^t, T_{min})$.
 
     Raises BadInput for a temperature below 0 or a ratio that is not above 0 and at most 1. Source: Kirkpatrick, Gelatt
     and Vecchi 1983, doi:10.1126/science.220.4598.671.
     """
-    first, least = temperature("the first temperature", start), temperature("the lowest temperature", floor)
+    first, least = (
+        validate_temperature("the first validate_temperature", start),
+        validate_temperature("the lowest validate_temperature", floor),
+    )
     if not 0 < ratio <= 1:
         raise BadInput(f"the ratio of a geometric schedule is {ratio}: give a number above 0, at most 1.")
-    return ByPlace(f"geometric={first:g}*{ratio:g}^t", lambda t: np.maximum(first * ratio**t, least))
+    return PositionSchedule(f"geometric={first:g}*{ratio:g}^t", lambda t: np.maximum(first * ratio**t, least))
 
 
-def logarithmic(scale: float, offset: float = 1.0) -> ByPlace:
+def logarithmic(scale: float, offset: float = 1.0) -> PositionSchedule:
     r"""$T_t = c / \ln(1 + t + t_0)$, the slow cooling that finds ground states for a c as large as the barriers.
 
     Raises BadInput for a scale below 0 or an offset that is not above 0. Source: Geman and Geman 1984,
     doi:10.1109/TPAMI.1984.4767596, theorem B.
     """
-    barrier = temperature("the scale of a logarithmic schedule", scale)
+    barrier = validate_temperature("the scale of a logarithmic schedule", scale)
     if not 0 < offset < np.inf:
         raise BadInput(f"the offset of a logarithmic schedule is {offset}: give a finite number above 0.")
-    return ByPlace(f"logarithmic={barrier:g}", lambda t: barrier / np.log(1 + t + offset))
+    return PositionSchedule(f"logarithmic={barrier:g}", lambda t: barrier / np.log(1 + t + offset))
 
 
-def by_position(pieces: Sequence[tuple[int, float]]) -> ByPlace:
+def by_position(pieces: Sequence[tuple[int, float]]) -> PositionSchedule:
     """Pieces (first place, temperature), each held until the next begins: [(0, 1.0), (50, 0.3)].
 
     Raises BadInput where places do not begin at 0 and rise, or for temperatures below 0.
     """
     places = np.asarray([place for place, _ in pieces], float)
-    values = np.asarray([temperature(f"the temperature from place {place} on", value) for place, value in pieces])
+    values = np.asarray(
+        [validate_temperature(f"the temperature from place {place} on", value) for place, value in pieces]
+    )
     if not len(places) or places[0] != 0 or not (np.diff(places) > 0).all():
         raise BadInput(f"pieces begin at {[place for place, _ in pieces]}: begin at 0, and let the places rise.")
 
-    def law(t: Floats) -> Floats:
+    def temperature_at(t: Floats) -> Floats:
         return np.asarray(values[np.searchsorted(places, t, side="right") - 1])
 
-    return ByPlace("by_position", law)
+    return PositionSchedule("by_position", temperature_at)
 
 
-def _ends(start: float, end: float, steps: int) -> tuple[float, float, int]:
-    first, last = temperature("the first temperature", start), temperature("the last temperature", end)
-    return first, last, whole("the number of steps", steps)
+def _validate_ends(start: float, end: float, steps: int) -> tuple[float, float, int]:
+    first, last = (
+        validate_temperature("the first validate_temperature", start),
+        validate_temperature("the last validate_temperature", end),
+    )
+    return first, last, validate_count("the number of steps", steps)
 
 
-def _share(t: Floats, steps: int) -> Floats:
+def _progress(t: Floats, steps: int) -> Floats:
     return np.minimum(t / steps, 1.0)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Schedule, temperature
-from heatbath.decode.schedules.feedback import Feedback, Mirostat
-from heatbath.decode.schedules.solved import Solved
+from heatbath.decode.schedules.base import Schedule, validate_temperature
+from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
+from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
 from heatbath.errors import BadInput
 
-HELD = ("entropy", "heat_capacity", "surprisal", "mirostat", "mirostat_v1")
+HOLD_QUANTITIES = ("entropy", "heat_capacity", "surprisal", "mirostat", "mirostat_v1")
 
 
 def thermostat(
-    hold: str, target: float, *, gain: float | None = None, between: tuple[float, float] = (0.05, 3.0)
+    hold: str, target: float, *, gain: float | None = None, temperature_range: tuple[float, float] = (0.05, 3.0)
 ) -> Schedule:
     """Holds a number, in nats, at `target`, at temperatures `between` two.
 
@@ -23,36 +23,36 @@ def thermostat(
     are 0.693 nats). Raises BadInput for another `hold`, a target or gain that is not positive and finite, and
     temperatures that do not rise from above 0.
     """
-    if hold not in HELD:
-        raise BadInput(f"a thermostat cannot hold {hold!r}: choose from {', '.join(HELD)}.")
-    _positive("the target of a thermostat", target)
-    coldest = temperature("the colder temperature", between[0], positive=True)
-    hottest = temperature("the hotter temperature", between[1], positive=True)
+    if hold not in HOLD_QUANTITIES:
+        raise BadInput(f"a thermostat cannot hold {hold!r}: choose from {', '.join(HOLD_QUANTITIES)}.")
+    _validate_positive("the target of a thermostat", target)
+    coldest = validate_temperature("the colder validate_temperature", temperature_range[0], positive=True)
+    hottest = validate_temperature("the hotter validate_temperature", temperature_range[1], positive=True)
     if not coldest < hottest:
         raise BadInput(f"a thermostat between {coldest:g} and {hottest:g} has no room: let the second be higher.")
     if hold in ("entropy", "heat_capacity"):
-        return Solved(hold, target, coldest, hottest)
+        return QuantityTargetSchedule(hold, target, coldest, hottest)
     if hold == "surprisal":
-        rate = _positive("the gain", 0.1 if gain is None else gain)
-        return Feedback(target, rate, min(max(1.0, coldest), hottest), coldest, hottest)
+        rate = _validate_positive("the gain", 0.1 if gain is None else gain)
+        return SurprisalFeedback(target, rate, min(max(1.0, coldest), hottest), coldest, hottest)
     return mirostat(target, rate=1.0 if gain is None else gain, version=1 if hold == "mirostat_v1" else 2)
 
 
-def mirostat(target: float, *, rate: float = 1.0, version: int = 2, temperature: float = 1.0) -> Mirostat:
+def mirostat(target: float, *, rate: float = 1.0, version: int = 2, temperature: float = 1.0) -> MirostatSchedule:
     """The schedule `Mirostat` with a mean surprise of `target` nats. Raises BadInput for settings out of range.
 
     Source: Basu et al. 2020, arXiv:2007.14966.
     """
     if version not in (1, 2):
         raise BadInput(f"mirostat has no version {version}: give 1 or 2.")
-    _positive("the target of mirostat", target)
-    _positive("the rate of mirostat", rate)
+    _validate_positive("the target of mirostat", target)
+    _validate_positive("the rate of mirostat", rate)
     if not 0 <= temperature < np.inf:
         raise BadInput(f"the temperature of mirostat is {temperature}: give a finite temperature of 0 or more.")
-    return Mirostat(float(target), float(rate), version, float(temperature))
+    return MirostatSchedule(float(target), float(rate), version, float(temperature))
 
 
-def _positive(name: str, value: float) -> float:
+def _validate_positive(name: str, value: float) -> float:
     if not 0 < value < np.inf:
         raise BadInput(f"{name} is {value}: give a finite number above 0.")
     return float(value)

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.windows.spectrum import Band, Spectrum, spectrum
+from heatbath.decode.windows.row_statistics import Band, RowStatistics, build_row_statistics
 from heatbath.errors import BadInput
 
 Floats = npt.NDArray[np.float64]
-BandOf = Callable[[Spectrum, Floats | None], Band]
-Draw = Callable[[], Floats]
+BandFunction = Callable[[RowStatistics, Floats | None], Band]
+DrawUniform = Callable[[], Floats]
 
 
 @dataclass(frozen=True)
@@ -29,64 +29,68 @@ class Window:
     """`band(spectrum, uniform)` finds what stays. `random` says that it needs one uniform number a row."""
 
     label: str
-    band: BandOf
-    random: bool = False
+    band: BandFunction
+    is_random: bool = False
 
     def __call__(self, energies: Any, betas: Any, uniform: Floats | None = None) -> Any:
         """Energies (B, V) with +inf outside the window, in the library and type of `energies`."""
-        return _cut(self, energies, betas, uniform, weigh=False).energies
+        return _apply_window(self, energies, betas, uniform, compute_mass=False).energies
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowResult:
     """Energies (B, V) with +inf outside the windows, and the probability that they left, (B,)."""
 
     energies: Any
     kept_mass: Floats
 
 
-def cut(window: Window, energies: Any, betas: Any, uniform: Floats | None = None) -> Cut:
+def apply_window(window: Window, energies: Any, betas: Any, uniform: Floats | None = None) -> WindowResult:
     """What a window leaves of `energies` (B, V) at `betas`, and the probability it keeps.
 
     `uniform` (B,) in [0, 1) is needed by a random window alone. Raises BadInput where it is missing or rows hold no
     state, NotANumber for a NaN.
     """
-    return _cut(window, energies, betas, uniform, weigh=True)
+    return _apply_window(window, energies, betas, uniform, compute_mass=True)
 
 
-def cut_all(windows: Sequence[Window], energies: Any, betas: Any, draw: Draw | None = None) -> Cut:
+def apply_windows(
+    windows: Sequence[Window], energies: Any, betas: Any, draw_uniform: DrawUniform | None = None
+) -> WindowResult:
     """One window upon another, each cutting what the one before has left; kept masses multiply.
 
     `draw()` gives the next uniforms (B,) and is called once for each random window, and for no other.
     """
     mass = np.ones(energies.shape[:-1])
     for window in windows:
-        left = cut(window, energies, betas, _uniform(window, draw))
+        left = apply_window(window, energies, betas, _draw_uniform(window, draw_uniform))
         energies, mass = left.energies, mass * left.kept_mass
-    return Cut(energies, mass)
+    return WindowResult(energies, mass)
 
 
-def applied(windows: Sequence[Window], energies: Any, betas: Any, draw: Draw | None = None) -> Any:
+def mask_energies(windows: Sequence[Window], energies: Any, betas: Any, draw_uniform: DrawUniform | None = None) -> Any:
     """The energies of `cut_all`, without the work of weighing what is kept."""
     for window in windows:
-        energies = window(energies, betas, _uniform(window, draw))
+        energies = window(energies, betas, _draw_uniform(window, draw_uniform))
     return energies
 
 
-def _uniform(window: Window, draw: Draw | None) -> Floats | None:
-    return draw() if window.random and draw is not None else None
+def _draw_uniform(window: Window, draw_uniform: DrawUniform | None) -> Floats | None:
+    return draw_uniform() if window.is_random and draw_uniform is not None else None
 
 
-def _cut(window: Window, energies: Any, betas: Any, uniform: Floats | None, *, weigh: bool) -> Cut:
-    seen = spectrum(energies, betas)
-    if window.random and (uniform is None or np.shape(uniform) != seen.betas.shape):
+def _apply_window(
+    window: Window, energies: Any, betas: Any, uniform: Floats | None, *, compute_mass: bool
+) -> WindowResult:
+    seen = build_row_statistics(energies, betas)
+    if window.is_random and (uniform is None or np.shape(uniform) != seen.betas.shape):
         raise BadInput(f"the window {window.label} is random: give one uniform number a row.")
     band = window.band(seen, uniform)
-    mass = np.minimum(seen.mass(band), 1.0) if weigh else np.ones(seen.rows.count)
-    return Cut(seen.cut(band), mass)
+    mass = np.minimum(seen.band_mass(band), 1.0) if compute_mass else np.ones(seen.rows.num_rows)
+    return WindowResult(seen.apply_band(band), mass)
 
 
-def reach(log_weight: Floats, betas: Floats) -> Floats:
+def height_limit(log_weight: Floats, betas: Floats) -> Floats:
     r"""How far above the ground a state may lie to weigh at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
     with np.errstate(divide="ignore", invalid="ignore"):
         height = -np.asarray(log_weight) / betas
@@ -94,6 +98,6 @@ def reach(log_weight: Floats, betas: Floats) -> Floats:
     return np.where(np.asarray(log_weight) > 0, 0.0, height)
 
 
-def up_to(seen: Spectrum, height: Any, kept_mass: Floats | None = None) -> Band:
+def band_up_to(statistics: RowStatistics, height: Any, kept_mass: Floats | None = None) -> Band:
     """The band from the ground to `height` above it, (B,)."""
-    return Band(np.full(seen.betas.shape, -np.inf), seen.ground + height, kept_mass)
+    return Band(np.full(statistics.betas.shape, -np.inf), statistics.ground + height, kept_mass)

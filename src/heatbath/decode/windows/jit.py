@@ -9,17 +9,17 @@ from heatbath.ensemble.kernels import jit
 from heatbath.ensemble.kernels.jit import Function
 
 
-def compiled(function: Function) -> Function:
+def compile_exact(function: Function) -> Function:
     """Compile exactly as written."""
-    return _watched(jit.compiled(function))
+    return _stamp_sources(jit.compile_exact(function))
 
 
-def summed(function: Function) -> Function:
+def compile_reordered(function: Function) -> Function:
     """Compile with sums free to be reordered."""
-    return _watched(jit.summed(function))
+    return _stamp_sources(jit.compile_reordered(function))
 
 
-def _watched(kernel: Function) -> Function:
+def _stamp_sources(kernel: Function) -> Function:
     """The kernel, its cache tied to the sources of this folder as well as to those of the ensemble's kernels."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     dispatcher: Any = kernel

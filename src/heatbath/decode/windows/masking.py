@@ -10,38 +10,38 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.windows.jit import compiled, summed
+from heatbath.decode.windows.jit import compile_exact, compile_reordered
 from heatbath.ensemble.kernels.blocks import weight_32, weight_64
-from heatbath.ensemble.kernels.direct import LEAST_32, MOST_32, WIDEST_32
+from heatbath.ensemble.kernels.direct import MAX_BETA_32, MAX_SPAN_32, MIN_BETA_32
 from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.words import extremes, from_key, infinity, value
+from heatbath.ensemble.kernels.words import find_extremes, from_key, infinity_key, value
 
 
-@compiled
-def grounds(start: Any, stop: Any, words: Any, out: Any) -> Any:
+@compile_exact
+def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
     """Fill out (B, 3) with status, lowest and highest finite energy."""
     for b in range(start, stop):
-        low, high, status = extremes(words[b])
+        low, high, status = find_extremes(words[b])
         out[b, 0] = status
         out[b, 1], out[b, 2] = from_key(low, words[b, 0]), from_key(high, words[b, 0])
 
 
-@compiled
-def close(low: Any, high: Any, beta: Any) -> Any:
+@compile_exact
+def is_float32_safe(low: Any, high: Any, beta: Any) -> Any:
     """Whether float32 weights are safe for a row between these energies."""
-    return high - low < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
+    return high - low < MAX_SPAN_32 and (beta == 0.0 or MIN_BETA_32 < beta < MAX_BETA_32)
 
 
-@compiled
-def copied(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
+@compile_exact
+def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
     """Copy what lies in the band."""
     for v in range(row.shape[0]):
         energy = value(row[v])
         out[v] = row[v] if (energy >= low) & (energy <= high) else absent
 
 
-@summed
-def weighed_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
+@compile_reordered
+def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
     """Weights of the row and of the band, in float32 with float64 totals."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
@@ -52,8 +52,8 @@ def weighed_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
     return total, kept
 
 
-@summed
-def weighed_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
+@compile_reordered
+def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
     """Weights of the row and of the band, in float64."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
@@ -64,8 +64,8 @@ def weighed_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
     return total, kept
 
 
-@compiled
-def tied(row: Any, low: Any, high: Any, ground: Any) -> Any:
+@compile_exact
+def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
     """Ground states of the row and of the band."""
     total, kept = 0, 0
     for v in range(row.shape[0]):
@@ -75,16 +75,16 @@ def tied(row: Any, low: Any, high: Any, ground: Any) -> Any:
     return np.float64(total), np.float64(kept)
 
 
-@compiled
-def cut(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
+@compile_exact
+def fill_masked(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
     """Fill out (B, V) from the rows of words and their bands (B, 2), numbers of the words' own width."""
-    absent = words.dtype.type(infinity(words[0, 0]))
+    absent = words.dtype.type(infinity_key(words[0, 0]))
     for b in range(start, stop):
-        copied(words[b], bands[b, 0], bands[b, 1], absent, out[b])
+        copy_band(words[b], bands[b, 0], bands[b, 1], absent, out[b])
 
 
-@compiled
-def weigh(
+@compile_exact
+def fill_band_mass(
     start: Any,
     stop: Any,
     words: Any,
@@ -99,9 +99,9 @@ def weigh(
         row, low, high, beta = words[b], bands[b, 0], bands[b, 1], betas[b]
         ground = edges[b, 0]
         if math.isinf(beta):
-            total, kept = tied(row, low, high, ground)
-        elif double or not close(ground, edges[b, 1], beta):
-            total, kept = weighed_64(row, low, high, ground, beta)
+            total, kept = count_ground_states(row, low, high, ground)
+        elif double or not is_float32_safe(ground, edges[b, 1], beta):
+            total, kept = sum_weights_64(row, low, high, ground, beta)
         else:
-            total, kept = weighed_32(row, low, high, np.float32(ground), np.float32(beta * LOG2E))
+            total, kept = sum_weights_32(row, low, high, np.float32(ground), np.float32(beta * LOG2E))
         mass[b] = kept / total

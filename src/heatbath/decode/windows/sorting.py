@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from heatbath.decode.windows.jit import compiled
+from heatbath.decode.windows.jit import compile_exact
 
 
-@compiled
+@compile_exact
 def select(values: Any, k: Any) -> Any:
     """The value of rank k (from 0); those before it in the array are then no higher (Hoare's quickselect)."""
     left, right = 0, values.shape[0] - 1
@@ -32,8 +32,8 @@ def select(values: Any, k: Any) -> Any:
     return values[k]
 
 
-@compiled
-def sink(x: Any, w: Any, root: Any, end: Any) -> Any:
+@compile_exact
+def sift_down(x: Any, w: Any, root: Any, end: Any) -> Any:
     """Bring x[root] to its place in the heap x[:end], largest on top; w goes along."""
     while 2 * root + 1 < end:
         child = 2 * root + 1
@@ -46,13 +46,13 @@ def sink(x: Any, w: Any, root: Any, end: Any) -> Any:
         root = child
 
 
-@compiled
+@compile_exact
 def sort(x: Any, w: Any) -> Any:
     """Sort x, and w along with it, in place (heapsort)."""
     n = x.shape[0]
     for root in range(n // 2 - 1, -1, -1):
-        sink(x, w, root, n)
+        sift_down(x, w, root, n)
     for end in range(n - 1, 0, -1):
         x[0], x[end] = x[end], x[0]
         w[0], w[end] = w[end], w[0]
-        sink(x, w, 0, end)
+        sift_down(x, w, 0, end)

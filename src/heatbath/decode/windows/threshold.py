@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from heatbath.decode.windows.base import BandOf, Floats, Window, reach, up_to
-from heatbath.decode.windows.spectrum import Band, Spectrum
+from heatbath.decode.windows.base import BandFunction, Floats, Window, band_up_to, height_limit
+from heatbath.decode.windows.row_statistics import Band, RowStatistics
 from heatbath.errors import BadInput
 
 
@@ -19,8 +19,10 @@ def min_p(p: float) -> Window:
     if not 0 <= p <= 1:
         raise BadInput(f"min_p is {p}: give a number from 0 to 1.")
 
-    def band(seen: Spectrum, uniform: Floats | None) -> Band:
-        return up_to(seen, np.inf if p == 0 else reach(np.full(seen.betas.shape, np.log(p)), seen.betas))
+    def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
+        return band_up_to(
+            statistics, np.inf if p == 0 else height_limit(np.full(statistics.betas.shape, np.log(p)), statistics.betas)
+        )
 
     return Window(f"min_p={p:g}", band)
 
@@ -30,7 +32,10 @@ def epsilon(eps: float) -> Window:
 
     Here Z is relative to the ground. Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
     """
-    return Window(f"epsilon={_fraction('epsilon', eps):g}", _above(lambda seen: np.full(seen.betas.shape, np.log(eps))))
+    return Window(
+        f"epsilon={_validate_probability('epsilon', eps):g}",
+        _build_threshold_band(lambda seen: np.full(seen.betas.shape, np.log(eps))),
+    )
 
 
 def eta(eps: float) -> Window:
@@ -38,8 +43,10 @@ def eta(eps: float) -> Window:
 
     Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
     """
-    _fraction("eta", eps)
-    return Window(f"eta={eps:g}", _above(lambda seen: np.minimum(np.log(eps), np.log(eps) / 2 - _entropy(seen))))
+    _validate_probability("eta", eps)
+    return Window(
+        f"eta={eps:g}", _build_threshold_band(lambda seen: np.minimum(np.log(eps), np.log(eps) / 2 - _entropy(seen)))
+    )
 
 
 def p_less() -> Window:
@@ -47,7 +54,7 @@ def p_less() -> Window:
 
     Source: Tan et al. 2025, arXiv:2509.23234.
     """
-    return Window("p_less", _above(lambda seen: _log_purity(seen)))
+    return Window("p_less", _build_threshold_band(lambda seen: _log_purity(seen)))
 
 
 def p_less_norm() -> Window:
@@ -56,13 +63,13 @@ def p_less_norm() -> Window:
     Source: Tan et al. 2025, arXiv:2509.23234, with forbidden states left out of n.
     """
 
-    def log_threshold(seen: Spectrum) -> Floats:
-        count = seen.spread[0]
+    def log_threshold(statistics: RowStatistics) -> Floats:
+        count = statistics.count_and_std[0]
         with np.errstate(divide="ignore", invalid="ignore"):
-            level = (count * np.exp(_log_purity(seen)) - 1) / (count - 1)
+            level = (count * np.exp(_log_purity(statistics)) - 1) / (count - 1)
             return np.where(level > 0, np.log(np.maximum(level, 0)), -np.inf)
 
-    return Window("p_less_norm", _above(log_threshold))
+    return Window("p_less_norm", _build_threshold_band(log_threshold))
 
 
 def top_n_sigma(n: float) -> Window:
@@ -73,7 +80,7 @@ def top_n_sigma(n: float) -> Window:
     """
     if not n >= 0:
         raise BadInput(f"top_n_sigma is {n}: give 0 or a positive number.")
-    return Window(f"top_n_sigma={n:g}", lambda seen, uniform: up_to(seen, n * seen.spread[1]))
+    return Window(f"top_n_sigma={n:g}", lambda seen, uniform: band_up_to(seen, n * seen.count_and_std[1]))
 
 
 def exclude_top_choices(threshold: float, probability: float) -> Window:
@@ -88,33 +95,35 @@ def exclude_top_choices(threshold: float, probability: float) -> Window:
     if not 0 <= probability <= 1:
         raise BadInput(f"the probability of exclude_top_choices is {probability}: give a number from 0 to 1.")
 
-    def band(seen: Spectrum, uniform: Floats | None) -> Band:
-        height = reach(np.log(threshold) + np.log(seen.sums[0]), seen.betas)
-        last = seen.highest_within(seen.ground + height)
+    def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
+        height = height_limit(np.log(threshold) + np.log(statistics.sums[0]), statistics.betas)
+        last = statistics.highest_energy_within(statistics.ground + height)
         low = np.where(np.asarray(uniform) < probability, last, -np.inf)
-        return Band(low, np.full(seen.betas.shape, np.inf))
+        return Band(low, np.full(statistics.betas.shape, np.inf))
 
-    return Window(f"exclude_top_choices={threshold:g},{probability:g}", band, random=True)
+    return Window(f"exclude_top_choices={threshold:g},{probability:g}", band, is_random=True)
 
 
-def _fraction(name: str, eps: float) -> float:
+def _validate_probability(name: str, eps: float) -> float:
     if not 0 < eps < 1:
         raise BadInput(f"the probability of the window {name} is {eps}: give a number between 0 and 1.")
     return eps
 
 
-def _above(log_threshold: Callable[[Spectrum], Floats]) -> BandOf:
-    def band(seen: Spectrum, uniform: Floats | None) -> Band:
-        return up_to(seen, reach(log_threshold(seen) + np.log(seen.sums[0]), seen.betas))
+def _build_threshold_band(log_threshold: Callable[[RowStatistics], Floats]) -> BandFunction:
+    def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
+        return band_up_to(
+            statistics, height_limit(log_threshold(statistics) + np.log(statistics.sums[0]), statistics.betas)
+        )
 
     return band
 
 
-def _entropy(seen: Spectrum) -> Floats:
-    z, moment = seen.sums[:2]
-    return np.asarray(np.log(z) + np.where(np.isinf(seen.betas), 0.0, seen.betas) * moment / z)
+def _entropy(statistics: RowStatistics) -> Floats:
+    z, moment = statistics.sums[:2]
+    return np.asarray(np.log(z) + np.where(np.isinf(statistics.betas), 0.0, statistics.betas) * moment / z)
 
 
-def _log_purity(seen: Spectrum) -> Floats:
+def _log_purity(statistics: RowStatistics) -> Floats:
     """ln of the sum of squared probabilities."""
-    return np.asarray(np.log(seen.sums[3]) - 2 * np.log(seen.sums[0]))
+    return np.asarray(np.log(statistics.sums[3]) - 2 * np.log(statistics.sums[0]))

@@ -2,19 +2,19 @@
 
 from heatbath.energy.potentials.classifier import Safety, Sentiment
 from heatbath.energy.potentials.embedding import EmbeddingSimilarity
-from heatbath.energy.potentials.finished import Finished
-from heatbath.energy.potentials.function import Function
-from heatbath.energy.potentials.length import Length, characters, words
+from heatbath.energy.potentials.end_of_sequence import TruncationPenalty
+from heatbath.energy.potentials.function import FunctionPotential
+from heatbath.energy.potentials.length import Length, character_counter, word_counter
 from heatbath.energy.potentials.regex import Regex
 
 __all__ = [
     "EmbeddingSimilarity",
-    "Finished",
-    "Function",
+    "FunctionPotential",
     "Length",
     "Regex",
     "Safety",
     "Sentiment",
-    "characters",
-    "words",
+    "TruncationPenalty",
+    "character_counter",
+    "word_counter",
 ]

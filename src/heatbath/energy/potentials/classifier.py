@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials.text import Decode, Floats, answers, checked_scale
+from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_scale
 from heatbath.errors import BadInput, MissingExtra
 
-LogProb = Callable[[str], float]
+TextScorer = Callable[[str], float]
 
 
 class Safety(Potential):
@@ -29,22 +29,22 @@ class Safety(Potential):
 
     def __init__(
         self,
-        decode: Decode,
+        decode: DecodeFunction,
         *,
         scale: float = 1.0,
         linear: bool = False,
         scores_prefixes: bool = False,
         name: str = "safety",
     ) -> None:
-        self.scale = checked_scale(scale, name)
+        self.scale = validate_scale(scale, name)
         self.linear = linear
         self.scores_prefixes = scores_prefixes
         self.name = name
         self._decode = decode
-        self._log_benign = guardian()
+        self._log_benign = load_guardian()
 
     def __call__(self, context: Context) -> Floats:
-        log_benign = np.array([self._log_benign(text) for text in answers(context, self._decode)], np.float64)
+        log_benign = np.array([self._log_benign(text) for text in completion_texts(context, self._decode)], np.float64)
         return np.asarray(-self.scale * (np.expm1(log_benign) if self.linear else log_benign))
 
 
@@ -62,20 +62,22 @@ class Sentiment(Potential):
     """
 
     def __init__(
-        self, decode: Decode, *, scale: float = 1.0, scores_prefixes: bool = False, name: str = "sentiment"
+        self, decode: DecodeFunction, *, scale: float = 1.0, scores_prefixes: bool = False, name: str = "sentiment"
     ) -> None:
-        self.scale = checked_scale(scale, name)
+        self.scale = validate_scale(scale, name)
         self.scores_prefixes = scores_prefixes
         self.name = name
         self._decode = decode
-        self._compound = vader()
+        self._compound = load_vader()
 
     def __call__(self, context: Context) -> Floats:
-        return -self.scale * np.array([self._compound(text) for text in answers(context, self._decode)], np.float64)
+        return -self.scale * np.array(
+            [self._compound(text) for text in completion_texts(context, self._decode)], np.float64
+        )
 
 
 @cache
-def guardian() -> LogProb:
+def load_guardian() -> TextScorer:
     """log P(benign) of a text by the packaged classifier. Raises `MissingExtra` where it is absent."""
     try:
         from svguardian._runtime import bundled_path
@@ -97,7 +99,7 @@ def guardian() -> LogProb:
 
 
 @cache
-def vader() -> LogProb:
+def load_vader() -> TextScorer:
     """The compound score of a text. Raises `MissingExtra` where VADER is absent."""
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer

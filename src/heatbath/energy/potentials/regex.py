@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.potentials.text import Decode, Floats, answers
+from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts
 from heatbath.errors import BadInput
 
-_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 
 
 class Regex(Potential):
@@ -26,7 +26,7 @@ class Regex(Potential):
         BadInput: a pattern that cannot be compiled, a weight that is negative or NaN.
     """
 
-    def __init__(self, pattern: str, decode: Decode, *, weight: float = np.inf, name: str = "regex") -> None:
+    def __init__(self, pattern: str, decode: DecodeFunction, *, weight: float = np.inf, name: str = "regex") -> None:
         import regex
 
         if not weight >= 0:
@@ -36,25 +36,25 @@ class Regex(Potential):
         except regex.error as error:
             raise BadInput(f"the pattern {pattern!r} is no regular expression: {error}.") from error
         self.pattern = pattern
-        self.scores_prefixes = not (_looks_around(pattern) or self._pattern.flags & regex.REVERSE)
+        self.scores_prefixes = not (_has_lookaround(pattern) or self._pattern.flags & regex.REVERSE)
         self.weight = float(weight)
         self.name = name
         self._decode = decode
 
     def __call__(self, context: Context) -> Floats:
-        texts = answers(context, self._decode)
-        wrong = [not self._matches(text, not context.whole(row)) for row, text in enumerate(texts)]
+        texts = completion_texts(context, self._decode)
+        wrong = [not self._matches(text, not context.is_finished(row)) for row, text in enumerate(texts)]
         return np.where(wrong, self.weight, 0.0)
 
     def _matches(self, text: str, partial: bool) -> bool:
         try:
-            return self._pattern.fullmatch(text, partial=partial, timeout=_SECONDS) is not None
+            return self._pattern.fullmatch(text, partial=partial, timeout=_TIMEOUT_SECONDS) is not None
         except TimeoutError:
-            told = f"the pattern {self.pattern!r:.60} takes more than {_SECONDS:g} s to match: write a simpler one."
+            told = f"the pattern {self.pattern!r:.60} takes more than {_TIMEOUT_SECONDS:g} s to match: write a simpler one."
             raise BadInput(told) from None
 
 
-def _looks_around(pattern: str) -> bool:
+def _has_lookaround(pattern: str) -> bool:
     """Whether a look-around or a word boundary stands in the pattern, or what could be taken for one."""
     escaped = re.findall(r"\\(.)", pattern, re.DOTALL)
     return re.search(r"\(\?<?[=!]", pattern) is not None or not set("bBmM").isdisjoint(escaped)

@@ -6,6 +6,6 @@ async for step in engine.submit(Request(prompt, id="1")): ...
 """
 
 from heatbath.engine.local.engine import LocalEngine
-from heatbath.engine.local.options import Options
+from heatbath.engine.local.options import EngineConfig
 
-__all__ = ["LocalEngine", "Options"]
+__all__ = ["EngineConfig", "LocalEngine"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.engine.base import Grown, Token
-from heatbath.engine.local.faults import blamed, faulty
+from heatbath.engine.base import Token, TokensGenerated
+from heatbath.engine.local.faults import find_faulty_requests, to_public_error
 from heatbath.engine.local.group import Drawn, Group
-from heatbath.engine.local.job import Answer, Job
+from heatbath.engine.local.job import RequestState, SequenceState
 from heatbath.engine.local.rows import Row
-from heatbath.models.pool import Pool
+from heatbath.models.pool.base import Pool
 from heatbath.record import Frame
 
 Spell = Callable[[int], bytes]
@@ -21,7 +21,7 @@ Spell = Callable[[int], bytes]
 class Batch:
     """The rows of all such requests. `tell(job, step or error)` hands on what comes of them."""
 
-    def __init__(self, pool: Pool, spell: Spell, tell: Callable[[Job, Any], None], name: str) -> None:
+    def __init__(self, pool: Pool, spell: Spell, tell: Callable[[RequestState, Any], None], name: str) -> None:
         self._pool, self._spell, self._tell, self._name = pool, spell, tell, name
         self._groups: dict[Hashable, Group] = {}
         self._rows: list[int] | None = None
@@ -40,19 +40,19 @@ class Batch:
         frames, self._frames = self._frames, []
         return frames
 
-    def join(self, job: Job, rows: Sequence[int]) -> None:
+    def join(self, job: RequestState, rows: Sequence[int]) -> None:
         """A request whose answers grow in `rows`."""
-        job.answers = [Answer(job, row, choice) for choice, row in enumerate(rows)]
-        key: Hashable = id(job) if job.plan.group is None else job.plan.group
+        job.sequences = [SequenceState(job, row, choice) for choice, row in enumerate(rows)]
+        key: Hashable = id(job) if job.compiled_request.batch_key is None else job.compiled_request.batch_key
         if key not in self._groups:
             self._groups[key] = Group(job, self._pool)
-        self._groups[key].join(job, job.answers)
+        self._groups[key].join(job, job.sequences)
         self._rows = None
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: RequestState) -> None:
         """Forget the answers of a request; its rows are the caller's."""
-        for answer in job.answers:
-            answer.ended = True
+        for answer in job.sequences:
+            answer.is_finished = True
         self._prune()
 
     def step(self, energies: Any) -> None:
@@ -76,13 +76,15 @@ class Batch:
         try:
             return group.step(energies)
         except Exception as error:
-            bad = faulty(group, energies)
-            stay = np.asarray([i for i, answer in enumerate(group.answers) if answer.job not in bad], np.int64)
+            bad = find_faulty_requests(group, energies)
+            stay = np.asarray(
+                [i for i, answer in enumerate(group.answers) if answer.request_state not in bad], np.int64
+            )
             group.chance.rewind(mark)
             group.keep(stay)
             self._rows = None
             for job in bad:
-                self._tell(job, blamed(error, self._name, job.spent // len(job.answers)))
+                self._tell(job, to_public_error(error, self._name, job.num_sampled_tokens // len(job.sequences)))
             return self._drawn(group, energies[stay]) if len(stay) else None
 
     def _frame(self, group: Group, drawn: Drawn) -> None:
@@ -95,36 +97,36 @@ class Batch:
         for at, (answer, token, logprob, top) in enumerate(each):
             made = Token(token, logprob, top, None if columns is None else Row(columns, at))
             grown = self._answered(answer, made, drawn.late)
-            answer.job.spent += 1
-            self._tell(answer.job, grown)
-            if grown.finish is None:
+            answer.request_state.num_sampled_tokens += 1
+            self._tell(answer.request_state, grown)
+            if grown.finish_reason is None:
                 pushed.append(answer.row)
                 tokens.append(token)
             else:
-                answer.ended = True
+                answer.is_finished = True
 
-    def _answered(self, answer: Answer, token: Token, late: bool) -> Grown:
+    def _answered(self, answer: SequenceState, token: Token, late: bool) -> TokensGenerated:
         """What one more token makes of an answer."""
-        answer.left -= 1
-        if token.id in answer.stop:
-            return Grown(answer.choice, (token,), answer.tail.end(), "stop", token.id)
-        text = answer.tail.push(self._spell(token.id))
-        if answer.tail.stopped is not None:
-            return Grown(answer.choice, (token,), text, "stop", answer.tail.stopped)
-        if answer.left and not late:
-            return Grown(answer.choice, (token,), text)
-        text += answer.tail.end()
-        if answer.tail.stopped is not None:
-            return Grown(answer.choice, (token,), text, "stop", answer.tail.stopped)
-        return Grown(answer.choice, (token,), text, "deadline" if answer.left else "length")
+        answer.remaining_tokens -= 1
+        if token.id in answer.stop_token_ids:
+            return TokensGenerated(answer.choice, (token,), answer.detokenizer.flush(), "stop", token.id)
+        text = answer.detokenizer.push(self._spell(token.id))
+        if answer.detokenizer.matched_stop is not None:
+            return TokensGenerated(answer.choice, (token,), text, "stop", answer.detokenizer.matched_stop)
+        if answer.remaining_tokens and not late:
+            return TokensGenerated(answer.choice, (token,), text)
+        text += answer.detokenizer.flush()
+        if answer.detokenizer.matched_stop is not None:
+            return TokensGenerated(answer.choice, (token,), text, "stop", answer.detokenizer.matched_stop)
+        return TokensGenerated(answer.choice, (token,), text, "deadline" if answer.remaining_tokens else "length")
 
     def _prune(self) -> None:
         """Let go of the answers that have ended, and end the requests that have no other."""
-        ended: list[Answer] = []
+        ended: list[SequenceState] = []
         for key, group in list(self._groups.items()):
-            stay = [i for i, answer in enumerate(group.answers) if not answer.ended]
+            stay = [i for i, answer in enumerate(group.answers) if not answer.is_finished]
             if len(stay) < len(group):
-                ended += [answer for answer in group.answers if answer.ended]
+                ended += [answer for answer in group.answers if answer.is_finished]
                 group.keep(np.asarray(stay, np.int64))
                 self._rows = None
             if not len(group):
@@ -132,9 +134,9 @@ class Batch:
                 self._rows = None
         self._free(ended)
 
-    def _free(self, answers: Sequence[Answer]) -> None:
-        rows = [answer.row for answer in answers if answer.row in answer.job.rows]
+    def _free(self, answers: Sequence[SequenceState]) -> None:
+        rows = [answer.row for answer in answers if answer.row in answer.request_state.rows]
         for answer in answers:
-            answer.job.rows.discard(answer.row)
+            answer.request_state.rows.discard(answer.row)
         if rows:
             self._pool.close(rows)

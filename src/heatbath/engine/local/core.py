@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from heatbath.engine.base import Began, DeadlineExceeded, Ended, Grown, Load, Step
+from heatbath.engine.base import DeadlineExceeded, EngineStats, Event, Finished, Started, TokensGenerated
 from heatbath.engine.local.batch import Batch
-from heatbath.engine.local.faults import blamed
+from heatbath.engine.local.faults import to_public_error
 from heatbath.engine.local.hub import Hub
-from heatbath.engine.local.job import Job
-from heatbath.engine.local.options import Options
-from heatbath.engine.local.queue import Claim, Queue
-from heatbath.engine.local.scoring import Scoring, of_prompt
+from heatbath.engine.local.job import RequestState
+from heatbath.engine.local.options import EngineConfig
+from heatbath.engine.local.queue import FairQueue, QueueClaim
+from heatbath.engine.local.scoring import PromptScorer, build_prompt_scorer
 from heatbath.errors import ModelError
 from heatbath.models.base import Model
-from heatbath.models.pool import Pool, PoolStats
+from heatbath.models.pool.base import Pool, PoolStats
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
@@ -27,10 +27,10 @@ _ADMITTED_TOKENS = 2048
 """Prompt tokens read in one step, beyond which further requests wait for the next: rows that grow wait for them."""
 _IDLE = 1.0
 
-Told = tuple[Any, "Step | BaseException"]
+Delivery = tuple[Any, "Event | BaseException"]
 
 
-class Core:
+class Scheduler:
     """Everything that happens in the engine's thread; the other side calls `submit`, `wake`, `load` and no more.
 
     `deliver` takes what a step told, all requests together.
@@ -40,27 +40,27 @@ class Core:
         self,
         model: Model,
         pools: Callable[[], Pool],
-        options: Options,
+        options: EngineConfig,
         *,
         observers: Sequence[Observer],
-        deliver: Callable[[list[Told]], None],
+        deliver: Callable[[list[Delivery]], None],
     ) -> None:
-        self.queue: Queue[Job] = Queue()
+        self.queue: FairQueue[RequestState] = FairQueue()
         self._model, self._pools, self._options = model, pools, options
         self._observers, self._deliver = observers, deliver
         self._wanted = threading.Event()
-        self._told: list[Told] = []
-        self._jobs: list[Job] = []
-        self._scorings: dict[Job, Scoring] = {}
+        self._told: list[Delivery] = []
+        self._jobs: list[RequestState] = []
+        self._scorings: dict[RequestState, PromptScorer] = {}
         self._before = PoolStats()
         self._pieces: dict[int, bytes] = {}
         self._begin()
 
     @property
-    def load(self) -> Load:
+    def stats(self) -> EngineStats:
         """How busy it is; may be asked by any thread."""
         now, before = self._pool.stats, self._before
-        return Load(
+        return EngineStats(
             running=len(self._jobs),
             waiting=len(self.queue),
             rows=now.rows,
@@ -71,20 +71,20 @@ class Core:
 
     def reserve(self) -> None:
         """Take a place in the queue. Raises `Overloaded` when there is none."""
-        load = self.load
+        load = self.stats
         self.queue.reserve(self._options.max_waiting + max(0, self._options.max_rows - load.rows), load.running)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: RequestState) -> None:
         """Queue a request, on a place that was reserved."""
-        request = job.plan.request
-        self.queue.push(job, Claim(request.tenant, request.priority, job.plan.cost))
+        request = job.compiled_request.request
+        self.queue.push(job, QueueClaim(request.tenant, request.priority, job.compiled_request.cost))
         self.wake()
 
     def wake(self) -> None:
         """Look at once at what has changed."""
         self._wanted.set()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """One turn of the loop; waits for work where there is none."""
         self._wanted.clear()
         now = time.monotonic()
@@ -96,7 +96,7 @@ class Core:
         if not self._jobs:
             self._wanted.wait(_IDLE)
 
-    def end(self, error: Exception) -> None:
+    def shut_down(self, error: Exception) -> None:
         """Give up all there is: what runs keeps what it has, what waits gets `error`."""
         for job in self.queue.remove(lambda _: True):
             self._tell(job, error)
@@ -119,23 +119,23 @@ class Core:
 
     def _give_up(self, now: float) -> None:
         """Let go of requests that nobody listens to any more, and of those whose time is over."""
-        for job in self.queue.remove(lambda job: job.gone or _late(job, now)):
+        for job in self.queue.remove(lambda job: job.is_cancelled or _late(job, now)):
             self._tell(job, DeadlineExceeded(_waited_too_long(job, now)))
         for job in list(self._jobs):
-            if job.gone:
+            if job.is_cancelled:
                 self._drop(job)
             elif _late(job, now):
                 self._cut(job, "deadline", DeadlineExceeded(_took_too_long(job, now)))
 
-    def _cut(self, job: Job, finish: str, error: Exception) -> None:
+    def _cut(self, job: RequestState, finish: str, error: Exception) -> None:
         """End a request now: its answers as they are where it has tokens to show, else with the error."""
-        if not job.spent or not job.answers:
+        if not job.num_sampled_tokens or not job.sequences:
             self._tell(job, error)
             return
-        for answer in job.answers:
-            if not answer.ended:
-                self._tell(job, Grown(answer.choice, (), answer.tail.end(), finish))
-                answer.ended = True
+        for answer in job.sequences:
+            if not answer.is_finished:
+                self._tell(job, TokensGenerated(answer.choice, (), answer.detokenizer.flush(), finish))
+                answer.is_finished = True
         self._tell(job, self._ended(job))
 
     # Who comes in.
@@ -146,41 +146,41 @@ class Core:
             job = self.queue.pop(self._fits)
             if job is None:
                 return
-            job.began = now
-            tokens += len(job.plan.request.prompt)
+            job.start_time = now
+            tokens += len(job.compiled_request.request.prompt)
             self._jobs.append(job)
             self._guarded(job, partial(self._begin_with, job))
 
-    def _fits(self, job: Job) -> bool:
-        return self._pool.stats.rows + self._promised() + job.plan.rows <= self._options.max_rows
+    def _fits(self, job: RequestState) -> bool:
+        return self._pool.stats.rows + self._promised() + job.compiled_request.rows <= self._options.max_rows
 
     def _promised(self) -> int:
         """Rows of requests that are still being scored."""
-        return sum(job.plan.rows for job in self._scorings)
+        return sum(job.compiled_request.rows for job in self._scorings)
 
-    def _guarded(self, job: Job, act: Callable[[], Any]) -> Any:
+    def _guarded(self, job: RequestState, act: Callable[[], Any]) -> Any:
         """Do something for one request, which alone is told if it fails."""
         try:
             return act()
         except Exception as error:
-            self._tell(job, blamed(error, self._model.name, job.spent))
+            self._tell(job, to_public_error(error, self._model.name, job.num_sampled_tokens))
             return None
 
-    def _begin_with(self, job: Job) -> None:
-        if job.plan.request.prompt_scores:
-            self._scorings[job] = of_prompt(self._model, job.plan)
+    def _begin_with(self, job: RequestState) -> None:
+        if job.compiled_request.request.score_prompt:
+            self._scorings[job] = build_prompt_scorer(self._model, job.compiled_request)
         else:
             self._enter(job)
 
-    def _enter(self, job: Job) -> None:
+    def _enter(self, job: RequestState) -> None:
         """Give a request its rows."""
-        request = job.plan.request
+        request = job.compiled_request.request
         if not request.max_tokens:
             self._nothing(job)
             return
-        prompt = list(request.prompt) or list(self._model.vocabulary.start)
+        prompt = list(request.prompt) or list(self._model.vocabulary.start_token_ids)
         job.prompt_length = len(prompt)
-        if not job.plan.by_token:
+        if not job.compiled_request.is_token_level:
             self._hub.join(job)
             return
         rows = self._pool.open([prompt], salt=job.salt)
@@ -201,11 +201,11 @@ class Core:
             self._lost(error)
             return None
 
-    def _nothing(self, job: Job) -> None:
+    def _nothing(self, job: RequestState) -> None:
         """A request that wants no token."""
         self._tell(job, self._first(job))
-        for choice in range(job.plan.request.n):
-            self._tell(job, Grown(choice, (), "", "length"))
+        for choice in range(job.compiled_request.request.n):
+            self._tell(job, TokensGenerated(choice, (), "", "length"))
         self._tell(job, self._ended(job))
 
     # The step.
@@ -218,7 +218,7 @@ class Core:
             self._lost(error)
             return
         self._watch()
-        for job in [job for job in self._jobs if job.answers and all(answer.ended for answer in job.answers)]:
+        for job in [job for job in self._jobs if job.sequences and all(answer.is_finished for answer in job.sequences)]:
             self._tell(job, self._ended(job))
 
     def _grow(self, mine: Sequence[int], theirs: Sequence[int]) -> None:
@@ -236,7 +236,7 @@ class Core:
             return
         more = self._guarded(job, self._scorings[job].step)
         if more is False:
-            job.scored = self._scorings.pop(job).tokens
+            job.scored_prompt = self._scorings.pop(job).tokens
             self._guarded(job, partial(self._enter, job))
 
     def _watch(self) -> None:
@@ -264,44 +264,46 @@ class Core:
 
     # What is told.
 
-    def _first(self, job: Job) -> Began:
-        cached = max((self._pool.cached(row) for row in job.rows), default=0)
-        return Began(job.plan.settings.seed, job.began - job.arrived, cached, job.scored)
+    def _first(self, job: RequestState) -> Started:
+        cached = max((self._pool.cached_tokens(row) for row in job.rows), default=0)
+        return Started(job.compiled_request.settings.seed, job.start_time - job.arrival_time, cached, job.scored_prompt)
 
-    def _ended(self, job: Job) -> Ended:
+    def _ended(self, job: RequestState) -> Finished:
         """What is said at the end of a request whose answers went each its own way."""
-        why, n = self._why(job), job.plan.request.n
-        return Ended(0, job.spent, [0.0] * n, ess=float(n), repeatable=not why, why=why)
+        why, n = self._why(job), job.compiled_request.request.n
+        return Finished(
+            0, job.num_sampled_tokens, [0.0] * n, ess=float(n), deterministic=not why, nondeterminism_reason=why
+        )
 
-    def _why(self, job: Job) -> str:
-        if job.plan.why or self._pool.batch_invariant:
-            return job.plan.why
+    def _why(self, job: RequestState) -> str:
+        if job.compiled_request.nondeterminism_reason or self._pool.batch_invariant:
+            return job.compiled_request.nondeterminism_reason
         return "the arithmetic of the model depends on what else is in the batch"
 
-    def _tell(self, job: Job, step: Step | BaseException) -> None:
-        if job.done:
+    def _tell(self, job: RequestState, step: Event | BaseException) -> None:
+        if job.is_finished:
             return
-        if not job.told and not isinstance(step, BaseException):
-            job.told = True
-            if not isinstance(step, Began):
+        if not job.has_started and not isinstance(step, BaseException):
+            job.has_started = True
+            if not isinstance(step, Started):
                 self._told.append((job.stream, self._first(job)))
         self._told.append((job.stream, step))
-        if isinstance(step, Ended | BaseException):
+        if isinstance(step, Finished | BaseException):
             self._drop(job)
 
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: RequestState) -> None:
         """Forget a request and free what it holds."""
-        job.done = True
+        job.is_finished = True
         self._scorings.pop(job, None)
         self._hub.leave(job)
-        if job.answers:
+        if job.sequences:
             self._batch.leave(job)
         if job.rows:
             self._pool.close(sorted(job.rows))
             job.rows.clear()
         if job in self._jobs:
             self._jobs.remove(job)
-            self.queue.took(time.monotonic() - job.began)
+            self.queue.record_duration(time.monotonic() - job.start_time)
 
     def _hand_over(self) -> None:
         told, self._told = self._told, []
@@ -309,16 +311,16 @@ class Core:
             self._deliver(told)
 
 
-def _late(job: Job, now: float) -> bool:
-    return job.until is not None and now >= job.until
+def _late(job: RequestState, now: float) -> bool:
+    return job.deadline_time is not None and now >= job.deadline_time
 
 
-def _waited_too_long(job: Job, now: float) -> str:
-    return f"the request waited {now - job.arrived:.1f} s for its turn, which is all the time it has: try again later."
+def _waited_too_long(job: RequestState, now: float) -> str:
+    return f"the request waited {now - job.arrival_time:.1f} s for its turn, which is all the time it has: try again later."
 
 
-def _took_too_long(job: Job, now: float) -> str:
-    return f"the request had nothing to show after {now - job.arrived:.1f} s, all the time it has: allow it more."
+def _took_too_long(job: RequestState, now: float) -> str:
+    return f"the request had nothing to show after {now - job.arrival_time:.1f} s, all the time it has: allow it more."
 
 
 def _plus(before: PoolStats, more: PoolStats) -> PoolStats:

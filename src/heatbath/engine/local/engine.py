@@ -11,38 +11,38 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
-from heatbath.engine.base import Ended, Language, Load, Request, Step, Unavailable
-from heatbath.engine.local.core import Core, Told
-from heatbath.engine.local.job import Job
-from heatbath.engine.local.options import Options
-from heatbath.engine.local.plan import Plan, Planner
+from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Unavailable
+from heatbath.engine.local.core import Delivery, Scheduler
+from heatbath.engine.local.job import RequestState
+from heatbath.engine.local.options import EngineConfig
+from heatbath.engine.local.plan import CompiledRequest, RequestCompiler
 from heatbath.models.base import Model
-from heatbath.models.pool import Pool, pool_of
+from heatbath.models.pool.base import Pool, build_pool
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
-_MAKERS = 2
-_BROKEN = "the engine's thread has died"
+_COMPILER_THREADS = 2
+_THREAD_DIED = "the engine's thread has died"
 
 
-class Stream:
+class EventStream:
     """The steps of one request on their way to whoever asked; lives on the event loop."""
 
     def __init__(self) -> None:
-        self._steps: deque[Step | BaseException] = deque()
-        self._came = asyncio.Event()
+        self._events: deque[Event | BaseException] = deque()
+        self._arrival = asyncio.Event()
 
-    def put(self, step: Step | BaseException) -> None:
+    def put(self, step: Event | BaseException) -> None:
         """One more step, or what ends it."""
-        self._steps.append(step)
-        self._came.set()
+        self._events.append(step)
+        self._arrival.set()
 
-    async def next(self) -> Step:
+    async def next(self) -> Event:
         """The next step. Raises what ended the request."""
-        while not self._steps:
-            self._came.clear()
-            await self._came.wait()
-        step = self._steps.popleft()
+        while not self._events:
+            self._arrival.clear()
+            await self._arrival.wait()
+        step = self._events.popleft()
         if isinstance(step, BaseException):
             raise step
         return step
@@ -61,117 +61,117 @@ class LocalEngine:
         model: Model,
         *,
         observers: Sequence[Observer] = (),
-        options: Options | None = None,
-        pools: Callable[[], Pool] | None = None,
+        config: EngineConfig | None = None,
+        pool_factory: Callable[[], Pool] | None = None,
     ) -> None:
-        self.options = options or Options()
+        self.config = config or EngineConfig()
         self._model = model
         self._observers = tuple(observers)
-        self._pools = pools or (lambda: pool_of(model, prefix_bytes=self.options.prefix_bytes))
-        self._planner = Planner(model, self.options)
-        self._trouble: str | None = "the engine has not been started"
-        self._core: Core | None = None
+        self._pool_factory = pool_factory or (lambda: build_pool(model, prefix_bytes=self.config.prefix_bytes))
+        self._compiler = RequestCompiler(model, self.config)
+        self._unavailable_reason: str | None = "the engine has not been started"
+        self._scheduler: Scheduler | None = None
         self._thread: threading.Thread | None = None
-        self._makers: ThreadPoolExecutor | None = None
-        self._streams: set[Stream] = set()
-        self._stopping = False
+        self._compiler_threads: ThreadPoolExecutor | None = None
+        self._streams: set[EventStream] = set()
+        self._is_stopping = False
 
     @property
-    def language(self) -> Language:
+    def model_info(self) -> ModelInfo:
         return self._model
 
     @property
-    def load(self) -> Load:
-        return Load() if self._core is None else self._core.load
+    def stats(self) -> EngineStats:
+        return EngineStats() if self._scheduler is None else self._scheduler.stats
 
     @property
-    def trouble(self) -> str | None:
-        return self._trouble
+    def unavailable_reason(self) -> str | None:
+        return self._unavailable_reason
 
     async def start(self) -> None:
         """Start the thread and warm up. Raises what the model raises."""
         if self._thread is not None and self._thread.is_alive():
             return
         self._loop = asyncio.get_running_loop()
-        self._stopping = False
+        self._is_stopping = False
         ready = self._loop.create_future()
-        self._makers = ThreadPoolExecutor(_MAKERS, thread_name_prefix="heatbath-maker")
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="heatbath-engine", daemon=True)
+        self._compiler_threads = ThreadPoolExecutor(_COMPILER_THREADS, thread_name_prefix="heatbath-maker")
+        self._thread = threading.Thread(target=self._run_scheduler, args=(ready,), name="heatbath-engine", daemon=True)
         self._thread.start()
         await ready
-        self._trouble = None
+        self._unavailable_reason = None
         try:
-            if self.options.warm_up:
+            if self.config.warm_up:
                 await self._warm_up()
         except BaseException:
-            self._trouble = "the engine failed to warm up"
+            self._unavailable_reason = "the engine failed to warm up"
             raise
 
-    async def submit(self, request: Request) -> AsyncIterator[Step]:
+    async def submit(self, request: Request) -> AsyncIterator[Event]:
         """The steps of a request; see `Engine.submit`."""
-        core = self._ready()
+        core = self._require_scheduler()
         arrived = time.monotonic()
         core.reserve()
         try:
-            plan = await self._planned(request)
-            self._ready()
+            plan = await self._compile_request(request)
+            self._require_scheduler()
         except BaseException:
-            core.queue.leave()
+            core.queue.release()
             raise
-        stream = Stream()
-        seconds = self.options.deadline if request.deadline is None else request.deadline
-        job = Job(plan, stream, arrived, None if seconds is None else arrived + seconds)
+        stream = EventStream()
+        seconds = self.config.deadline if request.deadline is None else request.deadline
+        job = RequestState(plan, stream, arrived, None if seconds is None else arrived + seconds)
         self._streams.add(stream)
         core.submit(job)
         try:
             while True:
                 step = await stream.next()
                 yield step
-                if isinstance(step, Ended):
+                if isinstance(step, Finished):
                     return
         finally:
             self._streams.discard(stream)
-            job.gone = True
+            job.is_cancelled = True
             core.wake()
 
     async def drain(self, seconds: float) -> None:
         """Take no more work and wait until what runs has ended, `seconds` at most; then give up the rest."""
-        if self._trouble is None:
-            self._trouble = "the engine is shutting down"
+        if self._unavailable_reason is None:
+            self._unavailable_reason = "the engine is shutting down"
         end = time.monotonic() + seconds
-        while self._streams and time.monotonic() < end and self._alive():
+        while self._streams and time.monotonic() < end and self._is_alive():
             await asyncio.sleep(min(0.02, max(seconds, 0.0)))
-        self._stopping = True
-        if self._core is not None:
-            self._core.wake()
-        while self._alive():
+        self._is_stopping = True
+        if self._scheduler is not None:
+            self._scheduler.wake()
+        while self._is_alive():
             await asyncio.sleep(0.005)
-        if self._makers is not None:
-            self._makers.shutdown(wait=False, cancel_futures=True)
+        if self._compiler_threads is not None:
+            self._compiler_threads.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
         """Give up everything and end the thread."""
         await self.drain(0.0)
 
-    def _alive(self) -> bool:
+    def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _ready(self) -> Core:
-        if self._trouble is not None or self._core is None:
-            raise Unavailable(f"{self._trouble}: try again later.")
-        return self._core
+    def _require_scheduler(self) -> Scheduler:
+        if self._unavailable_reason is not None or self._scheduler is None:
+            raise Unavailable(f"{self._unavailable_reason}: try again later.")
+        return self._scheduler
 
-    async def _planned(self, request: Request) -> Plan:
+    async def _compile_request(self, request: Request) -> CompiledRequest:
         """The plan, made off the loop where it takes time."""
-        if self._planner.quick(request) or self._makers is None:
-            return self._planner(request)
-        return await self._loop.run_in_executor(self._makers, self._planner, request)
+        if self._compiler.is_cheap(request) or self._compiler_threads is None:
+            return self._compiler(request)
+        return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
 
     async def _warm_up(self) -> None:
         """A short generation alone and one of many rows, so that kernels are compiled and weights are in memory."""
-        preparing = self._loop.run_in_executor(self._makers, self._planner.prepare)
-        prompt = tuple(self._model.vocabulary.start) or (0,)
-        for n in (1, min(16, self.options.max_rows)):
+        preparing = self._loop.run_in_executor(self._compiler_threads, self._compiler.prepare)
+        prompt = tuple(self._model.vocabulary.start_token_ids) or (0,)
+        for n in (1, min(16, self.config.max_rows)):
             request = Request(prompt, "warm-up", n=n, max_tokens=2, ignore_stop=True, temperature=0.9)
             async for _ in self.submit(request):
                 pass
@@ -179,39 +179,41 @@ class LocalEngine:
 
     # In the engine's thread.
 
-    def _run(self, ready: asyncio.Future[None]) -> None:
+    def _run_scheduler(self, ready: asyncio.Future[None]) -> None:
         try:
-            self._core = Core(self._model, self._pools, self.options, observers=self._observers, deliver=self._deliver)
+            self._scheduler = Scheduler(
+                self._model, self._pool_factory, self.config, observers=self._observers, deliver=self._deliver
+            )
         except BaseException as error:
             self._loop.call_soon_threadsafe(ready.set_exception, error)
             return
         self._loop.call_soon_threadsafe(ready.set_result, None)
         try:
-            while not self._stopping and not self._loop.is_closed():
-                self._core.turn()
-            self._core.end(Unavailable("the engine is shutting down: try again later."))
+            while not self._is_stopping and not self._loop.is_closed():
+                self._scheduler.run_once()
+            self._scheduler.shut_down(Unavailable("the engine is shutting down: try again later."))
         except BaseException as error:
-            _LOG.critical(_BROKEN, exc_info=error)
-            self._trouble = f"{_BROKEN} ({type(error).__name__})"
+            _LOG.critical(_THREAD_DIED, exc_info=error)
+            self._unavailable_reason = f"{_THREAD_DIED} ({type(error).__name__})"
         finally:
-            self._call(self._bury)
+            self._call_on_loop(self._fail_streams)
 
-    def _deliver(self, told: list[Told]) -> None:
-        self._call(_put, told)
+    def _deliver(self, deliveries: list[Delivery]) -> None:
+        self._call_on_loop(_put_events, deliveries)
 
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+    def _call_on_loop(self, function: Callable[..., None], *arguments: object) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             # The loop is closed: nobody listens any more.
-            self._stopping = True
+            self._is_stopping = True
 
-    def _bury(self) -> None:
+    def _fail_streams(self) -> None:
         """Nothing more will come: no stream may wait for it."""
         for stream in tuple(self._streams):
-            stream.put(Unavailable(f"{self._trouble or 'the engine has ended'}: try again later."))
+            stream.put(Unavailable(f"{self._unavailable_reason or 'the engine has ended'}: try again later."))
 
 
-def _put(told: list[Told]) -> None:
-    for stream, step in told:
-        cast(Stream, stream).put(step)
+def _put_events(deliveries: list[Delivery]) -> None:
+    for stream, step in deliveries:
+        cast(EventStream, stream).put(step)

@@ -6,25 +6,25 @@ import logging
 from typing import Any
 
 from heatbath.engine.local.group import Group
-from heatbath.engine.local.job import Job
+from heatbath.engine.local.job import RequestState
 from heatbath.ensemble import state
 from heatbath.errors import HeatbathError, ModelError, NotANumber
 
 _LOG = logging.getLogger("heatbath.engine")
 
 
-def faulty(group: Group, energies: Any) -> set[Job]:
+def find_faulty_requests(group: Group, energies: Any) -> set[RequestState]:
     """The requests of a group whose energies (B, V) are none; all of them where it cannot be told."""
-    jobs: dict[Job, list[int]] = {}
+    jobs: dict[RequestState, list[int]] = {}
     for row, answer in enumerate(group.answers):
-        jobs.setdefault(answer.job, []).append(row)
+        jobs.setdefault(answer.request_state, []).append(row)
     if len(jobs) == 1:
         return set(jobs)
-    bad = {job for job, rows in jobs.items() if _wrong(energies[rows])}
+    bad = {job for job, rows in jobs.items() if _is_invalid(energies[rows])}
     return bad or set(jobs)
 
 
-def _wrong(energies: Any) -> bool:
+def _is_invalid(energies: Any) -> bool:
     try:
         state(energies, 1.0)
     except HeatbathError:
@@ -32,7 +32,7 @@ def _wrong(energies: Any) -> bool:
     return False
 
 
-def blamed(error: Exception, model: str, token: int) -> HeatbathError:
+def to_public_error(error: Exception, model: str, token: int) -> HeatbathError:
     """The error as its request is told of it: nothing of the inside of a program."""
     if isinstance(error, NotANumber) and not str(error).startswith(("field", "window", "potential")):
         return NotANumber(f"{model} gave NaN at generated token {token}: {error}")

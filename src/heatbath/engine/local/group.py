@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode import Schedule, Step
-from heatbath.decode.base import betas_of
+from heatbath.decode.base import betas_from_temperatures
+from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
 from heatbath.decode.schedules import LatencyBudget
-from heatbath.decode.steer import Steered, Steering
 from heatbath.energy import Context
 from heatbath.engine.local.chance import Chance, Floats, Ints
-from heatbath.engine.local.job import Answer, Job
+from heatbath.engine.local.job import RequestState, SequenceState
 from heatbath.engine.local.rows import Lines, Top, alternatives, plain_logprob
-from heatbath.engine.recording import recorded
+from heatbath.engine.step_record import build_record
 from heatbath.ensemble import State, observed_draw, quantile, state
 from heatbath.ensemble.arrays import to_numpy
-from heatbath.models.pool import Pool
-from heatbath.record import Record, record_of_state
+from heatbath.models.pool.base import Pool
+from heatbath.record import Record, record_from_state
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Drawn:
 class Group:
     """Rows with the same windows and the same kind of record; one request alone where fields or a schedule act."""
 
-    def __init__(self, job: Job, pool: Pool) -> None:
-        settings = job.plan.settings
-        self.answers: list[Answer] = []
+    def __init__(self, job: RequestState, pool: Pool) -> None:
+        settings = job.compiled_request.settings
+        self.answers: list[SequenceState] = []
         self.chance = Chance()
         self._pool = pool
-        self._keep = job.plan.keep
-        self._steering = Steering(settings.fields, settings.window)
-        self._stop = job.plan.stop
+        self._keep = job.compiled_request.record_mode
+        self._steering = EnergyPipeline(settings.fields, settings.window)
+        self._stop = job.compiled_request.stop_token_ids
         self._schedule = settings.temperature if isinstance(settings.temperature, Schedule) else None
         self._betas = np.empty(0)
         self._prompts = np.empty(0, np.int64)
@@ -54,12 +54,16 @@ class Group:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def join(self, job: Job, answers: Sequence[Answer]) -> None:
+    def join(self, job: RequestState, answers: Sequence[SequenceState]) -> None:
         """The answers of one more request."""
-        settings, count = job.plan.settings, len(answers)
+        settings, count = job.compiled_request.settings, len(answers)
         greedy = settings.sampler == "greedy"
         if self._schedule is None:
-            betas = np.full(count, np.inf) if greedy else betas_of(job.plan.request.temperature, count)
+            betas = (
+                np.full(count, np.inf)
+                if greedy
+                else betas_from_temperatures(job.compiled_request.request.temperature, count)
+            )
         else:
             betas, self._memory = np.ones(count), self._schedule.init(count)
         self.answers += answers
@@ -85,38 +89,38 @@ class Group:
         context = self._context(energies)
         if self._schedule is not None:
             temperatures = self._schedule.temperatures(context, energies, self._memory)
-            self._betas = betas_of(temperatures, len(self))
+            self._betas = betas_from_temperatures(temperatures, len(self))
             windows = (*steering.windows, *self._schedule.windows(self._memory))
-            steering = Steering(steering.fields, windows)
+            steering = EnergyPipeline(steering.fields, windows)
         steered = steering(context, self._betas, self.chance.uniform)
         step, seen = self._stepped(steered)
         if self._schedule is not None:
-            self._memory = self._schedule.updated(self._memory, step)
-            late = isinstance(self._schedule, LatencyBudget) and not self._schedule.tokens_left(self._memory).any()
-        record = recorded(step, self._keep, seen)
+            self._memory = self._schedule.update_memory(self._memory, step)
+            late = isinstance(self._schedule, LatencyBudget) and not self._schedule.remaining_tokens(self._memory).any()
+        record = build_record(step, self._keep, seen)
         drawn = self._told(energies, step.tokens, plain_logprob(energies, step.tokens, record), record)
         return replace(drawn, late=late)
 
-    def _stepped(self, steered: Steered) -> tuple[Step, State | None]:
+    def _stepped(self, steered: PipelineResult) -> tuple[Step, State | None]:
         """The draw, and the state of the model's energies where it is wanted: each kind of energies is read once."""
         uniform = self.chance.uniform()
-        if self._keep != "state" or steered.drawn is steered.energies:
-            return Step(quantile(steered.drawn, self._betas, uniform), steered), None
-        tokens, drawn, _ = observed_draw(steered.drawn, self._betas, uniform)
+        if self._keep != "state" or steered.final_energies is steered.energies:
+            return Step(quantile(steered.final_energies, self._betas, uniform), steered), None
+        tokens, drawn, _ = observed_draw(steered.final_energies, self._betas, uniform)
         seen = state(steered.energies, self._betas, index=tokens)
         logprob = to_numpy(drawn.logprob).astype(np.float64)
-        return Step(tokens, steered.knowing(seen, drawn), logprob), seen
+        return Step(tokens, steered.with_states(seen, drawn), logprob), seen
 
     def _plain(self, energies: Any) -> Drawn:
         """The draw and the record in one pass over the energies."""
         tokens, seen, plain = observed_draw(energies, self._betas, self.chance.uniform())
         record = None
         if self._keep:
-            record = record_of_state(seen).extend({"kept_mass": np.ones(len(tokens))})
+            record = record_from_state(seen).with_columns({"kept_mass": np.ones(len(tokens))})
         return self._told(energies, tokens, to_numpy(plain), record)
 
     def _told(self, energies: Any, tokens: Ints, logprobs: Floats, record: Record | None) -> Drawn:
-        wanted = [answer.job.plan.request.top for answer in self.answers]
+        wanted = [answer.request_state.compiled_request.request.top_logprobs for answer in self.answers]
         return Drawn(tokens, logprobs, alternatives(energies, tokens, logprobs, wanted), record)
 
     def _context(self, energies: Any) -> Context:

@@ -17,26 +17,26 @@ from typing import Any, cast
 import numpy as np
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from heatbath.engine.base import Ended, Grown
-from heatbath.engine.generating import repeated
-from heatbath.engine.generation import Generation
-from heatbath.engine.local.faults import blamed
-from heatbath.engine.local.job import Job
+from heatbath.engine.base import Finished, TokensGenerated
+from heatbath.engine.generate import repeat_prompts
+from heatbath.engine.local.faults import to_public_error
+from heatbath.engine.local.job import RequestState
 from heatbath.engine.local.through import Through
 from heatbath.engine.local.told import told
+from heatbath.engine.result import Generation
 from heatbath.engine.run import Run
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Session, Tokens
-from heatbath.models.pool import Pool
+from heatbath.models.pool.base import Pool
 from heatbath.record import Frame
 
 
 @dataclass(frozen=True)
-class Finished:
+class SequenceRunResult:
     """What a run came to: its answers and the words about them."""
 
-    grown: Sequence[Grown]
-    ended: Ended
+    grown: Sequence[TokensGenerated]
+    ended: Finished
 
 
 class Pooled(Session):
@@ -69,7 +69,7 @@ class Pooled(Session):
 class PooledModel(Through):
     """The model as a sampler sees it: its sessions hold rows of the pool for the request `job`."""
 
-    def __init__(self, model: Model, pool: Pool, job: Job, most: int) -> None:
+    def __init__(self, model: Model, pool: Pool, job: RequestState, most: int) -> None:
         super().__init__(model)
         self.pool, self._job, self._most = pool, job, most
         self._dropped: deque[list[int]] = deque()
@@ -77,7 +77,7 @@ class PooledModel(Through):
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
         self._room(len(prompts))
-        started = [list(prompt) or list(self.model.vocabulary.start) for prompt in prompts]
+        started = [list(prompt) or list(self.model.vocabulary.start_token_ids) for prompt in prompts]
         rows = self.pool.open(started, salt=self._job.salt)
         self._job.rows.update(rows)
         return Pooled(self, list(rows))
@@ -133,7 +133,7 @@ def _paused(rows: list[int] | None) -> Any:
 class Guest:
     """A run in its greenlet: the rows it waits for, None where it only lets others go first."""
 
-    job: Job
+    job: RequestState
     view: PooledModel
     run: Any
     rows: list[int] | None = None
@@ -142,9 +142,9 @@ class Guest:
 class Hub:
     """All runs of samplers of whole answers. `tell(job, step or error)` hands on what comes of them."""
 
-    def __init__(self, model: Model, pool: Pool, tell: Callable[[Job, Any], None], most: int) -> None:
+    def __init__(self, model: Model, pool: Pool, tell: Callable[[RequestState, Any], None], most: int) -> None:
         self._model, self._pool, self._tell, self._most = model, pool, tell, most
-        self._guests: dict[Job, Guest] = {}
+        self._guests: dict[RequestState, Guest] = {}
         self._frames: list[Frame] = []
 
     def __len__(self) -> int:
@@ -160,14 +160,14 @@ class Hub:
         frames, self._frames = self._frames, []
         return frames
 
-    def join(self, job: Job) -> None:
+    def join(self, job: RequestState) -> None:
         """Begin a run and let it come to where it needs energies."""
         view = PooledModel(self._model, self._pool, job, self._most)
         guest = Guest(job, view, greenlet(partial(self._whole, job, view)))
         self._guests[job] = guest
         self._resume(guest, None)
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: RequestState) -> None:
         """End a run where it stands; its rows are the caller's."""
         guest = self._guests.pop(job, None)
         if guest is not None and not guest.run.dead:
@@ -189,9 +189,9 @@ class Hub:
             came = guest.run.switch(energies)
         except Exception as error:
             self._guests.pop(guest.job, None)
-            self._tell(guest.job, blamed(error, self._model.name, guest.job.spent))
+            self._tell(guest.job, to_public_error(error, self._model.name, guest.job.num_sampled_tokens))
             return
-        if not isinstance(came, Finished):
+        if not isinstance(came, SequenceRunResult):
             guest.rows = came
             return
         self._guests.pop(guest.job, None)
@@ -199,13 +199,13 @@ class Hub:
             self._tell(guest.job, grown)
         self._tell(guest.job, came.ended)
 
-    def _whole(self, job: Job, view: PooledModel, _: Any) -> Finished:
+    def _whole(self, job: RequestState, view: PooledModel, _: Any) -> SequenceRunResult:
         """A run from beginning to end, as `heatbath.generate` would do it."""
-        model, plan = cast(Model, view), job.plan
-        prompts, settings = repeated([plan.request.prompt], plan.settings, plan.request.n)
+        model, plan = cast(Model, view), job.compiled_request
+        prompts, settings = repeat_prompts([plan.request.prompt], plan.settings, plan.request.n)
         run = Run(model, prompts, settings)
         for frame in run:
-            job.spent += len(frame.tokens)
+            job.num_sampled_tokens += len(frame.tokens)
             self._frames.append(frame)
             if not view.asked:
                 # A step without energies must not keep the others waiting for the next one.
@@ -213,19 +213,19 @@ class Hub:
             view.asked = False
         return self._finished(job, run.result())
 
-    def _finished(self, job: Job, made: Generation) -> Finished:
-        why = job.plan.why
+    def _finished(self, job: RequestState, made: Generation) -> SequenceRunResult:
+        why = job.compiled_request.nondeterminism_reason
         if not self._pool.batch_invariant:
             why = why or "the arithmetic of the model depends on what else is in the batch"
-        ended = Ended(
-            value=made.value,
+        ended = Finished(
+            selected_index=made.selected_index,
             tokens_spent=made.tokens_spent,
-            log_weights=made.drawn.log_weight.tolist(),
+            log_weights=made.weighted_samples.log_weight.tolist(),
             log_z=made.log_z,
             log_z_stderr=made.log_z_stderr,
             ess=float(np.asarray(made.ess)),
             diagnostics={name: float(value) for name, value in made.diagnostics.items()},
-            repeatable=not why,
-            why=why,
+            deterministic=not why,
+            nondeterminism_reason=why,
         )
-        return Finished(told(job, made, self._model), ended)
+        return SequenceRunResult(told(job, made, self._model), ended)

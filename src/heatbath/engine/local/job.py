@@ -10,46 +10,48 @@ from functools import cached_property
 from typing import Any
 
 from heatbath.engine.base import Token
-from heatbath.engine.local.plan import Plan
-from heatbath.engine.tail import Tail
+from heatbath.engine.local.plan import CompiledRequest
+from heatbath.engine.stop_strings import IncrementalDetokenizer
 
 
 @dataclass(eq=False)
-class Job:
+class RequestState:
     """A request on its way through the engine. `gone` is set by its stream, all else by the engine's thread.
 
     `rows` are those it holds in the pool, `spent` the tokens drawn for it; times are those of `time.monotonic`.
     """
 
-    plan: Plan
+    compiled_request: CompiledRequest
     stream: Any
-    arrived: float
-    until: float | None
+    arrival_time: float
+    deadline_time: float | None
     prompt_length: int = 0
-    gone: bool = False
-    done: bool = False
-    told: bool = False
-    began: float = 0.0
+    is_cancelled: bool = False
+    is_finished: bool = False
+    has_started: bool = False
+    start_time: float = 0.0
     rows: set[int] = field(default_factory=set)
-    answers: list[Answer] = field(default_factory=list)
-    spent: int = 0
-    scored: Sequence[Token] = ()
+    sequences: list[SequenceState] = field(default_factory=list)
+    num_sampled_tokens: int = 0
+    scored_prompt: Sequence[Token] = ()
 
     @cached_property
     def salt(self) -> bytes:
         """What keeps its prefixes apart from those of other tenants and of other salts."""
-        request = self.plan.request
+        request = self.compiled_request.request
         return hashlib.sha256(json.dumps([request.tenant, request.salt]).encode()).digest()
 
 
-class Answer:
+class SequenceState:
     """One answer of a job: the row it grows in, its text, and how many tokens it may still have."""
 
-    __slots__ = ("choice", "ended", "job", "left", "row", "stop", "tail")
+    __slots__ = ("choice", "is_finished", "request_state", "remaining_tokens", "row", "stop_token_ids", "detokenizer")
 
-    def __init__(self, job: Job, row: int, choice: int) -> None:
-        self.job, self.row, self.choice = job, row, choice
-        self.left = job.plan.request.max_tokens
-        self.stop = frozenset(job.plan.stop)
-        self.tail = Tail(job.plan.stops, keep_stop=job.plan.request.keep_stop)
-        self.ended = False
+    def __init__(self, request_state: RequestState, row: int, choice: int) -> None:
+        self.request_state, self.row, self.choice = request_state, row, choice
+        self.remaining_tokens = request_state.compiled_request.request.max_tokens
+        self.stop_token_ids = frozenset(request_state.compiled_request.stop_token_ids)
+        self.detokenizer = IncrementalDetokenizer(
+            request_state.compiled_request.stop_strings, keep_stop=request_state.compiled_request.request.keep_stop
+        )
+        self.is_finished = False

@@ -8,7 +8,7 @@ from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Options:
+class EngineConfig:
     """Limits of a local engine.
 
     Attributes:

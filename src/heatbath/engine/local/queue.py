@@ -13,12 +13,12 @@ from heatbath.engine.base import Overloaded
 
 T = TypeVar("T")
 
-_LEAST_WAIT, _MOST_WAIT = 1.0, 120.0
-_NEWEST = 0.2
+_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 120.0
+_SMOOTHING = 0.2
 
 
 @dataclass(frozen=True)
-class Claim:
+class QueueClaim:
     """What a request asks of the engine: whose it is, its priority (lower first), and its cost in tokens."""
 
     tenant: str
@@ -32,7 +32,7 @@ class _Entry(Generic[T]):
     item: T = field(compare=False)
 
 
-class Queue(Generic[T]):
+class FairQueue(Generic[T]):
     """A queue that many threads may use, fair by start times.
 
     A request starts, in virtual time, when the tenant's last one ends or now, whichever is later, and ends `cost`
@@ -44,37 +44,40 @@ class Queue(Generic[T]):
         self._lock = threading.Lock()
         self._heap: list[_Entry[T]] = []
         self._order = count()
-        self._now = 0.0
-        self._ends: dict[str, float] = {}
-        self._places = 0
-        self._seconds = 1.0
+        self._virtual_time = 0.0
+        self._virtual_end_times: dict[str, float] = {}
+        self._num_reserved = 0
+        self._mean_seconds = 1.0
 
     def __len__(self) -> int:
         """How many wait, those among them that are still being made ready."""
-        return self._places
+        return self._num_reserved
 
-    def reserve(self, most: int, working: int) -> None:
+    def reserve(self, max_waiting: int, running: int) -> None:
         """Take one of `most` places. Raises `Overloaded` when there is none.
 
         When there will be is guessed from how long the `working` requests take.
         """
         with self._lock:
-            if self._places >= most:
-                wait = min(max(self._seconds * self._places / max(working, 1), _LEAST_WAIT), _MOST_WAIT)
-                told = f"{self._places} requests are waiting, which is as many as may: try again in {wait:.0f} seconds."
+            if self._num_reserved >= max_waiting:
+                wait = min(
+                    max(self._mean_seconds * self._num_reserved / max(running, 1), _MIN_RETRY_SECONDS),
+                    _MAX_RETRY_SECONDS,
+                )
+                told = f"{self._num_reserved} requests are waiting, which is as many as may: try again in {wait:.0f} seconds."
                 raise Overloaded(told, wait)
-            self._places += 1
+            self._num_reserved += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give up a place that was reserved and holds nothing."""
         with self._lock:
-            self._places -= 1
+            self._num_reserved -= 1
 
-    def push(self, item: T, claim: Claim) -> None:
+    def push(self, item: T, claim: QueueClaim) -> None:
         """Put an item on a place that was reserved."""
         with self._lock:
-            start = max(self._now, self._ends.get(claim.tenant, 0.0))
-            self._ends[claim.tenant] = start + claim.cost
+            start = max(self._virtual_time, self._virtual_end_times.get(claim.tenant, 0.0))
+            self._virtual_end_times[claim.tenant] = start + claim.cost
             heapq.heappush(self._heap, _Entry((claim.priority, start, next(self._order)), item))
 
     def pop(self, fits: Callable[[T], bool]) -> T | None:
@@ -83,21 +86,23 @@ class Queue(Generic[T]):
             if not self._heap or not fits(self._heap[0].item):
                 return None
             entry = heapq.heappop(self._heap)
-            self._places -= 1
-            self._now = max(self._now, entry.key[1])
-            self._ends = {tenant: end for tenant, end in self._ends.items() if end > self._now}
+            self._num_reserved -= 1
+            self._virtual_time = max(self._virtual_time, entry.key[1])
+            self._virtual_end_times = {
+                tenant: end for tenant, end in self._virtual_end_times.items() if end > self._virtual_time
+            }
             return entry.item
 
-    def remove(self, unwanted: Callable[[T], bool]) -> list[T]:
+    def remove(self, predicate: Callable[[T], bool]) -> list[T]:
         """Take out and give back all items that are `unwanted`."""
         with self._lock:
-            out = [entry.item for entry in self._heap if unwanted(entry.item)]
+            out = [entry.item for entry in self._heap if predicate(entry.item)]
             if out:
-                self._heap = [entry for entry in self._heap if not unwanted(entry.item)]
+                self._heap = [entry for entry in self._heap if not predicate(entry.item)]
                 heapq.heapify(self._heap)
-                self._places -= len(out)
+                self._num_reserved -= len(out)
             return out
 
-    def took(self, seconds: float) -> None:
+    def record_duration(self, seconds: float) -> None:
         """A request was in work for so long."""
-        self._seconds += _NEWEST * (seconds - self._seconds)
+        self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)

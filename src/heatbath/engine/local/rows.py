@@ -11,7 +11,7 @@ import numpy.typing as npt
 from heatbath.decode.base import token_logprob
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.models.base import Tokens
-from heatbath.models.pool import Pool
+from heatbath.models.pool.base import Pool
 from heatbath.record import Record
 
 Floats = npt.NDArray[np.float64]

@@ -9,19 +9,21 @@ import numpy as np
 
 from heatbath.decode import Schedule
 from heatbath.engine.base import Token
-from heatbath.engine.local.plan import Plan
+from heatbath.engine.local.plan import CompiledRequest
 from heatbath.engine.local.rows import Row, alternatives, plain_logprob
-from heatbath.engine.measuring import beta_of
-from heatbath.engine.recording import Keep
-from heatbath.models.base import Model, Window
+from heatbath.engine.measure import beta_from_temperature
+from heatbath.engine.step_record import RecordMode
+from heatbath.models.base import Model, ScoreChunk
 from heatbath.record import Record, observe, observe_state
 
 
-class Scoring:
+class PromptScorer:
     """A sequence being scored at beta, a window of it at a time."""
 
-    def __init__(self, model: Model, tokens: Sequence[int], *, beta: float, keep: Keep, top: int) -> None:
-        self._beta, self._keep, self._top = beta, keep, top
+    def __init__(
+        self, model: Model, tokens: Sequence[int], *, beta: float, record_mode: RecordMode, top_logprobs: int
+    ) -> None:
+        self._beta, self._record_mode, self._top_logprobs = beta, record_mode, top_logprobs
         self.tokens = [Token(token, None) for token in tokens]
         # Of a sequence of one token nothing is to be said.
         self._windows = iter(model.score([list(tokens)]) if len(tokens) > 1 else ())
@@ -30,30 +32,36 @@ class Scoring:
         """Score one more window; whether there are more."""
         window = next(self._windows, None)
         if window is not None:
-            self._take(window)
+            self._append_window(window)
         return window is not None
 
-    def _take(self, window: Window) -> None:
+    def _append_window(self, window: ScoreChunk) -> None:
         targets = np.asarray(window.targets, np.int64)
-        record = self._record(window.energies, targets)
+        record = self._build_record(window.energies, targets)
         logprobs = plain_logprob(window.energies, targets, record)
-        tops = alternatives(window.energies, targets, logprobs, [self._top] * len(targets))
+        tops = alternatives(window.energies, targets, logprobs, [self._top_logprobs] * len(targets))
         columns = None if record is None else record.columns
         for at, (position, logprob, top) in enumerate(zip(window.positions, logprobs.tolist(), tops, strict=True)):
             row = None if columns is None else Row(columns, at)
             self.tokens[position] = Token(int(targets[at]), logprob, top, row)
 
-    def _record(self, energies: Any, targets: Any) -> Record | None:
-        if not self._keep:
+    def _build_record(self, energies: Any, targets: Any) -> Record | None:
+        if not self._record_mode:
             return None
-        see = observe if self._keep is True else observe_state
+        see = observe if self._record_mode is True else observe_state
         return see(energies, targets, beta=self._beta)
 
 
-def of_prompt(model: Model, plan: Plan) -> Scoring:
+def build_prompt_scorer(model: Model, compiled_request: CompiledRequest) -> PromptScorer:
     """The prompt of a request at the temperature it asks for, at T = 1 where a schedule does."""
-    settings = plan.settings
+    settings = compiled_request.settings
     greedy = settings.sampler == "greedy"
-    temperature = 0.0 if greedy else plan.request.temperature
-    beta = 1.0 if isinstance(settings.temperature, Schedule) else beta_of(temperature)
-    return Scoring(model, plan.request.prompt, beta=beta, keep=plan.keep, top=plan.request.top)
+    temperature = 0.0 if greedy else compiled_request.request.temperature
+    beta = 1.0 if isinstance(settings.temperature, Schedule) else beta_from_temperature(temperature)
+    return PromptScorer(
+        model,
+        compiled_request.request.prompt,
+        beta=beta,
+        record_mode=compiled_request.record_mode,
+        top_logprobs=compiled_request.request.top_logprobs,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heatbath.energy.spelling import Pieces
+from heatbath.energy.vocab_bytes import TokenBytesCache
 from heatbath.models.base import Model
 
 
@@ -23,4 +23,4 @@ class Spelled(Through):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.token_bytes = Pieces(model.token_bytes, model.vocabulary.size)
+        self.token_bytes = TokenBytesCache(model.token_bytes, model.vocabulary.size)

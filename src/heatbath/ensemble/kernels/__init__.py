@@ -11,64 +11,66 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble.rows import Rows
+from heatbath.ensemble.row_layout import EnergyRows
 
 Floats = npt.NDArray[np.float64]
 
 
-def _backend(rows: Rows) -> Any:
-    if rows.on_device:
+def _backend(rows: EnergyRows) -> Any:
+    if rows.is_on_device:
         return import_module("heatbath.ensemble.kernels.cuda")
     return import_module("heatbath.ensemble.kernels.cpu")
 
 
-def sums(rows: Rows, betas: Floats) -> Floats:
+def sums(rows: EnergyRows, betas: Floats) -> Floats:
     r"""Ground energy, $Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$ as (5, K, N), at betas (N or 1, K), each state visited.
 
     $w=e^{-\beta d}$, $d=E-E_0$. Raises NotANumber or BadInput naming the first bad row.
     """
-    return _finish(rows, _backend(rows).sums(rows.words, betas))
+    return _check_status(rows, _backend(rows).sums(rows.words, betas))
 
 
-def fast_sums(rows: Rows, betas: Floats) -> Floats:
+def fast_sums(rows: EnergyRows, betas: Floats) -> Floats:
     """The same at shared betas (K,), through a density of states where that is cheaper."""
-    return _finish(rows, _backend(rows).fast_sums(rows.words, betas))
+    return _check_status(rows, _backend(rows).fast_sums(rows.words, betas))
 
 
-def observed_sums(rows: Rows, shared: Floats, own: Floats) -> tuple[Floats, Floats]:
+def observed_sums(rows: EnergyRows, shared: Floats, own: Floats) -> tuple[Floats, Floats]:
     """`fast_sums` at shared betas (K,) as (5, K, N), and `sums` at one beta a row (N,) as (5, N)."""
-    table = _finish(rows, _backend(rows).observed_sums(rows.words, shared, own))
+    table = _check_status(rows, _backend(rows).observed_sums(rows.words, shared, own))
     return table[:, :-1], table[:, -1]
 
 
-def chosen(rows: Rows, index: npt.NDArray[np.int64]) -> Floats:
+def select_states(rows: EnergyRows, index: npt.NDArray[np.int64]) -> Floats:
     """Energy of each row's chosen state, and the number of states strictly below it, as (2, N)."""
     return np.ascontiguousarray(_backend(rows).chosen(rows.words, index).T)
 
 
-def draw(rows: Rows, betas: Floats, uniform: Floats) -> npt.NDArray[np.int64]:
+def draw(rows: EnergyRows, betas: Floats, uniform: Floats) -> npt.NDArray[np.int64]:
     """The state of each row at which its cumulative weight first exceeds `uniform` of the total."""
     index, status = _backend(rows).draw(rows.words, betas, uniform)
-    rows.refuse(status)
+    rows.raise_for_status(status)
     return index  # type: ignore[no-any-return]
 
 
-def observed_draw(rows: Rows, betas: Floats, uniform: Floats, also: float) -> tuple[npt.NDArray[np.int64], Floats]:
+def observed_draw(
+    rows: EnergyRows, betas: Floats, uniform: Floats, other_beta: float
+) -> tuple[npt.NDArray[np.int64], Floats]:
     """`draw`, and of the same ensembles (8, N): ground, the four sums, the drawn energy, states below it, Z at `also`.
 
     In one reading on the CPU.
     """
-    if rows.on_device:
+    if rows.is_on_device:
         index = draw(rows, betas, uniform)
-        relative, picked = sums(rows, betas[:, None])[:, 0], chosen(rows, index)
-        return index, np.concatenate([relative, picked, sums(rows, np.full((1, 1), also))[1]])
-    index, table = _backend(rows).observed_draw(rows.words, betas, uniform, also)
-    rows.refuse(table[:, 0])
+        relative, picked = sums(rows, betas[:, None])[:, 0], select_states(rows, index)
+        return index, np.concatenate([relative, picked, sums(rows, np.full((1, 1), other_beta))[1]])
+    index, table = _backend(rows).observed_draw(rows.words, betas, uniform, other_beta)
+    rows.raise_for_status(table[:, 0])
     return index, np.ascontiguousarray(table[:, 1:].T)
 
 
-def _finish(rows: Rows, table: Floats) -> Floats:
+def _check_status(rows: EnergyRows, table: Floats) -> Floats:
     """Check the status column of (N, K, 6) and bring the rest into (5, K, N)."""
     if table.shape[1]:
-        rows.refuse(table[:, 0, 0])
+        rows.raise_for_status(table[:, 0, 0])
     return np.ascontiguousarray(table[:, :, 1:].transpose(2, 1, 0))

@@ -19,8 +19,8 @@ import triton.language as tl
 Floats = npt.NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-TILE = 4096
-WARPS = 8
+TILE_SIZE = 4096
+NUM_WARPS = 8
 
 
 def _jit(function: Function) -> Any:
@@ -37,7 +37,7 @@ def _weights(e: Any, low: Any, beta: Any) -> Any:
 
 
 @_jit
-def _tiles(
+def _sum_tiles(
     energies: Any,
     betas: Any,
     out: Any,
@@ -71,7 +71,7 @@ def _tiles(
 
 
 @_jit
-def _combine(tiles: Any, betas: Any, out: Any, parts: Any, stride: Any, width: tl.constexpr) -> None:
+def _combine_tiles(tiles: Any, betas: Any, out: Any, parts: Any, stride: Any, width: tl.constexpr) -> None:
     """Tiles of one row at one beta to status, ground, Z, sum w d, sum w d^2 and sum w^2."""
     row, k, count = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     i = tl.arange(0, width)
@@ -95,7 +95,7 @@ def _combine(tiles: Any, betas: Any, out: Any, parts: Any, stride: Any, width: t
 
 
 @_jit
-def _below(energies: Any, level: Any, out: Any, states: Any, tile: tl.constexpr, double: tl.constexpr) -> None:
+def _count_below(energies: Any, level: Any, out: Any, states: Any, tile: tl.constexpr, double: tl.constexpr) -> None:
     """Per tile, the number of states of lower energy than the row's level."""
     row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     v = part * tile + tl.arange(0, tile)
@@ -106,7 +106,7 @@ def _below(energies: Any, level: Any, out: Any, states: Any, tile: tl.constexpr,
 
 
 @_jit
-def _locate(
+def _locate_draw(
     energies: Any,
     tiles: Any,
     betas: Any,
@@ -148,7 +148,7 @@ def sums(energies: torch.Tensor, betas: Floats) -> Floats:
     """Status, ground and four sums (N, K, 6) at betas (N or 1, K)."""
     if not energies.shape[0]:
         return np.empty((0, betas.shape[1], 6))
-    return np.asarray(_reduce(energies, _on(energies, betas))[1].cpu().numpy())
+    return np.asarray(_reduce_rows(energies, _to_device(energies, betas))[1].cpu().numpy())
 
 
 def fast_sums(energies: torch.Tensor, betas: Floats) -> Floats:
@@ -162,15 +162,17 @@ def observed_sums(energies: torch.Tensor, shared: Floats, own: Floats) -> Floats
     return sums(energies, np.concatenate([every, own[:, None]], axis=1))
 
 
-def chosen(energies: torch.Tensor, index: npt.NDArray[np.int64]) -> Floats:
+def select_states(energies: torch.Tensor, index: npt.NDArray[np.int64]) -> Floats:
     """Energy of the chosen state and number of states below it (N, 2)."""
     rows, states = energies.shape
     if not rows:
         return np.empty((0, 2))
     level = energies.gather(1, torch.as_tensor(index.copy(), device=energies.device)[:, None])[:, 0]
-    parts = triton.cdiv(states, TILE)
+    parts = triton.cdiv(states, TILE_SIZE)
     fewer = torch.empty((rows, parts), dtype=torch.int32, device=energies.device)
-    _below[(rows, parts)](energies, level, fewer, states, TILE, energies.dtype == torch.float64, num_warps=WARPS)
+    _count_below[(rows, parts)](
+        energies, level, fewer, states, TILE_SIZE, energies.dtype == torch.float64, num_warps=NUM_WARPS
+    )
     return np.asarray(torch.stack([level.double(), fewer.sum(1).double()], 1).cpu().numpy())
 
 
@@ -179,28 +181,30 @@ def draw(energies: torch.Tensor, betas: Floats, uniform: Floats) -> tuple[npt.ND
     rows, states = energies.shape
     if not rows:
         return np.empty(0, np.int64), np.empty(0)
-    own = _on(energies, betas[:, None])
-    tiles, total = _reduce(energies, own)
-    parts = triton.cdiv(states, TILE)
+    own = _to_device(energies, betas[:, None])
+    tiles, total = _reduce_rows(energies, own)
+    parts = triton.cdiv(states, TILE_SIZE)
     index = torch.empty(rows, dtype=torch.int64, device=energies.device)
     width, double = triton.next_power_of_2(parts), energies.dtype == torch.float64
-    levels = _on(energies, uniform)
-    _locate[(rows,)](energies, tiles, own, levels, index, states, parts, width, TILE, double, num_warps=WARPS)
+    levels = _to_device(energies, uniform)
+    _locate_draw[(rows,)](
+        energies, tiles, own, levels, index, states, parts, width, TILE_SIZE, double, num_warps=NUM_WARPS
+    )
     return index.cpu().numpy(), total[:, 0, 0].cpu().numpy()
 
 
-def _on(energies: torch.Tensor, numbers: Floats) -> torch.Tensor:
+def _to_device(energies: torch.Tensor, numbers: Floats) -> torch.Tensor:
     return torch.tensor(np.ascontiguousarray(numbers), dtype=torch.float64, device=energies.device)
 
 
-def _reduce(energies: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _reduce_rows(energies: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Tiles (N, parts, K, 6) and their combination (N, K, 6)."""
     rows, states = energies.shape
-    count, parts = betas.shape[1], triton.cdiv(states, TILE)
+    count, parts = betas.shape[1], triton.cdiv(states, TILE_SIZE)
     stride = count if betas.shape[0] > 1 else 0
     tiles = torch.empty((rows, parts, count, 6), dtype=torch.float64, device=energies.device)
     out = torch.empty((rows, count, 6), dtype=torch.float64, device=energies.device)
     double = energies.dtype == torch.float64
-    _tiles[(rows, parts)](energies, betas, tiles, states, count, stride, TILE, double, num_warps=WARPS)
-    _combine[(rows, count)](tiles, betas, out, parts, stride, triton.next_power_of_2(parts))
+    _sum_tiles[(rows, parts)](energies, betas, tiles, states, count, stride, TILE_SIZE, double, num_warps=NUM_WARPS)
+    _combine_tiles[(rows, count)](tiles, betas, out, parts, stride, triton.next_power_of_2(parts))
     return tiles, out

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, summed
-from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, key, value
+from heatbath.ensemble.kernels.jit import compile_exact, compile_reordered
+from heatbath.ensemble.kernels.words import GOOD, find_extremes, from_key, key, value
 
-WIDEST_32, LEAST_32, MOST_32 = 1e37, 1e-30, 1e30
+MAX_SPAN_32, MIN_BETA_32, MAX_BETA_32 = 1e37, 1e-30, 1e30
 """Beyond these a range of energies or a beta would overflow float32, and the row is summed in float64."""
 
 
-@summed
+@compile_reordered
 def sums_32(row: Any, ground: Any, rate: Any) -> Any:
     """The four sums in float32 arithmetic with float64 totals; `rate` is beta log2 e."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
@@ -36,7 +36,7 @@ def sums_32(row: Any, ground: Any, rate: Any) -> Any:
     return z, m1, m2, q
 
 
-@summed
+@compile_reordered
 def sums_64(row: Any, ground: Any, beta: Any) -> Any:
     """The four sums in float64."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
@@ -53,8 +53,8 @@ def sums_64(row: Any, ground: Any, beta: Any) -> Any:
     return z, m1, m2, q
 
 
-@compiled
-def ties(row: Any, low: Any) -> Any:
+@compile_exact
+def count_ties(row: Any, low: Any) -> Any:
     """How many states share the ground energy."""
     count = 0
     for v in range(row.shape[0]):
@@ -62,30 +62,32 @@ def ties(row: Any, low: Any) -> Any:
     return count
 
 
-@compiled
-def narrow(row: Any, ground: Any, high: Any, beta: Any) -> Any:
+@compile_exact
+def fits_float32(row: Any, ground: Any, high: Any, beta: Any) -> Any:
     """Whether float32 weights are safe for this row."""
-    return np.float64(from_key(high, row[0])) - ground < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
+    return np.float64(from_key(high, row[0])) - ground < MAX_SPAN_32 and (
+        beta == 0.0 or MIN_BETA_32 < beta < MAX_BETA_32
+    )
 
 
-@compiled
+@compile_exact
 def row_sums(row: Any, low: Any, high: Any, beta: Any, double: Any) -> Any:
     """The four sums of a good row at any beta from 0 to inf."""
     if math.isinf(beta):
-        count = np.float64(ties(row, low))
+        count = np.float64(count_ties(row, low))
         return count, 0.0, 0.0, count
     ground = from_key(low, row[0])
-    if double or not narrow(row, np.float64(ground), high, beta):
+    if double or not fits_float32(row, np.float64(ground), high, beta):
         return sums_64(row, np.float64(ground), beta)
     return sums_32(row, np.float32(ground), np.float32(beta * LOG2E))
 
 
-@compiled
-def direct(start: Any, stop: Any, words: Any, betas: Any, double: Any, out: Any) -> Any:
+@compile_exact
+def sum_by_state(start: Any, stop: Any, words: Any, betas: Any, double: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K)."""
     for b in range(start, stop):
         row = words[b]
-        low, high, status = extremes(row)
+        low, high, status = find_extremes(row)
         mine = betas[b % betas.shape[0]]
         for k in range(mine.shape[0]):
             out[b, k, 0] = status
@@ -95,8 +97,8 @@ def direct(start: Any, stop: Any, words: Any, betas: Any, double: Any, out: Any)
                 out[b, k, 2], out[b, k, 3], out[b, k, 4], out[b, k, 5] = z, m1, m2, q
 
 
-@compiled
-def chosen(start: Any, stop: Any, words: Any, index: Any, out: Any) -> Any:
+@compile_exact
+def select_states(start: Any, stop: Any, words: Any, index: Any, out: Any) -> Any:
     """Fill out (B, 2) with the energy of each row's chosen state and the number of states below it."""
     for b in range(start, stop):
         row = words[b]

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.ensemble.kernels.jit import compiled
+from heatbath.ensemble.kernels.jit import compile_exact
 
 LOG2E = math.log2(math.e)
 
 
-def _coefficients(degree: int) -> list[float]:
+def _chebyshev_coefficients(degree: int) -> list[float]:
     """Of q in 2^r = 1 + r q(r): written so, 2^0 is 1 exactly, and states of one energy keep one weight.
 
     Of odd degree, so that no Chebyshev point is 0.
@@ -25,12 +25,12 @@ def _coefficients(degree: int) -> list[float]:
     return [float(c) for c in polynomial.convert(kind=np.polynomial.Polynomial).coef]
 
 
-A1, A2, A3, A4, A5, A6 = (np.float32(c) for c in _coefficients(5))
+A1, A2, A3, A4, A5, A6 = (np.float32(c) for c in _chebyshev_coefficients(5))
 ONE = np.float32(1.0)
-B1, B2, B3, B4, B5, B6, B7, B8, B9, B10 = _coefficients(9)
+B1, B2, B3, B4, B5, B6, B7, B8, B9, B10 = _chebyshev_coefficients(9)
 
 
-@compiled
+@compile_exact
 def exp2_32(y: Any) -> Any:
     """2^(-y) in float32 for 0 <= y <= 126."""
     n = np.int32(y + np.float32(0.5))
@@ -40,7 +40,7 @@ def exp2_32(y: Any) -> Any:
     return p * np.int32((np.int32(127) - n) << np.int32(23)).view(np.float32)
 
 
-@compiled
+@compile_exact
 def exp2_64(y: Any) -> Any:
     """2^(-y) in float64 for 0 <= y <= 1022."""
     n = np.int32(y + 0.5)

@@ -8,54 +8,54 @@ import weakref
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
-Act = Callable[[], None]
-Asked = tuple[Act, threading.Lock]
+Work = Callable[[], None]
+WorkItem = tuple[Work, threading.Lock]
 
 
-class Helper:
+class WorkerThread:
     """A thread that does one thing after another."""
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[Asked | None] = SimpleQueue()
+        self._queue: SimpleQueue[WorkItem | None] = SimpleQueue()
         # The thread knows the queue and not the helper, which therefore goes with its owner.
-        threading.Thread(target=_serve, args=(self._asked,), name="heatbath-kernels", daemon=True).start()
-        weakref.finalize(self, self._asked.put, None).atexit = False
+        threading.Thread(target=_run_worker, args=(self._queue,), name="heatbath-kernels", daemon=True).start()
+        weakref.finalize(self, self._queue.put, None).atexit = False
 
-    def begin(self, act: Act) -> threading.Lock:
+    def submit(self, work: Work) -> threading.Lock:
         """Have `act` done, which must not raise; the lock that comes back can be had when it is.
 
         Each has a lock of its own, so that who stops waiting for one cannot take it for the next.
         """
         done = threading.Lock()
         done.acquire()
-        self._asked.put((act, done))
+        self._queue.put((work, done))
         return done
 
 
-class _Own(threading.local):
+class _ThreadWorkers(threading.local):
     """The helpers of each thread, and the process they are of: a fork takes no threads along."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.helpers: list[Helper] = []
+        self.workers: list[WorkerThread] = []
 
 
-_own = _Own()
+_thread_workers = _ThreadWorkers()
 
 
-def helpers_of_this_thread(count: int) -> Sequence[Helper]:
+def current_thread_workers(count: int) -> Sequence[WorkerThread]:
     """So many helpers, idle; the same at every call."""
     if not count:
         return ()
-    if _own.process != os.getpid():
-        _own.process, _own.helpers = os.getpid(), []
-    while len(_own.helpers) < count:
-        _own.helpers.append(Helper())
-    return _own.helpers[:count]
+    if _thread_workers.process != os.getpid():
+        _thread_workers.process, _thread_workers.workers = os.getpid(), []
+    while len(_thread_workers.workers) < count:
+        _thread_workers.workers.append(WorkerThread())
+    return _thread_workers.workers[:count]
 
 
-def _serve(asked: SimpleQueue[Asked | None]) -> None:
-    while (given := asked.get()) is not None:
+def _run_worker(queue: SimpleQueue[WorkItem | None]) -> None:
+    while (given := queue.get()) is not None:
         act, done = given
         act()
         # What it worked on must not live until the next call.

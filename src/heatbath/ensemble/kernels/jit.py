@@ -15,27 +15,27 @@ from typing import Any, TypeVar
 
 import numba
 
-from heatbath.ensemble.kernels.helpers import helpers_of_this_thread
+from heatbath.ensemble.kernels.helpers import current_thread_workers
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 WORK_PER_THREAD = 1 << 17
 """Elements below which another thread costs more than it saves."""
 
 
-def compiled(function: Function) -> Function:
+def compile_exact(function: Function) -> Function:
     """Compile exactly as written: what is inf or NaN stays so."""
     kernel: Function = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    return _cached(kernel)
+    return _stamp_sources(kernel)
 
 
-def summed(function: Function) -> Function:
+def compile_reordered(function: Function) -> Function:
     """Compile with sums free to be reordered (so that they vectorise), infinities still respected."""
     flags = {"reassoc", "contract", "nsz"}
     kernel: Function = numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function)
-    return _cached(kernel)
+    return _stamp_sources(kernel)
 
 
-def _cached(kernel: Function) -> Function:
+def _stamp_sources(kernel: Function) -> Function:
     """The kernel, its cache on disk tied to every source of this folder: numba watches the kernel's own file alone."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     stamp = tuple((source.name, source.stat().st_mtime_ns, source.stat().st_size) for source in sources)
@@ -51,7 +51,7 @@ def thread_count() -> int:
     return min(processors, torch.get_num_threads()) if torch is not None else processors
 
 
-def share_rows(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any) -> None:
+def run_row_kernel(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any) -> None:
     """Run `kernel(start, stop, *arguments)` over all rows, `work` elements in all."""
     threads = max(1, min(thread_count(), rows, work // WORK_PER_THREAD))
     edges = [rows * i // threads for i in range(threads + 1)]
@@ -63,8 +63,8 @@ def share_rows(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any
         except BaseException as failure:
             failures.append(failure)
 
-    helpers = helpers_of_this_thread(threads - 1)
-    others = [helper.begin(partial(run, *edges[i : i + 2])) for i, helper in enumerate(helpers, 1)]
+    helpers = current_thread_workers(threads - 1)
+    others = [helper.submit(partial(run, *edges[i : i + 2])) for i, helper in enumerate(helpers, 1)]
     run(edges[0], edges[1])
     for other in others:
         other.acquire()

@@ -16,38 +16,40 @@ from typing import Any
 import numpy as np
 
 from heatbath.ensemble.kernels.exponent import LOG2E, exp2_64
-from heatbath.ensemble.kernels.jit import compiled, summed
-from heatbath.ensemble.kernels.words import GOOD, extremes, from_key, infinity, like, value
+from heatbath.ensemble.kernels.jit import compile_exact, compile_reordered
+from heatbath.ensemble.kernels.words import GOOD, as_word, find_extremes, from_key, infinity_key, value
 
 BINS_PER_OCTAVE = 512
 PLACE_BITS = 23 - 9
 """Bits of a float32's fraction left to tell the place within a bin."""
-LEAST, MOST = 1e-25, 1e25
+MIN_BETA, MAX_BETA = 1e-25, 1e25
 """Betas that bins can hold: within them every height that matters is a float32 number."""
-FARTHEST = 45.0
+MAX_EXPONENT = 45.0
 """States with beta d beyond this weigh less than 3e-20 of the ground state and are left out."""
 CHUNK = 1024
-NEGATIVE, RUN = 1 << 15, 128
+NEGATIVE_OFFSET, RUN_LENGTH = 1 << 15, 128
 """Where the words of negative energies of 16 bits begin, and how many counts are looked at together."""
 
 
-def bin_layout(least: float, most: float) -> tuple[float, int]:
+def bin_layout(min_beta: float, max_beta: float) -> tuple[float, int]:
     """Offset d_0 and number of bins for betas in [least, most]; a power of two, lest bins straddle octaves."""
-    offset = 2.0 ** math.ceil(math.log2(2.0 / most))
-    octaves = math.ceil(math.log2(1.0 + FARTHEST / least / offset))
+    offset = 2.0 ** math.ceil(math.log2(2.0 / max_beta))
+    octaves = math.ceil(math.log2(1.0 + MAX_EXPONENT / min_beta / offset))
     return offset, BINS_PER_OCTAVE * octaves
 
 
-@compiled
-def heights(row: Any, first: Any, count: Any, ground: Any, offset: Any, base: Any, top: Any, places: Any) -> Any:
+@compile_exact
+def compute_heights(
+    row: Any, first: Any, count: Any, ground: Any, offset: Any, base: Any, top: Any, places: Any
+) -> Any:
     """Bits of y = E - ground + offset above those of the offset, for one chunk; no more than `top`."""
     for j in range(count):
         y = np.float32(np.float32(value(row[first + j]) - ground) + offset)
         places[j] = np.uint32(min(np.int32(y.view(np.int32) - base), top))
 
 
-@compiled
-def scatter(places: Any, count: Any, packed: Any, squares: Any) -> Any:
+@compile_exact
+def scatter_to_bins(places: Any, count: Any, packed: Any, squares: Any) -> Any:
     """Add one chunk to the bins: count (upper 24 bits) and sum of places packed in one integer, and sum of squares."""
     for j in range(count):
         above = np.uint64(places[j])
@@ -57,8 +59,8 @@ def scatter(places: Any, count: Any, packed: Any, squares: Any) -> Any:
         squares[bin] += place * place
 
 
-@compiled
-def unpack(packed: Any, squares: Any, base: Any, offset: Any, levels: Any) -> Any:
+@compile_exact
+def unpack_bins(packed: Any, squares: Any, base: Any, offset: Any, levels: Any) -> Any:
     """Mean height above the ground, count and variance of each bin that holds something; empties the bins.
 
     The last bin collects what is too far away to count.
@@ -81,40 +83,40 @@ def unpack(packed: Any, squares: Any, base: Any, offset: Any, levels: Any) -> An
     return found
 
 
-@compiled
-def tally(row: Any, counts: Any) -> Any:
+@compile_exact
+def count_words(row: Any, counts: Any) -> Any:
     """Count a row of 16-bit words; -0.0 counts as 0.0."""
     for v in range(row.shape[0]):
         counts[np.uint64(np.uint16(row[v]))] += np.uint32(1)
-    counts[0] += counts[NEGATIVE]
-    counts[NEGATIVE] = 0
+    counts[0] += counts[NEGATIVE_OFFSET]
+    counts[NEGATIVE_OFFSET] = 0
 
 
-@compiled
-def occupied(counts: Any, first: Any) -> Any:
+@compile_exact
+def is_occupied(counts: Any, first: Any) -> Any:
     """Whether a run of RUN counts holds anything."""
     either = np.uint32(0)
-    for i in range(RUN):
+    for i in range(RUN_LENGTH):
         either |= counts[np.uint64(first + i)]
     return either != 0
 
 
-@compiled
-def collect(row: Any, ground: Any, counts: Any, levels: Any) -> Any:
+@compile_exact
+def collect_levels(row: Any, ground: Any, counts: Any, levels: Any) -> Any:
     """Height and count of each distinct finite energy, lowest first; empties the counts.
 
     Words of negative energies are their magnitudes plus a sign bit, so that these are read backwards.
     """
-    counts[infinity(row[0])] = 0
+    counts[infinity_key(row[0])] = 0
     found = 0
-    for step in range(2 * NEGATIVE // RUN):
-        backwards = step < NEGATIVE // RUN
-        first = 2 * NEGATIVE - RUN * (step + 1) if backwards else RUN * step - NEGATIVE
-        if occupied(counts, first):
-            for i in range(RUN):
-                word = first + (RUN - 1 - i if backwards else i)
+    for step in range(2 * NEGATIVE_OFFSET // RUN_LENGTH):
+        backwards = step < NEGATIVE_OFFSET // RUN_LENGTH
+        first = 2 * NEGATIVE_OFFSET - RUN_LENGTH * (step + 1) if backwards else RUN_LENGTH * step - NEGATIVE_OFFSET
+        if is_occupied(counts, first):
+            for i in range(RUN_LENGTH):
+                word = first + (RUN_LENGTH - 1 - i if backwards else i)
                 if counts[word] != 0:
-                    levels[0, found] = np.float64(value(like(word, row[0]))) - ground
+                    levels[0, found] = np.float64(value(as_word(word, row[0]))) - ground
                     levels[1, found] = counts[word]
                     levels[2, found] = 0.0
                     found += 1
@@ -122,7 +124,7 @@ def collect(row: Any, ground: Any, counts: Any, levels: Any) -> Any:
     return found
 
 
-@summed
+@compile_reordered
 def level_sums(levels: Any, found: Any, beta: Any) -> Any:
     """The four sums over levels sorted by height, at a finite beta."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
@@ -139,21 +141,21 @@ def level_sums(levels: Any, found: Any, beta: Any) -> Any:
     return z, m1, m2, q
 
 
-@compiled
-def fill(levels: Any, found: Any, betas: Any, farthest: Any, out: Any) -> Any:
+@compile_exact
+def fill_sums(levels: Any, found: Any, betas: Any, max_exponent: Any, out: Any) -> Any:
     """The four sums at each beta, columns 2 to 5 of out (K, 6), over levels with beta d up to `farthest`."""
     for k in range(betas.shape[0]):
         beta = betas[k]
         if math.isinf(beta):
             z, m1, m2, q = levels[1, 0], 0.0, 0.0, levels[1, 0]
         else:
-            near = np.searchsorted(levels[0, :found], farthest / beta, side="right") if beta > 0.0 else found
+            near = np.searchsorted(levels[0, :found], max_exponent / beta, side="right") if beta > 0.0 else found
             z, m1, m2, q = level_sums(levels, near, beta)
         out[k, 2], out[k, 3], out[k, 4], out[k, 5] = z, m1, m2, q
 
 
-@compiled
-def binned(start: Any, stop: Any, words: Any, betas: Any, offset: Any, bins: Any, out: Any) -> Any:
+@compile_exact
+def sum_by_bins(start: Any, stop: Any, words: Any, betas: Any, offset: Any, bins: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at shared betas (K,), positive and finite."""
     packed = np.zeros(bins + 1, np.uint64)
     squares = np.zeros(bins + 1, np.uint64)
@@ -163,21 +165,21 @@ def binned(start: Any, stop: Any, words: Any, betas: Any, offset: Any, bins: Any
     top = np.int32(bins << PLACE_BITS)
     for b in range(start, stop):
         row = words[b]
-        low, _, status = extremes(row)
+        low, _, status = find_extremes(row)
         out[b, :, 0] = status
         if status == GOOD:
             ground = from_key(low, row[0])
             out[b, :, 1] = ground
             for first in range(0, row.shape[0], CHUNK):
                 count = min(CHUNK, row.shape[0] - first)
-                heights(row, first, count, ground, np.float32(offset), base, top, places)
-                scatter(places, count, packed, squares)
-            found = unpack(packed, squares, base, offset, levels)
-            fill(levels, found, betas, FARTHEST, out[b])
+                compute_heights(row, first, count, ground, np.float32(offset), base, top, places)
+                scatter_to_bins(places, count, packed, squares)
+            found = unpack_bins(packed, squares, base, offset, levels)
+            fill_sums(levels, found, betas, MAX_EXPONENT, out[b])
 
 
-@compiled
-def counted(start: Any, stop: Any, words: Any, betas: Any, farthest: Any, out: Any) -> Any:
+@compile_exact
+def sum_by_counts(start: Any, stop: Any, words: Any, betas: Any, max_exponent: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K), for words of 16 bits.
 
     Exact but for the levels with beta d beyond `farthest`.
@@ -186,10 +188,10 @@ def counted(start: Any, stop: Any, words: Any, betas: Any, farthest: Any, out: A
     levels = np.empty((3, min(65536, words.shape[1])))
     for b in range(start, stop):
         row = words[b]
-        low, _, status = extremes(row)
+        low, _, status = find_extremes(row)
         out[b, :, 0] = status
         if status == GOOD:
             out[b, :, 1] = from_key(low, row[0])
-            tally(row, counts)
-            found = collect(row, np.float64(from_key(low, row[0])), counts, levels)
-            fill(levels, found, betas[b % betas.shape[0]], farthest, out[b])
+            count_words(row, counts)
+            found = collect_levels(row, np.float64(from_key(low, row[0])), counts, levels)
+            fill_sums(levels, found, betas[b % betas.shape[0]], max_exponent, out[b])

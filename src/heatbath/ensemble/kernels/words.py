@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from heatbath.ensemble.kernels.jit import Function, compiled
+from heatbath.ensemble.kernels.jit import Function, compile_exact
 
 GOOD, NAN, MINUS_INFINITY, EMPTY = 0, 1, 2, 3
 """What `extremes` found in a row."""
@@ -22,27 +22,27 @@ GOOD, NAN, MINUS_INFINITY, EMPTY = 0, 1, 2, 3
 
 def value(word: Any) -> Any:
     """The energy that a word encodes: float32, or float64 for int64."""
-    raise NotImplementedError("compiled only")
+    raise NotImplementedError("compile_exact only")
 
 
 def key(word: Any) -> Any:
     """The word's place in the order of energies."""
-    raise NotImplementedError("compiled only")
+    raise NotImplementedError("compile_exact only")
 
 
 def from_key(order: Any, word: Any) -> Any:
     """The energy at a key, for words of the type of `word`."""
-    raise NotImplementedError("compiled only")
+    raise NotImplementedError("compile_exact only")
 
 
-def infinity(word: Any) -> Any:
+def infinity_key(word: Any) -> Any:
     """The key of +inf."""
-    raise NotImplementedError("compiled only")
+    raise NotImplementedError("compile_exact only")
 
 
-def like(number: Any, word: Any) -> Any:
+def as_word(number: Any, word: Any) -> Any:
     """A number as a word of the type of `word`."""
-    raise NotImplementedError("compiled only")
+    raise NotImplementedError("compile_exact only")
 
 
 def _value_32(word: Any) -> Any:
@@ -78,27 +78,32 @@ def _key_16(word: Any) -> Any:
     return signed if signed >= 0 else np.int32(np.int32(-32768) - signed)
 
 
-def _implements(function: Function) -> Callable[[Function], Function]:
+def _register_overload(function: Function) -> Callable[[Function], Function]:
     """Register what a kernel gets for `function`, chosen by the type of its arguments."""
     return overload(function, strict=False)  # type: ignore[no-any-return]
 
 
-_VALUES = {types.int32: _value_32, types.int64: _value_64, types.uint16: _value_bfloat16, types.int16: _value_float16}
-_KEYS = {types.int32: _key_32, types.int64: _key_64, types.uint16: _key_16, types.int16: _key_16}
-_INFINITIES = {types.int32: 0x7F800000, types.int64: 0x7FF0000000000000, types.uint16: 0x7F80, types.int16: 0x7C00}
+_VALUE_DECODERS = {
+    types.int32: _value_32,
+    types.int64: _value_64,
+    types.uint16: _value_bfloat16,
+    types.int16: _value_float16,
+}
+_KEY_ENCODERS = {types.int32: _key_32, types.int64: _key_64, types.uint16: _key_16, types.int16: _key_16}
+_INFINITY_KEYS = {types.int32: 0x7F800000, types.int64: 0x7FF0000000000000, types.uint16: 0x7F80, types.int16: 0x7C00}
 
 
-@_implements(value)
+@_register_overload(value)
 def _overload_value(word: Any) -> Any:
-    return _VALUES[word]
+    return _VALUE_DECODERS[word]
 
 
-@_implements(key)
+@_register_overload(key)
 def _overload_key(word: Any) -> Any:
-    return _KEYS[word]
+    return _KEY_ENCODERS[word]
 
 
-@_implements(from_key)
+@_register_overload(from_key)
 def _overload_from_key(order: Any, word: Any) -> Any:
     if word == types.int32:
         return lambda order, word: _value_32_jit(_key_32_jit(np.int32(order)))
@@ -109,28 +114,28 @@ def _overload_from_key(order: Any, word: Any) -> Any:
     return lambda order, word: _value_float16_jit(np.int16(_key_16_jit(np.int16(order))))
 
 
-@_implements(like)
-def _overload_like(number: Any, word: Any) -> Any:
+@_register_overload(as_word)
+def _overload_as_word(number: Any, word: Any) -> Any:
     if word == types.uint16:
         return lambda number, word: np.uint16(number)
     return lambda number, word: np.int16(number)
 
 
-@_implements(infinity)
-def _overload_infinity(word: Any) -> Any:
-    outermost = _INFINITIES[word]
+@_register_overload(infinity_key)
+def _overload_infinity_key(word: Any) -> Any:
+    outermost = _INFINITY_KEYS[word]
     return lambda word: outermost
 
 
-_value_32_jit, _value_64_jit = compiled(_value_32), compiled(_value_64)
-_value_bfloat16_jit, _value_float16_jit = compiled(_value_bfloat16), compiled(_value_float16)
-_key_32_jit, _key_64_jit, _key_16_jit = compiled(_key_32), compiled(_key_64), compiled(_key_16)
+_value_32_jit, _value_64_jit = compile_exact(_value_32), compile_exact(_value_64)
+_value_bfloat16_jit, _value_float16_jit = compile_exact(_value_bfloat16), compile_exact(_value_float16)
+_key_32_jit, _key_64_jit, _key_16_jit = compile_exact(_key_32), compile_exact(_key_64), compile_exact(_key_16)
 
 
-@compiled
-def extremes(row: Any) -> Any:
+@compile_exact
+def find_extremes(row: Any) -> Any:
     """Lowest key of a row, highest that is finite, and whether the row is an ensemble at all."""
-    outermost = infinity(row[0])
+    outermost = infinity_key(row[0])
     low = key(row[0])
     high, top = low, -outermost
     for v in range(row.shape[0]):

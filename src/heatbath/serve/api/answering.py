@@ -17,7 +17,7 @@ from heatbath.serve.api.schema.answers import Finish, PromptDetails, Usage
 from heatbath.serve.api.schema.sampling import Sampling
 from heatbath.serve.api.structure import forms
 from heatbath.serve.api.thermo import BY_TOKEN, of_answer, of_choice
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 EMPTY = Answer(finish="length")
 """The answer of no tokens, for those who asked for none."""
@@ -27,7 +27,7 @@ def head_of(call: Call, exchange: Exchange, prefix: str) -> Head:
     """The head of an answer to this exchange."""
     ticket = exchange.order.ticket
     mark = call.language.fingerprint.rpartition(":")[2][:16]
-    return Head(prefix + ticket.id, int(ticket.created), ticket.model, f"fp_{mark}")
+    return Head(prefix + ticket.id, int(ticket.created_at), ticket.model, f"fp_{mark}")
 
 
 def held(asked: Sampling) -> bool:
@@ -91,7 +91,7 @@ async def drawn(exchange: Exchange, asked: Sampling, take: Take | None = None) -
     try:
         return await exchange.run(take)
     except BadInput as error:
-        raise invalid(str(error), _param(str(error), asked)) from None
+        raise invalid_value(str(error), _param(str(error), asked)) from None
 
 
 def _param(message: str, asked: Sampling) -> str | None:

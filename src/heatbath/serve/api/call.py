@@ -12,11 +12,11 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from heatbath.engine.base import Language, Request
+from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.api import reading, refusing
 from heatbath.serve.api.exchange import Exchange, Order
 from heatbath.serve.api.schema.sampling import Sampling
-from heatbath.serve.base import Tenant, Ticket
+from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.services import Services
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -40,8 +40,8 @@ class Call:
         return services
 
     @property
-    def language(self) -> Language:
-        return self.services.engine.language
+    def language(self) -> ModelInfo:
+        return self.services.engine.model_info
 
     @property
     def tenant(self) -> Tenant:
@@ -61,15 +61,15 @@ class Call:
         Raises:
             ApiError: 429, the tenant has none left.
         """
-        lease = self.services.limits.admit(self.tenant.name, tokens)
+        lease = self.services.rate_limiter.acquire(self.tenant.name, tokens)
         self.request.state.headers.update(lease.headers)
         self.taken = True
         return Exchange(self.services, order, lease)
 
-    def ticket(self, model: str, stream: bool, settings: Mapping[str, Any]) -> Ticket:
+    def ticket(self, model: str, stream: bool, settings: Mapping[str, Any]) -> RequestInfo:
         """A ticket with an id of our own: that of the HTTP request may be the client's, and come twice."""
         more = {"request_id": self.request.state.id}
-        return Ticket(
+        return RequestInfo(
             uuid.uuid4().hex,
             self.tenant.name,
             self.endpoint,
@@ -96,7 +96,7 @@ def settings_of(asked: Sampling) -> dict[str, Any]:
 def order_of(call: Call, asked: Sampling, requests: Sequence[Request]) -> Order:
     """The order for a request of answers."""
     services = call.services
-    ticket = call.ticket(services.names.model, bool(asked.stream), settings_of(asked))
+    ticket = call.ticket(services.model_names.model, bool(asked.stream), settings_of(asked))
     return Order(
         ticket,
         requests,

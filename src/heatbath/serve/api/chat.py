@@ -45,7 +45,7 @@ from heatbath.serve.api.sse import Outbox
 from heatbath.serve.api.structure import forms
 from heatbath.serve.api.thermo import steering
 from heatbath.serve.api.toolbox import Toolbox, toolbox
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Chat:
     def body(self, gathered: Gathered, choices: list[ChatChoice], stored: bool | None) -> ChatCompletion:
         """The whole answer."""
         asked, began = self.asked, gathered.began
-        scores = began.prompt if began else ()
+        scores = began.scored_prompt if began else ()
         return ChatCompletion(
             id=self.head.id,
             created=self.head.created,
@@ -148,7 +148,7 @@ class Chat:
 async def chat(call: Call) -> Any:
     """Answer a conversation."""
     asked = await call.body(ChatRequest, refusing.CHAT)
-    call.services.names.resolve(asked.model)
+    call.services.model_names.resolve(asked.model)
     _check(asked)
     box = toolbox(asked)
     letters = len(await call.request.body())
@@ -162,9 +162,9 @@ async def chat(call: Call) -> Any:
 
 def _check(asked: ChatRequest) -> None:
     if asked.top_logprobs and not asked.logprobs:
-        raise invalid("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
+        raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
     if asked.prompt_logprobs is not None and asked.stream:
-        raise invalid("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
+        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
 
 
 def _request(call: Call, asked: ChatRequest, box: Toolbox, prompt: tuple[int, ...]) -> Request:
@@ -183,8 +183,8 @@ def _request(call: Call, asked: ChatRequest, box: Toolbox, prompt: tuple[int, ..
         f"{call.request.state.id}/0",
         call.tenant.name,
         max_tokens=max_tokens,
-        top=max(asked.top_logprobs or 0, asked.prompt_logprobs or 0),
-        prompt_scores=asked.prompt_logprobs is not None,
+        top_logprobs=max(asked.top_logprobs or 0, asked.prompt_logprobs or 0),
+        score_prompt=asked.prompt_logprobs is not None,
         deadline=settings.engine.deadline_seconds,
         **merged(found, steering(asked.thermo)),
     )

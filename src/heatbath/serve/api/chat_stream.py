@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
-from heatbath.engine.base import Began, Grown, Step
+from heatbath.engine.base import Event, Started, TokensGenerated
 from heatbath.serve.api.answering import finish_of, stop_reason, tail, usage_of
 from heatbath.serve.api.call import Call
 from heatbath.serve.api.calls import Called, Calls, Given, Part, Said
@@ -39,13 +39,13 @@ class ChatStream:
         self._prefix = f"call_{exchange.order.ticket.id}"
         self._plain = not (asked.logprobs or asked.thermo or asked.return_token_ids or box.tools)
 
-    def take(self, outbox: Outbox, prompt: int, step: Step) -> None:
+    def take(self, outbox: Outbox, prompt: int, step: Event) -> None:
         """What a step adds goes into the outbox."""
-        if isinstance(step, Grown):
+        if isinstance(step, TokensGenerated):
             data = self.grown(step)
             if data:
                 outbox.put(data)
-        elif isinstance(step, Began):
+        elif isinstance(step, Started):
             outbox.put(self.first())
 
     def first(self) -> bytes:
@@ -54,16 +54,19 @@ class ChatStream:
 
     def replayed(self, given: Sequence[Answer]) -> bytes:
         """All chunks of answers that are known in full."""
-        steps = [Grown(i, answer.tokens, answer.text, answer.finish, answer.stopped) for i, answer in enumerate(given)]
+        steps = [
+            TokensGenerated(i, answer.tokens, answer.text, answer.finish, answer.stopped)
+            for i, answer in enumerate(given)
+        ]
         return b"".join([self.first(), *map(self.grown, steps)])
 
     def ended(self, given: Sequence[Answer]) -> bytes:
         """The ends of answers that never grew."""
         return b"".join(self._finish(i, answer) for i, answer in enumerate(given) if not answer.tokens)
 
-    def grown(self, step: Grown) -> bytes:
+    def grown(self, step: TokensGenerated) -> bytes:
         """The chunks of one step of one answer."""
-        if step.finish is not None:
+        if step.finish_reason is not None:
             return self._content(step) + self._finish(step.choice, self._answer(step))
         if self._plain:
             if not step.text:
@@ -72,14 +75,14 @@ class ChatStream:
             return self.chunks.choice(step.choice, body)
         return self._content(step)
 
-    def _answer(self, step: Grown) -> Answer:
+    def _answer(self, step: TokensGenerated) -> Answer:
         gathered = self.exchange.gathered[0].answers.get(step.choice)
         if gathered is None or gathered.finish is None or len(gathered.tokens) < len(step.tokens):
-            return Answer(list(step.tokens), [step.text], step.finish, step.stopped)
+            return Answer(list(step.tokens), [step.text], step.finish_reason, step.stop_reason)
         return gathered
 
-    def _content(self, step: Grown) -> bytes:
-        answer = Answer(list(step.tokens), [step.text], step.finish, step.stopped)
+    def _content(self, step: TokensGenerated) -> bytes:
+        answer = Answer(list(step.tokens), [step.text], step.finish_reason, step.stop_reason)
         text = step.text + tail(answer, self.asked, self.spell)
         more = self._more(answer)
         if self._calls is not None:
@@ -103,10 +106,10 @@ class ChatStream:
             found += b',"thermo":' + encode({"records": columns(answer.tokens, self.spell)})
         return found
 
-    def _parts(self, step: Grown, text: str, more: bytes) -> bytes:
+    def _parts(self, step: TokensGenerated, text: str, more: bytes) -> bytes:
         assert self._calls is not None
         reader = self._calls[step.choice]
-        parts = reader.read(text) + (reader.rest() if step.finish is not None else [])
+        parts = reader.read(text) + (reader.rest() if step.finish_reason is not None else [])
         deltas = [_delta(part, f"{self._prefix}_{step.choice}") for part in parts]
         if not deltas and more:
             deltas = [b"{}"]

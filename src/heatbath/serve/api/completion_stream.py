@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
-from heatbath.engine.base import Began, Grown, Step
+from heatbath.engine.base import Event, Started, TokensGenerated
 from heatbath.serve.api.answering import finish_of, stop_reason, tail, usage_of
 from heatbath.serve.api.call import Call
 from heatbath.serve.api.chunks import Chunks, Head, encode
@@ -39,26 +39,29 @@ class CompletionStream:
         self._legacy: dict[int, Legacy] = {}
         self._plain = asked.logprobs is None and not (asked.thermo or asked.return_token_ids)
 
-    def take(self, outbox: Outbox, prompt: int, step: Step) -> None:
+    def take(self, outbox: Outbox, prompt: int, step: Event) -> None:
         """What a step adds goes into the outbox."""
-        if isinstance(step, Grown):
+        if isinstance(step, TokensGenerated):
             data = self.grown(prompt, step)
             if data:
                 outbox.put(data)
-        elif isinstance(step, Began) and self.asked.echo:
+        elif isinstance(step, Started) and self.asked.echo:
             outbox.put(self.echoed(prompt))
 
     def echoed(self, prompt: int) -> bytes:
         """The chunks that repeat a prompt."""
         began = self.exchange.gathered[prompt].began
-        answer = Answer(list(began.prompt) if began else [], [self._shown[prompt]])
+        answer = Answer(list(began.scored_prompt) if began else [], [self._shown[prompt]])
         indices = range(prompt * self._n, prompt * self._n + self._n)
         return b"".join(self._piece(index, answer.text, Answer(answer.tokens), echo=True) for index in indices)
 
     def replayed(self, prompt: int, given: Sequence[Answer]) -> bytes:
         """All chunks of answers that are known in full."""
         echoed = [self.echoed(prompt)] if self.asked.echo else []
-        steps = [Grown(i, answer.tokens, answer.text, answer.finish, answer.stopped) for i, answer in enumerate(given)]
+        steps = [
+            TokensGenerated(i, answer.tokens, answer.text, answer.finish, answer.stopped)
+            for i, answer in enumerate(given)
+        ]
         return b"".join([*echoed, *(self.grown(prompt, step) for step in steps)])
 
     def ended(self, prompt: int, given: Sequence[Answer]) -> bytes:
@@ -66,15 +69,15 @@ class CompletionStream:
         ends = [(prompt * self._n + i, answer) for i, answer in enumerate(given) if not answer.tokens]
         return b"".join(self._finish(index, answer) for index, answer in ends)
 
-    def grown(self, prompt: int, step: Grown) -> bytes:
+    def grown(self, prompt: int, step: TokensGenerated) -> bytes:
         """The chunks of one step of one answer."""
         index = prompt * self._n + step.choice
-        if step.finish is None and self._plain:
+        if step.finish_reason is None and self._plain:
             return self._text(index, step.text)
-        answer = Answer(list(step.tokens), [step.text], step.finish, step.stopped)
+        answer = Answer(list(step.tokens), [step.text], step.finish_reason, step.stop_reason)
         text = step.text + tail(answer, self.asked, self.spell)
         content = self._piece(index, text, answer)
-        if step.finish is None:
+        if step.finish_reason is None:
             return content
         return content + self._finish(index, self.exchange.gathered[prompt].answers.get(step.choice) or answer)
 

@@ -43,7 +43,7 @@ from heatbath.serve.api.schema.answers import Completion, CompletionChoice, Lega
 from heatbath.serve.api.schema.completions import CompletionRequest
 from heatbath.serve.api.sse import Outbox
 from heatbath.serve.api.thermo import steering
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 TOKENS = 16
 """Tokens of an answer where nothing is asked for, as OpenAI has it."""
@@ -104,7 +104,7 @@ class Completions:
     def choice(self, prompt: int, index: int, answer: Answer) -> CompletionChoice:
         """One choice."""
         asked, gathered = self.asked, self.exchange.gathered[prompt]
-        scores = gathered.began.prompt if gathered.began else ()
+        scores = gathered.began.scored_prompt if gathered.began else ()
         echoed = self.shown[prompt] if asked.echo else ""
         return CompletionChoice(
             index=index,
@@ -136,7 +136,7 @@ class Completions:
 async def completions(call: Call) -> Any:
     """Continue prompts."""
     asked = await call.body(CompletionRequest, refusing.COMPLETIONS)
-    call.services.names.resolve(asked.model)
+    call.services.model_names.resolve(asked.model)
     _check(asked)
     letters = len(await call.request.body())
     prompts = await aside(partial(completion_prompts, call.language, asked.prompt), letters)
@@ -161,26 +161,28 @@ def _shown(call: Call, asked: CompletionRequest, prompts: Sequence[Tokens]) -> l
 def _check(asked: CompletionRequest) -> None:
     n, best_of = asked.n or 1, asked.best_of
     if best_of and best_of < n:
-        raise invalid(f"best_of is {best_of} and n is {n}: give at least as many.", "best_of")
+        raise invalid_value(f"best_of is {best_of} and n is {n}: give at least as many.", "best_of")
     if best_of and best_of > n and asked.stream:
-        raise invalid("best_of cannot be streamed, the best is known at the end: leave out stream.", "best_of")
+        raise invalid_value("best_of cannot be streamed, the best is known at the end: leave out stream.", "best_of")
     if best_of and best_of > n and held(asked):
-        raise invalid("best_of chooses among plain draws: leave it or thermo.sampler out.", "best_of")
+        raise invalid_value("best_of chooses among plain draws: leave it or thermo.sampler out.", "best_of")
     if asked.prompt_logprobs is not None and asked.stream:
-        raise invalid("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
+        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
 
 
 def _requests(call: Call, asked: CompletionRequest, prompts: Sequence[Tokens]) -> list[Request]:
     settings = call.services.settings
     limit = settings.limits.max_tokens
     # A prompt of no tokens stands for the document start, which takes room too.
-    sizes = [prompt or call.language.vocabulary.start for prompt in prompts]
+    sizes = [prompt or call.language.vocabulary.start_token_ids for prompt in prompts]
     most = room(call.language, sizes, limit, "prompt")
     max_tokens = allowed(asked.max_tokens, most, limit, "max_tokens", TOKENS)
     found = merged(drawing(asked, call.language, settings.limits.max_n), steering(asked.thermo))
     found["n"] = max(found["n"], asked.best_of or 0)
     if found["n"] > settings.limits.max_n:
-        raise invalid(f"best_of is {asked.best_of}: this server draws at most {settings.limits.max_n}.", "best_of")
+        raise invalid_value(
+            f"best_of is {asked.best_of}: this server draws at most {settings.limits.max_n}.", "best_of"
+        )
     common = {
         "max_tokens": max_tokens,
         "top": max(asked.logprobs or 0, asked.prompt_logprobs or 0),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from heatbath.engine.base import Language, Request
+from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.api.answering import headers_of
 from heatbath.serve.api.call import Call
 from heatbath.serve.api.exchange import Exchange, Order
@@ -23,7 +23,7 @@ from heatbath.serve.api.questions import Put, prompt, put, told
 from heatbath.serve.api.responding import respond
 from heatbath.serve.api.room import room
 from heatbath.serve.api.schema import decisions as schema
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 MOST_LABELS = 2048
 
@@ -61,7 +61,7 @@ class Decisions:
         ticket = self.exchange.order.ticket
         body = schema.Decision(
             id=f"dec-{ticket.id}",
-            created=int(ticket.created),
+            created=int(ticket.created_at),
             model=ticket.model,
             answers=answers,
             usage=_usage(every),
@@ -72,14 +72,14 @@ class Decisions:
 async def decisions(call: Call) -> Any:
     """Answer questions about an input."""
     asked = await call.body(schema.DecisionRequest)
-    call.services.names.resolve(asked.model)
+    call.services.model_names.resolve(asked.model)
     letters = len(await call.request.body())
     asking = await aside(partial(_asking, call.language, asked), letters)
     _check(call, asking)
     requests = [request for i, each in enumerate(asking) for request in _requests(call, each, i)]
     settings = call.services.settings.storage
     order = Order(
-        call.ticket(call.services.names.model, False, {"questions": len(asking)}),
+        call.ticket(call.services.model_names.model, False, {"questions": len(asking)}),
         requests,
         content=settings.content and asked.store is not False,
         must=bool(asked.store) or settings.required,
@@ -88,7 +88,7 @@ async def decisions(call: Call) -> Any:
     return await respond(call, exchange, None, Decisions(call, asked, asking, exchange).whole)
 
 
-def _asking(language: Language, asked: schema.DecisionRequest) -> list[Asking]:
+def _asking(language: ModelInfo, asked: schema.DecisionRequest) -> list[Asking]:
     text = told(asked.input)
     questions = [put(question, text, f"questions[{i}]") for i, question in enumerate(asked.questions)]
     return [
@@ -100,7 +100,7 @@ def _asking(language: Language, asked: schema.DecisionRequest) -> list[Asking]:
 def _check(call: Call, asking: Sequence[Asking]) -> None:
     labels = sum(len(each.labels) for each in asking)
     if labels > MOST_LABELS:
-        raise invalid(f"questions have {labels} labels in all: give at most {MOST_LABELS}.", "questions")
+        raise invalid_value(f"questions have {labels} labels in all: give at most {MOST_LABELS}.", "questions")
     limit = call.services.settings.limits.max_tokens
     for each in asking:
         room(call.language, [(*each.prompt, *label) for label in each.labels], limit, "input")
@@ -116,7 +116,7 @@ def _requests(call: Call, asking: Asking, number: int) -> list[Request]:
             call.tenant.name,
             max_tokens=0,
             record=None,
-            prompt_scores=True,
+            score_prompt=True,
             deadline=seconds,
         )
         for i, label in enumerate(asking.labels)
@@ -159,7 +159,7 @@ def _values(question: schema.Choice) -> list[str | bool]:
 
 def _logprob(label: Tokens, scored: Gathered) -> float:
     """log p of the label's tokens after the prompt, in the model at T = 1."""
-    tokens = scored.began.prompt if scored.began else ()
+    tokens = scored.began.scored_prompt if scored.began else ()
     return math.fsum(-math.inf if token.logprob is None else token.logprob for token in tokens[-len(label) :])
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from heatbath.engine.base import Asked, Language
+from heatbath.engine.base import ComponentSpec, ModelInfo
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.sampling import Sampling
 from heatbath.serve.api.structure import forms, structure
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 _SEEDS = 2**63
 _AT_ONCE = 16_384
 """Token ids in one field, so that its value stays of a size an engine takes."""
 
 
-def drawing(asked: Sampling, language: Language, most: int) -> dict[str, Any]:
+def drawing(asked: Sampling, language: ModelInfo, most: int) -> dict[str, Any]:
     """What a request asks of each of its prompts, `most` answers of one, as settings of `engine.base.Request`.
 
     Raises:
         ApiError: 400 for values that contradict one another or the vocabulary.
     """
     if (asked.n or 1) > most:
-        raise invalid(f"n is {asked.n}: this server gives at most {most} answers.", "n")
+        raise invalid_value(f"n is {asked.n}: this server gives at most {most} answers.", "n")
     return {
         "n": asked.n or 1,
         "temperature": 1.0 if asked.temperature is None else asked.temperature,
@@ -45,10 +45,10 @@ def _stops(asked: Sampling) -> tuple[str, ...]:
     return tuple(asked.stop or ())
 
 
-def _ends(asked: Sampling, language: Language) -> dict[str, Any]:
+def _ends(asked: Sampling, language: ModelInfo) -> dict[str, Any]:
     # An answer of a set form ends with it, since nothing can follow.
     endless = bool(asked.ignore_eos) and not forms(asked)
-    own = () if endless else language.vocabulary.stop
+    own = () if endless else language.vocabulary.stop_token_ids
     more = tuple(asked.stop_token_ids or ())
     _in_vocabulary(more, language, "stop_token_ids")
     if not more:
@@ -56,65 +56,65 @@ def _ends(asked: Sampling, language: Language) -> dict[str, Any]:
     return {"stop_tokens": tuple(dict.fromkeys((*own, *more)))}
 
 
-def _windows(asked: Sampling) -> Iterator[Asked]:
+def _windows(asked: Sampling) -> Iterator[ComponentSpec]:
     """In the order in which their users know them: what cuts by rank first, then by mass, then by threshold."""
     if asked.top_k is not None and asked.top_k > 0:
-        yield Asked("top_k", asked.top_k)
+        yield ComponentSpec("top_k", asked.top_k)
     if asked.top_p is not None and asked.top_p < 1:
         # No mass at all still leaves the most probable token.
-        yield Asked("top_p", asked.top_p) if asked.top_p > 0 else Asked("top_k", 1)
+        yield ComponentSpec("top_p", asked.top_p) if asked.top_p > 0 else ComponentSpec("top_k", 1)
     if asked.min_p:
-        yield Asked("min_p", asked.min_p)
+        yield ComponentSpec("min_p", asked.min_p)
     if asked.typical_p is not None and 0 < asked.typical_p < 1:
-        yield Asked("typical", asked.typical_p)
+        yield ComponentSpec("typical", asked.typical_p)
     if asked.top_n_sigma is not None and asked.top_n_sigma > 0:
-        yield Asked("top_n_sigma", asked.top_n_sigma)
+        yield ComponentSpec("top_n_sigma", asked.top_n_sigma)
     for name, value in (("epsilon", asked.epsilon_cutoff), ("eta", asked.eta_cutoff)):
         if value is not None and 0 < value < 1:
-            yield Asked(name, value)
+            yield ComponentSpec(name, value)
     if asked.xtc_probability and asked.xtc_threshold:
         chance = {"threshold": asked.xtc_threshold, "probability": asked.xtc_probability}
-        yield Asked("exclude_top_choices", chance)
+        yield ComponentSpec("exclude_top_choices", chance)
 
 
-def _fields(asked: Sampling, language: Language) -> Iterator[Asked]:
+def _fields(asked: Sampling, language: ModelInfo) -> Iterator[ComponentSpec]:
     if asked.repetition_penalty is not None and asked.repetition_penalty != 1:
-        yield Asked("repetition", asked.repetition_penalty)
+        yield ComponentSpec("repetition", asked.repetition_penalty)
     numbers = (("presence", asked.presence_penalty), ("frequency", asked.frequency_penalty))
-    yield from (Asked(name, value) for name, value in numbers if value)
+    yield from (ComponentSpec(name, value) for name, value in numbers if value)
     if asked.dry_multiplier:
-        yield Asked("dry", asked.dry_multiplier)
+        yield ComponentSpec("dry", asked.dry_multiplier)
     bias = _bias(asked.logit_bias or {}, language)
     if bias:
-        yield Asked("bias", bias)
+        yield ComponentSpec("bias", bias)
     if asked.min_tokens:
-        yield Asked("min_length", asked.min_tokens)
+        yield ComponentSpec("min_length", asked.min_tokens)
     if asked.bad_words:
-        yield Asked("forbid", list(asked.bad_words))
+        yield ComponentSpec("forbid", list(asked.bad_words))
     if asked.allowed_token_ids is not None:
         yield from _only(asked.allowed_token_ids, language)
 
 
-def _bias(given: Mapping[str, float], language: Language) -> dict[str, float]:
+def _bias(given: Mapping[str, float], language: ModelInfo) -> dict[str, float]:
     """By token id. A bias of 0 changes nothing, whatever it is for."""
     found = {name: value for name, value in given.items() if value}
     for name in found:
         if not (name.isascii() and name.isdigit() and int(name[:10]) < language.vocabulary.size and len(name) <= 10):
             message = f"logit_bias holds {shown(name)}: give token ids below {language.vocabulary.size}."
-            raise invalid(message, "logit_bias")
+            raise invalid_value(message, "logit_bias")
     return found
 
 
-def _only(allowed: list[int], language: Language) -> Iterator[Asked]:
+def _only(allowed: list[int], language: ModelInfo) -> Iterator[ComponentSpec]:
     _in_vocabulary(allowed, language, "allowed_token_ids")
     kept = frozenset(allowed)
     others = [token for token in range(language.vocabulary.size) if token not in kept]
     for start in range(0, len(others), _AT_ONCE):
-        yield Asked("forbid_tokens", others[start : start + _AT_ONCE])
+        yield ComponentSpec("forbid_tokens", others[start : start + _AT_ONCE])
 
 
-def _in_vocabulary(tokens: list[int] | tuple[int, ...], language: Language, param: str) -> None:
+def _in_vocabulary(tokens: list[int] | tuple[int, ...], language: ModelInfo, param: str) -> None:
     size = language.vocabulary.size
     wrong = next((token for token in tokens if not 0 <= token < size), None)
     if wrong is not None:
-        raise invalid(f"{param} holds {wrong}: give token ids below {size}.", param)
+        raise invalid_value(f"{param} holds {wrong}: give token ids below {size}.", param)

@@ -17,7 +17,7 @@ from heatbath.serve.api.models import EMBEDDING, EMBEDDING_TOKENS
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.models import Embedding, EmbeddingRequest, Embeddings, EmbeddingUsage
 from heatbath.serve.api.sse import unless_gone
-from heatbath.serve.errors import ApiError, invalid
+from heatbath.serve.errors import ApiError, invalid_value
 
 MOST_INPUTS = 2048
 SIZE = 384
@@ -33,7 +33,7 @@ async def embeddings(call: Call) -> Response:
         raise ApiError(404, message, code="model_not_found", param="model")
     size = asked.dimensions or SIZE
     if size > SIZE:
-        raise invalid(f"dimensions is {size}: {EMBEDDING} has {SIZE}, give at most that.", "dimensions")
+        raise invalid_value(f"dimensions is {size}: {EMBEDDING} has {SIZE}, give at most that.", "dimensions")
     inputs = _inputs(asked.input)
     ticket = call.ticket(EMBEDDING, False, {"dimensions": size, "inputs": len(inputs)})
     exchange = call.take(Order(ticket, (), keep=False), sum(map(len, inputs)))
@@ -53,39 +53,39 @@ def _inputs(given: Any) -> Input:
     """The inputs as a list of texts or of lists of ids."""
     many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     if not many:
-        raise invalid("input is []: give a text, token ids, or a list of them.", "input")
+        raise invalid_value("input is []: give a text, token ids, or a list of them.", "input")
     if len(many) > MOST_INPUTS:
-        raise invalid(f"input holds {len(many)} texts: give at most {MOST_INPUTS}.", "input")
+        raise invalid_value(f"input holds {len(many)} texts: give at most {MOST_INPUTS}.", "input")
     if len({type(each) for each in many}) > 1 or any(isinstance(each, int) for each in many):
-        raise invalid("input mixes texts and token ids: give a list of one kind.", "input")
+        raise invalid_value("input mixes texts and token ids: give a list of one kind.", "input")
     if many is not given and isinstance(given, list) and not all(isinstance(token, int) for token in given):
-        raise invalid("input mixes texts and token ids: give a list of one kind.", "input")
+        raise invalid_value("input mixes texts and token ids: give a list of one kind.", "input")
     for i, each in enumerate(many):
         if not each:
             place = "input" if many is not given else f"input[{i}]"
-            raise invalid(f"{place} is empty: give a text.", place)
+            raise invalid_value(f"{place} is empty: give a text.", place)
     return cast(Input, many)
 
 
 def _embedded(inputs: Input) -> tuple[Floats, int]:
     """Vectors of length one, and the tokens that were read."""
-    from heatbath.energy.potentials.embedding import minilm
+    from heatbath.energy.potentials.embedding import load_minilm
 
-    model = minilm()
+    model = load_minilm()
     if isinstance(inputs[0], str):
-        encoded = model.encoded(inputs)
+        encoded = model.encode(inputs)
     else:
-        _check_ids(inputs, model.size)
-        encoded = [model.framed(each) for each in inputs]
+        _check_ids(inputs, model.vocab_size)
+        encoded = [model.add_control_tokens(each) for each in inputs]
     _check_lengths(encoded)
-    return model.embedded(encoded), sum(map(len, encoded))
+    return model.embed_token_ids(encoded), sum(map(len, encoded))
 
 
 def _check_ids(inputs: Sequence[Sequence[int]], size: int) -> None:
     for i, ids in enumerate(inputs):
         wrong = next((token for token in ids if token >= size), None)
         if wrong is not None:
-            raise invalid(f"input[{i}] holds the token id {wrong}: give ids below {size}.", f"input[{i}]")
+            raise invalid_value(f"input[{i}] holds the token id {wrong}: give ids below {size}.", f"input[{i}]")
 
 
 def _check_lengths(encoded: Sequence[Sequence[int]]) -> None:

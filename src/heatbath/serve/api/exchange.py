@@ -9,17 +9,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from heatbath.engine.base import Grown, Request, Step
+from heatbath.engine.base import Event, Request, TokensGenerated
 from heatbath.serve.api.gathered import Answer, Gathered
 from heatbath.serve.api.logprobs import Speller
 from heatbath.serve.api.summaries import columns, summary
-from heatbath.serve.base import Answered, StoreDown, Ticket
 from heatbath.serve.errors import as_api_error
-from heatbath.serve.limits import Lease
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.rate_limits import Lease
 from heatbath.serve.services import Services
 
 GONE = 499
-Take = Callable[[int, Step], None]
+Take = Callable[[int, Event], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Order:
         keep: whether it is stored at all.
     """
 
-    ticket: Ticket
+    ticket: RequestInfo
     requests: Sequence[Request]
     n: int = 1
     content: bool = True
@@ -62,8 +62,8 @@ class Exchange:
     over: bool = False
 
     def __post_init__(self) -> None:
-        for watcher in self.services.watchers:
-            watcher.arrived(self.order.ticket)
+        for watcher in self.services.observers:
+            watcher.on_start(self.order.ticket)
 
     def follow(self, task: asyncio.Future[Any]) -> None:
         """End with `task`, whatever becomes of it, unless it ended before."""
@@ -109,22 +109,22 @@ class Exchange:
 
     async def _drive(self, i: int, take: Take | None) -> None:
         gathered = self.gathered[i]
-        steps = cast("AsyncGenerator[Step, None]", self.services.engine.submit(self.order.requests[i]))
+        steps = cast("AsyncGenerator[Event, None]", self.services.engine.submit(self.order.requests[i]))
         async with aclosing(steps):
             async for step in steps:
                 gathered.take(step)
-                if isinstance(step, Grown):
+                if isinstance(step, TokensGenerated):
                     self._grew(i, step)
                 if take is not None:
                     take(i, step)
 
-    def _grew(self, i: int, grown: Grown) -> None:
+    def _grew(self, i: int, grown: TokensGenerated) -> None:
         if self.times.first is None and grown.tokens:
             self.times.first = time.monotonic()
         if i:
             grown = replace(grown, choice=i * self.order.requests[i].n + grown.choice)
-        for watcher in self.services.watchers:
-            watcher.grew(self.order.ticket, grown)
+        for watcher in self.services.observers:
+            watcher.on_tokens(self.order.ticket, grown)
 
     async def settle(
         self, given: Sequence[Answer], content: Mapping[str, Any], *, prompt_tokens: int | None = None
@@ -142,9 +142,9 @@ class Exchange:
         stored: bool | None = None
         if self.order.keep:
             try:
-                await self.services.store.keep(answered)
+                await self.services.store.save(answered)
                 stored = True
-            except StoreDown:
+            except StoreUnavailable:
                 if self.order.must:
                     raise
                 stored = False
@@ -155,38 +155,38 @@ class Exchange:
     def overhead(self) -> float:
         """Seconds so far that were not spent in the engine."""
         now = time.monotonic()
-        before = (self.times.asked or now) - self.order.ticket.started
+        before = (self.times.asked or now) - self.order.ticket.started_at
         return before + (now - self.times.done if self.times.done else 0.0)
 
     def end(self, status: int, code: str | None) -> None:
         """End without an answer."""
         self._over(replace(self._answered([], {}), status=status, error=code, content=None, records=None))
 
-    def _over(self, answered: Answered) -> None:
+    def _over(self, answered: RequestOutcome) -> None:
         self.over = True
-        self.lease.settle(answered.prompt_tokens + answered.completion_tokens)
-        for watcher in self.services.watchers:
-            watcher.ended(answered)
+        self.lease.release(answered.prompt_tokens + answered.completion_tokens)
+        for watcher in self.services.observers:
+            watcher.on_finish(answered)
 
     def _failure(self, error: BaseException | None) -> tuple[int, str | None]:
         if error is None:
-            return (503, "unavailable") if self.services.gate.draining else (GONE, "client_gone")
+            return (503, "unavailable") if self.services.lifecycle.is_draining else (GONE, "client_gone")
         known = as_api_error(error)
         return known.status, known.code
 
-    def _answered(self, given: Sequence[Answer], content: Mapping[str, Any]) -> Answered:
+    def _answered(self, given: Sequence[Answer], content: Mapping[str, Any]) -> RequestOutcome:
         began = next((each.began for each in self.gathered if each.began is not None), None)
-        speller = Speller(self.services.engine.language) if self.order.content else None
-        started = self.order.ticket.started
-        return Answered(
-            ticket=self.order.ticket,
+        speller = Speller(self.services.engine.model_info) if self.order.content else None
+        started = self.order.ticket.started_at
+        return RequestOutcome(
+            request=self.order.ticket,
             status=200,
             prompt_tokens=sum(len(each.prompt) for each in self.gathered),
             cached_tokens=sum(each.cached for each in self.gathered),
             completion_tokens=sum(each.spent for each in self.gathered),
-            finish=[answer.finish or "" for answer in given],
-            waited=None if began is None else began.waited,
-            first_token=None if self.times.first is None else self.times.first - started,
+            finish_reasons=[answer.finish or "" for answer in given],
+            queue_seconds=None if began is None else began.queue_seconds,
+            first_token_seconds=None if self.times.first is None else self.times.first - started,
             duration=time.monotonic() - started,
             seed=None if began is None else began.seed,
             summary=[summary(answer.tokens) for answer in given],

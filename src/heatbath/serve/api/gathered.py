@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from heatbath.engine.base import Began, Ended, Grown, Step, Token
+from heatbath.engine.base import Event, Finished, Started, Token, TokensGenerated
 
 
 @dataclass
@@ -36,22 +36,22 @@ class Gathered:
     """The steps of one engine request."""
 
     prompt: tuple[int, ...]
-    began: Began | None = None
-    ended: Ended | None = None
+    began: Started | None = None
+    ended: Finished | None = None
     answers: dict[int, Answer] = field(default_factory=dict)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Event) -> None:
         """Add a step."""
-        if isinstance(step, Grown):
+        if isinstance(step, TokensGenerated):
             answer = self.answers.get(step.choice)
             if answer is None:
                 answer = self.answers[step.choice] = Answer()
             answer.tokens += step.tokens
             if step.text:
                 answer.pieces.append(step.text)
-            if step.finish is not None:
-                answer.finish, answer.stopped = step.finish, step.stopped
-        elif isinstance(step, Began):
+            if step.finish_reason is not None:
+                answer.finish, answer.stopped = step.finish_reason, step.stop_reason
+        elif isinstance(step, Started):
             self.began = step
         else:
             self.ended = step
@@ -59,7 +59,7 @@ class Gathered:
     @property
     def cached(self) -> int:
         """Tokens of the prompt that were known already."""
-        return 0 if self.began is None else self.began.cached
+        return 0 if self.began is None else self.began.cached_tokens
 
     @property
     def spent(self) -> int:
@@ -73,7 +73,7 @@ class Gathered:
             return ids
         if by_likelihood:
             return sorted(ids, key=self._likelihood, reverse=True)[:n]
-        value = 0 if self.ended is None else self.ended.value
+        value = 0 if self.ended is None else self.ended.selected_index
         return [value] if n == 1 and value in self.answers else ids[:n]
 
     def _likelihood(self, choice: int) -> float:

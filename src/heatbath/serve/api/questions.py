@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heatbath.engine.base import Language
+from heatbath.engine.base import ModelInfo
 from heatbath.serve.api.schema import decisions as schema
-from heatbath.serve.errors import ApiError, invalid
+from heatbath.serve.errors import ApiError, invalid_value
 
 _YES = ("Yes", "No")
 _TEXTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
@@ -42,7 +42,7 @@ def put(question: schema.Question, told: str, place: str) -> Put:
     return Put(f"{head}{instructions}\nLevels, the lowest first:\n{lines}\nAnswer with one of the levels only.", labels)
 
 
-def prompt(language: Language, text: str) -> tuple[int, ...]:
+def prompt(language: ModelInfo, text: str) -> tuple[int, ...]:
     """The tokens after which a label is to be expected."""
     chat: Callable[..., list[int]] | None = getattr(language, "chat", None)
     if chat is None:
@@ -66,7 +66,7 @@ def _item(item: Mapping[str, Any], place: str) -> str:
     if kind == "message":
         role = item.get("role")
         if role not in ("user", "developer", "system", "assistant"):
-            raise invalid(f"{place}.role is no role: give user, developer, system or assistant.", f"{place}.role")
+            raise invalid_value(f"{place}.role is no role: give user, developer, system or assistant.", f"{place}.role")
         return f"{role}: {_content(item.get('content'), f'{place}.content')}"
     if kind in ("function_call", "custom_tool_call"):
         given = item.get("arguments" if kind == "function_call" else "input")
@@ -81,7 +81,7 @@ def _content(content: Any, place: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
-        raise invalid(f"{place} is no text: give a text or a list of parts.", place)
+        raise invalid_value(f"{place} is no text: give a text or a list of parts.", place)
     return "".join(_part(part, f"{place}[{i}]") for i, part in enumerate(content))
 
 
@@ -97,7 +97,7 @@ def _part(part: Any, place: str) -> str:
 
 def _word(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise invalid(f"{place} is no text: give one.", place)
+        raise invalid_value(f"{place} is no text: give one.", place)
     return value
 
 
@@ -112,7 +112,7 @@ def _choices(options: Sequence[schema.Option], place: str) -> tuple[str, ...]:
 
 def _distinct(labels: Sequence[str], place: str) -> tuple[str, ...]:
     if len(set(labels)) < len(labels):
-        raise invalid(f"{place} has two that are the same: make each different.", place)
+        raise invalid_value(f"{place} has two that are the same: make each different.", place)
     return tuple(labels)
 
 

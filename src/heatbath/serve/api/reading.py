@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from heatbath.serve.errors import ApiError, invalid
+from heatbath.serve.errors import ApiError, invalid_value
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -39,7 +39,7 @@ def decoded(body: bytes, type: type[T], *, depth: int = 64) -> tuple[T, dict[str
     """
     value = _json(body)
     if not isinstance(value, dict):
-        raise invalid(f"the body is {shown(value)}: send a JSON object.", None)
+        raise invalid_value(f"the body is {shown(value)}: send a JSON object.", None)
     _check_depth(value, depth)
     known = set(type.__struct_encode_fields__)
     unknown = {name: given for name, given in value.items() if name not in known and given is not None}
@@ -61,11 +61,13 @@ def _json(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise _malformed(f"byte {error.start} is no UTF-8") from None
     except RecursionError:
-        raise invalid("the body is nested too deep: send a flatter one.", None) from None
+        raise invalid_value("the body is nested too deep: send a flatter one.", None) from None
     except msgspec.DecodeError as error:
         param = _not_finite(body)
         if param is not None:
-            raise invalid(f"{param} is no finite number: give one, JSON has no NaN and no infinity.", param) from None
+            raise invalid_value(
+                f"{param} is no finite number: give one, JSON has no NaN and no infinity.", param
+            ) from None
         raise _malformed(_plain(str(error))) from None
 
 
@@ -103,7 +105,7 @@ def _check_depth(value: Any, depth: int) -> None:
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
         if not level:
             return
-    raise invalid(f"the body is nested more than {depth} deep: send a flatter one.", None)
+    raise invalid_value(f"the body is nested more than {depth} deep: send a flatter one.", None)
 
 
 def _inside(value: Any) -> Any:
@@ -118,13 +120,13 @@ def _named(message: str, value: Any, type: Any) -> ApiError:
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:
         param = f"{param}.{missing[1]}" if param else missing[1]
-        return invalid(f"{param} is missing: give it.", param, "missing_required_parameter")
+        return invalid_value(f"{param} is missing: give it.", param, "missing_required_parameter")
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
     if unknown:
         inner = f"{param}.{unknown[1]}" if _HARMLESS.fullmatch(unknown[1]) else param
-        return invalid(f"{param} holds {shown(unknown[1])}, which is none of its fields: leave it out.", inner)
+        return invalid_value(f"{param} holds {shown(unknown[1])}, which is none of its fields: leave it out.", inner)
     found = _found(value, param)
-    return invalid(f"{param or 'the body'} is {shown(found)}: give {_wanted(what, type, param)}.", param or None)
+    return invalid_value(f"{param or 'the body'} is {shown(found)}: give {_wanted(what, type, param)}.", param or None)
 
 
 def _found(value: Any, param: str) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heatbath.engine.base import Language
-from heatbath.serve.errors import ApiError, invalid
+from heatbath.engine.base import ModelInfo
+from heatbath.serve.errors import ApiError, invalid_value
 
 
-def room(language: Language, prompts: Sequence[Sequence[int]], limit: int, param: str) -> int:
+def room(language: ModelInfo, prompts: Sequence[Sequence[int]], limit: int, param: str) -> int:
     """The most tokens that each answer to `prompts` may have, at most `limit`.
 
     Raises:
@@ -34,7 +34,7 @@ def allowed(asked: int | None, most: int, limit: int, param: str, default: int |
     if asked is None:
         return most if default is None else min(default, most)
     if asked > limit:
-        raise invalid(f"{param} is {asked}: this server gives at most {limit}.", param)
+        raise invalid_value(f"{param} is {asked}: this server gives at most {limit}.", param)
     if asked > most:
         message = f"{param} is {asked}, and after the prompt the context has room for {most}: ask for at most that."
         raise ApiError(400, message, code="context_length_exceeded", param=param)

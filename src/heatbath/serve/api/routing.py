@@ -24,8 +24,8 @@ def route(path: str, handler: Handler, method: str = "POST") -> Route:
         except Exception as error:
             if not call.taken:
                 code = as_api_error(error).code or "error"
-                for watcher in call.services.watchers:
-                    watcher.refused(path, code)
+                for watcher in call.services.observers:
+                    watcher.on_rejection(path, code)
             raise
 
     return Route(path, endpoint, methods=[method], name=handler.__name__)

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from heatbath.serve.errors import as_api_error
-from heatbath.serve.middleware.common import encoded, event
+from heatbath.serve.http.asgi import encode_error_event, encode_headers
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Events:
             await _ended(ready, gone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(send, encoded(_HEADERS | self.headers)))
+        sending = asyncio.create_task(self._send(send, encode_headers(_HEADERS | self.headers)))
         gone = asyncio.create_task(disconnected(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +138,7 @@ class Events:
         except Exception as error:
             self.failure = error
             if self._begun:
-                self._outbox.put(event(as_api_error(error)))
+                self._outbox.put(encode_error_event(as_api_error(error)))
             raise
         finally:
             self._outbox.close()

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from heatbath.serve.api.call import Call
-from heatbath.serve.base import Answered
 from heatbath.serve.errors import ApiError
+from heatbath.serve.interfaces import RequestOutcome
 
 _PREFIX = "chatcmpl-"
 _ENDPOINT = "/v1/chat/completions"
@@ -18,19 +18,19 @@ async def stored(call: Call) -> Response:
     """The answer of that id, if it is the tenant's own and its content was kept."""
     asked = call.request.path_params["id"]
     found = await call.services.store.get(asked.removeprefix(_PREFIX), call.tenant.name)
-    if found is None or not asked.startswith(_PREFIX) or found.ticket.endpoint != _ENDPOINT or found.content is None:
+    if found is None or not asked.startswith(_PREFIX) or found.request.endpoint != _ENDPOINT or found.content is None:
         message = "there is no stored answer of that id: it was never kept, or it is too old."
         raise ApiError(404, message, code="not_found", param="id")
     return call.answer(_body(asked, found, found.content))
 
 
-def _body(id: str, answered: Answered, content: Any) -> dict[str, Any]:
+def _body(id: str, answered: RequestOutcome, content: Any) -> dict[str, Any]:
     prompt, completion = answered.prompt_tokens, answered.completion_tokens
     body = {
         "id": id,
         "object": "chat.completion",
-        "created": int(answered.ticket.created),
-        "model": answered.ticket.model,
+        "created": int(answered.request.created_at),
+        "model": answered.request.model,
         "choices": content["choices"],
         "usage": {
             "prompt_tokens": prompt,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heatbath.engine.base import Asked
+from heatbath.engine.base import ComponentSpec
 from heatbath.serve.api.gathered import Answer, Gathered
 from heatbath.serve.api.logprobs import Speller
 from heatbath.serve.api.offered import check_names
 from heatbath.serve.api.schema.sampling import Thermo
 from heatbath.serve.api.summaries import columns, summary
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 BY_TOKEN = ("ancestral", "greedy")
 """Samplers whose answers can be shown as they grow."""
@@ -37,26 +37,26 @@ def steering(asked: Thermo | None) -> dict[str, Any]:
     }
 
 
-def _one(given: str | dict[str, Any] | None) -> Asked | None:
+def _one(given: str | dict[str, Any] | None) -> ComponentSpec | None:
     if given is None or isinstance(given, str):
-        return None if given is None else Asked(given)
+        return None if given is None else ComponentSpec(given)
     if len(given) != 1:
-        raise invalid(f"thermo.schedule names {len(given)} schedules: give one.", "thermo.schedule")
-    return Asked(*next(iter(given.items())))
+        raise invalid_value(f"thermo.schedule names {len(given)} schedules: give one.", "thermo.schedule")
+    return ComponentSpec(*next(iter(given.items())))
 
 
-def _many(given: dict[str, Any] | list[Any], what: str) -> list[Asked]:
+def _many(given: dict[str, Any] | list[Any], what: str) -> list[ComponentSpec]:
     if isinstance(given, dict):
-        return [Asked(name, value) for name, value in given.items()]
+        return [ComponentSpec(name, value) for name, value in given.items()]
     return [asked for i, item in enumerate(given) for asked in _item(item, f"thermo.{what}[{i}]")]
 
 
-def _item(item: Any, place: str) -> list[Asked]:
+def _item(item: Any, place: str) -> list[ComponentSpec]:
     if isinstance(item, str):
-        return [Asked(item)]
+        return [ComponentSpec(item)]
     if isinstance(item, dict) and len(item) == 1:
-        return [Asked(*next(iter(item.items())))]
-    raise invalid(f"{place} is no name with its value: write {{name: value}}.", place)
+        return [ComponentSpec(*next(iter(item.items())))]
+    raise invalid_value(f"{place} is no name with its value: write {{name: value}}.", place)
 
 
 def of_choice(answer: Answer, asked: Thermo, spell: Speller, chart: Any) -> dict[str, Any]:
@@ -117,6 +117,6 @@ def _figures(gathered: Gathered) -> dict[str, Any]:
         "log_weights": list(ended.log_weights),
         "diagnostics": dict(ended.diagnostics),
         "tokens_spent": ended.tokens_spent,
-        "repeatable": ended.repeatable,
-        "why": ended.why,
+        "repeatable": ended.deterministic,
+        "why": ended.nondeterminism_reason,
     }

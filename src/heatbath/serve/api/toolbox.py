@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heatbath.engine.base import Asked
+from heatbath.engine.base import ComponentSpec
 from heatbath.serve.api.reading import shown
 from heatbath.serve.api.schema.chat import ChatRequest, Tool, ToolChoice
-from heatbath.serve.errors import invalid
+from heatbath.serve.errors import invalid_value
 
 OPEN = "<tool_call>\n"
 NAMED = '{"name": "'
@@ -30,17 +30,17 @@ class Toolbox:
     forced: bool = False
     many: bool = True
 
-    def grammar(self, form: Asked | None = None) -> Asked | None:
+    def grammar(self, form: ComponentSpec | None = None) -> ComponentSpec | None:
         """The field that lets an answer be a text, of a `form` if one was asked for, or calls. None without tools."""
         if not self.tools:
             return None
         calls = " | ".join(f"call_{i}" for i in range(len(self.tools)))
         more = f" ({json.dumps(BETWEEN + OPEN)} call)*" if self.many else ""
         lines = [f"calls: call{more}", f"call: {calls}", *map(_rules, range(len(self.tools)), self.tools)]
-        return Asked("lark", "\n".join([_start(self.forced, form), *lines]))
+        return ComponentSpec("lark", "\n".join([_start(self.forced, form), *lines]))
 
 
-def _start(forced: bool, form: Asked | None) -> str:
+def _start(forced: bool, form: ComponentSpec | None) -> str:
     if forced:
         return f"start: {json.dumps(OPEN)} calls"
     if form is None:
@@ -64,7 +64,7 @@ def toolbox(asked: ChatRequest) -> Toolbox:
     many = asked.parallel_tool_calls is not False
     _check_names(tools)
     if not tools and choice not in (None, "none", "auto"):
-        raise invalid("tool_choice is set and there are no tools: give tools.", "tool_choice")
+        raise invalid_value("tool_choice is set and there are no tools: give tools.", "tool_choice")
     if isinstance(choice, ToolChoice):
         return _chosen(choice, tools, many)
     if choice == "none":
@@ -75,10 +75,10 @@ def toolbox(asked: ChatRequest) -> Toolbox:
 def _chosen(choice: ToolChoice, tools: Sequence[Tool], many: bool) -> Toolbox:
     if choice.type == "function":
         if choice.function is None:
-            raise invalid("tool_choice.function is missing: name a tool.", "tool_choice.function")
+            raise invalid_value("tool_choice.function is missing: name a tool.", "tool_choice.function")
         return Toolbox(_by_name([choice.function.name], tools, "tool_choice.function.name"), True, False)
     if choice.allowed_tools is None:
-        raise invalid("tool_choice.allowed_tools is missing: name tools.", "tool_choice.allowed_tools")
+        raise invalid_value("tool_choice.allowed_tools is missing: name tools.", "tool_choice.allowed_tools")
     names = [each.function.name for each in choice.allowed_tools.tools]
     chosen = _by_name(names, tools, "tool_choice.allowed_tools.tools")
     return Toolbox(chosen, choice.allowed_tools.mode == "required", many)
@@ -88,7 +88,7 @@ def _by_name(names: Sequence[str], tools: Sequence[Tool], param: str) -> tuple[T
     known = {tool.function.name: tool for tool in tools}
     for name in names:
         if name not in known:
-            raise invalid(f"tool_choice names {shown(name)}: choose from {', '.join(known)}.", param)
+            raise invalid_value(f"tool_choice names {shown(name)}: choose from {', '.join(known)}.", param)
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
@@ -97,7 +97,7 @@ def _check_names(tools: Sequence[Tool]) -> None:
     for i, tool in enumerate(tools):
         if tool.function.name in seen:
             place = f"tools[{i}].function.name"
-            raise invalid(
+            raise invalid_value(
                 f"{place} is {shown(tool.function.name)} a second time: give each tool a name of its own.", place
             )
         seen.add(tool.function.name)

@@ -15,15 +15,20 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from heatbath.errors import BadInput, MissingExtra
-from heatbath.serve.storage.codec import from_json, to_json
+from heatbath.serve.storage.db_errors import DATABASE_DAMAGED, DatabaseFileMissing, DatabaseUnusable
 from heatbath.serve.storage.migrate import migrate
-from heatbath.serve.storage.trouble import DAMAGED, Unusable, Vanished
+from heatbath.serve.storage.row_codec import from_json, to_json
 
 # Seconds that a statement waits for another process's transaction on SQLite.
-_BUSY = 3.0
+_BUSY_TIMEOUT = 3.0
 # A dead host must not hold a connection longer than a request may wait.
-_POSTGRES = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 5, "application_name": "heatbath"}
-_SESSION = "SET synchronous_commit TO on; SET statement_timeout TO '5s'; SET lock_timeout TO '5s'"
+_POSTGRES_OPTIONS = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "application_name": "heatbath",
+}
+_POSTGRES_SESSION_SQL = "SET synchronous_commit TO on; SET statement_timeout TO '5s'; SET lock_timeout TO '5s'"
 
 
 def default_url() -> str:
@@ -37,41 +42,41 @@ class Database:
     """An engine, and for SQLite the file behind it. Raises `BadInput` for a URL that names neither kind."""
 
     def __init__(self, url: str) -> None:
-        parsed = _parsed(url)
+        parsed = _parse_url(url)
         self.file = None if parsed.database is None or parsed.drivername != "sqlite" else Path(parsed.database)
-        self.engine = _engine(parsed)
-        self.ready = False
+        self.engine = _build_engine(parsed)
+        self.is_ready = False
         self._inode: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Make the file, check it and bring the schema up to date. Raises `Unusable` or the driver's error."""
         if self.file is not None:
-            _make(self.file)
-            self._inode = _inode(self.file)
-            _check(self.engine)
+            _create_file(self.file)
+            self._inode = _read_inode(self.file)
+            _check_integrity(self.engine)
         with self.engine.begin() as connection:
             migrate(connection)
-        self.ready = True
+        self.is_ready = True
 
-    def ensure(self) -> None:
+    def ensure_ready(self) -> None:
         """After trouble: prepare what has not been, or what was put in the file's place. Raises `Vanished`."""
-        if self.ready and self.file is not None:
-            found = _inode(self.file)
+        if self.is_ready and self.file is not None:
+            found = _read_inode(self.file)
             if found is None:
-                raise Vanished
+                raise DatabaseFileMissing
             if found != self._inode:
-                self.ready = False
+                self.is_ready = False
                 self.engine.dispose()
-        if not self.ready:
+        if not self.is_ready:
             self.prepare()
 
-    def present(self) -> None:
+    def ensure_present(self) -> None:
         """Raise `Vanished` when the file is not the one that was opened: what is written to it would be lost."""
-        if self.file is not None and _inode(self.file) != self._inode:
-            raise Vanished
+        if self.file is not None and _read_inode(self.file) != self._inode:
+            raise DatabaseFileMissing
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -86,30 +91,30 @@ def _parsed(url: str) -> URL:
     return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser()))
 
 
-def _engine(url: URL) -> Engine:
+def _build_engine(url: URL) -> Engine:
     options: dict[str, Any] = {
         "json_serializer": lambda value: to_json(value).decode(),
         "json_deserializer": from_json,
         "hide_parameters": True,
     }
     if url.drivername == "sqlite":
-        engine = create_engine(url, creator=_opener(url), **options)
-        event.listen(engine, "connect", _sqlite_session)
-        event.listen(engine, "begin", _sqlite_begin)
+        engine = create_engine(url, creator=_build_opener(url), **options)
+        event.listen(engine, "connect", _init_sqlite_session)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
-    arguments = {name: value for name, value in _POSTGRES.items() if name not in url.query}
+    arguments = {name: value for name, value in _POSTGRES_OPTIONS.items() if name not in url.query}
     try:
         engine = create_engine(url, connect_args=arguments, pool_timeout=3, **options)
     except ImportError as error:
         raise MissingExtra("storage in PostgreSQL", "postgres") from error
-    event.listen(engine, "connect", _postgres_session)
+    event.listen(engine, "connect", _init_postgres_session)
     return engine
 
 
-def _opener(url: URL) -> Callable[[], sqlite3.Connection]:
+def _build_opener(url: URL) -> Callable[[], sqlite3.Connection]:
     """Opens the file, but never makes it: an empty one must not take the place of one that was moved away."""
     try:
-        wait = float(str(url.query.get("timeout", _BUSY)))
+        wait = float(str(url.query.get("timeout", _BUSY_TIMEOUT)))
     except ValueError:
         raise BadInput(f"the storage URL has timeout={url.query['timeout']}: give seconds.") from None
     if unknown := sorted(set(url.query) - {"timeout"}):
@@ -118,25 +123,25 @@ def _opener(url: URL) -> Callable[[], sqlite3.Connection]:
     return lambda: sqlite3.connect(name, timeout=wait, uri=True, check_same_thread=False)
 
 
-def _sqlite_session(connection: Any, _: Any) -> None:
+def _init_sqlite_session(connection: Any, _: Any) -> None:
     # The driver begins transactions late by itself; two that read first and then write would lock each other out.
     connection.isolation_level = None
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _sqlite_begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def _postgres_session(connection: Any, _: Any) -> None:
+def _init_postgres_session(connection: Any, _: Any) -> None:
     connection.autocommit = True
-    connection.execute(_SESSION)
+    connection.execute(_POSTGRES_SESSION_SQL)
     connection.autocommit = False
 
 
-def _make(file: Path) -> None:
+def _create_file(file: Path) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Never opened where it exists: closing it would drop the locks that this process holds on it.
@@ -144,10 +149,12 @@ def _make(file: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise Unusable(f"The database's file cannot be made ({error.strerror}): check its folder and rights.") from None
+        raise DatabaseUnusable(
+            f"The database's file cannot be made ({error.strerror}): check its folder and rights."
+        ) from None
 
 
-def _inode(file: Path) -> tuple[int, int] | None:
+def _read_inode(file: Path) -> tuple[int, int] | None:
     try:
         found = file.stat()
     except OSError:
@@ -155,18 +162,18 @@ def _inode(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _check(engine: Engine) -> None:
+def _check_integrity(engine: Engine) -> None:
     """Look for damage and turn on the write-ahead log."""
     with contextlib.closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
         if cursor.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise Unusable(DAMAGED)
-        _write_ahead(cursor)
+            raise DatabaseUnusable(DATABASE_DAMAGED)
+        _enable_wal(cursor)
 
 
-def _write_ahead(cursor: Any) -> None:
+def _enable_wal(cursor: Any) -> None:
     # Of processes that start at once all but one are told "locked" here without any wait.
-    until = time.monotonic() + _BUSY
+    until = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

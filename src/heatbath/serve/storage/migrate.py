@@ -10,12 +10,12 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from heatbath.serve.storage.trouble import NEWER, Unusable
+from heatbath.serve.storage.db_errors import NEWER_SCHEMA, DatabaseUnusable
 
 # Not alembic's own name, so that another program in the same database does not meet it.
 VERSION_TABLE = "heatbath_schema"
 # Any number that no other program takes for its lock: the letters "heatbath".
-_LOCK = int.from_bytes(b"heatbath")
+_LOCK_ID = int.from_bytes(b"heatbath")
 
 
 def migrate(connection: Connection) -> None:
@@ -23,16 +23,18 @@ def migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Another process may be at it for longer than a statement may otherwise take.
         connection.execute(text("SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK_ID})
     scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "fn": _upgrade(scripts)})
+    context = MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE, "fn": _build_upgrade(scripts)}
+    )
     if not set(context.get_current_heads()) <= {script.revision for script in scripts.walk_revisions()}:
-        raise Unusable(NEWER)
+        raise DatabaseUnusable(NEWER_SCHEMA)
     with Operations.context(context):
         context.run_migrations()
 
 
-def _upgrade(scripts: ScriptDirectory) -> Any:
+def _build_upgrade(scripts: ScriptDirectory) -> Any:
     def steps(current: Any, context: MigrationContext) -> Any:
         return scripts._upgrade_revs("head", current)
 

@@ -21,37 +21,37 @@ class Minute:
     histograms: Mapping[str, list[float]] = field(default_factory=dict)
 
 
-class History(Protocol):
+class MinuteStore(Protocol):
     """Where minutes are kept."""
 
-    async def add_minute(self, rows: Sequence[Minute]) -> None:
+    async def write_minutes(self, rows: Sequence[Minute]) -> None:
         """Store this process's figures so far; a minute stored before is replaced. Raises `StoreDown`."""
 
-    async def history(self, since: float) -> list[Minute]:
+    async def read_minutes(self, since: float) -> list[Minute]:
         """The minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
 
 
-def summed(minutes: Iterable[Minute]) -> list[Minute]:
+def merge_minutes(minutes: Iterable[Minute]) -> list[Minute]:
     """One minute for each start and model, oldest first; histograms of unlike lengths are padded with zeros."""
     groups: dict[tuple[float, str], list[Minute]] = {}
     for minute in minutes:
         groups.setdefault((minute.start, minute.model), []).append(minute)
     return [
-        Minute(start, model, _counts(members), _histograms(members))
+        Minute(start, model, _merge_counts(members), _merge_histograms(members))
         for (start, model), members in sorted(groups.items())
     ]
 
 
-def _counts(members: Sequence[Minute]) -> dict[str, float]:
+def _merge_counts(members: Sequence[Minute]) -> dict[str, float]:
     names = dict.fromkeys(name for member in members for name in member.counts)
     return {name: sum(member.counts.get(name, 0.0) for member in members) for name in names}
 
 
-def _histograms(members: Sequence[Minute]) -> dict[str, list[float]]:
+def _merge_histograms(members: Sequence[Minute]) -> dict[str, list[float]]:
     names = dict.fromkeys(name for member in members for name in member.histograms)
-    return {name: _added([member.histograms.get(name, []) for member in members]) for name in names}
+    return {name: _add_columns([member.histograms.get(name, []) for member in members]) for name in names}
 
 
-def _added(columns: Sequence[Sequence[float]]) -> list[float]:
+def _add_columns(columns: Sequence[Sequence[float]]) -> list[float]:
     length = max(map(len, columns))
     return [sum(column[i] for column in columns if i < len(column)) for i in range(length)]

@@ -14,16 +14,22 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from heatbath.errors import BadInput
-from heatbath.serve.base import Answered, StoreDown
-from heatbath.serve.storage import rows
-from heatbath.serve.storage.codec import answered_of
+from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
+from heatbath.serve.storage import queries
 from heatbath.serve.storage.database import Database
-from heatbath.serve.storage.minutes import Minute, summed
-from heatbath.serve.storage.trouble import SILENT, UNREADABLE, Unusable, lasting, sentence
-from heatbath.serve.storage.writer import PATIENCE, Terms, Writer
+from heatbath.serve.storage.db_errors import (
+    NOT_RESPONDING,
+    UNREADABLE_ERRORS,
+    DatabaseUnusable,
+    describe_db_error,
+    is_permanent,
+)
+from heatbath.serve.storage.minutes import Minute, merge_minutes
+from heatbath.serve.storage.row_codec import from_row
+from heatbath.serve.storage.writer import WRITE_TIMEOUT, StorageWriter, StoreConfig
 
 T = TypeVar("T")
-_READERS = 4
+_NUM_READERS = 4
 
 
 def open_store(
@@ -45,50 +51,50 @@ def open_store(
     trouble = None
     try:
         database.prepare()
-    except (SQLAlchemyError, sqlite3.Error, Unusable) as error:
-        trouble = sentence(error)
+    except (SQLAlchemyError, sqlite3.Error, DatabaseUnusable) as error:
+        trouble = describe_db_error(error)
         database.engine.dispose()
-        if isinstance(error, Unusable) or lasting(error):
-            raise Unusable(trouble) from None
-    return SqlStore(database, Terms(days, content, uuid.uuid4().hex, clock), trouble)
+        if isinstance(error, DatabaseUnusable) or is_permanent(error):
+            raise DatabaseUnusable(trouble) from None
+    return SqlStore(database, StoreConfig(days, content, uuid.uuid4().hex, clock), trouble)
 
 
 class SqlStore:
     """A `serve.base.Store` and `History`; `open_store` makes one. Any number of processes may share a database."""
 
-    def __init__(self, database: Database, terms: Terms, trouble: str | None) -> None:
+    def __init__(self, database: Database, config: StoreConfig, unavailable_reason: str | None) -> None:
         self._database = database
-        self._writer = Writer(database, terms, trouble)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="heatbath-storage")
+        self._writer = StorageWriter(database, config, unavailable_reason)
+        self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="heatbath-storage")
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """One sentence on what is down, None if nothing is."""
-        return self._writer.trouble
+        return self._writer.unavailable_reason
 
-    async def keep(self, answered: Answered) -> None:
+    async def save(self, outcome: RequestOutcome) -> None:
         """Store durably: when it returns, a crash loses nothing. Twice the same id stores once. Raises `StoreDown`.
 
         An id that another tenant's answer has is refused.
         """
-        await self._writer.write(answered)
+        await self._writer.write(outcome)
 
-    async def add_minute(self, rows: Sequence[Minute]) -> None:
+    async def write_minutes(self, rows: Sequence[Minute]) -> None:
         """Store this process's figures so far; a minute stored before is replaced. Raises `StoreDown`."""
         await self._writer.write(rows)
 
-    async def get(self, id: str, tenant: str | None) -> Answered | None:
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         """A stored answer, by id; None where there is none of that tenant (None: any tenant's). Raises `StoreDown`."""
-        found = await self._read(rows.answer(id, tenant), _answered)
+        found = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
         return found[0] if found else None
 
-    async def recent(self, count: int, tenant: str | None) -> list[Answered]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """The newest stored answers, newest first. Raises `StoreDown`."""
-        return await self._read(rows.newest(count, tenant), _answered)
+        return await self._run_query(queries.select_newest(count, tenant), _outcome_from_row)
 
-    async def history(self, since: float) -> list[Minute]:
+    async def read_minutes(self, since: float) -> list[Minute]:
         """The minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
-        return summed(await self._read(rows.minutes_since(since), rows.minute_of))
+        return merge_minutes(await self._run_query(queries.select_minutes_since(since), queries.minute_from_row))
 
     async def close(self) -> None:
         """Write what waits, then let go of the database."""
@@ -96,30 +102,30 @@ class SqlStore:
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._database.engine.dispose()
 
-    async def _read(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:
-        if not self._database.ready:
-            raise StoreDown(self.trouble or SILENT)
+    async def _run_query(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
+        if not self._database.is_ready:
+            raise StoreUnavailable(self.unavailable_reason or NOT_RESPONDING)
         try:
-            job = asyncio.get_running_loop().run_in_executor(self._readers, self._rows, query, make)
-            return await asyncio.wait_for(job, PATIENCE)
+            job = asyncio.get_running_loop().run_in_executor(self._readers, self._fetch_rows, query, convert)
+            return await asyncio.wait_for(job, WRITE_TIMEOUT)
         except TimeoutError:
-            raise StoreDown(SILENT) from None
-        except (SQLAlchemyError, *UNREADABLE) as error:
-            raise StoreDown(sentence(error)) from error
+            raise StoreUnavailable(NOT_RESPONDING) from None
+        except (SQLAlchemyError, *UNREADABLE_ERRORS) as error:
+            raise StoreUnavailable(describe_db_error(error)) from error
 
-    def _rows(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:
+    def _fetch_rows(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
         try:
-            return self._once(query, make)
+            return self._fetch_once(query, convert)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
         # A connection that lay unused is told of a restarted server only now.
-        return self._once(query, make)
+        return self._fetch_once(query, convert)
 
-    def _once(self, query: Select[Any], make: Callable[[Row[Any]], T]) -> list[T]:
+    def _fetch_once(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
         with self._database.engine.connect().execution_options(reads=True) as connection:
-            return [make(row) for row in connection.execute(query)]
+            return [convert(row) for row in connection.execute(query)]
 
 
-def _answered(row: Row[Any]) -> Answered:
-    return answered_of(row._mapping)
+def _outcome_from_row(row: Row[Any]) -> RequestOutcome:
+    return from_row(row._mapping)

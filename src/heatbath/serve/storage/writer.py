@@ -13,52 +13,59 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from heatbath.serve.base import Answered, StoreDown
-from heatbath.serve.storage import rows
-from heatbath.serve.storage.codec import body_of, row_of
+from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
+from heatbath.serve.storage import queries
 from heatbath.serve.storage.database import Database
+from heatbath.serve.storage.db_errors import (
+    NOT_RESPONDING,
+    QUEUE_FULL,
+    STORE_CLOSED,
+    describe_db_error,
+    is_row_error,
+    is_transient,
+)
 from heatbath.serve.storage.minutes import Minute
-from heatbath.serve.storage.trouble import CLOSED, FULL_QUEUE, SILENT, of_the_row, passing, sentence
+from heatbath.serve.storage.row_codec import encode_body, to_row
 
 # Seconds that a waiter waits; after that the database is taken for silent.
-PATIENCE = 5.0
-_TRIES_FOR = 2.0
-_PROBE_EVERY = 1.0
-_TIDY_EVERY = 60.0
+WRITE_TIMEOUT = 5.0
+_RETRY_SECONDS = 2.0
+_PROBE_INTERVAL = 1.0
+_CLEANUP_INTERVAL = 60.0
 # A server that is never idle must delete all the same.
-_TIDY_AT_LAST = 600.0
-_ROOM = 1024
-_BATCH = 256
-_EXPIRED = 500
+_MAX_CLEANUP_INTERVAL = 600.0
+_MAX_QUEUED = 1024
+_BATCH_SIZE = 256
+_MAX_DELETED = 500
 
 
 @dataclass(eq=False)
-class Job:
+class WriteJob:
     """Something to be written, and who waits for it."""
 
-    work: Answered | Sequence[Minute]
+    payload: RequestOutcome | Sequence[Minute]
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-    dropped: bool = False
+    future: asyncio.Future[None]
+    is_cancelled: bool = False
     row: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> rows.Key | None:
+    def key(self) -> queries.AnswerKey | None:
         """Id and tenant of an answer."""
         return (self.row["id"], self.row["tenant"]) if self.row else None
 
 
 @dataclass(frozen=True)
-class Terms:
+class StoreConfig:
     """What is kept: `days` long, with its `content` or not; `clock` gives Unix seconds, `instance` this process."""
 
     days: float
-    content: bool
+    keep_content: bool
     instance: str
     clock: Callable[[], float]
 
 
-class Clock:
+class MonotonicClock:
     """Time that never runs ahead of what has passed since the start, and never goes back behind what was stored.
 
     An answer can so be deleted late when the clock of the machine was wrong, but not early.
@@ -69,183 +76,183 @@ class Clock:
         self._offset = wall() - time.monotonic()
         self.floor = 0.0
 
-    def now(self) -> float:
+    def current_time(self) -> float:
         """Unix seconds; less than the clock of the machine after it was set forward."""
         return min(self._wall(), self._offset + time.monotonic())
 
-    def stamp(self) -> float:
+    def next_timestamp(self) -> float:
         """The time to store."""
-        self.floor = max(self.floor, self.now())
+        self.floor = max(self.floor, self.current_time())
         return self.floor
 
 
-class Writer:
+class StorageWriter:
     """The thread and its queue. `trouble` says what is wrong with the database, None if nothing is."""
 
-    def __init__(self, database: Database, terms: Terms, trouble: str | None) -> None:
-        self.trouble = trouble
+    def __init__(self, database: Database, config: StoreConfig, unavailable_reason: str | None) -> None:
+        self.unavailable_reason = unavailable_reason
         self._database = database
-        self._terms = terms
-        self._clock = Clock(terms.clock)
-        self._known = False
-        self._tidied = float("-inf")
-        self._queue: deque[Job] = deque()
-        self._wake = threading.Condition()
-        self._closed = False
+        self._config = config
+        self._clock = MonotonicClock(config.clock)
+        self._is_floor_loaded = False
+        self._last_cleanup = float("-inf")
+        self._queue: deque[WriteJob] = deque()
+        self._condition = threading.Condition()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="heatbath-storage", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Answered | Sequence[Minute]) -> None:
+    async def write(self, payload: RequestOutcome | Sequence[Minute]) -> None:
         """Wait until it has been committed. Raises `StoreDown`, after `PATIENCE` at the latest."""
         loop = asyncio.get_running_loop()
-        job = Job(work, loop, loop.create_future())
+        job = WriteJob(payload, loop, loop.create_future())
         self._submit(job)
         try:
             # Whoever waits may give up; what was taken is written all the same.
-            await asyncio.wait_for(asyncio.shield(job.done), PATIENCE)
+            await asyncio.wait_for(asyncio.shield(job.future), WRITE_TIMEOUT)
         except TimeoutError:
-            job.dropped = True
-            self.trouble = self.trouble or SILENT
-            raise StoreDown(self.trouble) from None
+            job.is_cancelled = True
+            self.unavailable_reason = self.unavailable_reason or NOT_RESPONDING
+            raise StoreUnavailable(self.unavailable_reason) from None
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-        self._thread.join(2 * PATIENCE)
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify()
+        self._thread.join(2 * WRITE_TIMEOUT)
 
-    def _submit(self, job: Job) -> None:
-        with self._wake:
-            refusal = CLOSED if self._closed else self.trouble
-            if refusal is None and len(self._queue) >= _ROOM:
-                refusal = FULL_QUEUE
+    def _submit(self, job: WriteJob) -> None:
+        with self._condition:
+            refusal = STORE_CLOSED if self._is_closed else self.unavailable_reason
+            if refusal is None and len(self._queue) >= _MAX_QUEUED:
+                refusal = QUEUE_FULL
             if refusal is not None:
-                raise StoreDown(refusal)
+                raise StoreUnavailable(refusal)
             self._queue.append(job)
-            self._wake.notify()
+            self._condition.notify()
 
     def _run(self) -> None:
-        while (jobs := self._take()) is not None:
+        while (jobs := self._take_batch()) is not None:
             if jobs:
-                self._store(jobs)
-            elif self.trouble is not None:
-                self._probe()
-            if self.trouble is None:
-                self._tidy(idle=not self._queue)
+                self._store_batch(jobs)
+            elif self.unavailable_reason is not None:
+                self._probe_database()
+            if self.unavailable_reason is None:
+                self._delete_expired(idle=not self._queue)
 
-    def _take(self) -> list[Job] | None:
+    def _take_batch(self) -> list[WriteJob] | None:
         """What waits, nothing after a second in which nothing came, None when closed."""
-        with self._wake:
-            if not self._queue and not self._closed:
-                self._wake.wait(_PROBE_EVERY)
-            if not self._queue and self._closed:
+        with self._condition:
+            if not self._queue and not self._is_closed:
+                self._condition.wait(_PROBE_INTERVAL)
+            if not self._queue and self._is_closed:
                 return None
-            taken = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-        return [job for job in taken if not job.dropped]
+            taken = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
+        return [job for job in taken if not job.is_cancelled]
 
-    def _store(self, jobs: Sequence[Job]) -> None:
+    def _store_batch(self, jobs: Sequence[WriteJob]) -> None:
         try:
             for job in jobs:
-                self._encode(job)
-            taken = self._commit(jobs)
+                self._encode_job(job)
+            taken = self._commit_batch(jobs)
         except Exception as error:
-            self._failed(jobs, error)
+            self._handle_failure(jobs, error)
         else:
-            self.trouble = None
-            _settle([job for job in jobs if job.key not in taken], None)
-            _settle([job for job in jobs if job.key in taken], "The id of this answer is taken: send another.")
+            self.unavailable_reason = None
+            _resolve_jobs([job for job in jobs if job.key not in taken], None)
+            _resolve_jobs([job for job in jobs if job.key in taken], "The id of this answer is taken: send another.")
 
-    def _failed(self, jobs: Sequence[Job], error: Exception) -> None:
-        if not of_the_row(error):
-            self._down(error)
-            _settle(jobs, self.trouble)
+    def _handle_failure(self, jobs: Sequence[WriteJob], error: Exception) -> None:
+        if not is_row_error(error):
+            self._mark_unavailable(error)
+            _resolve_jobs(jobs, self.unavailable_reason)
         elif len(jobs) == 1:
-            _settle(jobs, "This answer cannot be stored: it holds something that a database has no place for.")
+            _resolve_jobs(jobs, "This answer cannot be stored: it holds something that a database has no place for.")
         else:
             for job in jobs:
-                self._store([job])
+                self._store_batch([job])
 
-    def _encode(self, job: Job) -> None:
-        if isinstance(job.work, Answered) and not job.row:
-            job.row = row_of(job.work) | {"body": body_of(job.work) if self._terms.content else None}
+    def _encode_job(self, job: WriteJob) -> None:
+        if isinstance(job.payload, RequestOutcome) and not job.row:
+            job.row = to_row(job.payload) | {"body": encode_body(job.payload) if self._config.keep_content else None}
 
-    def _commit(self, jobs: Sequence[Job]) -> set[rows.Key]:
+    def _commit_batch(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
         """Commit in one transaction, and again where a lost connection leaves open whether it was."""
-        until = time.monotonic() + _TRIES_FOR
+        until = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
-                taken = self._transaction(jobs)
-                self._database.present()
+                taken = self._run_transaction(jobs)
+                self._database.ensure_present()
                 return taken
             except SQLAlchemyError as error:
-                if not passing(error) or time.monotonic() > until:
+                if not is_transient(error) or time.monotonic() > until:
                     raise
                 self._database.engine.dispose()
                 time.sleep(0.1)
 
-    def _transaction(self, jobs: Sequence[Job]) -> set[rows.Key]:
+    def _run_transaction(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
         with self._database.engine.begin() as connection:
-            if not self._known:
-                self._clock.floor = max(self._clock.floor, rows.last_stored(connection))
-                self._known = True
+            if not self._is_floor_loaded:
+                self._clock.floor = max(self._clock.floor, queries.read_last_stored(connection))
+                self._is_floor_loaded = True
             for job in jobs:
-                if isinstance(job.work, Answered):
-                    job.row["stored"] = self._clock.stamp()
-                elif job.work:
-                    rows.upsert_minutes(connection, self._terms.instance, job.work)
+                if isinstance(job.payload, RequestOutcome):
+                    job.row["stored"] = self._clock.next_timestamp()
+                elif job.payload:
+                    queries.upsert_minutes(connection, self._config.instance, job.payload)
             answers = [job.row for job in jobs if job.row]
-            return rows.insert_answers(connection, answers) if answers else set()
+            return queries.insert_answers(connection, answers) if answers else set()
 
-    def _probe(self) -> None:
+    def _probe_database(self) -> None:
         try:
-            self._database.ensure()
-            rows.write_and_erase(self._database.engine, self._terms.instance)
-            self._database.present()
+            self._database.ensure_ready()
+            queries.probe_write(self._database.engine, self._config.instance)
+            self._database.ensure_present()
         except Exception as error:
-            self._down(error)
+            self._mark_unavailable(error)
         else:
-            self.trouble = None
+            self.unavailable_reason = None
 
-    def _down(self, error: Exception) -> None:
-        self.trouble = sentence(error)
-        self._known = False
+    def _mark_unavailable(self, error: Exception) -> None:
+        self.unavailable_reason = describe_db_error(error)
+        self._is_floor_loaded = False
         self._database.engine.dispose()
 
-    def _tidy(self, *, idle: bool) -> None:
+    def _delete_expired(self, *, idle: bool) -> None:
         """Delete what is old, a little at a time."""
         now = time.monotonic()
-        if now < self._tidied + (_TIDY_EVERY if idle else _TIDY_AT_LAST):
+        if now < self._last_cleanup + (_CLEANUP_INTERVAL if idle else _MAX_CLEANUP_INTERVAL):
             return
-        before = self._clock.now() - 86_400 * self._terms.days
+        before = self._clock.current_time() - 86_400 * self._config.days
         try:
             with self._database.engine.begin() as connection:
-                gone = rows.expire(connection, before, _EXPIRED)
+                gone = queries.delete_expired(connection, before, _MAX_DELETED)
         except Exception as error:
             # Of processes that delete at once one may be turned away; another does its work.
-            if not passing(error):
-                self._down(error)
+            if not is_transient(error):
+                self._mark_unavailable(error)
             gone = 0
-        if gone < _EXPIRED:
-            self._tidied = now
+        if gone < _MAX_DELETED:
+            self._last_cleanup = now
 
 
-def _settle(jobs: Sequence[Job], refusal: str | None) -> None:
+def _resolve_jobs(jobs: Sequence[WriteJob], refusal: str | None) -> None:
     """Tell those who wait, each event loop once."""
-    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    loops: dict[asyncio.AbstractEventLoop, list[WriteJob]] = {}
     for job in jobs:
         loops.setdefault(job.loop, []).append(job)
     for loop, members in loops.items():
         # A loop that has ended has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_tell, members, refusal)
+            loop.call_soon_threadsafe(_resolve_futures, members, refusal)
 
 
-def _tell(jobs: Sequence[Job], refusal: str | None) -> None:
+def _resolve_futures(jobs: Sequence[WriteJob], refusal: str | None) -> None:
     for job in jobs:
-        if job.done.done():
+        if job.future.done():
             continue
         if refusal is None:
-            job.done.set_result(None)
-        elif not job.dropped:
-            job.done.set_exception(StoreDown(refusal))
+            job.future.set_result(None)
+        elif not job.is_cancelled:
+            job.future.set_exception(StoreUnavailable(refusal))

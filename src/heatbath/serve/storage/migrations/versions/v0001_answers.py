@@ -15,7 +15,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """From nothing."""
-    _answers()
+    _create_answers()
     op.create_table(
         "contents",
         sa.Column("seq", _NUMBER, nullable=False, autoincrement=False),
@@ -34,7 +34,7 @@ def upgrade() -> None:
     )
 
 
-def _answers() -> None:
+def _create_answers() -> None:
     op.create_table(
         "answers",
         sa.Column("seq", _NUMBER, nullable=False, autoincrement=True),

@@ -1,0 +1,110 @@
+"""What a person sees while samples grow: text coloured by surprisal, and the record beside it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from heatbath.cli.colored_tokens import escape_control_characters, token_style
+from heatbath.record import Frame, Observer, Utf8Decoder
+
+_MAX_RECENT_ROWS = 10
+
+
+class TokenStripView(Observer):
+    """A live view of a run, one strip of coloured tokens a row, and below it the last records of the first row."""
+
+    def __init__(self, console: Console, token_to_bytes: Callable[[int], bytes], rows: int) -> None:
+        self._token_to_bytes = token_to_bytes
+        self._byte_decoders = [Utf8Decoder() for _ in range(rows)]
+        self._texts = [Text() for _ in range(rows)]
+        self._recent_rows: deque[tuple[str, ...]] = deque(maxlen=_MAX_RECENT_ROWS)
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._render)
+
+    def __enter__(self) -> TokenStripView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+        for row, text in enumerate(self._texts):
+            self._live.console.print(self._label_row(row, text))
+
+    def update(self, frame: Frame) -> None:
+        """Add one token to each row of the frame."""
+        if frame.record is None:
+            return
+        logprobs = frame.record["logprob"].tolist()
+        for i, (row, token) in enumerate(zip(frame.rows.tolist(), frame.tokens.tolist(), strict=True)):
+            text = escape_control_characters(self._byte_decoders[row].push(self._token_to_bytes(token)))
+            self._texts[row].append(text, token_style(-logprobs[i]))
+            if row == 0:
+                self._recent_rows.append(
+                    (text, *(f"{frame.record[name][i]:.{places}f}" for name, places in _COLUMN_DECIMALS.items()))
+                )
+
+    def _label_row(self, row: int, text: Text) -> Text:
+        return text if len(self._texts) == 1 else Text(f"[{row}] ", "bold").append_text(text)
+
+    def _render(self) -> Group:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for name in ("token", *_COLUMN_DECIMALS):
+            table.add_column(name.replace("_", " "), justify="left" if name == "token" else "right")
+        for cells in self._recent_rows:
+            table.add_row(Text(cells[0].strip("\n")), *cells[1:])
+        strips = [self._label_row(row, text) for row, text in enumerate(self._texts)]
+        return Group(*strips, Padding(table, (1, 0, 0, 0)))
+
+
+_COLUMN_DECIMALS = {"logprob": 3, "entropy": 3, "heat_capacity": 3, "p_max": 3, "rank": 0}
+"""Columns shown, and their decimal places."""
+
+
+class PlainTextWriter(Observer):
+    """The text of one row as it grows, for a pipe: `write` gets what becomes printable."""
+
+    def __init__(
+        self, write: Callable[[str], object], token_to_bytes: Callable[[int], bytes], stop: tuple[int, ...]
+    ) -> None:
+        self._write = write
+        self._token_to_bytes = token_to_bytes
+        self._stop = stop
+        self._byte_decoder = Utf8Decoder()
+
+    def update(self, frame: Frame) -> None:
+        """Write the token of row 0, unless it is a stop token."""
+        token = int(frame.tokens[0])
+        if token not in self._stop:
+            self._write(self._byte_decoder.decode_bytes(self._token_to_bytes(token)))
+
+    def flush(self) -> None:
+        """Write what is left of a character cut short, and end the line."""
+        self._write(self._byte_decoder.flush() + "\n")
+
+
+class TokenCountView(Observer):
+    """How many tokens a sampler of whole answers has drawn, on one line that is gone at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._tokens = 0
+        self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
+
+    def __enter__(self) -> TokenCountView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, frame: Frame) -> None:
+        """Count the tokens of the frame."""
+        self._tokens += len(frame.tokens)
+
+    def _render(self) -> Text:
+        return Text(f"{self._tokens} tokens drawn", "dim")

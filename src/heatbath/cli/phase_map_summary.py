@@ -1,0 +1,62 @@
+"""A phase map in the terminal: the verdict, and a few curves at five temperatures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from heatbath.phases import PhaseMap
+
+CURVE_LABELS = {
+    "loop fraction": "loops (share)",
+    "entropy": "entropy",
+    "heat capacity": "heat capacity",
+    "surprisal at T = 1": "surprisal, T = 1",
+}
+Z_95 = 1.96
+COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "order": "magenta", "turn": "yellow"}
+
+
+def print_summary(map_: PhaseMap, console: Console) -> None:
+    """Print edges with intervals, the recommended range and a few curves."""
+    from heatbath.phases.report.verdicts import replace_control_characters
+
+    title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"
+    console.print(Text(replace_control_characters(title), style="bold"))
+    console.print(_build_verdict_table(map_))
+    console.print(Text("\nThe whole range, in nats per token, with 95 % bands:"))
+    console.print(_build_curve_table(map_))
+
+
+def _build_verdict_table(map_: PhaseMap) -> Table:
+    from heatbath.phases.report.verdicts import build_verdicts, replace_control_characters
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for verdict in build_verdicts(map_):
+        head = Text(replace_control_characters(verdict.title), style=f"bold {COLOURS[verdict.kind]}", no_wrap=True)
+        table.add_row(
+            head,
+            Text(verdict.statement, style="bold", no_wrap=True),
+            Text(replace_control_characters(verdict.reason), style="dim"),
+        )
+    return table
+
+
+def _build_curve_table(map_: PhaseMap) -> Table:
+    """Values with half the width of their 95 % bands; all but the first are nats per token."""
+    from heatbath.phases.report.verdicts import format_with_error
+
+    grid = map_.curves[0].temperature
+    curves = [map_[name] for name in CURVE_LABELS]
+    table = Table("T", *CURVE_LABELS.values(), box=None, pad_edge=False, header_style="dim")
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for k in np.linspace(0, len(grid) - 1, 5).round().astype(int):
+        values = [format_with_error(float(curve.value[k]), Z_95 * float(curve.stderr[k])) for curve in curves]
+        table.add_row(f"{grid[k]:.2f}", *values)
+    return table

@@ -1,0 +1,66 @@
+"""The temperature at which the next token's distribution has a wanted entropy or heat capacity, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.schedules.base import Floats, MemorylessSchedule
+from heatbath.energy.base import Context
+from heatbath.ensemble import curve, state
+from heatbath.ensemble.arrays import to_numpy
+
+GRID_SIZE, MAX_ITERATIONS, TOLERANCE = 12, 40, 1e-9
+
+
+@dataclass(frozen=True)
+class QuantityTargetSchedule(MemorylessSchedule):
+    """Holds `quantity` ("entropy" or "heat_capacity", nats) of every distribution at `target`.
+
+    Entropy rises with temperature, so its solution is one. Heat capacity rises and falls, and the coldest solution is
+    taken; where its peak is lower than the target, the peak's temperature on a grid of 12. T = 0 where the quantity
+    passes the target below `coldest` already, `hottest` where it stays below it.
+    """
+
+    quantity: str
+    target: float
+    min_temperature: float
+    max_temperature: float
+
+    def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
+        grid = np.geomspace(self.min_temperature, self.max_temperature, GRID_SIZE)
+        values = _read_quantity(curve(energies, 1 / grid), self.quantity)
+        first = np.argmax(values >= self.target, axis=0)
+        reached = values.max(0) >= self.target
+        fallback = grid[np.argmax(values, axis=0)] if self.quantity == "heat_capacity" else self.max_temperature
+        inside = reached & (first > 0)
+        rows = np.arange(len(first))
+        left = np.maximum(first, 1) - 1
+        bracket = np.log(np.stack([grid[left], grid[left + 1]]))
+        ends = np.stack([values[left, rows], values[left + 1, rows]]) - self.target
+        solved = self._find_root(energies, bracket, np.where(inside, ends, [[-1.0], [1.0]]), inside)
+        return np.where(inside, np.exp(solved), np.where(reached, 0.0, fallback))
+
+    def _find_root(self, energies: Any, bracket: Floats, ends: Floats, active: Any) -> Floats:
+        """False position in ln T, the end that stays halved (the Illinois rule), until every wanted row is close."""
+        (low, high), (at_low, at_high) = bracket, ends
+        middle, side = 0.5 * (low + high), np.zeros(low.shape)
+        for _ in range(MAX_ITERATIONS if active.any() else 0):
+            middle = (low * at_high - high * at_low) / (at_high - at_low)
+            middle = np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
+            off = _read_quantity(state(energies, np.exp(-middle)), self.quantity) - self.target
+            if (np.abs(off)[active] <= TOLERANCE * max(self.target, 1.0)).all():
+                break
+            up = off < 0
+            at_high = np.where(up & (side > 0), at_high / 2, at_high)
+            at_low = np.where(~up & (side < 0), at_low / 2, at_low)
+            low, at_low = np.where(up, middle, low), np.where(up, off, at_low)
+            high, at_high = np.where(up, high, middle), np.where(up, at_high, off)
+            side = np.where(up, 1.0, -1.0)
+        return np.asarray(middle)
+
+
+def _read_quantity(states: Any, quantity: str) -> Floats:
+    return to_numpy(getattr(states, quantity)).astype(np.float64)

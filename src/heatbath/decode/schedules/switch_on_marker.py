@@ -1,0 +1,46 @@
+"""Explore, then commit: one temperature before a marker has appeared in the answer, another after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.schedules.base import Floats, MemorylessSchedule, validate_temperature
+from heatbath.energy.base import Context
+from heatbath.errors import BadInput
+
+
+@dataclass(frozen=True)
+class MarkerSchedule(MemorylessSchedule):
+    """`before` until the answer holds the tokens `marker` in a row, `after` from the next token on."""
+
+    marker: tuple[int, ...]
+    before: float
+    after: float
+
+    def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
+        seen = [_contains_marker(list(context.completion(row)), self.marker) for row in range(len(context))]
+        return np.where(np.asarray(seen, bool), self.after, self.before)
+
+
+def by_phase(marker: Sequence[int], *, before: float, after: float) -> MarkerSchedule:
+    """The schedule `ByPhase`. Raises BadInput for an empty marker and for temperatures below 0."""
+    if not len(marker):
+        raise BadInput("the marker of a phase is empty: give the tokens that end it.")
+    hot, cold = (
+        validate_temperature("the validate_temperature before the marker", before),
+        validate_temperature("that after the marker", after),
+    )
+    return MarkerSchedule(tuple(int(token) for token in marker), hot, cold)
+
+
+def _contains_marker(completion: list[int], marker: tuple[int, ...]) -> bool:
+    at = -1
+    for _ in range(completion.count(marker[0])):
+        at = completion.index(marker[0], at + 1)
+        if tuple(completion[at : at + len(marker)]) == marker:
+            return True
+    return False

@@ -1,0 +1,124 @@
+"""The kernels on the CPU: rows as words, shared among threads; results in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.decode.windows import masking, order_statistics, weight_quantile
+from heatbath.ensemble.kernels.jit import run_row_kernel
+from heatbath.ensemble.row_layout import EnergyRows
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+RULE_CODES = {"mass": weight_quantile.MASS, "typical": weight_quantile.TYPICAL, "entropy": weight_quantile.ENTROPY}
+
+
+def find_energy_range(rows: EnergyRows) -> tuple[Floats, Floats, Floats]:
+    """Status, lowest and highest finite energy, (B,) each."""
+    out = np.empty((rows.num_rows, 3))
+    run_row_kernel(masking.fill_energy_range, rows.num_rows, rows.words.size, rows.words, out)
+    return out[:, 0], out[:, 1].copy(), out[:, 2].copy()
+
+
+def kth_lowest_energy(rows: EnergyRows, k: Ints) -> Floats:
+    """The k-th lowest energy for k (B,), (B,)."""
+    out = np.empty(rows.num_rows)
+    run_row_kernel(order_statistics.fill_kth_lowest, rows.num_rows, 2 * rows.words.size, rows.words, k, out)
+    return out
+
+
+def lowest_energies(rows: EnergyRows, k: int) -> Floats:
+    """The k lowest energies in order, (B, k)."""
+    out = np.empty((rows.num_rows, k))
+    run_row_kernel(order_statistics.fill_lowest, rows.num_rows, 2 * rows.words.size, rows.words, out)
+    return out
+
+
+def count_and_std(rows: EnergyRows, ground: Floats) -> tuple[Floats, Floats]:
+    """Number of present states and the standard deviation of their energies, (B,) each."""
+    out = np.empty((rows.num_rows, 2))
+    run_row_kernel(order_statistics.fill_count_and_std, rows.num_rows, rows.words.size, rows.words, ground, out)
+    return out[:, 0], out[:, 1]
+
+
+def highest_energy_within(rows: EnergyRows, limit: Floats) -> Floats:
+    """The highest finite energy no more than `limit`, (B,)."""
+    out = np.empty(rows.num_rows)
+    run_row_kernel(
+        order_statistics.fill_highest_within,
+        rows.num_rows,
+        rows.words.size,
+        rows.words,
+        _round_down(limit, rows.words),
+        out,
+    )
+    return out
+
+
+def find_share_band(
+    rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, rule: str, share: float
+) -> Floats:
+    """Lowest and highest energy that stay, and their share of the weight, (B, 3)."""
+    out = np.empty((rows.num_rows, 3))
+    wide = rows.words.itemsize == 8
+    both = np.stack(energy_range, axis=1)
+    run_row_kernel(
+        weight_quantile.fill_share_bands,
+        rows.num_rows,
+        8 * rows.words.size,
+        rows.words,
+        both,
+        betas,
+        RULE_CODES[rule],
+        share,
+        wide,
+        out,
+    )
+    return out
+
+
+def band_mass(
+    rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, low: Floats, high: Floats
+) -> Floats:
+    """The share of the weight between two energies, (B,)."""
+    out = np.empty(rows.num_rows)
+    words, both = rows.words, np.stack(energy_range, axis=1)
+    band = _round_band(low, high, words)
+    run_row_kernel(
+        masking.fill_band_mass, rows.num_rows, 4 * words.size, words, band, betas, words.itemsize == 8, both, out
+    )
+    return out
+
+
+def apply_band(rows: EnergyRows, low: Floats, high: Floats) -> Any:
+    """The energies with +inf outside the band, in the library, type and shape they came in."""
+    words = rows.words
+    out = np.empty_like(words)
+    run_row_kernel(masking.fill_masked, rows.num_rows, words.size, words, _round_band(low, high, words), out)
+    return _restore_layout(out, rows)
+
+
+def _restore_layout(words: npt.NDArray[Any], rows: EnergyRows) -> Any:
+    like = rows.like
+    if isinstance(like, np.ndarray):
+        return words.view(like.dtype.newbyteorder("=")).reshape(like.shape)
+    import torch
+
+    signed = words.view({2: np.int16, 4: np.int32, 8: np.int64}[words.itemsize])
+    return torch.from_numpy(signed).view(like.dtype).reshape(like.shape).to(like.device)
+
+
+def _round_band(low: Floats, high: Floats, words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.stack([-_round_down(-low, words), _round_down(high, words)], axis=1)
+
+
+def _round_down(limit: Floats, words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The highest number of the words' own width that is no more than the limit."""
+    if words.itemsize == 8:
+        return limit
+    with np.errstate(over="ignore"):
+        near = limit.astype(np.float32)
+    return np.where(near > limit, np.nextafter(near, np.float32(-np.inf)), near)

@@ -1,0 +1,25 @@
+"""A window of fixed size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heatbath.decode.windows.base import Floats, Window, band_up_to
+from heatbath.decode.windows.row_statistics import Band, RowStatistics
+from heatbath.errors import BadInput
+
+
+def top_k(k: int) -> Window:
+    """The k states of lowest energy, and every tie with the last of them: the band [0, E_(k) - E_min].
+
+    Raises BadInput for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
+    """
+    if k < 1:
+        raise BadInput(f"top_k keeps {k} states: give at least 1.")
+
+    def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
+        if k >= statistics.num_states:
+            return band_up_to(statistics, np.inf)
+        return Band(np.full(statistics.betas.shape, -np.inf), statistics.kth_lowest_energy(k))
+
+    return Window(f"top_k={k}", band)

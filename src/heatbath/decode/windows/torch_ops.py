@@ -1,0 +1,158 @@
+"""The same on a tensor's own device, in torch's operations: a sort where the CPU bins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.decode.windows.weight_quantile import FLOAT32_ERROR, FLOAT64_ERROR
+from heatbath.ensemble.row_layout import EnergyRows
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def find_energy_range(rows: EnergyRows) -> tuple[Floats, Floats, Floats]:
+    """Status, lowest and highest finite energy, (B,) each."""
+    import torch
+
+    energies = rows.words
+    finite = torch.where(torch.isinf(energies), -torch.inf, energies).amax(-1)
+    lowest = energies.amin(-1)
+    status = torch.where(lowest == torch.inf, 3.0, 0.0)
+    status = torch.where(lowest == -torch.inf, 2.0, status)
+    status = torch.where(torch.isnan(energies).any(-1), 1.0, status)
+    return _to_numpy(status), _to_numpy(lowest), _to_numpy(finite)
+
+
+def kth_lowest_energy(rows: EnergyRows, k: Ints) -> Floats:
+    """The k-th lowest energy for k (B,), (B,)."""
+    return np.take_along_axis(lowest_energies(rows, int(k.max())), k[:, None] - 1, axis=1)[:, 0]
+
+
+def lowest_energies(rows: EnergyRows, k: int) -> Floats:
+    """The k lowest energies in order, (B, k)."""
+    import torch
+
+    return _to_numpy(torch.topk(rows.words, k, dim=-1, largest=False, sorted=True).values)
+
+
+def count_and_std(rows: EnergyRows, ground: Floats) -> tuple[Floats, Floats]:
+    """Number of present states and the standard deviation of their energies, (B,) each."""
+    import torch
+
+    energies = _widen_half(rows.words)
+    present = energies < torch.inf
+    heights = torch.where(present, energies - _column(ground, energies), 0.0)
+    count = present.sum(-1, keepdim=True)
+    away = torch.where(present, heights - heights.sum(-1, keepdim=True) / count, 0.0)
+    return _to_numpy(count[:, 0]), _to_numpy((away.square().sum(-1) / count[:, 0]).sqrt())
+
+
+def highest_energy_within(rows: EnergyRows, limit: Floats) -> Floats:
+    """The highest finite energy no more than `limit`, (B,)."""
+    import torch
+
+    energies = _widen_half(rows.words)
+    good = (energies <= _column(_round_down(limit, energies), energies)) & (energies < torch.inf)
+    return _to_numpy(torch.where(good, energies, -torch.inf).amax(-1))
+
+
+def find_share_band(
+    rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, rule: str, share: float
+) -> Floats:
+    """Lowest and highest energy that stay, and their share of the weight, (B, 3)."""
+    import torch
+
+    energies = _widen_half(rows.words)
+    heights = energies - _column(energy_range[0], energies)
+    weights = _weights(heights, betas).double()
+    z = weights.sum(-1, keepdim=True)
+    finite = torch.where(weights > 0, heights.double(), 0.0)
+    centre = (weights * finite).sum(-1, keepdim=True) / z
+    distance, order = ((heights - centre).abs() if rule == "typical" else energies.double()).sort(-1)
+    sums = weights.gather(-1, order).cumsum(-1)
+    error = FLOAT64_ERROR if energies.dtype == torch.float64 else FLOAT32_ERROR
+    if rule == "entropy":
+        beta = torch.tensor(betas, device=energies.device)[:, None]
+        rate = torch.where(torch.isinf(beta), 0.0, beta)
+        moments = (weights * finite).gather(-1, order).cumsum(-1)
+        inside = sums.log() + rate * moments / sums <= (share + error) * (z.log() + rate * centre)
+        last = inside.sum(-1, keepdim=True).clamp(min=1) - 1
+    else:
+        inside = sums < (share - error * min(share, 1.0 - share)) * z
+        last = inside.sum(-1, keepdim=True).clamp(max=energies.shape[-1] - 1)
+    edge = distance.gather(-1, last)
+    kept = torch.where(distance <= edge, weights.gather(-1, order), 0.0).sum(-1) / z[:, 0]
+    return _build_bands(rule, (edge[:, 0], centre[:, 0], kept), energy_range[0], betas)
+
+
+def _build_bands(rule: str, quantities: tuple[Any, Any, Any], ground: Floats, betas: Floats) -> Floats:
+    reach, centre, kept = (_to_numpy(values) for values in quantities)
+    mass = np.minimum(kept, 1.0)
+    low, high = np.full(len(ground), -np.inf), reach
+    if rule == "typical":
+        middle = ground + centre
+        slack = 8.9e-16 * np.maximum(np.abs(middle), reach)
+        low, high = middle - reach - slack, middle + reach + slack
+    frozen = np.isinf(betas)
+    columns = [np.where(frozen, ground, low), np.where(frozen, ground, high), np.where(frozen, 1.0, mass)]
+    return np.stack(columns, axis=1)
+
+
+def band_mass(
+    rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, low: Floats, high: Floats
+) -> Floats:
+    """The share of the weight between two energies, (B,)."""
+    import torch
+
+    energies = _widen_half(rows.words)
+    weights = _weights(energies - _column(energy_range[0], energies), betas)
+    kept = torch.where(_inside_band(energies, low, high), weights, 0.0)
+    return _to_numpy(kept.double().sum(-1) / weights.double().sum(-1))
+
+
+def apply_band(rows: EnergyRows, low: Floats, high: Floats) -> Any:
+    """The energies with +inf outside the band, in the type and shape they came in."""
+    import torch
+
+    return torch.where(_inside_band(_widen_half(rows.words), low, high), rows.words, torch.inf).reshape(rows.like.shape)
+
+
+def _inside_band(energies: Any, low: Floats, high: Floats) -> Any:
+    lowest, highest = -_round_down(-low, energies), _round_down(high, energies)
+    return (energies >= _column(lowest, energies)) & (energies <= _column(highest, energies))
+
+
+def _weights(heights: Any, betas: Floats) -> Any:
+    """exp(-beta d): 1 at the ground for every beta, 0 for an absent state."""
+    import torch
+
+    exponent = _column(betas, heights) * heights
+    exponent = torch.where(heights == 0, 0.0, torch.where(torch.isinf(heights), torch.inf, exponent))
+    return torch.exp(-exponent)
+
+
+def _widen_half(energies: Any) -> Any:
+    return energies.float() if energies.element_size() < 4 else energies
+
+
+def _column(values: npt.NDArray[Any], like: Any) -> Any:
+    import torch
+
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+
+def _round_down(limit: Floats, like: Any) -> npt.NDArray[Any]:
+    """The highest number of the tensor's own width that is no more than the limit."""
+    if like.element_size() == 8:
+        return limit
+    with np.errstate(over="ignore"):
+        near = limit.astype(np.float32)
+    return np.where(near > limit, np.nextafter(near, np.float32(-np.inf)), near)
+
+
+def _to_numpy(values: Any) -> Floats:
+    return np.asarray(values.double().cpu().numpy())

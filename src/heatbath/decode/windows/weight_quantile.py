@@ -1,0 +1,248 @@
+r"""Where a cumulative weight crosses a bound, without sorting the row.
+
+States are taken in the order of a distance x: their height above the ground, or how far they lie from the mean energy.
+Weights $w=e^{-\beta d}$ are summed in bins of equal width in x; the bin in which the bound is crossed is then sorted,
+and no other. A state with $\beta d$ beyond 45 weighs less than 3e-20 of a ground state and shares the last bin.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode.windows.jit import compile_exact, compile_reordered
+from heatbath.decode.windows.masking import is_float32_safe
+from heatbath.decode.windows.sorting import sort
+from heatbath.ensemble.kernels.blocks import weight_32, weight_64
+from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.ensemble.kernels.words import value
+
+MASS, TYPICAL, ENTROPY = 0, 1, 2
+"""Bounds: a share of the weight by energy; the same by distance from U; a share of the entropy by energy."""
+NUM_BINS, MAX_EXPONENT = 2048, 45.0
+CHUNK_SIZE, SCAN_CHUNK_SIZE = 1024, 128
+FLOAT32_ERROR, FLOAT64_ERROR = 1e-6, 1e-12
+"""Rounding within which a bound counts as reached, for weights in float32 and in float64."""
+
+
+@compile_reordered
+def compute_weights_32(row: Any, ground: Any, rate: Any, heights: Any, weights: Any) -> Any:
+    """Heights and weights of a row in float32, and their sums in float64."""
+    z, m = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_32(row[v], ground, rate)
+        d = np.float32(value(row[v]) - ground)
+        heights[v], weights[v] = d, w
+        z += w
+        m += w * d if w > 0.0 else 0.0
+    return z, m
+
+
+@compile_reordered
+def compute_weights_64(row: Any, ground: Any, beta: Any, heights: Any, weights: Any) -> Any:
+    """The same in float64."""
+    z, m = 0.0, 0.0
+    for v in range(row.shape[0]):
+        w = weight_64(row[v], ground, beta)
+        d = np.float64(value(row[v])) - ground
+        heights[v], weights[v] = d, w
+        z += w
+        m += w * d if w > 0.0 else 0.0
+    return z, m
+
+
+@compile_exact
+def convert_to_distances(heights: Any, centre: Any) -> Any:
+    """Heights become distances from the centre."""
+    for v in range(heights.shape[0]):
+        heights[v] = abs(heights[v] - centre)
+
+
+@compile_exact
+def assign_bins(distances: Any, rate: Any, bin_indices: Any) -> Any:
+    """The bins of one chunk of distances; the last one takes all that is far."""
+    far = distances.dtype.type(NUM_BINS - 1)
+    for j in range(distances.shape[0]):
+        bin_indices[j] = np.uint32(np.int32(min(distances[j] * rate, far)))
+
+
+@compile_exact
+def add_weights(weights: Any, bin_indices: Any, bins: Any) -> Any:
+    """Add one chunk of weights to their bins (N,)."""
+    for j in range(weights.shape[0]):
+        bins[np.uint64(bin_indices[j])] += weights[j]
+
+
+@compile_exact
+def add_moments(distances: Any, weights: Any, top: Any, bin_indices: Any, bins: Any) -> Any:
+    """Add weights times distances to their bins (N,); distances are kept finite, lest an absent state's be NaN."""
+    for j in range(weights.shape[0]):
+        bins[np.uint64(bin_indices[j])] += np.float64(weights[j]) * min(distances[j], top)
+
+
+@compile_exact
+def fill_bins(distances: Any, weights: Any, rate: Any, moments: Any, bins: Any) -> Any:
+    """Fill bins (2, N) with weights and, where wanted, with weights times distances."""
+    places = np.empty(CHUNK_SIZE, np.uint32)
+    top = distances.dtype.type(NUM_BINS / rate)
+    bins[:] = 0.0
+    for first in range(0, distances.shape[0], CHUNK_SIZE):
+        some, theirs = distances[first : first + CHUNK_SIZE], weights[first : first + CHUNK_SIZE]
+        assign_bins(some, rate, places)
+        add_weights(theirs, places, bins[0])
+        if moments:
+            add_moments(some, theirs, top, places, bins[1])
+
+
+@compile_exact
+def count_in_bin(distances: Any, rate: Any, bin: Any) -> Any:
+    """How many states of one chunk are in a bin."""
+    far = distances.dtype.type(NUM_BINS - 1)
+    n = np.int32(0)
+    for j in range(distances.shape[0]):
+        n += np.int32(1) if np.int32(min(distances[j] * rate, far)) == bin else np.int32(0)
+    return n
+
+
+@compile_exact
+def collect_bin_members(distances: Any, rate: Any, bin: Any, indices: Any) -> Any:
+    """Indices of the states in a bin."""
+    places = np.empty(SCAN_CHUNK_SIZE, np.uint32)
+    n = 0
+    for first in range(0, distances.shape[0], SCAN_CHUNK_SIZE):
+        some = distances[first : first + SCAN_CHUNK_SIZE]
+        if count_in_bin(some, rate, np.int32(bin)) > 0:
+            assign_bins(some, rate, places)
+            for j in range(some.shape[0]):
+                if places[j] == np.uint32(bin):
+                    indices[n] = first + j
+                    n += 1
+    return n
+
+
+@compile_exact
+def is_bound_reached(rule: Any, w: Any, m: Any, beta: Any, bound: Any) -> Any:
+    """Whether sums over the states so far have reached the bound; the bound on entropy must be passed."""
+    return math.log(w) + beta * m / w > bound if rule == ENTROPY else w >= bound
+
+
+@compile_exact
+def find_crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
+    """The first bin at whose end the bound is crossed (or the number of bins), and the sums before it."""
+    w, m = 0.0, 0.0
+    for i in range(NUM_BINS):
+        with_w, with_m = w + bins[0, i], m + bins[1, i]
+        if bins[0, i] > 0.0 and is_bound_reached(rule, with_w, with_m, beta, bound):
+            return i, w, m
+        w, m = with_w, with_m
+    return NUM_BINS, w, m
+
+
+@compile_exact
+def find_crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) -> Any:
+    """The last place that stays, states taken in the order of exact places x (n,), and the weight that stays.
+
+    `sums` are those of the bins before. Ties with the last state that stays all stay.
+    """
+    ground, _, beta, _ = frame
+    sort(x, w)
+    total, moment = sums
+    last = 0
+    for i in range(x.shape[0]):
+        total += w[i]
+        moment += w[i] * (x[i] - ground)
+        last = i
+        if is_bound_reached(rule, total, moment, beta, bound):
+            break
+    edge = x[last]
+    if rule == ENTROPY and (last == 0 or x[last - 1] < edge):
+        edge = x[last - 1] if last > 0 else np.nextafter(edge, -np.inf)
+    kept = sums[0]
+    for i in range(x.shape[0]):
+        kept += w[i] if x[i] <= edge else 0.0
+    return edge, kept
+
+
+@compile_exact
+def find_edge(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
+    """Last place that stays (an energy, or for "typical" a distance from the centre) and the weight that does.
+
+    `frame` is ground, centre, beta and the farthest distance that counts, `work` the buffers.
+    """
+    ground, centre, beta, top = frame
+    distances, weights, bins, found = work
+    # Within these no distance times the rate is NaN, be all energies as good as equal or as far apart as can be.
+    rate = distances.dtype.type(min(max(NUM_BINS / top, 1e-30), 1e30) if top > 0.0 else 1.0)
+    fill_bins(distances, weights, rate, rule == ENTROPY, bins)
+    bin, w, m = find_crossing_bin(rule, bins, beta, bound)
+    if bin == NUM_BINS:
+        return np.inf, w
+    n = collect_bin_members(distances, rate, bin, found)
+    x, some = np.empty(n), np.empty(n)
+    for i in range(n):
+        energy = np.float64(value(row[found[i]]))
+        x[i] = abs(energy - ground - centre) if rule == TYPICAL else energy
+        some[i] = weights[found[i]]
+    return find_crossing(rule, x, some, (w, m), frame, bound)
+
+
+@compile_exact
+def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
+    """The bound on a cumulative weight or entropy, less or more by what rounding may have cost."""
+    error = FLOAT64_ERROR if double else FLOAT32_ERROR
+    if rule == ENTROPY:
+        return share * entropy + error * entropy
+    return (share - error * min(share, 1.0 - share)) * z
+
+
+@compile_exact
+def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
+    """Lowest and highest energy that stay, for the last place that does."""
+    if rule != TYPICAL:
+        return -np.inf, edge
+    middle = ground + centre
+    slack = 8.9e-16 * max(abs(middle), edge)
+    return middle - edge - slack, middle + edge + slack
+
+
+@compile_exact
+def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any) -> Any:
+    """Band and share of the weight that stays, from the sums of a row and its filled buffers."""
+    ground, high = edges
+    centre = m / z
+    bound = compute_bound(rule, share, z, math.log(z) + beta * centre, work[1].itemsize == 8)
+    top = high - ground
+    top = min(top, MAX_EXPONENT / beta) if beta > 0.0 else top
+    if rule == TYPICAL:
+        convert_to_distances(work[0], work[0].dtype.type(centre))
+        top = max(centre, top - centre)
+    edge, kept = find_edge(rule, row, (ground, centre, beta, top), work, bound)
+    low, high = compute_band(rule, edge, ground, centre)
+    return low, high, min(kept / z, 1.0)
+
+
+@compile_exact
+def allocate_buffers(states: Any, kind: Any) -> Any:
+    """Distances, weights, bins and indices."""
+    return np.empty(states, kind), np.empty(states, kind), np.empty((2, NUM_BINS)), np.empty(states, np.int32)
+
+
+@compile_exact
+def fill_share_bands(
+    start: Any, stop: Any, words: Any, edges: Any, betas: Any, rule: Any, share: Any, double: Any, out: Any
+) -> Any:
+    """Fill out (B, 3) with lowest and highest energy that stay and their share of the weight; edges (B, 2)."""
+    small, wide = allocate_buffers(words.shape[1], np.float32), allocate_buffers(words.shape[1], np.float64)
+    for b in range(start, stop):
+        row, beta = words[b], betas[b]
+        ground, high = edges[b, 0], edges[b, 1]
+        if math.isinf(beta):
+            out[b, 0], out[b, 1], out[b, 2] = ground, ground, 1.0
+        elif double or not is_float32_safe(ground, high, beta):
+            z, m = compute_weights_64(row, ground, beta, wide[0], wide[1])
+            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, wide)
+        else:
+            z, m = compute_weights_32(row, np.float32(ground), np.float32(beta * LOG2E), small[0], small[1])
+            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, small)

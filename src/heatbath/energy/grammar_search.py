@@ -1,0 +1,108 @@
+"""How soon a match of a grammar can be finished, in tokens: a search of bounded effort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bits = npt.NDArray[np.uint8]
+TokenMaskFunction = Callable[[Any], Bits]
+
+_MAX_DEPTH = 256
+_BEAM_WIDTH = 4
+_MAX_CANDIDATES = 24
+_MAX_EFFORT = 60_000
+_MASK_COST = 10
+
+
+@dataclass(frozen=True)
+class GrammarSearchResult:
+    """The fewest tokens of a match that the search found, if it did; `impossible` if it showed that there is none."""
+
+    length: int | None = None
+    is_impossible: bool = False
+
+
+def find_shortest_match(
+    matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], *, max_tokens: int | None = None
+) -> GrammarSearchResult:
+    """Look for a match of at most `most` tokens: a narrow search finds one, a full one shows that there is none.
+
+    `allowed(matcher)` gives a bit for each token. Both searches are bounded, so the answer may be neither.
+    """
+    if matcher.is_accepting():
+        return GrammarSearchResult(0)
+    length = _search_beam(matcher, compute_mask, pieces, min(max_tokens or _MAX_DEPTH, _MAX_DEPTH))
+    return (
+        GrammarSearchResult(length)
+        if length is not None
+        else _search_exhaustively(matcher, compute_mask, pieces, max_tokens)
+    )
+
+
+def _search_beam(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int) -> int | None:
+    """Follow a few parsers by a few tokens each: first those with the fewest ways to go on, then the farthest.
+
+    Of two that allow the same tokens only the farther one is followed.
+    """
+    front = [(matcher, compute_mask(matcher), 0)]
+    for depth in range(1, max_tokens + 1):
+        found: dict[bytes, tuple[Any, Bits, int]] = {}
+        for parent, bits, length in front:
+            for token, child in _iterate_children(
+                parent, _select_candidates(_decode_token_mask(bits, len(pieces)), pieces)
+            ):
+                if child.is_accepting():
+                    return depth
+                after, far = compute_mask(child), length + len(pieces[token])
+                key = after.tobytes()
+                if key not in found or found[key][2] < far:
+                    found[key] = child, after, far
+        alive = [state for state in found.values() if state[1].any()]
+        front = sorted(alive, key=lambda state: (int(np.bitwise_count(state[1]).sum()), -state[2]))[:_BEAM_WIDTH]
+    return None
+
+
+def _search_exhaustively(
+    matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int | None
+) -> GrammarSearchResult:
+    """Follow every parser by every token; where the bytes are the same, so is what can follow."""
+    front, effort, depth = {b"": matcher}, 0, 0
+    while front and (max_tokens is None or depth < max_tokens):
+        depth += 1
+        found: dict[bytes, Any] = {}
+        for text, parent in front.items():
+            tokens = _decode_token_mask(compute_mask(parent), len(pieces))
+            effort += _MASK_COST + len(tokens)
+            if effort > _MAX_EFFORT:
+                return GrammarSearchResult()
+            for token, child in _iterate_children(parent, tokens):
+                if child.is_accepting():
+                    return GrammarSearchResult(depth)
+                found.setdefault(text + pieces[token], child)
+        front = found
+    return GrammarSearchResult(is_impossible=True)
+
+
+def _iterate_children(parent: Any, tokens: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    for token in tokens:
+        child = parent.deep_copy()
+        if child.try_consume_tokens([token]):
+            yield token, child
+
+
+def _decode_token_mask(bits: Bits, size: int) -> list[int]:
+    return [int(token) for token in np.flatnonzero(np.unpackbits(bits, bitorder="little")[:size])]
+
+
+def _select_candidates(tokens: list[int], pieces: Sequence[bytes]) -> list[int]:
+    """Of many tokens the short ones, signs before letters, since signs end things; and the longest, which go far."""
+    if len(tokens) <= _MAX_CANDIDATES:
+        return tokens
+    tokens = sorted(tokens, key=lambda token: (pieces[token][:1].isalnum(), len(pieces[token])))
+    longest = sorted(tokens, key=lambda token: -len(pieces[token]))[: _MAX_CANDIDATES // 3]
+    return list(dict.fromkeys(tokens[: _MAX_CANDIDATES - len(longest)] + longest))

@@ -1,0 +1,79 @@
+"""Fields on the length of an answer, in tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heatbath.energy.base import Context, Field
+from heatbath.energy.row_table import Table, unfinished_rows, validate_count, validate_stop_token_ids, zero_energies
+from heatbath.errors import BadInput
+
+
+@dataclass(frozen=True)
+class MinLength(Field):
+    """Energy +inf for stop tokens while the answer has fewer than `n` tokens, (B, V). Raises `BadInput` for n < 0."""
+
+    n: int
+    name: str = "min_length"
+
+    def __post_init__(self) -> None:
+        validate_count(self.n, "the least length", 0)
+
+    def __call__(self, context: Context) -> Table:
+        ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
+        for row in unfinished_rows(context):
+            if len(context.completion(row)) < self.n:
+                energies[row, ending] = np.inf
+        return energies
+
+
+@dataclass(frozen=True)
+class MaxLength(Field):
+    """Energy +inf for all but stop tokens from the `n`-th token on, (B, V): at most n - 1 tokens, then a stop.
+
+    It makes a stop of the border of length: with `max_tokens` = n every answer ends by itself. Raises `BadInput` for
+    n < 1, and where there are no stop tokens.
+    """
+
+    n: int
+    name: str = "max_length"
+
+    def __post_init__(self) -> None:
+        validate_count(self.n, "the greatest length")
+
+    def __call__(self, context: Context) -> Table:
+        ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
+        if not ending:
+            raise BadInput(f"field {self.name!r} ends answers with a stop token, and there is none.")
+        for row in unfinished_rows(context):
+            if len(context.completion(row)) >= self.n - 1:
+                energies[row] = np.inf
+                energies[row, ending] = 0
+        return energies
+
+
+@dataclass(frozen=True)
+class LengthBias(Field):
+    r"""Energy `rate`, in nats, for every token that does not stop, (B, V).
+
+    Over an answer of n tokens it adds up to $n \cdot rate$, whatever they are: at T = 1 and weighted by the partition
+    functions it tilts the law of whole answers by $e^{-rate \cdot n}$. Drawn token by token it multiplies the odds of
+    stopping by $e^{\beta\, rate}$ at each step. A positive rate shortens, a negative one lengthens. Raises `BadInput`
+    for a rate that is not finite.
+    """
+
+    rate: float
+    name: str = "length"
+
+    def __post_init__(self) -> None:
+        if not abs(self.rate) < np.inf:
+            raise BadInput(f"the rate of field {self.name!r} is {self.rate}: give a finite number of nats a token.")
+
+    def __call__(self, context: Context) -> Table:
+        ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
+        rows = unfinished_rows(context)
+        energies[rows] = self.rate
+        energies[:, ending] = 0
+        return energies

@@ -1,0 +1,47 @@
+"""Fields on fixed tokens: forbid some, favour others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.energy.base import Context, Field
+from heatbath.errors import BadInput
+
+
+class ForbiddenTokens(Field):
+    """Energy +inf for `tokens` in every row, 0 for the rest, (V,)."""
+
+    def __init__(self, tokens: Iterable[int], *, name: str = "forbid") -> None:
+        self.tokens = tuple(sorted(set(tokens)))
+        self.name = name
+
+    def __call__(self, context: Context) -> npt.NDArray[np.float64]:
+        return _build_sparse_energies(dict.fromkeys(self.tokens, np.inf), context.vocab_size, self.name)
+
+
+class LogitBias(Field):
+    """Adds `bias[token]` nats to a token's logit in every row, so its energy is -bias, (V,). A bias of -inf forbids."""
+
+    def __init__(self, bias: Mapping[int, float], *, name: str = "logit_bias") -> None:
+        for token, value in bias.items():
+            if not value < np.inf:
+                raise BadInput(f"the bias of token {token} is {value}: give a finite number, or -inf to forbid it.")
+        self.bias = dict(bias)
+        self.name = name
+
+    def __call__(self, context: Context) -> npt.NDArray[np.float64]:
+        return _build_sparse_energies(
+            {token: -value for token, value in self.bias.items()}, context.vocab_size, self.name
+        )
+
+
+def _build_sparse_energies(energies: Mapping[int, float], size: int, name: str) -> npt.NDArray[np.float64]:
+    row = np.zeros(size)
+    for token, energy in energies.items():
+        if not 0 <= token < size:
+            raise BadInput(f"field {name!r} names token {token}, outside the vocabulary of {size}.")
+        row[token] = energy
+    return row

@@ -1,0 +1,169 @@
+"""From documents to stretches of tokens that fit a model's context, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import TextIOBase
+from itertools import islice
+
+from heatbath.errors import BadInput
+from heatbath.models.base import Model, Tokens
+
+Document = str | Tokens | TextIOBase
+"""A text, its tokens, or a file to read it from."""
+
+_BLOCK_CHARACTERS = 1 << 16
+_SPLIT_MARGIN = 32
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of document `sequence`: the last `fresh` of `tokens` are to be scored, the others are their context.
+
+    `position` is that of the first fresh token in its document.
+    """
+
+    sequence: int
+    position: int
+    tokens: Tokens
+    num_scored: int
+
+
+@dataclass(frozen=True)
+class Stride:
+    """How long documents are cut: at most `length` tokens at once (None: no limit), `start` before each document.
+
+    Once the context is full, half of it is kept before the next fresh half, so that every token is scored once with at
+    least half a context before it.
+    """
+
+    max_tokens: int | None
+    start_token_ids: Tokens = ()
+
+
+def build_stride(model: Model, *, bos: bool, context: int | None) -> Stride:
+    """The stride for a model; `context` may shorten its own context.
+
+    Raises:
+        BadInput: the model has no document start although `bos` asks for it, or the context is too short.
+    """
+    if bos and not model.vocabulary.start_token_ids:
+        raise BadInput(f"{model.name} has no document start to put before a text: leave out bos.")
+    if context is not None and context < 8:
+        raise BadInput(f"the context is {context} tokens: give at least 8.")
+    limits = [limit for limit in (model.context_length, context) if limit is not None]
+    return Stride(min(limits, default=None), model.vocabulary.start_token_ids if bos else ())
+
+
+def split_documents(model: Model, documents: Iterable[Document], stride: Stride) -> Iterator[Chunk]:
+    """The stretches of all documents, in order; a stretch ends where a character does."""
+    for sequence, document in enumerate(documents):
+        yield from _split_tokens(
+            model, sequence, _drop_document_start(token_stream(model, document), stride.start_token_ids), stride
+        )
+
+
+def _split_tokens(model: Model, sequence: int, stream: Iterator[int], stride: Stride) -> Iterator[Chunk]:
+    tokens, fresh, position = list(stride.start_token_ids), 0, 0
+    while True:
+        room = None if stride.max_tokens is None else stride.max_tokens - len(tokens)
+        new = list(islice(stream, room))
+        tokens += new
+        fresh += len(new)
+        if not fresh:
+            return
+        last = room is None or len(new) < room
+        held = 0 if last else _count_incomplete_tokens(model, tokens[-fresh:])
+        done = tokens[: len(tokens) - held]
+        yield Chunk(sequence, position, done, fresh - held)
+        if last:
+            return
+        position += fresh - held
+        fresh = held
+        tokens = tokens[-max(len(tokens) // 2, held + 1) :]
+
+
+def _count_incomplete_tokens(model: Model, tokens: Tokens) -> int:
+    """How many of the last tokens belong to a character that is not complete yet; never all of them."""
+    most = min(4, len(tokens) - 1)
+    tail = b"".join(model.token_bytes(token) for token in tokens[-8:])
+    for held in range(most + 1):
+        if not _is_incomplete_utf8(tail):
+            return held
+        tail = tail[: len(tail) - len(model.token_bytes(tokens[-1 - held]))]
+    return 0
+
+
+def _is_incomplete_utf8(tail: bytes) -> bool:
+    """Whether the last bytes begin a character of UTF-8 that needs more."""
+    for back, byte in enumerate(reversed(tail[-3:]), 1):
+        if byte >= 0xC0:
+            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
+        if byte < 0x80:
+            return False
+    return False
+
+
+def _drop_document_start(stream: Iterator[int], start: Tokens) -> Iterator[int]:
+    """The stream without a document start that the tokenizer itself put there, where `start` brings its own."""
+    head = list(islice(stream, len(start)))
+    if tuple(head) != tuple(start):
+        yield from head
+    yield from stream
+
+
+def token_stream(model: Model, document: Document) -> Iterator[int]:
+    """The tokens of a document, those of `model.encode` on the whole text; a file is read block by block."""
+    if isinstance(document, str):
+        yield from _encode_blocks(model, iter([document]))
+    elif isinstance(document, TextIOBase):
+        yield from _encode_blocks(model, _read_blocks(document))
+    else:
+        yield from document
+
+
+def _read_blocks(file: TextIOBase) -> Iterator[str]:
+    try:
+        yield from iter(lambda: file.read(_BLOCK_CHARACTERS), "")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"the text is no UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
+
+
+def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
+    """Encode block by block, cutting where the tokens after the cut are the same with and without what is before it."""
+    prefix = model.encode("")
+    buffer, skip = "", 0
+    for block in blocks:
+        buffer += block
+        tokens = model.encode(buffer)[skip:]
+        cut = _find_split(model, tokens, buffer, prefix) if len(buffer) > 2 * _SPLIT_MARGIN else None
+        if cut is None:
+            continue
+        count, characters = cut
+        yield from tokens[:count]
+        buffer, skip = buffer[characters:], len(prefix)
+    yield from model.encode(buffer)[skip:] if buffer or not skip else ()
+
+
+def _find_split(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tuple[int, int] | None:
+    """(tokens, characters) before a place near the end where the text can be cut, None if it cannot."""
+    for characters in _find_word_starts(text):
+        after = model.encode(text[characters:])[len(prefix) :]
+        count = len(tokens) - len(after)
+        sure = len(after) - _SPLIT_MARGIN // 2
+        if sure > 0 and count > 0 and list(tokens[count : count + sure]) == list(after[:sure]):
+            return count, characters
+    return None
+
+
+def _find_word_starts(text: str) -> Iterator[int]:
+    """Starts of words near the end of a text, last first, at most 8."""
+    low = len(text) // 2
+    end = len(text) - 4 * _SPLIT_MARGIN
+    for _ in range(8):
+        end = text.rfind(" ", low, max(end, low))
+        if end <= low:
+            return
+        if not text[end - 1].isspace() and not text[end + 1].isspace():
+            yield end

@@ -1,0 +1,105 @@
+"""Where a run writes: tokens and records of a batch, step by step, in arrays that rows leave when they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.ensemble import LogZ
+from heatbath.errors import BadInput
+from heatbath.record import Record
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GenerationArrays:
+    """A run as arrays over rows b and steps t: what lies at or beyond a row's length is padding, zeros.
+
+    `record` holds columns (B, N) and nodes (B, N, K); None when the run kept none.
+    """
+
+    tokens: NDArray[np.int32]
+    lengths: Ints
+    betas: Floats
+    record: Record | None
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which entries are no padding, (B, N)."""
+        return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
+
+    @property
+    def energies(self) -> Floats:
+        """Raw energies of the tokens (B, N), nats."""
+        return self._require_record()["energy"]
+
+    @property
+    def log_z(self) -> LogZ:
+        """log Z as a function of beta, over (B, N)."""
+        return self._require_record().nodes
+
+    def _require_record(self) -> Record:
+        if self.record is None:
+            raise BadInput("this run kept no record: generate with record=True.")
+        return self.record
+
+
+class RunBuffer:
+    """Arrays being written, a column for each slot. They lie step first, so that a step is contiguous."""
+
+    def __init__(self, slots: int, steps: int) -> None:
+        self._tokens = np.zeros((steps, slots), np.int32)
+        self._columns: dict[str, NDArray[np.float64]] = {}
+        self._shape = (steps, slots)
+        self._lengths = np.zeros(slots, np.int64)
+        self._betas = np.ones(slots)
+
+    def copy_slots(self, sources: Ints, lengths: Ints | None) -> None:
+        """Slot i becomes the first `lengths[i]` entries of what slot `sources[i]` held, all of them if None."""
+        kept = self._lengths[sources] if lengths is None else lengths
+        moved = np.flatnonzero((sources != np.arange(len(sources))) & (kept > 0))
+        if len(moved):
+            most = int(kept[moved].max())
+            columns: list[NDArray[Any]] = [self._tokens, *self._columns.values()]
+            for column in columns:
+                column[:most, moved] = column[:most, sources[moved]]
+            self._betas[moved] = self._betas[sources[moved]]
+        self._lengths = np.asarray(kept, np.int64).copy()
+
+    def write(self, slots: Ints, tokens: Ints, betas: Floats, record: Record | None) -> None:
+        """One more entry in each of `slots` (A,)."""
+        at = self._lengths[slots]
+        # Rows that march in step are written as one stretch, which is twice as fast.
+        steps = int(at[0]) if len(at) and (at == at[0]).all() else at
+        self._tokens[steps, slots] = tokens
+        self._betas[slots] = betas
+        self._lengths[slots] += 1
+        if record is None:
+            return
+        for name, column in record.columns.items():
+            if name not in self._columns:
+                self._columns[name] = np.zeros((*self._shape, *column.shape[1:]), column.dtype)
+            self._columns[name][steps, slots] = column
+
+    def to_arrays(self, slots: Ints) -> GenerationArrays:
+        """What `slots` hold, as views where they are all of them in order."""
+        steps = int(self._lengths[slots].max(initial=0))
+        whole = np.array_equal(slots, np.arange(self._shape[1]))
+        part: Any = slice(None) if whole else slots
+        padding = np.arange(steps)[:, None] >= self._lengths[slots]
+        views = {name: _zero_padding(column[:steps, part], padding, whole) for name, column in self._columns.items()}
+        record = Record({name: view.swapaxes(0, 1) for name, view in views.items()}) if views else None
+        tokens = _zero_padding(self._tokens[:steps, part], padding, whole)
+        return GenerationArrays(tokens.T, self._lengths[slots].copy(), self._betas[slots], record)
+
+
+def _zero_padding(column: NDArray[Any], padding: NDArray[np.bool_], is_view: bool) -> NDArray[Any]:
+    """Zeros where there is padding: a slot that became shorter still holds what it lost."""
+    if not is_view:
+        column[padding] = 0
+    return column

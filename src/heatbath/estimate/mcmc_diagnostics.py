@@ -1,0 +1,215 @@
+r"""Markov chains run side by side: have they mixed, how long do they remember, and what is a mean from them worth.
+
+x_cn (c, n) holds one number for each of n steps of c chains, warm-up left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from heatbath.errors import BadInput
+from heatbath.estimate.estimate import Estimate
+
+Floats = NDArray[np.float64]
+
+MIN_STEPS = 4
+"""Fewer steps per chain cannot be halved and still have a variance."""
+
+_MAX_GROUPS = 32
+
+SOKAL_WINDOW = 5.0
+"""Sokal's window: correlations are summed up to this many correlation times."""
+
+
+def r_hat(x_cn: ArrayLike, *, use_ranks: bool = True) -> float:
+    r"""Split $\hat R = \sqrt{\widehat{\mathrm{var}}^+ / W}$: near one where chains cannot be told from one another.
+
+    Each chain is halved, so that one that drifts is told from itself. Ranked, the larger of two values is returned: of
+    normal scores, which sees shifts under heavy tails, and of the folded scores, which sees spreads that differ. Above
+    1.01 the chains have not mixed. Chains that each stand still at different values give inf; NaN if nothing moves.
+
+    Source: Vehtari, Gelman, Simpson, Carpenter and Bürkner 2021, arXiv 1903.08008.
+
+    Raises:
+        BadInput: fewer than four steps, or a number that is not finite.
+    """
+    halves = _split_chains(_validate_chains(x_cn))
+    if not use_ranks:
+        return _variance_ratio(halves)
+    folded = np.abs(halves - np.median(halves))
+    return float(np.maximum(_variance_ratio(_normal_scores(halves)), _variance_ratio(_normal_scores(folded))))
+
+
+def mixing_diagnostics(x_cn: ArrayLike) -> tuple[float, float]:
+    """`r_hat` and `effective_steps` of chains, both NaN where they are too short to be asked.
+
+    Raises:
+        BadInput: a number that is not finite.
+    """
+    if np.shape(x_cn)[1] < MIN_STEPS:
+        return float("nan"), float("nan")
+    return r_hat(x_cn), effective_steps(x_cn)
+
+
+def autocorrelation(x_cn: ArrayLike) -> Floats:
+    r"""$\hat\rho_t = 1 - (W - \overline{s^2_c \rho_{t,c}}) / \widehat{\mathrm{var}}^+$ at lags 0 … n - 1, (n,).
+
+    The differences between chains count as correlation that never decays. NaN where nothing moves.
+
+    Raises:
+        BadInput: fewer than four steps, or a number that is not finite.
+    """
+    x = _validate_chains(x_cn)
+    within, total = _compute_variances(x)
+    n = x.shape[1]
+    deviation = x - x.mean(1, keepdims=True)
+    # Twice as long, so that the transform does not join the end of a chain to its start.
+    power = np.abs(np.fft.rfft(deviation, 2 * n, axis=1)) ** 2
+    covariance = np.fft.irfft(power, axis=1)[:, :n].mean(0) / n
+    if total == 0:
+        return np.full(n, np.nan)
+    return np.asarray(1 - (within - covariance * n / (n - 1)) / total)
+
+
+def autocorrelation_time(x_cn: ArrayLike, *, method: str = "geyer") -> float:
+    r"""Integrated autocorrelation time $\tau = 1 + 2 \sum_{t \ge 1} \rho_t$, in steps; independent draws have one.
+
+    "geyer" sums pairs of neighbours while these are positive, each no larger than the one before; "sokal" sums up to
+    the first lag that is `WINDOW` times the sum. Chains in which nothing moves count as one draw each: n. Alternating
+    chains have less than one, down to $1/\log_{10}(cn)$, below which noise decides.
+
+    Source: Geyer 1992, Statist. Sci. 7, 473, section 3.3; Sokal 1997, Monte Carlo methods in statistical mechanics.
+
+    Raises:
+        BadInput: an unknown method, fewer than four steps, or a number that is not finite.
+    """
+    sums = {"geyer": _geyer_time, "sokal": _sokal_time}
+    if method not in sums:
+        raise BadInput(f"autocorrelation method {method!r} is unknown: use geyer or sokal.")
+    x = _validate_chains(x_cn)
+    rho = autocorrelation(x)
+    if np.isnan(rho).any():
+        return float(x.shape[1])
+    return max(sums[method](rho), 1 / float(np.log10(x.size)))
+
+
+def effective_steps(x_cn: ArrayLike, *, method: str = "geyer") -> float:
+    r"""How many independent draws the chains are worth for a mean: $c n / \tau$."""
+    x = _validate_chains(x_cn)
+    return x.size / autocorrelation_time(x, method=method)
+
+
+def estimate_mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
+    r"""Mean over chains and steps with the standard error $\sqrt{\widehat{\mathrm{var}}^+ \tau / cn}$.
+
+    Where nothing moves the standard error is NaN and the effective size that of one draw per chain.
+
+    Raises:
+        BadInput: fewer than four steps, or a number that is not finite.
+    """
+    x = _validate_chains(x_cn)
+    size = effective_steps(x, method=method)
+    _, total = _compute_variances(x)
+    return Estimate(float(x.mean()), float(np.sqrt(total / size)) if total > 0 else float("nan"), size)
+
+
+def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
+    r"""Standard error of an estimate from leaving out chains, which lie along the last axis, one group at a time.
+
+    It does not mind that steps of one chain remember each other; NaN for fewer than two chains. Up to 32 chains are a
+    group each; more share 32 groups, so that the cost stays.
+
+    Source: Efron 1982, The jackknife, the bootstrap and other resampling plans, chapter 3.
+    """
+    count = samples.shape[-1]
+    if count < 2:
+        return float("nan")
+    groups = np.array_split(np.arange(count), min(count, _MAX_GROUPS))
+    values = [estimate(np.delete(samples, group, axis=-1)) for group in groups]
+    return float(np.sqrt((len(groups) - 1) * np.var(values)))
+
+
+@dataclass(frozen=True)
+class AcceptanceSummary:
+    """Share of proposals taken: over all chains with its error, in the worst and best chain, and the longest wait."""
+
+    rate: Estimate
+    min_rate: float
+    max_rate: float
+    longest_rejection_run: int
+
+
+def summarize_acceptance(accepted_cn: ArrayLike) -> AcceptanceSummary:
+    """Summary of which proposals (c, n) were accepted; `longest_stay` is the longest run of rejections in a chain.
+
+    Raises:
+        BadInput: fewer than four steps.
+    """
+    accepted = _validate_chains(accepted_cn)
+    by_chain = accepted.mean(1)
+    stay = max(_longest_zero_run(row) for row in accepted)
+    return AcceptanceSummary(estimate_mean(accepted), float(by_chain.min()), float(by_chain.max()), stay)
+
+
+def _longest_zero_run(row: Floats) -> int:
+    ends = np.flatnonzero(np.concatenate([[1.0], row, [1.0]]))
+    return int(np.diff(ends).max()) - 1
+
+
+def _geyer_time(rho: Floats) -> float:
+    pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(1)
+    negative = np.flatnonzero(pairs < 0)
+    positive = pairs[: negative[0]] if len(negative) else pairs
+    return float(2 * np.minimum.accumulate(positive).sum() - 1) if len(positive) else 0.0
+
+
+def _sokal_time(rho: Floats) -> float:
+    tau = 2 * np.cumsum(rho) - 1
+    wide = np.flatnonzero(np.arange(len(rho)) >= SOKAL_WINDOW * tau)
+    return float(tau[wide[0]] if len(wide) else tau[-1])
+
+
+def _compute_variances(x: Floats) -> tuple[float, float]:
+    r"""Mean variance within chains W, and $\widehat{\mathrm{var}}^+ = \frac{n-1}{n} W + B/n$."""
+    if np.ptp(x) == 0:
+        return 0.0, 0.0
+    n = x.shape[1]
+    # Of a chain that stands still, rounding of its mean must not make a variance.
+    within = float(np.where(np.ptp(x, axis=1) == 0, 0.0, x.var(axis=1, ddof=1)).mean())
+    between = float(x.mean(1).var(ddof=1)) if len(x) > 1 else 0.0
+    return within, within * (n - 1) / n + between
+
+
+def _variance_ratio(x: Floats) -> float:
+    within, total = _compute_variances(x)
+    if within == 0:
+        return float("inf") if total > 0 else float("nan")
+    return float(np.sqrt(total / within))
+
+
+def _split_chains(x: Floats) -> Floats:
+    half = x.shape[1] // 2
+    return np.concatenate([x[:, :half], x[:, -half:]])
+
+
+def _normal_scores(x: Floats) -> Floats:
+    r"""$\Phi^{-1}((r - 3/8) / (S + 1/4))$ of the ranks r among all S numbers; equal numbers share their mean rank."""
+    from scipy.special import ndtri
+
+    _, which, counts = np.unique(x, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[which.reshape(-1)]
+    return np.asarray(ndtri((rank - 0.375) / (x.size + 0.25)).reshape(x.shape))
+
+
+def _validate_chains(x_cn: ArrayLike) -> Floats:
+    x = np.asarray(x_cn, dtype=np.float64)
+    if x.ndim != 2 or len(x) == 0 or x.shape[1] < MIN_STEPS:
+        raise BadInput(f"chains have shape {x.shape}: give (chains, steps) with {MIN_STEPS} steps or more.")
+    if not np.isfinite(x).all():
+        chain, step = np.argwhere(~np.isfinite(x))[0]
+        raise BadInput(f"step {step} of chain {chain} is {x[chain, step]}: give finite numbers.")
+    return x

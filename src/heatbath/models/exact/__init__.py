@@ -1,0 +1,1 @@
+"""Models whose distribution is written down: every sum over sequences is known."""

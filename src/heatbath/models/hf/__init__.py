@@ -1,0 +1,1 @@
+"""Causal language models of transformers: network, cache, session, tokenizer, scores."""

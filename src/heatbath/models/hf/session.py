@@ -1,0 +1,139 @@
+"""A batch of growing sequences on a neural model: left-padded prompts, one cache, one forward pass a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heatbath.errors import BadInput
+from heatbath.models.base import Session, Tokens
+from heatbath.models.hf.kv_cache import GrowingCache, select_cache_rows
+from heatbath.models.hf.network import Network
+
+MAX_CHUNK = 512
+MIN_CHUNK = 16
+PREFILL_POSITIONS = 8192
+
+Ints = npt.NDArray[np.int64]
+
+
+class TransformersSession(Session):
+    """Rows are padded on the left to one length; padding is masked and has no position.
+
+    A pushed token is evaluated when energies are next asked for, so that the last one of a run costs nothing.
+    `prompts` are not empty and fit `context` tokens; the model has seen to that.
+    """
+
+    def __init__(
+        self, network: Network, prompts: Sequence[Tokens], *, context_length: int | None, vocab_size: int
+    ) -> None:
+        self._network, self._context_length, self._vocab_size = network, context_length, vocab_size
+        self._rows = [list(map(int, prompt)) for prompt in prompts]
+        self._pending_tokens, self._padding = _pad_left(self._rows)
+        self._cache = network.new_kv_cache()
+        self._cached_length = 0
+        self._energies: torch.Tensor | None = None
+
+    @property
+    def tokens(self) -> Sequence[Tokens]:
+        return self._rows
+
+    def energies(self) -> torch.Tensor:
+        if self._energies is None:
+            with torch.inference_mode():
+                self._energies = self._evaluate_pending()
+        return self._energies
+
+    def push(self, tokens: Sequence[int]) -> None:
+        column = np.asarray(tokens)
+        if column.shape != (len(self._rows),) or column.dtype.kind not in "iu":
+            raise BadInput(f"push takes one token id for each of {len(self._rows)} rows, not {column.tolist()!r:.60}.")
+        validate_token_ids(column, self._vocab_size)
+        validate_context_length(
+            self._cached_length + self._pending_tokens.shape[1] - int(self._padding.min()) + 1, self._context_length
+        )
+        for row, token in zip(self._rows, column.tolist(), strict=True):
+            row.append(token)
+        self._pending_tokens = np.concatenate([self._pending_tokens, column.astype(np.int64)[:, None]], axis=1)
+        self._energies = None
+
+    def fork(self, indices: Sequence[int]) -> None:
+        rows, count = np.asarray(indices), len(self._rows)
+        if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= count:
+            raise BadInput(f"fork takes row numbers from 0 to {count - 1}, at least one, not {rows.tolist()!r:.60}.")
+        if np.array_equal(rows, np.arange(count)):
+            return
+        picked = torch.as_tensor(rows, dtype=torch.long, device=self._network.device)
+        if self._cached_length:
+            select_cache_rows(self._cache, picked)
+        if self._energies is not None:
+            self._energies = self._energies.index_select(0, picked)
+        self._rows = [list(self._rows[row]) for row in rows]
+        self._pending_tokens, self._padding = self._pending_tokens[rows], self._padding[rows]
+        self._trim_padding(int(self._padding.min()))
+
+    def _trim_padding(self, spare: int) -> None:
+        """Drop columns that are padding in every row."""
+        if not spare:
+            return
+        if not self._cached_length:
+            self._pending_tokens = self._pending_tokens[:, spare:]
+        elif isinstance(self._cache, GrowingCache):
+            self._cache.trim_positions(spare)
+            self._cached_length -= spare
+        else:
+            return
+        self._padding = self._padding - spare
+
+    def _evaluate_pending(self) -> torch.Tensor:
+        for piece in self._split_pending():
+            energies = self._forward(piece)
+        self._pending_tokens = self._pending_tokens[:, :0]
+        return energies
+
+    def _split_pending(self) -> list[Ints]:
+        """Waiting columns in pieces of bounded memory; a recurrent state takes the prompt whole, then single steps."""
+        width = self._pending_tokens.shape[1]
+        size = max(MIN_CHUNK, min(MAX_CHUNK, PREFILL_POSITIONS // len(self._rows)))
+        if self._network.windows is None:
+            size = 1 if self._cached_length else width
+        return [self._pending_tokens[:, begin : begin + size] for begin in range(0, width, size)]
+
+    def _forward(self, piece: Ints) -> torch.Tensor:
+        network = self._network
+        begin, end = self._cached_length, self._cached_length + piece.shape[1]
+        mask = positions = None
+        if self._padding.any():
+            pads = torch.as_tensor(self._padding, device=network.device)[:, None]
+            columns = torch.arange(end, device=network.device)
+            mask, positions = columns >= pads, (columns[begin:] - pads).clamp_min_(0)
+        tokens = torch.from_numpy(np.ascontiguousarray(piece)).to(network.device)
+        energies = network.next_energies(tokens, self._cache, mask=mask, positions=positions)
+        self._cached_length = end
+        return energies
+
+
+def validate_token_ids(tokens: npt.NDArray[Any], size: int) -> None:
+    """Raise `BadInput` at a token id outside the vocabulary."""
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= size):
+        wrong = int(tokens[(tokens < 0) | (tokens >= size)][0])
+        raise BadInput(f"token id {wrong} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
+
+
+def validate_context_length(length: int, context_length: int | None) -> None:
+    """Raise `BadInput` when a sequence is longer than the model can read."""
+    if context_length is not None and length > context_length:
+        raise BadInput(f"{length} tokens are more than the {context_length} the model can read: give a shorter text.")
+
+
+def _pad_left(rows: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    longest = max(map(len, rows))
+    tokens = np.zeros((len(rows), longest), dtype=np.int64)
+    pads = np.array([longest - len(row) for row in rows], dtype=np.int64)
+    for row, prompt in enumerate(rows):
+        tokens[row, pads[row] :] = prompt
+    return tokens, pads

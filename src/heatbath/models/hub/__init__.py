@@ -1,0 +1,1 @@
+"""Names of models -> folders of weights: catalog, downloads, conversion, fingerprints."""

@@ -1,0 +1,68 @@
+"""Where fetched and converted models are kept, and how a folder appears there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from heatbath.errors import ModelError
+
+_STALE_SECONDS = 86_400.0
+
+
+def cache_folder() -> Path:
+    """`$HEATBATH_CACHE`, else `$XDG_CACHE_HOME/heatbath`, else `~/.cache/heatbath`."""
+    own, shared = os.environ.get("HEATBATH_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).expanduser()
+    return (Path(shared) if shared else Path.home() / ".cache") / "heatbath"
+
+
+def models_folder() -> Path:
+    """The folder of models inside the cache."""
+    return cache_folder() / "models"
+
+
+def build_folder(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Let `fill` write a folder beside `target`, then put it in place; of two at once the first stays.
+
+    Raises `ModelError` when the cache cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale_drafts(target)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ModelError(
+            f"cannot write to {target.parent} ({error.strerror}): set HEATBATH_CACHE to a folder you can write to."
+        ) from error
+    try:
+        fill(work)
+        work.chmod(0o755)
+        return _move_into_place(work, target)
+    except OSError as error:
+        raise ModelError(
+            f"cannot write {target} ({error.strerror or error}): free some space or move the cache."
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_stale_drafts(target: Path) -> None:
+    """Remove drafts of this folder that a killed process left a day ago or longer."""
+    for draft in target.parent.glob(f".{target.name}-*"):
+        if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _move_into_place(work: Path, target: Path) -> Path:
+    try:
+        work.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    return target

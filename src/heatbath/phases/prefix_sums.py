@@ -1,0 +1,118 @@
+"""What a sweep keeps of every sequence: sums along the text, from which its law at any temperature follows.
+
+Interpolation of log Z is linear in the nodes, so the sum over tokens of the nodes is all that is needed: a sequence of
+any length costs a few hundred numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.ensemble import NODE_BETAS, LogZ
+from heatbath.record import Record
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCKS = 16
+"""Sums are kept at this many places along a text, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class PrefixSums:
+    """Sums over the tokens of each prefix at one `beta`, (n, c) each: energies above the ground, log Z, U and Var E.
+
+    `surprisal` is -log of the law at T = 1, whatever beta.
+    """
+
+    beta: float
+    excess_energy: Floats
+    log_z: Floats
+    mean_energy: Floats
+    variance: Floats
+    surprisal: Floats
+
+
+@dataclass(frozen=True)
+class SweepSamples:
+    """n sequences of N tokens, each drawn at its own `betas` (n,), with sums over its first `places` (c,) tokens.
+
+    `excess` (n, c) sums the energies of the tokens above the ground state of their ensembles; `log_z` (n, c) sums the
+    log-partition functions, in the gauge where every ground energy is zero.
+    """
+
+    betas: Floats
+    tokens: NDArray[np.int32]
+    prefix_lengths: Ints
+    excess_energy: Floats
+    log_z: LogZ
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return int(self.tokens.shape[1])
+
+    def log_probability(self, beta: float) -> Floats:
+        r"""$\log q_\beta$ of each prefix, $-\sum_t [\beta E_t + \log Z_t(\beta)]$, (n, c) nats."""
+        return -beta * self.excess_energy - self.log_z.log_z(beta)
+
+    @cached_property
+    def surprisal(self) -> Floats:
+        """-log of the law of each prefix at T = 1, (n, c) nats."""
+        return -self.log_probability(1.0)
+
+    def score(self, beta: float) -> Floats:
+        r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_law`."""
+        return self.excess_energy - self.log_z.mean_energy(beta)
+
+    def sums_at(self, beta: float) -> PrefixSums:
+        """The sums of every prefix at an inverse temperature."""
+        log_z = self.log_z
+        known = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
+        return PrefixSums(beta, self.excess_energy, *known, self.surprisal)
+
+    def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
+        """Some of the sequences."""
+        log_z = LogZ(self.log_z.betas, *(column[rows] for column in _log_z_columns(self.log_z)))
+        return SweepSamples(self.betas[rows], self.tokens[rows], self.prefix_lengths, self.excess_energy[rows], log_z)
+
+    def find_prefix(self, length: int) -> int:
+        """The index in `places` of a prefix length."""
+        return int(np.searchsorted(self.prefix_lengths, length))
+
+
+def _log_z_columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
+    return log_z.ground, log_z.log_z_k, log_z.mean_energy_k, log_z.variance_k
+
+
+def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record) -> SweepSamples:
+    """The sums of a run of equal lengths: betas (n,), tokens (n, N), a record of shape (n, N)."""
+    n, length = tokens.shape
+    places = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
+    excess = (record["energy"] - record["ground"]).cumsum(1)[:, places - 1]
+    nodes = record.nodes
+    sums = [
+        column.astype(np.float64).cumsum(1)[:, places - 1]
+        for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)
+    ]
+    return SweepSamples(betas, tokens, places, excess, LogZ(NODE_BETAS, np.zeros((n, len(places))), *sums))
+
+
+def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
+    """All sequences of several runs of one length."""
+    columns = [np.concatenate(column) for column in zip(*(_log_z_columns(part.log_z) for part in parts), strict=True)]
+    return SweepSamples(
+        np.concatenate([part.betas for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+        parts[0].prefix_lengths,
+        np.concatenate([part.excess_energy for part in parts]),
+        LogZ(parts[0].log_z.betas, *columns),
+    )

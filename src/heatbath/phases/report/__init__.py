@@ -1,0 +1,1 @@
+"""The report of a phase map: figures, verdicts, HTML and JSON."""

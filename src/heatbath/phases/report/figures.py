@@ -1,0 +1,83 @@
+"""The pictures of a phase map: one overview, one for each observable with its response, and the critical ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from heatbath.phases.curves import Curve
+from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import critical_figures as critical
+from heatbath.phases.report import plot_style as on
+
+OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T = 1")
+
+DrawFigure = Callable[[], Figure]
+
+
+def write_figures(map_: PhaseMap, folder: Path) -> list[str]:
+    """Draw everything into a folder, as PNG and SVG; the names of the figures without their endings."""
+    names = []
+    for name, draw in _iterate_figures(map_):
+        with on.figure_style(name):
+            on.write_figure(draw(), folder, name)
+        names.append(name)
+    return names
+
+
+def _iterate_figures(map_: PhaseMap) -> Iterator[tuple[str, DrawFigure]]:
+    yield "plot_overview", lambda: plot_overview(map_)
+    for curve in map_.curves:
+        yield figure_name(curve), lambda curve=curve: plot_observable(map_, curve)  # type: ignore[misc]
+    for name, draw in critical.FIGURES.items() if map_.criticality else ():
+        yield name, lambda draw=draw: draw(map_, map_.criticality)  # type: ignore[misc]
+
+
+def figure_name(curve: Curve) -> str:
+    """The file name of an observable's figure."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in curve.name.lower())
+    return "curve-" + "-".join(part for part in kept.split("-") if part)
+
+
+def plot_overview(map_: PhaseMap) -> Figure:
+    """Loops, entropy, heat capacity and surprisal over temperature, with edges and the recommended range."""
+    curves = [map_[name] for name in OVERVIEW_CURVES]
+    lines = len(on.collect_summary_rows(map_))
+    figure, axes = on.build_panels(len(curves) + 1, 9.0, [0.17 * lines, *[1.0] * len(curves)])
+    on.format_temperature_axis(axes, curves[0].temperature)
+    on.draw_summary_strip(axes[0], map_)
+    axes[0].set_title(_format_headline(map_), pad=9, parse_math=False)
+    for axis, curve in zip(axes[1:], curves, strict=True):
+        on.draw_curve(axis, curve)
+        on.mark_edges(axis, map_)
+        title, unit = title_and_unit(curve.name)
+        axis.set_title(title)
+        axis.set_ylabel(unit)
+    return figure
+
+
+def _format_headline(map_: PhaseMap) -> str:
+    length = map_.budget.tokens // max(map_.budget.sequences, 1)
+    return f"{map_.model.model}: {map_.budget.sequences} texts of {length} tokens, bands and bars at 95 %"
+
+
+def plot_observable(map_: PhaseMap, curve: Curve) -> Figure:
+    """One observable and, below, its response to temperature, measured from the same texts."""
+    figure, axes = on.build_panels(3, 5.2, [0.15 * len(on.collect_summary_rows(map_)), 1.0, 0.8])
+    on.format_temperature_axis(axes, curve.temperature)
+    on.draw_summary_strip(axes[0], map_)
+    title, unit = title_and_unit(curve.name)
+    for axis, response in zip(axes[1:], (False, True), strict=True):
+        on.draw_curve(axis, curve, response=response)
+        on.mark_edges(axis, map_)
+    axes[1].set_title(title, parse_math=False)
+    axes[1].set_ylabel(unit)
+    axes[2].set_title(f"Its response to temperature, {unit}, per unit of T")
+    axes[2].set_ylabel("d⟨A⟩/dT")
+    if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
+        axes[2].axhline(0, color=on.COLOURS["soft"], lw=0.8)
+    return figure

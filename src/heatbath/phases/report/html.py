@@ -1,0 +1,193 @@
+"""The report of a sweep: one page that needs nothing from outside, beside the figures and the map as JSON."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from heatbath.phases.curves import Curve
+from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import serialization, verdicts
+from heatbath.phases.report.figures import figure_name, write_figures
+from heatbath.phases.report.plot_style import Z_95
+from heatbath.phases.report.svg import inline_svg
+from heatbath.phases.report.verdicts import build_verdicts, replace_control_characters
+
+REPORT_FILE = "report.html"
+FIGURES_FOLDER = "figures"
+NUM_COLUMNS = 5
+
+_CRITICAL_FIGURES = {
+    "critical-growth": "Susceptibility of tags against temperature",
+    "critical-exponent": "Growth exponent of the susceptibility against temperature",
+    "critical-correlation": "Correlation of tags against distance",
+    "critical-spectrum": "Spectrum of tags against temperature",
+    "critical-relaxation": "Relaxation time and peaks of the spectrum against temperature",
+}
+
+
+def write_report(map_: PhaseMap, folder: Path) -> Path:
+    """Write phases.json, figures/*.png, figures/*.svg and report.html; the path of the page.
+
+    Everything is made aside and moved when all is there, so that a failure leaves nothing half-written.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as aside:
+        made = Path(aside)
+        (made / FIGURES_FOLDER).mkdir()
+        names = write_figures(map_, made / FIGURES_FOLDER)
+        serialization.save_phase_map(map_, made / serialization.FILE_NAME)
+        figures = {name: (made / FIGURES_FOLDER / f"{name}.svg").read_text(encoding="utf-8") for name in names}
+        (made / REPORT_FILE).write_text(render_page(map_, figures), encoding="utf-8")
+        (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
+        for path in sorted(made.rglob("*.*")):
+            os.replace(path, folder / path.relative_to(made))
+    return folder / REPORT_FILE
+
+
+def render_page(map_: PhaseMap, figures: dict[str, str]) -> str:
+    """The page; `figures` holds the SVG of each figure by its name."""
+    template = Template(files("heatbath.phases").joinpath("report_template.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=_escape_text(f"Phase map of {map_.model.model}"),
+        budget=_escape_text(_format_budget(map_)),
+        verdict=_render_verdicts(map_),
+        overview=_render_figure(figures["overview"], "Overview: observables and edges against temperature"),
+        estimators=_render_estimators(map_),
+        references=_render_accuracy(map_),
+        samples=_render_samples(map_),
+        table=_render_values(map_),
+        curves="\n".join(_render_curve(curve, figures[figure_name(curve)]) for curve in map_.curves),
+        criticality=_render_criticality(map_, figures),
+        made=_render_provenance(map_),
+    )
+
+
+def _escape_text(value: object) -> str:
+    return escape(replace_control_characters(str(value)))
+
+
+def _render_figure(svg: str, label: str) -> str:
+    return f"<figure>{inline_svg(svg, replace_control_characters(label))}</figure>"
+
+
+def _render_curve(curve: Curve, svg: str) -> str:
+    title, _ = title_and_unit(curve.name)
+    figure = _render_figure(svg, f"{title} and its response against temperature")
+    return f"<details><summary>{_escape_text(title)}</summary>\n{figure}\n</details>"
+
+
+def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
+    """A table of texts; the columns `wordy` hold sentences."""
+    kinds = [' class="words"' if i in text_columns else "" for i in range(len(head))]
+    top = "".join(f'<th scope="col"{kind}>{_escape_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
+    body = "\n".join(
+        f"<tr>{''.join(f'<td{kind}>{_escape_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _format_budget(map_: PhaseMap) -> str:
+    b = map_.budget
+    return f"{b.sequences:,} texts, {b.tokens:,} tokens, {b.seconds:,.0f} seconds of drawing. Energies are in nats."
+
+
+def _render_verdicts(map_: PhaseMap) -> str:
+    return "\n".join(
+        f'<li style="--hue: var(--{v.kind})"><b>{_escape_text(v.title)}</b><strong>{_escape_text(v.statement)}</strong>'
+        f"<span>{_escape_text(v.reason)}</span></li>"
+        for v in build_verdicts(map_)
+    )
+
+
+def _render_estimators(map_: PhaseMap) -> str:
+    rows = []
+    for edge in map_.edges:
+        for one in edge.estimators:
+            sizes = ", ".join(f"{t:.2f} at {n}" for n, t in sorted(one.by_size.items()))
+            found = verdicts.format_temperature(one.temperature, one.interval)
+            rows.append((edge.name, one.name, sizes or "none", found, one.reason))
+    return _render_table(
+        ("edge", "estimator", "T at each length N", "at the longest", "judgement"), rows, text_columns=(1, 4)
+    )
+
+
+def _render_accuracy(map_: PhaseMap) -> str:
+    best = map_.advice.best
+    if not best:
+        return ""
+    head = ("T", *(one.way for one in best))
+    rows = [
+        (f"{t:.2f}", *(f"{one.accuracy[k]:.1%} ± {Z_95 * one.accuracy_stderr[k]:.1%}" for one in best))
+        for k, t in enumerate(best[0].temperatures)
+    ]
+    return f"<h2>Accuracy on the prompts with references</h2>\n{_render_table(head, rows)}"
+
+
+def _render_samples(map_: PhaseMap) -> str:
+    return "\n".join(
+        f'<h3>T = {sample.temperature:.2f}</h3>\n<pre dir="auto">{_escape_text(sample.text)}</pre>'
+        for sample in map_.samples
+    )
+
+
+def _render_values(map_: PhaseMap) -> str:
+    """Every observable at a few temperatures, with half the width of its 95 % band."""
+    grid = map_.curves[0].temperature
+    shown = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
+    head = ("observable", "unit", *(f"T = {grid[k]:.2f}" for k in shown))
+    rows = []
+    for curve in map_.curves:
+        title, unit = title_and_unit(curve.name)
+        rows.append((title, unit, *(verdicts.format_with_error(curve.value[k], Z_95 * curve.stderr[k]) for k in shown)))
+    return _render_table(head, rows, text_columns=(0,))
+
+
+def _render_criticality(map_: PhaseMap, figures: dict[str, str]) -> str:
+    found = map_.criticality
+    if found is None:
+        return ""
+    texts = f"{found.texts.sum():,.0f} texts of {found.length} tags ({found.tags}); {found.dropped.sum():,.0f} short."
+    drawn = "\n".join(_render_figure(figures[name], label) for name, label in _CRITICAL_FIGURES.items())
+    return (
+        "<h2>Critical behaviour of the tags</h2>\n"
+        f"<p>{_escape_text(texts)} Growth of τ(N) with N alone is no sign of order: the end of order is read from the flow of "
+        "the tag fraction under doubling of the text, and from the variance that is left in endless text.</p>\n"
+        f"<p><b>Mixture control.</b> {_escape_text(verdicts.describe_mixture(found))}</p>\n"
+        f"{drawn}"
+    )
+
+
+def _render_provenance(map_: PhaseMap) -> str:
+    facts = {
+        "model": map_.model.model,
+        "fingerprint": map_.model.fingerprint,
+        "heatbath": map_.model.version,
+        **{name: value for name, value in map_.settings.items()},
+        "effective texts at a temperature": _format_effective_sizes(map_),
+    }
+    ess = map_.curves[0]
+    each = [(f"{t:.3f}", f"{n:.1f}") for t, n in zip(ess.points.x, ess.ess, strict=True)]
+    return (
+        _render_table(("setting", "value"), [(name, str(value)) for name, value in facts.items()], text_columns=(1,))
+        + "\n<details><summary>Effective number of texts at each measured temperature</summary>\n"
+        + _render_table(("T", "effective texts"), each)
+        + "\n</details>"
+    )
+
+
+def _format_effective_sizes(map_: PhaseMap) -> str:
+    ess = map_.curves[0].ess
+    return f"{ess.min():.1f} to {ess.max():.1f}, median {np.median(ess):.1f}"

@@ -1,0 +1,229 @@
+"""How a phase map's figures look: colours, axes, curves with bands, marked edges, and files.
+
+Every colour that has to change in the dark has a name in `COLOURS`, so that a page can replace it in an SVG.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from heatbath.phases.curves import Curve
+from heatbath.phases.edges import Edge
+from heatbath.phases.phase_map import PhaseMap
+
+Floats = NDArray[np.float64]
+
+COLOURS = {
+    "ink": "#1c1d21",
+    "soft": "#686d76",
+    "rule": "#dadce0",
+    "paper": "#fefefe",
+    "curve": "#274b74",
+    "freeze": "#2a7ab9",
+    "melt": "#d1552c",
+    "use": "#2d9060",
+    "order": "#8452a8",
+    "turn": "#a8801c",
+}
+WIDTH = 7.2
+Z_95 = 1.96
+"""Standard errors on either side of a 95 % band."""
+
+_TOP, _BOTTOM, _GAP = 0.32, 0.48, 0.32
+"""Inches around and between panels."""
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.edgecolor": COLOURS["soft"],
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.titlecolor": COLOURS["ink"],
+    "axes.facecolor": COLOURS["paper"],
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "figure.facecolor": COLOURS["paper"],
+    "grid.color": COLOURS["rule"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.7,
+    "text.color": COLOURS["ink"],
+    "xtick.color": COLOURS["soft"],
+    "ytick.color": COLOURS["soft"],
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "ytick.major.size": 2.5,
+    "xtick.major.size": 3,
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def figure_style(salt: str) -> Iterator[None]:
+    """The look of the figures, while they are drawn and saved; `salt` makes ids in an SVG the figure's own."""
+    look: Any = {**_STYLE, "svg.hashsalt": salt}
+    with mpl.rc_context(look), warnings.catch_warnings():
+        # A name in a script that the font lacks is an empty box in the PNG and right in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG, without anything that changes from run to run."""
+    figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def build_panels(rows: int, height: float, ratios: list[float] | None = None) -> tuple[Figure, list[Axes]]:
+    """Panels above one another over one temperature axis, `height` inches in all."""
+    figure = Figure(figsize=(WIDTH, height))
+    # Margins by hand: a layout engine doubles the time that a figure takes.
+    inner = height - _TOP - _BOTTOM
+    panel = (inner - (rows - 1) * _GAP) / rows
+    grid = {"left": 0.134, "right": 0.98, "bottom": _BOTTOM / height, "top": 1 - _TOP / height, "hspace": _GAP / panel}
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios or [1.0] * rows, gridspec_kw=grid)[
+        :, 0
+    ]
+    for axis in axes:
+        axis.yaxis.set_label_coords(-0.078, 0.5)
+    return figure, list(axes)
+
+
+def format_temperature_axis(axes: list[Axes], x: Floats) -> None:
+    """Label the temperature axis, once, below."""
+    margin = 0.012 * float(np.ptp(x))
+    axes[-1].set_xlim(float(x.min()) - margin, float(x.max()) + margin)
+    axes[-1].set_xlabel("temperature T")
+    for axis in axes[:-1]:
+        axis.tick_params(axis="x", length=0)
+
+
+def draw_curve(axis: Axes, curve: Curve, *, response: bool = False) -> None:
+    """Measured points with error bars, and the smooth curve in its band, both at 95 %."""
+    p = curve.points
+    value, error = (p.slope, p.slope_stderr) if response else (p.value, p.value_stderr)
+    smooth, band = (curve.response, curve.response_stderr) if response else (curve.value, curve.stderr)
+    colour = COLOURS["curve"]
+    axis.errorbar(p.x, value, Z_95 * error, fmt="o", ms=2.4, lw=0.7, color=COLOURS["soft"], alpha=0.55, mew=0)
+    axis.fill_between(curve.temperature, smooth - Z_95 * band, smooth + Z_95 * band, color=colour, alpha=0.22, lw=0)
+    axis.plot(curve.temperature, smooth, color=colour)
+    axis.set_ylim(*_axis_limits(smooth, value))
+
+
+def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
+    """Limits that show the curve and nearly all points; one wild point does not flatten the rest."""
+    curve = smooth[np.isfinite(smooth)]
+    if not len(curve):
+        return 0.0, 1.0
+    low, high = float(curve.min()), float(curve.max())
+    far = 0.6 * (high - low)
+    near = value[np.isfinite(value)].clip(low - far, high + far)
+    low, high = min(low, *near), max(high, *near)
+    margin = 0.08 * (high - low) or 0.1 * max(abs(high), 1.0)
+    return low - margin, high + margin
+
+
+def mark_edges(axis: Axes, map_: PhaseMap) -> None:
+    """Shade the edges' intervals and the recommended range, and draw the edges and TURN's point."""
+    for edge in map_.edges:
+        if edge.interval is not None and edge.temperature is not None:
+            axis.axvspan(*edge.interval, color=COLOURS[edge.name], alpha=0.16, lw=0, zorder=0.5)
+            axis.axvline(edge.temperature, color=COLOURS[edge.name], lw=1.1, zorder=1.5)
+    if map_.advice.range is not None:
+        axis.axvspan(*map_.advice.range, color=COLOURS["use"], alpha=0.1, lw=0, zorder=0.4)
+    if map_.turn.temperature is not None:
+        axis.axvline(map_.turn.temperature, color=COLOURS["turn"], lw=1.0, ls=(0, (4, 3)), zorder=1.4)
+
+
+def collect_summary_rows(map_: PhaseMap) -> dict[str, tuple[str, float | None, tuple[float, float] | None]]:
+    """What the strip above a picture says, by colour: label, temperature, interval."""
+    edges = {edge.name: edge for edge in map_.edges}
+    said: dict[str, tuple[str, float | None, tuple[float, float] | None]] = {"freeze": _edge_row(edges["freeze"])}
+    said["use"] = ("recommended", None, map_.advice.range)
+    said["melt"] = _edge_row(edges["melt"])
+    if "order" in edges:
+        said["order"] = ("end of order", *_edge_row(edges["order"])[1:])
+    said["turn"] = ("TURN (peer)", map_.turn.temperature, map_.turn.interval)
+    return said
+
+
+def _edge_row(edge: Edge) -> tuple[str, float | None, tuple[float, float] | None]:
+    return edge.name, edge.temperature, edge.interval
+
+
+def draw_summary_strip(axis: Axes, map_: PhaseMap) -> None:
+    """Edges, range and TURN's point with their intervals, one line each, in words where there is none."""
+    said = collect_summary_rows(map_)
+    for y, (colour, (_, temperature, interval)) in enumerate(said.items()):
+        if interval is not None:
+            axis.plot(interval, (y, y), color=COLOURS[colour], lw=5, solid_capstyle="butt", alpha=0.85)
+        if temperature is not None:
+            face = COLOURS["paper"] if interval else COLOURS[colour]
+            axis.plot(temperature, y, "o", ms=5, color=face, mec=COLOURS[colour], mew=1.4, zorder=3)
+        _draw_row_text(axis, y, temperature, interval, colour)
+    axis.set_ylim(len(said) - 0.4, -0.6)
+    axis.set_yticks(range(len(said)), [label for label, *_ in said.values()])
+    for tick, colour in zip(axis.get_yticklabels(), said, strict=True):
+        tick.set_color(COLOURS[colour])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+
+
+def _draw_row_text(
+    axis: Axes, y: int, temperature: float | None, interval: tuple[float, float] | None, colour: str
+) -> None:
+    known = [*(interval or ()), *([] if temperature is None else [temperature])]
+    low, high = axis.get_xlim()
+    words = format_row(colour, temperature, interval)
+    if not known:
+        axis.text(0.5, y, words, va="center", ha="center", color=COLOURS["soft"], transform=axis.get_yaxis_transform())
+        return
+    right = max(known) < low + 0.62 * (high - low)
+    place = max(known) + 0.015 * (high - low) if right else min(known) - 0.015 * (high - low)
+    axis.text(place, y, words, va="center", ha="left" if right else "right")
+
+
+def format_row(colour: str, temperature: float | None, interval: tuple[float, float] | None) -> str:
+    """A line of the strip in words."""
+    span = "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    if colour == "use":
+        return span or "no range to recommend"
+    if temperature is None:
+        return "no turning point found" if colour == "turn" else "no edge found"
+    return f"{temperature:.2f} ({span})" if span else f"{temperature:.2f} (no interval)"
+
+
+HEAT_COLORMAP: Colormap = LinearSegmentedColormap.from_list(
+    "heat", ["#2a7ab9", "#6f86b8", "#a98a9a", "#d1552c", "#e79b2f"]
+)
+"""Temperatures, cold to hot."""
+SIZE_COLORMAP: Colormap = LinearSegmentedColormap.from_list("sizes", ["#7cc4b4", "#3f95a8", "#5a6fb0", "#8a4a9e"])
+"""Sizes of text, short to long."""
+
+
+def sample_colours(colormap: Colormap, count: int) -> list[Any]:
+    """`count` colours, evenly along a map."""
+    return [colormap(i) for i in np.linspace(0, 1, max(count, 2))[:count]]

@@ -1,0 +1,131 @@
+"""Draw the sequences of a sweep, batch by batch, each batch where the weights are thinnest; stop and go on at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.engine import Generation, generate
+from heatbath.errors import BadInput
+from heatbath.models.base import Model, Tokens
+from heatbath.phases import ladder
+from heatbath.phases.prefix_sums import BLOCKS, SweepSamples, compute_prefix_sums, concatenate_samples
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What to draw: `sequences` of `length` tokens in batches of `batch`, at `anchors` temperatures in [`low`, `high`].
+
+    `temperatures` fixes the ladder; otherwise the first batch finds one of equal thermodynamic steps, and the others go
+    where the weights are thinnest. Row r of the sweep draws from the stream (`seed`, r) and continues prompt r mod the
+    number of prompts.
+    """
+
+    low: float = 0.2
+    high: float = 1.8
+    length: int = 128
+    sequences: int = 448
+    batch: int = 64
+    anchors: int = 20
+    seed: int = 0
+    prompts: tuple[Tokens, ...] = field(default=((),))
+    temperatures: tuple[float, ...] | None = None
+
+    def validate(self, model: Model) -> None:
+        """Raise `BadInput` for a plan that cannot be carried out."""
+        if not 0.1 <= self.low < self.high <= 3:
+            raise BadInput(f"temperatures from {self.low:g} to {self.high:g}: choose 0.1 <= low < high <= 3.")
+        if self.length < 2 * BLOCKS or self.length % BLOCKS:
+            raise BadInput(f"a length of {self.length} tokens: give a multiple of {BLOCKS}, at least {2 * BLOCKS}.")
+        if self.sequences < 2 * self.batch or self.sequences % self.batch:
+            raise BadInput(
+                f"{self.sequences} sequences in batches of {self.batch}: give a multiple, at least two batches."
+            )
+        self._validate_ladder()
+        if (
+            not model.vocabulary.start_token_ids
+            and any(not prompt for prompt in self.prompts)
+            and model.vocabulary.size > 64
+        ):
+            raise BadInput(f"{model.name} has no document-start token: give prompts.")
+
+    def _validate_ladder(self) -> None:
+        ladder = np.asarray(self.temperatures or (self.low, self.high), np.float64)
+        outside = ladder[~((ladder >= 0.1) & (ladder <= 3))]
+        if outside.size:
+            raise BadInput(f"a temperature of {outside[0]:g}: choose within [0.1, 3].")
+        count = len(self.temperatures or ()) or self.anchors
+        if not 6 <= count <= self.batch:
+            raise BadInput(f"{count} temperatures in batches of {self.batch}: give at least 6, at most a batch.")
+
+
+def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> Iterator[SweepSamples]:
+    """Draw batch after batch, yielding all samples so far.
+
+    With a folder every batch is written there as a Parquet file of traces as soon as it is complete; a later call with
+    the same plan reads them instead of drawing again.
+    """
+    parts: list[SweepSamples] = []
+    for number in range(plan.sequences // plan.batch):
+        first = number * plan.batch
+        path = folder / f"batch-{number:04d}.parquet" if folder else None
+        if path and path.exists():
+            parts.append(_read_traces(path, plan.length))
+        else:
+            temperatures = _choose_temperatures(parts, plan, first)
+            parts.append(_draw_batch(model, plan, temperatures, first, path))
+        yield concatenate_samples(parts)
+
+
+def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: int) -> Floats:
+    if plan.temperatures is not None:
+        return np.take(plan.temperatures, np.arange(first_row, first_row + plan.batch), mode="wrap")
+    if not parts:
+        return np.sort(np.resize(ladder.geometric_ladder(plan.low, plan.high, plan.anchors), plan.batch))
+    samples = concatenate_samples(parts)
+    # The ladder comes from the first batch alone, so that its places stay the same throughout.
+    anchors = ladder.equal_length_ladder(parts[0], plan.low, plan.high, plan.anchors)
+    return ladder.choose_batch_temperatures(samples, anchors, plan.batch)
+
+
+def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: int, path: Path | None) -> SweepSamples:
+    prompts = [plan.prompts[(first_row + i) % len(plan.prompts)] for i in range(len(temperatures))]
+    run = generate(
+        model,
+        prompts,
+        temperature=temperatures,
+        max_tokens=plan.length,
+        seed=plan.seed,
+        first_row=first_row,
+        record="nodes" if path is None else True,
+    )
+    if path is not None:
+        _write_traces(path, run)
+    record = run.arrays.record
+    assert record is not None
+    # 1/beta is what a trace keeps: going through it makes a resumed sweep equal to the last bit.
+    return compute_prefix_sums(1 / (1 / run.arrays.betas), np.ascontiguousarray(run.arrays.tokens), record)
+
+
+def _write_traces(path: Path, run: Generation) -> None:
+    from heatbath.record import write_traces
+
+    write_traces(path, run.traces)
+
+
+def _read_traces(path: Path, length: int) -> SweepSamples:
+    from heatbath.record import Record, read_traces
+
+    traces = read_traces(path)
+    if any(len(trace) != length for trace in traces):
+        raise BadInput(f"{path} holds texts of another length than {length}: resume with the same plan.")
+    names = ("energy", "ground", "nodes/log_z", "nodes/mean_energy", "nodes/variance")
+    record = Record({name: np.stack([trace.record[name] for trace in traces]) for name in names})
+    temperatures = np.array([trace.temperature[0] for trace in traces])
+    return compute_prefix_sums(1 / temperatures, np.stack([trace.tokens for trace in traces]).astype(np.int32), record)

@@ -1,0 +1,103 @@
+r"""The entropy turning point of TURN, the peer to compare with (Du et al. 2025, arXiv 2502.05234).
+
+The first temperature, on a grid of tenths, at which $d^2 \log H / dT^2 > 0$, with H(T) the mean token entropy of whole
+texts. A second difference of a noisy curve is fragile, so the curve is smoothed first and the answer bootstrapped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heatbath.estimate.finite_size import CONFIDENCE_LEVEL, EdgeEstimate
+from heatbath.estimate.smooth import CurveData, LinearSmoother
+from heatbath.phases.curves import (
+    THERMAL_RATES,
+    ObservableColumn,
+    PooledSamples,
+    TextRange,
+    compute_points,
+    fit_smoother,
+    rate_column,
+)
+
+Floats = NDArray[np.float64]
+
+NAME = "entropy turning point"
+STEP = 0.1
+REPLICAS = 200
+MIN_ESS = 5.0
+"""Effective sequences below which a temperature is left out of the fit."""
+
+
+def find_turning_point(pool: PooledSamples, rng: np.random.Generator) -> EdgeEstimate:
+    """Where log H(T) turns from concave to convex, in whole texts, with a 95 % bootstrap interval over sequences.
+
+    The temperature is None where log H does not turn inside the range. An interval is given where at least 95 % of
+    the replicas turn; then it is `supported`.
+    """
+    grid = tenths_grid(float(pool.temperatures.min()), float(pool.temperatures.max()))
+    measured = pool.ess() >= MIN_ESS
+    if len(grid) < 3 or measured.sum() < 3:
+        return _missing_turn(
+            f"{len(grid)} tenths and {measured.sum()} measured temperatures, of each at least 3 are needed"
+        )
+    samples = pool.samples
+    column = rate_column(pool, THERMAL_RATES["entropy"], TextRange(-1, samples.find_prefix(samples.length)))
+    smooth = fit_smoother(_mask_points(_log_entropy_points(column, pool.temperatures), measured), pool, grid)
+    draws = rng.exponential(size=(REPLICAS, len(samples)))
+    replicas = np.array([find_turn(grid, _smooth_log_entropy(smooth, column, draw)) for draw in draws])
+    return _summarize_turn(samples.length, find_turn(grid, _smooth_log_entropy(smooth, column)), replicas)
+
+
+def tenths_grid(low: float, high: float) -> Floats:
+    """The multiples of 0.1 from `low` to `high`."""
+    first, last = np.ceil(low / STEP - 1e-9), np.floor(high / STEP + 1e-9)
+    return np.arange(first, last + 1) * STEP
+
+
+def find_turn(temperature_g: Floats, log_entropy_g: Floats) -> float:
+    """The first temperature with a positive second difference; NaN if there is none, or if the curve starts with it."""
+    curvature = np.gradient(np.gradient(log_entropy_g, temperature_g), temperature_g)
+    # Rounding of a straight line is no curvature.
+    convex = np.flatnonzero(curvature > 1e-9 * np.abs(log_entropy_g).max() / STEP**2)
+    return float(temperature_g[convex[0]]) if len(convex) and convex[0] > 0 else float("nan")
+
+
+def _log_entropy_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
+    """log H and its slope, with standard errors: of the logarithm, so that no smooth curve can pass below zero."""
+    points = compute_points(column, temperatures)
+    entropy = np.maximum(points.value, np.finfo(float).tiny)
+    relative = points.value_stderr / entropy
+    slope = points.slope / entropy
+    return CurveData(
+        points.x, np.log(entropy), relative, slope, np.hypot(points.slope_stderr / entropy, slope * relative)
+    )
+
+
+def _mask_points(points: CurveData, is_measured: NDArray[np.bool_]) -> CurveData:
+    value, slope = np.where(is_measured, points.value, np.nan), np.where(is_measured, points.slope, np.nan)
+    return CurveData(points.x, value, points.value_stderr, slope, points.slope_stderr)
+
+
+def _smooth_log_entropy(smooth: LinearSmoother, column: ObservableColumn, draw: Floats | None = None) -> Floats:
+    value, slope = column.moments(draw)
+    entropy = np.maximum(value, np.finfo(float).tiny)
+    return smooth.apply(np.log(entropy), slope / entropy)[0]
+
+
+def _summarize_turn(length: int, temperature: float, replicas: Floats) -> EdgeEstimate:
+    if np.isnan(temperature):
+        return _missing_turn("log H does not find_turn from concave to convex in this range")
+    found = np.isfinite(replicas)
+    by_size = {length: temperature}
+    if found.mean() < CONFIDENCE_LEVEL:
+        reason = f"not found in {1 - found.mean():.0%} of resamples"
+        return EdgeEstimate(NAME, temperature, None, by_size, False, reason)
+    low, high = np.quantile(replicas[found], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
+    reason = f"log H turns convex in {found.mean():.0%} of resamples"
+    return EdgeEstimate(NAME, temperature, (float(low), float(high)), by_size, True, reason)
+
+
+def _missing_turn(reason: str) -> EdgeEstimate:
+    return EdgeEstimate(NAME, None, None, {}, False, f"no turning point: {reason}")

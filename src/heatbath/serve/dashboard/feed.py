@@ -1,0 +1,182 @@
+"""What the page is told as it happens: a tick every second, and each request as it ends.
+
+All of it is in memory, so that the page works while the storage is down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from heatbath.engine.base import TokensGenerated
+from heatbath.serve.dashboard.serializers import strip_outcome, summarize_outcome
+from heatbath.serve.dashboard.tick import Snapshot, build_tick
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome
+
+TICK_SECONDS = 1.0
+RECENT_SECONDS = 300
+"""Seconds that are kept of the ticks; as long after the last request or viewer the ticking stops."""
+
+MAX_KEPT_TOKENS = 50_000
+"""Tokens of the answers kept at most: each brings its record."""
+
+
+@dataclass(frozen=True)
+class FeedLimits:
+    """How many viewers there may be, how many events may wait for one of them, how many answers are kept."""
+
+    max_viewers: int = 32
+    max_queued_events: int = 64
+    max_outcomes: int = 200
+
+
+@dataclass(eq=False)
+class Viewer:
+    """Someone who looks on: the events that wait for it, and whether it was dropped for being too slow."""
+
+    tenant: str
+    queue: asyncio.Queue[bytes | None]
+    is_dropped: bool = False
+
+
+@dataclass
+class _RecentOutcomes:
+    """The last answers, newest last, by tenant and id."""
+
+    max_outcomes: int
+    outcomes: dict[tuple[str, str], RequestOutcome] = field(default_factory=dict)
+    num_tokens: int = 0
+
+    def add(self, outcome: RequestOutcome) -> None:
+        key = outcome.request.tenant, outcome.request.id
+        self._drop(key)
+        self.outcomes[key] = outcome
+        self.num_tokens += outcome.completion_tokens
+        while len(self.outcomes) > self.max_outcomes or (self.num_tokens > MAX_KEPT_TOKENS and len(self.outcomes) > 1):
+            self._drop(next(iter(self.outcomes)))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        old = self.outcomes.pop(key, None)
+        self.num_tokens -= old.completion_tokens if old else 0
+
+
+class TooManyViewers(Exception):
+    """There are as many viewers as there may be."""
+
+
+class Feed:
+    """A `Watcher`. `snapshot` says what is going on, as `heatbath.serve.telemetry.Metrics.snapshot` does; `trouble` says
+    in one sentence what is down; `content`, whether texts may be kept."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        *,
+        find_problem: Callable[[], str | None] = lambda: None,
+        keep_content: bool = True,
+        limits: FeedLimits | None = None,
+    ) -> None:
+        self.recent_ticks: deque[dict[str, Any]] = deque(maxlen=RECENT_SECONDS)
+        self._snapshot = snapshot
+        self._find_problem = find_problem
+        self._keep_content = keep_content
+        self._limits = limits or FeedLimits()
+        self._recent_outcomes = _RecentOutcomes(self._limits.max_outcomes)
+        self._viewers: set[Viewer] = set()
+        self._totals = {"requests": 0, "tokens": 0, "errors": 0, "refused": 0}
+        self._tick_task: asyncio.Task[None] | None = None
+        self._last_activity = 0.0
+
+    def on_start(self, request: RequestInfo) -> None:
+        self._start_ticking()
+
+    def on_tokens(self, request: RequestInfo, event: TokensGenerated) -> None:
+        self._totals["tokens"] += len(event.tokens)
+
+    def on_finish(self, outcome: RequestOutcome) -> None:
+        self._totals["requests"] += 1
+        self._totals["errors"] += outcome.status >= 400 and outcome.status != 499
+        self._recent_outcomes.add(strip_outcome(outcome, keep_content=self._keep_content))
+        self._send_event(_encode_event("ended", summarize_outcome(outcome)), outcome.request.tenant)
+
+    def on_rejection(self, endpoint: str, code: str) -> None:
+        self._totals["refused"] += 1
+
+    def list_outcomes(self, tenant: str) -> list[RequestOutcome]:
+        """The answers of a tenant that are kept here, newest first."""
+        return [
+            answered for (whose, _), answered in reversed(self._recent_outcomes.outcomes.items()) if whose == tenant
+        ]
+
+    def find_outcome(self, id: str, tenant: str) -> RequestOutcome | None:
+        """One of them; None if it is not kept here."""
+        return self._recent_outcomes.outcomes.get((tenant, id))
+
+    def current_tick(self) -> dict[str, Any]:
+        """What a tick says."""
+        return {
+            **build_tick(self._snapshot(), time.time()),
+            "totals": dict(self._totals),
+            "trouble": self._find_problem(),
+        }
+
+    @contextmanager
+    def connect_viewer(self, tenant: str) -> Iterator[Viewer]:
+        """A viewer for as long as the block lasts.
+
+        Raises:
+            Full: there are too many already.
+        """
+        if len(self._viewers) >= self._limits.max_viewers:
+            raise TooManyViewers
+        viewer = Viewer(tenant, asyncio.Queue(self._limits.max_queued_events))
+        self._viewers.add(viewer)
+        self._start_ticking()
+        try:
+            yield viewer
+        finally:
+            self._viewers.discard(viewer)
+
+    def _send_event(self, event: bytes, tenant: str | None = None) -> None:
+        for viewer in [one for one in self._viewers if tenant in (None, one.tenant)]:
+            try:
+                viewer.queue.put_nowait(event)
+            except asyncio.QueueFull:
+                self._drop_viewer(viewer)
+
+    def _drop_viewer(self, viewer: Viewer) -> None:
+        """Let go of a viewer that does not read: what waits for it is given up."""
+        self._viewers.discard(viewer)
+        viewer.is_dropped = True
+        while not viewer.queue.empty():
+            viewer.queue.get_nowait()
+        viewer.queue.put_nowait(None)
+
+    def _start_ticking(self) -> None:
+        self._last_activity = time.monotonic()
+        if self._tick_task is None or self._tick_task.done():
+            self._tick_task = asyncio.get_running_loop().create_task(self._run_ticks())
+
+    async def _run_ticks(self) -> None:
+        while self._viewers or time.monotonic() - self._last_activity < RECENT_SECONDS:
+            now = self.current_tick()
+            self.recent_ticks.append({name: value for name, value in now.items() if name != "distributions"})
+            self._send_event(_encode_event("build_tick", now))
+            await asyncio.sleep(TICK_SECONDS)
+
+
+async def stream_events(viewer: Viewer) -> AsyncIterator[bytes]:
+    """What a viewer is told, until it is dropped."""
+    while (event := await viewer.queue.get()) is not None:
+        yield event
+
+
+def _encode_event(name: str, data: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))

@@ -1,0 +1,161 @@
+"""The paths of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from heatbath.serve.dashboard.bootstrap import build_state
+from heatbath.serve.dashboard.feed import Feed, TooManyViewers, Viewer, stream_events
+from heatbath.serve.dashboard.history import build_columns, merge_distributions
+from heatbath.serve.dashboard.serializers import serialize_outcome, summarize_outcome
+from heatbath.serve.dashboard.static_files import INDEX_FILE, serve_file
+from heatbath.serve.errors import ApiError, retry_headers, unavailable_error
+from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
+
+MAX_LISTED = 100
+"""Requests in the list."""
+
+MAX_HISTORY_HOURS = 31 * 24.0
+"""Hours of history that may be asked for."""
+
+
+def routes() -> list[Route]:
+    """The shell and its files, and what they read."""
+    return [
+        Route("/", _get_index, methods=["GET"]),
+        Route("/static/{path:path}", _get_file, methods=["GET"]),
+        Route("/page/state", _get_state, methods=["GET"]),
+        Route("/page/feed", _stream_feed, methods=["GET"]),
+        Route("/page/history", _get_history, methods=["GET"]),
+        Route("/page/requests", _list_requests, methods=["GET"]),
+        Route("/page/requests/{id}", _get_request, methods=["GET"]),
+    ]
+
+
+async def _get_index(request: Request) -> Response:
+    return serve_file(request, INDEX_FILE)
+
+
+async def _get_file(request: Request) -> Response:
+    return serve_file(request, request.path_params["path"])
+
+
+async def _get_state(request: Request) -> Response:
+    tenant = _authorize_reader(request)
+    feed = _find_feed(request)
+    if trouble := request.app.state.services.gate.trouble:
+        raise unavailable_error(f"{trouble}: try again in a few seconds.")
+    found = await asyncio.to_thread(build_state, request.app.state.services, feed)
+    temperatures = [
+        summarize_outcome(answered)["temperature"]
+        for answered in reversed(await _collect_outcomes(request, feed, tenant))
+    ]
+    return _json_response({**found, "temperatures": [value for value in temperatures if value is not None]})
+
+
+async def _stream_feed(request: Request) -> Response:
+    tenant = _authorize_reader(request)
+    stack = ExitStack()
+    try:
+        viewer = stack.enter_context(_find_feed(request).connect_viewer(tenant))
+    except TooManyViewers:
+        message = "as many pages are open as may be: close one, or try again later."
+        raise ApiError(429, message, "rate_limit_error", "too_many_viewers", headers=retry_headers(10)) from None
+    return StreamingResponse(
+        _stream_viewer_events(viewer, stack), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+async def _stream_viewer_events(viewer: Viewer, stack: ExitStack) -> AsyncIterator[bytes]:
+    with stack:
+        # So that a viewer knows at once that it is connected.
+        yield b": hello\n\n"
+        async for event in stream_events(viewer):
+            yield event
+
+
+async def _get_history(request: Request) -> Response:
+    _authorize_reader(request)
+    services = request.app.state.services
+    now = time.time()
+    start = now - 3600 * _parse_hours(request)
+    stored = services.history is not None
+    try:
+        minutes = await services.history.history(start) if stored else []
+    except StoreUnavailable:
+        minutes, stored = [], False
+    if not minutes and services.metrics is not None:  # not stored yet, or not to be read now
+        minutes = [minute for minute in services.metrics.book.minutes() if minute.start >= start]
+    series = await asyncio.to_thread(build_columns, minutes, start, now)
+    return _json_response({**series, "merge_distributions": merge_distributions(minutes), "stored": stored})
+
+
+async def _list_requests(request: Request) -> Response:
+    tenant = _authorize_reader(request)
+    answers = await _collect_outcomes(request, _find_feed(request), tenant)
+    return _json_response({"requests": [summarize_outcome(answered) for answered in answers]})
+
+
+async def _get_request(request: Request) -> Response:
+    tenant, id = _authorize_reader(request), request.path_params["id"]
+    found = _find_feed(request).find_outcome(id, tenant)
+    if found is None:
+        found = await request.app.state.services.store.get(id, tenant)
+    if found is None:
+        raise ApiError(404, f"there is no stored answer {id[:100]!r}: it may have been too old.", code="not_found")
+    return _json_response(serialize_outcome(found))
+
+
+async def _collect_outcomes(request: Request, feed: Feed, tenant: str) -> list[RequestOutcome]:
+    """The newest answers of a tenant, newest first: the stored ones, and those that are only in memory."""
+    kept = feed.list_outcomes(tenant)[:MAX_LISTED]
+    try:
+        stored = await request.app.state.services.store.recent(MAX_LISTED, tenant)
+    except StoreUnavailable:
+        stored = []
+    known = {answered.request.id for answered in kept}
+    rest = [answered for answered in stored if answered.ticket.id not in known]
+    return sorted([*kept, *rest], key=lambda answered: -answered.request.created_at)[:MAX_LISTED]
+
+
+def _authorize_reader(request: Request) -> str:
+    """The name of the tenant that asks, who may read.
+
+    Raises:
+        ApiError: 403, its key has not the scope.
+    """
+    tenant = request.state.tenant
+    if tenant is None or "read" not in tenant.scopes:
+        message = "this key does not have the scope 'read': use one that has it."
+        raise ApiError(403, message, "permission_error", "missing_scope")
+    return str(tenant.name)
+
+
+def _find_feed(request: Request) -> Feed:
+    return next(one for one in request.app.state.services.watchers if isinstance(one, Feed))
+
+
+def _parse_hours(request: Request) -> float:
+    given = request.query_params.get("hours", "24")
+    try:
+        hours = float(given)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= MAX_HISTORY_HOURS:
+        message = f"hours is {given[:50]!r}: give a number above 0, at most {MAX_HISTORY_HOURS:g}."
+        raise ApiError(400, message, code="invalid_value", param="hours")
+    return hours
+
+
+def _json_response(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

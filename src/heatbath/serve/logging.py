@@ -1,0 +1,49 @@
+"""Log lines: one JSON object a line on stderr, with the request's id and never with its content."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from typing import Any, TextIO
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def build_logger(level: str = "info", file: TextIO | None = None) -> Logger:
+    """A logger of its own that writes what is `level` or worse to `file` (stderr)."""
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(),
+    ]
+    least = logging.getLevelNamesMapping()[level.upper()]
+    made: Logger = structlog.wrap_logger(
+        structlog.WriteLogger(file or sys.stderr),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+    )
+    return made
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """What may be logged of a bug: its kind and the lines it came through, not its text, which may quote a request."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    return {"error": type(error).__name__, "at": [f"{frame.name}:{frame.lineno}" for frame in frames]}
+
+
+class ForwardingHandler(logging.Handler):
+    """Hands what the web server logs to our logger."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(logging.ERROR)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, asyncio.CancelledError):  # the end of the server
+            return
+        self.log.error("uvicorn", message=record.getMessage(), **(describe_error(error) if error else {}))

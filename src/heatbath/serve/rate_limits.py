@@ -1,0 +1,204 @@
+"""How much each tenant may use: requests and tokens in any sixty seconds, and requests at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from heatbath.errors import BadInput
+from heatbath.serve.errors import NO_RETRY_HEADERS, ApiError, retry_headers
+from heatbath.serve.settings import Allowance, Settings
+
+MINUTE_SECONDS = 60.0
+CONCURRENCY_RETRY_SECONDS = 1.0
+"""Seconds after which a tenant with too many requests at once may try again; nobody knows when one of them ends."""
+
+
+@dataclass
+class Charge:
+    """An amount charged at a time (seconds)."""
+
+    time: float
+    amount: int
+
+
+@dataclass
+class RateWindow:
+    """What was charged in the last minute, of `most` at most. Exact: no sixty seconds ever hold more than `most`."""
+
+    limit: int
+    charges: deque[Charge] = field(default_factory=deque)
+    used_amount: int = 0
+
+    def drop_expired(self, now: float) -> None:
+        """Let go of what is a minute old."""
+        while self.charges and self.charges[0].time <= now - MINUTE_SECONDS:
+            self.used_amount -= self.charges.popleft().amount
+
+    def seconds_until(self, amount: int, now: float) -> float:
+        """Seconds until `amount` fits; inf if it never will."""
+        over = self.used_amount + amount - self.limit
+        if over <= 0:
+            return 0.0
+        for charge in self.charges:
+            over -= charge.amount
+            if over <= 0:
+                return charge.time + MINUTE_SECONDS - now
+        return math.inf
+
+    def add_charge(self, amount: int, now: float) -> Charge:
+        """Take `amount`, whether it fits or not."""
+        charge = Charge(now, amount)
+        self.charges.append(charge)
+        self.used_amount += amount
+        return charge
+
+    def refund(self, charge: Charge, amount: int, now: float) -> None:
+        """Give back `amount` of a charge that is not forgotten yet."""
+        self.drop_expired(now)
+        if charge.time > now - MINUTE_SECONDS:
+            charge.amount -= amount
+            self.used_amount -= amount
+
+    def headers(self, kind: str, now: float) -> dict[str, str]:
+        """What is left, in OpenAI's header names; `reset` is when nothing will count any more."""
+        reset = self.charges[-1].time + MINUTE_SECONDS - now if self.charges else 0.0
+        return {
+            f"x-ratelimit-limit-{kind}": str(self.limit),
+            f"x-ratelimit-remaining-{kind}": str(max(0, self.limit - self.used_amount)),
+            f"x-ratelimit-reset-{kind}": _format_duration(reset),
+        }
+
+
+@dataclass
+class Account:
+    """One tenant's windows and the number of its requests at work."""
+
+    max_concurrent: int | None
+    windows: Mapping[str, RateWindow]
+    num_open: int = 0
+
+    def headers(self, now: float) -> dict[str, str]:
+        """All the headers of its windows."""
+        found: dict[str, str] = {}
+        for of, window in self.windows.items():
+            window.drop_expired(now)
+            found |= window.headers(of, now)
+        return found
+
+
+@dataclass
+class Lease:
+    """A request let in. `settle` it once, however it ends: a lease not settled counts as a request at work."""
+
+    limiter: RateLimiter
+    account: Account
+    charged_tokens: int
+    token_charge: Charge | None
+    is_settled: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says of the limits."""
+        return self.account.headers(self.limiter.current_time())
+
+    def release(self, used_tokens: int) -> None:
+        """The request is over and used so many tokens; the rest of what was charged is given back."""
+        if self.is_settled:
+            return
+        self.is_settled = True
+        self.account.num_open -= 1
+        if self.token_charge is not None:
+            unused = max(0, self.charged_tokens - max(0, used_tokens))
+            self.account.windows["tokens"].refund(self.token_charge, unused, self.limiter.current_time())
+
+
+@dataclass
+class RateLimiter:
+    """The accounts of all tenants. `clock` is monotonic (seconds); if it is set back, no time passes by that."""
+
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)
+    default_allowance: Allowance = field(default_factory=Allowance)
+    clock: Callable[[], float] = time.monotonic
+    accounts: dict[str, Account] = field(default_factory=dict)
+    last_reading: float | None = None
+    elapsed: float = 0.0
+
+    def current_time(self) -> float:
+        """Seconds that have passed since the first look at the clock."""
+        reading = self.clock()
+        self.elapsed += 0.0 if self.last_reading is None else max(0.0, reading - self.last_reading)
+        self.last_reading = reading
+        return self.elapsed
+
+    def acquire(self, tenant: str, tokens: int) -> Lease:
+        """Let in a request of `tenant` that will use up to `tokens` of prompt and answer.
+
+        Raises:
+            ApiError: 429 with the seconds to wait, where there is an allowance and it is used up.
+        """
+        account = self._get_account(tenant)
+        now = self.current_time()
+        headers = account.headers(now)
+        waits = {of: window.seconds_until(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
+        longest = max(waits, key=waits.__getitem__, default="")
+        if longest and waits[longest]:
+            raise _exceeded_error(longest, account.windows[longest].limit, tokens, waits[longest], headers)
+        if account.max_concurrent is not None and account.num_open >= account.max_concurrent:
+            message = f"{account.num_open} requests of yours are at work, the most there may be: wait for one to end."
+            raise _rate_limit_error(message, {**headers, **retry_headers(CONCURRENCY_RETRY_SECONDS)})
+        account.num_open += 1
+        charges = {of: window.add_charge(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
+        return Lease(self, account, tokens, charges.get("tokens"))
+
+    def _get_account(self, tenant: str) -> Account:
+        if tenant not in self.accounts:
+            allowance = self.allowances.get(tenant, self.default_allowance)
+            most = {"requests": allowance.requests_per_minute, "tokens": allowance.tokens_per_minute}
+            windows = {of: RateWindow(limit) for of, limit in most.items() if limit is not None}
+            self.accounts[tenant] = Account(allowance.concurrent, windows)
+        return self.accounts[tenant]
+
+
+def build_rate_limiter(settings: Settings) -> RateLimiter:
+    """The limits of the settings: a key's own where it sets any, else those of `[limits]`.
+
+    Raises:
+        BadInput: two keys of one tenant that set different limits.
+    """
+    names = list(Allowance.model_fields)
+    default = Allowance(**{name: getattr(settings.limits, name) for name in names})
+    found: dict[str, Allowance] = {}
+    for name, key in settings.keys.items():
+        own = {limit: getattr(key, limit) for limit in names if limit in key.model_fields_set}
+        tenant, allowance = key.tenant or name, default.model_copy(update=own)
+        if found.setdefault(tenant, allowance) != allowance:
+            raise BadInput(f"keys.{name} sets other limits than another key of tenant {tenant!r}: make them the same.")
+    return RateLimiter(found, default)
+
+
+def _charge_amount(kind: str, tokens: int) -> int:
+    return tokens if kind == "tokens" else 1
+
+
+def _rate_limit_error(message: str, headers: Mapping[str, str]) -> ApiError:
+    return ApiError(429, message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
+
+
+def _exceeded_error(kind: str, limit: int, tokens: int, wait: float, headers: Mapping[str, str]) -> ApiError:
+    if math.isinf(wait):
+        message = f"this request may use {tokens} tokens and {limit} a minute are allowed: ask for fewer."
+        return _rate_limit_error(message, {**headers, **NO_RETRY_HEADERS})
+    message = f"{limit} {kind} a minute are allowed and used up: try again in {math.ceil(wait)} seconds."
+    return _rate_limit_error(message, {**headers, **retry_headers(wait)})
+
+
+def _format_duration(seconds: float) -> str:
+    """As OpenAI writes it: 12ms, 6.5s, 1m0s."""
+    if seconds < 1:
+        return f"{math.ceil(max(0.0, seconds) * 1000)}ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}m{rest:g}s" if minutes else f"{round(rest, 3):g}s"

@@ -1,0 +1,142 @@
+"""What is done inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import JSON, Connection, Engine, Row, Select, Text, bindparam, cast, column, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from heatbath.serve.storage.minutes import Minute
+from heatbath.serve.storage.row_codec import clean_text, to_json
+from heatbath.serve.storage.schema import answers, contents, minutes
+
+# An id and whose it is.
+AnswerKey = tuple[str, str]
+
+_COLUMN_NAMES = [column.name for column in answers.c if column.name != "seq"]
+
+# No minute starts here, so that a row written to see whether there is room is taken for none.
+_PROBE_START = -1.0
+_PROBE_BYTES = 1 << 16
+
+
+def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[AnswerKey]:
+    """Insert rows of `answers` that carry their `body` too; those whose id is taken by another tenant come back.
+
+    An id that is there already stays as it is, so that a commit whose outcome is unknown can be repeated.
+    """
+    numbers = {id: seq for id, seq in _insert_new(connection, rows)}
+    # Of the same id twice in here the first went in.
+    first = {row["id"]: row for row in reversed(rows)}
+    bodies = {numbers[id]: row["body"] for id, row in first.items() if id in numbers and row["body"] is not None}
+    if bodies:
+        connection.execute(contents.insert(), [{"seq": seq, "body": body} for seq, body in bodies.items()])
+    owners = {id: row["tenant"] for id, row in first.items()} | _read_owners(connection, set(first) - set(numbers))
+    return {(row["id"], row["tenant"]) for row in rows if row["tenant"] != owners[row["id"]]}
+
+
+def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
+    """Insert what is not there yet; its ids and numbers."""
+    plain = [{name: row[name] for name in _COLUMN_NAMES} for row in rows]
+    if connection.dialect.name != "postgresql":
+        return connection.execute(_ignore_existing(sqlite.insert(answers)), plain)
+    for row in plain:
+        row |= {name: to_json(row[name]).decode() for name in _COLUMN_NAMES if isinstance(answers.c[name].type, JSON)}
+    return connection.execute(_build_bulk_insert(), {"rows": plain})
+
+
+@cache
+def _build_bulk_insert() -> Any:
+    """All rows as one parameter: the driver takes longer to read a thousand of them than the server to run them.
+
+    JSON goes in it as text, since the server does not take a NUL out of JSON, even into JSON.
+    """
+    kinds = {name: answers.c[name].type for name in _COLUMN_NAMES}
+    columns = [column(name, Text() if isinstance(kind, JSON) else kind) for name, kind in kinds.items()]
+    table = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
+    values = select(*(cast(table.c[name], kind) for name, kind in kinds.items()))
+    return _ignore_existing(postgresql.insert(answers).from_select(_COLUMN_NAMES, values))
+
+
+def _ignore_existing(insert: Any) -> Any:
+    return insert.on_conflict_do_nothing(index_elements=["id"]).returning(answers.c.id, answers.c.seq)
+
+
+def _read_owners(connection: Connection, ids: set[str]) -> dict[str, str]:
+    if not ids:
+        return {}
+    found = connection.execute(select(answers.c.id, answers.c.tenant).where(answers.c.id.in_(ids)))
+    return {id: tenant for id, tenant in found}
+
+
+def upsert_minutes(connection: Connection, instance: str, rows: Sequence[Minute]) -> None:
+    """Put the figures of one process in the place of those it wrote before."""
+    insert = _dialect_insert(connection, minutes)
+    replace = insert.on_conflict_do_update(
+        index_elements=["start", "instance", "model"],
+        set_={"counts": insert.excluded.counts, "histograms": insert.excluded.histograms},
+    )
+    values = [
+        {
+            "start": row.start,
+            "instance": instance,
+            "model": clean_text(row.model),
+            "counts": row.counts,
+            "histograms": row.histograms,
+        }
+        for row in rows
+    ]
+    # In one order everywhere, or two processes could wait for each other's rows.
+    connection.execute(replace, sorted(values, key=lambda value: (value["start"], value["model"])))
+
+
+def probe_write(engine: Engine, instance: str) -> None:
+    """Commit a row and remove it again, to see whether the database takes any."""
+    with engine.begin() as connection:
+        upsert_minutes(connection, instance, [Minute(_PROBE_START, "", {"x" * _PROBE_BYTES: 0.0})])
+    with engine.begin() as connection:
+        connection.execute(delete(minutes).where(minutes.c.start == _PROBE_START, minutes.c.instance == instance))
+
+
+def delete_expired(connection: Connection, before: float, limit: int) -> int:
+    """Delete what was stored before that time, `limit` answers at most; how many went."""
+    old = select(answers.c.seq).where(answers.c.stored < before).order_by(answers.c.stored).limit(limit)
+    connection.execute(delete(minutes).where(minutes.c.start < before))
+    return connection.execute(delete(answers).where(answers.c.seq.in_(old))).rowcount
+
+
+def read_last_stored(connection: Connection) -> float:
+    """When the latest row was written, 0 if there is none."""
+    return connection.execute(select(func.max(answers.c.stored))).scalar() or 0.0
+
+
+def select_answer(id: str, tenant: str | None) -> Select[Any]:
+    """The row of that id with its content."""
+    return _select_of_tenant(tenant).where(answers.c.id == clean_text(id))
+
+
+def select_newest(count: int, tenant: str | None) -> Select[Any]:
+    """The last rows with their content, newest first."""
+    return _select_of_tenant(tenant).order_by(answers.c.seq.desc()).limit(count)
+
+
+def _select_of_tenant(tenant: str | None) -> Select[Any]:
+    rows = select(answers, contents.c.body).outerjoin(contents, answers.c.seq == contents.c.seq)
+    return rows if tenant is None else rows.where(answers.c.tenant == clean_text(tenant))
+
+
+def select_minutes_since(since: float) -> Select[Any]:
+    """Every process's figures from then on."""
+    return select(minutes).where(minutes.c.start >= max(since, 0.0))
+
+
+def minute_from_row(row: Row[Any]) -> Minute:
+    """A row of `minutes`."""
+    return Minute(row.start, row.model, row.counts, row.histograms)
+
+
+def _dialect_insert(connection: Connection, table: Any) -> Any:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

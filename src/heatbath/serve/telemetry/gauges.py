@@ -1,0 +1,87 @@
+"""Gauges read when somebody asks: how busy the engine is, and whether the storage can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from heatbath.engine.base import Engine, EngineStats
+from heatbath.serve.interfaces import RequestOutcome, Store
+from heatbath.serve.telemetry.instruments import Instruments
+
+
+@dataclass(eq=False)
+class ServerGauges(Collector):
+    """The engine and store of this server once they are there; before that it shows nothing."""
+
+    engine: Engine | None = None
+    store: Store | None = None
+
+    @property
+    def engine_stats(self) -> EngineStats | None:
+        """How busy the engine is, None without one."""
+        return None if self.engine is None else self.engine.stats
+
+    def describe(self) -> list[Metric]:
+        return [*_engine_gauges(EngineStats()), _build_up_gauge("engine", True), _build_up_gauge("store", True)]
+
+    def collect(self) -> Iterator[Metric]:
+        if self.engine is not None:
+            yield from _engine_gauges(self.engine.stats)
+            yield _build_up_gauge("engine", self.engine.unavailable_reason is None)
+        if self.store is not None:
+            yield _build_up_gauge("store", self.store.unavailable_reason is None)
+
+
+def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:
+    yield _build_gauge("engine_running_requests", "Requests in the engine's batch.", stats.running)
+    yield _build_gauge("engine_waiting_requests", "Requests in the engine's queue.", stats.waiting)
+    yield _build_gauge("engine_batch_rows", "Rows of the engine's batch; one request may have many.", stats.rows)
+    yield _build_gauge("prefix_cache_bytes", "Memory that the prefix cache holds.", stats.prefix_bytes)
+    yield _build_counter("prefix_asked_tokens", "Prompt tokens looked for in the prefix cache.", stats.prefix_asked)
+    yield _build_counter("prefix_hit_tokens", "Prompt tokens found in the prefix cache.", stats.prefix_hit)
+
+
+def _build_gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"heatbath_{name}", text, value=value)
+
+
+def _build_counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"heatbath_{name}", text, value=value)
+
+
+def _build_up_gauge(what: str, is_up: bool) -> Metric:
+    return _build_gauge(f"{what}_up", f"1 if the {what} takes work, 0 if not.", float(is_up))
+
+
+class MeteredStore:
+    """A `Store` that counts what it keeps."""
+
+    def __init__(self, store: Store, instruments: Instruments) -> None:
+        self._store = store
+        self._instruments = instruments
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        return self._store.unavailable_reason
+
+    async def save(self, outcome: RequestOutcome) -> None:
+        began = perf_counter()
+        try:
+            await self._store.save(outcome)
+        except BaseException:
+            self._instruments.store_failures.inc()
+            raise
+        self._instruments.store_successes.inc()
+        self._instruments.store_duration.observe(perf_counter() - began)
+
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
+        return await self._store.get(id, tenant)
+
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+        return await self._store.list_recent(count, tenant)

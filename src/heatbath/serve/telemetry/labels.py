@@ -1,0 +1,105 @@
+"""Which values a label may have. What is not listed becomes "other", so that no client can grow the set of series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+OTHER = "other"
+
+ENDPOINTS = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/chat/completions/{id}",
+        "/v1/completions",
+        "/v1/decisions",
+        "/v1/embeddings",
+        "/v1/models",
+        "/v1/models/{model}",
+        "/tokenize",
+        "/detokenize",
+    }
+)
+
+FINISH_REASONS = frozenset(
+    {"stop", "length", "deadline", "cancelled", "tool_calls", "function_call", "content_filter", "error"}
+)
+
+STATUSES = frozenset({200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507})
+
+CODES = frozenset(
+    {
+        "body_timeout",
+        "body_too_large",
+        "client_gone",
+        "context_length_exceeded",
+        "cross_origin",
+        "deadline_exceeded",
+        "error",
+        "headers_too_large",
+        "host_not_allowed",
+        "internal_error",
+        "invalid_api_key",
+        "invalid_content_length",
+        "invalid_host",
+        "invalid_json",
+        "invalid_value",
+        "malformed_request",
+        "method_not_allowed",
+        "missing_required_parameter",
+        "missing_scope",
+        "model_error",
+        "model_not_found",
+        "not_a_proxy",
+        "not_found",
+        "not_installed",
+        "queue_full",
+        "rate_limit_exceeded",
+        "too_many_viewers",
+        "unavailable",
+        "unreliable",
+        "unsupported_encoding",
+        "unsupported_media_type",
+        "unsupported_parameter",
+        "unsupported_value",
+        "uri_too_long",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The label of whatever a request named. `models` may be labels, the first is the engine's own; `aliases` count as
+    the model they stand for."""
+
+    models: Sequence[str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def own_model(self) -> str:
+        """The model that the engine runs."""
+        return self.models[0]
+
+    def model(self, name: str) -> str:
+        """The model behind a name."""
+        meant = self.aliases.get(name, name)
+        return meant if meant in self.models else OTHER
+
+    def endpoint(self, path: str) -> str:
+        """A path of the API, with or without the slash before it."""
+        full = "/" + path.strip("/")
+        return full if full in ENDPOINTS else OTHER
+
+    def status(self, status: int) -> str:
+        """The HTTP status, or its class where it is none the server gives on purpose."""
+        if status in STATUSES:
+            return str(status)
+        return f"{status // 100}xx" if 100 <= status < 600 else OTHER
+
+    def finish(self, reason: str) -> str:
+        """Why an answer ended."""
+        return reason if reason in FINISH_REASONS else OTHER
+
+    def code(self, code: str) -> str:
+        """The code of an error."""
+        return code if code in CODES else OTHER
