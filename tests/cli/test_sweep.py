@@ -58,7 +58,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, done: Path) -> list[dict[str, Any]]:
         given["progress"](given["plan"].sequences, given["plan"].sequences)
         return answer
 
-    monkeypatch.setattr("heatbath.phases.sweep.sweep", swept)
+    monkeypatch.setattr("heatbath.phases.temperature_sweep.sweep", swept)
     return asked
 
 

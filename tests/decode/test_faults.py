@@ -79,7 +79,7 @@ def test_what_was_drawn_before_comes_with_the_error(name):
     partial = caught.value.partial
     drawn = sum(map(len, partial.sequences))
     assert drawn > 0 and set(partial.finish) <= {"stop", "length", "interrupted"}
-    assert partial.texts and len(partial.samples) == len(partial)
+    assert partial.token_texts and len(partial.collect_samples) == len(partial)
 
 
 class Bad(Field):

@@ -89,7 +89,7 @@ def test_an_empty_prompt_is_the_document_start_also_when_rows_are_reopened():
     from dataclasses import replace
 
     chain = MarkovModel.random(0, 4)
-    chain.vocabulary = replace(chain.vocabulary, start=(2,))
+    chain.vocabulary = replace(chain.vocabulary, start_token_ids=(2,))
     follower = AuxiliarySession(chain, lambda prompt: [])
     context = Context([[1]], [1], 4)
     assert np.array_equal(follower.energies(context), chain.open([[2]]).energies())

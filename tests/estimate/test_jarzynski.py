@@ -133,7 +133,7 @@ DRIVES = {
         p, x, move=build_move(partial(MALA, step_size=0.2), steps=2, rng=rng)
     ),
     "hmc": lambda p, x, rng: run_annealed_importance_sampling(
-        p, x, move=build_move(partial(HMC, step_size=0.3, leaps=3), steps=1, rng=rng)
+        p, x, move=build_move(partial(HMC, step_size=0.3, leapfrog_steps=3), steps=1, rng=rng)
     ),
 }
 

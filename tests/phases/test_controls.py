@@ -9,7 +9,7 @@ from heatbath.models import MarkovModel, UrnModel
 from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan, sweep
 from heatbath.phases.critical import Criticality
 from heatbath.phases.sampling import draw_batches
-from heatbath.phases.sweep import compute_critical_observables
+from heatbath.phases.temperature_sweep import compute_critical_observables
 
 LADDER = tuple(np.linspace(0.5, 1.8, 14).tolist())
 J = 1.0

@@ -49,7 +49,7 @@ class _Lying:
     done = property(lambda self: self.inner.done)
 
     def samples(self):
-        return self.change(self.inner.samples())
+        return self.change(self.inner.collect_samples())
 
 
 def test_right_samplers_pass():

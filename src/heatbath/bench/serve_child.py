@@ -43,7 +43,7 @@ def _build_services(spec: Mapping[str, Any]) -> Services:
         return build_services(settings)
     services = build_services(settings, engine=LazyEngine(lambda: _build_unobserved_engine(settings)))
     store = getattr(services.store, "store", services.store)
-    return replace(services, store=store, watchers=())
+    return replace(services, store=store, observers=())
 
 
 def _build_unobserved_engine(settings: Settings) -> Engine:

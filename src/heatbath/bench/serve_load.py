@@ -119,7 +119,7 @@ class _Stream(asyncio.Protocol):
 
     def __init__(self, request: bytes, reply: asyncio.Future[StreamReply]) -> None:
         self._request, self._reply = request, reply
-        self._events, self._arrivals, self._usage = ChunkedDecoder(), [], 0  # type: tuple[Unfolder, list[float], int]
+        self._events, self._arrivals, self._usage = ChunkedDecoder(), [], 0  # type: tuple[ChunkedDecoder, list[float], int]
         self._start = time.perf_counter()
         self._is_complete = False
 

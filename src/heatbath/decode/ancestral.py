@@ -61,7 +61,7 @@ def draw_tokens(batch: Batch, rng: Random, pipeline: EnergyPipeline) -> tuple[Ba
     context = batch.build_context(batch.session.energies())
     steered = pipeline(context, batch.betas, rng.uniform)
     tokens = rng.draw_tokens(steered.final_energies, batch.betas)
-    return replace(batch, pending=tokens), Step(tokens, steered)
+    return replace(batch, pending_tokens=tokens), Step(tokens, steered)
 
 
 def _draw_scheduled(schedule: Schedule, rng: Random, batch: Batch, pipeline: EnergyPipeline) -> tuple[Batch, Step]:

@@ -122,15 +122,18 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
             return self._select_if_finished(rng, state), move
         rate = float(np.mean(chains.accepted_mask))
         return self._select_if_finished(
-            rng, replace(state, left=state.remaining_sweeps - 1, rates=(*state.acceptance_rates, rate))
+            rng,
+            replace(
+                state, remaining_sweeps=state.remaining_sweeps - 1, acceptance_rates=(*state.acceptance_rates, rate)
+            ),
         ), move
 
     def _advance_rung(self, rng: Random, state: AnnealState) -> AnnealState:
         """One rung up: the work is done, then the population is resampled if need be."""
         rung = state.rung + 1
         gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.log_weight
-        chains = replace(state.chains, lam=np.full(self.particles, state.ladder[rung]))
-        state = replace(state, chains=chains, rung=rung, left=self.sweeps)
+        chains = replace(state.chains, lambdas=np.full(self.particles, state.ladder[rung]))
+        state = replace(state, chains=chains, rung=rung, remaining_sweeps=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
             names = self.target.constraint_names
@@ -143,13 +146,13 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
             state,
             chains=copy_chains(chains, parents),
             log_weight=np.zeros(self.particles),
-            log_z=state.accumulated_log_z + taken,
+            accumulated_log_z=state.accumulated_log_z + taken,
             work=state.work[parents],
-            founders=state.root_ancestors[parents],
+            root_ancestors=state.root_ancestors[parents],
         )
 
     def _select_if_finished(self, rng: Random, state: AnnealState) -> AnnealState:
-        return replace(state, value=rng.choose_index(state.normalized_weights)) if state.is_finished else state
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights)) if state.is_finished else state
 
 
 def _standard_error(work: Floats) -> float:

@@ -94,7 +94,7 @@ class Batch:
         if self.pending_tokens is None:
             return self
         self.session.push(self.pending_tokens.tolist())
-        return replace(self, pending=None)
+        return replace(self, pending_tokens=None)
 
     def build_context(self, energies: Any = None) -> Context:
         """What energies may look at."""

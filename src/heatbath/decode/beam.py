@@ -119,7 +119,7 @@ class Beam(Sampler[BeamState, SequenceStep]):
         return BeamState(
             buffer=TokenBuffer.empty(slots, task.max_tokens),
             batch=replace(
-                batch, rows=task.first_row + first, betas=betas_from_temperatures(self.temperature, self.groups)
+                batch, row_ids=task.first_row + first, betas=betas_from_temperatures(self.temperature, self.groups)
             ),
             open_slots=first,
             logprob=free,
@@ -136,7 +136,7 @@ class Beam(Sampler[BeamState, SequenceStep]):
         children = self._select_hypotheses(state, _extended_logprobs(state, steered))
         if not children:
             return replace(
-                state, open=state.open_slots[:0], spent=state.tokens_spent + len(state.open_slots)
+                state, open_slots=state.open_slots[:0], tokens_spent=state.tokens_spent + len(state.open_slots)
             ), SequenceStep(state.open_slots[:0], None)
         return _extend_beams(state, batch, children, steered)
 
@@ -223,15 +223,15 @@ def _extend_beams(
     whole[slots] = sheet.finished_mask[slots]
     open_ = np.flatnonzero(~sheet.finished_mask[slots])
     if len(open_):
-        batch = replace(batch.select_rows(rows[open_]), pending=step.tokens[open_], rows=slots[open_])
+        batch = replace(batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_])
     grown = replace(
         state,
-        sheet=sheet,
+        buffer=sheet,
         batch=batch,
-        open=slots[open_],
+        open_slots=slots[open_],
         logprob=logprob,
-        model=model,
-        whole=whole,
-        spent=state.tokens_spent + len(state.open_slots),
+        model_logprob=model,
+        finished_mask=whole,
+        tokens_spent=state.tokens_spent + len(state.open_slots),
     )
     return grown, SequenceStep(slots, step, sources)

@@ -49,7 +49,9 @@ class BestOfState:
         energies = self._model_scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
         found = self.inner_state.collect_samples()
-        return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
+        return replace(
+            found, selected_index=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()}
+        )
 
     def _model_scores(self) -> Floats:
         """By the model, which ranks answers that potentials have not been asked about."""
@@ -80,7 +82,7 @@ class BestOf(Sampler[BestOfState, SequenceStep]):
 
     def step(self, rng: Random, state: BestOfState) -> tuple[BestOfState, SequenceStep]:
         rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state)
-        state = replace(state, rows=rows)
+        state = replace(state, inner_state=rows)
         if rows.is_finished and state.scorer.potentials:
             state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
         return state, move

@@ -118,10 +118,10 @@ class PipelineResult:
         """The same where the states of the model's energies and of those drawn from are known already."""
         fields, windows = self.field_stages, self.window_stages
         if windows:
-            windows = (*windows[:-1], replace(windows[-1], known=final_state))
+            windows = (*windows[:-1], replace(windows[-1], known_state=final_state))
         elif fields:
-            fields = (*fields[:-1], replace(fields[-1], known=final_state))
-        return replace(self, fields=fields, windows=windows, known=model_state)
+            fields = (*fields[:-1], replace(fields[-1], known_state=final_state))
+        return replace(self, field_stages=fields, window_stages=windows, known_state=model_state)
 
     def select_rows(self, rows: Ints) -> PipelineResult:
         """The same of some rows, in that order."""

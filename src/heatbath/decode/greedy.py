@@ -37,4 +37,4 @@ class Greedy(Sampler[Batch, Step]):
         batch = state.push_pending()
         steered = self.pipeline(batch.build_context(batch.session.energies()), batch.betas, rng.uniform)
         tokens = quantile(steered.final_energies, batch.betas, np.zeros(len(batch.betas)))
-        return replace(batch, pending=tokens), Step(tokens, steered)
+        return replace(batch, pending_tokens=tokens), Step(tokens, steered)

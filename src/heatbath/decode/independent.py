@@ -93,4 +93,4 @@ class Independent(Sampler[IndependentState, SequenceStep]):
             stay = stay[:0]
         if 0 < len(stay) < len(state.open_slots):
             batch = batch.select_rows(stay)
-        return replace(state, sheet=sheet, batch=batch, open=state.open_slots[stay], logprob=total), move
+        return replace(state, buffer=sheet, batch=batch, open_slots=state.open_slots[stay], logprob=total), move

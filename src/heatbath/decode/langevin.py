@@ -181,7 +181,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         """Nothing written down, so that the last answers can be."""
         shape = state.buffer.tokens.shape
         batch = self._open_batch(state.langevin_target.task)
-        return replace(state, sheet=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+        return replace(state, buffer=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
 
     def _append_tokens(self, rng: Random, state: LangevinState) -> tuple[LangevinState, Step]:
         """One token more in every slot."""
@@ -192,7 +192,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         logprob[:, state.buffer.lengths[0]] = step.model_logprob
         sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
         spent = state.tokens_spent + self.chains
-        return replace(state, sheet=sheet, batch=batch, token_logprob=logprob, spent=spent), step
+        return replace(state, buffer=sheet, batch=batch, token_logprob=logprob, tokens_spent=spent), step
 
     def _start_chains(self, state: LangevinState) -> LangevinState:
         """Chains that have an answer begin to walk."""
@@ -200,7 +200,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
             return state
         points = state.langevin_target.evaluate(state.buffer.tokens)
         return replace(
-            state, points=points, batch=None, spent=state.tokens_spent + self._count_evaluated_positions(state)
+            state, points=points, batch=None, tokens_spent=state.tokens_spent + self._count_evaluated_positions(state)
         )
 
     def _count_evaluated_positions(self, state: LangevinState) -> int:
@@ -219,10 +219,10 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         state = replace(
             state,
             points=points,
-            logprob=np.column_stack([state.logprob_history, points.logprob]),
-            accepted=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
-            changed=np.column_stack([state.change_counts, changed]),
-            spent=state.tokens_spent + self._count_evaluated_positions(state),
+            logprob_history=np.column_stack([state.logprob_history, points.logprob]),
+            acceptance_history=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
+            change_counts=np.column_stack([state.change_counts, changed]),
+            tokens_spent=state.tokens_spent + self._count_evaluated_positions(state),
         )
         if state.has_finished_sweeps and state.forbidden_mask.all():
             names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
@@ -248,7 +248,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         if not state.buffer.finished_mask.all():
             return state
         allowed = ~state.forbidden_mask
-        return replace(state, value=rng.choose_index(allowed / allowed.sum()), done=True)
+        return replace(state, selected_index=rng.choose_index(allowed / allowed.sum()), is_finished=True)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class LangevinTarget:
     def from_task(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
         """Raises `BadInput` for a model without gradients."""
         model = task.model
-        if not model.capabilities.gradients or not hasattr(model, "slopes"):
+        if not model.capabilities.gradients or not hasattr(model, "token_gradients"):
             raise BadInput(f"the langevin sampler needs gradients, which {model.name} has not: use another sampler.")
         table = upcast_half(cast(GradientModel, model).embeddings)
         spread = 2 * float((table - table.mean(0)).square().sum(-1).mean())

@@ -39,8 +39,8 @@ def estimate_log_z_bounds(sampler: SMC, task: Task, rng: Random, exact_sample: S
     """
     if sampler.replicates < 2:
         raise BadInput("bounds are means over replicates: give two or more.")
-    free = _estimate_replicate_log_z(replace(sampler, pinned=None), task, rng)
-    held = _estimate_replicate_log_z(replace(sampler, pinned=tuple(exact_sample)), task, rng)
+    free = _estimate_replicate_log_z(replace(sampler, pinned_sequence=None), task, rng)
+    held = _estimate_replicate_log_z(replace(sampler, pinned_sequence=tuple(exact_sample)), task, rng)
     return LogZBounds(_mean_estimate(free), _mean_estimate(held))
 
 

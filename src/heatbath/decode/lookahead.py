@@ -131,7 +131,7 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
             begun, np.minimum(lengths[sources] + self.block, self._max_tokens(state))
         )
         moves = np.concatenate([state.current_slots, state.current_slots[sources]])
-        state = replace(state, candidates=candidates, home=np.arange(self.n))
+        state = replace(state, candidates=candidates, current_slots=np.arange(self.n))
         return state, moves, np.concatenate([lengths, lengths[sources]])
 
     def _extend_candidates(
@@ -142,7 +142,7 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         assert candidates is not None
         slots = candidates.open_slots
         grown, step = state.rollout_sampler.extend_rollout(candidates, rng)
-        state = replace(state, candidates=grown, spent=state.tokens_spent + len(slots))
+        state = replace(state, candidates=grown, tokens_spent=state.tokens_spent + len(slots))
         if grown.is_finished:
             state = self._start_rollouts(rng, state, grown.sequences)
         return state, SequenceStep(slots + self.n, step, sources, lengths)
@@ -160,7 +160,7 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         assert candidates is not None and rollouts is not None
         spent = state.tokens_spent + len(rollouts.open_slots)
         grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng)
-        state = replace(state, rollouts=grown, spent=spent)
+        state = replace(state, rollouts=grown, tokens_spent=spent)
         if grown.is_finished:
             state = self._choose_candidates(rng, state, candidates.sequences, grown)
         return state, SequenceStep(np.empty(0, np.int64), None)
@@ -184,7 +184,7 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         state = replace(
             state,
             current=sequences.copy_prefixes(flat),
-            home=self.n + flat,
+            current_slots=self.n + flat,
             log_weight=state.log_weight + np.where(moving, rise, 0.0),
             candidates=None,
             rollouts=None,
@@ -197,7 +197,7 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         if not state.is_finished:
             return state
         share = np.exp(state.log_weight - logsumexp(state.log_weight))
-        return replace(state, value=rng.choose_index(share))
+        return replace(state, selected_index=rng.choose_index(share))
 
     def _candidate_probabilities(self, gain: Floats, rollout_gain: Floats) -> Floats:
         """The chance (n, K) of each candidate, from its own gain (n, K) and those of its rollouts (n, K, M)."""

@@ -124,7 +124,9 @@ class Metropolis(Sampler[MetropolisState, SequenceStep]):
         if chains.is_idle and (starting or self._is_length_finished(state)):
             chains = chains if starting else self._extend_max_length(chains)
             chains, move = advance_chains(chains, rng, chains.current.buffer.lengths)
-            state = replace(state, logprob=state.logprob_history[:, :0], weight=state.log_weight_history[:, :0])
+            state = replace(
+                state, logprob_history=state.logprob_history[:, :0], log_weight_history=state.log_weight_history[:, :0]
+            )
         else:
             chains, move = advance_chains(chains, rng)
         state = replace(state, chains=chains)
@@ -137,22 +139,26 @@ class Metropolis(Sampler[MetropolisState, SequenceStep]):
         return bool(state.logprob_history.shape[1] == self.sweeps)
 
     def _extend_max_length(self, chains: MetropolisChains) -> MetropolisChains:
-        return replace(chains, limit=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens))
+        return replace(
+            chains, max_length=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens)
+        )
 
     def _append_history(self, state: MetropolisState, rng: Random) -> MetropolisState:
         chains = state.chains
         if chains.is_forced:
             whole = chains.max_length == chains.rollout_sampler.task.max_tokens and not state.acceptance_history.size
-            return replace(state, fresh=chains.current.log_weight if whole else state.initial_log_weights)
+            return replace(state, initial_log_weights=chains.current.log_weight if whole else state.initial_log_weights)
         noted = replace(
             state,
-            logprob=np.column_stack([state.logprob_history, chains.current.total_logprob]),
-            weight=np.column_stack([state.log_weight_history, chains.current.log_weight]),
-            accepted=np.column_stack([state.acceptance_history, np.asarray(chains.accepted_mask, np.float64)]),
+            logprob_history=np.column_stack([state.logprob_history, chains.current.total_logprob]),
+            log_weight_history=np.column_stack([state.log_weight_history, chains.current.log_weight]),
+            acceptance_history=np.column_stack(
+                [state.acceptance_history, np.asarray(chains.accepted_mask, np.float64)]
+            ),
         )
         if not self._is_length_finished(noted) or chains.max_length < chains.rollout_sampler.task.max_tokens:
             return noted
-        return replace(noted, value=select_chain(chains, np.arange(chains.num_chains), rng))
+        return replace(noted, selected_index=select_chain(chains, np.arange(chains.num_chains), rng))
 
 
 def _bridge_log_z(log_weights: Floats) -> float:

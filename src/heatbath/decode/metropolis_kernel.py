@@ -86,16 +86,16 @@ def advance_chains(
     """
     sources = lengths = None
     if chains.is_idle:
-        chains = replace(chains, forced=cuts is not None)
+        chains = replace(chains, is_forced=cuts is not None)
         cuts = _draw_cuts(chains, rng) if cuts is None else cuts
         sources = np.concatenate([chains.current_slots, chains.current_slots])
         lengths = np.concatenate([chains.current.buffer.lengths, cuts])
         begun = chains.current.copy_prefixes(np.arange(chains.num_chains), cuts)
         draft = chains.rollout_sampler.start_rollout(begun, np.full(chains.num_chains, chains.max_length))
-        chains = replace(chains, draft=draft, home=np.arange(chains.num_chains))
+        chains = replace(chains, proposal_rollout=draft, current_slots=np.arange(chains.num_chains))
     slots = chains.proposal_rollout.open_slots
     draft, step = chains.rollout_sampler.extend_rollout(chains.proposal_rollout, rng)
-    chains = replace(chains, draft=draft, spent=chains.tokens_spent + len(slots))
+    chains = replace(chains, proposal_rollout=draft, tokens_spent=chains.tokens_spent + len(slots))
     return (_resolve_proposals(chains, rng) if draft.is_finished else chains), SequenceStep(
         slots + chains.num_chains, step, sources, lengths
     )
@@ -103,7 +103,7 @@ def advance_chains(
 
 def copy_chains(chains: MetropolisChains, sources: Ints) -> MetropolisChains:
     """Settled chains with the answers of others: chain c goes on from that of `sources[c]`."""
-    return replace(chains, current=chains.current.copy_prefixes(sources), home=chains.current_slots[sources])
+    return replace(chains, current=chains.current.copy_prefixes(sources), current_slots=chains.current_slots[sources])
 
 
 def select_chain(chains: MetropolisChains, candidates: Ints, rng: Random) -> int:
@@ -129,8 +129,8 @@ def _resolve_proposals(chains: MetropolisChains, rng: Random) -> MetropolisChain
     return replace(
         chains,
         current=chains.current.merge_where(accepted, chains.proposal_rollout.sequences),
-        home=home,
-        accepted=accepted,
+        current_slots=home,
+        accepted_mask=accepted,
     )
 
 

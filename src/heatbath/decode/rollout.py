@@ -83,8 +83,8 @@ class RolloutSampler:
         rows = np.flatnonzero(~_find_full(sequences.buffer, length_limits))
         batch = None
         if len(rows):
-            batch = self.sampler.init(replace(self.task, begun=sequences.buffer.to_sequences(rows)))
-            batch = replace(batch, rows=self.task.first_row + rows)
+            batch = self.sampler.init(replace(self.task, prefixes=sequences.buffer.to_sequences(rows)))
+            batch = replace(batch, row_ids=self.task.first_row + rows)
         return Rollout(sequences, length_limits, rows, batch)
 
     def extend_rollout(self, rollout: Rollout, rng: Random) -> tuple[Rollout, Step | None]:

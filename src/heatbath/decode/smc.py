@@ -94,25 +94,25 @@ class SMC(Sampler[SMCState, SequenceStep]):
             batch = batch.select_rows(stay)
         state = replace(
             state,
-            sheet=sheet,
+            buffer=sheet,
             batch=batch,
-            open=slots[stay],
+            open_slots=slots[stay],
             log_weight=log_weight,
             logprob=logprob,
             energy=energy,
-            exponent=exponent,
-            spent=state.tokens_spent + len(slots),
+            current_power=exponent,
+            tokens_spent=state.tokens_spent + len(slots),
         )
         state = self._validate_alive(state)
-        return state if len(stay) else replace(state, value=rng.choose_index(state.normalized_weights)), SequenceStep(
-            slots, step, sources
-        )
+        return state if len(stay) else replace(
+            state, selected_index=rng.choose_index(state.normalized_weights)
+        ), SequenceStep(slots, step, sources)
 
     def _finish_resampled(self, rng: Random, state: SMCState) -> SMCState:
         """Resampling has left none but whole answers: their weights are taken to the power of the target."""
         rise = (self.target.power - state.current_power) * state.logprob
-        state = replace(state, log_weight=state.log_weight + rise, exponent=self.target.power)
-        return replace(state, value=rng.choose_index(state.normalized_weights))
+        state = replace(state, log_weight=state.log_weight + rise, current_power=self.target.power)
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights))
 
     def _validate_pinned(self, task: Task) -> None:
         """Raise `BadInput` unless what is pinned is a whole answer."""
@@ -152,7 +152,7 @@ class SMC(Sampler[SMCState, SequenceStep]):
         if np.array_equal(counts, state.resampling_counts):
             return state, None
         moved = copy_parents(state, parents)
-        return replace(moved, log_weight=log_weight, log_z=log_z, resampled=counts), parents
+        return replace(moved, log_weight=log_weight, accumulated_log_z=log_z, resampling_counts=counts), parents
 
     def _draw_parents(self, weights: Floats, rng: Random) -> Ints:
         if self.pinned_sequence is not None:
@@ -179,7 +179,7 @@ def open_population(target: Target, task: Task, count: int) -> Batch:
     batch = target.proposal_sampler.init(one)
     batch.session.energies()
     rows = batch.select_rows(np.zeros(count, np.int64))
-    return replace(rows, rows=task.first_row + np.arange(count))
+    return replace(rows, row_ids=task.first_row + np.arange(count))
 
 
 def copy_parents(state: SMCState, parents: Ints) -> SMCState:
@@ -190,15 +190,15 @@ def copy_parents(state: SMCState, parents: Ints) -> SMCState:
     open_ = np.flatnonzero(~sheet.finished_mask)
     batch = state.batch
     if len(open_):
-        batch = replace(batch.select_rows(row_of[parents[open_]]), rows=state.first_row + open_)
+        batch = replace(batch.select_rows(row_of[parents[open_]]), row_ids=state.first_row + open_)
     return replace(
         state,
-        sheet=sheet,
+        buffer=sheet,
         batch=batch,
-        open=open_,
+        open_slots=open_,
         logprob=state.logprob[parents],
         energy=state.energy[parents],
-        founders=state.root_ancestors[parents],
+        root_ancestors=state.root_ancestors[parents],
     )
 
 

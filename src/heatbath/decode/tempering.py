@@ -152,15 +152,15 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
         rate = float(np.mean(state.chains.accepted_mask))
         state = replace(
             state,
-            sweep=state.num_finished_sweeps + 1,
-            weight=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
-            logprob=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
-            accepted=(*state.acceptance_rates, rate),
+            num_finished_sweeps=state.num_finished_sweeps + 1,
+            log_weight_history=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
+            logprob_history=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
+            acceptance_rates=(*state.acceptance_rates, rate),
         )
         if state.num_finished_sweeps == int(self.burn * self.sweeps):
             state = self._finish_warmup(state)
         if state.is_finished:
-            return replace(state, value=select_chain(state.chains, state.target_chains, rng))
+            return replace(state, selected_index=select_chain(state.chains, state.target_chains, rng))
         return state
 
     def _finish_warmup(self, state: TemperingState) -> TemperingState:
@@ -176,11 +176,11 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
         return replace(
             state,
             ladder=ladder,
-            chains=replace(state.chains, lam=lam),
-            weight=state.log_weight_history[:0],
-            logprob=state.logprob_history[:0],
-            exchanges=np.zeros_like(state.exchange_counts),
-            accepted=(),
+            chains=replace(state.chains, lambdas=lam),
+            log_weight_history=state.log_weight_history[:0],
+            logprob_history=state.logprob_history[:0],
+            exchange_counts=np.zeros_like(state.exchange_counts),
+            acceptance_rates=(),
         )
 
 
@@ -197,7 +197,7 @@ def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
             exchanges[k] += (1, swapped)
             if swapped:
                 sources[[low, high]] = high, low
-    return replace(state, chains=copy_chains(state.chains, sources), exchanges=exchanges)
+    return replace(state, chains=copy_chains(state.chains, sources), exchange_counts=exchanges)
 
 
 def _exchange_probability(step: float, hotter: float, colder: float) -> float:

@@ -58,7 +58,7 @@ class VoteState:
         share = votes / len(results)
         error = float(np.sqrt(share * (1 - share) / len(results)))
         figures = {"share": share, "share_stderr": error, "results": float(len(set(results)))}
-        return replace(found, value=results.index(winner), diagnostics=figures)
+        return replace(found, selected_index=results.index(winner), diagnostics=figures)
 
 
 @dataclass(frozen=True)
@@ -80,4 +80,4 @@ class Vote(Sampler[VoteState, SequenceStep]):
 
     def step(self, rng: Random, state: VoteState) -> tuple[VoteState, SequenceStep]:
         rows, move = Independent(self.sampler).step(rng, state.inner_state)
-        return replace(state, rows=rows), move
+        return replace(state, inner_state=rows), move

@@ -60,8 +60,8 @@ class Context:
             self,
             tokens=[self.tokens[row] for row in rows],
             prompt_lengths=[self.prompt_lengths[row] for row in rows],
-            ended=[self.is_finished(row) for row in rows],
-            rows=[self.row_id(row) for row in rows],
+            finished_mask=[self.is_finished(row) for row in rows],
+            row_ids=[self.row_id(row) for row in rows],
             energies=None if self.energies is None else self.energies[list(rows)],
         )
 

@@ -9,8 +9,8 @@ Run(model, prompts, Settings)   the same step by step
 from __future__ import annotations
 
 from heatbath.engine.chunking import Document
-from heatbath.engine.generate import generate, repeat_prompts
-from heatbath.engine.measure import beta_from_temperature, join_traces, measure, measure_stream
+from heatbath.engine.generation import generate, repeat_prompts
+from heatbath.engine.measurement import beta_from_temperature, join_traces, measure, measure_stream
 from heatbath.engine.model_selection import ModelFit, rank_models
 from heatbath.engine.result import Generation, Sample
 from heatbath.engine.run import GenerationSettings, Run

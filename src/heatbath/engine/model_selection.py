@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heatbath.engine.measure import measure
+from heatbath.engine.measurement import measure
 from heatbath.errors import BadInput
 from heatbath.estimate import Estimate
 from heatbath.models.base import Model

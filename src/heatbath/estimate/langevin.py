@@ -261,7 +261,7 @@ class DualAveraging:
         log_step = self.center - np.sqrt(t) / self.GAIN * total / (t + self.DELAY)
         share = t**-self.DECAY
         averaged = share * log_step + (1 - share) * self.average_log_step
-        return replace(self, log_step=float(log_step), averaged=float(averaged), shortfall=total, count=t)
+        return replace(self, log_step=float(log_step), average_log_step=float(averaged), total_shortfall=total, count=t)
 
 
 def tune_step_size(

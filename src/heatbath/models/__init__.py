@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Capabilities": "base",
-    "ExactModel": "exact",
-    "MarkovModel": "markov",
+    "ExactModel": "exact.base",
+    "MarkovModel": "exact.markov",
     "Model": "base",
-    "RandomEnergyModel": "rem",
+    "RandomEnergyModel": "exact.random_energy",
     "RestrictedModel": "restricted",
     "Session": "base",
-    "TableModel": "table",
-    "TransformersModel": "transformers",
-    "UrnModel": "urn",
+    "TableModel": "exact.table",
+    "TransformersModel": "hf.transformers_model",
+    "UrnModel": "exact.urn",
     "Vocabulary": "base",
     "ScoreChunk": "base",
-    "load": "loading",
+    "load": "hub.load",
 }
 
 __all__ = [

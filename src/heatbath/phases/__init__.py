@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heatbath.phases.phase_map import PhaseMap
     from heatbath.phases.sampling import SweepPlan
-    from heatbath.phases.sweep import AnalysisOptions, sweep
+    from heatbath.phases.temperature_sweep import AnalysisOptions, sweep
 
-_HOME = {"AnalysisOptions": "run", "PhaseMap": "phasemap", "SweepPlan": "collect", "sweep": "run"}
+_HOME = {
+    "AnalysisOptions": "temperature_sweep",
+    "PhaseMap": "phase_map",
+    "SweepPlan": "sampling",
+    "sweep": "temperature_sweep",
+}
 
 __all__ = ["AnalysisOptions", "PhaseMap", "SweepPlan", "sweep"]
 

@@ -207,7 +207,7 @@ def _smooth_stderr(stderr: Floats, ess: Floats) -> Floats:
     return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
 
 
-def fit_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
+def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
     """Fit a smooth curve to measured points, which share their sequences: the band counts every sequence once."""
     steady, ess = smooth_errors(points, pool.ess()), pool.ess()
     twice = np.sqrt(max(1.0, ess.sum() / len(pool.samples)))
@@ -217,7 +217,7 @@ def fit_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> Linear
 
 def fit_curve(name: str, points: CurveData, pool: PooledSamples, grid: Floats) -> Curve:
     """Smooth measured points into a curve on a grid of temperatures."""
-    smooth = fit_smoother(points, pool, grid)
+    smooth = build_smoother(points, pool, grid)
     value, response = smooth.apply(points.value, points.slope)
     steady = smooth_errors(points, pool.ess())
     return Curve(name, steady, pool.ess(), grid, value, smooth.stderr[0], response, smooth.stderr[1])

@@ -21,8 +21,8 @@ from heatbath.phases.curves import (
     THERMAL_RATES,
     ObservableColumn,
     PooledSamples,
+    build_smoother,
     compute_points,
-    fit_smoother,
     rate_column,
     second_half,
     subtract_columns,
@@ -128,7 +128,7 @@ def _locate_smooth_feature(
     replicas = []
     for length in text_sizes(pool.samples.length):
         column = data(pool, length)
-        smooth = fit_smoother(compute_points(column, pool.temperatures), pool, grid)
+        smooth = build_smoother(compute_points(column, pool.temperatures), pool, grid)
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
         each = zip(*column.replica_moments(draws), strict=True)
         replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])

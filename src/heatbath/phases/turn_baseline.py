@@ -16,8 +16,8 @@ from heatbath.phases.curves import (
     ObservableColumn,
     PooledSamples,
     TextRange,
+    build_smoother,
     compute_points,
-    fit_smoother,
     rate_column,
 )
 
@@ -44,7 +44,7 @@ def find_turning_point(pool: PooledSamples, rng: np.random.Generator) -> EdgeEst
         )
     samples = pool.samples
     column = rate_column(pool, THERMAL_RATES["entropy"], TextRange(-1, samples.find_prefix(samples.length)))
-    smooth = fit_smoother(_mask_points(_log_entropy_points(column, pool.temperatures), measured), pool, grid)
+    smooth = build_smoother(_mask_points(_log_entropy_points(column, pool.temperatures), measured), pool, grid)
     draws = rng.exponential(size=(REPLICAS, len(samples)))
     replicas = np.array([find_turn(grid, _smooth_log_entropy(smooth, column, draw)) for draw in draws])
     return _summarize_turn(samples.length, find_turn(grid, _smooth_log_entropy(smooth, column)), replicas)

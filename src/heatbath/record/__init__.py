@@ -62,7 +62,12 @@ __all__ = [
     "write_traces",
 ]
 
-_LAZY_IMPORTS = {"read_traces": "files", "write_traces": "files", "atomic_write": "files", "TraceWriter": "writer"}
+_LAZY_IMPORTS = {
+    "read_traces": "parquet",
+    "write_traces": "parquet",
+    "atomic_write": "parquet",
+    "TraceWriter": "parquet_writer",
+}
 
 
 def __getattr__(name: str) -> Any:

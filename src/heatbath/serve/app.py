@@ -46,7 +46,7 @@ def build_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Sta
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """The routes of all rooms that are switched on."""
-    rooms = {"health": True, "api": True, "metrics": settings.metrics.enabled, "page": settings.server.page}
+    rooms = {"health": True, "api": True, "telemetry": settings.metrics.enabled, "dashboard": settings.server.page}
     found: list[BaseRoute] = []
     for room, wanted in rooms.items():
         if wanted:
@@ -63,10 +63,10 @@ def build_middleware(services: Services) -> list[Middleware]:
         Middleware(BodyDiscardMiddleware),
         Middleware(SecurityHeadersMiddleware),
         Middleware(ErrorMiddleware, log=services.log),
-        Middleware(HostCheckMiddleware, hosts=server.hosts, open_=not services.keys.tenants),
+        Middleware(HostCheckMiddleware, hosts=server.hosts, is_open=not services.keys.tenants),
         Middleware(AuthMiddleware, keys=services.keys),
-        Middleware(AdmissionMiddleware, gate=services.lifecycle),
-        Middleware(BodyLimitMiddleware, most=server.max_body, seconds=server.read_timeout),
+        Middleware(AdmissionMiddleware, lifecycle=services.lifecycle),
+        Middleware(BodyLimitMiddleware, max_bytes=server.max_body, seconds=server.read_timeout),
     ]
 
 

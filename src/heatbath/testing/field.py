@@ -67,7 +67,7 @@ def check_finished_rows(field: Field, context: Context, tolerance: float) -> Non
     for row in range(len(context.tokens)):
         ended = [context.is_finished(other) or other == row for other in range(len(context.tokens))]
         others = [other for other in range(len(context.tokens)) if other != row]
-        energies = _compute_energies(field, replace(context, ended=ended))
+        energies = _compute_energies(field, replace(context, finished_mask=ended))
         assert_energies(energies, f"energies of {field.name!r} with row {row} ended")
         what = f"energies of {field.name!r} for the other rows when row {row} has ended"
         assert_same(energies[others], together[others], tolerance, what)

@@ -166,9 +166,8 @@ def check_refusals(case: _Case) -> None:
     """Tokens outside the vocabulary and rows that are not there are `BadInput`."""
     model, (first, *_) = case.model, _prompts(case)
     for token in (model.vocabulary.size, -1):
-        assert_bad_input(
-            lambda token=token: model.open([[*first[:1], token]]).energies(), f"a prompt with token {token}"
-        )  # type: ignore[misc]
+        prompt = [*first[:1], token]
+        assert_bad_input(lambda prompt=prompt: model.open([prompt]).energies(), f"a prompt with token {token}")  # type: ignore[misc]
         assert_bad_input(lambda token=token: model.open([first]).push([token]), f"a push of token {token}")  # type: ignore[misc]
         assert_bad_input(lambda token=token: list(model.score([[*first[:1], token]])), f"scoring token {token}")  # type: ignore[misc]
     assert_bad_input(lambda: model.open([first]).push([first[0]] * 2), "a push of two tokens to one row")

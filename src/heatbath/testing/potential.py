@@ -54,7 +54,7 @@ def check_rows(potential: Potential, context: Context, tolerance: float) -> None
         alone = _compute_energies(potential, context.take([row]))
         assert_same(together[[row]], alone, tolerance, f"energies of {name!r} for row {row} in a batch and alone")
     turned = [*reversed(range(count)), 0]
-    found = _compute_energies(potential, replace(context.take(turned), rows=()))
+    found = _compute_energies(potential, replace(context.take(turned), row_ids=()))
     assert_same(found, together[turned], tolerance, f"energies of {name!r} with the rows turned round")
 
 
@@ -83,7 +83,9 @@ def check_prefixes(potential: Potential, context: Context, tolerance: float) -> 
         rows = [context.tokens[row][:end] for end in range(start, len(context.tokens[row]))]
         if not rows:
             continue
-        prefixes = replace(context, tokens=rows, prompt_lengths=[start] * len(rows), ended=(), rows=(), energies=None)
+        prefixes = replace(
+            context, tokens=rows, prompt_lengths=[start] * len(rows), finished_mask=(), row_ids=(), energies=None
+        )
         energies = _compute_energies(potential, prefixes)
         assert_energies(energies, f"energies of {potential.name!r} for prefixes of row {row}")
         lost = np.flatnonzero(np.isinf(energies))

@@ -172,7 +172,7 @@ def test_a_request_of_a_trace_is_a_span_of_it(services: Services) -> None:
     made = build_providers(
         SimpleSpanProcessor(spans), InMemoryMetricReader(), labels, SpanOptions(include_content=True)
     )
-    traced = replace(services, watchers=(*services.observers, made.observer))
+    traced = replace(services, observers=(*services.observers, made.observer))
     trace = "0af7651916cd43dd8448eb211c80319c"
 
     async def work(app: Starlette, client: httpx2.AsyncClient) -> None:

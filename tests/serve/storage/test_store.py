@@ -72,7 +72,7 @@ def test_any_answer_comes_back_exactly(store: SqlStore) -> None:
     def law(answered: RequestOutcome) -> None:
         # The same example may come twice, and the same id is stored once.
         ticket = replace(answered.request, id=f"{next(count)}{answered.request.id}")
-        asked = replace(answered, ticket=ticket)
+        asked = replace(answered, request=ticket)
         asyncio.run(store.save(asked))
         assert asyncio.run(store.get(ticket.id, ticket.tenant)) == asked
 

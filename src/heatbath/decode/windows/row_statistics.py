@@ -55,46 +55,46 @@ class RowStatistics:
     @cached_property
     def count_and_std(self) -> tuple[Floats, Floats]:
         """Number of present states and standard deviation of their energies, every state alike, (B,) each."""
-        count, deviation = self._backend.spread(self.rows, self.ground)
+        count, deviation = self._backend.count_and_std(self.rows, self.ground)
         return count, deviation
 
     def kth_lowest_energy(self, k: int | Ints) -> Floats:
         """The k-th lowest energy for one k or k (B,), ties counted, (B,); +inf with fewer present."""
         ranks = np.broadcast_to(np.asarray(k, np.int64), self.betas.shape).copy()
-        return np.asarray(self._backend.kth(self.rows, ranks))
+        return np.asarray(self._backend.kth_lowest_energy(self.rows, ranks))
 
     def lowest_energies(self, k: int) -> Floats:
         """The k lowest energies in order, ties counted, (B, k); +inf with fewer present."""
-        return np.asarray(self._backend.lowest(self.rows, k))
+        return np.asarray(self._backend.lowest_energies(self.rows, k))
 
     def highest_energy_within(self, limit: Floats) -> Floats:
         """The highest energy of a present state that is no more than `limit`, (B,)."""
-        return np.asarray(self._backend.highest_within(self.rows, limit))
+        return np.asarray(self._backend.highest_energy_within(self.rows, limit))
 
     def find_share_band(self, rule: str, share: float) -> Band:
         """States by energy until their "mass" or "entropy" comes to `share`, or by |E - U| their mass ("typical")."""
-        low, high, mass = self._backend.crossing(self.rows, self._energy_range, self.betas, rule, share).T
+        low, high, mass = self._backend.find_share_band(self.rows, self._energy_range, self.betas, rule, share).T
         return Band(low, high, mass)
 
     def apply_band(self, band: Band) -> Any:
         """The energies with +inf outside the band, in their library, type and shape."""
-        return self._backend.cut(self.rows, band.low, band.high)
+        return self._backend.apply_band(self.rows, band.low, band.high)
 
     def band_mass(self, band: Band) -> Floats:
         """The probability of the band, (B,)."""
         if band.kept_mass is not None:
             return band.kept_mass
-        return np.asarray(self._backend.masses(self.rows, self._energy_range, self.betas, band.low, band.high))
+        return np.asarray(self._backend.band_mass(self.rows, self._energy_range, self.betas, band.low, band.high))
 
     @cached_property
     def _energy_range(self) -> tuple[Floats, Floats]:
-        status, low, high = self._backend.edges(self.rows)
+        status, low, high = self._backend.find_energy_range(self.rows)
         self.rows.raise_for_status(status)
         return low, high
 
     @property
     def _backend(self) -> Any:
-        name = "device" if self.rows.is_on_device else "host"
+        name = "torch_ops" if self.rows.is_on_device else "cpu"
         return import_module(f"heatbath.decode.windows.{name}")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from heatbath.engine.base import Finished, TokensGenerated
-from heatbath.engine.generate import repeat_prompts
+from heatbath.engine.generation import repeat_prompts
 from heatbath.engine.local.faults import to_public_error
 from heatbath.engine.local.job import RequestState
 from heatbath.engine.local.through import Through

@@ -45,7 +45,7 @@ class RequestState:
 class SequenceState:
     """One answer of a job: the row it grows in, its text, and how many tokens it may still have."""
 
-    __slots__ = ("choice", "is_finished", "request_state", "remaining_tokens", "row", "stop_token_ids", "detokenizer")
+    __slots__ = ("choice", "detokenizer", "is_finished", "remaining_tokens", "request_state", "row", "stop_token_ids")
 
     def __init__(self, request_state: RequestState, row: int, choice: int) -> None:
         self.request_state, self.row, self.choice = request_state, row, choice

@@ -15,7 +15,7 @@ import numpy as np
 from heatbath.decode import Tempering
 from heatbath.decode.schedules import LatencyBudget
 from heatbath.engine.base import ComponentSpec, Request
-from heatbath.engine.generate import repeat_prompts
+from heatbath.engine.generation import repeat_prompts
 from heatbath.engine.local.options import EngineConfig
 from heatbath.engine.local.through import Spelled
 from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, Entry, build

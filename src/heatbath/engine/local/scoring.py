@@ -11,7 +11,7 @@ from heatbath.decode import Schedule
 from heatbath.engine.base import Token
 from heatbath.engine.local.plan import CompiledRequest
 from heatbath.engine.local.rows import Row, alternatives, plain_logprob
-from heatbath.engine.measure import beta_from_temperature
+from heatbath.engine.measurement import beta_from_temperature
 from heatbath.engine.step_record import RecordMode
 from heatbath.models.base import Model, ScoreChunk
 from heatbath.record import Record, observe, observe_state

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from heatbath import energy
+from heatbath import energy, experts
 from heatbath.energy import Field, after_tokens, apply_when, until_tokens
 from heatbath.engine.registry.choosing import BuildContext, Entry
 from heatbath.errors import BadInput
@@ -84,19 +84,19 @@ def _build_length_bias(context: BuildContext, rate: float) -> Field:
 
 
 def _build_contrast(context: BuildContext, other: str, *, gamma: float = 1.5) -> Field:
-    return energy.Contrast(context.model, context.model.encode(other) if other else (), gamma=gamma)
+    return experts.Contrast(context.model, context.model.encode(other) if other else (), gamma=gamma)
 
 
 def _build_product(
     context: BuildContext, models: str | Sequence[str], *, weights: Sequence[float] | None = None
 ) -> Field:
-    return energy.ProductOfExperts(_load_models(models), weights)
+    return experts.ProductOfExperts(_load_models(models), weights)
 
 
 def _build_mixture(
     context: BuildContext, models: str | Sequence[str], *, prior: Sequence[float] | None = None
 ) -> Field:
-    return energy.MixtureOfExperts([context.model, *_load_models(models)], prior)
+    return experts.MixtureOfExperts([context.model, *_load_models(models)], prior)
 
 
 def _build_gumbel(context: BuildContext, scale: float, *, seed: int = 0) -> Field:

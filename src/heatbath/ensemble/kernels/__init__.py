@@ -43,7 +43,7 @@ def observed_sums(rows: EnergyRows, shared: Floats, own: Floats) -> tuple[Floats
 
 def select_states(rows: EnergyRows, index: npt.NDArray[np.int64]) -> Floats:
     """Energy of each row's chosen state, and the number of states strictly below it, as (2, N)."""
-    return np.ascontiguousarray(_backend(rows).chosen(rows.words, index).T)
+    return np.ascontiguousarray(_backend(rows).select_states(rows.words, index).T)
 
 
 def draw(rows: EnergyRows, betas: Floats, uniform: Floats) -> npt.NDArray[np.int64]:

@@ -37,7 +37,7 @@ class TableModel(ExactModel):
     ) -> TableModel:
         """Independent Gaussian energies of standard deviation `scale`."""
         rng = np.random.default_rng(seed)
-        return cls(lambda prefix: rng.normal(0.0, scale, size).tolist(), length, stop=stop_token_ids)
+        return cls(lambda prefix: rng.normal(0.0, scale, size).tolist(), length, stop_token_ids=stop_token_ids)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -108,12 +108,12 @@ class GrowingCache(Cache):  # type: ignore[misc]
         """Keep the rows `rows` (B',) in that order, in every layer."""
         prefix = bool(torch.equal(rows, torch.arange(rows.shape[0], device=rows.device)))
         for layer in self.layers:
-            layer.select(rows, prefix)
+            layer.select_rows(rows, prefix)
 
     def trim_positions(self, count: int) -> None:
         """Forget the first `count` positions of every row, in every layer."""
         for layer in self.layers:
-            layer.trim(count)
+            layer.trim_positions(count)
 
 
 def layer_windows(config: Any) -> list[int | None] | None:

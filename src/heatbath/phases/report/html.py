@@ -58,7 +58,7 @@ def write_report(map_: PhaseMap, folder: Path) -> Path:
 
 def render_page(map_: PhaseMap, figures: dict[str, str]) -> str:
     """The page; `figures` holds the SVG of each figure by its name."""
-    template = Template(files("heatbath.phases").joinpath("report_template.html").read_text(encoding="utf-8"))
+    template = Template(files("heatbath.phases.report").joinpath("report_template.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=_escape_text(f"Phase map of {map_.model.model}"),
         budget=_escape_text(_format_budget(map_)),

@@ -72,5 +72,5 @@ def serve_file(request: Request, name: str) -> Response:
 
 @cache
 def _read_file(name: str) -> tuple[bytes, str]:
-    body = files("heatbath.serve_file.page").joinpath("static", *name.split("/")).read_bytes()
+    body = files("heatbath.serve.dashboard").joinpath("static", *name.split("/")).read_bytes()
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
