@@ -14,9 +14,27 @@ from __future__ import annotations
 
 
 class HeatbathError(Exception):
-    """The root of the tree. `partial` is what had been done when long work failed, where there is something."""
+    """The root of the tree.
+
+    Attributes:
+        param: the option or field of a request that is wrong, where it is one.
+        component: the name of the field, potential, window or schedule that is at fault, where it is one.
+        permanent: whether another try can help (False) or not (True); None where that is not known.
+        partial: what had been done when long work failed, where there is something.
+    """
 
     partial: object = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        param: str | None = None,
+        component: str | None = None,
+        permanent: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.param, self.component, self.permanent = param, component, permanent
 
 
 class BadInput(HeatbathError, ValueError):

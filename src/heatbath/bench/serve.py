@@ -43,10 +43,10 @@ _TEXT = (
 _KEY = "hb-bench"
 
 TIMED_FUNCTIONS = {
-    "parse": ["heatbath.serve.api.reading:decoded"],
+    "parse": ["heatbath.serve.openai.validation:decode_body"],
     "auth": ["heatbath.serve.http.auth:Admitted.tenant"],
-    "template": ["heatbath.serve.api.prompts:chat_prompt", "heatbath.serve.api.prompts:completion_prompts"],
-    "encode": ["heatbath.serve.api.completion_stream:CompletionStream.grown"],
+    "template": ["heatbath.serve.openai.prompts:chat_prompt", "heatbath.serve.openai.prompts:completion_prompts"],
+    "encode": ["heatbath.serve.openai.streaming:StreamWriter.tokens"],
     "count": ["heatbath.serve.telemetry.request_metrics:Meter.grew"],
     "write": ["uvicorn.protocols.http.httptools_impl:RequestResponseCycle.send"],
     "storage": ["heatbath.serve.storage.store:SqlStore.keep"],

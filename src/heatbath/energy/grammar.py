@@ -82,7 +82,8 @@ class Grammar(Field):
         )
         if found.is_impossible:
             within = "" if max_tokens is None else f" within {max_tokens} tokens"
-            raise BadInput(f"field {self.name!r}: no answer in this vocabulary matches the grammar{within}.")
+            message = f"field {self.name!r}: no answer in this vocabulary matches the grammar{within}."
+            raise BadInput(message, param="fields", component=self.name)
         self.shortest_match_length = found.length
 
     @classmethod
@@ -98,7 +99,8 @@ class Grammar(Field):
         try:
             text = json.dumps(json.loads(schema) if isinstance(schema, str) else schema)
         except (TypeError, ValueError) as error:
-            raise BadInput(f"field {cls.name!r}: the schema is no JSON: {error}.") from None
+            message = f"field {cls.name!r}: the schema is no JSON: {error}."
+            raise BadInput(message, param="fields", component=cls.name) from None
         return cls(f"start: %json {text}", token_bytes, vocabulary, max_tokens=max_tokens)
 
     @classmethod
@@ -146,7 +148,8 @@ class Grammar(Field):
             message = matcher.get_error()
             # A dead end of this vocabulary; anything else is a limit of the parser.
             if not message.startswith("NoExtension"):
-                raise BadInput(f"field {self.name!r}: the grammar cannot be followed: {_format_parser_error(message)}")
+                message = f"field {self.name!r}: the grammar cannot be followed: {_format_parser_error(message)}"
+                raise BadInput(message, param="fields", component=self.name)
             words[:] = 0
         return words.view(np.uint8)
 
@@ -197,7 +200,8 @@ def _build_matcher(grammar: str, tokenizer: Any, name: str) -> Any:
     # Forcing allows one way alone to cut text that can be no other.
     matcher = _import_llguidance().LLMatcher(tokenizer, f'%llguidance {{"no_forcing": true}}\n{grammar}', log_level=0)
     if matcher.is_error():
-        raise BadInput(f"field {name!r}: the grammar cannot be read: {_format_parser_error(matcher.get_error())}")
+        message = f"field {name!r}: the grammar cannot be read: {_format_parser_error(matcher.get_error())}"
+        raise BadInput(message, param="fields", component=name)
     return matcher
 
 

@@ -63,7 +63,7 @@ def repeat_prompts(
     """
     n = 1 if n is None else n
     if n < 1:
-        raise BadInput(f"n is {n}: ask for at least 1 sample.")
+        raise BadInput(f"n is {n}: ask for at least 1 sample.", param="n")
     if isinstance(settings.temperature, LatencyBudget):
         plan = settings.temperature.plan(n * len(prompts), settings.max_tokens)
         n, settings = max(1, plan.samples // len(prompts)), replace(settings, max_tokens=plan.max_tokens)

@@ -91,7 +91,7 @@ class MockEngine:
         if self.running >= self.pace.most:
             raise Overloaded(f"{self.running} requests are in work: try again later.", 1.0)
         if not request.temperature >= 0:
-            raise BadInput(f"temperature is {request.temperature}: give a number from 0 up.")
+            raise BadInput(f"temperature is {request.temperature}: give a number from 0 up.", param="temperature")
         self.running += 1
         try:
             await asyncio.sleep(self.pace.first)

@@ -69,7 +69,7 @@ def validate_temperatures(temperature: Temperature, rows: int) -> Floats:
         raise BadInput(f"{rows} rows take one temperature or {rows} of them, not shape {values.shape}.")
     wrong = values[~(values >= 0)]
     if wrong.size:
-        raise BadInput(f"temperature is {wrong[0]}: give a number from 0 up.")
+        raise BadInput(f"temperature is {wrong[0]}: give a number from 0 up.", param="temperature")
     return values
 
 

@@ -23,10 +23,14 @@ class StopStrings:
 
     def __post_init__(self) -> None:
         if len(self.texts) > MAX_STOPS:
-            raise BadInput(f"{len(self.texts)} stops are more than can be looked for: give at most {MAX_STOPS}.")
+            raise BadInput(
+                f"{len(self.texts)} stops are more than can be looked for: give at most {MAX_STOPS}.", param="stop"
+            )
         for text in self.texts:
             if not 0 < len(text) <= MAX_STOP_CHARACTERS:
-                raise BadInput(f"a stop has {len(text)} characters: give from 1 to {MAX_STOP_CHARACTERS}.")
+                raise BadInput(
+                    f"a stop has {len(text)} characters: give from 1 to {MAX_STOP_CHARACTERS}.", param="stop"
+                )
 
     @cached_property
     def failure_tables(self) -> tuple[tuple[int, ...], ...]:
@@ -43,10 +47,15 @@ class IncrementalDetokenizer:
         self._byte_decoder = Utf8Decoder()
         self._match_lengths = [0] * len(stop_strings.texts)
         self._held_text = ""
+        self.rest = ""
 
     def push(self, piece: bytes) -> str:
         """The text that may be shown after one more token; once `stopped` is set, all of it has been shown."""
         return self._release_text(self._byte_decoder.decode_bytes(piece))
+
+    def push_text(self, text: str) -> str:
+        """As `push`, of text; once `stopped` is set, `rest` is what follows the stop."""
+        return self._release_text(text)
 
     def flush(self) -> str:
         """What is left when no more tokens come."""
@@ -63,7 +72,7 @@ class IncrementalDetokenizer:
         for place in range(len(self._held_text), len(text)):
             self.matched_stop = self._match_character(text[place])
             if self.matched_stop is not None:
-                self._held_text = ""
+                self._held_text, self.rest = "", text[place + 1 :]
                 return text[: place + 1 if self._keep_stop else place + 1 - len(self.matched_stop)]
         safe = len(text) - max(self._match_lengths)
         self._held_text = text[safe:]

@@ -46,7 +46,7 @@ def build_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Sta
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """The routes of all rooms that are switched on."""
-    rooms = {"health": True, "api": True, "telemetry": settings.metrics.enabled, "dashboard": settings.server.page}
+    rooms = {"health": True, "openai": True, "telemetry": settings.metrics.enabled, "dashboard": settings.server.page}
     found: list[BaseRoute] = []
     for room, wanted in rooms.items():
         if wanted:

@@ -13,6 +13,9 @@ from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
 from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, Unreliable
 from heatbath.serve.interfaces import StoreUnavailable
 
+CLIENT_CLOSED_REQUEST = 499
+"""The status where the client had gone before the response was complete, as nginx has it."""
+
 NO_RETRY_HEADERS = {"x-should-retry": "false"}
 _PATH_PATTERN = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
 

@@ -149,17 +149,17 @@ class RequestCompiler:
 
 def _validate_options(request: Request, config: EngineConfig) -> None:
     if not isinstance(request.sampler, str) or request.sampler not in SAMPLERS:
-        raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(SAMPLERS)}.")
+        raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(SAMPLERS)}.", param="sampler")
     if request.n < 1:
-        raise BadInput(f"n is {request.n}: ask for at least 1 answer.")
+        raise BadInput(f"n is {request.n}: ask for at least 1 answer.", param="n")
     if request.max_tokens < 0:
-        raise BadInput(f"max_tokens is {request.max_tokens}: give at least 0.")
+        raise BadInput(f"max_tokens is {request.max_tokens}: give at least 0.", param="max_tokens")
     if request.record not in _RECORD_MODES:
-        raise BadInput(f"record is {request.record!r}: give None, 'state' or 'nodes'.")
+        raise BadInput(f"record is {request.record!r}: give None, 'state' or 'nodes'.", param="record")
     if request.seed is not None and request.seed < 0:
-        raise BadInput(f"the seed is {request.seed}: give a number from 0 up.")
+        raise BadInput(f"the seed is {request.seed}: give a number from 0 up.", param="seed")
     if request.deadline is not None and not request.deadline > 0:
-        raise BadInput(f"the deadline is {request.deadline} s: give a number above 0.")
+        raise BadInput(f"the deadline is {request.deadline} s: give a number above 0.", param="deadline")
 
 
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
@@ -167,23 +167,39 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
-        raise BadInput(f"top is {request.top_logprobs}: give a number from 0 to the {size} tokens there are.")
+        raise BadInput(
+            f"top is {request.top_logprobs}: give a number from 0 to the {size} tokens there are.", param="top"
+        )
 
 
 def _build_component(registry: Mapping[str, Entry[T]], kind: str, spec: ComponentSpec, context: BuildContext) -> T:
     """What is asked for, if its value is of a size that can be worked with."""
     what = f"the {kind} {spec.name!r:.40}"
+    param = kind if kind == "schedule" else f"{kind}s"
     letters = len(json.dumps(spec.value))
     if letters > _MAX_VALUE_CHARACTERS:
-        raise BadInput(f"the value of {what} has {letters} characters: give at most {_MAX_VALUE_CHARACTERS}.")
+        raise BadInput(
+            f"the value of {what} has {letters} characters: give at most {_MAX_VALUE_CHARACTERS}.",
+            param=param,
+            component=spec.name,
+        )
     if spec.name == "max_entropy" and _count_features(spec.value) > _MAX_FEATURES:
-        raise BadInput(f"{what} has {_count_features(spec.value)} features: give at most {_MAX_FEATURES}.")
+        raise BadInput(
+            f"{what} has {_count_features(spec.value)} features: give at most {_MAX_FEATURES}.",
+            param=param,
+            component=spec.name,
+        )
     try:
         return build(registry, kind, (spec.name, spec.value), context)
-    except HeatbathError:
+    except HeatbathError as error:
+        error.param, error.component = error.param or param, error.component or spec.name
         raise
     except Exception as error:
-        raise BadInput(f"{what} cannot be made from {spec.value!r:.60}: {type(error).__name__}.") from error
+        raise BadInput(
+            f"{what} cannot be made from {spec.value!r:.60}: {type(error).__name__}.",
+            param=param,
+            component=spec.name,
+        ) from error
 
 
 def _count_features(value: Any) -> int:

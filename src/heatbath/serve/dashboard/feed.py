@@ -18,6 +18,7 @@ import msgspec
 from heatbath.engine.base import TokensGenerated
 from heatbath.serve.dashboard.serializers import strip_outcome, summarize_outcome
 from heatbath.serve.dashboard.tick import Snapshot, build_tick
+from heatbath.serve.errors import CLIENT_CLOSED_REQUEST
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 
 TICK_SECONDS = 1.0
@@ -102,7 +103,7 @@ class Feed:
 
     def on_finish(self, outcome: RequestOutcome) -> None:
         self._totals["requests"] += 1
-        self._totals["errors"] += outcome.status >= 400 and outcome.status != 499
+        self._totals["errors"] += outcome.status >= 400 and outcome.status != CLIENT_CLOSED_REQUEST
         self._recent_outcomes.add(strip_outcome(outcome, keep_content=self._keep_content))
         self._send_event(_encode_event("ended", summarize_outcome(outcome)), outcome.request.tenant)
 

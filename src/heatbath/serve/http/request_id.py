@@ -12,11 +12,9 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heatbath.serve.api_keys import HEALTH_PATHS
+from heatbath.serve.errors import CLIENT_CLOSED_REQUEST
 from heatbath.serve.http.asgi import encode_headers, header_values
 from heatbath.serve.logging import Logger
-
-CLIENT_CLOSED_REQUEST = 499
-"""The status logged where the client had gone before the answer began."""
 
 _ID_PATTERN = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from time import monotonic
 
 from heatbath.engine.base import TokensGenerated
+from heatbath.serve.errors import CLIENT_CLOSED_REQUEST
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 from heatbath.serve.telemetry.instruments import Instruments
 from heatbath.serve.telemetry.labels import Labels
 from heatbath.serve.telemetry.running_totals import RequestTotals
 from heatbath.serve.telemetry.token_timing import TokenTiming, request_key
-
-CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestMetrics:

@@ -1,0 +1,31 @@
+"""The OpenAI-compatible API."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+
+def routes() -> list[BaseRoute]:
+    """Return the routes of the API."""
+    from heatbath.serve.openai.chat import chat
+    from heatbath.serve.openai.completions import completions
+    from heatbath.serve.openai.decisions import decisions
+    from heatbath.serve.openai.embeddings import embeddings
+    from heatbath.serve.openai.models import model, models
+    from heatbath.serve.openai.openapi import openapi
+    from heatbath.serve.openai.request_context import route
+    from heatbath.serve.openai.stored_completions import stored_completion
+    from heatbath.serve.openai.tokenize import detokenize, tokenize
+
+    return [
+        route("/v1/chat/completions", chat),
+        route("/v1/chat/completions/{id}", stored_completion, "GET"),
+        route("/v1/completions", completions),
+        route("/v1/embeddings", embeddings),
+        route("/v1/decisions", decisions),
+        route("/v1/models", models, "GET"),
+        route("/v1/models/{name:path}", model, "GET"),
+        route("/tokenize", tokenize),
+        route("/detokenize", detokenize),
+        route("/openapi.json", openapi, "GET"),
+    ]

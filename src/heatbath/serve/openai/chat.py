@@ -1,0 +1,112 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai import sampling_params
+from heatbath.serve.openai.logprobs import TokenTexts, chat_logprobs
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, finish_reason, usage
+from heatbath.serve.openai.prompts import chat_prompt
+from heatbath.serve.openai.request_context import RequestContext, request_settings
+from heatbath.serve.openai.responses import Responder, build_head
+from heatbath.serve.openai.schema.chat import ChatRequest
+from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
+from heatbath.serve.openai.streaming import ChatStreamWriter
+from heatbath.serve.openai.tool_calls import build_toolbox, parse_message
+from heatbath.serve.openai.validation import CHAT_REFUSALS
+
+
+async def chat(context: RequestContext) -> Any:
+    """Respond to a conversation."""
+    body = await context.read_body(ChatRequest, CHAT_REFUSALS)
+    context.services.model_names.resolve(body.model)
+    _check(body)
+    toolbox = build_toolbox(body)
+    prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
+    extent = _extent(context, body, prompt)
+    requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
+    ticket = context.ticket(request_settings(body), stream=bool(body.stream))
+    plan = context.plan(requests, ticket, n=body.n or 1, store=body.store)
+    task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
+    texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
+    head = build_head(context, task, "chatcmpl-")
+    responder = ChatResponder(context, body, task, texts, head, has_tools=bool(toolbox.tools))
+    return await context.respond(task, responder.complete, responder.stream if body.stream else None)
+
+
+def _check(body: ChatRequest) -> None:
+    if body.top_logprobs and not body.logprobs:
+        raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
+    if body.prompt_logprobs is not None and body.stream:
+        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
+
+
+def _extent(context: RequestContext, body: ChatRequest, prompt: sampling_params.Tokens) -> sampling_params.Extent:
+    limit = context.services.settings.limits.max_tokens
+    available = sampling_params.available_tokens(context.language, [prompt], limit, "messages")
+    param = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    return sampling_params.Extent(
+        max_tokens=sampling_params.resolve_max_tokens(getattr(body, param), available, limit, param),
+        n=body.n or 1,
+        top=max(body.top_logprobs or 0, body.prompt_logprobs or 0),
+        prompt_scores=body.prompt_logprobs is not None,
+    )
+
+
+@dataclass(frozen=True)
+class ChatResponder(Responder[ChatRequest, ChatChoice]):
+    """Responds to one chat request."""
+
+    has_tools: bool = False
+
+    def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
+        message, reason = ResponseMessage(content=text), finish_reason(output)
+        if self.has_tools:
+            message = parse_message(text, f"call_{self.task.plan.ticket.id}_{index}")
+            reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
+        logprobs = None
+        if self.body.logprobs:
+            logprobs = chat_logprobs(output.text_tokens, self.texts, self.body.top_logprobs or 0)
+        return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
+
+    def build_response(
+        self, outputs: Sequence[PromptOutput], choices: list[ChatChoice], thermo: dict[str, Any] | UnsetType
+    ) -> ChatCompletion:
+        (output,) = outputs
+        return ChatCompletion(
+            id=self.head.id,
+            created=self.head.created,
+            model=self.head.model,
+            system_fingerprint=self.head.fingerprint,
+            choices=choices,
+            usage=usage(outputs),
+            metadata=self.body.metadata or UNSET,
+            prompt_token_ids=list(output.prompt) if self.body.return_token_ids else UNSET,
+            prompt_logprobs=self.prompt_logprobs(output),
+            thermo=thermo,
+        )
+
+    def build_writer(self) -> ChatStreamWriter:
+        return ChatStreamWriter(self.body, self.task, self.head, self.texts, has_tools=self.has_tools)
+
+    def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        messages = msgspec.to_builtins(self.body.messages)
+        for message in messages:
+            for name in tuple(message):
+                if message[name] is None:
+                    del message[name]
+        return {
+            "messages": messages,
+            "answers": [choice["message"]["content"] or "" for choice in choices],
+            "choices": choices,
+            "system_fingerprint": self.head.fingerprint,
+            "metadata": self.body.metadata,
+        }

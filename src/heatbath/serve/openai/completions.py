@@ -1,0 +1,131 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai import sampling_params
+from heatbath.serve.openai.logprobs import CompletionLogprobs, TokenTexts
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, finish_reason, usage
+from heatbath.serve.openai.prompts import completion_prompts
+from heatbath.serve.openai.request_context import RequestContext, request_settings
+from heatbath.serve.openai.responses import Responder, build_head, is_buffered
+from heatbath.serve.openai.schema.completions import CompletionRequest
+from heatbath.serve.openai.schema.responses import CompletionChoice, TextCompletion
+from heatbath.serve.openai.streaming import CompletionStreamWriter
+from heatbath.serve.openai.validation import COMPLETION_REFUSALS
+
+DEFAULT_MAX_TOKENS = 16
+"""Tokens of a completion where the request does not say, as OpenAI has it."""
+
+
+async def completions(context: RequestContext) -> Any:
+    """Continue prompts."""
+    body = await context.read_body(CompletionRequest, COMPLETION_REFUSALS)
+    context.services.model_names.resolve(body.model)
+    _check(body)
+    prompts = await context.offload(partial(completion_prompts, context.language, body.prompt))
+    extent = _extent(context, body, prompts)
+    requests = sampling_params.build(context, body, prompts=prompts, extent=extent)
+    ticket = context.ticket(request_settings(body), stream=bool(body.stream))
+    plan = context.plan(requests, ticket, n=body.n or 1, store=body.store)
+    task = context.admit(plan, sum(len(prompt) + extent.n * extent.max_tokens for prompt in prompts))
+    texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
+    head = build_head(context, task, "cmpl-")
+    responder = CompletionResponder(
+        context,
+        body,
+        task,
+        texts,
+        head,
+        by_likelihood=(body.best_of or 0) > (body.n or 1),
+        prompt_texts=_texts(context, body, prompts),
+    )
+    return await context.respond(task, responder.complete, responder.stream if body.stream else None)
+
+
+def _texts(context: RequestContext, body: CompletionRequest, prompts: Sequence[sampling_params.Tokens]) -> list[str]:
+    """Return the texts of prompts: as they were given, or decoded from the tokens that were."""
+    if isinstance(body.prompt, str):
+        return [body.prompt]
+    if body.prompt and isinstance(body.prompt[0], str):
+        return [str(text) for text in body.prompt]
+    return [context.language.decode(prompt) for prompt in prompts]
+
+
+def _check(body: CompletionRequest) -> None:
+    n, best_of = body.n or 1, body.best_of
+    if best_of and best_of < n:
+        raise invalid_value(f"best_of is {best_of} and n is {n}: give at least as many.", "best_of")
+    if best_of and best_of > n and body.stream:
+        raise invalid_value("best_of cannot be streamed, the best is known at the end: leave out stream.", "best_of")
+    if best_of and best_of > n and is_buffered(body):
+        raise invalid_value("best_of chooses among plain draws: leave it or thermo.sampler out.", "best_of")
+    if body.prompt_logprobs is not None and body.stream:
+        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
+
+
+def _extent(
+    context: RequestContext, body: CompletionRequest, prompts: Sequence[sampling_params.Tokens]
+) -> sampling_params.Extent:
+    limit = context.services.settings.limits.max_tokens
+    # A prompt of no tokens stands for the document start, which takes room too.
+    started = [prompt or context.language.vocabulary.start_token_ids for prompt in prompts]
+    available = sampling_params.available_tokens(context.language, started, limit, "prompt")
+    return sampling_params.Extent(
+        max_tokens=sampling_params.resolve_max_tokens(
+            body.max_tokens, available, limit, "max_tokens", default=DEFAULT_MAX_TOKENS
+        ),
+        n=max(body.n or 1, body.best_of or 0),
+        top=max(body.logprobs or 0, body.prompt_logprobs or 0),
+        prompt_scores=body.prompt_logprobs is not None or bool(body.echo and body.logprobs is not None),
+    )
+
+
+@dataclass(frozen=True)
+class CompletionResponder(Responder[CompletionRequest, CompletionChoice]):
+    """Responds to one completions request; `prompt_texts` are repeated where the request asks for it."""
+
+    prompt_texts: Sequence[str] = ()
+
+    def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> CompletionChoice:
+        body, of_prompt = self.body, self.task.outputs[prompt]
+        scores = of_prompt.began.scored_prompt if body.echo and of_prompt.began else ()
+        logprobs = None
+        if body.logprobs is not None:
+            logprobs = CompletionLogprobs(self.texts, body.logprobs).append([*scores, *output.tokens])
+        return CompletionChoice(
+            index=index,
+            text=(self.prompt_texts[prompt] if body.echo else "") + text,
+            logprobs=logprobs,
+            finish_reason=finish_reason(output),
+            prompt_token_ids=list(of_prompt.prompt) if body.return_token_ids else UNSET,
+            prompt_logprobs=self.prompt_logprobs(of_prompt),
+            **self.extras(output),
+        )
+
+    def build_response(
+        self, outputs: Sequence[PromptOutput], choices: list[CompletionChoice], thermo: dict[str, Any] | UnsetType
+    ) -> TextCompletion:
+        return TextCompletion(
+            id=self.head.id,
+            created=self.head.created,
+            model=self.head.model,
+            system_fingerprint=self.head.fingerprint,
+            choices=choices,
+            usage=usage(outputs),
+            thermo=thermo,
+        )
+
+    def build_writer(self) -> CompletionStreamWriter:
+        return CompletionStreamWriter(self.body, self.task, self.head, self.texts, prompt_texts=self.prompt_texts)
+
+    def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        texts = [choice["text"] for choice in choices]
+        return {"prompt": list(self.prompt_texts), "answers": texts, "choices": choices}

@@ -1,0 +1,208 @@
+"""The generation of one HTTP request: reported to watchers, run on the engine, stored, and ended exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from heatbath.engine.base import Event, Request, TokensGenerated
+from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, as_api_error
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.openai.logprobs import TokenTexts
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, record_columns, summarize_records
+from heatbath.serve.rate_limits import Lease
+from heatbath.serve.services import Services
+
+Listener = Callable[[int, Event], None]
+"""Called with the number of a prompt and each event of its request."""
+
+
+@dataclass(frozen=True)
+class GenerationPlan:
+    """What one HTTP request needs of the engine and the store.
+
+    Attributes:
+        requests: one for each prompt.
+        n: choices to return for each prompt.
+        keep_content: whether messages and completions may be stored.
+        store_required: whether a response that cannot be stored is withheld.
+        store: whether anything is stored.
+    """
+
+    ticket: RequestInfo
+    requests: Sequence[Request]
+    n: int = 1
+    keep_content: bool = True
+    store_required: bool = False
+    store: bool = True
+
+
+@dataclass
+class Timestamps:
+    """Times of `time.monotonic`: submission, the first token, the end of the engine's work."""
+
+    submitted: float = 0.0
+    first_token: float | None = None
+    generated: float = 0.0
+
+
+@dataclass
+class GenerationTask:
+    """Runs a plan. It ends once: with `settle`, or with the task that was given to `end_with`."""
+
+    services: Services
+    plan: GenerationPlan
+    lease: Lease
+    outputs: list[PromptOutput] = field(default_factory=list)
+    times: Timestamps = field(default_factory=Timestamps)
+    is_over: bool = False
+
+    def __post_init__(self) -> None:
+        for watcher in self.services.observers:
+            watcher.on_start(self.plan.ticket)
+
+    def end_with(self, task: asyncio.Future[Any]) -> None:
+        """End when `task` does, however it does, unless this ended before."""
+        task.add_done_callback(self._end_after)
+
+    def _end_after(self, task: asyncio.Future[Any]) -> None:
+        if not self.is_over:
+            self._fail(None if task.cancelled() else task.exception())
+
+    async def run(self, listener: Listener | None = None) -> list[PromptOutput]:
+        """Submit the requests to the engine and return their outputs.
+
+        Raises:
+            ApiError, HeatbathError: what the engine raises.
+        """
+        requests = self.plan.requests
+        self.outputs = [PromptOutput(request.prompt) for request in requests]
+        self.times.submitted = time.monotonic()
+        try:
+            if len(requests) == 1:
+                await self._run_request(0, listener)
+            else:
+                await self._run_requests(listener)
+        finally:
+            self.times.generated = time.monotonic()
+        return self.outputs
+
+    async def _run_requests(self, listener: Listener | None) -> None:
+        """Run as many at once as the engine has rows for, so that one HTTP request does not fill its queue."""
+        rows = max(request.n for request in self.plan.requests)
+        slots = asyncio.Semaphore(max(1, self.services.settings.engine.max_rows // rows))
+
+        async def run_in_slot(i: int) -> None:
+            async with slots:
+                await self._run_request(i, listener)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for i in range(len(self.plan.requests)):
+                    tasks.create_task(run_in_slot(i))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _run_request(self, i: int, listener: Listener | None) -> None:
+        output = self.outputs[i]
+        steps = cast("AsyncGenerator[Event, None]", self.services.engine.submit(self.plan.requests[i]))
+        async with aclosing(steps):
+            async for step in steps:
+                output.add(step)
+                if isinstance(step, TokensGenerated):
+                    self._report_tokens(i, step)
+                if listener is not None:
+                    listener(i, step)
+
+    def _report_tokens(self, i: int, step: TokensGenerated) -> None:
+        if self.times.first_token is None and step.tokens:
+            self.times.first_token = time.monotonic()
+        if i:
+            step = replace(step, choice=i * self.plan.requests[i].n + step.choice)
+        for watcher in self.services.observers:
+            watcher.on_tokens(self.plan.ticket, step)
+
+    async def settle(
+        self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any], *, prompt_tokens: int | None = None
+    ) -> bool | None:
+        """Store the choices that are returned, and end. Return whether they are stored, None if they were not to be.
+
+        `prompt_tokens` counts those of a model that is not the engine's.
+
+        Raises:
+            StoreDown: they are not stored and had to be.
+        """
+        answered = self._result(choices, content)
+        if prompt_tokens is not None:
+            answered = replace(answered, prompt_tokens=prompt_tokens)
+        stored: bool | None = None
+        if self.plan.store:
+            try:
+                await self.services.store.save(answered)
+                stored = True
+            except StoreUnavailable:
+                if self.plan.store_required:
+                    raise
+                stored = False
+        self._end(answered)
+        return stored
+
+    @property
+    def overhead(self) -> float:
+        """Seconds so far that were not spent in the engine."""
+        now = time.monotonic()
+        before = (self.times.submitted or now) - self.plan.ticket.started_at
+        return before + (now - self.times.generated if self.times.generated else 0.0)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """End without a response; no error means that the client or the server went away."""
+        known = None if error is None else as_api_error(error)
+        if known is not None:
+            status, code = known.status, known.code
+        elif self.services.lifecycle.is_draining:
+            status, code = 503, "unavailable"
+        else:
+            status, code = CLIENT_CLOSED_REQUEST, "client_gone"
+        self._end(replace(self._result([], {}), status=status, error=code, content=None, records=None))
+
+    def _end(self, answered: RequestOutcome) -> None:
+        self.is_over = True
+        self.lease.release(answered.prompt_tokens + answered.completion_tokens)
+        for watcher in self.services.observers:
+            watcher.on_finish(answered)
+
+    def _result(self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any]) -> RequestOutcome:
+        began = None
+        prompt_tokens = cached_tokens = completion_tokens = 0
+        for output in self.outputs:
+            began = began or output.began
+            prompt_tokens += len(output.prompt)
+            cached_tokens += output.cached_tokens
+            completion_tokens += output.completion_tokens
+        finish, summaries, records = [], [], []
+        texts = TokenTexts(self.services.engine.model_info) if self.plan.keep_content else None
+        for choice in choices:
+            finish.append(choice.finish or "")
+            summaries.append(summarize_records(choice.tokens))
+            if texts is not None:
+                records.append(record_columns(choice.tokens, texts))
+        started, first_token = self.plan.ticket.started_at, self.times.first_token
+        return RequestOutcome(
+            request=self.plan.ticket,
+            status=200,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
+            completion_tokens=completion_tokens,
+            finish_reasons=finish,
+            queue_seconds=None if began is None else began.queue_seconds,
+            first_token_seconds=None if first_token is None else first_token - started,
+            duration=time.monotonic() - started,
+            seed=None if began is None else began.seed,
+            summary=summaries,
+            content=content if self.plan.keep_content else None,
+            records=None if texts is None else records,
+        )

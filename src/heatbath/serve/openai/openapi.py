@@ -1,0 +1,153 @@
+"""GET /openapi.json: the description of the API, from the structs that validate requests and encode responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.schema.chat import ChatRequest
+from heatbath.serve.openai.schema.completions import CompletionRequest
+from heatbath.serve.openai.schema.decisions import Decision, DecisionRequest
+from heatbath.serve.openai.schema.models import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    EmbeddingList,
+    EmbeddingRequest,
+    ModelCard,
+    ModelList,
+    TokenizeRequest,
+    TokenizeResponse,
+)
+from heatbath.serve.openai.schema.responses import ChatCompletion, TextCompletion
+from heatbath.serve.settings import LimitSettings
+
+_POSTS: dict[str, tuple[type, type, bool]] = {
+    "/v1/chat/completions": (ChatRequest, ChatCompletion, True),
+    "/v1/completions": (CompletionRequest, TextCompletion, True),
+    "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
+    "/v1/decisions": (DecisionRequest, Decision, False),
+    "/tokenize": (TokenizeRequest, TokenizeResponse, False),
+    "/detokenize": (DetokenizeRequest, DetokenizeResponse, False),
+}
+_GETS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "/v1/models": (ModelList, ()),
+    "/v1/models/{name}": (ModelCard, ("name",)),
+    "/v1/chat/completions/{id}": (ChatCompletion, ("id",)),
+}
+_ERRORS = {
+    "400": "The request cannot be answered as it is: param names the field.",
+    "401": "No key, or one that is not known.",
+    "403": "The key does not reach so far.",
+    "404": "There is no such model or answer.",
+    "405": "This path does not take that method.",
+    "408": "The body came too slowly.",
+    "413": "The body is too large.",
+    "415": "The body is no JSON by its content type.",
+    "422": "An estimate asked for rests on too little.",
+    "429": "Too much at once: retry-after says when to come back.",
+    "431": "The headers are too large.",
+    "500": "The model or the server failed.",
+    "501": "An optional part is not installed.",
+    "503": "Starting, stopping, or a part is down: retry-after says when to come back.",
+    "504": "It took longer than allowed.",
+}
+_EMBEDDING_VOCABULARY = 30_522
+"""The size of the vocabulary of the embedding model."""
+
+
+async def openapi(context: RequestContext) -> Response:
+    """Return the description of the API."""
+    return context.json_response(build_description(context.language.vocabulary.size, context.services.settings.limits))
+
+
+def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
+    """Return OpenAPI 3.1, for a vocabulary of `size` and the server's limits."""
+    every = [part for request, answer, _ in _POSTS.values() for part in (request, answer)]
+    every += [answer for answer, _ in _GETS.values()]
+    _, components = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
+    _describe_unions(components, size)
+    _describe_limits(components, limits)
+    paths: dict[str, Any] = {}
+    for path, (request, answer, streams) in _POSTS.items():
+        paths.setdefault(path, {})["post"] = _post_operation(request, answer, streams)
+    for path, (answer, names) in _GETS.items():
+        paths.setdefault(path, {})["get"] = _get_operation(answer, names)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "heatbath", "version": "1", "description": "The OpenAI API, with every decision weighed."},
+        "paths": paths,
+        "components": {"schemas": {**components, "Error": _error_schema()}},
+    }
+
+
+def _describe_unions(components: dict[str, Any], size: int) -> None:
+    """Describe lists that may hold several types, but not mixed, which the structs cannot say."""
+    components["CompletionRequest"]["properties"]["prompt"] = _texts_schema(size)
+    components["EmbeddingRequest"]["properties"]["input"] = _texts_schema(_EMBEDDING_VOCABULARY)
+    components["DetokenizeRequest"]["properties"]["tokens"] = _ids_schema(size)
+
+
+def _describe_limits(components: dict[str, Any], limits: LimitSettings) -> None:
+    """Describe the limits of this server where they are below those of the structs."""
+    most = {"type": ["integer", "null"], "minimum": 0, "maximum": limits.max_tokens, "default": None}
+    for name in ("ChatRequest", "CompletionRequest"):
+        properties = components[name]["properties"]
+        for field in {"max_tokens", "max_completion_tokens"} & properties.keys():
+            properties[field] = most
+        properties["n"] = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_n, "default": None}
+
+
+def _ids_schema(size: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": size - 1}}
+
+
+def _texts_schema(size: int) -> dict[str, Any]:
+    """Return the schema of a text, texts, token ids, or lists of them."""
+    ids = _ids_schema(size)
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    return {
+        "anyOf": [{"type": "string"}, texts, {**ids, "minItems": 1}, {"type": "array", "items": ids, "minItems": 1}]
+    }
+
+
+def _post_operation(request: type, answer: type, streams: bool) -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": {"schema": _reference(request)}}}
+    return {"operationId": _operation_id(request), "requestBody": body, "responses": _responses(answer, streams)}
+
+
+def _get_operation(answer: type, names: tuple[str, ...]) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
+    ]
+    verb = f"get{answer.__name__}"
+    return {"operationId": verb, "parameters": parameters, "responses": _responses(answer, False)}
+
+
+def _responses(answer: type, streams: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": _reference(answer)}}
+    if streams:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    errors = {status: {"description": text, "content": error} for status, text in _ERRORS.items()}
+    return {"200": {"description": "The answer.", "content": content}, **errors}
+
+
+def _operation_id(request: type) -> str:
+    return "create" + request.__name__.removesuffix("Request")
+
+
+def _reference(type: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{type.__name__}"}
+
+
+def _error_schema() -> dict[str, Any]:
+    text, none = {"type": "string"}, {"type": ["string", "null"]}
+    inner = {
+        "type": "object",
+        "properties": {"message": text, "type": text, "param": none, "code": none},
+        "required": ["message", "type", "param", "code"],
+    }
+    return {"type": "object", "properties": {"error": inner}, "required": ["error"]}

@@ -1,0 +1,158 @@
+"""The context of one HTTP request: body, tenant and model, admission, and the response as JSON or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from heatbath.engine.base import ModelInfo, Request
+from heatbath.serve.errors import as_api_error
+from heatbath.serve.interfaces import RequestInfo, Tenant
+from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
+from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.openai.sse import EventStream, StreamWork, run_until_disconnect
+from heatbath.serve.openai.validation import Refusal, decode_body, ignored_header
+from heatbath.serve.services import Services
+
+T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
+Handler = Callable[["RequestContext"], Awaitable[Any]]
+
+encode_json = msgspec.json.Encoder().encode
+_LONG = 65_536
+"""Bytes from which a body is tokenized in a thread: shorter ones take less time than the change of thread."""
+_NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "input", "questions"})
+"""Fields that are no settings, or that a ticket has elsewhere."""
+
+
+@dataclass
+class RequestContext:
+    """An HTTP request as handlers see it.
+
+    Attributes:
+        id: the x-request-id.
+        endpoint: the path of the route.
+        ignored: fields of the body that have no effect.
+        admitted: whether the watchers know that the request was accepted.
+    """
+
+    http: HttpRequest
+    endpoint: str
+    services: Services
+    tenant: Tenant
+    id: str
+    ignored: list[str] = field(default_factory=list)
+    admitted: bool = False
+
+    @property
+    def language(self) -> ModelInfo:
+        """The model's names, tokens and limits. Raises `Unavailable` while the model is being loaded."""
+        return self.services.engine.model_info
+
+    async def read_body(self, type: type[T], refusals: Mapping[str, Refusal] | None = None) -> T:
+        """Return the body; fields that `type` lacks are refused by `refusals` or noted as ignored."""
+        content = await self.http.body()
+        depth = self.services.settings.server.max_depth
+        body, self.ignored = decode_body(content, type, refusals or {}, max_depth=depth)
+        return body
+
+    async def offload(self, function: Callable[[], R]) -> R:
+        """Return what `function` returns; it runs in a thread where the body is long."""
+        return function() if len(await self.http.body()) < _LONG else await asyncio.to_thread(function)
+
+    def admit(self, plan: GenerationPlan, tokens: int) -> GenerationTask:
+        """Admit the request, which will use up to `tokens` of prompt and completions.
+
+        Raises:
+            ApiError: 429, the tenant has none left.
+        """
+        lease = self.services.rate_limiter.acquire(self.tenant.name, tokens)
+        self.http.state.headers.update(lease.headers)
+        self.admitted = True
+        return GenerationTask(self.services, plan, lease)
+
+    def ticket(self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False) -> RequestInfo:
+        """Return a ticket with an id of our own: that of the HTTP request may be the client's, and come twice."""
+        return RequestInfo(
+            uuid.uuid4().hex,
+            self.tenant.name,
+            self.endpoint,
+            model or self.services.model_names.model,
+            stream,
+            self.http.state.started,
+            time.time(),
+            {"request_id": self.id, **settings},
+        )
+
+    def plan(
+        self, requests: Sequence[Request], ticket: RequestInfo, *, n: int = 1, store: bool | None = None
+    ) -> GenerationPlan:
+        """Return the plan of `requests`; `store` is what the HTTP request says of storage."""
+        storage = self.services.settings.storage
+        keep_content, required = storage.content and store is not False, bool(store) or storage.required
+        return GenerationPlan(ticket, requests, n=n, keep_content=keep_content, store_required=required)
+
+    def json_response(self, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+        """Return a response in JSON."""
+        return Response(encode_json(body), 200, {**ignored_header(self.ignored), **(headers or {})}, "application/json")
+
+    async def respond(
+        self,
+        task: GenerationTask,
+        complete: Callable[[], Coroutine[Any, Any, Response]],
+        stream: StreamWork | None = None,
+    ) -> Response | EventStream:
+        """Return the response of `complete`, or the events of `stream` if there is one; it ends `task` as it ends.
+
+        Raises:
+            ClientDisconnect: the client has gone, and the work is cancelled.
+        """
+        if stream is None:
+            work = asyncio.create_task(complete())
+            task.end_with(work)
+            return await run_until_disconnect(self.http, work)
+        seconds = self.services.settings.server.keep_alive_seconds
+        events = EventStream(stream, seconds)
+        task.end_with(events.task)
+        await events.open(self.http.receive, seconds)
+        overhead = f"{task.overhead * 1000:.3f}"
+        events.headers |= {**ignored_header(self.ignored), "x-heatbath-overhead-ms": overhead}
+        return events
+
+
+def request_settings(body: GenerationRequest) -> dict[str, Any]:
+    """Return the options of a request, without its text, ready for JSON."""
+    settings = {}
+    for name in body.__struct_fields__:
+        value = getattr(body, name)
+        if value is not None and name not in _NOT_A_SETTING:
+            settings[name] = value
+    builtins: dict[str, Any] = msgspec.to_builtins(settings)
+    return builtins
+
+
+def route(path: str, handler: Handler, method: str = "POST") -> Route:
+    """Return a route that reports rejected requests to the watchers."""
+
+    async def endpoint(request: HttpRequest) -> Any:
+        services: Services = request.app.state.services
+        context = RequestContext(request, path, services, request.state.tenant, request.state.id)
+        try:
+            return await handler(context)
+        except Exception as error:
+            if not context.admitted:
+                code = as_api_error(error).code or "error"
+                for watcher in services.observers:
+                    watcher.on_rejection(path, code)
+            raise
+
+    return Route(path, endpoint, methods=[method], name=handler.__name__)

@@ -1,0 +1,125 @@
+"""Decisions: questions about an input, and probabilities of their answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from heatbath.serve.openai.schema.sampling import Note, ShortText
+
+Instructions = str | list[dict[str, Any]]
+QuestionName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Predicate(Struct, kw_only=True, tag_field="type", tag="predicate"):
+    instructions: Instructions
+    name: QuestionName | None = None
+
+
+class Option(Struct, kw_only=True):
+    value: ShortText | bool
+    description: str | None = None
+
+
+class Choice(Struct, kw_only=True, tag_field="type", tag="choice"):
+    instructions: Instructions
+    choices: Annotated[list[Option], Meta(min_length=2, max_length=255)]
+    name: QuestionName | None = None
+
+
+class Level(Struct, kw_only=True):
+    label: ShortText
+    description: str | None = None
+
+
+class Score(Struct, kw_only=True, tag_field="type", tag="score"):
+    instructions: Instructions
+    levels: Annotated[list[Level], Meta(min_length=2, max_length=100)]
+    name: QuestionName | None = None
+
+
+Question = Predicate | Choice | Score
+
+
+class DecisionRequest(Struct, kw_only=True):
+    model: Annotated[str, Meta(min_length=1, max_length=512)]
+    input: str | Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=1024)]
+    questions: Annotated[list[Question], Meta(min_length=1, max_length=400)]
+    safety_identifier: Note | None = None
+    store: bool | None = None
+
+
+class DecisionDiagnostics(Struct):
+    """`label_mass` is the total probability of the labels in the model."""
+
+    label_mass: float
+
+
+class ChoiceProbability(Struct):
+    value: str | bool
+    probability: float
+
+
+class LevelProbability(Struct):
+    value: int
+    label: str
+    probability: float
+
+
+class PredicateAnswer(Struct, kw_only=True, tag_field="type", tag="predicate"):
+    name: str | None
+    probability: float
+    calibrated: Literal[False] = False
+    diagnostics: DecisionDiagnostics
+
+
+class ChoiceAnswer(Struct, kw_only=True, tag_field="type", tag="choice"):
+    name: str | None
+    choice: str | bool
+    probabilities: list[ChoiceProbability]
+    confidence: float
+    calibrated: Literal[False] = False
+    diagnostics: DecisionDiagnostics
+
+
+class ScoreAnswer(Struct, kw_only=True, tag_field="type", tag="score"):
+    name: str | None
+    score: float
+    probabilities: list[LevelProbability]
+    confidence: float
+    calibrated: Literal[False] = False
+    diagnostics: DecisionDiagnostics
+
+
+class RefusalAnswer(Struct, kw_only=True, tag_field="type", tag="refusal"):
+    name: str | None
+
+
+DecisionAnswer = PredicateAnswer | ChoiceAnswer | ScoreAnswer | RefusalAnswer
+
+
+class InputTokensDetails(Struct):
+    cached_tokens: int
+    cache_write_tokens: int = 0
+
+
+class OutputTokensDetails(Struct):
+    reasoning_tokens: int = 0
+
+
+class DecisionUsage(Struct, kw_only=True):
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int = 0
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class Decision(Struct, kw_only=True):
+    id: str
+    object: Literal["decision"] = "decision"
+    created: int
+    model: str
+    answers: list[DecisionAnswer]
+    usage: DecisionUsage

@@ -1,0 +1,277 @@
+"""The chunks of streamed chat and completions. The bytes that all chunks share are encoded once."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from msgspec import UNSET
+
+from heatbath.engine.base import Event, Started, TokensGenerated
+from heatbath.serve.openai.generation import GenerationTask
+from heatbath.serve.openai.logprobs import CompletionLogprobs, TokenTexts, chat_logprobs
+from heatbath.serve.openai.outputs import (
+    ChoiceOutput,
+    finish_reason,
+    record_columns,
+    stop_reason,
+    stop_token_text,
+    usage,
+)
+from heatbath.serve.openai.request_context import encode_json
+from heatbath.serve.openai.schema.chat import ChatRequest
+from heatbath.serve.openai.schema.completions import CompletionRequest
+from heatbath.serve.openai.schema.sampling import GenerationRequest, StreamOptions
+from heatbath.serve.openai.sse import Outbox
+from heatbath.serve.openai.thermo import choice_summary
+from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, Delta, TextDelta, ToolCallReader
+
+B = TypeVar("B", bound=GenerationRequest)
+
+DONE = b"data: [DONE]\n\n"
+_FIRST_DELTA = b'"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null'
+_NO_LOGPROBS = b',"logprobs":null'
+_UNFINISHED = b',"finish_reason":null'
+
+
+@dataclass(frozen=True)
+class ResponseHead:
+    """The fields that all chunks and the complete response share."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+
+class StreamWriter(ABC, Generic[B]):
+    """Writes the chunks of one response. A subclass says what a chunk of its endpoint looks like.
+
+    Choice k of prompt i has the index i * n + k.
+    """
+
+    object: str
+    last_delta: bytes
+    """The content of the chunk that ends a choice."""
+
+    def __init__(self, body: B, task: GenerationTask, head: ResponseHead, texts: TokenTexts) -> None:
+        self.body, self.task, self.texts = body, task, texts
+        self.thermo = body.thermo
+        shared = {"id": head.id, "object": self.object, "created": head.created, "model": head.model}
+        start = encode_json({**shared, "system_fingerprint": head.fingerprint})[:-1]
+        self._front = b"data: " + start + b',"choices":[{"index":'
+        self._closing = b"data: " + start + b',"choices":[]'
+        self._options = options = body.stream_options or StreamOptions()
+        varies = options.continuous_usage_stats or options.include_obfuscation
+        self._end = None if varies else b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
+        self._n = task.plan.n
+        self._text_only = not (body.thermo or body.return_token_ids)
+
+    def write_event(self, outbox: Outbox, prompt: int, step: Event) -> None:
+        """Put the chunks of an event of the engine into the outbox."""
+        if isinstance(step, TokensGenerated):
+            outbox.put(self.tokens(prompt, step, self.task.outputs[prompt].choices[step.choice]))
+        elif isinstance(step, Started):
+            outbox.put(self.start(prompt))
+
+    def write_rest(self, outbox: Outbox, prompt: int, choices: Sequence[ChoiceOutput], *, buffered: bool) -> None:
+        """Put what was not streamed: all of the choices if they were `buffered`, else the ends of empty ones."""
+        if buffered:
+            outbox.put(self.start(prompt))
+        for i, choice in enumerate(choices):
+            if buffered:
+                step = TokensGenerated(i, choice.tokens, choice.text, choice.finish, choice.stopped)
+                outbox.put(self.tokens(prompt, step, choice))
+            elif not choice.tokens:
+                outbox.put(self.finish(prompt * self._n + i, choice))
+
+    def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
+        """Put the chunk without choices, if it has anything to say, whether the response is stored, and the end."""
+        more = b',"usage":' + encode_json(usage(self.task.outputs)) if self._options.include_usage else b""
+        if thermo is not None:
+            more += b',"thermo":' + encode_json(thermo)
+        closing = self._closing + more + b"}\n\n" if more else b""
+        comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")
+        outbox.put(closing + comment + DONE)
+
+    def tokens(self, prompt: int, step: TokensGenerated, choice: ChoiceOutput) -> bytes:
+        """Return the chunks of the tokens of `step`, which are the newest of `choice`."""
+        index = prompt * self._n + step.choice
+        if step.finish_reason is None:
+            if self._text_only:
+                return self.text(index, step.text) if step.text else b""
+            return self.content(index, step.text, ChoiceOutput(list(step.tokens)))
+        newest = ChoiceOutput(list(step.tokens), [], step.finish_reason, step.stop_reason)
+        text = step.text + stop_token_text(newest, self.body, self.texts)
+        content = self.content(index, text, newest) if not self._text_only else self.text(index, text) if text else b""
+        return content + self.finish(index, choice)
+
+    @abstractmethod
+    def start(self, prompt: int) -> bytes:
+        """Return the chunks before the first token."""
+
+    @abstractmethod
+    def text(self, index: int, text: str) -> bytes:
+        """Return a chunk of text alone."""
+
+    @abstractmethod
+    def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
+        """Return the chunks of new tokens and their text, with what was asked for of each token."""
+
+    def finish(self, index: int, choice: ChoiceOutput) -> bytes:
+        """Return the chunk that ends a choice."""
+        body = self.last_delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
+        reason = stop_reason(choice, self.body)
+        if reason is not UNSET:
+            body += b',"stop_reason":' + encode_json(reason)
+        if self.thermo:
+            body += b',"thermo":' + encode_json(choice_summary(choice, self.task.services.phase_map))
+        return self.chunk(index, body)
+
+    def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
+        """Return why a choice ended."""
+        return finish_reason(choice)
+
+    def token_extras(self, newest: ChoiceOutput) -> bytes:
+        """Return the ids and records of new tokens, as far as they were asked for."""
+        extras = b""
+        if self.body.return_token_ids:
+            extras += b',"token_ids":' + encode_json([token.id for token in newest.tokens])
+        if self.thermo and self.thermo.records:
+            extras += b',"thermo":' + encode_json({"records": record_columns(newest.tokens, self.texts)})
+        return extras
+
+    def chunk(self, index: int, body: bytes) -> bytes:
+        """Return a chunk of one choice; `body` is what comes after its index."""
+        return b"%b%d,%b}]%b" % (self._front, index, body, self._end or self._varying_end())
+
+    def _varying_end(self) -> bytes:
+        end = b""
+        if self._options.continuous_usage_stats:
+            end = b',"usage":' + encode_json(usage(self.task.outputs))
+        elif self._options.include_usage:
+            end = b',"usage":null'
+        if self._options.include_obfuscation:
+            # A text of random length, so that the size of a chunk does not tell that of a token.
+            end += b',"obfuscation":' + encode_json(secrets.token_urlsafe(24)[: secrets.randbelow(25)])
+        return end + b"}\n\n"
+
+
+class ChatStreamWriter(StreamWriter[ChatRequest]):
+    """Writes the chunks of a chat; with tools the text is parsed for calls."""
+
+    object = "chat.completion.chunk"
+    last_delta = b'"delta":{},"logprobs":null'
+
+    def __init__(
+        self, body: ChatRequest, task: GenerationTask, head: ResponseHead, texts: TokenTexts, *, has_tools: bool
+    ) -> None:
+        super().__init__(body, task, head, texts)
+        self._readers = [ToolCallReader() for _ in range(self._n)] if has_tools else None
+        self._id_prefix = f"call_{task.plan.ticket.id}"
+        self._text_only = self._text_only and not (body.logprobs or has_tools)
+
+    def start(self, prompt: int) -> bytes:
+        chunks = b""
+        for i in range(self._n):
+            chunks += self.chunk(i, _FIRST_DELTA)
+        return chunks
+
+    def text(self, index: int, text: str) -> bytes:
+        return self.chunk(index, b'"delta":{"content":' + encode_json(text) + b"}" + _NO_LOGPROBS + _UNFINISHED)
+
+    def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
+        extras = self._extras(newest)
+        if self._readers is not None:
+            deltas = self._call_deltas(index, text, is_last=newest.finish is not None)
+        else:
+            deltas = [encode_json({"content": text})] if text or extras else []
+        if not deltas and extras:
+            deltas = [b"{}"]
+        chunks = []
+        for delta in deltas:
+            chunks.append(self.chunk(index, b'"delta":' + delta + (extras or _NO_LOGPROBS) + _UNFINISHED))
+            # What comes with the tokens is said once, with the first of the pieces that they make.
+            extras = b""
+        return b"".join(chunks)
+
+    def _extras(self, newest: ChoiceOutput) -> bytes:
+        """Return log-probabilities, ids and records of new tokens; nothing if none were asked for."""
+        always = self.thermo or self.body.return_token_ids
+        if not newest.tokens or not (always or (self.body.logprobs and newest.text_tokens)):
+            return b""
+        top = self.body.top_logprobs or 0
+        logprobs = chat_logprobs(newest.text_tokens, self.texts, top) if self.body.logprobs else None
+        return b',"logprobs":' + encode_json(logprobs) + self.token_extras(newest)
+
+    def _call_deltas(self, index: int, text: str, *, is_last: bool) -> list[bytes]:
+        assert self._readers is not None
+        reader = self._readers[index]
+        deltas = reader.push(text) + (reader.finish() if is_last else [])
+        return [_encode_delta(delta, f"{self._id_prefix}_{index}") for delta in deltas]
+
+    def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
+        reason = finish_reason(choice)
+        has_calls = self._readers is not None and self._readers[index].count > 0
+        return "tool_calls" if has_calls and reason == "stop" else reason
+
+
+def _encode_delta(delta: Delta, id_prefix: str) -> bytes:
+    if isinstance(delta, TextDelta):
+        return encode_json({"content": delta.text})
+    call: dict[str, Any] = {"index": delta.index}
+    if isinstance(delta, CallStart):
+        function = {"name": delta.name, "arguments": ""}
+        call |= {"id": f"{id_prefix}_{delta.index}", "type": "function", "function": function}
+    elif isinstance(delta, ArgumentsDelta):
+        call["function"] = {"arguments": delta.text}
+    return encode_json({"tool_calls": [call]})
+
+
+class CompletionStreamWriter(StreamWriter[CompletionRequest]):
+    """Writes the chunks of completions. `prompt_texts` are repeated where the request asks for it."""
+
+    object = "text_completion"
+    last_delta = b'"text":"","logprobs":null'
+
+    def __init__(
+        self,
+        body: CompletionRequest,
+        task: GenerationTask,
+        head: ResponseHead,
+        texts: TokenTexts,
+        *,
+        prompt_texts: Sequence[str],
+    ) -> None:
+        super().__init__(body, task, head, texts)
+        self._prompt_texts = prompt_texts
+        self._logprobs: dict[int, CompletionLogprobs] = {}
+        self._text_only = self._text_only and body.logprobs is None
+
+    def start(self, prompt: int) -> bytes:
+        if not self.body.echo:
+            return b""
+        began, text = self.task.outputs[prompt].began, self._prompt_texts[prompt]
+        scored = ChoiceOutput(list(began.scored_prompt) if began else [])
+        indices = range(prompt * self._n, prompt * self._n + self._n)
+        return b"".join([self._piece(index, text, scored, b"") for index in indices])
+
+    def text(self, index: int, text: str) -> bytes:
+        return self.chunk(index, b'"text":' + encode_json(text) + _NO_LOGPROBS + _UNFINISHED)
+
+    def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
+        return self._piece(index, text, newest, self.token_extras(newest))
+
+    def _piece(self, index: int, text: str, newest: ChoiceOutput, extras: bytes) -> bytes:
+        if self._text_only or not newest.tokens:
+            return self.text(index, text) if text else b""
+        logprobs = None
+        if self.body.logprobs is not None:
+            if index not in self._logprobs:
+                self._logprobs[index] = CompletionLogprobs(self.texts, self.body.logprobs)
+            logprobs = self._logprobs[index].append(newest.tokens)
+        fields = b'"text":' + encode_json(text) + b',"logprobs":' + encode_json(logprobs)
+        return self.chunk(index, fields + _UNFINISHED + extras)

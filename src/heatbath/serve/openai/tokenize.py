@@ -1,0 +1,50 @@
+"""POST /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from starlette.responses import Response
+
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai.logprobs import TokenTexts
+from heatbath.serve.openai.prompts import chat_prompt
+from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.schema.chat import ChatRequest
+from heatbath.serve.openai.schema.models import DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse
+
+
+async def tokenize(context: RequestContext) -> Response:
+    """Return the tokens of a text or of a conversation."""
+    body = await context.read_body(TokenizeRequest)
+    if body.model is not None:
+        context.services.model_names.resolve(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise invalid_value("the body has both or neither of prompt and messages: give one of them.", "prompt")
+    tokens = await context.offload(partial(_encode, context, body))
+    texts = TokenTexts(context.language)
+    strings = [texts.text(token) for token in tokens] if body.return_token_strs else None
+    length = context.language.context_length
+    return context.json_response(
+        TokenizeResponse(count=len(tokens), max_model_len=length, tokens=tokens, token_strs=strings)
+    )
+
+
+def _encode(context: RequestContext, body: TokenizeRequest) -> list[int]:
+    if body.messages is None:
+        return list(context.language.encode(body.prompt or ""))
+    ends = {name: getattr(body, name) for name in ("add_generation_prompt", "continue_final_message")}
+    return list(chat_prompt(context.language, ChatRequest(model="", messages=body.messages, **ends), ()))
+
+
+async def detokenize(context: RequestContext) -> Response:
+    """Return the text of tokens."""
+    body = await context.read_body(DetokenizeRequest)
+    if body.model is not None:
+        context.services.model_names.resolve(body.model)
+    size = context.language.vocabulary.size
+    for i, token in enumerate(body.tokens):
+        if token >= size:
+            raise invalid_value(f"tokens[{i}] is {token}: give ids below {size}.", f"tokens[{i}]")
+    text = await context.offload(partial(context.language.decode, body.tokens))
+    return context.json_response(DetokenizeResponse(text))

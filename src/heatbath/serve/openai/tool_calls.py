@@ -1,0 +1,191 @@
+"""Tool calls: the tools a model may, must or must not call, the grammar of a call, and the calls in a text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heatbath.engine.base import ComponentSpec
+from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai.schema.chat import ChatRequest, Tool, ToolChoice
+from heatbath.serve.openai.schema.responses import ResponseFunction, ResponseMessage, ResponseToolCall
+from heatbath.serve.openai.validation import format_value
+
+OPEN = "<tool_call>\n"
+NAME = '{"name": "'
+ARGUMENTS = '", "arguments": '
+CLOSE = "}\n</tool_call>"
+SEPARATOR = "\n"
+
+# One token each: a text in which no call begins, and a text up to the place where the first one does.
+_TEXT = f"TEXT: /(?s:.*)/ & ~/(?s:.*){OPEN.strip()}(?s:.*)/"
+_HEAD = f"head[lazy]: /(?s:.*){OPEN.strip()}\\n/"
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """The tools on offer; `required` allows no text without a call, `parallel` more than one call."""
+
+    tools: tuple[Tool, ...] = ()
+    required: bool = False
+    parallel: bool = True
+
+    def grammar(self, form: ComponentSpec | None = None) -> ComponentSpec | None:
+        """Return the field that admits calls or a text, of a `form` if one was asked for. None without tools."""
+        if not self.tools:
+            return None
+        calls = " | ".join(f"call_{i}" for i in range(len(self.tools)))
+        more = f" ({json.dumps(SEPARATOR + OPEN)} call)*" if self.parallel else ""
+        lines = [f"calls: call{more}", f"call: {calls}", *map(_tool_rules, range(len(self.tools)), self.tools)]
+        return ComponentSpec("lark", "\n".join([_start_rules(self.required, form), *lines]))
+
+
+def _start_rules(required: bool, form: ComponentSpec | None) -> str:
+    if required:
+        return f"start: {json.dumps(OPEN)} calls"
+    if form is None:
+        return f"start: TEXT | head calls\n{_TEXT}\n{_HEAD}"
+    return f"start: formed | {json.dumps(OPEN)} calls\nformed: %json {form.value}"
+
+
+def _tool_rules(number: int, tool: Tool) -> str:
+    name, schema = tool.function.name, tool.function.parameters or {"type": "object", "properties": {}}
+    head, tail = json.dumps(NAME + name + ARGUMENTS), json.dumps(CLOSE)
+    return f"call_{number}: {head} given_{number} {tail}\ngiven_{number}: %json {json.dumps(schema)}"
+
+
+def build_toolbox(body: ChatRequest) -> Toolbox:
+    """Return the toolbox of `tools`, `tool_choice` and `parallel_tool_calls`.
+
+    Raises:
+        ApiError: 400 for a choice without tools, or of a tool that does not exist.
+    """
+    tools, choice = tuple(body.tools or ()), body.tool_choice
+    parallel = body.parallel_tool_calls is not False
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise invalid_value("tool_choice is set and there are no tools: give tools.", "tool_choice")
+        return Toolbox()
+    _check_names(tools)
+    if isinstance(choice, ToolChoice):
+        return _toolbox_of_choice(choice, tools, parallel)
+    return Toolbox() if choice == "none" else Toolbox(tools, choice == "required", parallel)
+
+
+def _toolbox_of_choice(choice: ToolChoice, tools: Sequence[Tool], parallel: bool) -> Toolbox:
+    if choice.type == "function":
+        if choice.function is None:
+            raise invalid_value("tool_choice.function is missing: name a tool.", "tool_choice.function")
+        return Toolbox(_select_tools([choice.function.name], tools, "tool_choice.function.name"), True, False)
+    if choice.allowed_tools is None:
+        raise invalid_value("tool_choice.allowed_tools is missing: name tools.", "tool_choice.allowed_tools")
+    names = [tool.function.name for tool in choice.allowed_tools.tools]
+    selected = _select_tools(names, tools, "tool_choice.allowed_tools.tools")
+    return Toolbox(selected, choice.allowed_tools.mode == "required", parallel)
+
+
+def _select_tools(names: Sequence[str], tools: Sequence[Tool], param: str) -> tuple[Tool, ...]:
+    known = {tool.function.name: tool for tool in tools}
+    for name in names:
+        if name not in known:
+            raise invalid_value(f"tool_choice names {format_value(name)}: choose from {', '.join(known)}.", param)
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def _check_names(tools: Sequence[Tool]) -> None:
+    seen: set[str] = set()
+    for i, tool in enumerate(tools):
+        name, param = tool.function.name, f"tools[{i}].function.name"
+        if name in seen:
+            message = f"{param} is {format_value(name)} a second time: give each tool a name of its own."
+            raise invalid_value(message, param)
+        seen.add(name)
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """More text outside of calls."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CallStart:
+    """The start of call `index`, when the name of its tool is complete."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ArgumentsDelta:
+    """More of the arguments of call `index`."""
+
+    index: int
+    text: str
+
+
+Delta = TextDelta | CallStart | ArgumentsDelta
+_MARKERS = {"text": StopStrings((OPEN,)), "name": StopStrings((ARGUMENTS,)), "arguments": StopStrings((CLOSE,))}
+"""The marker that ends each part of a text with calls."""
+_NEXT = {"text": "name", "name": "arguments", "arguments": "text"}
+
+
+class ToolCallReader:
+    """Incremental parser of one text, whose calls have the form that the grammar of the toolbox gives them.
+
+    What could be the beginning of a marker is held back until that is clear; `finish` returns it at the end.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._part, self._name = "text", ""
+        self._scanner = IncrementalDetokenizer(_MARKERS["text"])
+
+    def push(self, text: str) -> list[Delta]:
+        """Return what `text` adds."""
+        deltas: list[Delta] = []
+        while True:
+            deltas += self._deltas(self._scanner.push_text(text))
+            if self._scanner.matched_stop is None:
+                return deltas
+            text = self._scanner.rest
+            if self._part == "name":
+                deltas.append(CallStart(self.count, self._name.removeprefix(NAME)))
+                self.count, self._name = self.count + 1, ""
+            self._part = _NEXT[self._part]
+            self._scanner = IncrementalDetokenizer(_MARKERS[self._part])
+
+    def finish(self) -> list[Delta]:
+        """Return what was held back, now that the text is complete."""
+        return self._deltas(self._scanner.flush())
+
+    def _deltas(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        if self._part == "arguments":
+            return [ArgumentsDelta(self.count - 1, text)]
+        if self._part == "name":
+            self._name += text
+            return []
+        # Between two calls there is nothing but a line break.
+        return [TextDelta(text)] if text.strip() or not self.count else []
+
+
+def parse_message(text: str, id_prefix: str) -> ResponseMessage:
+    """Return the message of a complete text that may hold calls."""
+    reader = ToolCallReader()
+    content = ""
+    calls: list[ResponseToolCall] = []
+    for delta in [*reader.push(text), *reader.finish()]:
+        if isinstance(delta, TextDelta):
+            content += delta.text
+        elif isinstance(delta, CallStart):
+            calls.append(ResponseToolCall(id=f"{id_prefix}_{delta.index}", function=ResponseFunction(delta.name, "")))
+        else:
+            calls[delta.index].function.arguments += delta.text
+    if not calls:
+        return ResponseMessage(content=content)
+    return ResponseMessage(content=content or None, tool_calls=calls)
