@@ -14,9 +14,26 @@ from __future__ import annotations
 
 
 class HeatbathError(Exception):
-    """The root of the tree. `partial` is what had been done when long work failed, where there is something."""
+    """The root of the tree.
+
+    Attributes:
+        partial: what had been done when long work failed, where there is something.
+        param: the name of the argument or request field that is at fault, if known.
+        component: the part at fault, such as "field 'dry'" or "window top_p=0.9", if known.
+        permanent: whether trying again cannot help; None where that is not known.
+    """
 
     partial: object = None
+
+    def __init__(
+        self,
+        *args: object,
+        param: str | None = None,
+        component: str | None = None,
+        permanent: bool | None = None,
+    ) -> None:
+        super().__init__(*args)
+        self.param, self.component, self.permanent = param, component, permanent
 
 
 class BadInput(HeatbathError, ValueError):

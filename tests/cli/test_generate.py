@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from heatbath.cli.live_display import TokenStripView
 from heatbath.cli.main import main
-from heatbath.engine import GenerationSettings, Run, generate
+from heatbath.engine import Run, Settings, generate
 from heatbath.models import UrnModel
 from heatbath.record import read_traces
 
@@ -74,14 +75,14 @@ def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_ctrl_c_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = Run._advance
+    real = Run.step
 
-    def stopped(self: Run) -> object:
-        if self._step_index == 6:
+    def stopped(self: Run, energies: Any) -> object:
+        if self._step == 6:
             raise KeyboardInterrupt
-        return real(self)
+        return real(self, energies)
 
-    monkeypatch.setattr(Run, "_advance", stopped)
+    monkeypatch.setattr(Run, "step", stopped)
     assert call("-n", 2, "--max-tokens", 50, "--json", "--out", tmp_path / "t.parquet") == 130
     found = json.loads(capsys.readouterr().out)
     assert [(len(s["token_ids"]), s["finish"]) for s in found["samples"]] == [(6, "interrupted")] * 2
@@ -91,7 +92,7 @@ def test_ctrl_c_keeps_what_is_there(
 
 def test_live_strip_shows_text_and_record() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="truecolor")
-    run = Run(URN, [[]] * 2, GenerationSettings(max_tokens=6))
+    run = Run(URN, [[]] * 2, Settings(max_tokens=6))
     with TokenStripView(console, URN.token_bytes, 2) as strip:
         for frame in run:
             strip.update(frame)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from heatbath.decode import Ancestral, top_k
 from heatbath.energy import LogitBias
-from heatbath.engine import GenerationSettings, Run, generate, measure
+from heatbath.engine import Run, Settings, generate, measure
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
 from heatbath.record import Frame, Observer
@@ -146,7 +146,7 @@ def test_observers_and_callback_see_every_frame() -> None:
 
 
 def test_a_run_stopped_halfway_keeps_what_is_there() -> None:
-    run = Run(CHAIN, [[]] * 3, GenerationSettings(max_tokens=50))
+    run = Run(CHAIN, [[]] * 3, Settings(max_tokens=50))
     for frame in run:
         if frame.index == 9:
             break

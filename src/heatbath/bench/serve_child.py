@@ -48,11 +48,11 @@ def _build_services(spec: Mapping[str, Any]) -> Services:
 
 def _build_unobserved_engine(settings: Settings) -> Engine:
     """The engine of the settings without anyone who looks at its steps."""
-    from heatbath.engine.local import EngineConfig, LocalEngine
+    from heatbath.engine.local import LocalEngine, Options
     from heatbath.models import load
 
     engine, model = settings.engine, settings.model
-    options = EngineConfig(engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds)
+    options = Options(engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds)
     return LocalEngine(load(model.name, dtype=model.dtype), config=options)
 
 

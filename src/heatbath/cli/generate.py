@@ -14,7 +14,7 @@ from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
     from heatbath.decode import Schedule, Window
-    from heatbath.engine import Generation, GenerationSettings, Run
+    from heatbath.engine import Generation, Run, Settings
     from heatbath.models import Model
 
 
@@ -92,22 +92,22 @@ class SteeringArguments:
     windows: list[str]
     schedule: str | None
 
-    def build_settings(self, model: Model, max_tokens: int, temperature: float) -> GenerationSettings:
+    def build_settings(self, model: Model, max_tokens: int, temperature: float) -> Settings:
         """Settings with all of it."""
-        from heatbath.engine import GenerationSettings
-        from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
+        from heatbath.engine import Settings
+        from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, Setting, choose
 
-        where = BuildContext(model, max_tokens)
-        windows: list[Window] = [build_from_text(WINDOWS, "window", each, where) for each in self.windows]
+        where = Setting(model, max_tokens)
+        windows: list[Window] = [choose(WINDOWS, "window", each, where) for each in self.windows]
         schedule: Schedule | None = None
         if self.schedule is not None:
-            schedule = build_from_text(SCHEDULES, "schedule", self.schedule, where)
-        return GenerationSettings(
+            schedule = choose(SCHEDULES, "schedule", self.schedule, where)
+        return Settings(
             temperature if schedule is None else schedule,
             max_tokens,
             windows,
-            fields=[build_from_text(FIELDS, "field", each, where) for each in self.fields],
-            potentials=[build_from_text(POTENTIALS, "potential", each, where) for each in self.potentials],
+            fields=[choose(FIELDS, "field", each, where) for each in self.fields],
+            potentials=[choose(POTENTIALS, "potential", each, where) for each in self.potentials],
         )
 
 
@@ -133,7 +133,7 @@ class SamplingArguments:
             raise BadInput(f"{source.name} has no chat template: give a plain prompt.")
         return source, list(template([{"role": "user", "content": chat}]))
 
-    def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
+    def build_run(self, model: Model, tokens: list[int], settings: Settings) -> Run:
         """The run that was asked for."""
         from dataclasses import replace
 
@@ -179,7 +179,7 @@ def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
     return found
 
 
-def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | None) -> GenerationSettings:
+def _add_seed_and_edges(settings: Settings, seed: int, chart: Path | None) -> Settings:
     from dataclasses import replace
 
     edges = {}
@@ -222,7 +222,7 @@ def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> 
     console = Console(highlight=False, markup=False)
     if as_json:
         return None
-    if not run.has_independent_rows:
+    if not run.independent:
         stack.callback(lambda: _write_stdout(run.result().text + "\n"))
         return stack.enter_context(TokenCountView(Console(stderr=True)))
     if console.is_terminal:

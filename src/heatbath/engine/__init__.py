@@ -9,23 +9,24 @@ Run(model, prompts, Settings)   the same step by step
 from __future__ import annotations
 
 from heatbath.engine.chunking import Document
+from heatbath.engine.driver import Run
 from heatbath.engine.generate import generate, repeat_prompts
 from heatbath.engine.measure import beta_from_temperature, join_traces, measure, measure_stream
 from heatbath.engine.model_selection import ModelFit, rank_models
 from heatbath.engine.result import Generation, Sample
-from heatbath.engine.run import GenerationSettings, Run
 from heatbath.engine.run_buffer import GenerationArrays
 from heatbath.engine.samplers import SAMPLERS, validate_temperatures
+from heatbath.engine.settings import Settings
 
 __all__ = [
     "SAMPLERS",
     "Document",
     "Generation",
     "GenerationArrays",
-    "GenerationSettings",
     "ModelFit",
     "Run",
     "Sample",
+    "Settings",
     "beta_from_temperature",
     "generate",
     "join_traces",

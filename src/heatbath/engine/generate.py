@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from heatbath.decode.schedules import LatencyBudget
+from heatbath.decode.schedules import Schedule
+from heatbath.engine.driver import Run
 from heatbath.engine.result import Generation
-from heatbath.engine.run import GenerationSettings, Run
 from heatbath.engine.samplers import SAMPLERS
+from heatbath.engine.settings import Settings
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.record import Frame, Observer
 
 Prompt = str | Tokens
 StepCallback = Callable[[Frame], object]
-_SETTINGS_NAMES = frozenset(entry.name for entry in fields(GenerationSettings)) - {"options"}
+_SETTINGS_NAMES = frozenset(entry.name for entry in fields(Settings)) - {"options"}
 
 
 def generate(
@@ -40,7 +41,7 @@ def generate(
         NotANumber: the model or a potential gave NaN; names the step.
     """
     common = {name: settings.pop(name) for name in list(settings) if name in _SETTINGS_NAMES}
-    chosen = GenerationSettings(**common, options=settings)
+    chosen = Settings(**common, options=settings)
     prompts, chosen = repeat_prompts(encode_prompts(model, prompt), chosen, n)
     run = Run(model, prompts, chosen)
     for frame in run:
@@ -51,9 +52,7 @@ def generate(
     return run.result()
 
 
-def repeat_prompts(
-    prompts: Sequence[Tokens], settings: GenerationSettings, n: int | None
-) -> tuple[list[Tokens], GenerationSettings]:
+def repeat_prompts(prompts: Sequence[Tokens], settings: Settings, n: int | None) -> tuple[list[Tokens], Settings]:
     """Each prompt `n` times; where the sampler itself draws n answers, the prompts as they are.
 
     A latency budget may allow fewer answers, and shorter ones.
@@ -64,7 +63,7 @@ def repeat_prompts(
     n = 1 if n is None else n
     if n < 1:
         raise BadInput(f"n is {n}: ask for at least 1 sample.")
-    if isinstance(settings.temperature, LatencyBudget):
+    if isinstance(settings.temperature, Schedule):
         plan = settings.temperature.plan(n * len(prompts), settings.max_tokens)
         n, settings = max(1, plan.samples // len(prompts)), replace(settings, max_tokens=plan.max_tokens)
     if n == 1:

@@ -124,10 +124,10 @@ def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
     engine, model = settings.engine, settings.model
 
     def make() -> Engine:
-        from heatbath.engine.local import EngineConfig, LocalEngine
+        from heatbath.engine.local import LocalEngine, Options
         from heatbath.models import load
 
-        options = EngineConfig(
+        options = Options(
             engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds, engine.warm_up
         )
         loaded = load(model.name, dtype=model.dtype)

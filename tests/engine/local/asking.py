@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from heatbath.engine.base import Event, Finished, Request, Started, Token, TokensGenerated
-from heatbath.engine.local import EngineConfig, LocalEngine
+from heatbath.engine.local import LocalEngine, Options
 from heatbath.models import Model
 
 T = TypeVar("T")
@@ -60,8 +60,8 @@ class Answered:
 
 
 @asynccontextmanager
-async def running(model: Model, options: EngineConfig | None = None, **more: Any) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(model, config=options or EngineConfig(warm_up=False), **more)
+async def running(model: Model, options: Options | None = None, **more: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(model, config=options or Options(warm_up=False), **more)
     await engine.start()
     try:
         yield engine
@@ -76,9 +76,7 @@ async def asked(engine: LocalEngine, request: Request) -> Answered:
     return answered
 
 
-def answers(
-    model: Model, requests: Sequence[Request], options: EngineConfig | None = None, **more: Any
-) -> list[Answered]:
+def answers(model: Model, requests: Sequence[Request], options: Options | None = None, **more: Any) -> list[Answered]:
     """All at once, through an engine of their own."""
 
     async def ask() -> list[Answered]:

@@ -12,7 +12,7 @@ from asking import Answered, answers, asked, idle, running, until, within
 
 from heatbath.engine import generate
 from heatbath.engine.base import ComponentSpec, Request, Unavailable
-from heatbath.engine.local import EngineConfig, LocalEngine
+from heatbath.engine.local import LocalEngine, Options
 from heatbath.errors import BadInput, HeatbathError, ModelError, NotANumber
 from heatbath.models import MarkovModel
 from heatbath.models.pool.base import Pool, build_pool
@@ -113,7 +113,7 @@ def test_when_the_thread_dies_nobody_waits_for_it() -> None:
     made = [Failing(build_pool(CHAIN), 4)]
 
     async def ask() -> None:
-        engine = LocalEngine(CHAIN, config=EngineConfig(max_rows=2, warm_up=False), pool_factory=lambda: made.pop())
+        engine = LocalEngine(CHAIN, config=Options(max_rows=2, warm_up=False), pool_factory=lambda: made.pop())
         await engine.start()
         found = await gathered(engine, [Request((0,), str(i), max_tokens=50) for i in range(6)])
         assert all(isinstance(error, HeatbathError) for error in found)
@@ -157,7 +157,7 @@ def test_a_loop_that_closes_takes_the_thread_with_it() -> None:
     engines: list[LocalEngine] = []
 
     async def ask() -> None:
-        engine = LocalEngine(CHAIN, config=EngineConfig(warm_up=False))
+        engine = LocalEngine(CHAIN, config=Options(warm_up=False))
         await engine.start()
         engines.append(engine)
         stream = engine.submit(Request((0,), "x", max_tokens=100000))

@@ -11,7 +11,7 @@ from asking import answers
 
 from heatbath.engine import generate, measure
 from heatbath.engine.base import ComponentSpec, Request
-from heatbath.engine.local import EngineConfig
+from heatbath.engine.local import Options
 
 pytestmark = pytest.mark.weights
 SCHEMA = {
@@ -31,7 +31,7 @@ def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
     requests = [Request(prompt, str(i), max_tokens=8 + i, seed=i, temperature=0.8, top_logprobs=3) for i in range(6)]
     requests.append(Request(prompt, "schema", max_tokens=48, seed=1, fields=(ComponentSpec("json_schema", SCHEMA),)))
     requests.append(Request(prompt, "beam", max_tokens=6, sampler="beam", options={"width": 2}))
-    *plain, schema, beam = answers(smollm2, requests, EngineConfig(max_rows=16))
+    *plain, schema, beam = answers(smollm2, requests, Options(max_rows=16))
     for answered in plain:
         trace = measure(smollm2, [*prompt, *answered.ids()])
         expected = trace.logprob(1.0)[len(prompt) :]

@@ -11,13 +11,13 @@ import pytest
 from asking import Answered, answers, asked, idle, running, until, within
 
 from heatbath.engine.base import ComponentSpec, DeadlineExceeded, Overloaded, Request, Unavailable
-from heatbath.engine.local import EngineConfig
-from heatbath.engine.local.queue import FairQueue, QueueClaim
+from heatbath.engine.local import Options
+from heatbath.engine.local.fair_queue import Claim, Queue
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel
 
 CHAIN = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
-NARROW = EngineConfig(max_rows=2, warm_up=False)
+NARROW = Options(max_rows=2, warm_up=False)
 
 
 class Slow(MarkovModel):
@@ -33,8 +33,8 @@ class Slow(MarkovModel):
 SLOW = Slow(np.random.default_rng(5).normal(size=(4, 4)))
 
 
-def filled(claims: list[QueueClaim]) -> list[int]:
-    queue: FairQueue[int] = FairQueue()
+def filled(claims: list[Claim]) -> list[int]:
+    queue: Queue[int] = Queue()
     for number, claim in enumerate(claims):
         queue.reserve(100, 0)
         queue.push(number, claim)
@@ -42,26 +42,26 @@ def filled(claims: list[QueueClaim]) -> list[int]:
 
 
 def test_a_tenant_of_many_does_not_starve_one_of_few() -> None:
-    order = filled([QueueClaim("many", 0, 10)] * 20 + [QueueClaim("few", 0, 10)] * 2)
+    order = filled([Claim("many", 0, 10)] * 20 + [Claim("few", 0, 10)] * 2)
     assert order.index(20) <= 2 and order.index(21) <= 4
-    assert filled([QueueClaim("one", 0, 10)] * 20) == list(range(20))
+    assert filled([Claim("one", 0, 10)] * 20) == list(range(20))
 
 
 def test_shares_are_of_tokens_not_of_requests() -> None:
-    order = filled([QueueClaim("long", 0, 100)] * 5 + [QueueClaim("short", 0, 10)] * 20)
+    order = filled([Claim("long", 0, 100)] * 5 + [Claim("short", 0, 10)] * 20)
     before_second_long = order[: order.index(1)]
     assert 9 <= sum(number >= 5 for number in before_second_long) <= 11
 
 
 def test_a_lower_priority_comes_first() -> None:
-    assert filled([QueueClaim("a", 5, 1), QueueClaim("b", 0, 1000), QueueClaim("a", -1, 1)]) == [2, 1, 0]
+    assert filled([Claim("a", 5, 1), Claim("b", 0, 1000), Claim("a", -1, 1)]) == [2, 1, 0]
 
 
 def test_what_is_large_is_not_passed_by() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: Queue[int] = Queue()
     for size in (9, 1):
         queue.reserve(10, 0)
-        queue.push(size, QueueClaim("a", 0, 1))
+        queue.push(size, Claim("a", 0, 1))
     assert queue.pop(lambda size: size < 5) is None
     assert queue.pop(lambda size: True) == 9 and len(queue) == 1
 
@@ -100,7 +100,7 @@ def test_priorities_hold_in_the_engine() -> None:
 
 def test_a_full_queue_says_when_to_come_again() -> None:
     async def ask() -> None:
-        async with running(SLOW, EngineConfig(max_rows=1, max_waiting=2, warm_up=False)) as engine:
+        async with running(SLOW, Options(max_rows=1, max_waiting=2, warm_up=False)) as engine:
             tasks = [asyncio.create_task(asked(engine, Request((0,), str(i), max_tokens=20))) for i in range(8)]
             results = await asyncio.gather(*tasks, return_exceptions=True)
             refused = [result for result in results if isinstance(result, Overloaded)]
@@ -113,7 +113,7 @@ def test_a_full_queue_says_when_to_come_again() -> None:
 
 def test_waiting_has_a_deadline_and_running_keeps_what_it_has() -> None:
     async def ask() -> None:
-        async with running(SLOW, EngineConfig(max_rows=2)) as engine:
+        async with running(SLOW, Options(max_rows=2)) as engine:
             long = asyncio.create_task(asked(engine, Request((0,), "long", n=2, max_tokens=100000, deadline=0.6)))
             await until(lambda: engine.stats.rows == 2)
             with pytest.raises(DeadlineExceeded, match="waited"):
@@ -221,7 +221,7 @@ def test_before_it_starts_and_after_it_drains_it_takes_nothing() -> None:
     async def ask() -> None:
         from heatbath.engine.local import LocalEngine
 
-        engine = LocalEngine(SLOW, config=EngineConfig(warm_up=False))
+        engine = LocalEngine(SLOW, config=Options(warm_up=False))
         with pytest.raises(Unavailable, match="not been started"):
             await asked(engine, Request((0,), "early"))
         await engine.start()

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Unavailable
-from heatbath.engine.local.core import Delivery, Scheduler
-from heatbath.engine.local.job import RequestState
-from heatbath.engine.local.options import EngineConfig
-from heatbath.engine.local.plan import CompiledRequest, RequestCompiler
+from heatbath.engine.local.config import Options
+from heatbath.engine.local.request_compiler import CompiledRequest, RequestCompiler
+from heatbath.engine.local.request_state import RequestState
+from heatbath.engine.local.scheduler import Core, Told
 from heatbath.models.base import Model
 from heatbath.models.pool.base import Pool, build_pool
 from heatbath.record import Observer
@@ -61,16 +61,16 @@ class LocalEngine:
         model: Model,
         *,
         observers: Sequence[Observer] = (),
-        config: EngineConfig | None = None,
+        config: Options | None = None,
         pool_factory: Callable[[], Pool] | None = None,
     ) -> None:
-        self.config = config or EngineConfig()
+        self.config = config or Options()
         self._model = model
         self._observers = tuple(observers)
         self._pool_factory = pool_factory or (lambda: build_pool(model, prefix_bytes=self.config.prefix_bytes))
         self._compiler = RequestCompiler(model, self.config)
         self._unavailable_reason: str | None = "the engine has not been started"
-        self._scheduler: Scheduler | None = None
+        self._scheduler: Core | None = None
         self._thread: threading.Thread | None = None
         self._compiler_threads: ThreadPoolExecutor | None = None
         self._streams: set[EventStream] = set()
@@ -82,7 +82,7 @@ class LocalEngine:
 
     @property
     def stats(self) -> EngineStats:
-        return EngineStats() if self._scheduler is None else self._scheduler.stats
+        return EngineStats() if self._scheduler is None else self._scheduler.load
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -116,7 +116,7 @@ class LocalEngine:
             plan = await self._compile_request(request)
             self._require_scheduler()
         except BaseException:
-            core.queue.release()
+            core.queue.leave()
             raise
         stream = EventStream()
         seconds = self.config.deadline if request.deadline is None else request.deadline
@@ -131,7 +131,7 @@ class LocalEngine:
                     return
         finally:
             self._streams.discard(stream)
-            job.is_cancelled = True
+            job.gone = True
             core.wake()
 
     async def drain(self, seconds: float) -> None:
@@ -156,14 +156,14 @@ class LocalEngine:
     def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def _require_scheduler(self) -> Scheduler:
+    def _require_scheduler(self) -> Core:
         if self._unavailable_reason is not None or self._scheduler is None:
             raise Unavailable(f"{self._unavailable_reason}: try again later.")
         return self._scheduler
 
     async def _compile_request(self, request: Request) -> CompiledRequest:
         """The plan, made off the loop where it takes time."""
-        if self._compiler.is_cheap(request) or self._compiler_threads is None:
+        if self._compiler.quick(request) or self._compiler_threads is None:
             return self._compiler(request)
         return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
 
@@ -181,7 +181,7 @@ class LocalEngine:
 
     def _run_scheduler(self, ready: asyncio.Future[None]) -> None:
         try:
-            self._scheduler = Scheduler(
+            self._scheduler = Core(
                 self._model, self._pool_factory, self.config, observers=self._observers, deliver=self._deliver
             )
         except BaseException as error:
@@ -190,15 +190,15 @@ class LocalEngine:
         self._loop.call_soon_threadsafe(ready.set_result, None)
         try:
             while not self._is_stopping and not self._loop.is_closed():
-                self._scheduler.run_once()
-            self._scheduler.shut_down(Unavailable("the engine is shutting down: try again later."))
+                self._scheduler.turn()
+            self._scheduler.end(Unavailable("the engine is shutting down: try again later."))
         except BaseException as error:
             _LOG.critical(_THREAD_DIED, exc_info=error)
             self._unavailable_reason = f"{_THREAD_DIED} ({type(error).__name__})"
         finally:
             self._call_on_loop(self._fail_streams)
 
-    def _deliver(self, deliveries: list[Delivery]) -> None:
+    def _deliver(self, deliveries: list[Told]) -> None:
         self._call_on_loop(_put_events, deliveries)
 
     def _call_on_loop(self, function: Callable[..., None], *arguments: object) -> None:
@@ -214,6 +214,6 @@ class LocalEngine:
             stream.put(Unavailable(f"{self._unavailable_reason or 'the engine has ended'}: try again later."))
 
 
-def _put_events(deliveries: list[Delivery]) -> None:
+def _put_events(deliveries: list[Told]) -> None:
     for stream, step in deliveries:
         cast(EventStream, stream).put(step)

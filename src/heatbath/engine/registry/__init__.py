@@ -6,10 +6,10 @@
 A `Setting` says on which model and within which length.
 """
 
-from heatbath.engine.registry.choosing import BuildContext, Entry, build, build_from_text
+from heatbath.engine.registry.entry import Dish, Setting, choose, made
 from heatbath.engine.registry.fields import FIELDS
 from heatbath.engine.registry.potentials import POTENTIALS
 from heatbath.engine.registry.schedules import SCHEDULES
 from heatbath.engine.registry.windows import WINDOWS
 
-__all__ = ["FIELDS", "POTENTIALS", "SCHEDULES", "WINDOWS", "BuildContext", "Entry", "build", "build_from_text"]
+__all__ = ["FIELDS", "POTENTIALS", "SCHEDULES", "WINDOWS", "Dish", "Setting", "choose", "made"]

@@ -8,108 +8,102 @@ from typing import Any
 
 from heatbath import energy
 from heatbath.energy import Field, after_tokens, apply_when, until_tokens
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import Dish, Setting
 from heatbath.errors import BadInput
 from heatbath.models.base import Model
 
 
-def _build_forbid(context: BuildContext, phrases: str | Sequence[str], *, ignore_case: bool = False) -> Field:
+def _build_forbid(context: Setting, phrases: str | Sequence[str], *, ignore_case: bool = False) -> Field:
     model = context.model
     return energy.ForbiddenPhrases(
-        _as_texts(phrases), model.token_bytes, model.vocabulary.size, ignore_case=ignore_case
+        _as_texts(phrases), context.token_bytes, model.vocabulary.size, ignore_case=ignore_case
     )
 
 
-def _build_forbid_tokens(context: BuildContext, tokens: int | Sequence[int]) -> Field:
+def _build_forbid_tokens(context: Setting, tokens: int | Sequence[int]) -> Field:
     return energy.ForbiddenTokens([tokens] if isinstance(tokens, int) else tokens)
 
 
-def _build_require(context: BuildContext, phrases: str | Sequence[str]) -> Field:
+def _build_require(context: Setting, phrases: str | Sequence[str]) -> Field:
     model = context.model
     wanted = _as_texts(phrases)
-    return energy.RequiredPhrases(wanted, model.token_bytes, model.vocabulary.size, max_tokens=context.max_tokens)
+    return energy.RequiredPhrases(wanted, context.token_bytes, model.vocabulary.size, max_tokens=context.max_tokens)
 
 
-def _build_bias(context: BuildContext, **bias: float) -> Field:
+def _build_bias(context: Setting, **bias: float) -> Field:
     return energy.LogitBias({_resolve_token(context.model, text): float(value) for text, value in bias.items()})
 
 
-def _build_repetition(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+def _build_repetition(context: Setting, penalty: float, *, last_n: int | None = None) -> Field:
     return energy.RepetitionPenalty(penalty, last_n=last_n)
 
 
-def _build_presence(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+def _build_presence(context: Setting, penalty: float, *, last_n: int | None = None) -> Field:
     return energy.PresencePenalty(penalty, last_n=last_n)
 
 
-def _build_frequency(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+def _build_frequency(context: Setting, penalty: float, *, last_n: int | None = None) -> Field:
     return energy.FrequencyPenalty(penalty, last_n=last_n)
 
 
 def _build_dry(
-    context: BuildContext, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
+    context: Setting, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
 ) -> Field:
     model = context.model
-    pieces = [model.token_bytes(token) for token in range(model.vocabulary.size)]
+    pieces = [context.token_bytes(token) for token in range(model.vocabulary.size)]
     return energy.DryPenalty(multiplier, breakers=energy.find_breaker_tokens(breakers, pieces), **more)
 
 
-def _build_json_schema(context: BuildContext, schema: str | None = None, **object_: Any) -> Field:
+def _build_json_schema(context: Setting, schema: str | None = None, **object_: Any) -> Field:
     """A schema is itself an object, so its keys arrive as names."""
     text = json.dumps(object_) if schema is None else schema
     model = context.model
-    return energy.Grammar.from_json_schema(text, model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar.from_json_schema(text, context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
-def _build_regex(context: BuildContext, pattern: str) -> Field:
+def _build_regex(context: Setting, pattern: str) -> Field:
     model = context.model
-    return energy.Grammar.from_regex(str(pattern), model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar.from_regex(str(pattern), context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
-def _build_lark(context: BuildContext, grammar: str) -> Field:
+def _build_lark(context: Setting, grammar: str) -> Field:
     model = context.model
-    return energy.Grammar(grammar, model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar(grammar, context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
-def _build_min_length(context: BuildContext, tokens: int) -> Field:
+def _build_min_length(context: Setting, tokens: int) -> Field:
     return energy.MinLength(tokens)
 
 
-def _build_max_length(context: BuildContext, tokens: int) -> Field:
+def _build_max_length(context: Setting, tokens: int) -> Field:
     return energy.MaxLength(tokens)
 
 
-def _build_length_bias(context: BuildContext, rate: float) -> Field:
+def _build_length_bias(context: Setting, rate: float) -> Field:
     return energy.LengthBias(rate)
 
 
-def _build_contrast(context: BuildContext, other: str, *, gamma: float = 1.5) -> Field:
+def _build_contrast(context: Setting, other: str, *, gamma: float = 1.5) -> Field:
     return energy.Contrast(context.model, context.model.encode(other) if other else (), gamma=gamma)
 
 
-def _build_product(
-    context: BuildContext, models: str | Sequence[str], *, weights: Sequence[float] | None = None
-) -> Field:
+def _build_product(context: Setting, models: str | Sequence[str], *, weights: Sequence[float] | None = None) -> Field:
     return energy.ProductOfExperts(_load_models(models), weights)
 
 
-def _build_mixture(
-    context: BuildContext, models: str | Sequence[str], *, prior: Sequence[float] | None = None
-) -> Field:
+def _build_mixture(context: Setting, models: str | Sequence[str], *, prior: Sequence[float] | None = None) -> Field:
     return energy.MixtureOfExperts([context.model, *_load_models(models)], prior)
 
 
-def _build_gumbel(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+def _build_gumbel(context: Setting, scale: float, *, seed: int = 0) -> Field:
     return energy.GumbelNoise(scale, seed)
 
 
-def _build_gaussian(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+def _build_gaussian(context: Setting, scale: float, *, seed: int = 0) -> Field:
     return energy.GaussianNoise(scale, seed)
 
 
-def _build_max_entropy(
-    context: BuildContext, features: Mapping[str, Sequence[float]], lambdas: Sequence[float]
-) -> Field:
+def _build_max_entropy(context: Setting, features: Mapping[str, Sequence[float]], lambdas: Sequence[float]) -> Field:
     import numpy as np
 
     table = np.zeros((context.model.vocabulary.size, len(lambdas)))
@@ -123,7 +117,7 @@ def _with_placement(make: Callable[..., Field]) -> Callable[..., Field]:
     from functools import wraps
 
     @wraps(make)
-    def build_with_placement(setting: BuildContext, *given: Any, **named: Any) -> Field:
+    def build_with_placement(setting: Setting, *given: Any, **named: Any) -> Field:
         weight, after, until = (named.pop(name, None) for name in ("weight", "after", "until"))
         field = make(setting, *given, **named)
         field = field if weight is None else weight * field
@@ -133,8 +127,8 @@ def _with_placement(make: Callable[..., Field]) -> Callable[..., Field]:
     return build_with_placement
 
 
-def _build_entry(make: Callable[..., Field], takes: str) -> Entry[Field]:
-    return Entry(_with_placement(make), takes)
+def _build_entry(make: Callable[..., Field], takes: str) -> Dish[Field]:
+    return Dish(_with_placement(make), takes)
 
 
 def _as_texts(value: str | Sequence[str]) -> list[str]:
@@ -157,7 +151,7 @@ def _load_models(names: str | Sequence[str]) -> list[Model]:
     return [load(name) for name in _as_texts(names)]
 
 
-FIELDS: dict[str, Entry[Field]] = {
+FIELDS: dict[str, Dish[Field]] = {
     "forbid": _build_entry(_build_forbid, '"phrase" or ["phrase", …]'),
     "forbid_tokens": _build_entry(_build_forbid_tokens, "[17, 42]"),
     "require": _build_entry(_build_require, '"phrase" or ["phrase", …]'),

@@ -6,21 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from heatbath.decode import Window, windows
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import Dish, Setting
 
 
-def _build_context_free_entry(make: Callable[..., Window], takes: str) -> Entry[Window]:
+def _build_context_free_entry(make: Callable[..., Window], takes: str) -> Dish[Window]:
     """A window that needs neither model nor length."""
     from functools import wraps
 
     @wraps(make)
-    def build(setting: BuildContext, *given: Any, **named: Any) -> Window:
+    def build(setting: Setting, *given: Any, **named: Any) -> Window:
         return make(*given, **named)
 
-    return Entry(build, takes)
+    return Dish(build, takes)
 
 
-WINDOWS: dict[str, Entry[Window]] = {
+WINDOWS: dict[str, Dish[Window]] = {
     "top_k": _build_context_free_entry(windows.top_k, "40"),
     "top_p": _build_context_free_entry(windows.top_p, "0.9"),
     "min_p": _build_context_free_entry(windows.min_p, "0.05"),

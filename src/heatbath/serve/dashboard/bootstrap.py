@@ -26,7 +26,7 @@ def build_state(services: Services, feed: Feed) -> dict[str, Any]:
         "about": _describe_model(services),
         "max_tokens": services.settings.limits.max_tokens,
         "samplers": list(SAMPLERS),
-        "windows": {name: window.example for name, window in WINDOWS.items()},
+        "windows": {name: window.takes for name, window in WINDOWS.items()},
         "node_betas": NODE_BETAS.tolist(),
         "nats": list(NATS),
         "phase_map": None if map_ is None else phase_map_to_json(map_),
