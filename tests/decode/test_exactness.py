@@ -23,6 +23,7 @@ from heatbath.decode import (
     Tempering,
     metropolis_kernel,
 )
+from heatbath.decode.sequences import evaluate_step
 from heatbath.energy import LogitBias, Potential
 from heatbath.models import TableModel
 from heatbath.testing import check_sequence_sampler
@@ -124,7 +125,7 @@ class Unmoved(SMC):
 
     def _resampled(self, rng, state):
         after, sources = super()._resample_particles(rng, state)
-        return (after if sources is None else replace(after, log_weight=state.log_weight)), sources
+        return replace(after, log_weight=state.log_weight), sources
 
 
 def test_resampling_without_a_reset_of_the_weights_is_seen():
@@ -164,11 +165,11 @@ def test_a_ladder_that_ends_a_step_early_is_seen():
 class Stuck(SMC):
     """Leaves its weights at the power of the last length but one."""
 
-    def step(self, rng, state):
-        after, move = super().step(rng, state)
-        if not after.is_finished:
+    def step(self, rng, state, energies):
+        after, move = super().step(rng, state, energies)
+        if not after.done:
             return after, move
-        short = self._power_at_length(1) - after.current_power
+        short = self._power_at_length(1) - after.exponent
         return replace(after, log_weight=after.log_weight + short * after.logprob), move
 
 
@@ -176,7 +177,7 @@ def log_z_of(sampler, model, seed):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
     rng = RowRandom(seed, state.streams)
     while not state.done:
-        state, _ = sampler.step(rng, state)
+        state, _ = evaluate_step(sampler, rng, state)
     return state.samples().log_z
 
 

@@ -23,7 +23,8 @@ from heatbath.decode import (
     Window,
     metropolis_kernel,
 )
-from heatbath.decode.metropolis_kernel import advance_chains
+from heatbath.decode.metropolis_kernel import advance
+from heatbath.decode.sequences import evaluate, evaluate_step
 from heatbath.decode.windows import Band
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
 from heatbath.errors import BadInput
@@ -129,7 +130,7 @@ def ends(sampler, model):
     while now:
         after = []
         for probability, state in now:
-            for chance, following in branches(lambda rng, at: sampler.step(rng, at)[0], state):
+            for chance, following in branches(lambda rng, at: evaluate_step(sampler, rng, at)[0], state):
                 stop = following is None or following.done
                 (over if stop else after).append((probability * chance, following))
         now = merged(after)
@@ -299,11 +300,11 @@ def transitions(sampler, model, target):
     """The transition matrix between answers of one sweep, its law and the states it was walked from."""
     task = Task(model, [[]], model.tree.length, model.vocabulary.stop)
     law = np.exp(log_masses(target, model) - logsumexp(log_masses(target, model)))
-    starts = begun(lambda rng, at: sampler.step(rng, at)[0], sampler.init(task))
+    starts = begun(lambda rng, at: evaluate_step(sampler, rng, at)[0], sampler.init(task))
     number = {key(answer_of(state)): n for n, state in enumerate(starts)}
     matrix = np.zeros((len(starts), len(starts)))
     for row, state in enumerate(starts):
-        for probability, after in swept(lambda rng, at: sampler.step(rng, at)[0], state):
+        for probability, after in swept(lambda rng, at: evaluate_step(sampler, rng, at)[0], state):
             matrix[row, number[key(answer_of(after))]] += probability
     assert matrix.sum(1) == pytest.approx(1, abs=1e-12)
     return matrix, law, starts
@@ -381,7 +382,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
     law, matrix = tempered(target, model, ladder, starts), np.zeros((len(starts), len(starts)))
     for row, start in enumerate(starts):
         start = replace(start, sweep=sweep)
-        for probability, after in swept(lambda rng, at: sampler.step(rng, at)[0], start):
+        for probability, after in swept(lambda rng, at: evaluate_step(sampler, rng, at)[0], start):
             matrix[row, number[key(answer_of(after))]] += probability
     assert matrix.sum(1) == pytest.approx(1, abs=1e-12)
     assert law @ matrix == pytest.approx(law, abs=1e-12)
@@ -391,7 +392,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
 def one_move(rng, state):
     """A first answer for every replica."""
     cuts = np.zeros(state.chains.count, np.int64) if state.chains.settled else None
-    return replace(state, chains=advance_chains(state.chains, rng, cuts)[0])
+    return replace(state, chains=advance(state.chains, rng, evaluate(state.chains.pending), cuts)[0])
 
 
 def tempered(target, model, ladder, starts):

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from heatbath.decode import SMC, Anneal, RowRandom, Target, Task
+from heatbath.decode.sequences import evaluate_step
 from heatbath.models import TableModel
 from heatbath.testing.sequence_sampler import log_masses
 
@@ -21,16 +22,14 @@ def finished(sampler, seed, model=MODEL):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
     rng = RowRandom(seed, state.streams)
     while not state.done:
-        state, _ = sampler.step(rng, state)
+        state, _ = evaluate_step(sampler, rng, state)
     return state
 
 
 def log_z_errors(particles, count, seed=0):
     """Errors of log Z of independent populations, (count,)."""
     state = finished(SMC(POWER, particles, replicates=count, threshold=0.7), seed)
-    return (
-        logsumexp(state.log_weight[state.replicate_slots], axis=1) - np.log(particles) + state.accumulated_log_z - LOG_Z
-    )
+    return logsumexp(state.log_weight[state.groups], axis=1) - np.log(particles) + state.log_z - LOG_Z
 
 
 def jackknifed(statistic, samples, groups=20):

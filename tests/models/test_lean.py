@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
-from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.kernels.exp2 import LOG2E
 from heatbath.models.cpu_llama import decoder, decoder_kernels
 from heatbath.models.hf.load_local import load_folder
 from heatbath.models.pool.base import build_pool

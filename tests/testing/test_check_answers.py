@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from heatbath.decode import SMC, Ancestral, BestOf, RowRandom, Sampler, Target, Task
+from heatbath.decode import SMC, Ancestral, BestOf, RowRandom, SequenceSampler, Target, Task, evaluate_step
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
 from heatbath.estimate.estimate import Estimate
 from heatbath.models import TableModel
@@ -25,17 +25,20 @@ RUNS = 16
 
 
 @dataclass(frozen=True)
-class Changed(Sampler):
+class Changed(SequenceSampler):
     """The answers of an inner sampler, with `change` made to what it says of them."""
 
     change: object
-    inner: Sampler = field(default_factory=lambda: BestOf(100, Ancestral()))
+    inner: SequenceSampler = field(default_factory=lambda: BestOf(100, Ancestral()))
 
     def init(self, task):
         return _Lying(self.inner.init(task), self.change)
 
-    def step(self, rng, state):
-        inner, move = self.inner.step(rng, state.inner)
+    def pending(self, state):
+        return self.inner.pending(state.inner)
+
+    def step(self, rng, state, energies):
+        inner, move = self.inner.step(rng, state.inner, energies)
         return replace(state, inner=inner), move
 
 
@@ -92,17 +95,16 @@ def test_an_answer_must_be_whole(answer, finish, said):
     check_numbers(samples, TREE)
     with pytest.raises(AssertionError, match=said):
         check_numbers(
-            replace(samples, answers=[answer, *samples.sequences[1:]], finish=(finish, *samples.finish_reasons[1:])),
-            TREE,
+            replace(samples, answers=[answer, *samples.answers[1:]], finish=(finish, *samples.finish[1:])), TREE
         )
 
 
 def _drawn():
     sampler = BestOf(4, Ancestral())
     state, rng = sampler.init(Task(TREE, [[]], 3, (2,))), RowRandom(0, 4)
-    while not state.is_finished:
-        state, _ = sampler.step(rng, state)
-    return state.collect_samples()
+    while not state.done:
+        state, _ = evaluate_step(sampler, rng, state)
+    return state.samples()
 
 
 def test_swapped_answers_of_equal_energy_are_seen_by_distance():

@@ -3,7 +3,8 @@
 A command `name` lives in `heatbath/cli/name.py` as a function `name`, or as a typer app `app` when it has subcommands.
 Its module is imported only when the command runs, so that `heatbath --help` stays quick.
 
-Exit codes: 0 done, 1 a failure, 2 bad input or usage, 130 stopped by Ctrl-C. `HEATBATH_DEBUG=1` shows the traceback.
+Exit codes: 0 done, 1 a failure, 2 bad input or usage, 130 stopped by Ctrl-C. `HEATBATH_DEBUG=1` shows the traceback,
+and the warnings and log lines of libraries, which are kept off the terminal otherwise.
 """
 
 from __future__ import annotations
@@ -141,8 +142,24 @@ def _run_application(arguments: list[str] | None) -> int:
     return 0
 
 
+def _silence_libraries() -> None:
+    """Keep warnings and log lines of libraries off the terminal: for the whole process, before any is imported."""
+    import logging
+    import warnings
+
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    if logging.lastResort is not None:  # prints the records of loggers that nobody has set up
+        logging.lastResort.addFilter(lambda record: record.name.partition(".")[0] == "heatbath")
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. Without `arguments` it is a process of its own: those of the shell."""
+    if arguments is None and os.environ.get("HEATBATH_DEBUG") != "1":
+        _silence_libraries()
     try:
         return _run_application(arguments)
     except (UserInterrupt, KeyboardInterrupt):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 REQUIRED_PACKAGES = [
     "alembic",
-    "greenlet",
     "httptools",
     "msgspec",
     "prometheus_client",

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains
+from heatbath.decode.base import Floats, Ints, Task
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance, swap
 from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceStep, WeightedSamples, require_single_prompt, validate_at_least
+from heatbath.decode.sequences import (
+    SequenceSampler,
+    SequenceStep,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.resample import ess, genealogical_ess, resample_particles
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -35,55 +43,55 @@ class AnnealState:
     ladder: Floats
     log_weight: Floats
     work: Floats
-    root_ancestors: Ints
+    founders: Ints
     rung: int = 0
-    remaining_sweeps: int = 0
-    accumulated_log_z: float = 0.0
-    acceptance_rates: tuple[float, ...] = ()
-    selected_index: int = 0
+    left: int = 0
+    log_z: float = 0.0
+    rates: tuple[float, ...] = ()
+    value: int = 0
 
     @property
-    def num_slots(self) -> int:
+    def slots(self) -> int:
         return 2 * self.chains.num_chains
 
     @property
-    def num_streams(self) -> int:
+    def streams(self) -> int:
         return self.chains.num_chains
 
     @property
-    def is_finished(self) -> bool:
-        return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.remaining_sweeps
+    def done(self) -> bool:
+        return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.left
 
     @property
-    def normalized_weights(self) -> Floats:
+    def share(self) -> Floats:
         """Weights that sum to one, (N,)."""
         return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """The population with its weights; the value is drawn by weight."""
-        now, proper = self.chains.current, self.log_weight + self.accumulated_log_z
+        now, proper = self.chains.current, self.log_weight + self.log_z
         figures = {
-            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
+            "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
             "mean_work": float(self.work.mean()),
             "work_stderr": _standard_error(self.work),
             "build_ladder": float(len(self.ladder) - 1),
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(),
+            answers=now.sheet.answers(),
             slots=self.chains.current_slots,
-            finish_reasons=now.buffer.finish_reasons(),
+            finish=now.sheet.finish(),
             log_weight=proper,
             logprob=now.total_logprob,
-            selected_index=self.selected_index,
+            value=self.value,
             log_z=log_mean(proper),
-            ess=genealogical_ess(proper, self.root_ancestors),
+            ess=genealogical_ess(proper, self.founders),
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
 
 
 @dataclass(frozen=True)
-class Anneal(Sampler[AnnealState, SequenceStep]):
+class Anneal(SequenceSampler[AnnealState]):
     """`particles` answers led along a `ladder` of lambda, from 0 to 1, with `sweeps` drafts each at every rung.
 
     `ladder` is the number of rungs, evenly spaced, or the values. With a `threshold` above 0 the population is
@@ -106,34 +114,35 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
 
     def init(self, task: Task) -> AnnealState:
         require_single_prompt(task, "annealing")
-        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.zeros(self.particles))
+        chains = MetropolisChains.start(task, with_model_proposal(self.target), np.zeros(self.particles))
         zeros = np.zeros(self.particles)
         return AnnealState(chains, build_ladder(self.ladder), zeros, zeros, np.arange(self.particles))
 
-    def step(self, rng: Random, state: AnnealState) -> tuple[AnnealState, SequenceStep]:
+    def pending(self, state: AnnealState) -> Session | None:
+        return state.chains.pending
+
+    def max_rows(self, prompts: int) -> int:
+        return self.particles
+
+    def step(self, rng: Random, state: AnnealState, energies: Any) -> tuple[AnnealState, SequenceStep]:
         started = state.chains.has_sequences
-        if state.chains.is_idle and started and not state.remaining_sweeps:
+        if state.chains.is_idle and started and not state.left:
             state = self._advance_rung(rng, state)
-        chains, move = advance_chains(state.chains, rng, None if started else np.zeros(self.particles, np.int64))
+        chains, move = advance(state.chains, rng, energies, None if started else np.zeros(self.particles, np.int64))
         state = replace(state, chains=chains)
         if not chains.is_idle:
             return state, move
         if chains.is_forced:
             return self._select_if_finished(rng, state), move
         rate = float(np.mean(chains.accepted_mask))
-        return self._select_if_finished(
-            rng,
-            replace(
-                state, remaining_sweeps=state.remaining_sweeps - 1, acceptance_rates=(*state.acceptance_rates, rate)
-            ),
-        ), move
+        return self._select_if_finished(rng, replace(state, left=state.left - 1, rates=(*state.rates, rate))), move
 
     def _advance_rung(self, rng: Random, state: AnnealState) -> AnnealState:
         """One rung up: the work is done, then the population is resampled if need be."""
         rung = state.rung + 1
-        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.log_weight
+        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.weight
         chains = replace(state.chains, lambdas=np.full(self.particles, state.ladder[rung]))
-        state = replace(state, chains=chains, rung=rung, remaining_sweeps=self.sweeps)
+        state = replace(state, chains=chains, rung=rung, left=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
             names = self.target.constraint_names
@@ -144,15 +153,15 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
         taken = float(logsumexp(state.log_weight) - np.log(self.particles))
         return replace(
             state,
-            chains=copy_chains(chains, parents),
+            chains=swap(chains, parents),
             log_weight=np.zeros(self.particles),
-            accumulated_log_z=state.accumulated_log_z + taken,
+            log_z=state.log_z + taken,
             work=state.work[parents],
-            root_ancestors=state.root_ancestors[parents],
+            founders=state.founders[parents],
         )
 
     def _select_if_finished(self, rng: Random, state: AnnealState) -> AnnealState:
-        return replace(state, selected_index=rng.choose_index(state.normalized_weights)) if state.is_finished else state
+        return replace(state, value=rng.choose_index(state.share)) if state.done else state
 
 
 def _standard_error(work: Floats) -> float:

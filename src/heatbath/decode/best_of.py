@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Sampler, Step, Task
+from heatbath.decode.base import Floats, Task, TokenSampler
 from heatbath.decode.independent import Independent, IndependentState
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     repeat_prompt,
@@ -21,47 +22,46 @@ from heatbath.decode.sequences import (
     validate_at_least,
 )
 from heatbath.energy.base import Potential
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
 class BestOfState:
     """Independent answers, and how they are ranked."""
 
-    inner_state: IndependentState
+    rows: IndependentState
     scorer: PotentialScorer
     by: Literal["logprob", "mean_logprob"]
     energies: Floats | None = None
 
     @property
-    def num_slots(self) -> int:
-        return self.inner_state.num_slots
+    def slots(self) -> int:
+        return self.rows.slots
 
     @property
-    def num_streams(self) -> int:
-        return self.inner_state.num_streams
+    def streams(self) -> int:
+        return self.rows.streams
 
     @property
-    def is_finished(self) -> bool:
-        return self.inner_state.is_finished
+    def done(self) -> bool:
+        return self.rows.done
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """All answers; the value is the one of lowest score."""
-        energies = self._model_scores() if self.energies is None else self.energies
+        energies = self._scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
-        found = self.inner_state.collect_samples()
-        return replace(
-            found, selected_index=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()}
-        )
+        found = self.rows.samples()
+        return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
 
-    def _model_scores(self) -> Floats:
+    def _scores(self) -> Floats:
         """By the model, which ranks answers that potentials have not been asked about."""
-        sheet = self.inner_state.buffer
-        total = -np.asarray(self.inner_state.logprob)
+        sheet = self.rows.sheet
+        total = -np.asarray(self.rows.logprob)
         return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
 
 
 @dataclass(frozen=True)
-class BestOf(Sampler[BestOfState, SequenceStep]):
+class BestOf(SequenceSampler[BestOfState]):
     """`n` answers of `sampler`; the value has the lowest energy in `potentials`.
 
     Without potentials the model's own probability at T = 1 ranks, a token (`by="mean_logprob"`) or in all. The answers
@@ -69,7 +69,7 @@ class BestOf(Sampler[BestOfState, SequenceStep]):
     """
 
     n: int = 8
-    sampler: Sampler[Batch, Step] = field(default_factory=Ancestral)
+    sampler: TokenSampler = field(default_factory=Ancestral)
     potentials: Potential | Sequence[Potential] = ()
     by: Literal["logprob", "mean_logprob"] = "mean_logprob"
 
@@ -80,9 +80,15 @@ class BestOf(Sampler[BestOfState, SequenceStep]):
             Independent(self.sampler, logprob_temperature=1.0).init(repeat_prompt(task, self.n)), scorer, self.by
         )
 
-    def step(self, rng: Random, state: BestOfState) -> tuple[BestOfState, SequenceStep]:
-        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state)
-        state = replace(state, inner_state=rows)
-        if rows.is_finished and state.scorer.potentials:
-            state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
+    def pending(self, state: BestOfState) -> Session | None:
+        return Independent(self.sampler).pending(state.rows)
+
+    def max_rows(self, prompts: int) -> int:
+        return self.n
+
+    def step(self, rng: Random, state: BestOfState, energies: Any) -> tuple[BestOfState, SequenceStep]:
+        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.rows, energies)
+        state = replace(state, rows=rows)
+        if rows.done and state.scorer.potentials:
+            state = replace(state, energies=state.scorer(rows.sheet.answers(), rows.sheet.ended))
         return state, move

@@ -47,39 +47,38 @@ class PipelineResult:
 
     energies: Any
     betas: Floats
-    field_stages: tuple[PipelineStage, ...] = ()
-    window_stages: tuple[PipelineStage, ...] = ()
-    dead_rows: Bools | None = None
-    known_state: State | None = None
+    fields: tuple[PipelineStage, ...] = ()
+    windows: tuple[PipelineStage, ...] = ()
+    dead: Bools | None = None
+    known: State | None = None
 
     @property
-    def final_energies(self) -> Any:
+    def drawn(self) -> Any:
         """The energies really drawn from, (B, V); the model's own if nothing steers."""
-        stages = self.field_stages + self.window_stages
+        stages = self.fields + self.windows
         return stages[-1].energies if stages else self.energies
 
     @cached_property
-    def _model_stage(self) -> PipelineStage:
-        return PipelineStage("the model", self.energies, self.betas, self.known_state)
+    def _first(self) -> PipelineStage:
+        return PipelineStage("the model", self.energies, self.betas, self.known)
 
     @cached_property
     def work(self) -> dict[str, Floats]:
         r"""Free-energy change $\Delta F = -\Delta \log Z / \beta$ of each field, (B,), nats."""
         return {
-            new.name: _free_energy_change(old.state, new.state, self.betas)
-            for old, new in self._iterate_pairs(self.field_stages)
+            new.name: _free_energy_change(old.state, new.state, self.betas) for old, new in self._pairs(self.fields)
         }
 
     @cached_property
     def log_mass(self) -> dict[str, Floats]:
         r"""$\log Z_{after} - \log Z_{before}$ of each field, then of each window, (B,)."""
-        pairs = self._iterate_pairs(self.field_stages + self.window_stages)
+        pairs = self._pairs(self.fields + self.windows)
         return {new.name: _log_mass_change(old.state, new.state, self.betas) for old, new in pairs}
 
     @cached_property
     def window_mass(self) -> dict[str, Floats]:
         """Probability that each window left of what it was given, (B,); rounding lifts none above 1."""
-        return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.window_stages}
+        return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.windows}
 
     @property
     def kept_mass(self) -> Floats:
@@ -89,54 +88,54 @@ class PipelineResult:
     @cached_property
     def divergences(self) -> dict[str, Floats]:
         """D(after || before) of each field and window, (B,), nats."""
-        pairs = self._iterate_pairs(self.field_stages)
+        pairs = self._pairs(self.fields)
         of_fields = {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
         # What is cut off leaves the rest in proportion.
-        return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.window_stages}
+        return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.windows}
 
     @cached_property
     def divergence(self) -> Floats:
         """D(drawn || model), (B,), nats."""
-        if not self.field_stages:
+        if not self.fields:
             return np.asarray(np.sum([np.zeros(len(self.betas)), *self.divergences.values()], axis=0))
-        if len(self.field_stages) == 1 and not self.window_stages:
-            return self.divergences[self.field_stages[0].name]
-        return divergence(self.final_energies, self.energies, self.betas)
+        if len(self.fields) == 1 and not self.windows:
+            return self.divergences[self.fields[0].name]
+        return divergence(self.drawn, self.energies, self.betas)
 
     def field_energies(self, tokens: Ints) -> dict[str, Floats]:
         """The energy each field gave the drawn tokens, (B,), as it came out after rounding."""
         rows = np.arange(len(tokens))
-        stages = [self.energies, *(stage.energies for stage in self.field_stages)] if self.field_stages else []
+        stages = [self.energies, *(stage.energies for stage in self.fields)] if self.fields else []
         at = [to_numpy(energies[rows, tokens]).astype(np.float64) for energies in stages]
         # A token that a field has forbidden costs nothing more in the fields after it.
         return {
             stage.name: np.subtract(at[i + 1], at[i], where=np.isfinite(at[i]), out=np.zeros(len(tokens)))
-            for i, stage in enumerate(self.field_stages)
+            for i, stage in enumerate(self.fields)
         }
 
-    def with_states(self, model_state: State, final_state: State) -> PipelineResult:
+    def knowing(self, model: State, drawn: State) -> PipelineResult:
         """The same where the states of the model's energies and of those drawn from are known already."""
-        fields, windows = self.field_stages, self.window_stages
+        fields, windows = self.fields, self.windows
         if windows:
-            windows = (*windows[:-1], replace(windows[-1], known_state=final_state))
+            windows = (*windows[:-1], replace(windows[-1], known_state=drawn))
         elif fields:
-            fields = (*fields[:-1], replace(fields[-1], known_state=final_state))
-        return replace(self, field_stages=fields, window_stages=windows, known_state=model_state)
+            fields = (*fields[:-1], replace(fields[-1], known_state=drawn))
+        return replace(self, fields=fields, windows=windows, known=model)
 
-    def select_rows(self, rows: Ints) -> PipelineResult:
+    def take(self, rows: Ints) -> PipelineResult:
         """The same of some rows, in that order."""
         betas = self.betas[rows]
         fields, windows = (
             tuple(PipelineStage(stage.name, stage.energies[rows], betas) for stage in part)
-            for part in (self.field_stages, self.window_stages)
+            for part in (self.fields, self.windows)
         )
-        dead = None if self.dead_rows is None else self.dead_rows[rows]
+        dead = None if self.dead is None else self.dead[rows]
         return PipelineResult(self.energies[rows], betas, fields, windows, dead)
 
-    def _iterate_pairs(self, stages: Iterable[PipelineStage]) -> Iterator[tuple[PipelineStage, PipelineStage]]:
+    def _pairs(self, stages: Iterable[PipelineStage]) -> Iterator[tuple[PipelineStage, PipelineStage]]:
         before: PipelineStage | None = None
         for stage in stages:
-            yield before or self._model_stage, stage
+            yield before or self._first, stage
             before = stage
 
 
@@ -152,38 +151,49 @@ class EnergyPipeline:
         fields: Field | Sequence[Field] = (),
         windows: Window | Sequence[Window] | None = (),
         *,
-        keep_dead_rows: bool = False,
-        window_temperature: float | None = None,
+        spare: bool = False,
+        cut_at: float | None = None,
     ) -> None:
-        self.keep_dead_rows, self.window_temperature = keep_dead_rows, window_temperature
+        self.spare, self.cut_at = spare, cut_at
         self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
         self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
-        self._named_terms = tuple(_name_terms(self.fields))
+        self._named = tuple(_name_terms(self.fields))
 
     @property
-    def field_names(self) -> tuple[str, ...]:
-        """What the fields are called, each under a name that no other has."""
-        return tuple(name for name, _, _ in self._named_terms)
+    def acts(self) -> bool:
+        """Whether there is any field or window."""
+        return bool(self.fields or self.windows)
 
-    def __call__(self, context: Context, betas: Floats, draw_uniform: Callable[[], Floats]) -> PipelineResult:
+    def with_windows(self, windows: Sequence[Window]) -> EnergyPipeline:
+        """The same with further windows at its end."""
+        if not windows:
+            return self
+        return EnergyPipeline(self.fields, (*self.windows, *windows), spare=self.spare, cut_at=self.cut_at)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the fields are called, each under a name that no other has."""
+        return tuple(name for name, _, _ in self._named)
+
+    def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> PipelineResult:
         """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).
 
         Raises `BadInput` or `NotANumber` with the name of the field at fault and the token it was asked about.
         """
         stages: list[PipelineStage] = []
         energies, dead = context.energies, None
-        for name, weight, part in self._named_terms:
+        for name, weight, part in self._named:
             with _attribute_errors(f"field {name!r}", context):
                 total = _add_energies(energies, scale_energies(weight, part(replace(context, energies=energies))))
-                if self.keep_dead_rows:
+                if self.spare:
                     total, dead = _restore_dead_rows(energies, total, dead)
                 stages.append(_validate_stage(PipelineStage(name, total, betas)))
             energies = total
         cut: list[PipelineStage] = []
-        at = betas if self.window_temperature is None else np.full(len(betas), 1 / self.window_temperature)
+        at = betas if self.cut_at is None else np.full(len(betas), 1 / self.cut_at)
         for window in self.windows:
             with _attribute_errors(f"window {window.label}", context):
-                energies = mask_energies([window], energies, at, draw_uniform)
+                energies = mask_energies([window], energies, at, draw)
             cut.append(PipelineStage(window.label, energies, betas))
         return PipelineResult(context.energies, betas, tuple(stages), tuple(cut), dead)
 
@@ -202,12 +212,10 @@ def _attribute_errors(component: str, context: Context) -> Iterator[None]:
         raise
     except HeatbathError as error:
         kind = NotANumber if isinstance(error, NotANumber) else BadInput
-        told = str(error).removeprefix(f"{component}: ")
-        raise kind(f"{component} at token {_find_next_position(context)}: {told}") from error
+        raise kind(f"{component} at token {_find_next_position(context)}: {error}", component=component) from error
     except Exception as error:
-        raise BadInput(
-            f"{component} at token {_find_next_position(context)} raised {type(error).__name__}: {error}"
-        ) from error
+        sentence = f"{component} at token {_find_next_position(context)} raised {type(error).__name__}: {error}"
+        raise BadInput(sentence, component=component) from error
 
 
 def _restore_dead_rows(before: Any, after: Any, dead_rows: Bools | None) -> tuple[Any, Bools | None]:

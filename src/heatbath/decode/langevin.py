@@ -7,19 +7,19 @@ answers. A sweep changes some of its places at once; the proposal is in `heatbat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.base import Batch, Floats, Ints, Step, Task
 from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.langevin_proposal import ChainPoints, LangevinTarget
-from heatbath.decode.rng import Random
+from heatbath.decode.rng import ForcedTokens, Random
 from heatbath.decode.sequences import (
     Bools,
+    SequenceSampler,
     SequenceStep,
     TokenBuffer,
     WeightedSamples,
@@ -27,11 +27,11 @@ from heatbath.decode.sequences import (
     validate_at_least,
     validate_burn,
 )
-from heatbath.decode.smc import open_population
 from heatbath.decode.target import Target
 from heatbath.energy.length_fields import MinLength
 from heatbath.errors import BadInput
 from heatbath.estimate.mcmc_diagnostics import mixing_diagnostics
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -42,70 +42,70 @@ class LangevinState:
     its log p_T (C, L): the first answers, and once all `sweeps` are done the last ones, token by token from `batch`.
     """
 
-    langevin_target: LangevinTarget
-    buffer: TokenBuffer
+    landscape: LangevinTarget
+    sheet: TokenBuffer
     token_logprob: Floats
     batch: Batch | None
     points: ChainPoints | None
     sweeps: int
-    burn_in_sweeps: int
-    logprob_history: Floats
-    acceptance_history: Floats
-    change_counts: Floats
-    tokens_spent: int = 0
-    selected_index: int = 0
-    is_finished: bool = False
+    burn: int
+    logprob: Floats
+    accepted: Floats
+    changed: Floats
+    spent: int = 0
+    value: int = 0
+    done: bool = False
 
     @property
-    def num_slots(self) -> int:
-        return len(self.buffer.lengths)
+    def slots(self) -> int:
+        return len(self.sheet.lengths)
 
     @property
-    def num_streams(self) -> int:
-        return self.num_slots
+    def streams(self) -> int:
+        return self.slots
 
     @property
-    def has_finished_sweeps(self) -> bool:
+    def swept(self) -> bool:
         """Whether all sweeps are done."""
-        return bool(self.logprob_history.shape[1] == self.sweeps)
+        return bool(self.logprob.shape[1] == self.sweeps)
 
     @property
-    def forbidden_mask(self) -> Bools:
+    def lost(self) -> Bools:
         """Chains that stand on an answer that the potentials forbid, (C,)."""
-        return np.isinf(self.points.energy) if self.points else np.zeros(self.num_slots, bool)
+        return np.isinf(self.points.energy) if self.points else np.zeros(self.slots, bool)
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """What is written down; a chain that ends on a forbidden answer weighs nothing.
 
         Figures are taken over the sweeps after the first `burn`. `changed` is the number of tokens that a sweep
         changes: small steps are accepted because they lead nowhere. `forbidden` is the share of chains that stand on a
         forbidden answer.
         """
-        kept = self.logprob_history[:, self.burn_in_sweeps :]
+        kept = self.logprob[:, self.burn :]
         agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
-            "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),
-            "forbidden": float(self.forbidden_mask.mean()),
+            "acceptance": float(self.accepted.mean()) if self.accepted.size else float("nan"),
+            "changed": float(self.changed.mean()) if self.changed.size else float("nan"),
+            "forbidden": float(self.lost.mean()),
             "r_hat": agreement,
-            "sweeps": float(self.logprob_history.shape[1]),
+            "sweeps": float(self.logprob.shape[1]),
         }
         return WeightedSamples(
-            sequences=self.buffer.to_sequences(),
-            slots=np.arange(self.num_slots),
-            finish_reasons=self.buffer.finish_reasons(),
-            log_weight=np.where(self.forbidden_mask & self.has_finished_sweeps, -np.inf, 0.0),
+            answers=self.sheet.answers(),
+            slots=np.arange(self.slots),
+            finish=self.sheet.finish(),
+            log_weight=np.where(self.lost & self.swept, -np.inf, 0.0),
             logprob=self.token_logprob.sum(1),
-            selected_index=self.selected_index,
+            value=self.value,
             log_z=None,
             ess=effective,
-            tokens_spent=self.tokens_spent,
+            tokens_spent=self.spent,
             diagnostics=figures,
         )
 
 
 @dataclass(frozen=True)
-class Langevin(Sampler[LangevinState, SequenceStep]):
+class Langevin(SequenceSampler[LangevinState]):
     r"""`chains` chains of `sweeps` hops of `positions` places each, the first `burn` share of which is forgotten.
 
     The places are drawn anew for each chain and sweep; None takes all. `step_size` is in units of the mean squared
@@ -138,35 +138,42 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
             raise BadInput("the langevin sampler takes potentials, no fields, windows or proposals: leave them out.")
 
     def init(self, task: Task) -> LangevinState:
-        landscape = LangevinTarget.from_task(require_single_prompt(task, "langevin"), self.target, self.step_size)
+        landscape = LangevinTarget.of(require_single_prompt(task, "langevin"), self.target, self.step_size)
         none, length = np.empty((self.chains, 0)), task.max_tokens
         return LangevinState(
-            langevin_target=landscape,
-            buffer=TokenBuffer.empty(self.chains, length),
+            landscape=landscape,
+            sheet=TokenBuffer.empty(self.chains, length),
             token_logprob=np.zeros((self.chains, length)),
             batch=self._open_batch(task),
             points=None,
             sweeps=self.sweeps,
-            burn_in_sweeps=int(self.burn * self.sweeps),
-            logprob_history=none,
-            acceptance_history=none,
-            change_counts=none,
+            burn=int(self.burn * self.sweeps),
+            logprob=none,
+            accepted=none,
+            changed=none,
         )
 
-    def step(self, rng: Random, state: LangevinState) -> tuple[LangevinState, SequenceStep]:
-        points = state.points
+    def pending(self, state: LangevinState) -> Session | None:
+        """The session in which sequences are written down; a sweep runs the model by itself, forward and back."""
+        return None if state.batch is None else state.batch.session
+
+    def max_rows(self, prompts: int) -> int:
+        return self.chains
+
+    def step(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, SequenceStep]:
+        points, chains = state.points, np.arange(self.chains)
         if points is None:
-            state, step = self._append_tokens(rng, state)
-            return self._start_chains(state), SequenceStep(np.arange(self.chains), step)
-        if not state.has_finished_sweeps:
-            return self._sweep(rng, state, points), SequenceStep(np.empty(0, np.int64), None)
-        sources = lengths = None
+            state, step = self._append_tokens(rng, state, energies)
+            return self._start_chains(state), SequenceStep(chains, step)
+        if not state.swept:
+            return self._sweep(rng, state, points), SequenceStep.copies()
         if state.batch is None:
             state = self._reset_buffer(state)
-            sources, lengths = np.arange(self.chains), state.buffer.lengths
-        at = int(state.buffer.lengths[0])
-        state, step = self._append_tokens(_ForcedRandom(rng, points.tokens[:, at]), state)
-        return self._finish(rng, state), SequenceStep(np.arange(self.chains), step, sources, lengths)
+            return state, SequenceStep.copies(chains, state.sheet.lengths)
+        at = int(state.sheet.lengths[0])
+        led = ForcedTokens(rng, points.tokens[:, at], np.ones(self.chains, bool))
+        state, step = self._append_tokens(led, state, energies)
+        return self._finish(rng, state), SequenceStep(chains, step)
 
     def _build_token_sampler(self, task: Task) -> Ancestral:
         """What draws the first answers, and is led along the last ones."""
@@ -174,57 +181,58 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         return Ancestral(self.target.temperature, fields=fields)
 
     def _open_batch(self, task: Task) -> Batch:
-        """The chains' answers before their first token."""
-        return open_population(replace(self.target, proposal=self._build_token_sampler(task)), task, self.chains)
+        """The prompt, from which the chains' first tokens are drawn."""
+        return self._build_token_sampler(task).init(task)
 
     def _reset_buffer(self, state: LangevinState) -> LangevinState:
         """Nothing written down, so that the last answers can be."""
-        shape = state.buffer.tokens.shape
-        batch = self._open_batch(state.langevin_target.task)
-        return replace(state, buffer=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+        shape = state.sheet.tokens.shape
+        batch = self._open_batch(state.landscape.task)
+        return replace(state, sheet=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
 
-    def _append_tokens(self, rng: Random, state: LangevinState) -> tuple[LangevinState, Step]:
+    def _append_tokens(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, Step]:
         """One token more in every slot."""
-        assert state.batch is not None
-        task = state.langevin_target.task
-        batch, step = self._build_token_sampler(task).step(rng, state.batch)
+        batch, task = state.batch, state.landscape.task
+        assert batch is not None
+        if not state.sheet.lengths[0]:
+            batch, energies = batch.spread(np.arange(self.chains), energies)
+        batch, step = self._build_token_sampler(task).step(rng, batch, energies)
         logprob = state.token_logprob.copy()
-        logprob[:, state.buffer.lengths[0]] = step.model_logprob
-        sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
-        spent = state.tokens_spent + self.chains
-        return replace(state, buffer=sheet, batch=batch, token_logprob=logprob, tokens_spent=spent), step
+        logprob[:, state.sheet.lengths[0]] = step.model_logprob
+        sheet = state.sheet.grown(np.arange(self.chains), step.tokens, task.stop_token_ids)
+        batch = batch.advance_rows(np.flatnonzero(~sheet.ended))
+        spent = state.spent + self.chains
+        return replace(state, sheet=sheet, batch=batch, token_logprob=logprob, spent=spent), step
 
     def _start_chains(self, state: LangevinState) -> LangevinState:
         """Chains that have an answer begin to walk."""
-        if not state.buffer.finished_mask.all():
+        if not state.sheet.ended.all():
             return state
-        points = state.langevin_target.evaluate(state.buffer.tokens)
-        return replace(
-            state, points=points, batch=None, tokens_spent=state.tokens_spent + self._count_evaluated_positions(state)
-        )
+        points = state.landscape.at(state.sheet.tokens)
+        return replace(state, points=points, batch=None, spent=state.spent + self._count_evaluated_positions(state))
 
     def _count_evaluated_positions(self, state: LangevinState) -> int:
-        return self.chains * state.langevin_target.num_positions
+        return self.chains * state.landscape.width
 
     def _sweep(self, rng: Random, state: LangevinState, now: ChainPoints) -> LangevinState:
         """A hop of every chain."""
-        landscape = state.langevin_target
+        landscape = state.landscape
         places = self._draw_positions(rng, now.tokens.shape[1])
-        tokens, there = landscape.draw_proposal(rng, now, places)
-        new = landscape.evaluate(tokens)
-        chance = landscape.acceptance_probability(now, new, landscape.proposal_logprob(new, now.tokens, places) - there)
+        tokens, there = landscape.drawn(rng, now, places)
+        new = landscape.at(tokens)
+        chance = landscape.chance(now, new, landscape.log_q(new, now.tokens, places) - there)
         accepted = np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in chance.tolist()])
-        points = now.merge_where(accepted, new)
+        points = now.chosen(accepted, new)
         changed = (points.tokens != now.tokens).sum(1)
         state = replace(
             state,
             points=points,
-            logprob_history=np.column_stack([state.logprob_history, points.logprob]),
-            acceptance_history=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
-            change_counts=np.column_stack([state.change_counts, changed]),
-            tokens_spent=state.tokens_spent + self._count_evaluated_positions(state),
+            logprob=np.column_stack([state.logprob, points.logprob]),
+            accepted=np.column_stack([state.accepted, accepted.astype(np.float64)]),
+            changed=np.column_stack([state.changed, changed]),
+            spent=state.spent + self._count_evaluated_positions(state),
         )
-        if state.has_finished_sweeps and state.forbidden_mask.all():
+        if state.swept and state.lost.all():
             names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
             raise BadInput(
                 f"after {self.sweeps} sweeps every chain stands on an answer that {names} forbid: ask for more sweeps, "
@@ -245,27 +253,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
 
     def _finish(self, rng: Random, state: LangevinState) -> LangevinState:
         """Done when all answers are written down; the answer to give is drawn from those that are allowed."""
-        if not state.buffer.finished_mask.all():
+        if not state.sheet.ended.all():
             return state
-        allowed = ~state.forbidden_mask
-        return replace(state, selected_index=rng.choose_index(allowed / allowed.sum()), is_finished=True)
-
-
-@dataclass(frozen=True)
-class _ForcedRandom:
-    """Chance that gives the rows the `tokens` (B,)."""
-
-    source: Random
-    tokens: Ints
-
-    def uniform(self) -> Floats:
-        return self.source.uniform()
-
-    def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        return self.tokens
-
-    def choose_index(self, probabilities: Floats) -> int:
-        return self.source.choose_index(probabilities)
-
-    def for_rows(self, rows: Sequence[int]) -> Random:
-        return _ForcedRandom(self.source.for_rows(rows), self.tokens[list(rows)])
+        allowed = ~state.lost
+        return replace(state, value=rng.choose_index(allowed / allowed.sum()), done=True)

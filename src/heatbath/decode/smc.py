@@ -14,18 +14,26 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Task
+from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.potential_scorer import PotentialScorer
-from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceStep, TokenBuffer, require_single_prompt, validate_at_least
+from heatbath.decode.rng import ForcedTokens, Random
+from heatbath.decode.sequences import (
+    Bools,
+    SequenceSampler,
+    SequenceStep,
+    TokenBuffer,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.decode.smc_state import SMCState
 from heatbath.decode.target import Target, TokenScores
 from heatbath.errors import BadInput
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample_particles
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class SMC(Sampler[SMCState, SequenceStep]):
+class SMC(SequenceSampler[SMCState]):
     """`replicates` populations of `particles`, resampled by `resampling` below `threshold` x P effective ones.
 
     Replicates share a batch and nothing else; log Z has its error from them. With a `ladder` the power of the target
@@ -54,65 +62,73 @@ class SMC(Sampler[SMCState, SequenceStep]):
         count = self.particles * self.replicates
         scorer = PotentialScorer.from_task(self.target.potentials, require_single_prompt(task, "SMC"))
         self._validate_pinned(task)
-        batch = open_population(self.target, task, count)
         zeros, each = np.zeros(count), np.zeros(self.replicates)
         return SMCState(
-            buffer=TokenBuffer.empty(count, task.max_tokens),
-            batch=batch,
-            open_slots=np.arange(count),
+            sheet=TokenBuffer.empty(count, task.max_tokens),
+            batch=self.target.proposal_sampler.init(task),
+            open=np.arange(count),
             scorer=scorer,
             log_weight=zeros,
-            accumulated_log_z=each,
+            log_z=each,
             logprob=zeros,
             energy=zeros,
-            root_ancestors=np.arange(count),
-            resampling_counts=each.astype(np.int64),
+            founders=np.arange(count),
+            resampled=each.astype(np.int64),
             first_row=task.first_row,
-            current_power=self._power_at_length(0),
+            uneven=np.zeros(self.replicates, bool),
+            exponent=self._power_at_length(0),
         )
 
-    def step(self, rng: Random, state: SMCState) -> tuple[SMCState, SequenceStep]:
-        state, sources = self._resample_particles(rng, state)
-        if state.is_finished:
-            return self._finish_resampled(rng, state), SequenceStep(np.empty(0, np.int64), None, sources)
+    def pending(self, state: SMCState) -> Session | None:
+        return None if state.done or state.uneven.any() else state.batch.session
+
+    def max_rows(self, prompts: int) -> int:
+        return self.particles * self.replicates
+
+    def step(self, rng: Random, state: SMCState, energies: Any) -> tuple[SMCState, SequenceStep]:
+        if state.uneven.any():
+            state, sources = self._resample_particles(rng, state)
+            state = replace(state, uneven=np.zeros_like(state.uneven))
+            return (self._finish_resampled(rng, state) if state.done else state), SequenceStep.copies(sources)
+        batch = state.batch
+        if not state.spent:
+            batch, energies = batch.spread(state.open, energies)
         batch, step = self.target.proposal_sampler.step(
-            self._pin_random(rng, state).for_rows(state.open_slots.tolist()), state.batch
+            self._pin_random(rng, state).for_rows(state.open.tolist()), batch, energies
         )
         scores = self.target.score_step(batch, step)
-        slots = state.open_slots
-        sheet = state.buffer.append_tokens(slots, step.tokens, batch.stop_token_ids)
+        slots = state.open
+        sheet = state.sheet.grown(slots, step.tokens, batch.stop_token_ids)
         logprob, log_weight = state.logprob.copy(), state.log_weight.copy()
         logprob[slots] += scores.model_logprob
         log_weight[slots] += _log_weight_increment(scores)
-        stay = np.flatnonzero(~sheet.finished_mask[slots])
+        stay = np.flatnonzero(~sheet.ended[slots])
         exponent = self._power_at_length(int(sheet.lengths.max())) if len(stay) else self.target.power
-        log_weight += exponent * logprob - state.current_power * state.logprob
+        log_weight += exponent * logprob - state.exponent * state.logprob
         energy = state.energy.copy()
-        energy[slots] = state.scorer(sheet.to_sequences(slots), sheet.finished_mask[slots])
+        energy[slots] = state.scorer(sheet.answers(slots), sheet.ended[slots])
         log_weight = _subtract_energy_change(log_weight, energy, state.energy)
-        if 0 < len(stay) < len(slots):
-            batch = batch.select_rows(stay)
         state = replace(
             state,
-            buffer=sheet,
-            batch=batch,
-            open_slots=slots[stay],
+            sheet=sheet,
+            batch=batch.advance_rows(stay),
+            open=slots[stay],
             log_weight=log_weight,
             logprob=logprob,
             energy=energy,
-            current_power=exponent,
-            tokens_spent=state.tokens_spent + len(slots),
+            exponent=exponent,
+            spent=state.spent + len(slots),
         )
         state = self._validate_alive(state)
-        return state if len(stay) else replace(
-            state, selected_index=rng.choose_index(state.normalized_weights)
-        ), SequenceStep(slots, step, sources)
+        if len(stay):
+            return replace(state, uneven=self._uneven(state)), SequenceStep(slots, step)
+        return replace(state, value=rng.choose_index(state.share)), SequenceStep(slots, step)
 
     def _finish_resampled(self, rng: Random, state: SMCState) -> SMCState:
         """Resampling has left none but whole answers: their weights are taken to the power of the target."""
-        rise = (self.target.power - state.current_power) * state.logprob
-        state = replace(state, log_weight=state.log_weight + rise, current_power=self.target.power)
-        return replace(state, selected_index=rng.choose_index(state.normalized_weights))
+        rise = (self.target.power - state.exponent) * state.logprob
+        state = replace(state, log_weight=state.log_weight + rise, exponent=self.target.power)
+        return replace(state, value=rng.choose_index(state.share))
 
     def _validate_pinned(self, task: Task) -> None:
         """Raise `BadInput` unless what is pinned is a whole answer."""
@@ -130,29 +146,34 @@ class SMC(Sampler[SMCState, SequenceStep]):
     def _pin_random(self, rng: Random, state: SMCState) -> Random:
         if self.pinned_sequence is None:
             return rng
-        at = int(state.buffer.lengths[state.open_slots].max())
+        at = int(state.sheet.lengths[state.open].max())
         # Once the pinned answer has ended its slot is not open, and no row gets the token.
         token = self.pinned_sequence[at] if at < len(self.pinned_sequence) else 0
-        return _PinnedRandom(rng, np.arange(state.num_slots), state.replicate_slots[:, 0], token)
+        forced = np.isin(np.arange(state.slots), state.groups[:, 0])
+        return ForcedTokens(rng, np.full(state.slots, token), forced)
 
-    def _resample_particles(self, rng: Random, state: SMCState) -> tuple[SMCState, Ints | None]:
-        """Populations whose weights are too uneven are drawn anew; their weights become log Z."""
-        parents, log_weight, log_z = np.arange(state.num_slots), state.log_weight.copy(), state.accumulated_log_z.copy()
-        counts = state.resampling_counts.copy()
-        for replicate, slots in enumerate(state.replicate_slots):
+    def _uneven(self, state: SMCState) -> Bools:
+        """Replicates whose weights are so uneven that they are to be resampled, (R,)."""
+        weights = [state.log_weight[slots] for slots in state.groups]
+        return np.asarray(
+            [
+                bool(np.isfinite(each.max()) and np.ptp(each) != 0 and ess(each) < self.threshold * len(each))
+                for each in weights
+            ]
+        )
+
+    def _resample_particles(self, rng: Random, state: SMCState) -> tuple[SMCState, Ints]:
+        """Uneven populations are drawn anew; their weights become log Z."""
+        parents, log_weight, log_z = np.arange(state.slots), state.log_weight.copy(), state.log_z.copy()
+        for replicate in np.flatnonzero(state.uneven).tolist():
+            slots = state.groups[replicate]
             weights = state.log_weight[slots]
-            if not np.isfinite(weights.max()) or np.ptp(weights) == 0:
-                continue
-            if ess(weights) >= self.threshold * len(slots):
-                continue
             parents[slots] = slots[self._draw_parents(weights, rng)]
             log_z[replicate] += logsumexp(weights) - np.log(len(slots))
             log_weight[slots] = 0.0
-            counts[replicate] += 1
-        if np.array_equal(counts, state.resampling_counts):
-            return state, None
         moved = copy_parents(state, parents)
-        return replace(moved, log_weight=log_weight, accumulated_log_z=log_z, resampling_counts=counts), parents
+        resampled = state.resampled + state.uneven
+        return replace(moved, log_weight=log_weight, log_z=log_z, resampled=resampled), parents
 
     def _draw_parents(self, weights: Floats, rng: Random) -> Ints:
         if self.pinned_sequence is not None:
@@ -161,68 +182,38 @@ class SMC(Sampler[SMCState, SequenceStep]):
 
     def _validate_alive(self, state: SMCState) -> SMCState:
         """The state itself. Raises `BadInput` when all is forbidden; a replicate that dies has Z = 0 and counts."""
-        if not state.alive_replicates.any():
+        if not state.living.any():
             raise BadInput(
-                f"at token {int(state.buffer.lengths.max())} every particle is forbidden by {self.target.constraint_names}: "
+                f"at token {int(state.sheet.lengths.max())} every particle is forbidden by {self.target.constraint_names}: "
                 "ask for more particles, or for less."
             )
-        if self.pinned_sequence is not None and np.isneginf(state.log_weight[state.replicate_slots[:, 0]]).any():
+        if self.pinned_sequence is not None and np.isneginf(state.log_weight[state.groups[:, 0]]).any():
             raise BadInput(
                 f"the pinned answer is forbidden by {self.target.constraint_names}: pin one that the target allows."
             )
         return state
 
 
-def open_population(target: Target, task: Task, count: int) -> Batch:
-    """`count` rows on the task's prompt, evaluated once and forked."""
-    one = replace(task, prompts=task.prompts[:1])
-    batch = target.proposal_sampler.init(one)
-    batch.session.energies()
-    rows = batch.select_rows(np.zeros(count, np.int64))
-    return replace(rows, row_ids=task.first_row + np.arange(count))
-
-
 def copy_parents(state: SMCState, parents: Ints) -> SMCState:
     """Every slot with what its parent (N,) held; the session forks."""
-    sheet = state.buffer.copy_prefixes(parents)
-    row_of = np.full(state.num_slots, -1)
-    row_of[state.open_slots] = np.arange(len(state.open_slots))
-    open_ = np.flatnonzero(~sheet.finished_mask)
+    sheet = state.sheet.taken(parents)
+    row_of = np.full(state.slots, -1)
+    row_of[state.open] = np.arange(len(state.open))
+    open_ = np.flatnonzero(~sheet.ended)
     batch = state.batch
     if len(open_):
         batch = replace(batch.select_rows(row_of[parents[open_]]), row_ids=state.first_row + open_)
+    else:
+        batch.session.close()
     return replace(
         state,
-        buffer=sheet,
+        sheet=sheet,
         batch=batch,
-        open_slots=open_,
+        open=open_,
         logprob=state.logprob[parents],
         energy=state.energy[parents],
-        root_ancestors=state.root_ancestors[parents],
+        founders=state.founders[parents],
     )
-
-
-@dataclass(frozen=True)
-class _PinnedRandom:
-    """Chance that gives `token` to the rows of some slots."""
-
-    source: Random
-    rows: Ints
-    slots: Ints
-    token: int
-
-    def uniform(self) -> Floats:
-        return self.source.uniform()
-
-    def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        tokens = self.source.draw_tokens(energies, betas)
-        return np.where(np.isin(self.rows, self.slots), self.token, tokens)
-
-    def choose_index(self, probabilities: Floats) -> int:
-        return self.source.choose_index(probabilities)
-
-    def for_rows(self, rows: Sequence[int]) -> Random:
-        return _PinnedRandom(self.source.for_rows(rows), self.rows[list(rows)], self.slots, self.token)
 
 
 def _log_weight_increment(scores: TokenScores) -> Floats:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Sampler, Step
+from heatbath.decode.base import Batch, Floats, Step, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
@@ -36,7 +36,7 @@ class Target:
     fields: Field | Sequence[Field] = ()
     potentials: Potential | Sequence[Potential] = ()
     window: Window | Sequence[Window] | None = None
-    proposal: Sampler[Batch, Step] | None = None
+    proposal: TokenSampler | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < np.inf:
@@ -47,7 +47,7 @@ class Target:
             raise BadInput("a proposal brings its own window: leave the target's out.")
 
     @cached_property
-    def proposal_sampler(self) -> Sampler[Batch, Step]:
+    def proposal_sampler(self) -> TokenSampler:
         """What draws the tokens."""
         if self.proposal is not None:
             return self.proposal
@@ -70,14 +70,14 @@ class Target:
         """What may forbid an answer, as a sentence lists it."""
         parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
         potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
-        return ", ".join(map(repr, (*self.field_pipeline.field_names, *potentials))) or "the model and its windows"
+        return ", ".join(map(repr, (*self.field_pipeline.names, *potentials))) or "the model and its windows"
 
     def score_step(self, batch: Batch, step: Step) -> TokenScores:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
         field = self._compute_field_energy(batch, step) * betas
-        dead = step.pipeline_result.dead_rows
+        dead = step.pipeline_result.dead
         return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
     def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:

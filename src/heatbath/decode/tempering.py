@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.anneal import build_ladder, with_model_proposal
-from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains, select_chain
+from heatbath.decode.base import Floats, Ints, Task
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select, swap
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     require_single_prompt,
@@ -29,6 +31,7 @@ from heatbath.estimate.bridge import bar
 from heatbath.estimate.estimate import Estimate
 from heatbath.estimate.ladder_spacing import build_ladder as spaced
 from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -40,70 +43,69 @@ class TemperingState:
 
     chains: MetropolisChains
     ladder: Floats
-    num_finished_sweeps: int
+    sweep: int
     sweeps: int
-    log_weight_history: Floats
-    logprob_history: Floats
-    exchange_counts: Ints
-    acceptance_rates: tuple[float, ...] = ()
-    selected_index: int = 0
+    weight: Floats
+    logprob: Floats
+    exchanges: Ints
+    accepted: tuple[float, ...] = ()
+    value: int = 0
 
     @property
-    def num_slots(self) -> int:
+    def slots(self) -> int:
         return 2 * self.chains.num_chains
 
     @property
-    def num_streams(self) -> int:
+    def streams(self) -> int:
         return self.chains.num_chains
 
     @property
-    def is_finished(self) -> bool:
-        return self.chains.is_idle and self.num_finished_sweeps == self.sweeps
+    def done(self) -> bool:
+        return self.chains.is_idle and self.sweep == self.sweeps
 
     @property
-    def target_chains(self) -> Ints:
+    def cold(self) -> Ints:
         """The chains at the target, (C,)."""
         count = self.chains.num_chains // len(self.ladder)
         return np.arange(self.chains.num_chains - count, self.chains.num_chains)
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """The answers of the chains at the target; figures from the sweeps after the warm-up."""
-        now, cold = self.chains.current, self.target_chains
-        kept = self.logprob_history[:, -1].T
-        tried, made = self.exchange_counts.T
+        now, cold = self.chains.current, self.cold
+        kept = self.logprob[:, -1].T
+        tried, made = self.exchanges.T
         rate = made / np.maximum(tried, 1)
         agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
+            "acceptance": float(np.mean(self.accepted)) if self.accepted else float("nan"),
             "r_hat": agreement,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(cold),
+            answers=now.sheet.answers(cold),
             slots=self.chains.current_slots[cold],
-            finish_reasons=now.buffer.finish_reasons(cold),
+            finish=now.sheet.finish(cold),
             log_weight=np.where(self.chains.allowed_mask[cold], 0.0, -np.inf),
             logprob=now.total_logprob[cold],
-            selected_index=self.selected_index,
-            log_z=self.estimate_log_z(),
+            value=self.value,
+            log_z=self.partition(),
             ess=effective,
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
 
-    def estimate_log_z(self) -> Estimate | None:
+    def partition(self) -> Estimate | None:
         """log Z of the target: Bennett's ratios between neighbours, added; its error is the jackknife's over chains.
 
         None where a replica holds a forbidden answer or neighbours do not overlap.
         """
-        if not self.log_weight_history.size or not np.isfinite(self.log_weight_history[:, 1:]).all():
+        if not self.weight.size or not np.isfinite(self.weight[:, 1:]).all():
             return None
         try:
-            parts = _estimate_log_ratios(self.log_weight_history, self.ladder)
+            parts = _estimate_log_ratios(self.weight, self.ladder)
             stderr = jackknife(
-                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)),
-                self.log_weight_history,
+                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)), self.weight
             )
         except Unreliable:
             return None
@@ -111,7 +113,7 @@ class TemperingState:
 
 
 @dataclass(frozen=True)
-class Tempering(Sampler[TemperingState, SequenceStep]):
+class Tempering(SequenceSampler[TemperingState]):
     """`chains` chains at each of the values of lambda in `ladder`, for `sweeps` sweeps, a share `burn` as warm-up.
 
     A `ladder` given as a number is spaced by thermodynamic length during the warm-up; one given as values stays.
@@ -132,14 +134,20 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
     def init(self, task: Task) -> TemperingState:
         require_single_prompt(task, "tempering")
         ladder = build_ladder(self.ladder)
-        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
+        chains = MetropolisChains.start(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
         past = np.empty((0, len(ladder), self.chains))
         return TemperingState(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
 
-    def step(self, rng: Random, state: TemperingState) -> tuple[TemperingState, SequenceStep]:
+    def pending(self, state: TemperingState) -> Session | None:
+        return state.chains.pending
+
+    def max_rows(self, prompts: int) -> int:
+        return self.chains * len(build_ladder(self.ladder))
+
+    def step(self, rng: Random, state: TemperingState, energies: Any) -> tuple[TemperingState, SequenceStep]:
         started = state.chains.has_sequences
         cuts = None if started else np.zeros(state.chains.num_chains, np.int64)
-        chains, move = advance_chains(state.chains, rng, cuts)
+        chains, move = advance(state.chains, rng, energies, cuts)
         state = replace(state, chains=chains)
         if not chains.is_idle or chains.is_forced:
             return state, move
@@ -152,22 +160,22 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
         rate = float(np.mean(state.chains.accepted_mask))
         state = replace(
             state,
-            num_finished_sweeps=state.num_finished_sweeps + 1,
-            log_weight_history=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
-            logprob_history=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
-            acceptance_rates=(*state.acceptance_rates, rate),
+            sweep=state.sweep + 1,
+            weight=np.concatenate([state.weight, now.weight.reshape(shape)]),
+            logprob=np.concatenate([state.logprob, now.total_logprob.reshape(shape)]),
+            accepted=(*state.accepted, rate),
         )
-        if state.num_finished_sweeps == int(self.burn * self.sweeps):
+        if state.sweep == int(self.burn * self.sweeps):
             state = self._finish_warmup(state)
-        if state.is_finished:
-            return replace(state, selected_index=select_chain(state.chains, state.target_chains, rng))
+        if state.done:
+            return replace(state, value=select(state.chains, state.cold, rng))
         return state
 
     def _finish_warmup(self, state: TemperingState) -> TemperingState:
         """The past is forgotten; the ladder follows the variances it has shown."""
         ladder = state.ladder
-        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.log_weight_history) > 1:
-            met = state.log_weight_history.transpose(1, 0, 2).reshape(len(ladder), -1)
+        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.weight) > 1:
+            met = state.weight.transpose(1, 0, 2).reshape(len(ladder), -1)
             # A rung that has met nothing but forbidden answers has nothing to say of its variance.
             spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
             # A rung where nothing varied has no length: a small one keeps it apart from its neighbours.
@@ -177,19 +185,19 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
             state,
             ladder=ladder,
             chains=replace(state.chains, lambdas=lam),
-            log_weight_history=state.log_weight_history[:0],
-            logprob_history=state.logprob_history[:0],
-            exchange_counts=np.zeros_like(state.exchange_counts),
-            acceptance_rates=(),
+            weight=state.weight[:0],
+            logprob=state.logprob[:0],
+            exchanges=np.zeros_like(state.exchanges),
+            accepted=(),
         )
 
 
 def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
     """Neighbours exchange answers: pairs from an even rung in even sweeps, from an odd one in odd sweeps."""
-    each = len(state.target_chains)
-    weight = state.chains.current.log_weight
-    sources, exchanges = np.arange(state.chains.num_chains), state.exchange_counts.copy()
-    for k in range(state.num_finished_sweeps % 2, len(state.ladder) - 1, 2):
+    each = len(state.cold)
+    weight = state.chains.current.weight
+    sources, exchanges = np.arange(state.chains.num_chains), state.exchanges.copy()
+    for k in range(state.sweep % 2, len(state.ladder) - 1, 2):
         for low in range(k * each, (k + 1) * each):
             high = low + each
             p = _exchange_probability((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
@@ -197,7 +205,7 @@ def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
             exchanges[k] += (1, swapped)
             if swapped:
                 sources[[low, high]] = high, low
-    return replace(state, chains=copy_chains(state.chains, sources), exchange_counts=exchanges)
+    return replace(state, chains=swap(state.chains, sources), exchanges=exchanges)
 
 
 def _exchange_probability(step: float, hotter: float, colder: float) -> float:

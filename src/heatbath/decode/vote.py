@@ -6,20 +6,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Sampler, Step, Task
+from heatbath.decode.base import Task, TokenSampler
 from heatbath.decode.independent import Independent, IndependentState
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     repeat_prompt,
     require_single_prompt,
     validate_at_least,
 )
+from heatbath.models.base import Session
 
 ResultKey = Callable[[str], Hashable]
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
@@ -35,38 +38,38 @@ def last_number(text: str) -> Hashable:
 class VoteState:
     """Independent answers and the result each stands for."""
 
-    inner_state: IndependentState
+    rows: IndependentState
     key: Callable[[list[int]], Hashable]
 
     @property
-    def num_slots(self) -> int:
-        return self.inner_state.num_slots
+    def slots(self) -> int:
+        return self.rows.slots
 
     @property
-    def num_streams(self) -> int:
-        return self.inner_state.num_streams
+    def streams(self) -> int:
+        return self.rows.streams
 
     @property
-    def is_finished(self) -> bool:
-        return self.inner_state.is_finished
+    def done(self) -> bool:
+        return self.rows.done
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """All answers; the value is the first whose result has most votes, ties going to the result met first."""
-        found = self.inner_state.collect_samples()
-        results = [self.key(answer) for answer in found.sequences]
+        found = self.rows.samples()
+        results = [self.key(answer) for answer in found.answers]
         winner, votes = Counter(results).most_common(1)[0]
         share = votes / len(results)
         error = float(np.sqrt(share * (1 - share) / len(results)))
         figures = {"share": share, "share_stderr": error, "results": float(len(set(results)))}
-        return replace(found, selected_index=results.index(winner), diagnostics=figures)
+        return replace(found, value=results.index(winner), diagnostics=figures)
 
 
 @dataclass(frozen=True)
-class Vote(Sampler[VoteState, SequenceStep]):
+class Vote(SequenceSampler[VoteState]):
     """`n` answers of `sampler`; `key` reads the result off an answer's text, the last number in it by default."""
 
     n: int = 8
-    sampler: Sampler[Batch, Step] = field(default_factory=Ancestral)
+    sampler: TokenSampler = field(default_factory=Ancestral)
     key: ResultKey = last_number
 
     def init(self, task: Task) -> VoteState:
@@ -78,6 +81,12 @@ class Vote(Sampler[VoteState, SequenceStep]):
 
         return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), result)
 
-    def step(self, rng: Random, state: VoteState) -> tuple[VoteState, SequenceStep]:
-        rows, move = Independent(self.sampler).step(rng, state.inner_state)
-        return replace(state, inner_state=rows), move
+    def pending(self, state: VoteState) -> Session | None:
+        return Independent(self.sampler).pending(state.rows)
+
+    def max_rows(self, prompts: int) -> int:
+        return self.n
+
+    def step(self, rng: Random, state: VoteState, energies: Any) -> tuple[VoteState, SequenceStep]:
+        rows, move = Independent(self.sampler).step(rng, state.rows, energies)
+        return replace(state, rows=rows), move

@@ -31,7 +31,7 @@ class DeadlineExceeded(HeatbathError):
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """Something of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or named settings."""
+    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings."""
 
     name: str
     value: Any = None

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from heatbath.decode.schedules import LatencyBudget
+from heatbath.decode.schedules import Schedule
+from heatbath.engine.driver import Run
 from heatbath.engine.result import Generation
-from heatbath.engine.run import GenerationSettings, Run
 from heatbath.engine.samplers import SAMPLERS
+from heatbath.engine.settings import GenerationSettings
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.record import Frame, Observer
@@ -64,7 +65,7 @@ def repeat_prompts(
     n = 1 if n is None else n
     if n < 1:
         raise BadInput(f"n is {n}: ask for at least 1 sample.", param="n")
-    if isinstance(settings.temperature, LatencyBudget):
+    if isinstance(settings.temperature, Schedule):
         plan = settings.temperature.plan(n * len(prompts), settings.max_tokens)
         n, settings = max(1, plan.samples // len(prompts)), replace(settings, max_tokens=plan.max_tokens)
     if n == 1:

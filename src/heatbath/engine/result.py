@@ -45,7 +45,7 @@ class Generation:
 
     @property
     def finish_reasons(self) -> tuple[str, ...]:
-        return self.weighted_samples.finish_reasons
+        return self.weighted_samples.finish
 
     @cached_property
     def sequences(self) -> list[list[int]]:
@@ -62,7 +62,7 @@ class Generation:
     @property
     def selected_index(self) -> int:
         """Which answer to give: a draw by weight, the best or the most voted, as the sampler has it."""
-        return self.weighted_samples.selected_index
+        return self.weighted_samples.value
 
     @property
     def text(self) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from heatbath import decode
-from heatbath.decode import Ancestral, Greedy, Independent, Sampler, Schedule, Target
+from heatbath.decode import Ancestral, Greedy, Independent, Sampler, Schedule, SequenceSampler, Target, TokenSampler
 from heatbath.engine.run_buffer import Floats
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
-    from heatbath.engine.run import GenerationSettings, Temperature
+    from heatbath.engine.settings import GenerationSettings, Temperature
 
 SamplerOptions = dict[str, Any]
 
@@ -27,18 +27,18 @@ DEFAULT_ALPHA = 4.0
 class SamplerEntry:
     """A sampler that can be asked for by name: how it is made, the options it takes, and whether potentials count."""
 
-    build: Callable[[GenerationSettings, SamplerOptions, int], Sampler[Any, Any]]
+    build: Callable[[GenerationSettings, SamplerOptions, int], Sampler]
     options: tuple[str, ...] = ()
     uses_potentials: bool = False
 
 
-def build_sampler(settings: GenerationSettings, rows: int) -> Sampler[Any, Any]:
+def build_sampler(settings: GenerationSettings, rows: int) -> Sampler:
     """The sampler that `settings` ask for.
 
     Raises:
         BadInput: an unknown name or option, or a setting that the sampler has no use for.
     """
-    if isinstance(settings.sampler, Sampler):
+    if isinstance(settings.sampler, TokenSampler | SequenceSampler):
         _reject_unknown_options(settings.options, "a sampler that is given whole", ())
         return settings.sampler
     name = settings.sampler
@@ -111,51 +111,51 @@ def _build_default_target(settings: GenerationSettings, options: SamplerOptions)
     return _build_target(settings, options, 1.0 if settings.potentials else DEFAULT_ALPHA)
 
 
-def _build_ancestral(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_ancestral(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return Independent(_build_token_sampler(settings, rows))
 
 
-def _build_greedy(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_greedy(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     if settings.window:
         raise BadInput("a window changes nothing for the greedy sampler: leave it out.")
     return Independent(Greedy(settings.fields), logprob_temperature=1.0)
 
 
-def _build_beam(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_beam(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     temperature = _require_single_temperature(settings)
     return decode.Beam(temperature=temperature, fields=settings.fields, window=settings.window, **options)
 
 
-def _build_best_of(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_best_of(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.BestOf(sampler=_build_token_sampler(settings, rows), potentials=settings.potentials, **options)
 
 
-def _build_vote(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_vote(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.Vote(sampler=_build_token_sampler(settings, rows), **options)
 
 
-def _build_smc(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_smc(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.SMC(_build_target(settings, options), **options)
 
 
-def _build_power(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_power(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     method = options.pop("method", "smc")
     if method not in _POWER_METHODS:
         raise BadInput(f"power sampling has no method {method!r}: choose from {', '.join(_POWER_METHODS)}.")
     make, known = _POWER_METHODS[method]
     _reject_unknown_options(options, f"power sampling by {method}", ("alpha", "proposal", *known))
-    return cast("Sampler[Any, Any]", make(_build_target(settings, options, DEFAULT_ALPHA), **options))
+    return cast("Sampler", make(_build_target(settings, options, DEFAULT_ALPHA), **options))
 
 
-def _build_anneal(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_anneal(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.Anneal(_build_default_target(settings, options), **options)
 
 
-def _build_tempering(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_tempering(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.Tempering(_build_default_target(settings, options), **options)
 
 
-def _build_langevin(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler[Any, Any]:
+def _build_langevin(settings: GenerationSettings, options: SamplerOptions, rows: int) -> Sampler:
     return decode.Langevin(_build_target(settings, options), **options)
 
 
@@ -190,3 +190,6 @@ SAMPLERS: dict[str, SamplerEntry] = {
     ),
 }
 """What `sampler` may be called, with the options of each."""
+
+TOKEN_SAMPLERS = tuple(name for name, entry in SAMPLERS.items() if not entry.options)
+"""Samplers that draw each sequence by itself, token by token."""

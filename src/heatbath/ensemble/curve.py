@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble import kernels
+from heatbath.ensemble import reductions
 from heatbath.ensemble.interpolate import LogZ
 from heatbath.ensemble.row_layout import EnergyRows, as_array, as_rows
 from heatbath.ensemble.state import State, build_state, select_states, validate_betas
@@ -40,7 +40,7 @@ def curve(energies: Any, betas: Any) -> State:
     points = np.asarray(as_array(betas), np.float64)
     if points.ndim != 1:
         raise BadInput(f"betas have shape {points.shape}: give a list of inverse temperatures.")
-    return build_state(ensembles, validate_betas(points)[:, None], kernels.fast_sums(ensembles, points))
+    return build_state(ensembles, validate_betas(points)[:, None], reductions.fast_sums(ensembles, points))
 
 
 def nodes(energies: Any) -> LogZ:
@@ -49,7 +49,7 @@ def nodes(energies: Any) -> LogZ:
     NumPy arrays on the CPU, whatever the energies are. Raises as `state` does.
     """
     ensembles = as_rows(energies)
-    return _build_log_z(ensembles, kernels.fast_sums(ensembles, np.asarray(NODE_BETAS)))
+    return _build_log_z(ensembles, reductions.fast_sums(ensembles, np.asarray(NODE_BETAS)))
 
 
 def observe(energies: Any, beta: Any = 1.0, index: Any = None) -> tuple[State, LogZ]:
@@ -57,7 +57,7 @@ def observe(energies: Any, beta: Any = 1.0, index: Any = None) -> tuple[State, L
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
     picked = None if index is None else select_states(ensembles, index)
-    relative, own = kernels.observed_sums(ensembles, np.asarray(NODE_BETAS), betas)
+    relative, own = reductions.observed_sums(ensembles, np.asarray(NODE_BETAS), betas)
     return build_state(ensembles, betas, own, picked), _build_log_z(ensembles, relative)
 
 

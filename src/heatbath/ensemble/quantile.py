@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble import kernels
+from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_rows
 from heatbath.ensemble.state import State, build_state, validate_betas
 from heatbath.errors import BadInput
@@ -22,7 +22,7 @@ def quantile(energies: Any, beta: Any, uniform: Any) -> npt.NDArray[np.int64]:
     """
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
-    return kernels.draw(ensembles, betas, _validate_uniform(ensembles, uniform)).reshape(ensembles.lead_shape)
+    return reductions.draw(ensembles, betas, _validate_uniform(ensembles, uniform)).reshape(ensembles.lead_shape)
 
 
 def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[np.int64], State, Any]:
@@ -33,7 +33,7 @@ def observed_draw(energies: Any, beta: Any, uniform: Any) -> tuple[npt.NDArray[n
     """
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
-    index, table = kernels.observed_draw(ensembles, betas, _validate_uniform(ensembles, uniform), 1.0)
+    index, table = reductions.observed_draw(ensembles, betas, _validate_uniform(ensembles, uniform), 1.0)
     relative, picked, plain_z = table[:5], table[5:7], table[7]
     plain = ensembles.restore(relative[0] - picked[0] - np.log(plain_z))
     return index.reshape(ensembles.lead_shape), build_state(ensembles, betas, relative, picked), plain

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble import kernels
+from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_array, as_rows
 from heatbath.errors import BadInput
 
@@ -51,7 +51,7 @@ def state(energies: Any, beta: Any = 1.0, *, index: Any = None) -> State:
     """
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
-    relative = kernels.sums(ensembles, betas[:, None])[:, 0]
+    relative = reductions.sums(ensembles, betas[:, None])[:, 0]
     picked = None if index is None else select_states(ensembles, index)
     return build_state(ensembles, betas, relative, picked)
 
@@ -77,7 +77,7 @@ def select_states(ensembles: EnergyRows, index: Any) -> Floats:
             f"index {numbers[bad[0]]} of {ensembles.describe_row(int(bad[0]))} names no state: "
             f"there are {ensembles.num_states}, counted from 0."
         )
-    return kernels.select_states(ensembles, numbers)
+    return reductions.select_states(ensembles, numbers)
 
 
 def build_state(ensembles: EnergyRows, betas: Floats, relative: Floats, picked: Floats | None = None) -> State:

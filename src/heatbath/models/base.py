@@ -56,6 +56,9 @@ class Session(ABC):
     def fork(self, indices: Sequence[int]) -> None:
         """Keep the rows `indices`, in that order: repeats copy a row, absences drop it. At least one."""
 
+    def close(self) -> None:  # noqa: B027
+        """Free what the session holds. Nothing may be asked of it afterwards; closing it again does nothing."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:

@@ -36,7 +36,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 
 class ForwardingHandler(logging.Handler):
-    """Hands what the web server logs to our logger."""
+    """Hands the errors that a library logs to our logger. What asyncio says is left out: it may quote a request."""
 
     def __init__(self, log: Logger) -> None:
         super().__init__(logging.ERROR)
@@ -46,4 +46,6 @@ class ForwardingHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, asyncio.CancelledError):  # the end of the server
             return
-        self.log.error("uvicorn", message=record.getMessage(), **(describe_error(error) if error else {}))
+        library = record.name.partition(".")[0]
+        message = {} if library == "asyncio" else {"message": record.getMessage()}
+        self.log.error(library, **message, **(describe_error(error) if error else {}))

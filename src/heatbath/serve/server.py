@@ -35,6 +35,8 @@ CANCEL_GRACE_SECONDS = 1.0
 SIGNAL_DEBOUNCE_SECONDS = 0.5
 """Seconds within which a signal is the same one again: shells and supervisors signal the process and its group."""
 BACKLOG = 2048
+FORWARDED = ("uvicorn", "opentelemetry", "asyncio")
+"""Loggers of libraries whose errors concern whoever runs the server: a connection, a collector, a task."""
 
 
 def validate_settings(settings: Settings) -> None:
@@ -193,16 +195,18 @@ def _build_config(services: Services, extra_routes: Sequence[BaseRoute]) -> uvic
 
 @contextlib.contextmanager
 def _forward_logs(services: Services) -> Iterator[None]:
-    """uvicorn's errors go to our log while it runs."""
-    logger, handler = logging.getLogger("uvicorn"), ForwardingHandler(services.log)
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
+    """Errors that libraries log go to our log while it runs."""
+    loggers, handler = [logging.getLogger(name) for name in FORWARDED], ForwardingHandler(services.log)
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = before
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
 
 
 def _resolve_addresses(server: ServerSettings) -> list[tuple[socket.AddressFamily, str]]:

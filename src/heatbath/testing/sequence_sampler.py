@@ -14,10 +14,10 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Sampler, Task
-from heatbath.decode.independent import init_sequence_sampler
+from heatbath.decode.base import Task
+from heatbath.decode.independent import as_sequence_sampler
 from heatbath.decode.rng import RowRandom
-from heatbath.decode.sequences import LENGTH, STOP, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import LENGTH, STOP, Sampler, TokenBuffer, WeightedSamples, evaluate_step
 from heatbath.decode.target import Target
 from heatbath.energy.algebra import scale_energies
 from heatbath.energy.base import Context, Field, Potential
@@ -33,7 +33,7 @@ _NORMAL_MEDIAN = 0.6745
 
 
 def check_sequence_sampler(
-    sampler: Sampler[Any, Any],
+    sampler: Sampler,
     model: TableModel | None = None,
     *,
     target: Target | npt.ArrayLike | None = None,
@@ -111,9 +111,7 @@ def _find_drawable_tokens(
     if not isinstance(proposal, Ancestral) or not isinstance(proposal.temperatures, float | int):
         return np.ones(energies.shape, bool)
     betas = np.full(len(prefixes), np.inf if proposal.temperatures == 0 else 1 / proposal.temperatures)
-    drawn = proposal.pipeline(
-        _build_context(model, prefixes, energies), betas, lambda: np.zeros(len(prefixes))
-    ).final_energies
+    drawn = proposal.pipeline(_build_context(model, prefixes, energies), betas, lambda: np.zeros(len(prefixes))).drawn
     return np.isfinite(np.asarray(drawn, np.float64))
 
 
@@ -132,29 +130,28 @@ def _collect_terms(energies: Any) -> list[tuple[float, Any]]:
     return [term for part in parts for term in part.terms if term[0]]
 
 
-def _run_sampler(sampler: Sampler[Any, Any], model: TableModel, seed: int) -> WeightedSamples:
+def _run_sampler(sampler: Sampler, model: TableModel, seed: int) -> WeightedSamples:
     """One run to its end; its moves are followed, as a tape would, and must lead to its answers."""
     length, stop = model.tree.length, model.vocabulary.stop_token_ids
     task = Task(model, [[]], length, stop)
-    sampler, state = init_sequence_sampler(sampler, task)
+    drawn = as_sequence_sampler(sampler)
+    state = drawn.init(task)
     rng, sheet = RowRandom(seed, state.streams), TokenBuffer.empty(state.slots, length)
     while not state.done:
-        state, move = sampler.step(rng, state)
+        state, move = evaluate_step(drawn, rng, state)
         if move.sources is not None:
-            sheet = sheet.copy_prefixes(move.sources, move.lengths)
+            sheet = sheet.taken(move.sources, move.lengths)
         if move.step is not None:
-            sheet = sheet.append_tokens(move.slots, move.step.tokens, stop)
+            sheet = sheet.grown(move.slots, move.step.tokens, stop)
     samples: WeightedSamples = state.samples()
-    assert sheet.to_sequences(np.asarray(samples.slots)) == samples.sequences, (
-        "the moves of a run do not lead to its answers."
-    )
+    assert sheet.answers(np.asarray(samples.slots)) == samples.answers, "the moves of a run do not lead to its answers."
     return samples
 
 
 def check_numbers(samples: WeightedSamples, model: TableModel) -> None:
     """Answers are whole, the value is one of them, weights are neither NaN nor +inf, tokens drawn are paid for."""
-    count, stop = len(samples.sequences), set(model.vocabulary.stop_token_ids)
-    for answer, finish in zip(samples.sequences, samples.finish_reasons, strict=True):
+    count, stop = len(samples.answers), set(model.vocabulary.stop_token_ids)
+    for answer, finish in zip(samples.answers, samples.finish, strict=True):
         ended = bool(answer) and answer[-1] in stop
         assert not stop & set(answer[:-1]), f"the answer {answer} goes on after a stop token."
         assert finish == (STOP if ended else LENGTH), f"the answer {answer} is said to have ended by {finish!r}."
@@ -162,9 +159,9 @@ def check_numbers(samples: WeightedSamples, model: TableModel) -> None:
     weights = np.asarray(samples.log_weight, np.float64)
     assert weights.shape == (count,), f"log-weights have shape {weights.shape}: give one for each of {count} answers."
     assert not np.isnan(weights).any() and not (weights == np.inf).any(), "a log-weight is NaN or +inf."
-    assert 0 <= samples.selected_index < count, f"the value is answer {samples.selected_index} of {count}."
-    assert np.isfinite(weights[samples.selected_index]), "the value is an answer of weight 0."
-    most = max(map(len, samples.sequences))
+    assert 0 <= samples.value < count, f"the value is answer {samples.value} of {count}."
+    assert np.isfinite(weights[samples.value]), "the value is an answer of weight 0."
+    most = max(map(len, samples.answers))
     assert samples.tokens_spent >= most, f"{samples.tokens_spent} tokens spent cannot draw an answer of {most}."
 
 
@@ -174,7 +171,7 @@ def check_logprobs(runs: list[WeightedSamples], target: Target, model: TableMode
     for samples in runs:
         if samples.logprob is None:
             continue
-        wanted = np.asarray([exact[tuple(answer)] for answer in samples.sequences])
+        wanted = np.asarray([exact[tuple(answer)] for answer in samples.answers])
         worst = float(np.abs(samples.logprob - wanted).max())
         assert worst <= 1e-6, f"log-probabilities of answers are off by up to {worst:.3g} nats."
 
@@ -196,9 +193,9 @@ def _build_tally(runs: list[WeightedSamples], model: TableModel) -> WeightTally:
     top = max(float(np.max(samples.log_weight)) for samples in runs)
     weights = np.zeros((len(runs), len(number)))
     for run, samples in enumerate(runs):
-        index = [number[tuple(answer)] for answer in samples.sequences]
+        index = [number[tuple(answer)] for answer in samples.answers]
         np.add.at(weights[run], index, np.exp(np.asarray(samples.log_weight) - top))
-    return WeightTally(weights, sum(len(samples.sequences) for samples in runs))
+    return WeightTally(weights, sum(len(samples.answers) for samples in runs))
 
 
 def check_means(tally: WeightTally, values: dict[str, Floats], probability: Floats, error_rate: float) -> None:

@@ -14,7 +14,6 @@ from scipy import stats
 from heatbath.decode import RowRandom
 from heatbath.engine import SAMPLERS, generate
 from heatbath.engine.base import ComponentSpec, Request
-from heatbath.engine.local.chance import Chance
 from heatbath.engine.registry import FIELDS, SCHEDULES, WINDOWS, BuildContext, build
 from heatbath.models import MarkovModel, TableModel, Vocabulary
 
@@ -173,19 +172,19 @@ def test_frequencies_follow_the_law_of_the_model() -> None:
     assert p_value(1.3) < 1e-4
 
 
-def test_chance_is_that_of_rows_in_any_company_and_can_go_back() -> None:
-    chance, alone = Chance(), RowRandom(9, [2])
-    chance.join([(9, 0), (9, 1)])
+def test_a_stream_is_the_same_in_any_company_and_can_go_back() -> None:
+    rng, alone = RowRandom(), RowRandom(9, [2])
+    rng.join([(9, 0), (9, 1)])
     for _ in range(50):
-        chance.uniform()
-    chance.join([(9, 2)])
-    chance.keep(np.array([1, 2]))
+        rng.uniform()
+    rng.join([(9, 2)])
+    rng.keep_rows(np.array([1, 2]))
     mine = []
     for step in range(200):
         if step % 67 == 66:
-            mark = chance.mark()
+            mark = rng.mark()
             for _ in range(70):
-                chance.uniform()
-            chance.rewind(mark)
-        mine.append(chance.uniform()[1])
+                rng.uniform()
+            rng.rewind(mark)
+        mine.append(rng.uniform()[1])
     assert mine == [alone.uniform()[0] for _ in range(200)]

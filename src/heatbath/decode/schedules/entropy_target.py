@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Floats, MemorylessSchedule
+from heatbath.decode.schedules.base import Floats, Schedule
 from heatbath.energy.base import Context
 from heatbath.ensemble import curve, state
 from heatbath.ensemble.arrays import to_numpy
@@ -16,7 +16,7 @@ GRID_SIZE, MAX_ITERATIONS, TOLERANCE = 12, 40, 1e-9
 
 
 @dataclass(frozen=True)
-class QuantityTargetSchedule(MemorylessSchedule):
+class QuantityTargetSchedule(Schedule):
     """Holds `quantity` ("entropy" or "heat_capacity", nats) of every distribution at `target`.
 
     Entropy rises with temperature, so its solution is one. Heat capacity rises and falls, and the coldest solution is

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Floats
+from heatbath.decode.schedules.base import Floats, Schedule
 from heatbath.decode.windows import Window, max_surprisal, zipf_top_k
 from heatbath.energy.base import Context
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SurprisalFeedback:
+class SurprisalFeedback(Schedule):
     r"""Integral control of the mean surprise: $\ln T\leftarrow\ln T-g\,(s-s^*)$ within [coldest, hottest].
 
     s is the surprise of the drawn token, nats, before windows cut. Memory is ln T, (B, 1), at first that of `start`.
@@ -35,16 +35,13 @@ class SurprisalFeedback:
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
         return np.exp(memory[:, 0])
 
-    def windows(self, memory: Floats) -> Sequence[Window]:
-        return ()
-
     def update_memory(self, memory: Floats, step: Step) -> Floats:
         moved = memory - self.gain * (surprisal(step) - self.target)[:, None]
         return np.clip(moved, np.log(self.min_temperature), np.log(self.max_temperature))
 
 
 @dataclass(frozen=True)
-class MirostatSchedule:
+class MirostatSchedule(Schedule):
     r"""Truncation by feedback: $\mu\leftarrow\mu-\eta\,(s-\tau)$, from $\mu=2\tau$; memory is mu, (B, 1), nats.
 
     Version 2 keeps the states of surprise at most mu. Version 1 keeps the k most probable, with k such that a Zipf law

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Floats, MemorylessSchedule
+from heatbath.decode.schedules.base import Floats, Schedule
 from heatbath.decode.windows import Window, min_p, top_p
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class IntentSchedule(MemorylessSchedule):
+class IntentSchedule(Schedule):
     """One temperature and the windows that go with it; `why` says where they come from."""
 
     temperature: float

@@ -8,19 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import (
-    Floats,
-    MemorylessSchedule,
-    completion_lengths,
-    validate_count,
-    validate_temperature,
-)
+from heatbath.decode.schedules.base import Floats, Schedule, completion_lengths, validate_count, validate_temperature
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class PositionSchedule(MemorylessSchedule):
+class PositionSchedule(Schedule):
     """`law` (B,) -> (B,) gives the temperature of the tokens at places t = 0, 1, … of the answers."""
 
     label: str

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.schedules.base import Floats, MemorylessSchedule, validate_temperature
+from heatbath.decode.schedules.base import Floats, Schedule, validate_temperature
 from heatbath.energy.base import Context
 from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class MarkerSchedule(MemorylessSchedule):
+class MarkerSchedule(Schedule):
     """`before` until the answer holds the tokens `marker` in a row, `after` from the next token on."""
 
     marker: tuple[int, ...]

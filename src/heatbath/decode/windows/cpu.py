@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.decode.windows import masking, order_statistics, weight_quantile
-from heatbath.ensemble.kernels.jit import run_row_kernel
 from heatbath.ensemble.row_layout import EnergyRows
+from heatbath.kernels.thread_pool import share_rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -19,35 +19,35 @@ RULE_CODES = {"mass": weight_quantile.MASS, "typical": weight_quantile.TYPICAL, 
 def find_energy_range(rows: EnergyRows) -> tuple[Floats, Floats, Floats]:
     """Status, lowest and highest finite energy, (B,) each."""
     out = np.empty((rows.num_rows, 3))
-    run_row_kernel(masking.fill_energy_range, rows.num_rows, rows.words.size, rows.words, out)
+    share_rows(masking.fill_energy_range, rows.num_rows, rows.words.size, rows.words, out)
     return out[:, 0], out[:, 1].copy(), out[:, 2].copy()
 
 
 def kth_lowest_energy(rows: EnergyRows, k: Ints) -> Floats:
     """The k-th lowest energy for k (B,), (B,)."""
     out = np.empty(rows.num_rows)
-    run_row_kernel(order_statistics.fill_kth_lowest, rows.num_rows, 2 * rows.words.size, rows.words, k, out)
+    share_rows(order_statistics.fill_kth_lowest, rows.num_rows, 2 * rows.words.size, rows.words, k, out)
     return out
 
 
 def lowest_energies(rows: EnergyRows, k: int) -> Floats:
     """The k lowest energies in order, (B, k)."""
     out = np.empty((rows.num_rows, k))
-    run_row_kernel(order_statistics.fill_lowest, rows.num_rows, 2 * rows.words.size, rows.words, out)
+    share_rows(order_statistics.fill_lowest, rows.num_rows, 2 * rows.words.size, rows.words, out)
     return out
 
 
 def count_and_std(rows: EnergyRows, ground: Floats) -> tuple[Floats, Floats]:
     """Number of present states and the standard deviation of their energies, (B,) each."""
     out = np.empty((rows.num_rows, 2))
-    run_row_kernel(order_statistics.fill_count_and_std, rows.num_rows, rows.words.size, rows.words, ground, out)
+    share_rows(order_statistics.fill_count_and_std, rows.num_rows, rows.words.size, rows.words, ground, out)
     return out[:, 0], out[:, 1]
 
 
 def highest_energy_within(rows: EnergyRows, limit: Floats) -> Floats:
     """The highest finite energy no more than `limit`, (B,)."""
     out = np.empty(rows.num_rows)
-    run_row_kernel(
+    share_rows(
         order_statistics.fill_highest_within,
         rows.num_rows,
         rows.words.size,
@@ -65,7 +65,7 @@ def find_share_band(
     out = np.empty((rows.num_rows, 3))
     wide = rows.words.itemsize == 8
     both = np.stack(energy_range, axis=1)
-    run_row_kernel(
+    share_rows(
         weight_quantile.fill_share_bands,
         rows.num_rows,
         8 * rows.words.size,
@@ -87,7 +87,7 @@ def band_mass(
     out = np.empty(rows.num_rows)
     words, both = rows.words, np.stack(energy_range, axis=1)
     band = _round_band(low, high, words)
-    run_row_kernel(
+    share_rows(
         masking.fill_band_mass, rows.num_rows, 4 * words.size, words, band, betas, words.itemsize == 8, both, out
     )
     return out
@@ -97,7 +97,7 @@ def apply_band(rows: EnergyRows, low: Floats, high: Floats) -> Any:
     """The energies with +inf outside the band, in the library, type and shape they came in."""
     words = rows.words
     out = np.empty_like(words)
-    run_row_kernel(masking.fill_masked, rows.num_rows, words.size, words, _round_band(low, high, words), out)
+    share_rows(masking.fill_masked, rows.num_rows, words.size, words, _round_band(low, high, words), out)
     return _restore_layout(out, rows)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.windows.jit import compile_exact, compile_reordered
-from heatbath.ensemble.kernels.blocks import weight_32, weight_64
-from heatbath.ensemble.kernels.direct import MAX_BETA_32, MAX_SPAN_32, MIN_BETA_32
-from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.words import find_extremes, from_key, infinity_key, value
+from heatbath.kernels.block_sums import weight_32, weight_64
+from heatbath.kernels.exp2 import LOG2E
+from heatbath.kernels.float_bits import find_extremes, from_key, infinity_key, value
+from heatbath.kernels.jit import jit, jit_reassoc
+from heatbath.kernels.row_sums import LEAST_32, MOST_32, WIDEST_32
 
 
-@compile_exact
+@jit
 def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
     """Fill out (B, 3) with status, lowest and highest finite energy."""
     for b in range(start, stop):
@@ -26,13 +26,13 @@ def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
         out[b, 1], out[b, 2] = from_key(low, words[b, 0]), from_key(high, words[b, 0])
 
 
-@compile_exact
+@jit
 def is_float32_safe(low: Any, high: Any, beta: Any) -> Any:
     """Whether float32 weights are safe for a row between these energies."""
-    return high - low < MAX_SPAN_32 and (beta == 0.0 or MIN_BETA_32 < beta < MAX_BETA_32)
+    return high - low < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
 
 
-@compile_exact
+@jit
 def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
     """Copy what lies in the band."""
     for v in range(row.shape[0]):
@@ -40,7 +40,7 @@ def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
         out[v] = row[v] if (energy >= low) & (energy <= high) else absent
 
 
-@compile_reordered
+@jit_reassoc
 def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
     """Weights of the row and of the band, in float32 with float64 totals."""
     total, kept = 0.0, 0.0
@@ -52,7 +52,7 @@ def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any
     return total, kept
 
 
-@compile_reordered
+@jit_reassoc
 def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
     """Weights of the row and of the band, in float64."""
     total, kept = 0.0, 0.0
@@ -64,7 +64,7 @@ def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any
     return total, kept
 
 
-@compile_exact
+@jit
 def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
     """Ground states of the row and of the band."""
     total, kept = 0, 0
@@ -75,7 +75,7 @@ def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
     return np.float64(total), np.float64(kept)
 
 
-@compile_exact
+@jit
 def fill_masked(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
     """Fill out (B, V) from the rows of words and their bands (B, 2), numbers of the words' own width."""
     absent = words.dtype.type(infinity_key(words[0, 0]))
@@ -83,7 +83,7 @@ def fill_masked(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
         copy_band(words[b], bands[b, 0], bands[b, 1], absent, out[b])
 
 
-@compile_exact
+@jit
 def fill_band_mass(
     start: Any,
     stop: Any,

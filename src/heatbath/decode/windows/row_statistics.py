@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble import kernels
+from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_rows
 from heatbath.ensemble.state import validate_betas
 
@@ -50,7 +50,7 @@ class RowStatistics:
     @cached_property
     def sums(self) -> Floats:
         r"""$Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$ with $w=e^{-\beta d}$, d the height above the ground, (4, B)."""
-        return np.asarray(kernels.sums(self.rows, self.betas[:, None])[1:, 0])
+        return np.asarray(reductions.sums(self.rows, self.betas[:, None])[1:, 0])
 
     @cached_property
     def count_and_std(self) -> tuple[Floats, Floats]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from heatbath.decode.windows.jit import compile_exact
+from heatbath.kernels.jit import jit
 
 
-@compile_exact
+@jit
 def select(values: Any, k: Any) -> Any:
     """The value of rank k (from 0); those before it in the array are then no higher (Hoare's quickselect)."""
     left, right = 0, values.shape[0] - 1
@@ -32,7 +32,7 @@ def select(values: Any, k: Any) -> Any:
     return values[k]
 
 
-@compile_exact
+@jit
 def sift_down(x: Any, w: Any, root: Any, end: Any) -> Any:
     """Bring x[root] to its place in the heap x[:end], largest on top; w goes along."""
     while 2 * root + 1 < end:
@@ -46,7 +46,7 @@ def sift_down(x: Any, w: Any, root: Any, end: Any) -> Any:
         root = child
 
 
-@compile_exact
+@jit
 def sort(x: Any, w: Any) -> Any:
     """Sort x, and w along with it, in place (heapsort)."""
     n = x.shape[0]

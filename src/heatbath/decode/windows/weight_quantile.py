@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.windows.jit import compile_exact, compile_reordered
 from heatbath.decode.windows.masking import is_float32_safe
 from heatbath.decode.windows.sorting import sort
-from heatbath.ensemble.kernels.blocks import weight_32, weight_64
-from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.words import value
+from heatbath.kernels.block_sums import weight_32, weight_64
+from heatbath.kernels.exp2 import LOG2E
+from heatbath.kernels.float_bits import value
+from heatbath.kernels.jit import jit, jit_reassoc
 
 MASS, TYPICAL, ENTROPY = 0, 1, 2
 """Bounds: a share of the weight by energy; the same by distance from U; a share of the entropy by energy."""
@@ -27,7 +27,7 @@ FLOAT32_ERROR, FLOAT64_ERROR = 1e-6, 1e-12
 """Rounding within which a bound counts as reached, for weights in float32 and in float64."""
 
 
-@compile_reordered
+@jit_reassoc
 def compute_weights_32(row: Any, ground: Any, rate: Any, heights: Any, weights: Any) -> Any:
     """Heights and weights of a row in float32, and their sums in float64."""
     z, m = 0.0, 0.0
@@ -40,7 +40,7 @@ def compute_weights_32(row: Any, ground: Any, rate: Any, heights: Any, weights: 
     return z, m
 
 
-@compile_reordered
+@jit_reassoc
 def compute_weights_64(row: Any, ground: Any, beta: Any, heights: Any, weights: Any) -> Any:
     """The same in float64."""
     z, m = 0.0, 0.0
@@ -53,14 +53,14 @@ def compute_weights_64(row: Any, ground: Any, beta: Any, heights: Any, weights: 
     return z, m
 
 
-@compile_exact
+@jit
 def convert_to_distances(heights: Any, centre: Any) -> Any:
     """Heights become distances from the centre."""
     for v in range(heights.shape[0]):
         heights[v] = abs(heights[v] - centre)
 
 
-@compile_exact
+@jit
 def assign_bins(distances: Any, rate: Any, bin_indices: Any) -> Any:
     """The bins of one chunk of distances; the last one takes all that is far."""
     far = distances.dtype.type(NUM_BINS - 1)
@@ -68,21 +68,21 @@ def assign_bins(distances: Any, rate: Any, bin_indices: Any) -> Any:
         bin_indices[j] = np.uint32(np.int32(min(distances[j] * rate, far)))
 
 
-@compile_exact
+@jit
 def add_weights(weights: Any, bin_indices: Any, bins: Any) -> Any:
     """Add one chunk of weights to their bins (N,)."""
     for j in range(weights.shape[0]):
         bins[np.uint64(bin_indices[j])] += weights[j]
 
 
-@compile_exact
+@jit
 def add_moments(distances: Any, weights: Any, top: Any, bin_indices: Any, bins: Any) -> Any:
     """Add weights times distances to their bins (N,); distances are kept finite, lest an absent state's be NaN."""
     for j in range(weights.shape[0]):
         bins[np.uint64(bin_indices[j])] += np.float64(weights[j]) * min(distances[j], top)
 
 
-@compile_exact
+@jit
 def fill_bins(distances: Any, weights: Any, rate: Any, moments: Any, bins: Any) -> Any:
     """Fill bins (2, N) with weights and, where wanted, with weights times distances."""
     places = np.empty(CHUNK_SIZE, np.uint32)
@@ -96,7 +96,7 @@ def fill_bins(distances: Any, weights: Any, rate: Any, moments: Any, bins: Any) 
             add_moments(some, theirs, top, places, bins[1])
 
 
-@compile_exact
+@jit
 def count_in_bin(distances: Any, rate: Any, bin: Any) -> Any:
     """How many states of one chunk are in a bin."""
     far = distances.dtype.type(NUM_BINS - 1)
@@ -106,7 +106,7 @@ def count_in_bin(distances: Any, rate: Any, bin: Any) -> Any:
     return n
 
 
-@compile_exact
+@jit
 def collect_bin_members(distances: Any, rate: Any, bin: Any, indices: Any) -> Any:
     """Indices of the states in a bin."""
     places = np.empty(SCAN_CHUNK_SIZE, np.uint32)
@@ -122,13 +122,13 @@ def collect_bin_members(distances: Any, rate: Any, bin: Any, indices: Any) -> An
     return n
 
 
-@compile_exact
+@jit
 def is_bound_reached(rule: Any, w: Any, m: Any, beta: Any, bound: Any) -> Any:
     """Whether sums over the states so far have reached the bound; the bound on entropy must be passed."""
     return math.log(w) + beta * m / w > bound if rule == ENTROPY else w >= bound
 
 
-@compile_exact
+@jit
 def find_crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
     """The first bin at whose end the bound is crossed (or the number of bins), and the sums before it."""
     w, m = 0.0, 0.0
@@ -140,7 +140,7 @@ def find_crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
     return NUM_BINS, w, m
 
 
-@compile_exact
+@jit
 def find_crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) -> Any:
     """The last place that stays, states taken in the order of exact places x (n,), and the weight that stays.
 
@@ -165,7 +165,7 @@ def find_crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) 
     return edge, kept
 
 
-@compile_exact
+@jit
 def find_edge(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
     """Last place that stays (an energy, or for "typical" a distance from the centre) and the weight that does.
 
@@ -188,7 +188,7 @@ def find_edge(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
     return find_crossing(rule, x, some, (w, m), frame, bound)
 
 
-@compile_exact
+@jit
 def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
     """The bound on a cumulative weight or entropy, less or more by what rounding may have cost."""
     error = FLOAT64_ERROR if double else FLOAT32_ERROR
@@ -197,7 +197,7 @@ def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> A
     return (share - error * min(share, 1.0 - share)) * z
 
 
-@compile_exact
+@jit
 def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
     """Lowest and highest energy that stay, for the last place that does."""
     if rule != TYPICAL:
@@ -207,7 +207,7 @@ def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
     return middle - edge - slack, middle + edge + slack
 
 
-@compile_exact
+@jit
 def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any) -> Any:
     """Band and share of the weight that stays, from the sums of a row and its filled buffers."""
     ground, high = edges
@@ -223,13 +223,13 @@ def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any
     return low, high, min(kept / z, 1.0)
 
 
-@compile_exact
+@jit
 def allocate_buffers(states: Any, kind: Any) -> Any:
     """Distances, weights, bins and indices."""
     return np.empty(states, kind), np.empty(states, kind), np.empty((2, NUM_BINS)), np.empty(states, np.int32)
 
 
-@compile_exact
+@jit
 def fill_share_bands(
     start: Any, stop: Any, words: Any, edges: Any, betas: Any, rule: Any, share: Any, double: Any, out: Any
 ) -> Any:

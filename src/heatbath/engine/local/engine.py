@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Unavailable
-from heatbath.engine.local.core import Delivery, Scheduler
-from heatbath.engine.local.job import RequestState
-from heatbath.engine.local.options import EngineConfig
-from heatbath.engine.local.plan import CompiledRequest, RequestCompiler
+from heatbath.engine.local.config import EngineConfig
+from heatbath.engine.local.request_compiler import CompiledRequest, RequestCompiler
+from heatbath.engine.local.request_state import RequestState
+from heatbath.engine.local.scheduler import Delivery, Scheduler
 from heatbath.models.base import Model
 from heatbath.models.pool.base import Pool, build_pool
 from heatbath.record import Observer
@@ -131,7 +131,7 @@ class LocalEngine:
                     return
         finally:
             self._streams.discard(stream)
-            job.is_cancelled = True
+            job.gone = True
             core.wake()
 
     async def drain(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ class LocalEngine:
 
     async def _compile_request(self, request: Request) -> CompiledRequest:
         """The plan, made off the loop where it takes time."""
-        if self._compiler.is_cheap(request) or self._compiler_threads is None:
+        if self._compiler.quick(request) or self._compiler_threads is None:
             return self._compiler(request)
         return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
 

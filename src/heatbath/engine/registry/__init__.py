@@ -6,7 +6,7 @@
 A `Setting` says on which model and within which length.
 """
 
-from heatbath.engine.registry.choosing import BuildContext, Entry, build, build_from_text
+from heatbath.engine.registry.entry import BuildContext, Entry, build, build_from_text
 from heatbath.engine.registry.fields import FIELDS
 from heatbath.engine.registry.potentials import POTENTIALS
 from heatbath.engine.registry.schedules import SCHEDULES

@@ -8,7 +8,7 @@ from typing import Any
 
 from heatbath import energy, experts
 from heatbath.energy import Field, after_tokens, apply_when, until_tokens
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import BuildContext, Entry
 from heatbath.errors import BadInput
 from heatbath.models.base import Model
 
@@ -16,7 +16,7 @@ from heatbath.models.base import Model
 def _build_forbid(context: BuildContext, phrases: str | Sequence[str], *, ignore_case: bool = False) -> Field:
     model = context.model
     return energy.ForbiddenPhrases(
-        _as_texts(phrases), model.token_bytes, model.vocabulary.size, ignore_case=ignore_case
+        _as_texts(phrases), context.token_bytes, model.vocabulary.size, ignore_case=ignore_case
     )
 
 
@@ -27,7 +27,7 @@ def _build_forbid_tokens(context: BuildContext, tokens: int | Sequence[int]) -> 
 def _build_require(context: BuildContext, phrases: str | Sequence[str]) -> Field:
     model = context.model
     wanted = _as_texts(phrases)
-    return energy.RequiredPhrases(wanted, model.token_bytes, model.vocabulary.size, max_tokens=context.max_tokens)
+    return energy.RequiredPhrases(wanted, context.token_bytes, model.vocabulary.size, max_tokens=context.max_tokens)
 
 
 def _build_bias(context: BuildContext, **bias: float) -> Field:
@@ -50,7 +50,7 @@ def _build_dry(
     context: BuildContext, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
 ) -> Field:
     model = context.model
-    pieces = [model.token_bytes(token) for token in range(model.vocabulary.size)]
+    pieces = [context.token_bytes(token) for token in range(model.vocabulary.size)]
     return energy.DryPenalty(multiplier, breakers=energy.find_breaker_tokens(breakers, pieces), **more)
 
 
@@ -58,17 +58,17 @@ def _build_json_schema(context: BuildContext, schema: str | None = None, **objec
     """A schema is itself an object, so its keys arrive as names."""
     text = json.dumps(object_) if schema is None else schema
     model = context.model
-    return energy.Grammar.from_json_schema(text, model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar.from_json_schema(text, context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
 def _build_regex(context: BuildContext, pattern: str) -> Field:
     model = context.model
-    return energy.Grammar.from_regex(str(pattern), model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar.from_regex(str(pattern), context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
 def _build_lark(context: BuildContext, grammar: str) -> Field:
     model = context.model
-    return energy.Grammar(grammar, model.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
+    return energy.Grammar(grammar, context.token_bytes, model.vocabulary, max_tokens=context.max_tokens)
 
 
 def _build_min_length(context: BuildContext, tokens: int) -> Field:

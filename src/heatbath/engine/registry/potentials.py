@@ -17,7 +17,7 @@ from heatbath.energy.potentials import (
     TruncationPenalty,
 )
 from heatbath.energy.potentials.length import character_counter, word_counter
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import BuildContext, Entry
 from heatbath.errors import BadInput
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heatbath.decode import Schedule, schedules
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import BuildContext, Entry
 
 
 def _build_constant(context: BuildContext, value: float) -> Schedule:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heatbath.decode import Window, windows
-from heatbath.engine.registry.choosing import BuildContext, Entry
+from heatbath.engine.registry.entry import BuildContext, Entry
 
 
 def _build_context_free_entry(make: Callable[..., Window], takes: str) -> Entry[Window]:

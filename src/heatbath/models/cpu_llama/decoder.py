@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.jit import WORK_PER_THREAD, run_row_kernel
+from heatbath.kernels.exp2 import LOG2E
+from heatbath.kernels.thread_pool import WORK_PER_THREAD, share_rows
 from heatbath.models.cpu_llama import decoder_kernels
 from heatbath.models.hf.network import Network
 from heatbath.models.pool.slot_kv_cache import PositionBlock
@@ -262,4 +262,4 @@ def _run_kernel(kernel: Any, rows: int, work: int, *arguments: Any) -> None:
     if work < 2 * WORK_PER_THREAD:
         kernel(0, rows, *arguments)
     else:
-        run_row_kernel(kernel, rows, work, *arguments)
+        share_rows(kernel, rows, work, *arguments)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from heatbath.phases.report import plot_style as on
 from heatbath.phases.critical import Criticality
 from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import plot_style as on
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +41,10 @@ def plot_growth(map_: PhaseMap, criticality: Criticality) -> Figure:
     """tau(N) against temperature, of whole texts and within each text, for growing N."""
     figure, axes = on.build_panels(2, 6.4)
     on.format_temperature_axis(axes, criticality.temperature)
-    kinds = [("Susceptibility τ(N), all texts", criticality.tau), ("Susceptibility τ(N), within each text", criticality.tau_within)]
+    kinds = [
+        ("Susceptibility τ(N), all texts", criticality.tau),
+        ("Susceptibility τ(N), within each text", criticality.tau_within),
+    ]
     for axis, (title, tau) in zip(axes, kinds, strict=True):
         for i, colour in enumerate(on.sample_colours(on.SIZE_COLORMAP, len(criticality.sizes))):
             _plot_size(axis, criticality, i, (tau, colour))
@@ -104,7 +107,9 @@ def plot_correlation(map_: PhaseMap, criticality: Criticality) -> Figure:
     shown = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
     for colour, k in zip(colours, shown, strict=False):
         value = np.where(criticality.correlation[k] > 0, criticality.correlation[k], np.nan)
-        axis.plot(criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}")
+        axis.plot(
+            criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}"
+        )
     axis.set_xscale("log")
     _set_log_scale(axis, criticality.correlation[shown])
     axis.grid(True, axis="both")
@@ -150,7 +155,9 @@ def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
     axes[0].plot(criticality.temperature, criticality.relaxation, "-o", ms=4, color=on.COLOURS["curve"])
     axes[0].set_title("Relaxation time of the tag distribution")
     axes[0].set_ylabel(f"{_tags_label(criticality)}")
-    axes[1].plot(criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid")
+    axes[1].plot(
+        criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid"
+    )
     axes[1].set_title("Peaks of the plot_spectrum")
     axes[1].set_ylabel("number")
     for axis, value in zip(axes, (criticality.relaxation, criticality.peaks), strict=True):

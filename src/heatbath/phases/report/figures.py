@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatbath.phases.curves import Curve
+from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import critical_figures as critical
 from heatbath.phases.report import plot_style as on
-from heatbath.phases.curves import Curve
-from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.observable_labels import title_and_unit
 
 OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T = 1")
 

@@ -12,15 +12,14 @@ from string import Template
 
 import numpy as np
 
-from heatbath.phases.report import serialization
-from heatbath.phases.report import verdicts
 from heatbath.phases.curves import Curve
-from heatbath.phases.report.plot_style import Z_95
-from heatbath.phases.report.figures import figure_name, write_figures
-from heatbath.phases.report.svg import inline_svg
-from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.observable_labels import title_and_unit
-from heatbath.phases.report.verdicts import replace_control_characters, build_verdicts
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.report import serialization, verdicts
+from heatbath.phases.report.figures import figure_name, write_figures
+from heatbath.phases.report.plot_style import Z_95
+from heatbath.phases.report.svg import inline_svg
+from heatbath.phases.report.verdicts import build_verdicts, replace_control_characters
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
@@ -120,7 +119,9 @@ def _render_estimators(map_: PhaseMap) -> str:
             sizes = ", ".join(f"{t:.2f} at {n}" for n, t in sorted(one.by_size.items()))
             found = verdicts.format_temperature(one.temperature, one.interval)
             rows.append((edge.name, one.name, sizes or "none", found, one.reason))
-    return _render_table(("edge", "estimator", "T at each length N", "at the longest", "judgement"), rows, text_columns=(1, 4))
+    return _render_table(
+        ("edge", "estimator", "T at each length N", "at the longest", "judgement"), rows, text_columns=(1, 4)
+    )
 
 
 def _render_accuracy(map_: PhaseMap) -> str:
@@ -137,7 +138,8 @@ def _render_accuracy(map_: PhaseMap) -> str:
 
 def _render_samples(map_: PhaseMap) -> str:
     return "\n".join(
-        f'<h3>T = {sample.temperature:.2f}</h3>\n<pre dir="auto">{_escape_text(sample.text)}</pre>' for sample in map_.samples
+        f'<h3>T = {sample.temperature:.2f}</h3>\n<pre dir="auto">{_escape_text(sample.text)}</pre>'
+        for sample in map_.samples
     )
 
 

@@ -192,7 +192,9 @@ def draw_summary_strip(axis: Axes, map_: PhaseMap) -> None:
     axis.spines[["left", "bottom"]].set_visible(False)
 
 
-def _draw_row_text(axis: Axes, y: int, temperature: float | None, interval: tuple[float, float] | None, colour: str) -> None:
+def _draw_row_text(
+    axis: Axes, y: int, temperature: float | None, interval: tuple[float, float] | None, colour: str
+) -> None:
     known = [*(interval or ()), *([] if temperature is None else [temperature])]
     low, high = axis.get_xlim()
     words = format_row(colour, temperature, interval)
@@ -214,7 +216,9 @@ def format_row(colour: str, temperature: float | None, interval: tuple[float, fl
     return f"{temperature:.2f} ({span})" if span else f"{temperature:.2f} (no interval)"
 
 
-HEAT_COLORMAP: Colormap = LinearSegmentedColormap.from_list("heat", ["#2a7ab9", "#6f86b8", "#a98a9a", "#d1552c", "#e79b2f"])
+HEAT_COLORMAP: Colormap = LinearSegmentedColormap.from_list(
+    "heat", ["#2a7ab9", "#6f86b8", "#a98a9a", "#d1552c", "#e79b2f"]
+)
 """Temperatures, cold to hot."""
 SIZE_COLORMAP: Colormap = LinearSegmentedColormap.from_list("sizes", ["#7cc4b4", "#3f95a8", "#5a6fb0", "#8a4a9e"])
 """Sizes of text, short to long."""

@@ -17,7 +17,10 @@ NO_EDGE = "no edge found"
 _EDGE_TEXTS = {
     "freeze": ("Freezes below", "Colder than this, texts run into loops."),
     "melt": ("Melts above", "Hotter than this, texts lose their coherence."),
-    "order": ("Order ends format_temperature", "Above this temperature tags are no longer correlated over the whole text."),
+    "order": (
+        "Order ends format_temperature",
+        "Above this temperature tags are no longer correlated over the whole text.",
+    ),
 }
 
 
@@ -55,7 +58,9 @@ def _edge_verdict(edge: Edge) -> Verdict:
     title, about = _EDGE_TEXTS[edge.name]
     if edge.temperature is None:
         return Verdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
-    return Verdict(edge.name, title, format_temperature(edge.temperature, edge.interval), f"{about} {to_sentence(edge.verdict)}")
+    return Verdict(
+        edge.name, title, format_temperature(edge.temperature, edge.interval), f"{about} {to_sentence(edge.verdict)}"
+    )
 
 
 def _range_verdict(map_: PhaseMap) -> Verdict:

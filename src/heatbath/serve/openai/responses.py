@@ -141,7 +141,7 @@ def is_buffered(body: GenerationRequest) -> bool:
     """Return whether nothing can be shown before all is generated, since the choices are selected then."""
     if body.thermo is None or body.thermo.sampler is None:
         return False
-    from heatbath.engine.local.plan import TOKEN_SAMPLERS
+    from heatbath.engine.samplers import TOKEN_SAMPLERS
 
     return body.thermo.sampler not in TOKEN_SAMPLERS
 

@@ -316,7 +316,7 @@ def _components(given: dict[str, Any] | list[Any], param: str) -> Iterator[Compo
 def check_components(thermo: ThermoOptions) -> None:
     """Raise `ApiError`, 400 with the parameter, for a component that is not offered to requests."""
     # Imports every sampler, which a server without such requests need not load.
-    from heatbath.engine.local.plan import OFFERED_FIELDS, OFFERED_POTENTIALS
+    from heatbath.engine.local.request_compiler import OFFERED_FIELDS, OFFERED_POTENTIALS
     from heatbath.engine.registry import SCHEDULES, WINDOWS
     from heatbath.engine.samplers import SAMPLERS
 
