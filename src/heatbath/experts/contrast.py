@@ -3,12 +3,13 @@ r"""Contrast between two prompts: what the prompt changes, times gamma."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.row_table import unfinished_rows
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.ensemble.arrays import asarray_like, to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (
@@ -18,6 +19,7 @@ from heatbath.experts.auxiliary_session import (
     normalize_energies,
     scatter_rows,
 )
+from heatbath.models.base import Model
 
 
 class Contrast(Field):
@@ -77,3 +79,10 @@ class Contrast(Field):
         own, other = own * 1, other * 1
         own[forbidden], other[forbidden] = 0.0, 0.0
         return (self.gamma - 1) * (own - other)
+
+
+def _build_contrast(context: BuildContext, other: str, *, gamma: float = 1.5) -> Field:
+    return Contrast(cast(Model, context.model), context.model.encode(other) if other else (), gamma=gamma)
+
+
+SPEC = Spec("contrast", "field", _build_contrast, '{"other": "prompt", "gamma": 1.5}', order=150)

@@ -6,6 +6,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import Floats
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -30,3 +31,10 @@ class TruncationPenalty(Potential):
     def _is_truncated(self, context: Context, row: int) -> bool:
         answer = context.tokens[row][context.prompt_lengths[row] :]
         return context.is_finished(row) and not (len(answer) and answer[-1] in context.stop_token_ids)
+
+
+def _build_finished(context: BuildContext, weight: float = float("inf")) -> Potential:
+    return TruncationPenalty(weight)
+
+
+SPEC = Spec("finished", "potential", _build_finished, order=30)

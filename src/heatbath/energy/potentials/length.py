@@ -8,6 +8,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import INCOMPLETE_CHARACTER, DecodeFunction, Floats
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 TokenCounter = Callable[[Sequence[int]], int]
@@ -55,3 +56,20 @@ def word_counter(decode: DecodeFunction) -> TokenCounter:
 def character_counter(decode: DecodeFunction) -> TokenCounter:
     """Counts characters; bytes at the end that make no character yet count as the one they begin."""
     return lambda tokens: len(decode(tokens))
+
+
+def _build_length(
+    context: BuildContext, target: float, *, width: float = 1.0, of: str = "tokens", hard: bool = False
+) -> Potential:
+    decode = context.model.decode
+    counters: dict[str, TokenCounter] = {
+        "tokens": len,
+        "words": word_counter(decode),
+        "characters": character_counter(decode),
+    }
+    if of not in counters:
+        raise BadInput(f"a length is one of {', '.join(counters)}, not of {of!r}.")
+    return Length(target, width, count=counters[of], hard=hard)
+
+
+SPEC = Spec("length", "potential", _build_length, '{"target": 20, "width": 4, "of": "words"}', order=20)
