@@ -39,15 +39,15 @@ class Kept:
     """A store in memory."""
 
     answers: dict[str, RequestOutcome] = field(default_factory=dict)
-    trouble: str | None = None
+    unavailable_reason: str | None = None
 
-    async def keep(self, answered: RequestOutcome) -> None:
+    async def save(self, answered: RequestOutcome) -> None:
         self.answers[answered.request.id] = answered
 
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         return self.answers.get(id)
 
-    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:]
 
 

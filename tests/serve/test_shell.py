@@ -290,9 +290,9 @@ def test_readiness_names_what_is_down() -> None:
     made = services(storage={"url": "sqlite:///unused", "required": True})
     app = app_of(made)
     assert isinstance(made.store, Kept)
-    made.store.trouble = "the database is gone"
+    made.store.unavailable_reason = "the database is gone"
     assert ask(app, "GET", "/health/ready").json["down"] == {"storage": "the database is gone"}
-    made.store.trouble = None
+    made.store.unavailable_reason = None
     made.engine.unavailable_reason = "the engine's thread has died"  # type: ignore[misc]
     assert ask(app, "GET", "/health/ready").json["down"] == {"engine": "the engine's thread has died"}
 

@@ -38,14 +38,14 @@ class Shelf:
         self.wait = 0.0
         self.writes = 0
 
-    async def add_minute(self, rows: Sequence[Minute]) -> None:
+    async def write_minutes(self, rows: Sequence[Minute]) -> None:
         self.writes += 1
         await asyncio.sleep(self.wait)
         if self.error is not None:
             raise self.error
         self.rows |= {(row.start, row.model): row for row in rows}
 
-    async def history(self, since: float) -> list[Minute]:
+    async def read_minutes(self, since: float) -> list[Minute]:
         return [row for key, row in sorted(self.rows.items()) if key[0] >= since]
 
     def total(self, name: str) -> float:

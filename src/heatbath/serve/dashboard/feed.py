@@ -169,7 +169,7 @@ class Feed:
         while self._viewers or time.monotonic() - self._last_activity < RECENT_SECONDS:
             now = self.current_tick()
             self.recent_ticks.append({name: value for name, value in now.items() if name != "distributions"})
-            self._send_event(_encode_event("build_tick", now))
+            self._send_event(_encode_event("tick", now))
             await asyncio.sleep(TICK_SECONDS)
 
 

@@ -26,7 +26,7 @@ def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
         "prompt_tokens": outcome.prompt_tokens,
         "completion_tokens": outcome.completion_tokens,
         "duration": outcome.duration,
-        "outcome_temperature": outcome_temperature(outcome),
+        "temperature": outcome_temperature(outcome),
     }
 
 
@@ -55,8 +55,8 @@ def strip_outcome(outcome: RequestOutcome, *, keep_content: bool) -> RequestOutc
 
 def outcome_temperature(outcome: RequestOutcome) -> float | None:
     """The temperature an answer was drawn at, None where no single one is known."""
-    drawn = [value for choice in outcome.summary for value in choice.get("outcome_temperature") or ()]
-    known = set(drawn) or {outcome.request.settings.get("outcome_temperature")}
+    drawn = [value for choice in outcome.summary for value in choice.get("temperature") or ()]
+    known = set(drawn) or {outcome.request.settings.get("temperature")}
     value = known.pop()
     return float(value) if not known and isinstance(value, int | float) and math.isfinite(value) else None
 

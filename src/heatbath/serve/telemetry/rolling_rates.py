@@ -68,7 +68,7 @@ def _summarize_distributions(increase: Floats) -> dict[str, Any]:
         mean = get_count(increase, f"{name}_sum") / seen if seen else None
         levels = {level: quantile(counts, edges, share) for level, share in QUANTILE_LEVELS.items()}
         if name in _TIME_NAMES:
-            times[name] = {"get_count": seen, "mean": mean, **levels}
+            times[name] = {"count": seen, "mean": mean, **levels}
         histograms[name] = {"counts": counts.tolist(), "mean": mean, **levels}
     return {"times": times, "histograms": histograms}
 
