@@ -21,9 +21,9 @@ from starlette.routing import Route
 from heatbath.engine.base import Request, TokensGenerated
 from heatbath.engine.mock import MockEngine, MockLatency
 from heatbath.errors import ModelError
-from heatbath.serve.api_keys import build_keyring
 from heatbath.serve.app import build_app
 from heatbath.serve.errors import as_api_error
+from heatbath.serve.http.auth import build_keyring
 from heatbath.serve.interfaces import RequestOutcome
 from heatbath.serve.logging import build_logger
 from heatbath.serve.model_names import build_model_names

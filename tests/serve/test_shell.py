@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
 from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, NotANumber, Unreliable
-from heatbath.serve.api_keys import Keyring, create_key, is_public, required_scope
 from heatbath.serve.errors import as_api_error
+from heatbath.serve.http.auth import Keyring, create_key, is_public, required_scope
 from heatbath.serve.interfaces import StoreUnavailable
 
 JSON = {"content-type": "application/json"}

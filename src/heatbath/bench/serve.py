@@ -44,7 +44,7 @@ _KEY = "hb-bench"
 
 TIMED_FUNCTIONS = {
     "parse": ["heatbath.serve.openai.validation:decode_body"],
-    "auth": ["heatbath.serve.http.auth:AuthMiddleware.authenticate"],
+    "auth": ["heatbath.serve.http.auth:authenticate"],
     "template": ["heatbath.serve.openai.prompts:chat_prompt", "heatbath.serve.openai.prompts:completion_prompts"],
     "encode": ["heatbath.serve.openai.streaming:StreamWriter.tokens"],
     "count": ["heatbath.serve.telemetry.request_metrics:RequestMetrics.on_tokens"],

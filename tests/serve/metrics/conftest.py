@@ -34,7 +34,13 @@ def ticket() -> Callable[..., RequestInfo]:
 @pytest.fixture
 def answered(ticket: Callable[..., RequestInfo]) -> Callable[..., RequestOutcome]:
     def make(of: RequestInfo | None = None, **changes: Any) -> RequestOutcome:
-        good = {"status": 200, "prompt_tokens": 10, "cached_tokens": 4, "completion_tokens": 5, "finish_reasons": ["stop"]}
+        good = {
+            "status": 200,
+            "prompt_tokens": 10,
+            "cached_tokens": 4,
+            "completion_tokens": 5,
+            "finish_reasons": ["stop"],
+        }
         times = {"queue_seconds": 0.003, "first_token_seconds": 0.03, "duration": 0.5}
         return RequestOutcome(of or ticket(), **{**good, **times, **changes})
 

@@ -181,7 +181,7 @@ def test_a_clock_set_back_adds_to_the_minute_it_finds(
         clock.now = now
         metrics.request_metrics.on_finish(answered())
         asyncio.run(book.flush(shelf))
-    assert [row.counts["requests"] for row in asyncio.run(shelf.history(0))] == [2, 2, 1]
+    assert [row.counts["requests"] for row in asyncio.run(shelf.read_minutes(0))] == [2, 2, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 70)), max_size=30))

@@ -36,7 +36,9 @@ def test_a_known_load(
     metrics.request_metrics.on_finish(
         answered(tickets[8], status=500, error="internal_error", finish_reasons=[], completion_tokens=0)
     )
-    metrics.request_metrics.on_finish(answered(tickets[9], finish_reasons=["stop", "length", "stop"], completion_tokens=30))
+    metrics.request_metrics.on_finish(
+        answered(tickets[9], finish_reasons=["stop", "length", "stop"], completion_tokens=30)
+    )
     metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
     metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
     found = samples(metrics)
@@ -70,7 +72,7 @@ def test_a_known_load(
 )
 def test_time_per_token_is_of_the_longest_answer(counts: list[list[int]], expected: float | None) -> None:
     """Steps of one second from the first token to the last, of which the longest answer had so many."""
-    from heatbath.serve.telemetry.token_timing import TokenTiming
+    from heatbath.serve.telemetry.request_metrics import TokenTiming
 
     growth = TokenTiming("m")
     steps = [(choice, tokens) for choice, row in enumerate(counts) for tokens in row]
@@ -86,8 +88,7 @@ def test_time_per_token_reaches_the_histogram(
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
-    totals = metrics.minute_history._totals
-    meter = RequestMetrics(Labels(["smollm2-135m"]), build_instruments(registry), totals, clock=lambda: next(now))
+    meter = RequestMetrics(Labels(["smollm2-135m"]), build_instruments(registry), clock=lambda: next(now))
     meter.on_start(answered().request)
     for _ in range(4):
         meter.on_tokens(answered().request, grown())

@@ -24,7 +24,9 @@ class Down:
 def services() -> Any:
     metrics = build_metrics(["mock"])
     feed = Feed(metrics.snapshot)
-    return SimpleNamespace(metrics=metrics, observers=(metrics.request_metrics, feed), store=Down(), minute_store=Down())
+    return SimpleNamespace(
+        metrics=metrics, observers=(metrics.request_metrics, feed), store=Down(), minute_store=Down()
+    )
 
 
 async def get(services: Any, path: str, query: str = "") -> Any:

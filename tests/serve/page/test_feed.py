@@ -11,11 +11,11 @@ import pytest
 from heatbath.engine.base import Token, TokensGenerated
 from heatbath.serve.dashboard.feed import Feed, FeedLimits, TooManyViewers, stream_events
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
-from heatbath.serve.telemetry import build_metrics
+from heatbath.serve.telemetry import Metrics, build_metrics
 
 
-def feed(**more: Any) -> Feed:
-    return Feed(build_metrics(["mock"]).snapshot, **more)
+def feed(metrics: Metrics | None = None, **more: Any) -> Feed:
+    return Feed((metrics or build_metrics(["mock"])).snapshot, **more)
 
 
 def answered(id: str, tenant: str = "a", **more: Any) -> RequestOutcome:
@@ -54,13 +54,15 @@ def test_a_viewer_is_told_of_its_own_requests_only() -> None:
 
 def test_a_tick_counts_what_happened() -> None:
     async def main() -> None:
-        made = feed(find_problem=lambda: "the disk is full")
+        metrics = build_metrics(["mock"])
+        made = feed(metrics, find_problem=lambda: "the disk is full")
         ticket = answered("1").request
-        made.on_start(ticket)
-        made.on_tokens(ticket, TokensGenerated(0, [Token(1, -0.5)] * 3, "abc"))
-        made.on_finish(answered("1", status=500))
-        made.on_finish(answered("2", status=499))
-        made.on_rejection("/v1/completions", "rate_limit_exceeded")
+        for observer in (metrics.request_metrics, made):
+            observer.on_start(ticket)
+            observer.on_tokens(ticket, TokensGenerated(0, [Token(1, -0.5)] * 3, "abc"))
+            observer.on_finish(answered("1", status=500))
+            observer.on_finish(answered("2", status=499))
+            observer.on_rejection("/v1/completions", "rate_limit_exceeded")
         assert made.current_tick()["totals"] == {"requests": 2, "tokens": 3, "errors": 1, "refused": 1}
         assert made.current_tick()["trouble"] == "the disk is full"
         await asyncio.sleep(0.01)

@@ -81,7 +81,9 @@ def test_any_answer_comes_back_exactly(store: SqlStore) -> None:
 
 def test_what_json_has_no_number_for_becomes_null(store: SqlStore) -> None:
     odd = answer(
-        summary=[{"s": math.nan, "e": [math.inf, 1.0]}], queue_seconds=math.nan, records=[{"e": np.array([1.5, -np.inf])}]
+        summary=[{"s": math.nan, "e": [math.inf, 1.0]}],
+        queue_seconds=math.nan,
+        records=[{"e": np.array([1.5, -np.inf])}],
     )
 
     async def main() -> None:
