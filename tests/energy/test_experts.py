@@ -29,7 +29,7 @@ def test_fixed_weights_are_another_law():
     """The control: averaging the members at every token forgets which of them the answer speaks for."""
 
     class Fixed(MixtureOfExperts):
-        def _energies(self, context):
+        def _mixture_energies(self, context):
             _, logp_mbv = self._evidence.update(context)
             return logp_mbv[0] - logsumexp(logp_mbv, b=self.prior[:, None, None], axis=0)
 
@@ -92,9 +92,9 @@ def test_members_may_read_another_prompt():
 def test_rows_that_ended_are_left_alone():
     for field in (ProductOfExperts(MODELS[1:]), MixtureOfExperts(MODELS)):
         context = context_of(MODELS[0], [[0, 1], [0, 2]])
-        assert not field(replace(context, ended=[False, True]))[1].any()
-        assert field(replace(context, ended=[False, True]))[0].any()
-        assert not field(replace(context, ended=[True, True])).any()
+        assert not field(replace(context, finished_mask=[False, True]))[1].any()
+        assert field(replace(context, finished_mask=[False, True]))[0].any()
+        assert not field(replace(context, finished_mask=[True, True])).any()
 
 
 def test_a_mixture_after_another_field_is_refused():

@@ -68,7 +68,7 @@ def test_mala_leaves_every_moment_where_it_was(step_size, beta):
 class NoHastings(MALA):
     """Accepts on energies alone, as if the move were symmetric."""
 
-    def _log_move(self, start, end):
+    def _log_proposal(self, start, end):
         return np.zeros(len(end))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Energy, Field, FieldSum, Potential, PotentialSum
-from heatbath.energy.row_table import validate_count
+from heatbath.energy.context import validate_count
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from heatbath.energy.base import Context, Field
 from heatbath.energy.grammar_search import find_shortest_match
 from heatbath.energy.prefix_memo import PrefixMemo
-from heatbath.energy.row_table import Table, validate_count, validate_stop_token_ids, validate_vocab_size
+from heatbath.energy.context import Table, validate_count, validate_stop_token_ids, validate_vocab_size
 from heatbath.energy.vocab_bytes import build_cached
 from heatbath.errors import BadInput, MissingExtra
 

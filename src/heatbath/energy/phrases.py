@@ -11,7 +11,7 @@ import numpy.typing as npt
 from heatbath.energy.base import Context, Field
 from heatbath.energy.casefold import fold_case, split_incomplete_character, starts_inside_character
 from heatbath.energy.prefix_memo import PrefixMemo
-from heatbath.energy.row_table import Table, validate_stop_token_ids, validate_vocab_size
+from heatbath.energy.context import Table, validate_stop_token_ids, validate_vocab_size
 from heatbath.energy.vocab_bytes import Ints, VocabBytes, build_vocab_bytes, encode_phrase
 from heatbath.errors import BadInput
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.prefix_memo import PrefixMemo
-from heatbath.energy.row_table import (
+from heatbath.energy.context import (
     Table,
     unfinished_rows,
     validate_count,

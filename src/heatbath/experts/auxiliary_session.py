@@ -49,7 +49,7 @@ class AuxiliarySession:
         """What stands before the answer of a row for this model."""
         prompt = context.tokens[row][: context.prompt_lengths[row]]
         # An empty prompt opens as the document start; spelled out, so that a row reopened later has it too.
-        return (prompt if self._prompt_of is None else self._prompt_of(prompt)) or self.model.vocabulary.start
+        return (prompt if self._prompt_of is None else self._prompt_of(prompt)) or self.model.vocabulary.start_token_ids
 
     def energies(self, context: Context) -> Any:
         """Energies of the next token, (B, V), nats, in the library of the model. Raises `BadInput` if V differs."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import unfinished_rows
+from heatbath.energy.context import unfinished_rows
 from heatbath.ensemble.arrays import asarray_like, to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (

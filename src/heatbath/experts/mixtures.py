@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from heatbath.energy.algebra import scale_energies
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import unfinished_rows
+from heatbath.energy.context import unfinished_rows
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (
