@@ -13,7 +13,6 @@ A message is one sentence: what was wrong, the value, the way out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class HeatbathError(Exception):
@@ -69,5 +68,7 @@ class Unreliable(HeatbathError):
 
 def suggest_name(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return " (did you mean 'x'?)" for the choice most similar to `name`, or "" if none is similar enough."""
+    from difflib import get_close_matches
+
     matches = get_close_matches(name, list(choices), n=1, cutoff=cutoff)
     return f" (did you mean {matches[0]!r}?)" if matches else ""

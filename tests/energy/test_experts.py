@@ -122,20 +122,20 @@ def test_a_member_that_forbids_the_answer_has_lost():
 
 def test_bad_input():
     other = MarkovModel(np.zeros((3, 3)), symbols=[b"a", b"c", b"b"])
-    with pytest.raises(BadInput, match=r"vocabularies that differ: token 1 is b'b' in one model and b'c' in another"):
+    with pytest.raises(BadInput, match=r"vocabularies differ: token 1 is b'b' in one model and b'c' in another"):
         MixtureOfExperts([MODELS[0], other])
-    with pytest.raises(BadInput, match="vocabularies that differ"):
+    with pytest.raises(BadInput, match="vocabularies differ"):
         validate_vocabularies([MODELS[0], MarkovModel.random(0, 4)])
-    with pytest.raises(BadInput, match="vocabularies that differ"):
+    with pytest.raises(BadInput, match="vocabularies differ"):
         ProductOfExperts(MODELS[1:])(Context([[0]], [0], 4))
-    with pytest.raises(BadInput, match="no models"):
+    with pytest.raises(BadInput, match="at least one model to combine, got none"):
         ProductOfExperts([])
     with pytest.raises(BadInput, match="one finite number for each of 2"):
         ProductOfExperts(MODELS[:2], [1.0])
-    with pytest.raises(BadInput, match="mixture of 1 models"):
+    with pytest.raises(BadInput, match="at least one other model, got 1"):
         MixtureOfExperts(MODELS[:1])
     for prior in ([0.0, 0.0], [1.0, -0.5]):
-        with pytest.raises(BadInput, match="the prior"):
+        with pytest.raises(BadInput, match="`prior` must be at least 0"):
             MixtureOfExperts(MODELS[:2], prior)
-    with pytest.raises(BadInput, match="needs the model's energies"):
+    with pytest.raises(BadInput, match="needs the energies of the model"):
         MixtureOfExperts(MODELS)(Context([[0]], [0], 3))

@@ -23,6 +23,8 @@ def scale_energies(weight: float, energies: Any) -> Any:
         return energies
     forbidden = energies == float("inf")
     if weight < 0 and forbidden.any():
-        raise BadInput(f"the weight of an energy that forbids must be at least 0, got {weight:g}: -inf is not an energy.")
+        raise BadInput(
+            f"the weight of an energy that forbids must be at least 0, got {weight:g}: -inf is not an energy."
+        )
     # A product with 0 would turn +inf into NaN; the mask is already an array of the right shape and library.
     return energies * weight if weight else forbidden * 0.0

@@ -72,7 +72,9 @@ class Potential(Energy):
 
     def __add__(self, other: Potential) -> Potential:
         if not isinstance(other, Potential):
-            raise BadInput(f"a potential can only be added to a potential, got {type(other).__name__}: pass them as a list.")
+            raise BadInput(
+                f"a potential can only be added to a potential, got {type(other).__name__}: pass them as a list."
+            )
         return PotentialSum(self.terms + other.terms)
 
     def __mul__(self, weight: float) -> Potential:

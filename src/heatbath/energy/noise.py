@@ -43,8 +43,8 @@ class GumbelNoise(_Noise):
     At T = 0 the ground state of $E - sG$ is an exact draw from $p \propto e^{-E/s}$. At T > 0, averaged over noise and
     draw, the token is the ground state of $E - sG - TG'$ with an independent Gumbel G': between two states the odds are
     those of $s L + T L'$, with logistic L and L', against their gap. This is not a Boltzmann distribution unless s or T
-    is 0; its noise has the variance $\pi^2 (s^2 + T^2)/6$ of a temperature $\sqrt{s^2 + T^2}$. The noise depends only on
-    the seed, the row number (`Context.row_ids`) and the position: a row that returns to a position gets the same noise.
+    is 0; its noise has the variance $\pi^2 (s^2 + T^2)/6$ of a temperature $\sqrt{s^2 + T^2}$. The noise depends only
+    on seed, row number (`Context.row_ids`) and position: a row that returns to a position gets the same noise.
 
     Raises `BadInput` for a scale below 0 and a seed outside 64 bits. Source: Gumbel 1954; Maddison, Tarlow and Minka
     2014, arXiv:1411.0030.

@@ -29,7 +29,9 @@ class RepetitionPenalty(Field):
 
     def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = True) -> None:
         if not 0 < penalty < np.inf:
-            raise BadInput(f"`penalty` of field {self.name!r} must be positive and finite, got {penalty}: 1 has no effect.")
+            raise BadInput(
+                f"`penalty` of field {self.name!r} must be positive and finite, got {penalty}: 1 has no effect."
+            )
         self.penalty, self.prompt = float(penalty), prompt
         self.last_n = validate_count(last_n, f"`last_n` of field {self.name!r}")
 
