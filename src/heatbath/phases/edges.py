@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from heatbath.estimate.crossings import half_crossing
 from heatbath.estimate.finite_size import EdgeEstimate, estimate_edge
-from heatbath.estimate.logistic_crossing import half_crossing
 from heatbath.estimate.smooth import LinearSmoother
 from heatbath.phases.curves import (
     THERMAL_RATES,
