@@ -151,7 +151,7 @@ def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
     axes[0].set_title("Relaxation time of the tag distribution")
     axes[0].set_ylabel(f"{_tags_label(criticality)}")
     axes[1].plot(criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid")
-    axes[1].set_title("Peaks of the plot_spectrum")
+    axes[1].set_title("Peaks of the spectrum")
     axes[1].set_ylabel("number")
     for axis, value in zip(axes, (criticality.relaxation, criticality.peaks), strict=True):
         axis.set_ylim(0, max(1.0, 1.1 * float(np.nanmax(value))))

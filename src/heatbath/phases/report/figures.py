@@ -30,7 +30,7 @@ def write_figures(map_: PhaseMap, folder: Path) -> list[str]:
 
 
 def _iterate_figures(map_: PhaseMap) -> Iterator[tuple[str, DrawFigure]]:
-    yield "plot_overview", lambda: plot_overview(map_)
+    yield "overview", lambda: plot_overview(map_)
     for curve in map_.curves:
         yield figure_name(curve), lambda curve=curve: plot_observable(map_, curve)  # type: ignore[misc]
     for name, draw in critical.FIGURES.items() if map_.criticality else ():

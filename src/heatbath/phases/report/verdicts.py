@@ -17,7 +17,7 @@ NO_EDGE = "no edge found"
 _EDGE_TEXTS = {
     "freeze": ("Freezes below", "Colder than this, texts run into loops."),
     "melt": ("Melts above", "Hotter than this, texts lose their coherence."),
-    "order": ("Order ends format_temperature", "Above this temperature tags are no longer correlated over the whole text."),
+    "order": ("Order ends at", "Above this temperature tags are no longer correlated over the whole text."),
 }
 
 
