@@ -46,7 +46,7 @@ DIVERGENCE_PREFIX = "divergence/"
 """Prefix of the divergence between the ensembles before and after each field and window."""
 
 CROSSED_PREFIX = "crossed/"
-"""Prefix of the edges of a phase map: 1 if the temperature rose through the edge at this token, -1 if it fell, else 0."""
+"""Prefix of the edges of a phase map: 1 if the temperature rose through the edge at this token, -1 if it fell."""
 
 PIPELINE_ORDER = ("fields", "temperature", "windows")
 """The order in which they act; fields, and windows, act in the order of their columns."""

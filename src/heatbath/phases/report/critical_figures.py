@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from heatbath.phases.report import plot_style as on
 from heatbath.phases.critical import Criticality
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
+from heatbath.phases.report import plot_style as on
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +37,14 @@ def _tags_label(criticality: Criticality) -> str:
     return f"{criticality.tags} tags" if criticality.tags != "auto" else "tags"
 
 
-def plot_growth(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_growth(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """tau(N) against temperature, of whole texts and within each text, for growing N."""
     figure, axes = on.build_panels(2, 6.4)
     on.format_temperature_axis(axes, criticality.temperature)
-    kinds = [("Susceptibility τ(N), all texts", criticality.tau), ("Susceptibility τ(N), within each text", criticality.tau_within)]
+    kinds = [
+        ("Susceptibility τ(N), all texts", criticality.tau),
+        ("Susceptibility τ(N), within each text", criticality.tau_within),
+    ]
     for axis, (title, tau) in zip(axes, kinds, strict=True):
         for i, colour in enumerate(on.sample_colours(on.SIZE_COLORMAP, len(criticality.sizes))):
             _plot_size(axis, criticality, i, (tau, colour))
@@ -70,7 +73,7 @@ def _plot_size(axis: Axes, criticality: Criticality, i: int, tau_and_colour: tup
         axis.fill_between(criticality.temperature, low, shown + error, color=colour, alpha=0.15, lw=0)
 
 
-def plot_exponents(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_exponents(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """The growth exponent of tau over the last doubling, and what the flow of the tag fraction says of endless text."""
     figure, axes = on.build_panels(1, 3.9)
     axis = axes[0]
@@ -97,14 +100,16 @@ def plot_exponents(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-def plot_correlation(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_correlation(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """C of two tags against the distance between them, at several temperatures."""
     figure, (axis,) = on.build_panels(1, 4.2)
     colours = on.sample_colours(on.HEAT_COLORMAP, NUM_LINES)
     shown = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
     for colour, k in zip(colours, shown, strict=False):
         value = np.where(criticality.correlation[k] > 0, criticality.correlation[k], np.nan)
-        axis.plot(criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}")
+        axis.plot(
+            criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}"
+        )
     axis.set_xscale("log")
     _set_log_scale(axis, criticality.correlation[shown])
     axis.grid(True, axis="both")
@@ -115,7 +120,7 @@ def plot_correlation(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-def plot_spectrum(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_spectrum(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """The spectrum of the second tag over temperature."""
     figure, (axis,) = on.build_panels(1, 4.2)
     omega = np.linspace(0, 0.5, criticality.spectrum.shape[1])
@@ -143,14 +148,16 @@ def _cell_edges(centers: Floats) -> Floats:
     return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
 
 
-def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_relaxation(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """How long tags take to forget the start of the text, and how many peaks their spectrum has."""
     figure, axes = on.build_panels(2, 4.8)
     on.format_temperature_axis(axes, criticality.temperature)
     axes[0].plot(criticality.temperature, criticality.relaxation, "-o", ms=4, color=on.COLOURS["curve"])
     axes[0].set_title("Relaxation time of the tag distribution")
     axes[0].set_ylabel(f"{_tags_label(criticality)}")
-    axes[1].plot(criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid")
+    axes[1].plot(
+        criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid"
+    )
     axes[1].set_title("Peaks of the spectrum")
     axes[1].set_ylabel("number")
     for axis, value in zip(axes, (criticality.relaxation, criticality.peaks), strict=True):
@@ -159,7 +166,7 @@ def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[PhaseMap, Criticality], Figure]] = {
+FIGURES: dict[str, Callable[[PhaseMapData, Criticality], Figure]] = {
     "critical-growth": plot_growth,
     "critical-exponent": plot_exponents,
     "critical-correlation": plot_correlation,

@@ -10,7 +10,7 @@ from heatbath.estimate.finite_size import EdgeEstimate
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.edges import Edge
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 
 NO_EDGE = "no edge found"
 
@@ -31,7 +31,7 @@ class Verdict:
     reason: str
 
 
-def build_verdicts(map_: PhaseMap) -> list[Verdict]:
+def build_verdicts(map_: PhaseMapData) -> list[Verdict]:
     """Freeze, recommended range, melt; then order, the best temperatures and the peer's, where there are any."""
     edges = {edge.name: edge for edge in map_.edges}
     said = [_edge_verdict(edges["freeze"]), _range_verdict(map_), _edge_verdict(edges["melt"])]
@@ -55,10 +55,12 @@ def _edge_verdict(edge: Edge) -> Verdict:
     title, about = _EDGE_TEXTS[edge.name]
     if edge.temperature is None:
         return Verdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
-    return Verdict(edge.name, title, format_temperature(edge.temperature, edge.interval), f"{about} {to_sentence(edge.verdict)}")
+    return Verdict(
+        edge.name, title, format_temperature(edge.temperature, edge.interval), f"{about} {to_sentence(edge.verdict)}"
+    )
 
 
-def _range_verdict(map_: PhaseMap) -> Verdict:
+def _range_verdict(map_: PhaseMapData) -> Verdict:
     interval = map_.advice.range
     said = "no range to recommend" if interval is None else f"T = {format_interval(interval)}"
     return Verdict("use", "Recommended", said, to_sentence(map_.advice.reason))
