@@ -9,8 +9,8 @@ from typing import Any, cast
 from heatbath.decode.schedules import Schedule
 from heatbath.engine.driver import Run
 from heatbath.engine.pool_session import find_fast_opener
+from heatbath.engine.registry import SAMPLERS
 from heatbath.engine.result import Generation
-from heatbath.engine.samplers import SAMPLERS
 from heatbath.engine.settings import GenerationSettings
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens

@@ -11,7 +11,6 @@ from heatbath.models.base import Model, Session, Tokens
 from heatbath.models.pool.base import Pool
 from heatbath.models.pool.open_pool import build_fast_pool
 
-
 PREFIX_BYTES = 256 << 20
 """Memory for the prefixes of prompts that the rows of one run share."""
 

@@ -124,7 +124,7 @@ def _draw_texts(
             max_tokens=plan.max_tokens,
             seed=plan.seed,
             first_row=first * plan.samples,
-            record=False,
+            record=None,
         )
         yield first, [run.texts[i : i + plan.samples] for i in range(0, len(run), plan.samples)]
 
