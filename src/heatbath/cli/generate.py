@@ -138,24 +138,23 @@ class SamplingArguments:
     def load_model(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
         """The model and the prompt's tokens."""
         from heatbath.models import load
+        from heatbath.models.base import encode_chat
 
         source = load(self.model, **self.load_options)
         if chat is None:
             return source, source.encode(prompt) if prompt else []
-        template = getattr(source, "chat", None)
-        if template is None:
-            raise BadInput(f"{source.name} has no chat template: give a plain prompt.")
-        return source, list(template([{"role": "user", "content": chat}]))
+        return source, encode_chat(source, [{"role": "user", "content": chat}])
 
     def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
         """The run that was asked for."""
         from dataclasses import replace
 
         from heatbath.engine import Run, repeat_prompts
+        from heatbath.engine.pool_session import find_fast_opener
 
         chosen = replace(settings, sampler=self.sampler, options=self.options)
         prompts, chosen = repeat_prompts([tokens], chosen, self.n)
-        return Run(model, prompts, chosen)
+        return Run(model, prompts, chosen, opener=find_fast_opener(model))
 
 
 @dataclass(frozen=True)

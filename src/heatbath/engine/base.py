@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Tokens, Vocabulary
 
-
 RecordMode = Literal["full", "state", "nodes"] | None
 """What is recorded of a step: everything, all but nodes and divergences, energies and nodes alone, or nothing."""
 RECORD_MODES: tuple[RecordMode, ...] = ("full", "state", "nodes", None)

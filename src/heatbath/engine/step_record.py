@@ -23,7 +23,6 @@ from heatbath.record import (
 )
 
 
-
 def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -> Record | None:
     r"""What is kept of a step; `seen` is the raw state with the drawn tokens, where it is known already.
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
 from heatbath.energy.vocab_bytes import TokenBytesCache
