@@ -276,7 +276,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
     content = {
         **output.labels,
         "text": result.text,
-        "value": result.selected_index,
+        "value": result.best_index,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,
