@@ -62,7 +62,7 @@ def estimate_order_edges(
     # The plateau is extrapolated in N by itself and noisy at small sizes; whether order fades is asked of the flow.
     estimators = (
         ("flow of the tag fraction", _flow_edge, _drift_without_transition(data, last)),
-        ("extrapolate_plateau of its variance", _plateau_edge, 0.0),
+        ("plateau of its variance", _plateau_edge, 0.0),
     )
     found = []
     for name, edge, fade in estimators:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 from heatbath.energy import Potential
@@ -19,6 +18,7 @@ from heatbath.energy.potentials import (
 from heatbath.energy.potentials.length import character_counter, word_counter
 from heatbath.engine.registry.choosing import BuildContext, Entry
 from heatbath.errors import BadInput
+from heatbath.user_functions import import_function
 
 
 def _build_regex(context: BuildContext, pattern: str, *, weight: float = float("inf")) -> Potential:
@@ -30,8 +30,8 @@ def _build_length(
 ) -> Potential:
     counts = {
         "tokens": len,
-        "word_counter": word_counter(context.model.decode),
-        "character_counter": character_counter(context.model.decode),
+        "words": word_counter(context.model.decode),
+        "characters": character_counter(context.model.decode),
     }
     if of not in counts:
         raise BadInput(f"a length is one of {', '.join(counts)}, not of {of!r}.")
@@ -57,13 +57,7 @@ def _build_sentiment(context: BuildContext, scale: float = 1.0, **more: Any) -> 
 
 
 def _build_function(context: BuildContext, path: str, *, scores_prefixes: bool = False) -> Potential:
-    module, colon, name = path.partition(":")
-    if not colon:
-        raise BadInput(f"a function is named as module:function, not {path!r}.")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BadInput(f"there is no function {path}: {error}.") from error
+    function, name = import_function(path), path.partition(":")[2]
     return FunctionPotential(function, name, decode=context.model.decode, scores_prefixes=scores_prefixes)
 
 
