@@ -1,8 +1,8 @@
 r"""The temperatures to sample at: equally spaced in thermodynamic length, with more where few samples count.
 
 The Fisher information of beta is $I(\beta) = \langle\sum_t \mathrm{Var}_t E\rangle$; anchors equally spaced in
-$\int\sqrt{I}\,d\beta$ overlap equally (Crooks 2007). Sequences of one temperature carry weight within a few units of that
-length only, so many anchors with few sequences each are better than few with many.
+$\int\sqrt{I}\,d\beta$ overlap equally (Crooks 2007). Sequences of one temperature carry weight within a few units of
+that length only, so many anchors with few sequences each are better than few with many.
 """
 
 from __future__ import annotations
