@@ -10,6 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heatbath.cli.options import (
+    Device,
+    Dtype,
+    Fields,
+    MinP,
+    ModelName,
+    Potentials,
+    SamplerName,
+    SamplerOptions,
+    Seed,
+    TopK,
+    TopP,
+    TraceFile,
+    Windows,
+    validate_output_paths,
+)
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
@@ -24,27 +40,15 @@ def generate(
     chat: Annotated[
         str | None, typer.Option(help="Message to a chat model, in place of a prompt.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
-    sampler: Annotated[
-        str, typer.Option(help="ancestral, greedy, beam, best-of, vote, smc, power, anneal, tempering, langevin.")
-    ] = "ancestral",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", help="name=value for the sampler, such as particles=32.", show_default=False),
-    ] = None,
+    model: ModelName = "smollm2-135m",
+    dtype: Dtype = None,
+    device: Device = None,
+    sampler: SamplerName = "ancestral",
+    option: SamplerOptions = None,
     alpha: Annotated[float | None, typer.Option(help="Exponent of the target p^alpha.", show_default=False)] = None,
-    field: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as dry=0.8; repeatable.", show_default=False)
-    ] = None,
-    potential: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as regex=[0-9]+; repeatable.", show_default=False)
-    ] = None,
-    window: Annotated[
-        list[str] | None,
-        typer.Option(help="name=value, such as typical=0.95; repeatable, in order.", show_default=False),
-    ] = None,
+    field: Fields = None,
+    potential: Potentials = None,
+    window: Windows = None,
     schedule: Annotated[
         str | None, typer.Option(help="name=value, in place of a temperature.", show_default=False)
     ] = None,
@@ -53,18 +57,14 @@ def generate(
     ] = None,
     n: Annotated[int, typer.Option("-n", "--n", help="Number of samples.")] = 1,
     temperature: Annotated[float, typer.Option("-T", "--temperature", help="Temperature; 0 is greedy.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    seed: Seed = 0,
     max_tokens: Annotated[int, typer.Option(help="Maximum tokens per sample.")] = 128,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens.", show_default=False)] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Keep the most probable tokens of total mass p.", show_default=False)
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Keep tokens of at least p times the top probability.", show_default=False)
-    ] = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the traces to a Parquet file.", show_default=False)] = None,
+    out: TraceFile = None,
 ) -> None:
     """Generate text with any sampler, with a record of every token.
 
@@ -75,8 +75,7 @@ def generate(
         raise BadInput("give either a prompt or --chat, not both.")
     if records and not as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
-    if out is not None and not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} for {out.name}: create it, or choose another path.")
+    validate_output_paths(out)
     numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
     steering = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
@@ -193,8 +192,8 @@ def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | N
     if chart is not None:
         from heatbath.phases import PhaseMap
 
-        found = PhaseMap.load(chart).edges
-        edges = {edge.name: edge.temperature for edge in found if edge.temperature is not None}
+        map_ = PhaseMap.load(chart)
+        edges = {edge.name: edge.temperature for edge in map_.edges if edge.temperature is not None}
     return replace(settings, seed=seed, edges=edges)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heatbath.cli.options import Device, Dtype, ModelName, TraceFile, validate_output_paths
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ def measure(
     *,
     text: Annotated[str | None, typer.Option(help="Text to measure, in place of files.", show_default=False)] = None,
     jsonl: Annotated[bool, typer.Option(help='Read JSON lines with a key "text" from the files.')] = False,
-    model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
+    model: ModelName = "smollm2-135m",
+    dtype: Dtype = None,
+    device: Device = None,
     temperature: Annotated[float, typer.Option(help="Temperature of the records.")] = 1.0,
     bos: Annotated[bool, typer.Option(help="Put the start-of-document token before each text.")] = False,
     context: Annotated[int | None, typer.Option(help="Tokens of context at most.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per token.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the traces to a Parquet file.", show_default=False)] = None,
+    out: TraceFile = None,
     html: Annotated[
         Path | None, typer.Option(help="Write an HTML page that shows records on hover.", show_default=False)
     ] = None,
@@ -55,7 +56,7 @@ def measure(
     beta_from_temperature(temperature)
     if resume and out is None:
         raise BadInput("--resume continues a Parquet file: give --out as well.")
-    _validate_output_paths(out, html)
+    validate_output_paths(out, html)
     run = _Measurement(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
     with ExitStack() as stack:
         writer = run.open_writer(out, resume)
@@ -152,12 +153,6 @@ def _read_and_measure(run: _Measurement, writer: TraceWriter | None) -> Iterator
     for piece in run.measure_documents(writer.last_row):
         writer.write(piece)
         yield piece
-
-
-def _validate_output_paths(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise BadInput(f"there is no folder {path.parent} for {path.name}: create it, or choose another path.")
 
 
 def _build_sinks(

@@ -54,11 +54,11 @@ def serve(
         raise MissingExtra("heatbath serve", "serve")
     if new_key is not None:
         return _print_new_key(new_key, as_json)
-    given: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
         "model": {"name": model, "dtype": dtype},
     }
-    raise typer.Exit(_run_server(config, given, as_json))
+    raise typer.Exit(_run_server(config, options, as_json))
 
 
 def _print_new_key(name: str, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heatbath.cli.options import Device, Dtype, ModelName, Seed
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ NUM_SCORED_TEMPERATURES = 8
 def sweep(
     ctx: typer.Context,
     *,
-    model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
+    model: ModelName = "smollm2-135m",
+    dtype: Dtype = None,
+    device: Device = None,
     temperatures: Annotated[tuple[float, float], typer.Option(help="Lowest and highest temperature.")] = (0.2, 1.8),
     length: Annotated[int | None, typer.Option(help="Tokens per text.", show_default="128")] = None,
     sequences: Annotated[int | None, typer.Option(help="Number of texts.", show_default="448")] = None,
     batch: Annotated[int | None, typer.Option(help="Texts per batch.", show_default="64")] = None,
     anchors: Annotated[int | None, typer.Option(help="Number of temperatures.", show_default="20")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="2048 texts of 256 tokens at 28 temperatures.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    seed: Seed = 0,
     prompts: Annotated[
         Path | None,
         typer.Option(help='JSON lines with "prompt", and "answer" or "regex" to score.', show_default=False),

@@ -66,12 +66,12 @@ def _set_log_scale(axis: Axes, value: Floats) -> None:
 
 def _plot_size(axis: Axes, criticality: Criticality, i: int, tau_and_colour: tuple[Floats, tuple[float, ...]]) -> None:
     tau, colour = tau_and_colour
-    shown = np.where(tau[:, i] > 0, tau[:, i], np.nan)
-    axis.plot(criticality.temperature, shown, "-o", ms=3, lw=1.3, color=colour, label=f"{criticality.sizes[i]}")
+    visible = np.where(tau[:, i] > 0, tau[:, i], np.nan)
+    axis.plot(criticality.temperature, visible, "-o", ms=3, lw=1.3, color=colour, label=f"{criticality.sizes[i]}")
     if tau is criticality.tau:
         error = Z_95 * criticality.tau_stderr[:, i]
-        low = np.maximum(shown - error, 0.02 * shown)
-        axis.fill_between(criticality.temperature, low, shown + error, color=colour, alpha=0.15, lw=0)
+        low = np.maximum(visible - error, 0.02 * visible)
+        axis.fill_between(criticality.temperature, low, visible + error, color=colour, alpha=0.15, lw=0)
 
 
 def plot_exponents(map_: PhaseMapData, criticality: Criticality) -> Figure:
@@ -106,14 +106,14 @@ def plot_correlation(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """Plot the correlation C of two tags over their distance, at several temperatures."""
     figure, (axis,) = plot_style.build_panels(1, 4.2)
     colours = plot_style.sample_colours(plot_style.HEAT_COLORMAP, NUM_LINES)
-    shown = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
-    for colour, k in zip(colours, shown, strict=False):
+    indices = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
+    for colour, k in zip(colours, indices, strict=False):
         value = np.where(criticality.correlation[k] > 0, criticality.correlation[k], np.nan)
         axis.plot(
             criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}"
         )
     axis.set_xscale("log")
-    _set_log_scale(axis, criticality.correlation[shown])
+    _set_log_scale(axis, criticality.correlation[indices])
     axis.grid(True, axis="both")
     axis.set_title("Correlation of tags C(Δt), second half of the text")
     axis.set_xlabel(f"distance Δt in {_tags_label(criticality)}")

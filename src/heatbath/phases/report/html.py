@@ -121,8 +121,8 @@ def _render_estimators(map_: PhaseMapData) -> str:
     for edge in map_.edges:
         for one in edge.estimators:
             sizes = ", ".join(f"{t:.2f} at {n}" for n, t in sorted(one.by_size.items()))
-            found = format_temperature(one.temperature, one.interval)
-            rows.append((edge.name, one.name, sizes or "none", found, one.reason))
+            estimate = format_temperature(one.temperature, one.interval)
+            rows.append((edge.name, one.name, sizes or "none", estimate, one.reason))
     return _render_table(
         ("edge", "estimator", "T at each length N", "T at the longest", "verdict"), rows, text_columns=(1, 4)
     )

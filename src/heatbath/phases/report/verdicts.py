@@ -75,8 +75,9 @@ def _best_verdict(best: BestTemperature) -> Verdict:
 
 def _turn_verdict(turn: EdgeEstimate) -> Verdict:
     source = "The entropy turning point of Du et al. 2025 (arXiv 2502.05234), a baseline to compare with."
-    found = turn.temperature is not None
-    statement = format_temperature(turn.temperature, turn.interval) if found else "no turning point found"
+    statement = "no turning point found"
+    if turn.temperature is not None:
+        statement = format_temperature(turn.temperature, turn.interval)
     return Verdict("turn", "TURN", statement, f"{source} {to_sentence(turn.reason)}")
 
 
