@@ -146,7 +146,9 @@ class Metropolis(SequenceSampler[MetropolisState]):
         return bool(state.logprob.shape[1] == self.sweeps)
 
     def _extend_max_length(self, chains: MetropolisChains) -> MetropolisChains:
-        return replace(chains, max_length=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens))
+        return replace(
+            chains, max_length=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens)
+        )
 
     def _append_history(self, state: MetropolisState, rng: Random) -> MetropolisState:
         chains = state.chains

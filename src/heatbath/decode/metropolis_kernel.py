@@ -131,7 +131,10 @@ def _resolve_proposals(chains: MetropolisChains, rng: Random) -> MetropolisChain
     accepted = np.ones(chains.num_chains, bool) if chains.is_forced else _draw_acceptances(chains, rng)
     home = np.arange(chains.num_chains) + chains.num_chains * accepted
     return replace(
-        chains, current=chains.current.chosen(accepted, chains.proposal_rollout.answer), current_slots=home, accepted_mask=accepted
+        chains,
+        current=chains.current.chosen(accepted, chains.proposal_rollout.answer),
+        current_slots=home,
+        accepted_mask=accepted,
     )
 
 

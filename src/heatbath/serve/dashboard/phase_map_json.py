@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from heatbath.phases import PhaseMap
-from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.curves import title_and_unit
 from heatbath.serve.dashboard.serializers import to_json_values
 
 
