@@ -71,9 +71,10 @@ def _print_new_key(name: str, as_json: bool) -> None:
 
 
 def _run_server(config: Path | None, options: dict[str, dict[str, Any]], as_json: bool) -> int:
-    from heatbath.serve.server import serve, validate_settings
+    from heatbath.serve.server import serve
     from heatbath.serve.services import build_services
     from heatbath.serve.settings import read_settings
+    from heatbath.serve.sockets import validate_settings
 
     flags = {
         part: {name: value for name, value in names.items() if value is not None} for part, names in options.items()
