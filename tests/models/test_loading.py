@@ -321,9 +321,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
 def test_the_embedded_model_pads_without_a_trace(smollm2: Any) -> None:
     # In float64: on some processors float32 rounds what follows a lone start token by 7e-4.
     module = deepcopy(smollm2.network.module).double()
-    model = TransformersModel(
-        module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: ""
-    )
+    model = TransformersModel(module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: "")
     prompts = [model.encode(text) for text in ("The", "The capital of France is", "Once upon a time, in a land far")]
     together = model.open([*prompts, []]).energies()
     for row, prompt in enumerate([*prompts, []]):

@@ -100,7 +100,7 @@ class Batch:
             memory=None if self.memory is None else self.memory[at],
         )
 
-    def spread(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
+    def copy_row(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
         """Copies of the only row, one for each of `numbers`, which are added to its own; and their energies."""
         copies = np.zeros(len(numbers), np.int64)
         energies = energies if len(copies) == 1 else energies[copies]
@@ -144,7 +144,7 @@ class Step:
     tokens: Ints
     pipeline_result: PipelineResult
     known_logprob: Floats | None = None
-    seen: State | None = None
+    model_state: State | None = None
     plain_logprob: Floats | None = None
 
     @property
@@ -160,7 +160,7 @@ class Step:
     @property
     def final_energies(self) -> Any:
         """Energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither."""
-        return self.pipeline_result.drawn
+        return self.pipeline_result.final_energies
 
     @property
     def work(self) -> Mapping[str, Floats]:

@@ -75,7 +75,7 @@ class LatencyBudget(Schedule):
         pace = memory[:, STEP_SECONDS] + PACE_SMOOTHING * (took - memory[:, STEP_SECONDS])
         return np.stack([memory[:, START_TIME], np.full(len(memory), now), pace], axis=1)
 
-    def exhausted(self, memory: Floats) -> npt.NDArray[np.bool_]:
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
         return np.asarray(self.remaining_tokens(memory) == 0)
 
     def remaining_tokens(self, memory: Floats) -> npt.NDArray[np.int64]:
