@@ -88,7 +88,7 @@ async def measure(folder: Path) -> set[CodeType]:
     app = build_app(build_services(settings, engine=MockEngine()))
     rounds: list[set[CodeType]] = []
     async with app.router.lifespan_context(app):
-        while not app.state.services.gate.opened:
+        while not app.state.services.lifecycle.has_opened:
             await asyncio.sleep(0.01)
         assert b"[DONE]" in await ask(app)
         for _ in range(3):

@@ -95,7 +95,7 @@ def test_json_is_the_map(quick: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_options_reach_the_plan(quick: list[dict[str, Any]], tmp_path: Path) -> None:
     options = ["--temperatures", "0.4", "2", "--criticality", "--tags", "tokens", "--thorough", "--anchors", "9"]
     assert main(["sweep", "--out", str(tmp_path), *options]) == 0
-    plan, look = quick[0]["plan"], quick[0]["look"]
+    plan, look = quick[0]["plan"], quick[0]["analysis"]
     assert (plan.low, plan.high, plan.length, plan.sequences, plan.anchors) == (0.4, 2.0, 256, 2048, 9)
     assert look.criticality and look.tags == "tokens"
 
@@ -105,7 +105,7 @@ def test_the_users_functions(quick: list[dict[str, Any]], tmp_path: Path, monkey
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "my_counts.py").write_text("def words(text):\n    return len(text.split())\n")
     assert main(["sweep", "--observable", "words=my_counts:words"]) == 0
-    assert quick[0]["look"].observables["words"]("a b c") == 3
+    assert quick[0]["analysis"].observables["words"]("a b c") == 3
     assert (tmp_path / "report" / "phases.json").exists()
 
 

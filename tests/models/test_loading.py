@@ -309,7 +309,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
     energies = smollm2.open([tokens]).energies()[0]
     paris = smollm2.encode(" Paris")
     assert float((-energies).log_softmax(-1)[paris[0]]) == pytest.approx(-0.258, abs=0.002)
-    assert smollm2.vocabulary.start_token_ids == (0,) and smollm2.vocabulary.stop_token_ids == (2, 0)
+    assert smollm2.vocabulary.start == (0,) and smollm2.vocabulary.stop == (2, 0)
     assert 1 not in smollm2.encode("<|im_start|>user")
     assert smollm2.decode(smollm2.encode("héllo 世界 🎉 1234")) == "héllo 世界 🎉 1234"
     assert smollm2.chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
@@ -318,16 +318,16 @@ def test_the_embedded_model(smollm2: Any) -> None:
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.float64, 1e-9)])
-def test_the_embedded_model_pads_without_a_trace(dtype: torch.dtype, tolerance: float, smollm2: Any) -> None:
-    """In float64, where nothing but padding could make a difference; float32 sums differ with the shape of a batch."""
-    module = deepcopy(smollm2.network.module).to(dtype)
-    card = ModelCard(start=smollm2.vocabulary.start_token_ids)
-    model = TransformersModel(module, smollm2.tokenizer.fast_tokenizer, name="copy", compute_fingerprint=str, card=card)
+def test_the_embedded_model_pads_without_a_trace(smollm2: Any) -> None:
+    # In float64: on some processors float32 rounds what follows a lone start token by 7e-4.
+    module = deepcopy(smollm2.network.module).double()
+    model = TransformersModel(
+        module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: ""
+    )
     prompts = [model.encode(text) for text in ("The", "The capital of France is", "Once upon a time, in a land far")]
     together = model.open([*prompts, []]).energies()
     for row, prompt in enumerate([*prompts, []]):
-        torch.testing.assert_close(together[row], model.open([prompt]).energies()[0], atol=tolerance, rtol=0)
+        torch.testing.assert_close(together[row], model.open([prompt]).energies()[0], atol=1e-9, rtol=0)
 
 
 def test_load_folder_is_load_without_names(folders: Folders) -> None:

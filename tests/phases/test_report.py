@@ -129,7 +129,7 @@ def test_it_follows_light_and_dark_and_small_screens(written: Path) -> None:
 
 
 def test_the_map_lies_beside_it(written: Path, chart: PhaseMap) -> None:
-    assert serialization.dump_phase_map(serialization.load_phase_map(written)) == serialization.dump_phase_map(chart)
+    assert serialization.dump_phase_map(PhaseMap.load(written)) == serialization.dump_phase_map(chart)
     assert sorted(path.name for path in written.iterdir()) == ["figures", "phases.json", "report.html"]
 
 

@@ -21,9 +21,9 @@ from starlette.routing import Route
 from heatbath.engine.base import Request, TokensGenerated
 from heatbath.engine.mock import MockEngine, MockLatency
 from heatbath.errors import ModelError
-from heatbath.serve.api_keys import build_keyring
 from heatbath.serve.app import build_app
 from heatbath.serve.errors import as_api_error
+from heatbath.serve.http.auth import build_keyring
 from heatbath.serve.interfaces import RequestOutcome
 from heatbath.serve.logging import build_logger
 from heatbath.serve.model_names import build_model_names
@@ -39,15 +39,15 @@ class Kept:
     """A store in memory."""
 
     answers: dict[str, RequestOutcome] = field(default_factory=dict)
-    trouble: str | None = None
+    unavailable_reason: str | None = None
 
-    async def keep(self, answered: RequestOutcome) -> None:
+    async def save(self, answered: RequestOutcome) -> None:
         self.answers[answered.request.id] = answered
 
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         return self.answers.get(id)
 
-    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:]
 
 

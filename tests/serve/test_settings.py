@@ -13,8 +13,8 @@ import pytest
 
 from heatbath.cli.main import main
 from heatbath.errors import BadInput
-from heatbath.serve.api_keys import build_keyring, create_key
 from heatbath.serve.errors import ApiError
+from heatbath.serve.http.auth import build_keyring, create_key
 from heatbath.serve.interfaces import Tenant
 from heatbath.serve.model_names import build_model_names
 from heatbath.serve.settings import KeySettings, ModelSettings, read_settings
@@ -147,7 +147,7 @@ def test_a_new_key_is_let_in_by_its_lines() -> None:
     assert ring.find_tenant(key) == Tenant("alice", frozenset({"infer", "read"}))
     assert ring.find_tenant(key + "x") is None and create_key("alice")[0] != key
     for bad in ("", "a b", "a.b", "x" * 65, "a]\n[server"):
-        with pytest.raises(BadInput, match="is no name for a key"):
+        with pytest.raises(BadInput, match="is not a name for a key"):
             create_key(bad)
 
 

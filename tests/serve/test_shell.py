@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from heatbath.engine.base import DeadlineExceeded, Overloaded, Unavailable
 from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, NotANumber, Unreliable
-from heatbath.serve.api_keys import Keyring, create_key, is_public, required_scope
 from heatbath.serve.errors import as_api_error
+from heatbath.serve.http.auth import Keyring, create_key, is_public, required_scope
 from heatbath.serve.interfaces import StoreUnavailable
 
 JSON = {"content-type": "application/json"}
@@ -290,9 +290,9 @@ def test_readiness_names_what_is_down() -> None:
     made = services(storage={"url": "sqlite:///unused", "required": True})
     app = app_of(made)
     assert isinstance(made.store, Kept)
-    made.store.trouble = "the database is gone"
+    made.store.unavailable_reason = "the database is gone"
     assert ask(app, "GET", "/health/ready").json["down"] == {"storage": "the database is gone"}
-    made.store.trouble = None
+    made.store.unavailable_reason = None
     made.engine.unavailable_reason = "the engine's thread has died"  # type: ignore[misc]
     assert ask(app, "GET", "/health/ready").json["down"] == {"engine": "the engine's thread has died"}
 

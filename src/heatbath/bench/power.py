@@ -113,4 +113,4 @@ def estimate_means(state: Any) -> Floats:
 
 def count_tokens(state: Any) -> int:
     """Tokens drawn in all runs."""
-    return int(state.spent if hasattr(state, "groups") else state.chains.spent)
+    return int(state.spent if hasattr(state, "groups") else state.chains.tokens_spent)

@@ -44,12 +44,12 @@ _KEY = "hb-bench"
 
 TIMED_FUNCTIONS = {
     "parse": ["heatbath.serve.openai.validation:decode_body"],
-    "auth": ["heatbath.serve.http.auth:Admitted.tenant"],
+    "auth": ["heatbath.serve.http.auth:authenticate"],
     "template": ["heatbath.serve.openai.prompts:chat_prompt", "heatbath.serve.openai.prompts:completion_prompts"],
     "encode": ["heatbath.serve.openai.streaming:StreamWriter.tokens"],
-    "count": ["heatbath.serve.telemetry.request_metrics:Meter.grew"],
+    "count": ["heatbath.serve.telemetry.request_metrics:RequestMetrics.on_tokens"],
     "write": ["uvicorn.protocols.http.httptools_impl:RequestResponseCycle.send"],
-    "storage": ["heatbath.serve.storage.store:SqlStore.keep"],
+    "storage": ["heatbath.serve.storage.store:SqlStore.save"],
 }
 """The server's functions whose calls are timed: once a request, once a token (encode, count, write), once an answer."""
 
@@ -66,8 +66,8 @@ def lines() -> Iterator[BenchmarkLine]:
             print(f"left out: the comparison with other servers ({missing})", file=sys.stderr)
         else:
             hosts |= {
-                "vllm_server": vllm_server(python, folder),
-                "transformers_server": transformers_server(python, folder),
+                "vllm": vllm_server(python, folder),
+                "transformers": transformers_server(python, folder),
             }
         yield from compare_hosts(measure_hosts(hosts, STREAMS, TOKENS, ROUNDS))
 
@@ -158,13 +158,13 @@ def compare_hosts(speeds_by_count: Mapping[int, Mapping[str, Sequence[BurstSpeed
 
 def _comparison_lines(count: int, rates: Mapping[str, float], waits: Mapping[str, float]) -> Iterator[BenchmarkLine]:
     title, on = f"{count} streams of {TOKENS} tokens, bfloat16, records on", rates["on"]
-    if "vllm_server" in rates:
-        yield lower_limit_line(f"{title}, against vLLM", on, rates["vllm_server"], limit=0.8, unit="token/s")
+    if "vllm" in rates:
+        yield lower_limit_line(f"{title}, against vLLM", on, rates["vllm"], limit=0.8, unit="token/s")
         first = f"{count} streams, time to first token p95, against vLLM"
-        yield upper_limit_line(first, waits["on"], waits["vllm_server"], limit=1.0, unit="s")
-    if "transformers_server" in rates:
+        yield upper_limit_line(first, waits["on"], waits["vllm"], limit=1.0, unit="s")
+    if "transformers" in rates:
         yield lower_limit_line(
-            f"{title}, against transformers serve", on, rates["transformers_server"], limit=2.0, unit="token/s"
+            f"{title}, against transformers serve", on, rates["transformers"], limit=2.0, unit="token/s"
         )
     if "off" in rates:
         yield lower_limit_line(f"{title} and metrics, against neither", on, rates["off"], limit=0.97, unit="token/s")

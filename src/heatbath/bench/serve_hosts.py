@@ -151,7 +151,7 @@ def vllm_server(python: str, folder: Path) -> ServerSpec:
 
     def command(port: int) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(port)]
-        return [python, "-m", "vllm_server.entrypoints.openai.api_server", *where, *options, *quiet]
+        return [python, "-m", "vllm.entrypoints.openai.api_server", *where, *options, *quiet]
 
     def ask(prompt: str, tokens: int) -> StreamCall:
         return StreamCall("/v1/completions", _build_completion_body(prompt, tokens, "model") | {"logprobs": 5})
@@ -171,7 +171,7 @@ def transformers_server(python: str, folder: Path) -> ServerSpec:
 
     def command(port: int) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(port)]
-        return [python, "-m", "transformers_server.cli.transformers_server", "serve", str(folder), *where, *options]
+        return [python, "-m", "transformers.cli.transformers", "serve", str(folder), *where, *options]
 
     def ask(prompt: str, tokens: int) -> StreamCall:
         # It has no way to ignore the end of an answer but to have none.
@@ -180,7 +180,7 @@ def transformers_server(python: str, folder: Path) -> ServerSpec:
         body = {"model": str(folder), "prompt": prompt, "max_tokens": tokens, "stream": True}
         return StreamCall("/v1/completions", body | {"generation_config": json.dumps(chosen)})
 
-    return ServerSpec("transformers_server serve", command, ask, environment={"HF_HUB_OFFLINE": "1"})
+    return ServerSpec("transformers serve", command, ask, environment={"HF_HUB_OFFLINE": "1"})
 
 
 def find_peer_python() -> str:

@@ -42,7 +42,7 @@ class TokenStripView(Observer):
             return
         logprobs = frame.record["logprob"].tolist()
         for i, (row, token) in enumerate(zip(frame.rows.tolist(), frame.tokens.tolist(), strict=True)):
-            text = escape_control_characters(self._byte_decoders[row].push(self._token_to_bytes(token)))
+            text = escape_control_characters(self._byte_decoders[row].decode_bytes(self._token_to_bytes(token)))
             self._texts[row].append(text, token_style(-logprobs[i]))
             if row == 0:
                 self._recent_rows.append(

@@ -61,7 +61,7 @@ def serve(
 
 
 def _print_new_key(name: str, as_json: bool) -> None:
-    from heatbath.serve.api_keys import create_key
+    from heatbath.serve.http.auth import create_key
 
     key, lines = create_key(name)
     if as_json:

@@ -74,7 +74,7 @@ class AnnealState:
             "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
             "mean_work": float(self.work.mean()),
             "work_stderr": _standard_error(self.work),
-            "build_ladder": float(len(self.ladder) - 1),
+            "rungs": float(len(self.ladder) - 1),
         }
         return WeightedSamples(
             answers=now.sheet.answers(),

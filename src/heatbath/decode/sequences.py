@@ -134,7 +134,7 @@ def evaluate_step(sampler: SequenceSampler[S], rng: Random, state: S) -> tuple[S
 def evaluate_step(sampler: Any, rng: Random, state: Any) -> tuple[Any, Any]:
     """One step of a sampler, the energies it needs evaluated before."""
     if isinstance(sampler, TokenSampler):
-        state = state.advanced()
+        state = state.push_pending()
         return sampler.step(rng, state, evaluate(state.session))
     return sampler.step(rng, state, evaluate(sampler.pending(state)))  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Fields on fixed tokens: forbid some, favour others."""
+"""Fields that forbid or favour fixed tokens."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class ForbiddenTokens(Field):
 
 
 class LogitBias(Field):
-    """Adds `bias[token]` nats to a token's logit in every row, so its energy is -bias, (V,). A bias of -inf forbids."""
+    """Adds `bias[token]` nats to the logit of a token in every row: energy -bias, (V,). A bias of -inf forbids."""
 
     def __init__(self, bias: Mapping[int, float], *, name: str = "logit_bias") -> None:
         for token, value in bias.items():
             if not value < np.inf:
-                raise BadInput(f"the bias of token {token} is {value}: give a finite number, or -inf to forbid it.")
+                raise BadInput(f"the bias of token {token} must be finite, or -inf to forbid it, got {value}.")
         self.bias = dict(bias)
         self.name = name
 
@@ -42,6 +42,6 @@ def _build_sparse_energies(energies: Mapping[int, float], size: int, name: str) 
     row = np.zeros(size)
     for token, energy in energies.items():
         if not 0 <= token < size:
-            raise BadInput(f"field {name!r} names token {token}, outside the vocabulary of {size}.")
+            raise BadInput(f"field {name!r}: token {token} is outside the vocabulary of {size}.")
         row[token] = energy
     return row

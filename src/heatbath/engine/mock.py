@@ -1,4 +1,4 @@
-"""An engine without a model: answers of set words at set latencies, for tests and for measuring what a server adds."""
+"""An engine without a model: fixed text at fixed latencies, for tests and for measuring the overhead of a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _END = 256
 
 
 class ByteModelInfo:
-    """A language of 256 bytes and an end: every text has tokens, one a byte."""
+    """A model of 256 bytes and an end token: every text can be encoded, one token for each byte."""
 
     name = "mock"
     vocabulary = Vocabulary(257, start_token_ids=(_END,), stop_token_ids=(_END,), special_token_ids=frozenset({_END}))
@@ -44,12 +44,15 @@ class ByteModelInfo:
         return bytes([token]) if token < _END else b"<end>"
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        return self.encode("".join(f"{message['role']}: {message['content']}\n" for message in messages))
+        text = ""
+        for message in messages:
+            text += f"{message['role']}: {message['content']}\n"
+        return self.encode(text)
 
 
 @dataclass(frozen=True)
 class MockLatency:
-    """Seconds until the first token and between tokens, and how many requests may be in work at once."""
+    """Seconds until the first token and between tokens, and the most requests that run at once."""
 
     first: float = 0.0
     each: float = 0.0
@@ -58,9 +61,9 @@ class MockLatency:
 
 @dataclass
 class MockEngine:
-    """Answers every request with `text`, over and over up to `max_tokens`, one byte a token.
+    """Generates `text`, repeated up to `max_tokens`, one byte a token.
 
-    `fault` is raised after `fault_after` tokens of every answer, to see what the server makes of it.
+    `fault` is raised after `fault_after` tokens of each sequence, to test how a server reports it.
     """
 
     pace: MockLatency = field(default_factory=MockLatency)
@@ -104,38 +107,42 @@ class MockEngine:
             self.running -= 1
 
     async def _stream_events(self, request: Request) -> AsyncIterator[Event]:
-        tails = [_generate_text(self.text, request) for _ in range(request.n)]
-        for place in range(request.max_tokens):
-            if self.fault is not None and place == self.fault_after:
+        events = _generate_text(self.text, request)
+        for step in range(request.max_tokens):
+            if self.fault is not None and step == self.fault_after:
                 raise self.fault
-            open_ = False
-            for choice, tail in enumerate(tails):
-                grown = next(tail, None)
-                if grown is not None:
-                    open_ = True
-                    yield TokensGenerated(choice, *grown)
-            if not open_:
+            batch = next(events, ())
+            for event in batch:
+                yield event
+            if not batch:
                 return
             await asyncio.sleep(self.pace.each)
 
 
-def _generate_text(text: str, request: Request) -> Iterator[tuple[Sequence[Token], str, str | None, str | None]]:
-    """Steps of one answer. Stop texts are looked for in what is said so far, without holding anything back."""
-    said = ""
-    letters = text.encode("ascii")
-    for place in range(request.max_tokens):
-        letter = letters[place % len(letters)]
-        said += chr(letter)
-        stop = next((stop for stop in request.stop if said.endswith(stop)), None)
-        last = place == request.max_tokens - 1
-        finish = "stop" if stop else "length" if last else None
-        yield [_build_token(letter, request)], chr(letter), finish, stop
+def _generate_text(text: str, request: Request) -> Iterator[list[TokensGenerated]]:
+    """Yield the events of each step: the same token for all sequences.
+
+    Stop strings are looked for in the text so far, without holding anything back.
+    """
+    generated = ""
+    for step in range(request.max_tokens):
+        character = text[step % len(text)]
+        generated += character
+        stop = None
+        for each in request.stop:
+            if stop is None and generated.endswith(each):
+                stop = each
+        reason = "stop" if stop else "length" if step == request.max_tokens - 1 else None
+        events = []
+        for choice in range(request.n):
+            events.append(TokensGenerated(choice, [_build_token(ord(character), request)], character, reason, stop))
+        yield events
         if stop:
             return
 
 
 def _build_token(token: int, request: Request) -> Token:
-    """A token of a fair coin: two states of probability one half."""
+    """Return a token with the record of a fair coin: two states of probability one half."""
     half = -math.log(2)
     record = {"logprob": half, "energy": 0.0, "log_z": -half, "entropy": -half, "heat_capacity": 0.0, "rank": 1.0}
     record |= {"temperature": request.temperature, "mean_energy": 0.0, "variance": 0.0, "ground": 0.0, "p_max": 0.5}

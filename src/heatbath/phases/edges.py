@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from heatbath.estimate.crossings import half_crossing
 from heatbath.estimate.finite_size import EdgeEstimate, estimate_edge
-from heatbath.estimate.logistic_crossing import half_crossing
 from heatbath.estimate.smooth import LinearSmoother
 from heatbath.phases.curves import (
     THERMAL_RATES,
@@ -82,7 +82,7 @@ def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], 
     cycles = {n: detect_loops(pool.samples.tokens, n) for n in sizes}
     repeats = {n: detect_stale_texts(pieces_nt, n) for n in sizes}
     return combine_estimators(
-        "find_freeze_edge",
+        "freeze",
         [
             _locate_half_crossing("half of the texts end in a cycle", temperature_n, cycles, draws),
             _locate_half_crossing("half of the texts say nothing new", temperature_n, repeats, draws),
@@ -107,7 +107,7 @@ def find_melt_edge(pool: PooledSamples, rng: np.random.Generator) -> Edge:
         ("heat capacity peaks", _heat_capacity_column, _find_peak),
     ]
     return combine_estimators(
-        "find_melt_edge",
+        "melt",
         [_locate_smooth_feature(name, pool, draws, data, feature) for name, data, feature in estimators],
     )
 

@@ -19,9 +19,9 @@ TextFunction = Callable[[str], float]
 
 TEXT_OBSERVABLES = (
     "loop fraction",
-    "detect_stale_texts fraction",
+    "stale fraction",
     "repetition",
-    "distinct_ngram_share bigrams",
+    "distinct bigrams",
     "compressed size",
     "characters",
 )

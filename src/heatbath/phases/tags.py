@@ -85,7 +85,7 @@ def _load_pos_tagger() -> Tagger:
 
         pipeline = spacy.load(_POS_MODEL, exclude=["parser", "ner", "lemmatizer"])
     except (ImportError, OSError) as error:
-        raise MissingExtra("resolve_tag_scheme parts of speech", "pos") from error
+        raise MissingExtra("tagging parts of speech", "pos") from error
     number = {tag: i for i, tag in enumerate(_POS)}
     return lambda text: [number[word.pos_] for word in pipeline(text)]
 

@@ -18,7 +18,8 @@ from heatbath.phases.advice import recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
 from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
 from heatbath.phases.observables import TEXT_OBSERVABLES, TextFunction, measure_observables
-from heatbath.phases.phase_map import Budget, PhaseMap, TextSample
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import Budget, TextSample
 from heatbath.phases.prefix_sums import SweepSamples
 from heatbath.phases.sampling import SweepPlan, draw_batches
 from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme

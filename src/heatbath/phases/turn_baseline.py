@@ -88,7 +88,7 @@ def _smooth_log_entropy(smooth: LinearSmoother, column: ObservableColumn, draw: 
 
 def _summarize_turn(length: int, temperature: float, replicas: Floats) -> EdgeEstimate:
     if np.isnan(temperature):
-        return _missing_turn("log H does not find_turn from concave to convex in this range")
+        return _missing_turn("log H does not turn from concave to convex in this range")
     found = np.isfinite(replicas)
     by_size = {length: temperature}
     if found.mean() < CONFIDENCE_LEVEL:

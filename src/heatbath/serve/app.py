@@ -17,13 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from heatbath.models.hub import catalog
-from heatbath.serve.http.admission import AdmissionMiddleware
-from heatbath.serve.http.auth import AuthMiddleware
-from heatbath.serve.http.body_limits import BodyDiscardMiddleware, BodyLimitMiddleware
-from heatbath.serve.http.error_handler import ErrorMiddleware
-from heatbath.serve.http.host_check import HostCheckMiddleware
-from heatbath.serve.http.request_id import RequestIdMiddleware
-from heatbath.serve.http.security_headers import SecurityHeadersMiddleware
+from heatbath.serve.http.middleware import RequestMiddleware
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
 
@@ -56,18 +50,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
 
 def build_middleware(services: Services) -> list[Middleware]:
     """The middleware, outermost first."""
-    server = services.settings.server
-    return [
-        Middleware(RequestIdMiddleware, log=services.log),
-        *_build_tracing_middleware(services.settings),
-        Middleware(BodyDiscardMiddleware),
-        Middleware(SecurityHeadersMiddleware),
-        Middleware(ErrorMiddleware, log=services.log),
-        Middleware(HostCheckMiddleware, hosts=server.hosts, is_open=not services.keys.tenants),
-        Middleware(AuthMiddleware, keys=services.keys),
-        Middleware(AdmissionMiddleware, lifecycle=services.lifecycle),
-        Middleware(BodyLimitMiddleware, max_bytes=server.max_body, seconds=server.read_timeout),
-    ]
+    return [Middleware(RequestMiddleware, services=services), *_build_tracing_middleware(services.settings)]
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ def retry_headers(seconds: float) -> dict[str, str]:
 def unavailable_error(message: str, seconds: float = 5.0, *, close_connection: bool = False) -> ApiError:
     """503 with another try after `seconds`; `closing` gives up the connection, so that the try goes elsewhere."""
     close = {"connection": "close"} if close_connection else {}
-    return ApiError(503, message, "server_error", "unavailable_error", headers={**retry_headers(seconds), **close})
+    return ApiError(503, message, "server_error", "unavailable", headers={**retry_headers(seconds), **close})
 
 
 def as_api_error(error: BaseException) -> ApiError:

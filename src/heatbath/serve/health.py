@@ -22,7 +22,7 @@ def routes() -> list[Route]:
 
 async def liveness(request: Request) -> Response:
     """200 while the event loop turns."""
-    return JSONResponse({"liveness": True})
+    return JSONResponse({"live": True})
 
 
 async def readiness(request: Request) -> Response:
@@ -31,7 +31,7 @@ async def readiness(request: Request) -> Response:
     trouble = find_unavailable_parts(services.lifecycle, services.engine, services.store)
     if not services.settings.storage.required:
         trouble.pop("storage", None)
-    body: dict[str, object] = {"readiness": not trouble, "find_unavailable_parts": trouble}
+    body: dict[str, object] = {"ready": not trouble, "down": trouble}
     tenant = request.state.tenant
     if tenant is not None and "read" in tenant.scopes:
         body["load"] = asdict(services.engine.stats)

@@ -79,6 +79,7 @@ class Account:
 
     max_concurrent: int | None
     windows: Mapping[str, RateWindow]
+    is_unlimited: bool = False
     num_open: int = 0
 
     def headers(self, now: float) -> dict[str, str]:
@@ -140,7 +141,10 @@ class RateLimiter:
         Raises:
             ApiError: 429 with the seconds to wait, where there is an allowance and it is used up.
         """
-        account = self._get_account(tenant)
+        account = self.accounts.get(tenant) or self._open_account(tenant)
+        if account.is_unlimited:
+            account.num_open += 1
+            return Lease(self, account, tokens, None)
         now = self.current_time()
         headers = account.headers(now)
         waits = {of: window.seconds_until(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
@@ -154,13 +158,13 @@ class RateLimiter:
         charges = {of: window.add_charge(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
         return Lease(self, account, tokens, charges.get("tokens"))
 
-    def _get_account(self, tenant: str) -> Account:
-        if tenant not in self.accounts:
-            allowance = self.allowances.get(tenant, self.default_allowance)
-            most = {"requests": allowance.requests_per_minute, "tokens": allowance.tokens_per_minute}
-            windows = {of: RateWindow(limit) for of, limit in most.items() if limit is not None}
-            self.accounts[tenant] = Account(allowance.concurrent, windows)
-        return self.accounts[tenant]
+    def _open_account(self, tenant: str) -> Account:
+        allowance = self.allowances.get(tenant, self.default_allowance)
+        limits = {"requests": allowance.requests_per_minute, "tokens": allowance.tokens_per_minute}
+        windows = {kind: RateWindow(limit) for kind, limit in limits.items() if limit is not None}
+        account = Account(allowance.concurrent, windows, not windows and allowance.concurrent is None)
+        self.accounts[tenant] = account
+        return account
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter:

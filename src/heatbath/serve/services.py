@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heatbath.engine.base import Engine
-from heatbath.serve.api_keys import Keyring, build_keyring
+from heatbath.serve.http.auth import Keyring, build_keyring
 from heatbath.serve.interfaces import RequestObserver, Store
 from heatbath.serve.lazy_engine import LazyEngine
 from heatbath.serve.lifecycle import Lifecycle

@@ -28,14 +28,14 @@ class Early:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def keep(self, answered: RequestOutcome) -> None:
+    async def save(self, answered: RequestOutcome) -> None:
         task = asyncio.create_task(self._later(answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _later(self, answered: RequestOutcome) -> None:
         await asyncio.sleep(_SECONDS)
-        await self._store.keep(answered)
+        await self._store.save(answered)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def metrics() -> Metrics:
 @pytest.fixture
 def ticket() -> Callable[..., RequestInfo]:
     def make(id: str = "r1", **changes: Any) -> RequestInfo:
-        fields = {"tenant": "t", "endpoint": CHAT, "model": "smollm2-135m", "stream": False, "started": 0.0}
-        return RequestInfo(**{"id": id, "created": 1.7e9, **fields, **changes})
+        fields = {"tenant": "t", "endpoint": CHAT, "model": "smollm2-135m", "stream": False, "started_at": 0.0}
+        return RequestInfo(**{"id": id, "created_at": 1.7e9, **fields, **changes})
 
     return make
 
@@ -34,8 +34,14 @@ def ticket() -> Callable[..., RequestInfo]:
 @pytest.fixture
 def answered(ticket: Callable[..., RequestInfo]) -> Callable[..., RequestOutcome]:
     def make(of: RequestInfo | None = None, **changes: Any) -> RequestOutcome:
-        good = {"status": 200, "prompt_tokens": 10, "cached_tokens": 4, "completion_tokens": 5, "finish": ["stop"]}
-        times = {"waited": 0.003, "first_token": 0.03, "duration": 0.5}
+        good = {
+            "status": 200,
+            "prompt_tokens": 10,
+            "cached_tokens": 4,
+            "completion_tokens": 5,
+            "finish_reasons": ["stop"],
+        }
+        times = {"queue_seconds": 0.003, "first_token_seconds": 0.03, "duration": 0.5}
         return RequestOutcome(of or ticket(), **{**good, **times, **changes})
 
     return make

@@ -38,14 +38,14 @@ class Shelf:
         self.wait = 0.0
         self.writes = 0
 
-    async def add_minute(self, rows: Sequence[Minute]) -> None:
+    async def write_minutes(self, rows: Sequence[Minute]) -> None:
         self.writes += 1
         await asyncio.sleep(self.wait)
         if self.error is not None:
             raise self.error
         self.rows |= {(row.start, row.model): row for row in rows}
 
-    async def history(self, since: float) -> list[Minute]:
+    async def read_minutes(self, since: float) -> list[Minute]:
         return [row for key, row in sorted(self.rows.items()) if key[0] >= since]
 
     def total(self, name: str) -> float:
@@ -181,7 +181,7 @@ def test_a_clock_set_back_adds_to_the_minute_it_finds(
         clock.now = now
         metrics.request_metrics.on_finish(answered())
         asyncio.run(book.flush(shelf))
-    assert [row.counts["requests"] for row in asyncio.run(shelf.history(0))] == [2, 2, 1]
+    assert [row.counts["requests"] for row in asyncio.run(shelf.read_minutes(0))] == [2, 2, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 70)), max_size=30))

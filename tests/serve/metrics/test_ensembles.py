@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heatbath.record import Frame, Record, observe
-from heatbath.serve.telemetry import Metrics
-from heatbath.serve.telemetry.buckets import MAX_NATS, NATS, HistogramSet, find_bucket, quantile
+from heatbath.serve.telemetry import Metrics, build_metrics
+from heatbath.serve.telemetry.buckets import MAX_NATS, NATS, HistogramSet, quantile
 from heatbath.serve.telemetry.ensemble_metrics import QUANTITIES, EnsembleObserver
+from heatbath.serve.telemetry.running_totals import get_histogram
 
 Make = Callable[..., Frame]
 Samples = Callable[[Metrics], Mapping[str, float]]
@@ -98,7 +100,7 @@ def test_a_tally_is_what_counting_one_by_one_gives(values: list[float]) -> None:
     tally.add(np.array([values]))
     counts, sums, left = tally.read_counts()
     kept = [max(value, 0.0) for value in values if abs(value) < MAX_NATS]
-    slow = np.bincount([find_bucket(value, NATS) for value in kept], minlength=len(NATS) + 1) if kept else np.zeros(24)
+    slow = np.bincount([bisect_left(NATS, value) for value in kept], minlength=len(NATS) + 1) if kept else np.zeros(24)
     assert counts[0].tolist() == slow.tolist()
     assert left[0] == len(values) - len(kept)
     assert sums[0] == pytest.approx(sum(kept))
@@ -108,7 +110,11 @@ def test_an_edge_belongs_to_the_bucket_below_it() -> None:
     tally = HistogramSet(1, [1.0, 2.0])
     tally.add(np.array([[1.0, np.nextafter(1.0, 2.0), 2.0, 3.0]]))
     assert tally.read_counts()[0].tolist() == [[1, 2, 1]]
-    assert [find_bucket(value, (1.0, 2.0)) for value in (1.0, 1.5, 2.0, 3.0)] == [0, 1, 1, 2]
+    metrics = build_metrics(["m"])
+    for seconds in (0.01, 0.011, 0.02, 100.0):
+        metrics.instruments.duration.labels("/v1/completions", "m").observe(seconds)
+    vector = metrics.minute_history._totals.read_vectors()["m"]
+    assert get_histogram(vector, "duration").tolist() == [1, 2, *[0] * 12, 1]
 
 
 def test_quantiles() -> None:

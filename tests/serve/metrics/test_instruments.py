@@ -23,11 +23,11 @@ THINGS = {"requests", "rows", "steps", "values", "finish", "refused", "errors", 
 
 
 class Nowhere:
-    trouble: str | None = None
+    unavailable_reason: str | None = None
 
-    async def keep(self, answered: RequestOutcome) -> None: ...
+    async def save(self, answered: RequestOutcome) -> None: ...
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None: ...
-    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return []
 
 
@@ -91,7 +91,7 @@ def test_nobody_can_grow_the_set_of_series(
             asked = ticket(name, tenant=name, model=name, endpoint=f"/v1/{name}")
             full.request_metrics.on_start(asked)
             status, finish = int(rng.integers(0, 1000)), [name]
-            full.request_metrics.on_finish(answered(asked, status=status, finish=finish, error=name))
+            full.request_metrics.on_finish(answered(asked, status=status, finish_reasons=finish, error=name))
             full.request_metrics.on_rejection(name, name)
 
     load(1000)

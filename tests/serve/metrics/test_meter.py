@@ -31,12 +31,14 @@ def test_a_known_load(
     for one in tickets[:7]:
         metrics.request_metrics.on_finish(answered(one))
     metrics.request_metrics.on_finish(
-        answered(tickets[7], status=499, error="client_gone", finish=["cancelled"], completion_tokens=2)
+        answered(tickets[7], status=499, error="client_gone", finish_reasons=["cancelled"], completion_tokens=2)
     )
     metrics.request_metrics.on_finish(
-        answered(tickets[8], status=500, error="internal_error", finish=[], completion_tokens=0)
+        answered(tickets[8], status=500, error="internal_error", finish_reasons=[], completion_tokens=0)
     )
-    metrics.request_metrics.on_finish(answered(tickets[9], finish=["stop", "length", "stop"], completion_tokens=30))
+    metrics.request_metrics.on_finish(
+        answered(tickets[9], finish_reasons=["stop", "length", "stop"], completion_tokens=30)
+    )
     metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
     metrics.request_metrics.on_rejection("/v1/chat/completions", "queue_full")
     found = samples(metrics)
@@ -70,7 +72,7 @@ def test_a_known_load(
 )
 def test_time_per_token_is_of_the_longest_answer(counts: list[list[int]], expected: float | None) -> None:
     """Steps of one second from the first token to the last, of which the longest answer had so many."""
-    from heatbath.serve.telemetry.token_timing import TokenTiming
+    from heatbath.serve.telemetry.request_metrics import TokenTiming
 
     growth = TokenTiming("m")
     steps = [(choice, tokens) for choice, row in enumerate(counts) for tokens in row]
@@ -86,8 +88,7 @@ def test_time_per_token_reaches_the_histogram(
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
-    totals = metrics.minute_history._totals
-    meter = RequestMetrics(Labels(["smollm2-135m"]), build_instruments(registry), totals, clock=lambda: next(now))
+    meter = RequestMetrics(Labels(["smollm2-135m"]), build_instruments(registry), clock=lambda: next(now))
     meter.on_start(answered().request)
     for _ in range(4):
         meter.on_tokens(answered().request, grown())
@@ -101,7 +102,7 @@ def test_time_per_token_reaches_the_histogram(
 def test_the_same_id_twice_at_once(
     metrics: Metrics, ticket: Callable[..., RequestInfo], answered: Callable[..., RequestOutcome]
 ) -> None:
-    first, second = ticket("same", started=1.0), ticket("same", started=2.0)
+    first, second = ticket("same", started_at=1.0), ticket("same", started_at=2.0)
     metrics.request_metrics.on_start(first)
     metrics.request_metrics.on_start(second)
     assert metrics.request_metrics.in_flight == 2
@@ -126,7 +127,7 @@ async def _ask(
                 spent += len(step.tokens)
         status, finish = 200, ["length"]
     finally:
-        meter.on_finish(answered(ticket, status=status, finish=finish, completion_tokens=spent))
+        meter.on_finish(answered(ticket, status=status, finish_reasons=finish, completion_tokens=spent))
 
 
 def test_gauges_are_back_at_zero_after_aborts(
@@ -161,16 +162,16 @@ def test_gauges_are_back_at_zero_after_aborts(
 
 class _Store:
     def __init__(self, trouble: str | None = None) -> None:
-        self.trouble = trouble
+        self.unavailable_reason = trouble
 
-    async def keep(self, answered: RequestOutcome) -> None:
-        if self.trouble:
-            raise StoreUnavailable(self.trouble)
+    async def save(self, answered: RequestOutcome) -> None:
+        if self.unavailable_reason:
+            raise StoreUnavailable(self.unavailable_reason)
 
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
         return None
 
-    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return []
 
 
@@ -183,7 +184,7 @@ def test_what_is_stored_and_what_is_not(
     async def run() -> None:
         await store.save(answered())
         await store.save(answered())
-        inner.trouble = "the disk is full"
+        inner.unavailable_reason = "the disk is full"
         with pytest.raises(StoreUnavailable):
             await store.save(answered())
 
@@ -197,11 +198,11 @@ def test_what_is_stored_and_what_is_not(
 def test_the_load_of_the_engine(metrics: Metrics, samples: Samples) -> None:
     class Busy(MockEngine):
         @property
-        def load(self) -> EngineStats:
+        def stats(self) -> EngineStats:
             return EngineStats(running=3, waiting=2, rows=7, prefix_asked=100, prefix_hit=40, prefix_bytes=1 << 20)
 
     assert not any(name.startswith("heatbath_engine_running") for name in samples(metrics))
-    metrics.attach_gauges(Busy(trouble="starting"), _Store())
+    metrics.attach_gauges(Busy(unavailable_reason="starting"), _Store())
     found = samples(metrics)
     assert found["heatbath_engine_up"] == 0
     assert found["heatbath_engine_batch_rows"] == 7

@@ -103,8 +103,8 @@ def test_the_span_of_a_request(
     answered: Callable[..., RequestOutcome],
     grown: Callable[..., TokensGenerated],
 ) -> None:
-    one = ticket(model="gpt-4o", started=time.monotonic() - 1.0, settings=SETTINGS)
-    kept.ask(one, answered(one, summary=SUMMARY, finish=["stop", "length"]), grown)
+    one = ticket(model="gpt-4o", started_at=time.monotonic() - 1.0, settings=SETTINGS)
+    kept.ask(one, answered(one, summary=SUMMARY, finish_reasons=["stop", "length"]), grown)
     [span] = kept.spans
     assert (span.name, span.kind.name, span.status.status_code.name) == ("chat gpt-4o", "INTERNAL", "UNSET")
     assert span.end_time - span.start_time == 500_000_000

@@ -24,13 +24,13 @@ class Shelf:
         self.rows: list[Minute] = []
         self._errors = list(errors)
 
-    async def add_minute(self, rows: Sequence[Minute]) -> None:
+    async def write_minutes(self, rows: Sequence[Minute]) -> None:
         error = self._errors.pop(0) if self._errors else None
         if error is not None:
             raise error
         self.rows += rows
 
-    async def history(self, since: float) -> list[Minute]:
+    async def read_minutes(self, since: float) -> list[Minute]:
         return self.rows
 
 
@@ -50,7 +50,7 @@ def test_the_end_does_not_wait_for_a_storage_that_hangs(
     metrics: Metrics, answered: Callable[..., RequestOutcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hung(Shelf):
-        async def add_minute(self, rows: Sequence[Minute]) -> None:
+        async def write_minutes(self, rows: Sequence[Minute]) -> None:
             await asyncio.sleep(60)
 
     async def run() -> None:

@@ -21,15 +21,15 @@ class Scripted:
     """
 
     texts: Sequence[str] = ("Hello.",)
-    language: ModelInfo = field(default_factory=ByteModelInfo)
-    trouble: str | None = None
+    model_info: ModelInfo = field(default_factory=ByteModelInfo)
+    unavailable_reason: str | None = None
     each: float = 0.0
     requests: list[Request] = field(default_factory=list)
     open: int = 0
     value: int = 0
 
     @property
-    def load(self) -> EngineStats:
+    def stats(self) -> EngineStats:
         return EngineStats(running=self.open)
 
     async def start(self) -> None:

@@ -28,10 +28,10 @@ class Kept:
     down: bool = False
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         return "the database is down." if self.down else None
 
-    async def keep(self, answered: RequestOutcome) -> None:
+    async def save(self, answered: RequestOutcome) -> None:
         if self.down:
             raise StoreUnavailable("the database is down: try again later.")
         self.answers[answered.request.id] = answered
@@ -40,7 +40,7 @@ class Kept:
         found = self.answers.get(id)
         return found if found is not None and tenant in (None, found.request.tenant) else None
 
-    async def recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:][::-1]
 
 
@@ -53,16 +53,16 @@ class Seen:
     grown: list[TokensGenerated] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
 
-    def arrived(self, ticket: RequestInfo) -> None:
+    def on_start(self, ticket: RequestInfo) -> None:
         self.arrived_.append(ticket)
 
-    def grew(self, ticket: RequestInfo, grown: TokensGenerated) -> None:
+    def on_tokens(self, ticket: RequestInfo, grown: TokensGenerated) -> None:
         self.grown.append(grown)
 
-    def ended(self, answered: RequestOutcome) -> None:
+    def on_finish(self, answered: RequestOutcome) -> None:
         self.ended_.append(answered)
 
-    def refused(self, endpoint: str, code: str) -> None:
+    def on_rejection(self, endpoint: str, code: str) -> None:
         self.refusals.append((endpoint, code))
 
 

@@ -43,16 +43,16 @@ class Words(ByteModelInfo):
 class Levels(MockEngine):
     """Draws from ensembles of 257 states; the same seed draws the same."""
 
-    language: Any = field(default_factory=Words)
+    model_info: Any = field(default_factory=Words)
     observers: Sequence[Observer] = ()
 
-    async def _answers(self, request: Request) -> AsyncIterator[TokensGenerated]:
+    async def _stream_events(self, request: Request) -> AsyncIterator[TokensGenerated]:
         rng = np.random.default_rng(request.seed or 0)
         for place in range(request.max_tokens):
             for choice in range(request.n):
                 token = self._drawn(request, rng, place)
                 last = place == request.max_tokens - 1
-                text = self.language.decode([token.id])
+                text = self.model_info.decode([token.id])
                 yield TokensGenerated(choice, [token], text, "length" if last else None)
             await asyncio.sleep(self.pace.each)
 

@@ -18,13 +18,15 @@ class Down:
     async def _fail(self, *given: Any) -> Any:
         raise StoreUnavailable("the database does not answer.")
 
-    recent = get = history = _fail
+    list_recent = get = read_minutes = _fail
 
 
 def services() -> Any:
     metrics = build_metrics(["mock"])
     feed = Feed(metrics.snapshot)
-    return SimpleNamespace(metrics=metrics, watchers=(metrics.request_metrics, feed), store=Down(), history=Down())
+    return SimpleNamespace(
+        metrics=metrics, observers=(metrics.request_metrics, feed), store=Down(), minute_store=Down()
+    )
 
 
 async def get(services: Any, path: str, query: str = "") -> Any:
@@ -50,10 +52,10 @@ def test_requests_and_history_come_from_memory() -> None:
         answered = RequestOutcome(
             ticket, 200, completion_tokens=1, content={"messages": [{"role": "user", "content": "hi"}]}
         )
-        for watcher in made.watchers:
-            watcher.arrived(ticket)
-            watcher.ended(answered)
-        made.metrics.book.tick()
+        for watcher in made.observers:
+            watcher.on_start(ticket)
+            watcher.on_finish(answered)
+        made.metrics.minute_history.tick()
         assert [row["id"] for row in (await get(made, "/page/requests"))["requests"]] == ["1"]
         assert (await get(made, "/page/requests/1"))["content"]["asked"] == [{"role": "user", "text": "hi"}]
         found = await get(made, "/page/history", "hours=1")

@@ -11,11 +11,11 @@ import pytest
 from heatbath.engine.base import Token, TokensGenerated
 from heatbath.serve.dashboard.feed import Feed, FeedLimits, TooManyViewers, stream_events
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
-from heatbath.serve.telemetry import build_metrics
+from heatbath.serve.telemetry import Metrics, build_metrics
 
 
-def feed(**more: Any) -> Feed:
-    return Feed(build_metrics(["mock"]).snapshot, **more)
+def feed(metrics: Metrics | None = None, **more: Any) -> Feed:
+    return Feed((metrics or build_metrics(["mock"])).snapshot, **more)
 
 
 def answered(id: str, tenant: str = "a", **more: Any) -> RequestOutcome:
@@ -54,13 +54,15 @@ def test_a_viewer_is_told_of_its_own_requests_only() -> None:
 
 def test_a_tick_counts_what_happened() -> None:
     async def main() -> None:
-        made = feed(trouble=lambda: "the disk is full")
+        metrics = build_metrics(["mock"])
+        made = feed(metrics, find_problem=lambda: "the disk is full")
         ticket = answered("1").request
-        made.on_start(ticket)
-        made.on_tokens(ticket, TokensGenerated(0, [Token(1, -0.5)] * 3, "abc"))
-        made.on_finish(answered("1", status=500))
-        made.on_finish(answered("2", status=499))
-        made.on_rejection("/v1/completions", "rate_limit_exceeded")
+        for observer in (metrics.request_metrics, made):
+            observer.on_start(ticket)
+            observer.on_tokens(ticket, TokensGenerated(0, [Token(1, -0.5)] * 3, "abc"))
+            observer.on_finish(answered("1", status=500))
+            observer.on_finish(answered("2", status=499))
+            observer.on_rejection("/v1/completions", "rate_limit_exceeded")
         assert made.current_tick()["totals"] == {"requests": 2, "tokens": 3, "errors": 1, "refused": 1}
         assert made.current_tick()["trouble"] == "the disk is full"
         await asyncio.sleep(0.01)
@@ -71,7 +73,7 @@ def test_a_tick_counts_what_happened() -> None:
 
 def test_a_viewer_that_does_not_read_is_dropped_and_the_others_are_not() -> None:
     async def main() -> None:
-        made = feed(bounds=FeedLimits(max_queued_events=4))
+        made = feed(limits=FeedLimits(max_queued_events=4))
         with made.connect_viewer("a") as slow, made.connect_viewer("a") as quick:
             for i in range(20):
                 made.on_finish(answered(str(i)))
@@ -85,7 +87,7 @@ def test_a_viewer_that_does_not_read_is_dropped_and_the_others_are_not() -> None
 
 def test_there_are_only_so_many_viewers() -> None:
     async def main() -> None:
-        made = feed(bounds=FeedLimits(max_viewers=2))
+        made = feed(limits=FeedLimits(max_viewers=2))
         with (
             made.connect_viewer("a"),
             made.connect_viewer("b"),
@@ -101,7 +103,7 @@ def test_there_are_only_so_many_viewers() -> None:
 
 def test_the_newest_answers_are_kept_without_nodes() -> None:
     async def main() -> None:
-        made = feed(bounds=FeedLimits(max_outcomes=3))
+        made = feed(limits=FeedLimits(max_outcomes=3))
         for i in range(5):
             made.on_finish(answered(str(i)))
         made.on_finish(answered("9", "b"))
@@ -116,7 +118,7 @@ def test_the_newest_answers_are_kept_without_nodes() -> None:
 
 def test_texts_are_not_kept_where_they_must_not_be() -> None:
     async def main() -> None:
-        made = feed(content=False)
+        made = feed(keep_content=False)
         made.on_finish(answered("1", content={"answers": ["secret"]}))
         found = made.find_outcome("1", "a")
         assert found is not None and found.content is None and found.records is None

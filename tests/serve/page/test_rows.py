@@ -44,7 +44,7 @@ def test_what_was_asked_is_text(content: Any, asked: list[tuple[str, str]]) -> N
 
 def test_all_of_it_is_json_without_what_json_has_no_number_for() -> None:
     made = answered(
-        {"outcome_temperature": 0.0},
+        {"temperature": 0.0},
         seed=2**70,
         summary=[{"logprob": -np.inf}],
         records=[{"text": ["<b>"], "entropy": np.array([np.nan]), "nodes/log_z": [[1.0]]}],
@@ -59,15 +59,15 @@ def test_all_of_it_is_json_without_what_json_has_no_number_for() -> None:
 @pytest.mark.parametrize(
     ("settings", "drawn", "expected"),
     [
-        ({"outcome_temperature": 0.7}, [], 0.7),
+        ({"temperature": 0.7}, [], 0.7),
         ({}, [[1.0, 1.0]], 1.0),
-        ({"outcome_temperature": 0.7}, [[0.2, 0.9]], None),
+        ({"temperature": 0.7}, [[0.2, 0.9]], None),
         ({}, [], None),
-        ({"outcome_temperature": float("nan")}, [], None),
+        ({"temperature": float("nan")}, [], None),
     ],
 )
 def test_the_temperature_is_the_one_drawn_at(
     settings: dict[str, Any], drawn: list[Any], expected: float | None
 ) -> None:
-    made = answered(settings, summary=[{"outcome_temperature": one} for one in drawn])
-    assert outcome_temperature(made) == summarize_outcome(made)["outcome_temperature"] == expected
+    made = answered(settings, summary=[{"temperature": one} for one in drawn])
+    assert outcome_temperature(made) == summarize_outcome(made)["temperature"] == expected

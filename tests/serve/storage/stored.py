@@ -53,7 +53,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[SqlStore]:
 class Hasty(SqlStore):
     """A store that is wrong: it acknowledges before anything is committed."""
 
-    async def keep(self, answered: RequestOutcome) -> None:
+    async def save(self, answered: RequestOutcome) -> None:
         task = asyncio.ensure_future(super().save(answered))
         task.add_done_callback(lambda done: done.exception())
         await asyncio.sleep(0)

@@ -33,8 +33,8 @@ _tickets = st.builds(
     _texts,
     _texts,
     st.booleans(),
-    started=st.just(0.0),
-    created=_numbers,
+    started_at=st.just(0.0),
+    created_at=_numbers,
     settings=_objects,
 )
 _answers = st.builds(
@@ -45,9 +45,9 @@ _answers = st.builds(
     prompt_tokens=_counts,
     cached_tokens=_counts,
     completion_tokens=_counts,
-    finish=st.lists(st.text(), max_size=3).map(tuple),
-    waited=st.none() | _numbers,
-    first_token=st.none() | _numbers,
+    finish_reasons=st.lists(st.text(), max_size=3).map(tuple),
+    queue_seconds=st.none() | _numbers,
+    first_token_seconds=st.none() | _numbers,
     duration=_numbers,
     seed=st.none() | st.integers(-(2**200), 2**200),
     summary=st.lists(_objects, max_size=2),
@@ -81,7 +81,9 @@ def test_any_answer_comes_back_exactly(store: SqlStore) -> None:
 
 def test_what_json_has_no_number_for_becomes_null(store: SqlStore) -> None:
     odd = answer(
-        summary=[{"s": math.nan, "e": [math.inf, 1.0]}], waited=math.nan, records=[{"e": np.array([1.5, -np.inf])}]
+        summary=[{"s": math.nan, "e": [math.inf, 1.0]}],
+        queue_seconds=math.nan,
+        records=[{"e": np.array([1.5, -np.inf])}],
     )
 
     async def main() -> None:

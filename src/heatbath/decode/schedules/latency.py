@@ -99,7 +99,7 @@ def latency_budget(
     for settings out of range.
     """
     cold, hot = (
-        validate_temperature("a validate_temperature of a latency budget", value) for value in temperature_range
+        validate_temperature("a temperature of a latency budget", value) for value in temperature_range
     )
     if cold > hot:
         raise BadInput(f"a latency budget cools from {hot:g} to {cold:g}: give the colder temperature first.")

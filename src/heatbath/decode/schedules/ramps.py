@@ -26,7 +26,7 @@ class PositionSchedule(Schedule):
 
 def constant(value: float) -> PositionSchedule:
     """One temperature throughout. Raises BadInput below 0."""
-    held = validate_temperature("the validate_temperature", value)
+    held = validate_temperature("the temperature", value)
     return PositionSchedule(f"constant={held:g}", lambda t: np.full(t.shape, held))
 
 
@@ -62,8 +62,8 @@ def geometric(start: float, ratio: float, floor: float = 0.0) -> PositionSchedul
     and Vecchi 1983, doi:10.1126/science.220.4598.671.
     """
     first, least = (
-        validate_temperature("the first validate_temperature", start),
-        validate_temperature("the lowest validate_temperature", floor),
+        validate_temperature("the first temperature", start),
+        validate_temperature("the lowest temperature", floor),
     )
     if not 0 < ratio <= 1:
         raise BadInput(f"the ratio of a geometric schedule is {ratio}: give a number above 0, at most 1.")
@@ -102,8 +102,8 @@ def by_position(pieces: Sequence[tuple[int, float]]) -> PositionSchedule:
 
 def _validate_ends(start: float, end: float, steps: int) -> tuple[float, float, int]:
     first, last = (
-        validate_temperature("the first validate_temperature", start),
-        validate_temperature("the last validate_temperature", end),
+        validate_temperature("the first temperature", start),
+        validate_temperature("the last temperature", end),
     )
     return first, last, validate_count("the number of steps", steps)
 

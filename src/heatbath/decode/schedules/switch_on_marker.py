@@ -31,7 +31,7 @@ def by_phase(marker: Sequence[int], *, before: float, after: float) -> MarkerSch
     if not len(marker):
         raise BadInput("the marker of a phase is empty: give the tokens that end it.")
     hot, cold = (
-        validate_temperature("the validate_temperature before the marker", before),
+        validate_temperature("the temperature before the marker", before),
         validate_temperature("that after the marker", after),
     )
     return MarkerSchedule(tuple(int(token) for token in marker), hot, cold)

@@ -26,8 +26,8 @@ def thermostat(
     if hold not in HOLD_QUANTITIES:
         raise BadInput(f"a thermostat cannot hold {hold!r}: choose from {', '.join(HOLD_QUANTITIES)}.")
     _validate_positive("the target of a thermostat", target)
-    coldest = validate_temperature("the colder validate_temperature", temperature_range[0], positive=True)
-    hottest = validate_temperature("the hotter validate_temperature", temperature_range[1], positive=True)
+    coldest = validate_temperature("the colder temperature", temperature_range[0], positive=True)
+    hottest = validate_temperature("the hotter temperature", temperature_range[1], positive=True)
     if not coldest < hottest:
         raise BadInput(f"a thermostat between {coldest:g} and {hottest:g} has no room: let the second be higher.")
     if hold in ("entropy", "heat_capacity"):

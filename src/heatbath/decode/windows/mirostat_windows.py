@@ -18,7 +18,7 @@ def max_surprisal(limits: Floats) -> Window:
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         return band_up_to(statistics, height_limit(np.log(statistics.sums[0]) - limits, statistics.betas))
 
-    return Window("max_surprisal", band)
+    return Window("surprise_at_most", band)
 
 
 def zipf_top_k(limits: Floats) -> Window:
@@ -33,7 +33,7 @@ def zipf_top_k(limits: Floats) -> Window:
         high = statistics.kth_lowest_energy(compute_zipf_ranks(statistics, limits))
         return Band(np.full(high.shape, -np.inf), np.where(np.isinf(statistics.betas), statistics.ground, high))
 
-    return Window("zipf_top_k", band)
+    return Window("zipf_surprise", band)
 
 
 def compute_zipf_ranks(statistics: RowStatistics, limits: Floats) -> npt.NDArray[np.int64]:

@@ -30,8 +30,8 @@ def _build_length(
 ) -> Potential:
     counts = {
         "tokens": len,
-        "word_counter": word_counter(context.model.decode),
-        "character_counter": character_counter(context.model.decode),
+        "words": word_counter(context.model.decode),
+        "characters": character_counter(context.model.decode),
     }
     if of not in counts:
         raise BadInput(f"a length is one of {', '.join(counts)}, not of {of!r}.")

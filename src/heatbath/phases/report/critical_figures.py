@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from heatbath.phases.critical import Criticality
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import plot_style as on
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ def _tags_label(criticality: Criticality) -> str:
     return f"{criticality.tags} tags" if criticality.tags != "auto" else "tags"
 
 
-def plot_growth(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_growth(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """tau(N) against temperature, of whole texts and within each text, for growing N."""
     figure, axes = on.build_panels(2, 6.4)
     on.format_temperature_axis(axes, criticality.temperature)
@@ -73,7 +73,7 @@ def _plot_size(axis: Axes, criticality: Criticality, i: int, tau_and_colour: tup
         axis.fill_between(criticality.temperature, low, shown + error, color=colour, alpha=0.15, lw=0)
 
 
-def plot_exponents(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_exponents(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """The growth exponent of tau over the last doubling, and what the flow of the tag fraction says of endless text."""
     figure, axes = on.build_panels(1, 3.9)
     axis = axes[0]
@@ -100,7 +100,7 @@ def plot_exponents(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-def plot_correlation(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_correlation(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """C of two tags against the distance between them, at several temperatures."""
     figure, (axis,) = on.build_panels(1, 4.2)
     colours = on.sample_colours(on.HEAT_COLORMAP, NUM_LINES)
@@ -120,7 +120,7 @@ def plot_correlation(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-def plot_spectrum(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_spectrum(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """The spectrum of the second tag over temperature."""
     figure, (axis,) = on.build_panels(1, 4.2)
     omega = np.linspace(0, 0.5, criticality.spectrum.shape[1])
@@ -148,7 +148,7 @@ def _cell_edges(centers: Floats) -> Floats:
     return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
 
 
-def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
+def plot_relaxation(map_: PhaseMapData, criticality: Criticality) -> Figure:
     """How long tags take to forget the start of the text, and how many peaks their spectrum has."""
     figure, axes = on.build_panels(2, 4.8)
     on.format_temperature_axis(axes, criticality.temperature)
@@ -158,7 +158,7 @@ def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
     axes[1].plot(
         criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid"
     )
-    axes[1].set_title("Peaks of the plot_spectrum")
+    axes[1].set_title("Peaks of the spectrum")
     axes[1].set_ylabel("number")
     for axis, value in zip(axes, (criticality.relaxation, criticality.peaks), strict=True):
         axis.set_ylim(0, max(1.0, 1.1 * float(np.nanmax(value))))
@@ -166,7 +166,7 @@ def plot_relaxation(map_: PhaseMap, criticality: Criticality) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[PhaseMap, Criticality], Figure]] = {
+FIGURES: dict[str, Callable[[PhaseMapData, Criticality], Figure]] = {
     "critical-growth": plot_growth,
     "critical-exponent": plot_exponents,
     "critical-correlation": plot_correlation,

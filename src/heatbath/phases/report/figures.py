@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from heatbath.phases.curves import Curve
 from heatbath.phases.observable_labels import title_and_unit
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import critical_figures as critical
 from heatbath.phases.report import plot_style as on
 
@@ -19,7 +19,7 @@ OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T 
 DrawFigure = Callable[[], Figure]
 
 
-def write_figures(map_: PhaseMap, folder: Path) -> list[str]:
+def write_figures(map_: PhaseMapData, folder: Path) -> list[str]:
     """Draw everything into a folder, as PNG and SVG; the names of the figures without their endings."""
     names = []
     for name, draw in _iterate_figures(map_):
@@ -29,8 +29,8 @@ def write_figures(map_: PhaseMap, folder: Path) -> list[str]:
     return names
 
 
-def _iterate_figures(map_: PhaseMap) -> Iterator[tuple[str, DrawFigure]]:
-    yield "plot_overview", lambda: plot_overview(map_)
+def _iterate_figures(map_: PhaseMapData) -> Iterator[tuple[str, DrawFigure]]:
+    yield "overview", lambda: plot_overview(map_)
     for curve in map_.curves:
         yield figure_name(curve), lambda curve=curve: plot_observable(map_, curve)  # type: ignore[misc]
     for name, draw in critical.FIGURES.items() if map_.criticality else ():
@@ -43,7 +43,7 @@ def figure_name(curve: Curve) -> str:
     return "curve-" + "-".join(part for part in kept.split("-") if part)
 
 
-def plot_overview(map_: PhaseMap) -> Figure:
+def plot_overview(map_: PhaseMapData) -> Figure:
     """Loops, entropy, heat capacity and surprisal over temperature, with edges and the recommended range."""
     curves = [map_[name] for name in OVERVIEW_CURVES]
     lines = len(on.collect_summary_rows(map_))
@@ -60,12 +60,12 @@ def plot_overview(map_: PhaseMap) -> Figure:
     return figure
 
 
-def _format_headline(map_: PhaseMap) -> str:
+def _format_headline(map_: PhaseMapData) -> str:
     length = map_.budget.tokens // max(map_.budget.sequences, 1)
     return f"{map_.model.model}: {map_.budget.sequences} texts of {length} tokens, bands and bars at 95 %"
 
 
-def plot_observable(map_: PhaseMap, curve: Curve) -> Figure:
+def plot_observable(map_: PhaseMapData, curve: Curve) -> Figure:
     """One observable and, below, its response to temperature, measured from the same texts."""
     figure, axes = on.build_panels(3, 5.2, [0.15 * len(on.collect_summary_rows(map_)), 1.0, 0.8])
     on.format_temperature_axis(axes, curve.temperature)

@@ -14,7 +14,7 @@ import numpy as np
 
 from heatbath.phases.curves import Curve
 from heatbath.phases.observable_labels import title_and_unit
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import serialization, verdicts
 from heatbath.phases.report.figures import figure_name, write_figures
 from heatbath.phases.report.plot_style import Z_95
@@ -34,7 +34,7 @@ _CRITICAL_FIGURES = {
 }
 
 
-def write_report(map_: PhaseMap, folder: Path) -> Path:
+def write_report(map_: PhaseMapData, folder: Path) -> Path:
     """Write phases.json, figures/*.png, figures/*.svg and report.html; the path of the page.
 
     Everything is made aside and moved when all is there, so that a failure leaves nothing half-written.
@@ -56,7 +56,7 @@ def write_report(map_: PhaseMap, folder: Path) -> Path:
     return folder / REPORT_FILE
 
 
-def render_page(map_: PhaseMap, figures: dict[str, str]) -> str:
+def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     """The page; `figures` holds the SVG of each figure by its name."""
     template = Template(files("heatbath.phases.report").joinpath("report_template.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -99,12 +99,12 @@ def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_colum
     return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _format_budget(map_: PhaseMap) -> str:
+def _format_budget(map_: PhaseMapData) -> str:
     b = map_.budget
     return f"{b.sequences:,} texts, {b.tokens:,} tokens, {b.seconds:,.0f} seconds of drawing. Energies are in nats."
 
 
-def _render_verdicts(map_: PhaseMap) -> str:
+def _render_verdicts(map_: PhaseMapData) -> str:
     return "\n".join(
         f'<li style="--hue: var(--{v.kind})"><b>{_escape_text(v.title)}</b><strong>{_escape_text(v.statement)}</strong>'
         f"<span>{_escape_text(v.reason)}</span></li>"
@@ -112,7 +112,7 @@ def _render_verdicts(map_: PhaseMap) -> str:
     )
 
 
-def _render_estimators(map_: PhaseMap) -> str:
+def _render_estimators(map_: PhaseMapData) -> str:
     rows = []
     for edge in map_.edges:
         for one in edge.estimators:
@@ -124,7 +124,7 @@ def _render_estimators(map_: PhaseMap) -> str:
     )
 
 
-def _render_accuracy(map_: PhaseMap) -> str:
+def _render_accuracy(map_: PhaseMapData) -> str:
     best = map_.advice.best
     if not best:
         return ""
@@ -136,14 +136,14 @@ def _render_accuracy(map_: PhaseMap) -> str:
     return f"<h2>Accuracy on the prompts with references</h2>\n{_render_table(head, rows)}"
 
 
-def _render_samples(map_: PhaseMap) -> str:
+def _render_samples(map_: PhaseMapData) -> str:
     return "\n".join(
         f'<h3>T = {sample.temperature:.2f}</h3>\n<pre dir="auto">{_escape_text(sample.text)}</pre>'
         for sample in map_.samples
     )
 
 
-def _render_values(map_: PhaseMap) -> str:
+def _render_values(map_: PhaseMapData) -> str:
     """Every observable at a few temperatures, with half the width of its 95 % band."""
     grid = map_.curves[0].temperature
     shown = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
@@ -155,7 +155,7 @@ def _render_values(map_: PhaseMap) -> str:
     return _render_table(head, rows, text_columns=(0,))
 
 
-def _render_criticality(map_: PhaseMap, figures: dict[str, str]) -> str:
+def _render_criticality(map_: PhaseMapData, figures: dict[str, str]) -> str:
     found = map_.criticality
     if found is None:
         return ""
@@ -170,7 +170,7 @@ def _render_criticality(map_: PhaseMap, figures: dict[str, str]) -> str:
     )
 
 
-def _render_provenance(map_: PhaseMap) -> str:
+def _render_provenance(map_: PhaseMapData) -> str:
     facts = {
         "model": map_.model.model,
         "fingerprint": map_.model.fingerprint,
@@ -188,6 +188,6 @@ def _render_provenance(map_: PhaseMap) -> str:
     )
 
 
-def _format_effective_sizes(map_: PhaseMap) -> str:
+def _format_effective_sizes(map_: PhaseMapData) -> str:
     ess = map_.curves[0].ess
     return f"{ess.min():.1f} to {ess.max():.1f}, median {np.median(ess):.1f}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 
 Floats = NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def mark_edges(axis: Axes, map_: PhaseMap) -> None:
+def mark_edges(axis: Axes, map_: PhaseMapData) -> None:
     """Shade the edges' intervals and the recommended range, and draw the edges and TURN's point."""
     for edge in map_.edges:
         if edge.interval is not None and edge.temperature is not None:
@@ -157,7 +157,7 @@ def mark_edges(axis: Axes, map_: PhaseMap) -> None:
         axis.axvline(map_.turn.temperature, color=COLOURS["turn"], lw=1.0, ls=(0, (4, 3)), zorder=1.4)
 
 
-def collect_summary_rows(map_: PhaseMap) -> dict[str, tuple[str, float | None, tuple[float, float] | None]]:
+def collect_summary_rows(map_: PhaseMapData) -> dict[str, tuple[str, float | None, tuple[float, float] | None]]:
     """What the strip above a picture says, by colour: label, temperature, interval."""
     edges = {edge.name: edge for edge in map_.edges}
     said: dict[str, tuple[str, float | None, tuple[float, float] | None]] = {"freeze": _edge_row(edges["freeze"])}
@@ -173,7 +173,7 @@ def _edge_row(edge: Edge) -> tuple[str, float | None, tuple[float, float] | None
     return edge.name, edge.temperature, edge.interval
 
 
-def draw_summary_strip(axis: Axes, map_: PhaseMap) -> None:
+def draw_summary_strip(axis: Axes, map_: PhaseMapData) -> None:
     """Edges, range and TURN's point with their intervals, one line each, in words where there is none."""
     said = collect_summary_rows(map_)
     for y, (colour, (_, temperature, interval)) in enumerate(said.items()):

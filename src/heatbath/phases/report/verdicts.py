@@ -10,17 +10,14 @@ from heatbath.estimate.finite_size import EdgeEstimate
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.edges import Edge
-from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 
 NO_EDGE = "no edge found"
 
 _EDGE_TEXTS = {
     "freeze": ("Freezes below", "Colder than this, texts run into loops."),
     "melt": ("Melts above", "Hotter than this, texts lose their coherence."),
-    "order": (
-        "Order ends format_temperature",
-        "Above this temperature tags are no longer correlated over the whole text.",
-    ),
+    "order": ("Order ends at", "Above this temperature tags are no longer correlated over the whole text."),
 }
 
 
@@ -34,7 +31,7 @@ class Verdict:
     reason: str
 
 
-def build_verdicts(map_: PhaseMap) -> list[Verdict]:
+def build_verdicts(map_: PhaseMapData) -> list[Verdict]:
     """Freeze, recommended range, melt; then order, the best temperatures and the peer's, where there are any."""
     edges = {edge.name: edge for edge in map_.edges}
     said = [_edge_verdict(edges["freeze"]), _range_verdict(map_), _edge_verdict(edges["melt"])]
@@ -63,7 +60,7 @@ def _edge_verdict(edge: Edge) -> Verdict:
     )
 
 
-def _range_verdict(map_: PhaseMap) -> Verdict:
+def _range_verdict(map_: PhaseMapData) -> Verdict:
     interval = map_.advice.range
     said = "no range to recommend" if interval is None else f"T = {format_interval(interval)}"
     return Verdict("use", "Recommended", said, to_sentence(map_.advice.reason))

@@ -10,15 +10,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from heatbath.engine.base import TokensGenerated
-from heatbath.serve.dashboard.serializers import strip_outcome, summarize_outcome
+from heatbath.serve.dashboard.serializers import NODES_PREFIX, select_scalars, summarize_outcome
 from heatbath.serve.dashboard.tick import Snapshot, build_tick
-from heatbath.serve.errors import CLIENT_CLOSED_REQUEST
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 
 TICK_SECONDS = 1.0
@@ -57,15 +56,25 @@ class _RecentOutcomes:
 
     def add(self, outcome: RequestOutcome) -> None:
         key = outcome.request.tenant, outcome.request.id
-        self._drop(key)
-        self.outcomes[key] = outcome
+        if key in self.outcomes:
+            self._drop(key)
+        self.outcomes[key] = _without_nodes(outcome)
         self.num_tokens += outcome.completion_tokens
         while len(self.outcomes) > self.max_outcomes or (self.num_tokens > MAX_KEPT_TOKENS and len(self.outcomes) > 1):
             self._drop(next(iter(self.outcomes)))
 
     def _drop(self, key: tuple[str, str]) -> None:
-        old = self.outcomes.pop(key, None)
-        self.num_tokens -= old.completion_tokens if old else 0
+        self.num_tokens -= self.outcomes.pop(key).completion_tokens
+
+
+def _without_nodes(outcome: RequestOutcome) -> RequestOutcome:
+    """Return the outcome without the nodes of its records, which take much memory."""
+    records = outcome.records or ()
+    for columns in records:
+        for name in columns:
+            if name.startswith(NODES_PREFIX):
+                return replace(outcome, records=[select_scalars(each) for each in records])
+    return outcome
 
 
 class TooManyViewers(Exception):
@@ -91,7 +100,6 @@ class Feed:
         self._limits = limits or FeedLimits()
         self._recent_outcomes = _RecentOutcomes(self._limits.max_outcomes)
         self._viewers: set[Viewer] = set()
-        self._totals = {"requests": 0, "tokens": 0, "errors": 0, "refused": 0}
         self._tick_task: asyncio.Task[None] | None = None
         self._last_activity = 0.0
 
@@ -99,16 +107,15 @@ class Feed:
         self._start_ticking()
 
     def on_tokens(self, request: RequestInfo, event: TokensGenerated) -> None:
-        self._totals["tokens"] += len(event.tokens)
+        """Do nothing: the snapshot counts tokens."""
 
     def on_finish(self, outcome: RequestOutcome) -> None:
-        self._totals["requests"] += 1
-        self._totals["errors"] += outcome.status >= 400 and outcome.status != CLIENT_CLOSED_REQUEST
-        self._recent_outcomes.add(strip_outcome(outcome, keep_content=self._keep_content))
-        self._send_event(_encode_event("ended", summarize_outcome(outcome)), outcome.request.tenant)
+        self._recent_outcomes.add(outcome if self._keep_content else replace(outcome, content=None, records=None))
+        if self._viewers:
+            self._send_event(_encode_event("ended", summarize_outcome(outcome)), outcome.request.tenant)
 
     def on_rejection(self, endpoint: str, code: str) -> None:
-        self._totals["refused"] += 1
+        """Do nothing: the snapshot counts rejections."""
 
     def list_outcomes(self, tenant: str) -> list[RequestOutcome]:
         """The answers of a tenant that are kept here, newest first."""
@@ -122,9 +129,10 @@ class Feed:
 
     def current_tick(self) -> dict[str, Any]:
         """What a tick says."""
+        snapshot = self._snapshot()
         return {
-            **build_tick(self._snapshot(), time.time()),
-            "totals": dict(self._totals),
+            **build_tick(snapshot, time.time()),
+            "totals": snapshot["totals"],
             "trouble": self._find_problem(),
         }
 
@@ -169,7 +177,7 @@ class Feed:
         while self._viewers or time.monotonic() - self._last_activity < RECENT_SECONDS:
             now = self.current_tick()
             self.recent_ticks.append({name: value for name, value in now.items() if name != "distributions"})
-            self._send_event(_encode_event("build_tick", now))
+            self._send_event(_encode_event("tick", now))
             await asyncio.sleep(TICK_SECONDS)
 
 

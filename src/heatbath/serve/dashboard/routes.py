@@ -53,7 +53,7 @@ async def _get_file(request: Request) -> Response:
 async def _get_state(request: Request) -> Response:
     tenant = _authorize_reader(request)
     feed = _find_feed(request)
-    if trouble := request.app.state.services.gate.trouble:
+    if trouble := request.app.state.services.lifecycle.unavailable_reason:
         raise unavailable_error(f"{trouble}: try again in a few seconds.")
     found = await asyncio.to_thread(build_state, request.app.state.services, feed)
     temperatures = [
@@ -89,15 +89,15 @@ async def _get_history(request: Request) -> Response:
     services = request.app.state.services
     now = time.time()
     start = now - 3600 * _parse_hours(request)
-    stored = services.history is not None
+    stored = services.minute_store is not None
     try:
-        minutes = await services.history.history(start) if stored else []
+        minutes = await services.minute_store.read_minutes(start) if stored else []
     except StoreUnavailable:
         minutes, stored = [], False
     if not minutes and services.metrics is not None:  # not stored yet, or not to be read now
-        minutes = [minute for minute in services.metrics.book.minutes() if minute.start >= start]
+        minutes = [minute for minute in services.metrics.minute_history.minutes() if minute.start >= start]
     series = await asyncio.to_thread(build_columns, minutes, start, now)
-    return _json_response({**series, "merge_distributions": merge_distributions(minutes), "stored": stored})
+    return _json_response({**series, "distributions": merge_distributions(minutes), "stored": stored})
 
 
 async def _list_requests(request: Request) -> Response:
@@ -120,11 +120,11 @@ async def _collect_outcomes(request: Request, feed: Feed, tenant: str) -> list[R
     """The newest answers of a tenant, newest first: the stored ones, and those that are only in memory."""
     kept = feed.list_outcomes(tenant)[:MAX_LISTED]
     try:
-        stored = await request.app.state.services.store.recent(MAX_LISTED, tenant)
+        stored = await request.app.state.services.store.list_recent(MAX_LISTED, tenant)
     except StoreUnavailable:
         stored = []
     known = {answered.request.id for answered in kept}
-    rest = [answered for answered in stored if answered.ticket.id not in known]
+    rest = [answered for answered in stored if answered.request.id not in known]
     return sorted([*kept, *rest], key=lambda answered: -answered.request.created_at)[:MAX_LISTED]
 
 
@@ -142,7 +142,7 @@ def _authorize_reader(request: Request) -> str:
 
 
 def _find_feed(request: Request) -> Feed:
-    return next(one for one in request.app.state.services.watchers if isinstance(one, Feed))
+    return next(one for one in request.app.state.services.observers if isinstance(one, Feed))
 
 
 def _parse_hours(request: Request) -> float:

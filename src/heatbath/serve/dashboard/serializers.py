@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from heatbath.serve.interfaces import RequestOutcome
 
-_NODES_PREFIX = "nodes/"
+NODES_PREFIX = "nodes/"
+"""Begins the names of columns with one value for each node of the grid of inverse temperatures."""
 
 
 def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
         "prompt_tokens": outcome.prompt_tokens,
         "completion_tokens": outcome.completion_tokens,
         "duration": outcome.duration,
-        "outcome_temperature": outcome_temperature(outcome),
+        "temperature": outcome_temperature(outcome),
     }
 
 
@@ -42,21 +42,14 @@ def serialize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
         "seed": None if outcome.seed is None else str(outcome.seed),
         "summary": to_json_values(outcome.summary),
         "content": None if outcome.content is None else _serialize_content(outcome.content),
-        "records": [to_json_values(_select_scalars(columns)) for columns in outcome.records or ()],
+        "records": [to_json_values(select_scalars(columns)) for columns in outcome.records or ()],
     }
-
-
-def strip_outcome(outcome: RequestOutcome, *, keep_content: bool) -> RequestOutcome:
-    """The answer without the nodes of its records, and without its content where that is not to be kept."""
-    if not keep_content:
-        return replace(outcome, content=None, records=None)
-    return replace(outcome, records=[_select_scalars(columns) for columns in outcome.records or ()])
 
 
 def outcome_temperature(outcome: RequestOutcome) -> float | None:
     """The temperature an answer was drawn at, None where no single one is known."""
-    drawn = [value for choice in outcome.summary for value in choice.get("outcome_temperature") or ()]
-    known = set(drawn) or {outcome.request.settings.get("outcome_temperature")}
+    drawn = [value for choice in outcome.summary for value in choice.get("temperature") or ()]
+    known = set(drawn) or {outcome.request.settings.get("temperature")}
     value = known.pop()
     return float(value) if not known and isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -74,8 +67,9 @@ def to_json_values(value: Any) -> Any:
     return value
 
 
-def _select_scalars(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: column for name, column in columns.items() if not name.startswith(_NODES_PREFIX)}
+def select_scalars(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record that have one number per token."""
+    return {name: column for name, column in columns.items() if not name.startswith(NODES_PREFIX)}
 
 
 def _serialize_content(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,75 +1,111 @@
-"""Small things the middleware shares."""
+"""ASGI messages: request headers by name, response headers, errors as responses, and the `send` of a request."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Message, Scope, Send
 
 from heatbath.serve.errors import ApiError
+from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders
 
 EVENT_STREAM = b"text/event-stream"
 JSON_TYPE = (b"content-type", b"application/json")
 
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+)
 
-def header_values(scope: Scope, name: bytes) -> list[bytes]:
-    """All values of a header; `name` in lower case."""
-    return [value for key, value in scope["headers"] if key == name]
+SECURITY_HEADERS = {
+    b"content-security-policy": CONTENT_SECURITY_POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+"""Headers that let a browser trust no other server, and let nobody cache a response."""
 
 
-def header_value(scope: Scope, name: bytes) -> str | None:
-    """The first value of a header, None if it is not there."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+def read_headers(scope: Scope) -> RequestHeaders:
+    """Return all values of each request header, by its name in lower case."""
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return headers
 
 
 def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them."""
-    return [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()]
+    """Return headers as ASGI has them."""
+    pairs = []
+    for name, text in headers.items():
+        pairs.append((name.lower().encode("latin-1"), text.encode("latin-1")))
+    return pairs
 
 
 def encode_error_event(error: ApiError) -> bytes:
-    """The error inside a stream of events."""
+    """Return the event that ends a stream with an error."""
     return b"data: " + json.dumps(error.body, ensure_ascii=False).encode() + b"\n\n"
 
 
 async def send_error(send: Send, error: ApiError) -> None:
-    """A whole response that says what was wrong."""
+    """Send an error as a complete response."""
     body = json.dumps(error.body, ensure_ascii=False).encode()
     length = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": error.status,
-            "headers": [JSON_TYPE, length, *encode_headers(error.headers)],
-        }
-    )
+    headers = [JSON_TYPE, length, *encode_headers(error.headers)]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-class ResponseTracker:
-    """A `send` that remembers what the client has been told: whether the answer began, ended, and is a stream."""
+@dataclass(eq=False)
+class ResponseSender:
+    """The `send` of one request: adds headers, remembers the state of the response, and discards an unread body.
 
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.status: int | None = None
-        self.is_stream = False
-        self.is_finished = False
+    Attributes:
+        send: the server's own `send`.
+        body: the body of the request.
+        state: `request.state`, whose `id` and `headers` go on the response.
+        status: the status of the response, None before it has started.
+        is_stream: whether the response is a stream of events.
+        is_finished: whether its end has been sent.
+    """
+
+    send: Send
+    body: BodyReceiver
+    state: Mapping[str, Any]
+    status: int | None = None
+    is_stream: bool = False
+    is_finished: bool = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers: Any = message.get("headers", [])
-            self.is_stream = any(
-                name == b"content-type" and kind.startswith(b"text/event-stream") for name, kind in headers
-            )
+            message = self._with_headers(message)
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.is_finished = True
+            # Not after 408: a body that came too slowly has been waited for already.
+            if self.body.is_pending and self.status != 408:
+                await self.send({**message, "more_body": True})
+                await self.body.discard()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self.send(message)
 
+    def _with_headers(self, message: Message) -> Message:
+        """Add the headers of security that the handler has not set itself, the request's id, and those of its state."""
+        self.status = message["status"]
+        headers = list(message.get("headers", ()))
+        names = dict(headers)
+        self.is_stream = names.get(b"content-type", b"").startswith(EVENT_STREAM)
+        for pair in SECURITY_HEADERS.items():
+            if pair[0] not in names:
+                headers.append(pair)
+        headers.append((b"x-request-id", self.state["id"].encode()))
+        return {**message, "headers": headers + encode_headers(self.state["headers"])}
+
     async def report_error(self, error: ApiError) -> bool:
-        """Say what was wrong in the way still open: a response, an event, or (False) none."""
+        """Send an error in the way that is still open, as a response or as an event; False if there is none."""
         if self.is_finished:
             return True
         if self.status is None:

@@ -1,51 +1,112 @@
-"""Keys: deny by default."""
+"""API keys, known by their SHA-256 hashes, and the scope that each path needs: "read" where nothing else is said."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from heatbath.serve.api_keys import LOCAL_TENANT, Keyring, is_public, required_scope
+from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError
-from heatbath.serve.http.asgi import header_values
+from heatbath.serve.http.body_limits import RequestHeaders
 from heatbath.serve.interfaces import Tenant
+from heatbath.serve.settings import KeySettings
+
+LOCAL_TENANT = Tenant("local", frozenset({"infer", "read"}))
+"""The tenant of all requests where there are no keys."""
+
+HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+STATIC_PREFIXES = ("/static/",)
+"""Files of the page, which hold no data."""
 
 CHALLENGE = {"www-authenticate": 'Bearer realm="heatbath"'}
 
 
 @dataclass(frozen=True)
-class AuthMiddleware:
-    """Sets `request.state.tenant`; None only on public paths without a key."""
+class Keyring:
+    """The tenants by the SHA-256 hash (bytes) of their keys; empty where the server is open to `LOCAL_TENANT`."""
 
-    app: ASGIApp
-    keys: Keyring
+    tenants: Mapping[bytes, Tenant]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["state"]["tenant"] = self.authenticate(scope)
-        await self.app(scope, receive, send)
+    def find_tenant(self, key: str) -> Tenant | None:
+        """Return the tenant of `key`, None for an unknown key, in a time that tells nothing about either."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for known, tenant in self.tenants.items():
+            if hmac.compare_digest(known, digest):
+                found = tenant
+        return found
 
-    def authenticate(self, scope: Scope) -> Tenant | None:
-        """Who asks. Raises `ApiError`: 401 without a key that is known, 403 where its scopes do not reach."""
-        if not self.keys.tenants:
-            return LOCAL_TENANT
-        given = header_values(scope, b"authorization")
-        tenant = self._find_tenant(given[0]) if len(given) == 1 else None
-        method, path = scope["method"], scope["path"]
-        if is_public(method, path):
-            return tenant
-        if tenant is None:
-            raise _unknown_key_error(bool(given))
-        wanted = required_scope(method, path)
-        if wanted is not None and wanted not in tenant.scopes:
-            message = f"this key does not have the scope {wanted!r}: use one that has it."
-            raise ApiError(403, message, "permission_error", "missing_scope")
+
+def build_keyring(keys: Mapping[str, KeySettings]) -> Keyring:
+    """Return the keys of the settings.
+
+    Raises:
+        BadInput: two keys with one hash.
+    """
+    tenants: dict[bytes, Tenant] = {}
+    for name, key in keys.items():
+        digest = bytes.fromhex(key.sha256)
+        if digest in tenants:
+            raise BadInput(f"keys.{name} has the hash of another key: make a new one with heatbath serve --new-key.")
+        tenants[digest] = Tenant(key.tenant or name, frozenset(key.scopes))
+    return Keyring(tenants)
+
+
+def create_key(name: str) -> tuple[str, str]:
+    """Return a new key, and the lines of the settings that admit it.
+
+    Raises:
+        BadInput: `name` is not a bare TOML key.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise BadInput(f"{name!r} is not a name for a key: use up to 64 letters, digits, - and _.")
+    key = "hb-" + secrets.token_urlsafe(32)
+    return key, f'[keys.{name}]\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\nscopes = ["infer", "read"]'
+
+
+def is_public(method: str, path: str) -> bool:
+    """Return whether a path needs no key: health, and the page without its data."""
+    return method in ("GET", "HEAD") and (
+        path in HEALTH_PATHS or path in ("/", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
+    )
+
+
+def required_scope(method: str, path: str) -> str | None:
+    """Return the scope that a path needs, None if any key will do."""
+    if path in ("/v1/models", "/openapi.json") or path.startswith("/v1/models/"):
+        return None
+    is_inference = path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
+    return "infer" if is_inference and method not in ("GET", "HEAD") else "read"
+
+
+def authenticate(keys: Keyring, method: str, path: str, headers: RequestHeaders) -> Tenant | None:
+    """Return the tenant that sends a request; None only on public paths without a key.
+
+    Raises:
+        ApiError: 401 without a known key, 403 where its scopes do not cover the path.
+    """
+    if not keys.tenants:
+        return LOCAL_TENANT
+    given = headers.get("authorization", ())
+    tenant = _find_bearer(keys, given[0]) if len(given) == 1 else None
+    if is_public(method, path):
         return tenant
+    if tenant is None:
+        raise _unknown_key_error(bool(given))
+    scope = required_scope(method, path)
+    if scope is not None and scope not in tenant.scopes:
+        message = f"this key does not have the scope {scope!r}: use one that has it."
+        raise ApiError(403, message, "permission_error", "missing_scope")
+    return tenant
 
-    def _find_tenant(self, header: bytes) -> Tenant | None:
-        kind, _, key = header.decode("latin-1").partition(" ")
-        return self.keys.find_tenant(key.strip()) if kind.lower() == "bearer" else None
+
+def _find_bearer(keys: Keyring, header: str) -> Tenant | None:
+    kind, _, key = header.partition(" ")
+    return keys.find_tenant(key.strip()) if kind.lower() == "bearer" else None
 
 
 def _unknown_key_error(has_key: bool) -> ApiError:

@@ -1,132 +1,98 @@
-"""What a request may bring: JSON, of so many bytes, within so many seconds; and what becomes of the rest."""
+"""Limits on request bodies: declared and actual size, time, content type, and what becomes of an unread body."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive
 
 from heatbath.serve.errors import ApiError
-from heatbath.serve.http.asgi import header_value
 
-LINGER_SECONDS = 10.0
-"""How long the rest of a body nobody wants is thrown away before the connection ends."""
+RequestHeaders = Mapping[str, Sequence[str]]
+"""All values of each header of a request, by its name in lower case."""
+
+DISCARD_SECONDS = 10.0
+"""Time during which the rest of an unread body is discarded before the connection ends."""
+
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
-@dataclass(frozen=True)
-class BodyLimitMiddleware:
-    """`most` bytes in `seconds`."""
+@dataclass(eq=False)
+class BodyReceiver:
+    """The `receive` of one request, which raises `ApiError` for a body that is too large or takes too long.
 
-    app: ASGIApp
+    Attributes:
+        receive: the server's own `receive`.
+        is_pending: whether a part of the body has not been received yet.
+        max_bytes: largest size of the body.
+        seconds: time for all of it, from the first read.
+    """
+
+    receive: Receive
+    is_pending: bool
     max_bytes: int
     seconds: float
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        self.validate_headers(scope)
-        await self.app(scope, BodyReceiver(receive, self), send)
-
-    def validate_headers(self, scope: Scope) -> None:
-        """Raises `ApiError`: 413 or 415, by what the headers say."""
-        declared = header_value(scope, b"content-length") or "0"
-        if not declared.isascii() or not declared.isdigit():
-            raise ApiError(400, "Content-Length is no number: send the size in bytes.", code="invalid_content_length")
-        if len(declared) > 18 or int(declared) > self.max_bytes:
-            raise self.too_large_error(f"{declared[:20]} bytes")
-        if scope["method"] in BODY_METHODS and (int(declared) or header_value(scope, b"transfer-encoding")):
-            _validate_content_type(scope)
-
-    def too_large_error(self, size: str) -> ApiError:
-        """413."""
-        return ApiError(413, f"the body has {size}, more than {self.max_bytes}: send less.", code="body_too_large")
-
-
-class BodyReceiver:
-    """A `receive` that counts, and gives up when the body takes too long; after the body it only waits."""
-
-    def __init__(self, receive: Receive, limits: BodyLimitMiddleware) -> None:
-        self.receive = receive
-        self.limits = limits
-        self.num_bytes = 0
-        self.deadline: float | None = None
-        self.is_complete = False
+    num_bytes: int = 0
+    deadline: float | None = None
+    is_complete: bool = False
 
     async def __call__(self) -> Message:
         if self.is_complete:
             return await self.receive()
-        message = await self._receive_before_deadline()
-        self.num_bytes += len(message.get("body", b""))
-        if self.num_bytes > self.limits.max_bytes:
-            raise self.limits.too_large_error(f"{self.num_bytes} bytes or more")
-        self.is_complete = not message.get("more_body", False)
-        return message
-
-    async def _receive_before_deadline(self) -> Message:
-        loop = asyncio.get_running_loop()
-        self.deadline = self.deadline or loop.time() + self.limits.seconds
+        self.deadline = self.deadline or asyncio.get_running_loop().time() + self.seconds
         try:
             async with asyncio.timeout_at(self.deadline):
-                return await self.receive()
+                message = await self.receive()
         except TimeoutError:
-            message = f"the body did not come within {self.limits.seconds:g} seconds: send it faster."
-            raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+            text = f"the body did not arrive within {self.seconds:g} seconds: send it faster."
+            raise ApiError(408, text, code="body_timeout", headers={"connection": "close"}) from None
+        self.is_complete = not message.get("more_body", False)
+        self.is_pending = self.is_pending and not self.is_complete
+        self.num_bytes += len(message.get("body", b""))
+        if self.num_bytes > self.max_bytes:
+            raise too_large_error(f"{self.num_bytes} bytes or more", self.max_bytes)
+        return message
+
+    async def discard(self) -> None:
+        """Receive the rest of the body, for a few seconds at most: a client that still sends reads no response."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while self.is_pending:
+                    message = await self.receive()
+                    self.is_pending = message.get("more_body", False)
 
 
-@dataclass(frozen=True)
-class BodyDiscardMiddleware:
-    """Takes in what is left of a body when the answer is out: a client that still sends would not get to see it.
-
-    Not after 408, which was waited for already.
-    """
-
-    app: ASGIApp
-    seconds: float = LINGER_SECONDS
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _has_body(scope):
-            return await self.app(scope, receive, send)
-        rest, late = True, False
-
-        async def noted() -> Message:
-            nonlocal rest
-            message = await receive()
-            rest = message.get("more_body", False)
-            return message
-
-        async def held(message: Message) -> None:
-            nonlocal late
-            late = late or message.get("status") == 408
-            last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if late or not rest or not last:
-                return await send(message)
-            await send({**message, "more_body": True})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.seconds):
-                    while rest:
-                        await noted()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-        await self.app(scope, noted, held)
+def has_body(headers: RequestHeaders) -> bool:
+    """Return whether the headers announce a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", ("0",))[0] != "0"
 
 
-def _has_body(scope: Scope) -> bool:
-    return header_value(scope, b"transfer-encoding") is not None or header_value(scope, b"content-length") not in (
-        None,
-        "0",
-    )
+def validate_body_headers(method: str, headers: RequestHeaders, max_bytes: int) -> None:
+    """Raise `ApiError` for a body that the headers say will not be accepted: 400, 413 or 415."""
+    declared = headers.get("content-length", ("0",))[0]
+    if not declared.isascii() or not declared.isdigit():
+        raise ApiError(400, "Content-Length is not a number: send the size in bytes.", code="invalid_content_length")
+    if len(declared) > 18 or int(declared) > max_bytes:
+        raise too_large_error(f"{declared[:20]} bytes", max_bytes)
+    if method in BODY_METHODS and (int(declared) or headers.get("transfer-encoding", ("",))[0]):
+        _validate_content_type(headers)
 
 
-def _validate_content_type(scope: Scope) -> None:
-    kind = (header_value(scope, b"content-type") or "").partition(";")[0].strip().lower()
+def too_large_error(size: str, max_bytes: int) -> ApiError:
+    """Return the error of a body that is too large."""
+    return ApiError(413, f"the body has {size}, more than {max_bytes}: send less.", code="body_too_large")
+
+
+def _validate_content_type(headers: RequestHeaders) -> None:
+    kind = headers.get("content-type", ("",))[0].partition(";")[0].strip().lower()
     if kind != "application/json":
         shown = repr(kind[:50]) if kind else "not given"
         message = f"the content type is {shown}: send application/json."
         raise ApiError(415, message, code="unsupported_media_type")
-    coding = (header_value(scope, b"content-encoding") or "identity").strip().lower()
+    coding = headers.get("content-encoding", ("identity",))[0].strip().lower() or "identity"
     if coding != "identity":
-        message = f"the body is encoded as {coding[:50]!r}: send it as it is."
+        message = f"the body is encoded as {coding[:50]!r}: send it without content encoding."
         raise ApiError(415, message, code="unsupported_encoding")

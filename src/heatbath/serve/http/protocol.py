@@ -12,8 +12,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from heatbath.serve.errors import ApiError
-from heatbath.serve.http.request_id import generate_request_id
-from heatbath.serve.http.security_headers import SECURITY_HEADERS
+from heatbath.serve.http.asgi import SECURITY_HEADERS
+from heatbath.serve.http.middleware import generate_request_id
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADERS = 128

@@ -12,15 +12,15 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
-from heatbath.serve.openai.logprobs import TokenTexts, chat_logprobs
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, finish_reason, usage
+from heatbath.serve.openai.logprobs import chat_logprobs
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext, request_settings
 from heatbath.serve.openai.responses import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.streaming import ChatStreamWriter
-from heatbath.serve.openai.tool_calls import build_toolbox, parse_message
+from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
 from heatbath.serve.openai.validation import CHAT_REFUSALS
 
 
@@ -29,7 +29,7 @@ async def chat(context: RequestContext) -> Any:
     body = await context.read_body(ChatRequest, CHAT_REFUSALS)
     context.services.model_names.resolve(body.model)
     _check(body)
-    toolbox = build_toolbox(body)
+    toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
@@ -98,6 +98,9 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
         return ChatStreamWriter(self.body, self.task, self.head, self.texts, has_tools=self.has_tools)
 
     def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        answers = []
+        for choice in choices:
+            answers.append(choice["message"]["content"] or "")
         messages = msgspec.to_builtins(self.body.messages)
         for message in messages:
             for name in tuple(message):
@@ -105,7 +108,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
                     del message[name]
         return {
             "messages": messages,
-            "answers": [choice["message"]["content"] or "" for choice in choices],
+            "answers": answers,
             "choices": choices,
             "system_fingerprint": self.head.fingerprint,
             "metadata": self.body.metadata,

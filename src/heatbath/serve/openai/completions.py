@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
-from heatbath.serve.openai.logprobs import CompletionLogprobs, TokenTexts
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, finish_reason, usage
+from heatbath.serve.openai.logprobs import CompletionLogprobs
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import completion_prompts
 from heatbath.serve.openai.request_context import RequestContext, request_settings
 from heatbath.serve.openai.responses import Responder, build_head, is_buffered

@@ -39,7 +39,7 @@ async def embeddings(context: RequestContext) -> Response:
     ticket = context.ticket({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
     task = context.admit(GenerationPlan(ticket, (), store=False), sum(map(len, inputs)))
     work = asyncio.create_task(asyncio.to_thread(_embed, inputs))
-    task.end_with(work)
+    work.add_done_callback(task.end_after)
     vectors, tokens = await run_until_disconnect(context.http, work)
     await task.settle([], {}, prompt_tokens=tokens)
     is_base64 = body.encoding_format == "base64"

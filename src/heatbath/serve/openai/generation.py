@@ -12,8 +12,7 @@ from typing import Any, cast
 from heatbath.engine.base import Event, Request, TokensGenerated
 from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, as_api_error
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
-from heatbath.serve.openai.logprobs import TokenTexts
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, record_columns, summarize_records
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, record_columns, summarize_records
 from heatbath.serve.rate_limits import Lease
 from heatbath.serve.services import Services
 
@@ -52,7 +51,7 @@ class Timestamps:
 
 @dataclass
 class GenerationTask:
-    """Runs a plan. It ends once: with `settle`, or with the task that was given to `end_with`."""
+    """Runs a plan. It ends once: with `settle`, or with the task that has `end_after` as its callback."""
 
     services: Services
     plan: GenerationPlan
@@ -65,11 +64,8 @@ class GenerationTask:
         for watcher in self.services.observers:
             watcher.on_start(self.plan.ticket)
 
-    def end_with(self, task: asyncio.Future[Any]) -> None:
-        """End when `task` does, however it does, unless this ended before."""
-        task.add_done_callback(self._end_after)
-
-    def _end_after(self, task: asyncio.Future[Any]) -> None:
+    def end_after(self, task: asyncio.Future[Any]) -> None:
+        """End as `task` has ended, unless this ended before; the callback of a task."""
         if not self.is_over:
             self._fail(None if task.cancelled() else task.exception())
 
@@ -80,7 +76,8 @@ class GenerationTask:
             ApiError, HeatbathError: what the engine raises.
         """
         requests = self.plan.requests
-        self.outputs = [PromptOutput(request.prompt) for request in requests]
+        for request in requests:
+            self.outputs.append(PromptOutput(request.prompt))
         self.times.submitted = time.monotonic()
         try:
             if len(requests) == 1:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from heatbath.engine.base import ModelInfo, Token
+from heatbath.engine.base import Token
+from heatbath.serve.openai.outputs import TokenTexts
 from heatbath.serve.openai.schema.responses import (
     ChatLogprobs,
     LogprobArrays,
@@ -19,28 +19,6 @@ from heatbath.serve.openai.schema.responses import (
 
 NEGATIVE_INFINITY = -9999.0
 """Stands for minus infinity, which JSON does not have."""
-
-
-@dataclass
-class TokenTexts:
-    """The texts of tokens, each decoded once. `by_id` names tokens instead, as token_id:7."""
-
-    language: ModelInfo
-    by_id: bool = False
-    cache: dict[int, tuple[str, list[int]]] = field(default_factory=dict)
-
-    def text(self, token: int) -> str:
-        """Return the text, with U+FFFD for a part of a character."""
-        return self.text_and_bytes(token)[0]
-
-    def text_and_bytes(self, token: int) -> tuple[str, list[int]]:
-        """Return the text and the bytes it is made from."""
-        cached = self.cache.get(token)
-        if cached is None:
-            encoded = self.language.token_bytes(token)
-            text = f"token_id:{token}" if self.by_id else encoded.decode("utf-8", errors="replace")
-            cached = self.cache[token] = (text, list(encoded))
-        return cached
 
 
 def chat_logprobs(tokens: Sequence[Token], texts: TokenTexts, top: int) -> ChatLogprobs:

@@ -9,14 +9,35 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from heatbath.engine.base import Event, Finished, Started, Token, TokensGenerated
-from heatbath.serve.openai.logprobs import TokenTexts
+from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, TokensGenerated
 from heatbath.serve.openai.schema.responses import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 
 _WORK = "work/"
 _KEPT_MASS = "kept_mass/"
 _SUMMARIZED = frozenset({"logprob", "entropy", "heat_capacity", "temperature", "p_max"})
+
+
+@dataclass
+class TokenTexts:
+    """The texts of tokens, each decoded once. `by_id` names tokens instead, as token_id:7."""
+
+    language: ModelInfo
+    by_id: bool = False
+    cache: dict[int, tuple[str, list[int]]] = field(default_factory=dict)
+
+    def text(self, token: int) -> str:
+        """Return the text, with U+FFFD for a part of a character."""
+        return self.text_and_bytes(token)[0]
+
+    def text_and_bytes(self, token: int) -> tuple[str, list[int]]:
+        """Return the text and the bytes it is made from."""
+        cached = self.cache.get(token)
+        if cached is None:
+            encoded = self.language.token_bytes(token)
+            text = f"token_id:{token}" if self.by_id else encoded.decode("utf-8", errors="replace")
+            cached = self.cache[token] = (text, list(encoded))
+        return cached
 
 
 @dataclass
@@ -108,7 +129,10 @@ def summarize_records(tokens: Sequence[Token]) -> dict[str, Any]:
 def _summarize_columns(columns: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     logprobs, temperatures = columns.get("logprob", ()), columns.get("temperature", ())
     surprisal = _mean(logprobs)
-    log_z = [-math.log(p_max) for p_max in columns.get("p_max", ()) if p_max > 0]
+    log_z = []
+    for p_max in columns.get("p_max", ()):
+        if p_max > 0:
+            log_z.append(-math.log(p_max))
     summary: dict[str, Any] = {
         "logprob_at_temperature": sum(logprobs),
         # The order of operations keeps a mean of 0 from becoming -0.
@@ -136,7 +160,7 @@ def record_columns(tokens: Sequence[Token], texts: TokenTexts) -> dict[str, list
     """Return the records of tokens as columns: texts, ids, log-probabilities at T = 1, and each column by name."""
     columns: dict[str, list[Any]] = {"text": [], "token_id": [], "logprob_1": []}
     for row, token in enumerate(tokens):
-        columns["text"].append(texts.text(token.id))
+        columns["text"].append(texts.text_and_bytes(token.id)[0])
         columns["token_id"].append(token.id)
         columns["logprob_1"].append(token.logprob)
         for name, value in (token.record or {}).items():

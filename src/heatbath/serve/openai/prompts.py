@@ -38,10 +38,14 @@ def chat_prompt(language: ModelInfo, body: ChatRequest, tools: Sequence[Tool]) -
         raise invalid_value(f"{language.name} has no chat template: use /v1/completions.", "messages")
     template = cast(ChatTemplate, language)
     native = bool(tools) and getattr(language, "takes_tools", False)
-    messages = [_template_message(message, f"messages[{i}]", native) for i, message in enumerate(body.messages)]
+    messages = []
+    for i, message in enumerate(body.messages):
+        messages.append(_template_message(message, f"messages[{i}]", native))
     if tools and not native:
         messages = _with_tool_instructions(messages, tools)
-    options = _template_options(body, language)
+    options: dict[str, Any] = {}
+    if body.chat_template_kwargs or body.continue_final_message or body.add_generation_prompt is False:
+        options = _template_options(body, language)
     if native:
         options["tools"] = [_tool_description(tool) for tool in tools]
     try:

@@ -76,7 +76,8 @@ class RequestContext:
             ApiError: 429, the tenant has none left.
         """
         lease = self.services.rate_limiter.acquire(self.tenant.name, tokens)
-        self.http.state.headers.update(lease.headers)
+        if lease.account.windows:
+            self.http.state.headers.update(lease.headers)
         self.admitted = True
         return GenerationTask(self.services, plan, lease)
 
@@ -118,14 +119,16 @@ class RequestContext:
         """
         if stream is None:
             work = asyncio.create_task(complete())
-            task.end_with(work)
+            work.add_done_callback(task.end_after)
             return await run_until_disconnect(self.http, work)
         seconds = self.services.settings.server.keep_alive_seconds
         events = EventStream(stream, seconds)
-        task.end_with(events.task)
+        events.task.add_done_callback(task.end_after)
         await events.open(self.http.receive, seconds)
         overhead = f"{task.overhead * 1000:.3f}"
-        events.headers |= {**ignored_header(self.ignored), "x-heatbath-overhead-ms": overhead}
+        events.headers["x-heatbath-overhead-ms"] = overhead
+        if self.ignored:
+            events.headers |= ignored_header(self.ignored)
         return events
 
 

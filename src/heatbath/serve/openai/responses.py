@@ -15,8 +15,8 @@ from starlette.responses import Response
 from heatbath.errors import BadInput
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.generation import GenerationTask, Listener
-from heatbath.serve.openai.logprobs import TokenTexts, prompt_logprobs
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, stop_reason, stop_token_text
+from heatbath.serve.openai.logprobs import prompt_logprobs
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_params import request_param
 from heatbath.serve.openai.schema.responses import PromptLogprobs
@@ -48,7 +48,8 @@ class Responder(ABC, Generic[B, C]):
         outputs = await self._generate(None)
         selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
         choices, stored = await self._store(selected)
-        body = self.build_response(outputs, choices, self._thermo(stored))
+        thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
+        body = self.build_response(outputs, choices, thermo)
         return self.context.json_response(body, response_headers(self.task, stored))
 
     async def stream(self, outbox: Outbox) -> None:
@@ -56,12 +57,13 @@ class Responder(ABC, Generic[B, C]):
         buffered = is_buffered(self.body)
         writer = self.build_writer()
         outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
-        selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
-        for i, choices in enumerate(selected):
-            writer.write_rest(outbox, i, choices, buffered=buffered)
+        selected: list[list[ChoiceOutput]] = []
+        for i, output in enumerate(outputs):
+            selected.append(output.select(self.task.plan.n, self.by_likelihood))
+            writer.write_rest(outbox, i, selected[i], buffered=buffered)
         _, stored = await self._store(selected)
-        thermo = self._thermo(stored)
-        writer.write_end(outbox, None if thermo is UNSET else thermo, stored)
+        thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
+        writer.write_end(outbox, thermo, stored)
 
     @abstractmethod
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> C:
@@ -125,9 +127,6 @@ class Responder(ABC, Generic[B, C]):
         for choice in plain:
             choice.pop("thermo", None)
         return choices, await self.task.settle(outputs, self.stored_content(plain))
-
-    def _thermo(self, stored: bool | None) -> dict[str, Any] | UnsetType:
-        return UNSET if self.body.thermo is None else response_thermo(self.task.outputs, stored)
 
 
 def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:

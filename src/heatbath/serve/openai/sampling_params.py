@@ -13,7 +13,7 @@ from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.sampling import GenerationRequest, ResponseFormat, StructuredOutputs, ThermoOptions
-from heatbath.serve.openai.tool_calls import Toolbox
+from heatbath.serve.openai.tool_calls import NO_TOOLS, Toolbox
 from heatbath.serve.openai.validation import format_value
 
 Tokens = tuple[int, ...]
@@ -23,7 +23,6 @@ _IDS_PER_FIELD = 16_384
 """Token ids in one field, so that its value stays of a size that an engine accepts."""
 _JSON_OBJECT = ComponentSpec("json_schema", '{"type": "object"}')
 _GRAMMARS = frozenset({"json_schema", "regex", "lark", "grammar"})
-_NO_TOOLS = Toolbox()
 _NO_THERMO = ThermoOptions()
 
 
@@ -53,7 +52,7 @@ def build(
     *,
     prompts: Sequence[Tokens],
     extent: Extent,
-    toolbox: Toolbox = _NO_TOOLS,
+    toolbox: Toolbox = NO_TOOLS,
 ) -> list[Request]:
     """Return the request to the engine for each of `prompts`.
 
@@ -70,7 +69,9 @@ def build(
     if body.thermo is not None:
         check_components(thermo)
     form = requested_form(body)
-    grammar = toolbox.grammar(form.field if form else None) or (form.field if form else None)
+    grammar = form.field if form else None
+    if toolbox.tools:
+        grammar = toolbox.grammar(grammar)
     # The text of a requested format ends with it, since nothing can follow.
     ignore_stop = bool(body.ignore_eos) and form is None
     first = Request(

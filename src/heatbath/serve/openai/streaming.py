@@ -12,9 +12,10 @@ from msgspec import UNSET
 
 from heatbath.engine.base import Event, Started, TokensGenerated
 from heatbath.serve.openai.generation import GenerationTask
-from heatbath.serve.openai.logprobs import CompletionLogprobs, TokenTexts, chat_logprobs
+from heatbath.serve.openai.logprobs import CompletionLogprobs, chat_logprobs
 from heatbath.serve.openai.outputs import (
     ChoiceOutput,
+    TokenTexts,
     finish_reason,
     record_columns,
     stop_reason,

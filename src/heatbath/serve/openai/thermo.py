@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from heatbath.serve.openai.logprobs import TokenTexts
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, record_columns, summarize_records
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, record_columns, summarize_records
 from heatbath.serve.openai.schema.sampling import ThermoOptions
 
 

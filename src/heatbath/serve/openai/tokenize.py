@@ -7,7 +7,7 @@ from functools import partial
 from starlette.responses import Response
 
 from heatbath.serve.errors import invalid_value
-from heatbath.serve.openai.logprobs import TokenTexts
+from heatbath.serve.openai.outputs import TokenTexts
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.chat import ChatRequest

@@ -42,6 +42,9 @@ class Toolbox:
         return ComponentSpec("lark", "\n".join([_start_rules(self.required, form), *lines]))
 
 
+NO_TOOLS = Toolbox()
+
+
 def _start_rules(required: bool, form: ComponentSpec | None) -> str:
     if required:
         return f"start: {json.dumps(OPEN)} calls"
@@ -67,11 +70,11 @@ def build_toolbox(body: ChatRequest) -> Toolbox:
     if not tools:
         if choice not in (None, "none", "auto"):
             raise invalid_value("tool_choice is set and there are no tools: give tools.", "tool_choice")
-        return Toolbox()
+        return NO_TOOLS
     _check_names(tools)
     if isinstance(choice, ToolChoice):
         return _toolbox_of_choice(choice, tools, parallel)
-    return Toolbox() if choice == "none" else Toolbox(tools, choice == "required", parallel)
+    return NO_TOOLS if choice == "none" else Toolbox(tools, choice == "required", parallel)
 
 
 def _toolbox_of_choice(choice: ToolChoice, tools: Sequence[Tool], parallel: bool) -> Toolbox:

@@ -106,7 +106,14 @@ class StorageWriter:
         """Wait until it has been committed. Raises `StoreDown`, after `PATIENCE` at the latest."""
         loop = asyncio.get_running_loop()
         job = WriteJob(payload, loop, loop.create_future())
-        self._submit(job)
+        with self._condition:
+            refusal = STORE_CLOSED if self._is_closed else self.unavailable_reason
+            if refusal is None and len(self._queue) >= _MAX_QUEUED:
+                refusal = QUEUE_FULL
+            if refusal is not None:
+                raise StoreUnavailable(refusal)
+            self._queue.append(job)
+            self._condition.notify()
         try:
             # Whoever waits may give up; what was taken is written all the same.
             await asyncio.wait_for(asyncio.shield(job.future), WRITE_TIMEOUT)
@@ -121,16 +128,6 @@ class StorageWriter:
             self._is_closed = True
             self._condition.notify()
         self._thread.join(2 * WRITE_TIMEOUT)
-
-    def _submit(self, job: WriteJob) -> None:
-        with self._condition:
-            refusal = STORE_CLOSED if self._is_closed else self.unavailable_reason
-            if refusal is None and len(self._queue) >= _MAX_QUEUED:
-                refusal = QUEUE_FULL
-            if refusal is not None:
-                raise StoreUnavailable(refusal)
-            self._queue.append(job)
-            self._condition.notify()
 
     def _run(self) -> None:
         while (jobs := self._take_batch()) is not None:

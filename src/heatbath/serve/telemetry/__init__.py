@@ -7,7 +7,6 @@ otel                spans and metrics over OTLP (extra `otel`)
 
 from __future__ import annotations
 
-from heatbath.serve.telemetry.metrics import Metrics, build_metrics
-from heatbath.serve.telemetry.routes import routes
+from heatbath.serve.telemetry.metrics import Metrics, build_metrics, routes
 
 __all__ = ["Metrics", "build_metrics", "routes"]

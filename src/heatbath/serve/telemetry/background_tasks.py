@@ -46,7 +46,7 @@ async def flush_periodically(
             await minute_history.flush(minute_store)
         except Exception:
             # Whatever is wrong with one write, the next may succeed: nothing of it is lost meanwhile.
-            logging.getLogger(__name__).exception("the figures of the last flush_periodically could not be stored")
+            logging.getLogger(__name__).exception("the figures of the last minutes could not be stored")
 
 
 @asynccontextmanager
@@ -66,4 +66,4 @@ async def flush_before_exit(minute_history: MinuteHistory, minute_store: MinuteS
     try:
         await asyncio.wait_for(minute_history.flush(minute_store), LAST_FLUSH_TIMEOUT)
     except Exception:
-        logging.getLogger(__name__).exception("the figures of the last call_every_second could not be stored")
+        logging.getLogger(__name__).exception("the figures of the last seconds could not be stored")

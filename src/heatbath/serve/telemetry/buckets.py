@@ -8,7 +8,6 @@ bounds entropy and log Z, to 47, past the largest heat capacity of such a vocabu
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,11 +29,6 @@ MAX_NATS = 1e6
 """Nats. What is larger stems from a mask written as a large number, and would drown every sum for ever."""
 
 Floats = NDArray[np.float64]
-
-
-def find_bucket(value: float, edges: Sequence[float]) -> int:
-    """The bucket of a value: i counts what is at most edge i and above the one before, the last what is above all."""
-    return bisect_left(edges, value)
 
 
 class HistogramSet:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import perf_counter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from heatbath.engine.base import Engine, EngineStats
-from heatbath.serve.interfaces import RequestOutcome, Store
-from heatbath.serve.telemetry.instruments import Instruments
+from heatbath.serve.interfaces import Store
 
 
 @dataclass(eq=False)
@@ -57,31 +55,3 @@ def _build_counter(name: str, text: str, value: float) -> Metric:
 
 def _build_up_gauge(what: str, is_up: bool) -> Metric:
     return _build_gauge(f"{what}_up", f"1 if the {what} takes work, 0 if not.", float(is_up))
-
-
-class MeteredStore:
-    """A `Store` that counts what it keeps."""
-
-    def __init__(self, store: Store, instruments: Instruments) -> None:
-        self._store = store
-        self._instruments = instruments
-
-    @property
-    def unavailable_reason(self) -> str | None:
-        return self._store.unavailable_reason
-
-    async def save(self, outcome: RequestOutcome) -> None:
-        began = perf_counter()
-        try:
-            await self._store.save(outcome)
-        except BaseException:
-            self._instruments.store_failures.inc()
-            raise
-        self._instruments.store_successes.inc()
-        self._instruments.store_duration.observe(perf_counter() - began)
-
-    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
-        return await self._store.get(id, tenant)
-
-    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
-        return await self._store.list_recent(count, tenant)

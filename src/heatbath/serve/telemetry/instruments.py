@@ -25,6 +25,7 @@ class Instruments:
     prompt: Counter
     cached_prompt: Counter
     completion: Counter
+    generated: Counter
     finish_reasons: Counter
     rejections: Counter
     errors: Counter
@@ -60,6 +61,8 @@ def build_instruments(registry: CollectorRegistry) -> Instruments:
         prompt=counter("prompt", "Tokens of prompts.", "model", unit="tokens"),
         cached_prompt=counter("cached_prompt", "Tokens of prompts found in the prefix cache.", "model", unit="tokens"),
         completion=counter("completion", "Tokens of answers.", "model", unit="tokens"),
+        # Not exported, since `completion` counts the same tokens when a request ends.
+        generated=Counter("heatbath_generated_tokens", "Tokens as they come.", ["model"], registry=None),
         finish_reasons=counter("finish", "Answers, by how they ended.", "model", "finish"),
         rejections=counter("refused", "Requests turned away before they were taken.", "endpoint", "code"),
         errors=counter("errors", "Requests that were taken and went wrong.", "endpoint", "code"),

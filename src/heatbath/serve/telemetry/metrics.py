@@ -11,6 +11,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from heatbath.engine.base import Engine
 from heatbath.record import Observer
@@ -25,11 +28,11 @@ from heatbath.serve.telemetry.background_tasks import (
     run_in_background,
 )
 from heatbath.serve.telemetry.ensemble_metrics import EnsembleCollector, EnsembleObserver
-from heatbath.serve.telemetry.gauges import MeteredStore, ServerGauges
+from heatbath.serve.telemetry.gauges import ServerGauges
 from heatbath.serve.telemetry.instruments import Instruments, build_instruments
 from heatbath.serve.telemetry.labels import Labels
 from heatbath.serve.telemetry.minute_history import MinuteHistory
-from heatbath.serve.telemetry.request_metrics import RequestMetrics
+from heatbath.serve.telemetry.request_metrics import MeteredStore, RequestMetrics
 from heatbath.serve.telemetry.rolling_rates import RollingRates
 from heatbath.serve.telemetry.running_totals import RequestTotals
 
@@ -88,10 +91,21 @@ def build_metrics(models: Sequence[str], aliases: Mapping[str, str] | None = Non
     `aliases` count as the model they stand for, any other name as "other"."""
     registry = CollectorRegistry(auto_describe=True)
     labels = Labels(tuple(models), dict(aliases or {}))
-    made, watched, ensembles = build_instruments(registry), ServerGauges(), EnsembleObserver()
-    made.build.info({"version": package_version(), "python": platform.python_version()})
+    instruments, gauges, ensembles = build_instruments(registry), ServerGauges(), EnsembleObserver()
+    instruments.build.info({"version": package_version(), "python": platform.python_version()})
     registry.register(EnsembleCollector(ensembles, labels.own_model))
-    registry.register(watched)
-    totals = RequestTotals(labels, ensembles)
-    meter = RequestMetrics(labels, made, totals)
-    return Metrics(registry, meter, ensembles, MinuteHistory(totals), RollingRates(totals), made, watched)
+    registry.register(gauges)
+    totals = RequestTotals(labels.own_model, instruments, ensembles)
+    meter = RequestMetrics(labels, instruments)
+    return Metrics(registry, meter, ensembles, MinuteHistory(totals), RollingRates(totals), instruments, gauges)
+
+
+def routes() -> list[Route]:
+    """Return the route that Prometheus reads; the middleware checks who may."""
+    return [Route("/metrics", _get_metrics, methods=["GET"])]
+
+
+async def _get_metrics(request: Request) -> Response:
+    metrics: Metrics = request.app.state.services.metrics
+    body, kind = metrics.render_exposition(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": kind, "cache-control": "no-store"})

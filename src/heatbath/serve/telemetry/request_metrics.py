@@ -1,34 +1,60 @@
-"""The watcher that counts: every request once, when it ends, and its tokens as they come."""
+"""The observer that counts requests: each once, when it ends, its tokens as they come, and whether it is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
 
 from heatbath.engine.base import TokensGenerated
-from heatbath.serve.errors import CLIENT_CLOSED_REQUEST
-from heatbath.serve.interfaces import RequestInfo, RequestOutcome
+from heatbath.serve.interfaces import RequestInfo, RequestOutcome, Store
 from heatbath.serve.telemetry.instruments import Instruments
 from heatbath.serve.telemetry.labels import Labels
-from heatbath.serve.telemetry.running_totals import RequestTotals
-from heatbath.serve.telemetry.token_timing import TokenTiming, request_key
+
+
+@dataclass
+class TokenTiming:
+    """Arrival times of a request's tokens; `later_counts` are the tokens of each choice after its first event.
+
+    `model` is a label.
+    """
+
+    model: str
+    first_time: float = 0.0
+    last_time: float = 0.0
+    later_counts: dict[int, int] = field(default_factory=dict)
+
+    def add_tokens(self, choice: int, tokens: int, now: float) -> None:
+        """Count tokens of a choice that arrived at `now`."""
+        if not self.later_counts:
+            self.first_time = now
+        self.last_time = now
+        self.later_counts[choice] = self.later_counts[choice] + tokens if choice in self.later_counts else 0
+
+    @property
+    def token_interval(self) -> float | None:
+        """Seconds between tokens of the longest choice, None if no choice has got a second one."""
+        longest = max(self.later_counts.values(), default=0)
+        return (self.last_time - self.first_time) / longest if longest else None
+
+
+def request_key(request: RequestInfo) -> tuple[str, float]:
+    """Return what tells requests apart, even if two at once have the same id."""
+    return request.id, request.started_at
 
 
 class RequestMetrics:
-    """A `Watcher` that fills the instruments and the running totals. `clock` gives seconds that never go back."""
+    """A `RequestObserver` that fills the instruments. `clock` gives seconds that never go back."""
 
-    def __init__(
-        self, labels: Labels, instruments: Instruments, totals: RequestTotals, *, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, labels: Labels, instruments: Instruments, *, clock: Callable[[], float] = monotonic) -> None:
         self._labels = labels
         self._instruments = instruments
-        self._totals = totals
         self._clock = clock
         self._timings: dict[tuple[str, float], TokenTiming] = {}
 
     @property
     def in_flight(self) -> int:
-        """Requests taken and not ended."""
+        """Number of requests that have been accepted and have not ended."""
         return len(self._timings)
 
     def on_start(self, request: RequestInfo) -> None:
@@ -36,54 +62,63 @@ class RequestMetrics:
         self._instruments.in_flight.set(len(self._timings))
 
     def on_tokens(self, request: RequestInfo, event: TokensGenerated) -> None:
-        growth = self._timings.get(request_key(request))
-        if growth is None or not event.tokens:
-            return
-        growth.add_tokens(event.choice, len(event.tokens), self._clock())
-        self._totals.add(growth.model, "grown_tokens", len(event.tokens))
+        timing = self._timings.get(request_key(request))
+        if timing is not None and event.tokens:
+            timing.add_tokens(event.choice, len(event.tokens), self._clock())
+            self._instruments.generated.labels(timing.model).inc(len(event.tokens))
 
     def on_finish(self, outcome: RequestOutcome) -> None:
-        ticket = outcome.request
-        growth = self._timings.pop(request_key(ticket), None)
-        self._instruments.in_flight.set(len(self._timings))
-        model, endpoint = self._labels.model(ticket.model), self._labels.endpoint(ticket.endpoint)
-        self._instruments.requests.labels(endpoint, model, self._labels.status(outcome.status)).inc()
-        self._instruments.duration.labels(endpoint, model).observe(outcome.duration)
+        request, instruments, labels = outcome.request, self._instruments, self._labels
+        timing = self._timings.pop(request_key(request), None)
+        instruments.in_flight.set(len(self._timings))
+        model, endpoint = labels.model(request.model), labels.endpoint(request.endpoint)
+        instruments.requests.labels(endpoint, model, labels.status(outcome.status)).inc()
+        instruments.prompt.labels(model).inc(outcome.prompt_tokens)
+        instruments.cached_prompt.labels(model).inc(outcome.cached_tokens)
+        instruments.completion.labels(model).inc(outcome.completion_tokens)
+        for reason in outcome.finish_reasons:
+            if reason:
+                instruments.finish_reasons.labels(model, labels.finish(reason)).inc()
+        instruments.duration.labels(endpoint, model).observe(outcome.duration)
+        if outcome.queue_seconds is not None:
+            instruments.queue.labels(model).observe(outcome.queue_seconds)
         if outcome.status >= 400:
-            self._instruments.errors.labels(endpoint, self._labels.code(outcome.error or "error")).inc()
-        self._count_request(model, outcome)
-        self._observe_times(model, outcome, growth.token_interval if growth else None)
+            # No times of tokens: a request that broke off after one would make the server look fast.
+            instruments.errors.labels(endpoint, labels.code(outcome.error or "error")).inc()
+            return
+        if outcome.first_token_seconds is not None:
+            instruments.first_token.labels(model).observe(outcome.first_token_seconds)
+        interval = None if timing is None else timing.token_interval
+        if interval is not None:
+            instruments.token_interval.labels(model).observe(interval)
 
     def on_rejection(self, endpoint: str, code: str) -> None:
         self._instruments.rejections.labels(self._labels.endpoint(endpoint), self._labels.code(code)).inc()
-        self._totals.add(self._totals.own_model, "refused")
 
-    def _count_request(self, model: str, outcome: RequestOutcome) -> None:
-        self._instruments.prompt.labels(model).inc(outcome.prompt_tokens)
-        self._instruments.cached_prompt.labels(model).inc(outcome.cached_tokens)
-        self._instruments.completion.labels(model).inc(outcome.completion_tokens)
-        for reason in filter(None, outcome.finish_reasons):
-            self._instruments.finish_reasons.labels(model, self._labels.finish(reason)).inc()
-        add = self._totals.add
-        add(model, "requests")
-        add(model, "gone", outcome.status == CLIENT_CLOSED_REQUEST)
-        add(model, "errors", outcome.status >= 400 and outcome.status != CLIENT_CLOSED_REQUEST)
-        add(model, "prompt_tokens", outcome.prompt_tokens)
-        add(model, "cached_tokens", outcome.cached_tokens)
-        add(model, "completion_tokens", outcome.completion_tokens)
 
-    def _observe_times(self, model: str, outcome: RequestOutcome, token_interval: float | None) -> None:
-        """Times of tokens are of requests that went well: what broke off after one would make the server look fast."""
-        observe = self._totals.observe
-        if outcome.queue_seconds is not None:
-            self._instruments.queue.labels(model).observe(outcome.queue_seconds)
-            observe(model, "waited", outcome.queue_seconds)
-        observe(model, "duration", outcome.duration)
-        if outcome.status >= 400:
-            return
-        if outcome.first_token_seconds is not None:
-            self._instruments.first_token.labels(model).observe(outcome.first_token_seconds)
-            observe(model, "first_token", outcome.first_token_seconds)
-        if token_interval is not None:
-            self._instruments.token_interval.labels(model).observe(token_interval)
-            observe(model, "each_token", token_interval)
+class MeteredStore:
+    """A `Store` that counts and times what it saves."""
+
+    def __init__(self, store: Store, instruments: Instruments) -> None:
+        self._store = store
+        self._instruments = instruments
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        return self._store.unavailable_reason
+
+    async def save(self, outcome: RequestOutcome) -> None:
+        start = perf_counter()
+        try:
+            await self._store.save(outcome)
+        except BaseException:
+            self._instruments.store_failures.inc()
+            raise
+        self._instruments.store_successes.inc()
+        self._instruments.store_duration.observe(perf_counter() - start)
+
+    async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
+        return await self._store.get(id, tenant)
+
+    async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
+        return await self._store.list_recent(count, tenant)

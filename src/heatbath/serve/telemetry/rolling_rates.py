@@ -20,6 +20,9 @@ SPAN_SECONDS = (10, 60, 300)
 """Seconds over which rates are given."""
 
 RATES = ("requests", "errors", "gone", "refused", "prompt_tokens", "cached_tokens", "grown_tokens", "drawn_tokens")
+_SUMS = {"requests": "requests", "tokens": "grown_tokens", "errors": "errors", "refused": "refused"}
+"""Totals since the start over all models."""
+
 QUANTILE_LEVELS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -47,7 +50,9 @@ class RollingRates:
             }
             for model, vector in totals.items()
         }
-        return {"models": models, "edges": {name: list(edges) for name, edges in HISTOGRAM_EDGES.items()}}
+        sums = {name: int(sum(get_count(vector, count) for vector in totals.values())) for name, count in _SUMS.items()}
+        edges = {name: list(each) for name, each in HISTOGRAM_EDGES.items()}
+        return {"models": models, "edges": edges, "totals": sums}
 
     def _compute_rates(self, model: str, vector: Floats, now: float, span: int) -> dict[str, float]:
         grown, start = self._increase_since(model, vector, now - span)
@@ -68,7 +73,7 @@ def _summarize_distributions(increase: Floats) -> dict[str, Any]:
         mean = get_count(increase, f"{name}_sum") / seen if seen else None
         levels = {level: quantile(counts, edges, share) for level, share in QUANTILE_LEVELS.items()}
         if name in _TIME_NAMES:
-            times[name] = {"get_count": seen, "mean": mean, **levels}
+            times[name] = {"count": seen, "mean": mean, **levels}
         histograms[name] = {"counts": counts.tolist(), "mean": mean, **levels}
     return {"times": times, "histograms": histograms}
 

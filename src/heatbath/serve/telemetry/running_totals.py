@@ -1,11 +1,17 @@
-"""Running totals by model, as flat vectors: the difference of two of them is what happened between."""
+"""Totals since the start by model, as flat vectors: the difference of two of them is what happened in between.
+
+They are read from the instruments that Prometheus sees, so that each figure is counted in one place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from prometheus_client import Counter, Histogram
+from prometheus_client.samples import Sample
 
 from heatbath.serve.telemetry.buckets import (
     FIRST_TOKEN_SECONDS,
@@ -13,10 +19,9 @@ from heatbath.serve.telemetry.buckets import (
     REQUEST_SECONDS,
     TOKEN_INTERVAL_SECONDS,
     Floats,
-    find_bucket,
 )
 from heatbath.serve.telemetry.ensemble_metrics import QUANTITIES, EnsembleObserver
-from heatbath.serve.telemetry.labels import Labels
+from heatbath.serve.telemetry.instruments import Instruments
 
 HISTOGRAM_EDGES = MappingProxyType(
     {
@@ -27,7 +32,7 @@ HISTOGRAM_EDGES = MappingProxyType(
         **dict.fromkeys(QUANTITIES, NATS),
     }
 )
-"""Upper edges of the histograms, seconds or nats; each histogram has one bucket more, for what is above them all."""
+"""Upper edges of the histograms, seconds or nats; each histogram has one bucket more, for values above all of them."""
 
 COUNT_NAMES = (
     "requests",
@@ -42,18 +47,19 @@ COUNT_NAMES = (
     "steps",
     *(f"{name}_sum" for name in HISTOGRAM_EDGES),
 )
-"""`errors` are statuses from 400 up but for 499, `gone`. `grown_tokens` are counted as they come, `completion_tokens`
-when a request ends."""
+"""`errors` are statuses from 400 up except 499, which is `gone`. `grown_tokens` are counted as they come,
+`completion_tokens` when a request ends."""
 
 _COUNT_INDEX = {name: i for i, name in enumerate(COUNT_NAMES)}
+_GONE = "499"
 
 
 def _build_slices() -> dict[str, slice]:
-    start, out = len(COUNT_NAMES), {}
+    start, slices = len(COUNT_NAMES), {}
     for name, edges in HISTOGRAM_EDGES.items():
-        out[name] = slice(start, start + len(edges) + 1)
-        start = out[name].stop
-    return out
+        slices[name] = slice(start, start + len(edges) + 1)
+        start = slices[name].stop
+    return slices
 
 
 _SLICES = _build_slices()
@@ -61,57 +67,91 @@ _LENGTH = max(part.stop for part in _SLICES.values())
 
 
 def zero_vector() -> Floats:
-    """The vector of nothing."""
+    """Return the vector of zeros."""
     return np.zeros(_LENGTH)
 
 
 def get_count(vector: Floats, name: str) -> float:
-    """One of `COUNTS`."""
+    """Return one of `COUNT_NAMES`."""
     return float(vector[_COUNT_INDEX[name]])
 
 
 def get_histogram(vector: Floats, name: str) -> Floats:
-    """The counts of one of `EDGES`, not accumulated."""
+    """Return the counts of one of `HISTOGRAM_EDGES`, not cumulative."""
     return vector[_SLICES[name]]
 
 
+def counts_by_name(vector: Floats, names: Sequence[str] = COUNT_NAMES) -> dict[str, float]:
+    """Return counts by name."""
+    return {name: get_count(vector, name) for name in names}
+
+
 class RequestTotals:
-    """What has happened since the start, by model. The engine's own model has the ensembles too."""
+    """Reads the totals of requests from `instruments`, and those of the engine's own model from `ensembles` too."""
 
-    def __init__(self, labels: Labels, ensembles: EnsembleObserver) -> None:
-        self.own_model = labels.own_model
+    def __init__(self, own_model: str, instruments: Instruments, ensembles: EnsembleObserver) -> None:
+        self.own_model = own_model
+        self._instruments = instruments
         self._ensembles = ensembles
-        self._vectors: dict[str, Floats] = {labels.own_model: zero_vector()}
-
-    def add(self, model: str, name: str, amount: float = 1.0) -> None:
-        """Add to one of `COUNTS`. `model` is a label."""
-        self._get_vector(model)[_COUNT_INDEX[name]] += amount
-
-    def observe(self, model: str, name: str, seconds: float) -> None:
-        """Count a duration in one of `EDGES` and add it to its sum."""
-        vector = self._get_vector(model)
-        vector[_SLICES[name].start + find_bucket(seconds, HISTOGRAM_EDGES[name])] += 1
-        vector[_COUNT_INDEX[f"{name}_sum"]] += seconds
 
     def read_vectors(self) -> dict[str, Floats]:
-        """The vectors now, by model."""
-        vectors = {model: vector.copy() for model, vector in self._vectors.items()}
-        self._fill_ensembles(vectors[self.own_model])
-        return vectors
+        """Return the vectors by model."""
+        vectors: defaultdict[str, Floats] = defaultdict(zero_vector)
+        self._add_counters(vectors)
+        self._add_histograms(vectors)
+        self._add_ensembles(vectors[self.own_model])
+        return dict(vectors)
 
-    def _get_vector(self, model: str) -> Floats:
-        if model not in self._vectors:
-            self._vectors[model] = zero_vector()
-        return self._vectors[model]
+    def _add_counters(self, vectors: defaultdict[str, Floats]) -> None:
+        instruments = self._instruments
+        for sample in _read_samples(instruments.requests):
+            vector, status = vectors[sample.labels["model"]], sample.labels["status"]
+            vector[_COUNT_INDEX["requests"]] += sample.value
+            if status == _GONE:
+                vector[_COUNT_INDEX["gone"]] += sample.value
+            elif status.startswith(("4", "5")):
+                vector[_COUNT_INDEX["errors"]] += sample.value
+        for name, counter in (
+            ("prompt_tokens", instruments.prompt),
+            ("cached_tokens", instruments.cached_prompt),
+            ("completion_tokens", instruments.completion),
+            ("grown_tokens", instruments.generated),
+        ):
+            for sample in _read_samples(counter):
+                vectors[sample.labels["model"]][_COUNT_INDEX[name]] += sample.value
+        # A rejected request has no model.
+        refused = sum(sample.value for sample in _read_samples(instruments.rejections))
+        vectors[self.own_model][_COUNT_INDEX["refused"]] += refused
 
-    def _fill_ensembles(self, vector: Floats) -> None:
-        seen = self._ensembles.read_totals()
-        vector[_COUNT_INDEX["steps"]], vector[_COUNT_INDEX["drawn_tokens"]] = seen.steps, seen.drawn_tokens
-        for name, counts, total in zip(QUANTITIES, seen.counts, seen.sums.tolist(), strict=True):
+    def _add_histograms(self, vectors: defaultdict[str, Floats]) -> None:
+        instruments = self._instruments
+        for name, histogram in (
+            ("duration", instruments.duration),
+            ("first_token", instruments.first_token),
+            ("each_token", instruments.token_interval),
+            ("waited", instruments.queue),
+        ):
+            start, place, below = _SLICES[name].start, 0, 0.0
+            for sample in _read_samples(histogram):
+                vector = vectors[sample.labels["model"]]
+                if sample.name.endswith("_sum"):
+                    vector[_COUNT_INDEX[f"{name}_sum"]] += sample.value
+                    continue
+                # The buckets of a series come in ascending order and are cumulative.
+                vector[start + place] += sample.value - below
+                place, below = (0, 0.0) if sample.labels["le"] == "+Inf" else (place + 1, sample.value)
+
+    def _add_ensembles(self, vector: Floats) -> None:
+        totals = self._ensembles.read_totals()
+        vector[_COUNT_INDEX["steps"]], vector[_COUNT_INDEX["drawn_tokens"]] = totals.steps, totals.drawn_tokens
+        for name, counts, total in zip(QUANTITIES, totals.counts, totals.sums.tolist(), strict=True):
             vector[_SLICES[name]] = counts
             vector[_COUNT_INDEX[f"{name}_sum"]] = total
 
 
-def counts_by_name(vector: Floats, names: Sequence[str] = COUNT_NAMES) -> dict[str, float]:
-    """Counts by name."""
-    return {name: get_count(vector, name) for name in names}
+def _read_samples(instrument: Counter | Histogram) -> Iterator[Sample]:
+    """Yield the values of a counter, or the buckets and sums of a histogram."""
+    for family in instrument.collect():
+        for sample in family.samples:
+            if sample.name.endswith(("_total", "_bucket", "_sum")):
+                yield sample

@@ -38,7 +38,7 @@ def build_tracing(
         MissingExtra: without the extra `otel`.
     """
     if not _is_installed():
-        raise MissingExtra("sending build_tracing", "otel")
+        raise MissingExtra("sending traces", "otel")
     from heatbath.serve.telemetry.otel.export import build_http_tracing
     from heatbath.serve.telemetry.otel.spans import SpanOptions
 

@@ -81,9 +81,9 @@ def _convert_messages(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _build_message(role: str, source: Any) -> dict[str, Any]:
     """One message of one part; `said` is its text, or whatever holds it."""
-    inner = source.get("content_attributes", source.get("text")) if isinstance(source, Mapping) else source
+    inner = source.get("content", source.get("text")) if isinstance(source, Mapping) else source
     text = inner if isinstance(inner, str) else _encode_json(inner)
-    return {"role": role, "parts": [{"type": "text", "content_attributes": text}]}
+    return {"role": role, "parts": [{"type": "text", "content": text}]}
 
 
 def _encode_json(value: Any) -> str:

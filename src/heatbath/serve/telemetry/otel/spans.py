@@ -19,7 +19,7 @@ from heatbath.serve.telemetry.otel.attributes import (
     request_attributes,
     response_attributes,
 )
-from heatbath.serve.telemetry.token_timing import TokenTiming, request_key
+from heatbath.serve.telemetry.request_metrics import TokenTiming, request_key
 
 
 @dataclass(frozen=True)
