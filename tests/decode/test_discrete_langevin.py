@@ -60,13 +60,13 @@ class Listed:
 
     def __init__(self, length: int, *, tied: bool = True) -> None:
         self.whole = tiny(tied)
-        self.name, self.vocabulary, self.abilities = "listed", self.whole.vocabulary, self.whole.capabilities
+        self.name, self.vocabulary = "listed", self.whole.vocabulary
         self.context_length, self.open, self.embeddings = 16, self.whole.open, self.whole.embeddings
         self.token_bytes, self.fingerprint = self.whole.token_bytes, "sha256:0"
         self.sequences = list(itertools.product(range(SIZE), repeat=length))
         self._found: dict[float, TokenGradients] = {}
 
-    def slopes(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> TokenGradients:
+    def token_gradients(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> TokenGradients:
         if beta not in self._found:
             self._found[beta] = self.whole.token_gradients([[*PROMPT, *x] for x in self.sequences], length, beta=beta)
         at = [int(np.ravel_multi_index(tuple(x[len(PROMPT) :]), (SIZE,) * length)) for x in sequences]

@@ -125,7 +125,7 @@ def direct(sampler: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
         "max_tokens": dice.randint(3, 5) if model is not CHAIN else dice.randint(3, 9),
         "seed": seed,
         "first_row": dice.choice([0, 0, 5]),
-        "record": dice.choice([True, "state", "nodes", False]),
+        "record": dice.choice(["full", "state", "nodes", None]),
         "fields": fields(model, dice),
     }
     if sampler != "greedy":
@@ -238,7 +238,7 @@ def requests(number_of: int, seed: int) -> list[Request]:
                 sampler=sampler,
                 options=dict(dice.choice(SAMPLERS[sampler])),
                 seed=dice.randrange(1000),
-                record=dice.choice([None, "state", "nodes"]),
+                record=dice.choice([None, "state", "full"]),
                 top_logprobs=dice.choice([0, 0, 2]),
                 stop=dice.choice([(), (), ("ab", "ca"), ("d",)]),
                 keep_stop=dice.random() < 0.5,

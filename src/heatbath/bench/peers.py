@@ -97,7 +97,7 @@ class HeatbathRunner:
             fields=self._grammar,
             stop=self._stop,
             max_tokens=LENGTH if number else 2,
-            record=False,
+            record=None,
             seed=number,
         )
         return float(drawn.ess)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from heatbath.errors import BadInput, HeatbathError
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from heatbath.models import Model
 
 
+class GenerateCommand(TyperCommand):
+    """The command, whose help lists the samplers there are; they are imported only for it."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from heatbath.engine.registry import SAMPLERS
+
+        for option in self.params:
+            if option.name == "sampler":
+                option.help = f"{', '.join(SAMPLERS)}."  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
+COMMAND_CLASS = GenerateCommand
+
+
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Text to go on from; none starts a document.")] = None,
     *,
@@ -25,9 +41,7 @@ def generate(
     model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
-    sampler: Annotated[
-        str, typer.Option(help="ancestral, greedy, beam, best-of, vote, smc, power, anneal, tempering, langevin.")
-    ] = "ancestral",
+    sampler: Annotated[str, typer.Option(help="Name of a sampler.")] = "ancestral",
     option: Annotated[
         list[str] | None,
         typer.Option("-o", "--option", help="name=value for the sampler, such as particles=32.", show_default=False),
@@ -98,16 +112,16 @@ class SteeringArguments:
         from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
 
         where = BuildContext(model, max_tokens)
-        windows: list[Window] = [build_from_text(WINDOWS, "window", each, where) for each in self.windows]
+        windows: list[Window] = [build_from_text(WINDOWS, each, where) for each in self.windows]
         schedule: Schedule | None = None
         if self.schedule is not None:
-            schedule = build_from_text(SCHEDULES, "schedule", self.schedule, where)
+            schedule = build_from_text(SCHEDULES, self.schedule, where)
         return GenerationSettings(
             temperature if schedule is None else schedule,
             max_tokens,
             windows,
-            fields=[build_from_text(FIELDS, "field", each, where) for each in self.fields],
-            potentials=[build_from_text(POTENTIALS, "potential", each, where) for each in self.potentials],
+            fields=[build_from_text(FIELDS, each, where) for each in self.fields],
+            potentials=[build_from_text(POTENTIALS, each, where) for each in self.potentials],
         )
 
 
@@ -124,24 +138,23 @@ class SamplingArguments:
     def load_model(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
         """The model and the prompt's tokens."""
         from heatbath.models import load
+        from heatbath.models.base import encode_chat
 
         source = load(self.model, **self.load_options)
         if chat is None:
             return source, source.encode(prompt) if prompt else []
-        template = getattr(source, "chat", None)
-        if template is None:
-            raise BadInput(f"{source.name} has no chat template: give a plain prompt.")
-        return source, list(template([{"role": "user", "content": chat}]))
+        return source, encode_chat(source, [{"role": "user", "content": chat}])
 
     def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
         """The run that was asked for."""
         from dataclasses import replace
 
         from heatbath.engine import Run, repeat_prompts
+        from heatbath.engine.pool_session import find_fast_opener
 
         chosen = replace(settings, sampler=self.sampler, options=self.options)
         prompts, chosen = repeat_prompts([tokens], chosen, self.n)
-        return Run(model, prompts, chosen)
+        return Run(model, prompts, chosen, opener=find_fast_opener(model))
 
 
 @dataclass(frozen=True)

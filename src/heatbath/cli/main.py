@@ -67,7 +67,7 @@ def _load_command(name: str) -> Any:
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
-        app.command(name=name)(getattr(module, name))
+        app.command(name=name, cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, name))
     app.rich_markup_mode = None  # plain help: it starts faster, and the documentation is made from it
     command = typer.main.get_command(app)
     command.name = name

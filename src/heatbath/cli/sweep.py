@@ -158,12 +158,11 @@ class _Sweep:
 
 
 def _encode_prompt(model: Model, prompt: Any) -> tuple[int, ...]:
+    from heatbath.models.base import encode_chat
+
     if isinstance(prompt, str):
         return tuple(model.encode(prompt))
-    template = getattr(model, "chat", None)
-    if template is None:
-        raise BadInput(f"{model.name} has no chat template: give prompts instead of messages.")
-    return tuple(template(prompt))
+    return tuple(encode_chat(model, prompt))
 
 
 def _run_with_progress(run: _Sweep, resume_command: Callable[[], str]) -> PhaseMap:

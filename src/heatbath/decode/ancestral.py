@@ -12,10 +12,13 @@ import numpy.typing as npt
 
 from heatbath.decode.base import Batch, Step, Task, TokenSampler, betas_from_temperatures
 from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
+from heatbath.decode.independent import Independent
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.schedules import Schedule
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
+from heatbath.energy.spec import Spec
 from heatbath.ensemble import state
 from heatbath.ensemble.arrays import to_numpy
 
@@ -86,3 +89,15 @@ def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeli
         seen = state(energies, batch.betas, index=tokens)
         step = Step(tokens, result.knowing(seen, drawn), logprob, seen)
     return replace(batch, pending_tokens=tokens), step
+
+
+def build_token_sampler(arguments: SamplerArguments) -> Ancestral:
+    """Build the sampler of tokens that other samplers repeat."""
+    return Ancestral(arguments.row_temperatures(), arguments.window, arguments.fields)
+
+
+def _build_ancestral(arguments: SamplerArguments) -> Independent:
+    return Independent(build_token_sampler(arguments))
+
+
+SPEC = Spec("ancestral", "sampler", _build_ancestral, order=10, streams=True)

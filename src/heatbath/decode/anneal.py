@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.metropolis_kernel import MetropolisChains, advance, swap
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     SequenceSampler,
     SequenceStep,
@@ -24,7 +25,8 @@ from heatbath.decode.sequences import (
     require_single_prompt,
     validate_at_least,
 )
-from heatbath.decode.target import Target
+from heatbath.decode.target import Target, build_default_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.resample import ess, genealogical_ess, resample_particles
@@ -186,3 +188,18 @@ def build_ladder(ladder: int | Sequence[float]) -> Floats:
     if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not (np.diff(values) > 0).all():
         raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")
     return values
+
+
+def _build_anneal(arguments: SamplerArguments, **options: Any) -> Anneal:
+    of_target, own = split_target_options(options)
+    return Anneal(build_default_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "anneal",
+    "sampler",
+    _build_anneal,
+    options=("alpha", "proposal", "particles", "ladder", "sweeps", "threshold"),
+    order=80,
+    uses_potentials=True,
+)

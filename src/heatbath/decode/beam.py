@@ -16,6 +16,7 @@ from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.base import Batch, Floats, Ints, Step, Task
 from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
     SequenceSampler,
@@ -27,6 +28,7 @@ from heatbath.decode.sequences import (
 )
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
+from heatbath.energy.spec import Spec
 from heatbath.ensemble import state as thermodynamics
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
@@ -228,7 +230,9 @@ def _extend_beams(
     whole[slots] = sheet.ended[slots]
     open_ = np.flatnonzero(~sheet.ended[slots])
     if len(open_):
-        batch = replace(batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_]).push_pending()
+        batch = replace(
+            batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_]
+        ).push_pending()
     else:
         batch.session.close()
     grown = replace(
@@ -242,3 +246,11 @@ def _extend_beams(
         spent=state.spent + len(state.open),
     )
     return grown, SequenceStep(slots, step, sources)
+
+
+def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:
+    temperature = arguments.single_temperature()
+    return Beam(temperature=temperature, fields=arguments.fields, window=arguments.window, **options)
+
+
+SPEC = Spec("beam", "sampler", _build_beam, options=("width", "length_penalty", "groups", "diversity"), order=30)

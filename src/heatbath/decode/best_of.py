@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.ancestral import Ancestral, build_token_sampler
 from heatbath.decode.base import Floats, Task, TokenSampler
 from heatbath.decode.independent import Independent, IndependentState
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     SequenceSampler,
     SequenceStep,
@@ -22,6 +23,7 @@ from heatbath.decode.sequences import (
     validate_at_least,
 )
 from heatbath.energy.base import Potential
+from heatbath.energy.spec import Spec
 from heatbath.models.base import Session
 
 
@@ -92,3 +94,10 @@ class BestOf(SequenceSampler[BestOfState]):
         if rows.done and state.scorer.potentials:
             state = replace(state, energies=state.scorer(rows.sheet.answers(), rows.sheet.ended))
         return state, move
+
+
+def _build_best_of(arguments: SamplerArguments, **options: Any) -> BestOf:
+    return BestOf(sampler=build_token_sampler(arguments), potentials=arguments.potentials, **options)
+
+
+SPEC = Spec("best-of", "sampler", _build_best_of, options=("n", "by"), order=40, uses_potentials=True)

@@ -17,6 +17,7 @@ from heatbath.decode.base import Batch, Floats, Ints, Step, Task
 from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.langevin_proposal import ChainPoints, LangevinTarget
 from heatbath.decode.rng import ForcedTokens, Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
     SequenceSampler,
@@ -27,8 +28,9 @@ from heatbath.decode.sequences import (
     validate_at_least,
     validate_burn,
 )
-from heatbath.decode.target import Target
+from heatbath.decode.target import Target, build_target, split_target_options
 from heatbath.energy.length_fields import MinLength
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.mcmc_diagnostics import mixing_diagnostics
 from heatbath.models.base import Session
@@ -257,3 +259,18 @@ class Langevin(SequenceSampler[LangevinState]):
             return state
         allowed = ~state.lost
         return replace(state, value=rng.choose_index(allowed / allowed.sum()), done=True)
+
+
+def _build_langevin(arguments: SamplerArguments, **options: Any) -> Langevin:
+    of_target, own = split_target_options(options)
+    return Langevin(build_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "langevin",
+    "sampler",
+    _build_langevin,
+    options=("alpha", "chains", "sweeps", "burn", "step_size", "positions"),
+    order=100,
+    uses_potentials=True,
+)

@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import ForcedTokens, Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
     SequenceSampler,
@@ -26,7 +27,8 @@ from heatbath.decode.sequences import (
     validate_at_least,
 )
 from heatbath.decode.smc_state import SMCState
-from heatbath.decode.target import Target, TokenScores
+from heatbath.decode.target import Target, TokenScores, build_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample_particles
 from heatbath.models.base import Session
@@ -228,3 +230,16 @@ def _subtract_energy_change(log_weight: Floats, energy: Floats, before: Floats) 
     with np.errstate(invalid="ignore"):
         rise = np.where(np.isinf(energy), np.inf, energy - before)
     return log_weight - rise
+
+
+PARTICLE_OPTIONS = ("particles", "replicates", "resampling", "threshold", "ladder")
+
+
+def _build_smc(arguments: SamplerArguments, **options: Any) -> SMC:
+    of_target, own = split_target_options(options)
+    return SMC(build_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "smc", "sampler", _build_smc, options=("alpha", "proposal", *PARTICLE_OPTIONS), order=60, uses_potentials=True
+)

@@ -17,6 +17,7 @@ from heatbath.decode.anneal import build_ladder, with_model_proposal
 from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select, swap
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     SequenceSampler,
     SequenceStep,
@@ -25,7 +26,8 @@ from heatbath.decode.sequences import (
     validate_at_least,
     validate_burn,
 )
-from heatbath.decode.target import Target
+from heatbath.decode.target import Target, build_default_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
 from heatbath.estimate.estimate import Estimate
@@ -221,3 +223,18 @@ def _estimate_log_ratios(log_weight_history: Floats, ladder: Floats) -> list[Est
         bar(h * log_weight_history[:, k].ravel(), h * log_weight_history[:, k + 1].ravel())
         for k, h in enumerate(steps.tolist())
     ]
+
+
+def _build_tempering(arguments: SamplerArguments, **options: Any) -> Tempering:
+    of_target, own = split_target_options(options)
+    return Tempering(build_default_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "tempering",
+    "sampler",
+    _build_tempering,
+    options=("alpha", "proposal", "chains", "ladder", "sweeps", "burn"),
+    order=90,
+    uses_potentials=True,
+)

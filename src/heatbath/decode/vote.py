@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.ancestral import Ancestral
+from heatbath.decode.ancestral import Ancestral, build_token_sampler
 from heatbath.decode.base import Task, TokenSampler
 from heatbath.decode.independent import Independent, IndependentState
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     SequenceSampler,
     SequenceStep,
@@ -22,6 +23,7 @@ from heatbath.decode.sequences import (
     require_single_prompt,
     validate_at_least,
 )
+from heatbath.energy.spec import Spec
 from heatbath.models.base import Session
 
 ResultKey = Callable[[str], Hashable]
@@ -90,3 +92,10 @@ class Vote(SequenceSampler[VoteState]):
     def step(self, rng: Random, state: VoteState, energies: Any) -> tuple[VoteState, SequenceStep]:
         rows, move = Independent(self.sampler).step(rng, state.rows, energies)
         return replace(state, rows=rows), move
+
+
+def _build_vote(arguments: SamplerArguments, **options: Any) -> Vote:
+    return Vote(sampler=build_token_sampler(arguments), **options)
+
+
+SPEC = Spec("vote", "sampler", _build_vote, options=("n", "key"), order=50)

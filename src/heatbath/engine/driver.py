@@ -15,9 +15,9 @@ import numpy as np
 from heatbath.decode import Independent, RowRandom, SamplerState, SequenceStep, Task, evaluate, find_edge_crossings
 from heatbath.decode.base import OpenSession
 from heatbath.decode.independent import as_sequence_sampler
+from heatbath.engine.registry.samplers import build_sampler
 from heatbath.engine.result import Generation
 from heatbath.engine.run_buffer import Floats, RunBuffer
-from heatbath.engine.samplers import build_sampler
 from heatbath.engine.settings import GenerationSettings, validate_settings
 from heatbath.engine.step_record import build_record
 from heatbath.errors import HeatbathError, NotANumber

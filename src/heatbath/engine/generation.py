@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from heatbath.decode.schedules import Schedule
 from heatbath.engine.driver import Run
+from heatbath.engine.pool_session import find_fast_opener
+from heatbath.engine.registry import SAMPLERS
 from heatbath.engine.result import Generation
-from heatbath.engine.samplers import SAMPLERS
 from heatbath.engine.settings import GenerationSettings
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
@@ -43,7 +44,7 @@ def generate(
     common = {name: settings.pop(name) for name in list(settings) if name in _SETTINGS_NAMES}
     chosen = GenerationSettings(**common, options=settings)
     prompts, chosen = repeat_prompts(encode_prompts(model, prompt), chosen, n)
-    run = Run(model, prompts, chosen)
+    run = Run(model, prompts, chosen, opener=find_fast_opener(model))
     for frame in run:
         for observer in observers:
             observer.update(frame)

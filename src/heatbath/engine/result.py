@@ -139,7 +139,7 @@ class Generation:
             BadInput: the run kept no record.
         """
         if self.arrays.record is None or "entropy" not in self.arrays.record:
-            raise BadInput("this run kept no full record: generate with record=True.")
+            raise BadInput("this run kept no full record: generate with record='full'.")
         n = int(self.arrays.lengths[row])
         tokens = self.arrays.tokens[row, :n]
         positions = len(self.prompts[row]) + np.arange(n)

@@ -8,8 +8,8 @@ from typing import Any
 
 from heatbath.decode import Sampler, Schedule, Window
 from heatbath.energy import Field, Potential
+from heatbath.engine.base import RecordMode, validate_record_mode
 from heatbath.engine.run_buffer import Floats
-from heatbath.engine.step_record import RecordMode
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 
@@ -21,8 +21,8 @@ class GenerationSettings:
     """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
     `sampler` is a name of `heatbath.engine.SAMPLERS`, with `options` of its own, or a `Sampler` that brings everything
-    that is asked of draws. `record` is True for everything, "state" for all but the nodes of log Z, "nodes" for
-    energies and these alone, False for nothing. A row ends with a token of `stop`, the model's own if None. `edges`
+    that is asked of draws. `record` is "full" for everything, "state" for all but the nodes of log Z and the
+    divergences, "nodes" for energies and the nodes alone, None for nothing. A row ends with a token of `stop`, the model's own if None. `edges`
     are temperatures of a phase map by name; the record then says at which steps a schedule crosses them.
     """
 
@@ -34,7 +34,7 @@ class GenerationSettings:
     sampler: str | Sampler = "ancestral"
     seed: int = 0
     first_row: int = 0
-    record: RecordMode = True
+    record: RecordMode = "full"
     stop_token_ids: Sequence[int] | None = None
     edges: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -46,8 +46,7 @@ def validate_settings(model: Model, prompts: Sequence[Tokens], settings: Generat
         raise BadInput("there is no prompt: give at least one ([] starts a document).")
     if settings.max_tokens < 1:
         raise BadInput(f"max_tokens is {settings.max_tokens}: give at least 1.")
-    if settings.record not in (True, False, "nodes", "state"):
-        raise BadInput(f"record is {settings.record!r}: give True, False, 'nodes' or 'state'.")
+    validate_record_mode(settings.record)
     if model.context_length is None:
         return
     longest = max(len(prompt) or len(model.vocabulary.start_token_ids) for prompt in prompts)

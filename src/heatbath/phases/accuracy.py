@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from heatbath.engine import generate
 from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.best_of_n import best_of_n_score, bootstrap_means, is_tied_with_best, majority_vote_score
-from heatbath.models.base import Model, Tokens
+from heatbath.models.base import Model, Tokens, encode_chat
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.scored_prompts import Prompt, ScoredPrompt, ScoreFunction, read_scored_prompts
 
@@ -124,7 +124,7 @@ def _draw_texts(
             max_tokens=plan.max_tokens,
             seed=plan.seed,
             first_row=first * plan.samples,
-            record=False,
+            record=None,
         )
         yield first, [run.texts[i : i + plan.samples] for i in range(0, len(run), plan.samples)]
 
@@ -132,10 +132,7 @@ def _draw_texts(
 def _encode_prompt(model: Model, prompt: Prompt) -> Tokens:
     if isinstance(prompt, str):
         return model.encode(prompt)
-    template = getattr(model, "chat", None)
-    if template is None:
-        raise BadInput(f"{model.name} has no chat template: give prompts instead of messages.")
-    return list(template(prompt))
+    return encode_chat(model, prompt)
 
 
 def _score_ways(item: ScoredPrompt, texts: Sequence[str], n: int) -> tuple[float, float, float]:

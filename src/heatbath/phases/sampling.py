@@ -103,7 +103,7 @@ def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: 
         max_tokens=plan.length,
         seed=plan.seed,
         first_row=first_row,
-        record="nodes" if path is None else True,
+        record="nodes" if path is None else "full",
     )
     if path is not None:
         _write_traces(path, run)

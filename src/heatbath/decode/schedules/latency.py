@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from heatbath.decode.schedules.base import Budget, Floats, Schedule, validate_count, validate_temperature
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -112,3 +113,10 @@ def latency_budget(
             f"cooling begins with a share {cooling_fraction} of the time left: give a number above 0, at most 1."
         )
     return LatencyBudget(float(deadline), float(pace[0]), float(pace[1]), hot, cold, float(cooling_fraction), clock)
+
+
+def _build_latency(context: BuildContext, seconds: float, *, per_step: float = 0.05, per_row: float = 0.0) -> Schedule:
+    return latency_budget(seconds, (per_step, per_row))
+
+
+SPEC = Spec("latency", "schedule", _build_latency, '{"seconds": 2.0, "per_step": 0.05}', order=110)

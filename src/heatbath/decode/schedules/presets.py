@@ -13,6 +13,7 @@ import numpy as np
 from heatbath.decode.schedules.base import Floats, Schedule
 from heatbath.decode.windows import Window, min_p, top_p
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -58,3 +59,10 @@ def by_intent(intent: str, table: Mapping[str, IntentSchedule] = INTENTS) -> Int
         return table[intent]
     near = get_close_matches(intent, table, n=1, cutoff=0.0)
     raise BadInput(f"there is no intent {intent!r}: the nearest is {near[0]!r}, and all are {', '.join(table)}.")
+
+
+def _build_by_intent(context: BuildContext, intent: str) -> Schedule:
+    return by_intent(intent)
+
+
+SPEC = Spec("by_intent", "schedule", _build_by_intent, '"code"', order=100)

@@ -10,6 +10,7 @@ import numpy as np
 
 from heatbath.decode.schedules.base import Floats, Schedule, completion_lengths, validate_count, validate_temperature
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -110,3 +111,32 @@ def _validate_ends(start: float, end: float, steps: int) -> tuple[float, float, 
 
 def _progress(t: Floats, steps: int) -> Floats:
     return np.minimum(t / steps, 1.0)
+
+
+def _build_linear(context: BuildContext, start: float, end: float, *, steps: int | None = None) -> Schedule:
+    return linear(start, end, steps or context.max_tokens)
+
+
+def _build_cosine(context: BuildContext, start: float, end: float, *, steps: int | None = None) -> Schedule:
+    return cosine(start, end, steps or context.max_tokens)
+
+
+def _build_by_position(context: BuildContext, pieces: Sequence[tuple[int, float]]) -> Schedule:
+    return by_position([(int(at), float(value)) for at, value in pieces])
+
+
+SPECS = (
+    Spec("constant", "schedule", constant, "0.8", order=10, takes_context=False),
+    Spec("linear", "schedule", _build_linear, '{"start": 1.2, "end": 0.4}', order=20),
+    Spec("cosine", "schedule", _build_cosine, '{"start": 1.2, "end": 0.4}', order=30),
+    Spec(
+        "geometric",
+        "schedule",
+        geometric,
+        '{"start": 1.5, "ratio": 0.95, "floor": 0.3}',
+        order=40,
+        takes_context=False,
+    ),
+    Spec("logarithmic", "schedule", logarithmic, "1.0", order=50, takes_context=False),
+    Spec("by_position", "schedule", _build_by_position, "[[0, 1.2], [20, 0.5]]", order=60),
+)

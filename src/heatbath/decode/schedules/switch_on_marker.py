@@ -10,6 +10,7 @@ import numpy as np
 
 from heatbath.decode.schedules.base import Floats, Schedule, validate_temperature
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -44,3 +45,10 @@ def _contains_marker(completion: list[int], marker: tuple[int, ...]) -> bool:
         if tuple(completion[at : at + len(marker)]) == marker:
             return True
     return False
+
+
+def _build_by_phase(context: BuildContext, marker: str, before: float, after: float) -> Schedule:
+    return by_phase(context.model.encode(marker), before=before, after=after)
+
+
+SPEC = Spec("by_phase", "schedule", _build_by_phase, '{"marker": "Answer:", "before": 1.0, "after": 0.3}', order=70)

@@ -7,6 +7,7 @@ import numpy as np
 from heatbath.decode.schedules.base import Schedule, validate_temperature
 from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
 from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 HOLD_QUANTITIES = ("entropy", "heat_capacity", "surprisal", "mirostat", "mirostat_v1")
@@ -56,3 +57,13 @@ def _validate_positive(name: str, value: float) -> float:
     if not 0 < value < np.inf:
         raise BadInput(f"{name} is {value}: give a finite number above 0.")
     return float(value)
+
+
+def _build_thermostat(context: BuildContext, hold: str, target: float, *, gain: float | None = None) -> Schedule:
+    return thermostat(hold, target, gain=gain)
+
+
+SPECS = (
+    Spec("thermostat", "schedule", _build_thermostat, '{"hold": "entropy", "target": 1.0}', order=80),
+    Spec("mirostat", "schedule", mirostat, "3.0", order=90, takes_context=False),
+)

@@ -8,6 +8,7 @@ import numpy as np
 
 from heatbath.decode.windows.base import BandFunction, Floats, Window, band_up_to, height_limit
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 
 
@@ -127,3 +128,21 @@ def _entropy(statistics: RowStatistics) -> Floats:
 def _log_purity(statistics: RowStatistics) -> Floats:
     """ln of the sum of squared probabilities."""
     return np.asarray(np.log(statistics.sums[3]) - 2 * np.log(statistics.sums[0]))
+
+
+SPECS = (
+    Spec("min_p", "window", min_p, "0.05", order=30, takes_context=False),
+    Spec("epsilon", "window", epsilon, "0.0003", order=50, takes_context=False, aliases=("epsilon_cutoff",)),
+    Spec("eta", "window", eta, "0.0006", order=60, takes_context=False, aliases=("eta_cutoff",)),
+    Spec("top_n_sigma", "window", top_n_sigma, "1.0", order=70, takes_context=False),
+    Spec("p_less", "window", p_less, order=80, takes_context=False),
+    Spec("p_less_norm", "window", p_less_norm, order=90, takes_context=False),
+    Spec(
+        "exclude_top_choices",
+        "window",
+        exclude_top_choices,
+        '{"threshold": 0.1, "probability": 0.5}',
+        order=110,
+        takes_context=False,
+    ),
+)

@@ -6,6 +6,7 @@ import numpy as np
 
 from heatbath.decode.windows.base import BandFunction, Floats, Window, band_up_to
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 
 
@@ -49,3 +50,10 @@ def _build_share_band(rule: str, share: float) -> BandFunction:
         return statistics.find_share_band(rule, share)
 
     return band
+
+
+SPECS = (
+    Spec("top_p", "window", top_p, "0.9", order=20, takes_context=False),
+    Spec("typical", "window", typical, "0.95", order=40, takes_context=False, aliases=("typical_p",)),
+    Spec("top_h", "window", top_h, "0.4", order=100, takes_context=False),
+)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, HeatbathError
 
 
@@ -51,3 +53,18 @@ class FunctionPotential(Potential):
         except Exception as error:
             error_type = type(error).__name__
             raise BadInput(f"potential {self.name!r} raised {error_type} on row {row}: {error}") from error
+
+
+def _build_function(context: BuildContext, path: str, *, scores_prefixes: bool = False) -> Potential:
+    module, colon, name = path.partition(":")
+    if not colon:
+        raise BadInput(f"a function is named as module:function, not {path!r}.")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BadInput(f"there is no function {path}: {error}.") from error
+    return FunctionPotential(function, name, decode=context.model.decode, scores_prefixes=scores_prefixes)
+
+
+# It runs code by name, which no request may ask for.
+SPEC = Spec("function", "potential", _build_function, "module:function", order=70, offered=False)

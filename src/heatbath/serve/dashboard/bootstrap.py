@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def build_state(services: Services, feed: Feed) -> dict[str, Any]:
     """Ready for JSON."""
-    from heatbath.engine.registry import WINDOWS
-    from heatbath.engine.samplers import SAMPLERS
+    from heatbath.engine.registry import SAMPLERS, WINDOWS
 
     map_ = services.phase_map
     ticks = list(feed.recent_ticks)
@@ -25,8 +24,8 @@ def build_state(services: Services, feed: Feed) -> dict[str, Any]:
         "models": services.model_names.all_names,
         "about": _describe_model(services),
         "max_tokens": services.settings.limits.max_tokens,
-        "samplers": list(SAMPLERS),
-        "windows": {name: window.example for name, window in WINDOWS.items()},
+        "samplers": list(SAMPLERS.offered),
+        "windows": {name: window.example for name, window in WINDOWS.offered.items()},
         "node_betas": NODE_BETAS.tolist(),
         "nats": list(NATS),
         "phase_map": None if map_ is None else phase_map_to_json(map_),
