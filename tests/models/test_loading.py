@@ -309,7 +309,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
     energies = smollm2.open([tokens]).energies()[0]
     paris = smollm2.encode(" Paris")
     assert float((-energies).log_softmax(-1)[paris[0]]) == pytest.approx(-0.258, abs=0.002)
-    assert smollm2.vocabulary.start == (0,) and smollm2.vocabulary.stop == (2, 0)
+    assert smollm2.vocabulary.start_token_ids == (0,) and smollm2.vocabulary.stop_token_ids == (2, 0)
     assert 1 not in smollm2.encode("<|im_start|>user")
     assert smollm2.decode(smollm2.encode("héllo 世界 🎉 1234")) == "héllo 世界 🎉 1234"
     assert smollm2.chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
