@@ -305,7 +305,7 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     assert len(made) == 4 and made.log_z is None
     assert made.weighted_samples.sequences == made.sequences
     for trace, sample in zip(made.traces, made.samples, strict=True):
-        assert sample.finish == ("stop" if sample.token_ids[-1] in STOP else "length")
+        assert sample.finish_reason == ("stop" if sample.token_ids[-1] in STOP else "length")
         assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob, abs=1e-5)
     record = made.arrays.record
     assert record is not None

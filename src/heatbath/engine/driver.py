@@ -63,8 +63,8 @@ class Run:
             ends_rows = StopTracker(self._stop_strings, model.token_bytes, frozenset(stop))
         task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener, ends_rows=ends_rows)
         self._state: SamplerState = self._sampler.init(task)
-        slots = self._state.slots
-        self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.streams))
+        slots = self._state.num_slots
+        self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.num_streams))
         self._buffer = RunBuffer(slots, length)
         self._previous_temperatures = np.full(slots, np.nan)
         self._step_index = self._evaluated = 0
@@ -78,7 +78,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether there is nothing more to do."""
-        return self._state.done
+        return self._state.is_finished
 
     @property
     def pending(self) -> Session | None:
@@ -102,7 +102,7 @@ class Run:
     @property
     def num_slots(self) -> int:
         """How many answers are held at once."""
-        return self._state.slots
+        return self._state.num_slots
 
     def result(self) -> Generation:
         """What has been drawn so far."""

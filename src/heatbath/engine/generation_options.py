@@ -164,7 +164,7 @@ def build_settings(model: Model, options: Mapping[str, Any]) -> GenerationSettin
         *(build(WINDOWS, (spec.name, None if value is True else value), context) for spec, value in keywords),
     ]
     for name, registry, kind in (("fields", FIELDS, Field), ("potentials", POTENTIALS, Potential)):
-        own[name] = resolve_components(registry, own.get(name), context, built=kind, param=name)  # type: ignore[arg-type]
+        own[name] = resolve_components(registry, own.get(name), context, built=kind, param=name)
     return GenerationSettings(**own, options=rest)
 
 

@@ -54,7 +54,7 @@ class Generation:
     @cached_property
     def finish_reasons(self) -> tuple[str, ...]:
         """Why each ended: "stop" (its last token is a stop token, or its text meets a stop), "length" or "interrupted"."""
-        ends = zip(self._stop_matches, self.weighted_samples.finish, strict=True)
+        ends = zip(self._stop_matches, self.weighted_samples.finish_reasons, strict=True)
         return tuple(reason if match is None else "stop" for match, reason in ends)
 
     @property
@@ -76,7 +76,7 @@ class Generation:
     @property
     def best_index(self) -> int:
         """The index of the sequence to give: a draw by weight, the best or the most voted, as the sampler has it."""
-        return self.weighted_samples.value
+        return self.weighted_samples.selected_index
 
     @property
     def text(self) -> str:
@@ -189,7 +189,7 @@ class Generation:
     def _spoken_tokens(self, row: int) -> list[int]:
         """The tokens that were drawn, without the stop token."""
         tokens = self._drawn_sequences[row]
-        ended_by_token = self.weighted_samples.finish[row] == "stop" and tokens[-1] in self.stop_token_ids
+        ended_by_token = self.weighted_samples.finish_reasons[row] == "stop" and tokens[-1] in self.stop_token_ids
         return tokens[:-1] if ended_by_token else tokens
 
     def _plain_logprobs(self) -> Floats | None:

@@ -88,7 +88,7 @@ def _validate_stop_token_ids(token_ids: Any, vocab_size: int) -> None:
             param="stop_token_ids",
         )
     for token in token_ids:
-        if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= token < vocab_size:
+        if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
             raise BadInput(
                 f"stop_token_ids holds {token!r:.60}: give token ids from 0 to {vocab_size - 1}.",
                 param="stop_token_ids",

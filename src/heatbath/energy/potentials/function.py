@@ -9,6 +9,7 @@ from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_energies
 from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, HeatbathError
+from heatbath.user_functions import import_function
 
 
 class FunctionPotential(Potential):
