@@ -65,7 +65,7 @@ def test_intents_name_the_nearest():
     story = schedules.by_intent("story")
     assert at(story, 0) == [1.2] and [w.label for w in story.windows(story.init(1))] == ["min_p=0.1"]
     assert all(intent.rationale for intent in INTENTS.values())
-    with pytest.raises(BadInput, match="'sumarise': the nearest is 'summarize'"):
+    with pytest.raises(BadInput, match=r"'sumarise' \(did you mean 'summarize'\?\)"):
         schedules.by_intent("sumarise")
     with pytest.raises(BadInput, match="nearest"):
         schedules.by_intent("")

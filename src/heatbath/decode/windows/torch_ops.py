@@ -148,6 +148,5 @@ def _column(values: npt.NDArray[Any], like: Any) -> Any:
     return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
 
 
-
 def _to_numpy(values: Any) -> Floats:
     return np.asarray(values.double().cpu().numpy())
