@@ -346,8 +346,8 @@ def test_the_same_seed_gives_the_same_answers() -> None:
         (lambda: Langevin(positions=0), "positions is 0"),
         (lambda: Langevin(Target(fields=LogitBias({1: 1.0}))), "no fields, windows or proposals"),
         (lambda: Langevin(Target(window=top_k(2))), "no fields, windows or proposals"),
-        (lambda: Langevin().init(Task(TableModel.random(0, 4, 3), [[]], 3)), "needs gradients, which table has not"),
-        (lambda: Langevin().init(Task(tiny(), [[0], [1]], 3)), "one prompt at a time"),
+        (lambda: Langevin().init(Task(TableModel.random(0, 4, 3), [[]], 3)), "needs a model with gradients, which table does not"),
+        (lambda: Langevin().init(Task(tiny(), [[0], [1]], 3)), "takes one prompt, got 2"),
     ],
 )
 def test_bad_input(make: Callable[[], Any], sentence: str) -> None:

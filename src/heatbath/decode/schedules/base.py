@@ -72,7 +72,7 @@ def completion_lengths(context: Context) -> Floats:
 
 
 def validate_temperature(name: str, value: float, *, positive: bool = False) -> float:
-    """Return the temperature as a float. Raises `BadInput` unless it is finite and 0 or greater (above 0: `positive`)."""
+    """Return the temperature as a float. Raises `BadInput` unless it is finite and 0 or greater, or positive."""
     is_valid = np.isfinite(value) and (value > 0 if positive else value >= 0)
     if not is_valid:
         raise BadInput(f"{name} must be finite and {'positive' if positive else '0 or greater'}, got {value}.")
