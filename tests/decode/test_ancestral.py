@@ -153,7 +153,11 @@ def test_without_fields_and_windows_energies_are_not_copied_and_drawn_once(monke
     calls, real = [], decode_rng.quantile
     monkeypatch.setattr(decode_rng, "quantile", lambda *given: calls.append(given[0]) or real(*given))
     ((batch, step),) = [next(run(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
-    assert step.energies is step.final_energies is batch.session.energies() and len(calls) == 1 and calls[0] is step.energies
+    assert (
+        step.energies is step.final_energies is batch.session.energies()
+        and len(calls) == 1
+        and calls[0] is step.energies
+    )
     assert step.work == {} and step.kept_mass.tolist() == [1, 1, 1]
 
 
@@ -211,7 +215,11 @@ class _Shaped(Field):
 @pytest.mark.parametrize(
     ("field", "error", "said"),
     [
-        (_Shaped(np.zeros(5)), BadInput, r"'odd' at token 0: expected energies that broadcast to \(\d, 3\), got shape \(5,\)"),
+        (
+            _Shaped(np.zeros(5)),
+            BadInput,
+            r"'odd' at token 0: expected energies that broadcast to \(\d, 3\), got shape \(5,\)",
+        ),
         (_Shaped(np.zeros((4, 2, 3))), BadInput, r"got shape \(4, 2, 3\)"),
         (_Shaped([0.0, np.nan, 0.0]), NotANumber, "'odd'.*row 0"),
         (ForbiddenTokens([0, 1, 2]), BadInput, "'forbid'.*row 0"),

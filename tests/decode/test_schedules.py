@@ -67,7 +67,7 @@ def test_intents_name_the_nearest():
     assert all(intent.rationale for intent in INTENTS.values())
     with pytest.raises(BadInput, match=r"'sumarise' \(did you mean 'summarize'\?\)"):
         schedules.by_intent("sumarise")
-    with pytest.raises(BadInput, match="nearest"):
+    with pytest.raises(BadInput, match="did you mean"):
         schedules.by_intent("")
 
 
@@ -111,7 +111,7 @@ def test_the_pace_follows_the_steps_that_were_timed():
 def test_a_plan_fits_and_nothing_larger_would(deadline, per_step, per_row, rows, tokens):
     budget = latency_budget(deadline, (per_step, per_row), temperature_range=(0.0, 0.8))
     if deadline < (per_step + per_row) * 0.999:
-        with pytest.raises(BadInput, match="allow more time"):
+        with pytest.raises(BadInput, match="the deadline of .* is too short"):
             budget.plan(rows, tokens)
         return
     if deadline < (per_step + per_row) * 1.001:
@@ -169,7 +169,7 @@ BAD = [
 
 @pytest.mark.parametrize("make", BAD)
 def test_settings_out_of_range_are_refused_in_one_sentence(make):
-    with pytest.raises(BadInput, match=r"(give|begin|allow).*\.$"):
+    with pytest.raises(BadInput, match=r"(must|expected|too short).*\.$"):
         make()
 
 

@@ -95,7 +95,12 @@ def test_an_answer_must_be_whole(answer, finish, said):
     check_numbers(samples, TREE)
     with pytest.raises(AssertionError, match=said):
         check_numbers(
-            replace(samples, sequences=[answer, *samples.sequences[1:]], finish_reasons=(finish, *samples.finish_reasons[1:])), TREE
+            replace(
+                samples,
+                sequences=[answer, *samples.sequences[1:]],
+                finish_reasons=(finish, *samples.finish_reasons[1:]),
+            ),
+            TREE,
         )
 
 
