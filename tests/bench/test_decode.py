@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heatbath.bench import decode, masks, peers, power
-from heatbath.bench.base import BenchmarkLine, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, upper_limit_line
 from heatbath.decode import SMC, Metropolis, Target
 from heatbath.energy import ForbiddenTokens
 from heatbath.errors import MissingExtra

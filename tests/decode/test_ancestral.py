@@ -215,8 +215,12 @@ class _Shaped(Field):
 @pytest.mark.parametrize(
     ("field", "error", "said"),
     [
-        (_Shaped(np.zeros(5)), BadInput, r"'odd' at token 0: it gave energies of shape \(5,\)"),
-        (_Shaped(np.zeros((4, 2, 3))), BadInput, "do not broadcast"),
+        (
+            _Shaped(np.zeros(5)),
+            BadInput,
+            r"'odd' at token 0: expected energies that broadcast to \(\d, 3\), got shape \(5,\)",
+        ),
+        (_Shaped(np.zeros((4, 2, 3))), BadInput, r"got shape \(4, 2, 3\)"),
         (_Shaped([0.0, np.nan, 0.0]), NotANumber, "'odd'.*row 0"),
         (ForbiddenTokens([0, 1, 2]), BadInput, "'forbid'.*row 0"),
     ],

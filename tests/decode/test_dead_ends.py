@@ -78,7 +78,7 @@ def test_a_target_without_an_answer_is_told():
     with pytest.raises(BadInput, match="forbidden by 'never'") as caught:
         generate(TREE, [], max_tokens=4, sampler="smc", potentials=Never())
     assert len(caught.value.partial) == 64
-    with pytest.raises(BadInput, match="at rung 1 every answer is forbidden by 'never'"):
+    with pytest.raises(BadInput, match="at rung 1 every sequence is forbidden by 'never'"):
         generate(TREE, [], max_tokens=4, sampler="anneal", potentials=Never())
 
 

@@ -226,7 +226,9 @@ def test_detailed_balance_between_answers_of_three_tokens(positions: int) -> Non
 def unmended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio of proposals left out of the acceptance."""
     right = LangevinTarget.acceptance_probability
-    monkeypatch.setattr(LangevinTarget, "chance", lambda self, now, new, ratio: right(self, now, new, 0 * ratio))
+    monkeypatch.setattr(
+        LangevinTarget, "acceptance_probability", lambda self, now, new, ratio: right(self, now, new, 0 * ratio)
+    )
 
 
 @pytest.mark.usefixtures("unmended")
@@ -340,14 +342,17 @@ def test_the_same_seed_gives_the_same_answers() -> None:
     [
         (lambda: Langevin(chains=0), "chains is 0"),
         (lambda: Langevin(sweeps=0), "sweeps is 0"),
-        (lambda: Langevin(burn=1.0), "burn is 1.0"),
+        (lambda: Langevin(burn=1.0), "`burn` must be"),
         (lambda: Langevin(step_size=0.0), "step size is 0.0"),
         (lambda: Langevin(step_size=np.nan), "step size is nan"),
         (lambda: Langevin(positions=0), "positions is 0"),
         (lambda: Langevin(Target(fields=LogitBias({1: 1.0}))), "no fields, windows or proposals"),
         (lambda: Langevin(Target(window=top_k(2))), "no fields, windows or proposals"),
-        (lambda: Langevin().init(Task(TableModel.random(0, 4, 3), [[]], 3)), "needs gradients, which table has not"),
-        (lambda: Langevin().init(Task(tiny(), [[0], [1]], 3)), "one prompt at a time"),
+        (
+            lambda: Langevin().init(Task(TableModel.random(0, 4, 3), [[]], 3)),
+            "needs a model with gradients, which table does not",
+        ),
+        (lambda: Langevin().init(Task(tiny(), [[0], [1]], 3)), "takes one prompt, got 2"),
     ],
 )
 def test_bad_input(make: Callable[[], Any], sentence: str) -> None:

@@ -117,13 +117,13 @@ def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
 
 def without_lengths(chains, rng):
     gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
-    return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0)).tolist()])
+    return np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0)).tolist()])
 
 
 class Unmoved(SMC):
     """Resamples and leaves the weights as they were."""
 
-    def _resampled(self, rng, state):
+    def _resample_particles(self, rng, state):
         after, sources = super()._resample_particles(rng, state)
         return replace(after, log_weight=state.log_weight), sources
 

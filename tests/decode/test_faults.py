@@ -181,7 +181,7 @@ def test_settings_that_make_no_sense_are_refused(make):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("power", {"alpha": -1.0}, "alpha is -1.0"),
+        ("power", {"alpha": -1.0}, "`alpha` must be 0 or greater and finite, got -1.0"),
         ("smc", {"particles": 0}, "particles is 0"),
         ("best-of", {"n": 0}, "n is 0"),
         ("vote", {"n": 0}, "n is 0"),

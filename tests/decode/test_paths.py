@@ -326,7 +326,7 @@ def swept(act, state):
         after = []
         for probability, at in now:
             for chance, following in branches(act, at):
-                (over if following.chains.settled else after).append((probability * chance, following))
+                (over if following.chains.is_idle else after).append((probability * chance, following))
         now = merged(after)
     return over
 
@@ -363,7 +363,7 @@ def test_a_chain_without_the_factor_of_lengths_has_another_law(monkeypatch):
 
 def without_lengths(chains, rng):
     gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
-    return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0))])
+    return np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0))])
 
 
 @pytest.mark.parametrize(

@@ -87,5 +87,5 @@ def test_tensors_keep_library_and_type(dtype):
 
 @pytest.mark.parametrize(("make", "value"), [(top_k, 0), (top_p, 0.0), (top_p, 1.1), (min_p, -0.1), (min_p, np.nan)])
 def test_settings_out_of_range_are_refused(make, value):
-    with pytest.raises(BadInput, match="give"):
+    with pytest.raises(BadInput, match="must|pass"):
         make(value)

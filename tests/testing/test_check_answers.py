@@ -52,7 +52,7 @@ class _Lying:
     is_finished = property(lambda self: self.inner.is_finished)
 
     def samples(self):
-        return self.change(self.inner.collect_samples())
+        return self.change(self.inner.samples())
 
 
 def test_right_samplers_pass():
@@ -64,16 +64,16 @@ def test_right_samplers_pass():
 
 
 LIES = {
-    "said to have ended": lambda samples: replace(samples, finish_reasons=("interrupted", *samples.finish_reasons[1:])),
-    "the moves of a run do not lead": lambda samples: replace(samples, slots=samples.slots[::-1]),
-    "give one for each": lambda samples: replace(samples, log_weight=samples.log_weight[1:]),
+    "has finish reason": lambda samples: replace(samples, finish_reasons=("interrupted", *samples.finish_reasons[1:])),
+    "the steps of a run do not lead": lambda samples: replace(samples, slots=samples.slots[::-1]),
+    "expected one per sequence": lambda samples: replace(samples, log_weight=samples.log_weight[1:]),
     "NaN": lambda samples: replace(samples, log_weight=samples.log_weight * np.nan),
-    "the value is answer": lambda samples: replace(samples, value=100),
-    "an answer of weight 0": lambda samples: replace(
+    "the selected index is 100": lambda samples: replace(samples, selected_index=100),
+    "the selected sequence has weight 0": lambda samples: replace(
         samples, log_weight=np.where(np.arange(100) == samples.selected_index, -np.inf, 0.0)
     ),
     "tokens spent": lambda samples: replace(samples, tokens_spent=0),
-    "log-probabilities of answers are off": lambda samples: replace(samples, logprob=np.zeros(100)),
+    "log-probabilities of sequences are off": lambda samples: replace(samples, logprob=np.zeros(100)),
     "standard errors|floor": lambda samples: replace(
         samples, log_weight=0.6 * np.asarray(list(map(len, samples.sequences)))
     ),
@@ -88,7 +88,7 @@ def test_a_lie_is_told_by_its_clause(said):
 
 @pytest.mark.parametrize(
     ("answer", "finish", "said"),
-    [([0], "length", "is not whole"), ([2, 0, 0], "length", "goes on after"), ([2], "length", "said to have ended")],
+    [([0], "length", "is not finished"), ([2, 0, 0], "length", "goes on after"), ([2], "length", "has finish reason")],
 )
 def test_an_answer_must_be_whole(answer, finish, said):
     samples = _drawn()
@@ -140,7 +140,7 @@ def test_partition_functions_and_their_errors_are_tested():
     check_log_z(said(off, 0.1, weighed=False), 0.0, 1e-5)
     check_log_z(said(off, float("nan")), 0.0, 1e-5)
     for stderr, wrong in ((0.01, "larger"), (0.5, "smaller")):
-        with pytest.raises(AssertionError, match=f"{wrong} than what is stated"):
+        with pytest.raises(AssertionError, match=f"{wrong} than the stated ones"):
             check_log_z(said(off, stderr), 0.0, 1e-5)
     with pytest.raises(AssertionError, match="partition function"):
         check_log_z(said(off + 0.08, 0.1), 0.0, 1e-5)

@@ -126,13 +126,13 @@ def test_right_potentials_pass(potential):
         (NaN(), "NaN"),
         (Attracting(), "-inf"),
         (Table(), "have shape"),
-        (Restless(), "asked for twice"),
+        (Restless(), "evaluated twice"),
         (Mutating(), "changed the tokens"),
         (Mixing(), "in a batch and alone"),
-        (Placed(), "rows turned round"),
+        (Placed(), "rows reversed"),
         (Stubborn(), "added to another"),
         (Weightless(), "twice"),
-        (Hasty(), "forbids the first 0 tokens of the answer of row 0, which it allows whole"),
+        (Hasty(), "forbids the first 0 tokens of row 0, but allows the whole sequence"),
         (Unready(), "NaN"),
         (Stopping(), "with and without its stop token"),
     ],
@@ -143,5 +143,5 @@ def test_a_broken_potential_fails(potential, said):
 
 
 def test_a_context_without_whole_answers_is_no_use():
-    with pytest.raises(AssertionError, match="no whole answer"):
+    with pytest.raises(AssertionError, match="no finished row"):
         check_potential(Lengths(), Context([[0]], [0], 2))

@@ -1,4 +1,4 @@
-"""What steering costs and what it saves: samplers of whole answers, windows and masks, each beside its target."""
+"""The cost of decoding: windows, power sampling, populations, masks, and a comparison with genlm-control."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heatbath.bench import masks, peers, power, windows
-from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides
+from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line, time_sides
 from heatbath.engine import Generation, generate
 from heatbath.errors import MissingExtra
 from heatbath.models import Model, load
@@ -17,7 +17,7 @@ PARTICLES, LENGTH, POWER = 32, 64, 2.0
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """The lines of steering. What an optional part is missing for is left out, and a sentence says so."""
+    """Measure the lines of decoding; lines that need an optional package that is not installed are left out."""
     yield from windows.lines()
     yield from power.lines()
     half = load(MODEL, dtype="bfloat16")
@@ -27,7 +27,7 @@ def lines() -> Iterator[BenchmarkLine]:
 
 
 def skip_missing_extras(part: Callable[[], Iterator[BenchmarkLine]]) -> Iterator[BenchmarkLine]:
-    """The lines of `part`, up to the one that needs what is not installed."""
+    """Yield the lines of `part` up to the first that needs a missing package, which is printed on stderr."""
     try:
         yield from part()
     except MissingExtra as missing:
@@ -37,10 +37,10 @@ def skip_missing_extras(part: Callable[[], Iterator[BenchmarkLine]]) -> Iterator
 def population_line(
     model: Model, prompt: Sequence[int] = (), *, length: int = LENGTH, repeats: int = 2
 ) -> BenchmarkLine:
-    """Tokens a second of SMC for the model's square, and of as many rows that know nothing of one another.
+    """Measure tokens per second of SMC for the square of the model, against as many independent rows.
 
-    Both without records and without a stop token, so that they draw the same number of tokens. Squared weights grow
-    uneven fast: the population is resampled every few tokens, and the line says how often.
+    Both run without records and stop tokens, so they draw the same number of tokens. The weights become uneven fast:
+    the population is resampled every few tokens, and the line states how often.
     """
     runs: list[Generation] = []
 

@@ -1,6 +1,6 @@
-"""What heatbath adds to a model's own work, on the embedded model.
+"""The overhead of the engine over the model, on the embedded model.
 
-Measuring against the bare forward pass, generation with and without record and against `transformers.generate`.
+Measuring against the bare forward pass; generation with and without records, and against `transformers.generate`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
 from heatbath.engine import generate, measure
 from heatbath.engine.base import RecordMode
 from heatbath.models import TransformersModel, load
@@ -25,7 +25,7 @@ _NEW_TOKENS = 128
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """The lines of the engine."""
+    """Measure the lines of the engine."""
     exact = load(MODEL, dtype="float32")
     yield _measure_line(exact)
     yield _memory_line()
@@ -36,7 +36,7 @@ def lines() -> Iterator[BenchmarkLine]:
 
 
 def _measure_line(model: TransformersModel) -> BenchmarkLine:
-    """Tokens a second of `measure`, and of a forward pass that gives all logits of the same text."""
+    """Measure tokens per second of `measure`, against a forward pass that returns all logits of the same text."""
     import torch
 
     tokens = _draw_tokens(model, _LENGTH)
@@ -53,27 +53,27 @@ def _measure_line(model: TransformersModel) -> BenchmarkLine:
 
 
 def _draw_tokens(model: TransformersModel, count: int) -> list[int]:
-    """Ordinary tokens that are the same every time."""
+    """Draw ordinary tokens, the same ones every time."""
     tokens: list[int] = np.random.default_rng(0).integers(100, model.vocabulary.size, count).tolist()
     return tokens
 
 
 def _memory_line() -> BenchmarkLine:
-    """Highest memory of `measure` on a text 8 times as long, in processes of their own."""
+    """Measure the peak memory of `measure` on a text 8 times as long, in separate processes."""
     short, long = (_measure_peak_memory(length) for length in (_LENGTH, 8 * _LENGTH))
     return upper_limit_line("peak memory of measure, 8 x the text against 1 x", long, short, limit=1.1, unit="MB")
 
 
 def _measure_peak_memory(length: int) -> float:
-    done = subprocess.run([sys.executable, "-c", _CHILD, str(length)], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    process = subprocess.run([sys.executable, "-c", _CHILD, str(length)], check=True, capture_output=True, text=True)
+    return float(process.stdout)
 
 
 _CHILD = "import sys; from heatbath.bench.engine import child; child(int(sys.argv[1]))"
 
 
 def child(length: int) -> None:
-    """Measure a text of `length` tokens in strides of 512 and print the highest memory of this process, MB."""
+    """Measure a text of `length` tokens in strides of 512 and print the peak memory of this process, MB."""
     from heatbath.engine import measure_stream
 
     model = load(MODEL, dtype="float32")
@@ -83,7 +83,7 @@ def child(length: int) -> None:
 
 
 def _record_line(model: TransformersModel) -> BenchmarkLine:
-    """Tokens a second of generation with the record on and off."""
+    """Measure tokens per second of generation with the record on and off."""
 
     def run(record: RecordMode) -> object:
         return _generate_with_heatbath(model, record=record)
@@ -96,7 +96,7 @@ def _record_line(model: TransformersModel) -> BenchmarkLine:
 
 
 def _generate_line(model: TransformersModel) -> BenchmarkLine:
-    """Tokens a second of generation with the record on, and of `transformers.generate`."""
+    """Measure tokens per second of generation with the record on, against `transformers.generate`."""
     sides = {
         "ours": lambda: _generate_with_heatbath(model, record="full"),
         "theirs": lambda: _generate_with_transformers(model),
@@ -109,7 +109,7 @@ def _generate_line(model: TransformersModel) -> BenchmarkLine:
 
 
 def _generate_with_heatbath(model: TransformersModel, *, record: RecordMode) -> object:
-    """Rows from the document start that never end, so that both sides make the same number of tokens."""
+    """Generate rows from the document start that never end, so that both sides draw the same number of tokens."""
     return generate(model, [[]] * _ROWS, max_tokens=_NEW_TOKENS, record=record, stop_token_ids=())
 
 

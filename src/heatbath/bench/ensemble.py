@@ -1,4 +1,4 @@
-"""The ensemble's kernels against the cheapest thing a user would write instead: PyTorch's logsumexp, or a copy."""
+"""The kernels of the ensemble against the cheapest alternative of a user: PyTorch's logsumexp, or a copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, limit_torch_threads, lower_limit_line, time_sides, upper_limit_line
 from heatbath.ensemble import curve, nodes, quantile, state
 
 ROWS, STATES, THREADS = 64, 49_152, 2
@@ -15,21 +15,17 @@ DEVICE_ROWS, DEVICE_STATES = 256, 128_256
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """CPU: float32 rows, two threads. CUDA, where there is a device: bfloat16 rows against the copy bandwidth."""
+    """Measure float32 rows on two CPU threads, and bfloat16 rows against the copy bandwidth where CUDA is available."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
+    with limit_torch_threads(THREADS):
         yield from cpu_lines()
-    finally:
-        torch.set_num_threads(before)
     if torch.cuda.is_available():
         yield device_line()
 
 
 def cpu_lines() -> Iterator[BenchmarkLine]:
-    """state, curve, nodes and quantile, in milliseconds, each beside torch.logsumexp."""
+    """Measure state, curve, nodes and quantile in milliseconds, each beside torch.logsumexp."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -48,7 +44,7 @@ def cpu_lines() -> Iterator[BenchmarkLine]:
 
 
 def device_line() -> BenchmarkLine:
-    """Bytes of energies that `state` reads in a second, beside the bytes that a copy moves (read and written)."""
+    """Measure the bytes of energies that `state` reads per second, beside those that a copy reads and writes."""
     import torch
 
     energies = torch.randn(DEVICE_ROWS, DEVICE_STATES, device="cuda", dtype=torch.bfloat16)
@@ -64,7 +60,7 @@ def device_line() -> BenchmarkLine:
 
 
 def synchronize_after(call: Any) -> Any:
-    """The call, followed by waiting for the device."""
+    """Return a function that makes the call and then waits for the device."""
     import torch
 
     def run() -> None:

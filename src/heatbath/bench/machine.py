@@ -1,4 +1,4 @@
-"""What machine and installation a number was measured on."""
+"""A description of the machine and the installation, for benchmark results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("numpy", "torch", "transformers", "numba", "pyarrow")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Python, processor, cores, threads, GPU and the versions of what the numbers rest on."""
+    """Return Python, processor, cores, threads, GPU and the versions of the relevant packages."""
     import torch
 
     return {
@@ -31,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def find_version(package: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -39,7 +39,7 @@ def find_version(package: str) -> str | None:
 
 
 def count_cores() -> int:
-    """Cores this process may run on, which a container or `taskset` can make fewer than the machine has."""
+    """Return the number of cores that this process may use, which a container or `taskset` can reduce."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

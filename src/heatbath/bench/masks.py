@@ -1,8 +1,7 @@
-"""Fields that read text, on one core: microseconds a token along answers that the embedded model really gives.
+"""Fields that read text, on one core: microseconds per token along sequences of the embedded model.
 
-Every answer is followed prefix by prefix by a field that has seen none of them, one row at a time, as a decoder that
-has just drawn a token would ask. What is timed is the whole of a call: the step of the automaton or parser, the mask
-and its energies.
+A new field is evaluated at every prefix of every sequence, one row at a time, as in decoding. The time is that of a
+whole call: the step of the automaton or parser, the mask and its energies.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from heatbath.bench.base import BenchmarkLine, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, upper_limit_line
 from heatbath.decode.base import Floats
 from heatbath.energy import Field, ForbiddenPhrases, Grammar
 from heatbath.energy.base import Context
@@ -34,25 +33,25 @@ SCHEMA = {
 
 
 def lines(model: TransformersModel) -> Iterator[BenchmarkLine]:
-    """Mean and median for a JSON schema, mean for a ban of phrases. Raises `MissingExtra` without llguidance."""
+    """Measure a JSON schema (mean, median) and a ban of phrases (mean). Raises `MissingExtra` without llguidance."""
     stop, size = model.vocabulary.stop_token_ids, model.vocabulary.size
     yield upper_limit_line(
         f"ban of {PHRASES} phrases, mean, V = {size}", _time_phrase_ban(model), limit=50, unit="µs/token"
     )
     grammar = _build_grammar(model)
-    answers = _generate_sequences(model, "A person as JSON:\n", fields=grammar)
-    seconds = time_prefixes(_build_grammar(model), answers, size, stop)
+    sequences = _generate_sequences(model, "A person as JSON:\n", fields=grammar)
+    seconds = time_prefixes(_build_grammar(model), sequences, size, stop)
     name = f"mask of a JSON schema, {{}}, V = {size}"
     yield upper_limit_line(name.format("mean"), 1e6 * float(seconds.mean()), limit=100, unit="µs/token")
     yield upper_limit_line(name.format("median"), 1e6 * float(np.median(seconds)), limit=100, unit="µs/token")
 
 
 def time_prefixes(field: Field, sequences: Sequence[Sequence[int]], size: int, stop: Sequence[int]) -> Floats:
-    """Seconds of the field at every prefix of every answer that is open, in turn, (n,)."""
+    """Return the seconds of the field at every unfinished prefix of every sequence, in order, (n,)."""
     seconds = []
-    for answer in sequences:
-        for length in range(len(answer) + (not answer or answer[-1] not in stop)):
-            context = Context([list(answer[:length])], [0], size, stop)
+    for sequence in sequences:
+        for length in range(len(sequence) + (not sequence or sequence[-1] not in stop)):
+            context = Context([list(sequence[:length])], [0], size, stop)
             start = time.perf_counter()
             field(context)
             seconds.append(time.perf_counter() - start)
@@ -60,22 +59,22 @@ def time_prefixes(field: Field, sequences: Sequence[Sequence[int]], size: int, s
 
 
 def draw_phrases(model: TransformersModel, count: int = PHRASES, seed: int = 0) -> list[bytes]:
-    """Different pairs and triples of common tokens, which plain text often begins and seldom completes."""
+    """Draw distinct pairs and triples of common tokens, which plain text often starts and seldom completes."""
     rng = np.random.default_rng(seed)
-    found: dict[bytes, None] = {}
+    phrases: dict[bytes, None] = {}
     common = min(5000, model.vocabulary.size)
     first = len(model.vocabulary.special_token_ids)
-    while len(found) < count:
+    while len(phrases) < count:
         tokens = rng.integers(first, common, int(rng.integers(2, 4))).tolist()
-        found[b"".join(map(model.token_bytes, tokens))] = None
-    return list(found)
+        phrases[b"".join(map(model.token_bytes, tokens))] = None
+    return list(phrases)
 
 
 def _time_phrase_ban(model: TransformersModel) -> float:
-    """Mean microseconds of a ban, along plain text."""
+    """Return the mean microseconds of a ban, along plain text."""
     field = ForbiddenPhrases(draw_phrases(model), model.token_bytes, model.vocabulary.size)
-    answers = _generate_sequences(model, "")
-    return 1e6 * float(time_prefixes(field, answers, model.vocabulary.size, model.vocabulary.stop_token_ids).mean())
+    sequences = _generate_sequences(model, "")
+    return 1e6 * float(time_prefixes(field, sequences, model.vocabulary.size, model.vocabulary.stop_token_ids).mean())
 
 
 def _build_grammar(model: TransformersModel) -> Grammar:
@@ -83,7 +82,7 @@ def _build_grammar(model: TransformersModel) -> Grammar:
 
 
 def _generate_sequences(model: TransformersModel, prompt: str, *, fields: Field | tuple[()] = ()) -> list[list[int]]:
-    """Answers drawn at T = 1."""
+    """Generate sequences at T = 1."""
     prompts = [model.encode(prompt)] * ROWS
-    drawn = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=None)
-    return [list(answer) for answer in drawn.weighted_samples.sequences]
+    generation = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=None)
+    return [list(sequence) for sequence in generation.sequences]

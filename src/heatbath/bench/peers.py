@@ -1,8 +1,8 @@
-"""Sequential Monte Carlo beside genlm-control: same model, same task, same number of particles, both with weights.
+"""Sequential Monte Carlo against genlm-control: same model, task and number of particles, both with weights.
 
-The task is to go on with a sentence without the letter e. Both sides draw from the model among the tokens that the
-constraint allows and weigh by the mass of those, stop at a full stop or after so many tokens, and resample below half
-of the particles. What counts is effective answers a second: each run's genealogical effective sample size, by the one
+The task is to continue a sentence without the letter e. Both sides draw from the model among the tokens that the
+constraint allows, weigh by their mass, stop at a full stop or after a number of tokens, and resample below half of the
+particles. The figure is effective sequences per second: the genealogical effective sample size of each run, by one
 formula, over its time.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.bench.base import BenchmarkLine, lower_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line
 from heatbath.decode.base import Floats, Ints
 from heatbath.energy import Grammar
 from heatbath.engine import generate
@@ -34,14 +34,14 @@ from heatbath.models.hub import catalog
 
 MODEL = "smollm2-135m"
 PROMPT, END = "The old man went out and", "."
-# No bytes but these, so that tokens for control are out on both sides.
+# Only these bytes, so that control tokens are excluded on both sides.
 PATTERN = "[ a-df-zA-DF-Z,']*"
 PARTICLES, THRESHOLD, LENGTH = 32, 0.5, 24
 
 
 @dataclass(frozen=True)
 class TaskVocabulary:
-    """The vocabulary as the task has it: the full stop ends an answer."""
+    """The vocabulary of the task, in which the full stop ends a sequence."""
 
     size: int
     stop_token_ids: tuple[int, ...]
@@ -49,21 +49,21 @@ class TaskVocabulary:
 
 
 def lines(runs: int = 2) -> Iterator[BenchmarkLine]:
-    """Effective answers a second, in one process and by turns. Raises `MissingExtra` without genlm-control."""
+    """Measure effective sequences per second of both sides in turn. Raises `MissingExtra` without genlm-control."""
     control = _import_genlm_control()
     model = load(MODEL, dtype="bfloat16")
     ours, prompt = HeatbathRunner(model), model.encode(PROMPT)
     with Runner() as runner:
         theirs = GenlmRunner(control, runner, prompt)
         rates = compute_ess_rates({"ours": ours, "theirs": theirs}, runs)
-    title = f"effective answers by SMC against genlm-control, {PARTICLES} particles, bfloat16"
+    title = f"effective sequences by SMC against genlm-control, {PARTICLES} particles, bfloat16"
     yield lower_limit_line(title, rates["ours"], rates["theirs"], limit=5, unit="1/s")
 
 
 def compute_ess_rates(sides: Mapping[str, Callable[[int], float]], runs: int) -> dict[str, float]:
-    """Summed effective sample sizes over summed seconds of `runs` calls of each side in turn, after one that warms up.
+    """Return total effective sample size over total seconds of `runs` calls of each side in turn, after a warm-up.
 
-    A side takes the number of a run, 0 to warm up, and gives the run's effective sample size.
+    A side takes the number of a run, 0 for the warm-up, and returns the run's effective sample size.
     """
     effective, seconds = dict.fromkeys(sides, 0.0), dict.fromkeys(sides, 0.0)
     for number in range(runs + 1):
@@ -77,7 +77,7 @@ def compute_ess_rates(sides: Mapping[str, Callable[[int], float]], runs: int) ->
 
 
 class HeatbathRunner:
-    """heatbath: a grammar as a field, which is one mask a step for each row."""
+    """SMC of heatbath, with a grammar as a field: one mask per step and row."""
 
     def __init__(self, model: TransformersModel) -> None:
         self._model = model
@@ -86,8 +86,8 @@ class HeatbathRunner:
         self._grammar = Grammar.from_regex(PATTERN, model.token_bytes, words)
 
     def __call__(self, number: int) -> float:
-        """One run; what the grammar remembers of runs before is of little use to it, since answers differ."""
-        drawn = generate(
+        """Run once. The grammar's cache from earlier runs has little effect, since sequences differ."""
+        generation = generate(
             self._model,
             PROMPT,
             sampler="smc",
@@ -100,14 +100,14 @@ class HeatbathRunner:
             record=None,
             seed=number,
         )
-        return float(drawn.ess)
+        return float(generation.ess)
 
 
 class GenlmRunner:
-    """genlm-control on its transformers backend: adaptive weighted rejection sampling (arXiv:2504.05410).
+    """SMC of genlm-control on its transformers backend: adaptive weighted rejection sampling (arXiv:2504.05410).
 
-    A condition that closes a sequence at the greatest length makes the law of whole answers the same. The ancestors
-    come from the record that the library writes when asked, which costs it little beside a step of the model.
+    A condition that ends a sequence at the greatest length makes the distribution of sequences the same. The ancestors
+    come from the library's own record, which costs little beside a step of the model.
     """
 
     def __init__(self, control: Any, runner: Runner, prompt: list[int]) -> None:
@@ -123,7 +123,7 @@ class GenlmRunner:
         self._model = model.model
 
     def __call__(self, number: int) -> float:
-        """One run from an empty cache, with the prompt in it."""
+        """Run once, from a cache that has only the prompt."""
         self._model.clear_cache()
         self._model.cache_kv(self._prompt)
         length = LENGTH if number else 2
@@ -143,7 +143,7 @@ class GenlmRunner:
 
 
 def compute_ess(history: Sequence[Mapping[str, Any]]) -> float:
-    """Genealogical effective sample size of a run from genlm-control's record of its steps."""
+    """Return the genealogical effective sample size of a run from genlm-control's record of its steps."""
     weights: Floats = np.asarray([float(particle["logweight"]) for particle in history[-1]["particles"]])
     founders: Ints = np.arange(len(weights))
     for step in history:
@@ -160,7 +160,7 @@ def _import_genlm_control() -> Any:
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[None]:
-    """Without what another library prints or warns of while it works."""
+    """Suppress the output and the warnings of another library."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

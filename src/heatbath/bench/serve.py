@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.bench.base import BenchmarkLine, lower_limit_line, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line, upper_limit_line
 from heatbath.bench.serve_hosts import (
     RunningServer,
     ServerSpec,

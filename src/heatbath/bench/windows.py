@@ -1,4 +1,4 @@
-"""Windows beside PyTorch's selection of the 64 largest."""
+"""Windows against PyTorch's selection of the 64 largest."""
 
 from __future__ import annotations
 
@@ -7,39 +7,33 @@ from functools import partial
 
 import numpy as np
 
-from heatbath.bench.base import BenchmarkLine, time_sides, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, limit_torch_threads, time_sides, upper_limit_line
 from heatbath.decode import windows
 
 ROWS, STATES, THREADS = 64, 49_152, 2
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """Milliseconds of a cut, float32 rows of Gaussian energies at beta = 1, two threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
+    """Measure milliseconds of a window on float32 rows of Gaussian energies at beta = 1, two threads."""
+    with limit_torch_threads(THREADS):
         yield from cpu_lines()
-    finally:
-        torch.set_num_threads(before)
 
 
 def cpu_lines() -> Iterator[BenchmarkLine]:
-    """Each window beside torch.topk(k=64) of the same rows."""
+    """Measure each window beside torch.topk(k=64) of the same rows."""
     import torch
 
     rng = np.random.default_rng(0)
     energies = torch.from_numpy(rng.normal(0.0, 3.0, (ROWS, STATES)).astype(np.float32))
     betas = np.ones(ROWS)
-    cuts = {
+    cases = {
         "min_p": (1.2, windows.min_p(0.05)),
         "top_k": (1.2, windows.top_k(64)),
         "top_n_sigma": (1.2, windows.top_n_sigma(1.0)),
         "typical": (1.2, windows.typical(0.9)),
         "top_p": (2.0, windows.top_p(0.9)),
     }
-    for name, (limit, window) in cuts.items():
+    for name, (limit, window) in cases.items():
         sides: dict[str, Callable[[], object]] = {
             "ours": partial(window, energies, betas),
             "theirs": partial(torch.topk, energies, 64, largest=False),

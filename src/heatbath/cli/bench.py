@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heatbath.bench.base import GROUPS, BenchmarkLine, run_groups
+from heatbath.bench.benchmark import GROUPS, BenchmarkLine, run_groups
 
 
 def bench(

@@ -1,4 +1,4 @@
-"""How states are drawn: windows, schedules, samplers of tokens and samplers of whole answers."""
+"""Decoding: token samplers, sequence samplers, windows and schedules."""
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.anneal import Anneal
@@ -12,8 +12,7 @@ from heatbath.decode.log_z_bounds import LogZBounds, estimate_log_z_bounds
 from heatbath.decode.lookahead import Lookahead
 from heatbath.decode.metropolis import Metropolis
 from heatbath.decode.rng import Random, RowRandom
-from heatbath.decode.schedules import Schedule
-from heatbath.decode.schedules.edge_crossings import find_edge_crossings
+from heatbath.decode.schedules import Schedule, find_edge_crossings
 from heatbath.decode.sequences import (
     Sampler,
     SamplerState,

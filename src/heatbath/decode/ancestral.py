@@ -1,4 +1,4 @@
-"""Ancestral sampling: every token is drawn from the tempered distribution given those before it."""
+"""Ancestral sampling: each token is drawn from the tempered distribution given the tokens before it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ Temperatures = float | Sequence[float] | Floats | Schedule
 
 @dataclass(frozen=True)
 class Ancestral(TokenSampler):
-    """Draws at `temperatures`, after `fields` have added and `windows` have cut, in that order.
+    """Draw at `temperatures` from the model's energies plus those of `fields`, truncated by the windows, in that order.
 
-    `temperatures` are one, one per row, or a `Schedule`. T = 0 draws among the ground states, each equally likely.
-    A row that fields leave nothing is an error, unless rows are to `spare`: then it goes on, marked as dead, for those
-    who weigh it. Windows cut the distribution at the temperature of the draw, or at the temperature `cut_at`.
+    Attributes:
+        temperatures: one, one per row, or a `Schedule`. T = 0 draws among the ground states, each equally likely.
+        keep_dead_rows: whether a row in which the fields forbid every token goes on, marked as dead, for a caller that
+            weighs it; otherwise it is an error.
+        window_temperature: temperature of the distribution that windows truncate; that of the draw if None.
     """
 
     temperatures: Temperatures = 1.0
@@ -43,7 +45,7 @@ class Ancestral(TokenSampler):
 
     @cached_property
     def pipeline(self) -> EnergyPipeline:
-        """What acts between the model's energies and the draw."""
+        """The fields and windows between the model's energies and the draw."""
         return EnergyPipeline(
             self.fields, self.window, keep_dead_rows=self.keep_dead_rows, window_temperature=self.window_temperature
         )
@@ -72,24 +74,26 @@ class Ancestral(TokenSampler):
 
 
 def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
-    """One draw per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`.
+    """Draw one token per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`.
 
-    Where the host observes, the draw and the thermodynamics are one reading of each kind of energies.
+    Where `batch.observe` is set, the draw and the thermodynamics are computed in one pass over the energies.
     """
-    if pipeline.acts:
+    if pipeline.has_steps:
         result = pipeline(batch.build_context(energies), batch.betas, rng.uniform)
     else:
         result = PipelineResult(energies, batch.betas)
     if not batch.observe:
         tokens = rng.draw_tokens(result.final_energies, batch.betas)
         return replace(batch, pending_tokens=tokens), Step(tokens, result)
-    tokens, drawn, plain = rng.draw_observed(result.final_energies, batch.betas)
-    logprob = to_numpy(drawn.logprob).astype(np.float64)
+    tokens, final_state, plain = rng.draw_observed(result.final_energies, batch.betas)
+    logprob = to_numpy(final_state.logprob).astype(np.float64)
     if result.final_energies is energies:
-        step = Step(tokens, replace(result, known_state=drawn), logprob, drawn, to_numpy(plain).astype(np.float64))
+        step = Step(
+            tokens, replace(result, known_state=final_state), logprob, final_state, to_numpy(plain).astype(np.float64)
+        )
     else:
-        seen = state(energies, batch.betas, index=tokens)
-        step = Step(tokens, result.with_states(seen, drawn), logprob, seen)
+        model_state = state(energies, batch.betas, index=tokens)
+        step = Step(tokens, result.with_states(model_state, final_state), logprob, model_state)
     return replace(batch, pending_tokens=tokens), step
 
 

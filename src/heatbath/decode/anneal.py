@@ -1,8 +1,8 @@
-r"""Annealed importance sampling of answers (Neal 2001; Jarzynski 1997): a population is led from hot to cold.
+r"""Annealed importance sampling of sequences (Neal 2001; Jarzynski 1997).
 
-It starts as exact draws from the proposal q and ends at the target $\pi$, along $q^{1-\lambda}\pi^\lambda$. Raising
-lambda by $\delta$ does the work $-\delta\,w(x)$ on an answer, $w = \log\pi - \log q$; between rises the answers move by
-Metropolis-Hastings. $E[e^{-W}] = Z$ holds at any speed; the slower, the less the work spreads.
+A population starts as exact draws from the proposal q and ends at the target $\pi$, along $q^{1-\lambda}\pi^\lambda$.
+Raising lambda by $\delta$ does the work $-\delta\,w(x)$ on a sequence, $w = \log\pi - \log q$; at each rung the
+sequences move by Metropolis-Hastings. $E[e^{-W}] = Z$ holds at any speed; slower annealing reduces the spread of W.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from heatbath.decode.base import Floats, Ints, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance, swap
+from heatbath.decode.metropolis_kernel import ChainState, MetropolisChains, advance_chains, copy_chains
 from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
@@ -34,14 +34,21 @@ from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class AnnealState:
-    """Answers on their way down: `rung` of the ladder, `log_weight` (N,) since the last resampling, in nats.
+class AnnealState(ChainState):
+    """A population at one rung of the ladder.
 
-    `log_z` is what resampling has taken out of the weights, `founders` (N,) the first ancestors, `work` (N,) what has
-    been done on each line in all, `rates` the share of drafts accepted at each rung.
+    Attributes:
+        ladder: values of lambda.
+        log_weight: log-weights since the last resampling, (N,), nats.
+        work: total work on each sequence, (N,), nats.
+        root_ancestors: first ancestor of each, (N,).
+        rung: index of the present lambda.
+        remaining_sweeps: sweeps that are left at this rung.
+        accumulated_log_z: log Z from the resamplings so far.
+        acceptance_rates: share of accepted proposals of each sweep.
+        selected_index: the sequence drawn by weight at the end.
     """
 
-    chains: MetropolisChains
     ladder: Floats
     log_weight: Floats
     work: Floats
@@ -53,14 +60,6 @@ class AnnealState:
     selected_index: int = 0
 
     @property
-    def num_slots(self) -> int:
-        return 2 * self.chains.num_chains
-
-    @property
-    def num_streams(self) -> int:
-        return self.chains.num_chains
-
-    @property
     def is_finished(self) -> bool:
         return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.remaining_sweeps
 
@@ -70,8 +69,8 @@ class AnnealState:
         return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
 
     def samples(self) -> WeightedSamples:
-        """The population with its weights; the value is drawn by weight."""
-        now, proper = self.chains.current, self.log_weight + self.accumulated_log_z
+        """Return the population with its weights; the selected sequence is drawn by weight."""
+        current, log_weight = self.chains.current, self.log_weight + self.accumulated_log_z
         figures = {
             "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "mean_work": float(self.work.mean()),
@@ -79,14 +78,14 @@ class AnnealState:
             "rungs": float(len(self.ladder) - 1),
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(),
+            sequences=current.buffer.to_sequences(),
             slots=self.chains.current_slots,
-            finish_reasons=now.buffer.finish_reasons(),
-            log_weight=proper,
-            logprob=now.total_logprob,
+            finish_reasons=current.buffer.finish_reasons(),
+            log_weight=log_weight,
+            logprob=current.total_logprob,
             selected_index=self.selected_index,
-            log_z=log_mean(proper),
-            ess=genealogical_ess(proper, self.root_ancestors),
+            log_z=log_mean(log_weight),
+            ess=genealogical_ess(log_weight, self.root_ancestors),
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
@@ -94,11 +93,11 @@ class AnnealState:
 
 @dataclass(frozen=True)
 class Anneal(SequenceSampler[AnnealState]):
-    """`particles` answers led along a `ladder` of lambda, from 0 to 1, with `sweeps` drafts each at every rung.
+    """Anneal `particles` sequences along a `ladder` of lambda from 0 to 1, with `sweeps` proposals at every rung.
 
-    `ladder` is the number of rungs, evenly spaced, or the values. With a `threshold` above 0 the population is
-    resampled below that share of effective answers; then the error of log Z is only a guide. The proposal of the target
-    is the hot end, the model itself at the target's temperature unless given.
+    `ladder` is a number of evenly spaced rungs, or the values. With a `threshold` above 0 the population is resampled
+    when its effective share falls below it; then the error of log Z is approximate. The annealing starts at the
+    proposal of the target, which is the model at the target's temperature unless given.
     """
 
     target: Target = field(default_factory=lambda: Target(power=4.0))
@@ -111,7 +110,7 @@ class Anneal(SequenceSampler[AnnealState]):
         validate_at_least(self.particles, 1, "particles")
         validate_at_least(self.sweeps, 1, "sweeps")
         if not 0 <= self.threshold <= 1:
-            raise BadInput(f"the threshold is {self.threshold}: give a share of the particles, from 0 to 1.")
+            raise BadInput(f"`threshold` must be in [0, 1], got {self.threshold}.", param="threshold")
         build_ladder(self.ladder)
 
     def init(self, task: Task) -> AnnealState:
@@ -127,25 +126,26 @@ class Anneal(SequenceSampler[AnnealState]):
         return self.particles
 
     def step(self, rng: Random, state: AnnealState, energies: Any) -> tuple[AnnealState, SequenceStep]:
-        started = state.chains.has_sequences
-        if state.chains.is_idle and started and not state.remaining_sweeps:
+        has_sequences = state.chains.has_sequences
+        cuts = None if has_sequences else np.zeros(self.particles, np.int64)
+        if state.chains.is_idle and has_sequences and not state.remaining_sweeps:
             state = self._advance_rung(rng, state)
-        chains, move = advance(state.chains, rng, energies, None if started else np.zeros(self.particles, np.int64))
+        chains, change = advance_chains(state.chains, rng, energies, cuts)
         state = replace(state, chains=chains)
         if not chains.is_idle:
-            return state, move
+            return state, change
         if chains.is_forced:
-            return self._select_if_finished(rng, state), move
+            return self._select_if_finished(rng, state), change
         rate = float(np.mean(chains.accepted_mask))
         return self._select_if_finished(
             rng,
             replace(
                 state, remaining_sweeps=state.remaining_sweeps - 1, acceptance_rates=(*state.acceptance_rates, rate)
             ),
-        ), move
+        ), change
 
     def _advance_rung(self, rng: Random, state: AnnealState) -> AnnealState:
-        """One rung up: the work is done, then the population is resampled if need be."""
+        """Raise lambda by one rung: add the work to the weights, then resample if they have become uneven."""
         rung = state.rung + 1
         gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.log_weight
         chains = replace(state.chains, lambdas=np.full(self.particles, state.ladder[rung]))
@@ -153,16 +153,18 @@ class Anneal(SequenceSampler[AnnealState]):
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
             names = self.target.constraint_names
-            raise BadInput(f"at rung {rung} every answer is forbidden by {names}: ask for more particles, or for less.")
+            raise BadInput(
+                f"at rung {rung} every sequence is forbidden by {names}: increase `particles` or relax the constraint."
+            )
         if ess(state.log_weight) >= self.threshold * self.particles:
             return state
         parents = resample_particles("systematic", state.log_weight, rng.choose_index)
-        taken = float(logsumexp(state.log_weight) - np.log(self.particles))
+        log_mean_weight = float(logsumexp(state.log_weight) - np.log(self.particles))
         return replace(
             state,
-            chains=swap(chains, parents),
+            chains=copy_chains(chains, parents),
             log_weight=np.zeros(self.particles),
-            accumulated_log_z=state.accumulated_log_z + taken,
+            accumulated_log_z=state.accumulated_log_z + log_mean_weight,
             work=state.work[parents],
             root_ancestors=state.root_ancestors[parents],
         )
@@ -172,26 +174,26 @@ class Anneal(SequenceSampler[AnnealState]):
 
 
 def _standard_error(work: Floats) -> float:
-    """Standard error of the mean work; NaN from a single line, or where some have done work without end."""
+    """Return the standard error of the mean work; NaN for a single sequence, or where some work is infinite."""
     if len(work) < 2 or not np.isfinite(work).all():
         return float("nan")
     return float(work.std(ddof=1) / np.sqrt(len(work)))
 
 
 def with_model_proposal(target: Target) -> Target:
-    """The target with the model itself as its proposal, unless it has one."""
+    """Return the target with the model as its proposal, unless it has one."""
     if target.proposal is not None:
         return target
     return replace(target, proposal=target.build_sampler_at(target.temperature), window=None)
 
 
 def build_ladder(ladder: int | Sequence[float]) -> Floats:
-    """Values of lambda from 0 to 1. Raises `BadInput` unless they start at 0, rise and end at 1."""
+    """Return values of lambda from 0 to 1. Raises `BadInput` unless they start at 0, increase and end at 1."""
     if isinstance(ladder, int):
         return np.linspace(0.0, 1.0, validate_at_least(ladder, 1, "ladder") + 1)
     values = np.asarray(ladder, np.float64)
     if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not (np.diff(values) > 0).all():
-        raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")
+        raise BadInput(f"`ladder` must increase from 0 to 1, got {values.tolist()!r:.60}.", param="ladder")
     return values
 
 

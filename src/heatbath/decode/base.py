@@ -30,14 +30,14 @@ OpenSession = Callable[[Sequence[Tokens]], Session]
 
 @dataclass(frozen=True)
 class Task:
-    """A sampling task: continue each of `prompts` up to a `stop` token or `max_tokens`.
+    """A sampling task: continue each of `prompts` up to a stop token or `max_tokens`.
 
     Attributes:
         first_row: number of the first row among all rows of a job.
-        prefixes: tokens already generated, one list per row; a single prompt then stands for all rows.
-        observe: whether the host keeps the thermodynamics of every step, so that a draw may work them out as well.
-        opener: opens sessions in place of `model.open`, for a host whose rows share a batch with others.
-        ends_rows: given rows (A,) of the run and the tokens (A,) that each has just got, returns which of them end
+        prefixes: tokens already generated, one list per row; a single prompt is then shared by all rows.
+        observe: whether the caller records the thermodynamics of every step, so that a draw may compute them as well.
+        opener: opens sessions in place of `model.open`, for a caller whose rows share a batch with others.
+        ends_rows: given rows (A,) of the run and the tokens (A,) that each has just received, returns which of them end
             here, (A,), besides those with a stop token; for rows that are drawn independently.
     """
 
@@ -52,29 +52,29 @@ class Task:
     ends_rows: Callable[[Ints, Ints], npt.NDArray[np.bool_]] | None = None
 
     def open_batch(self) -> Batch:
-        """A batch of the rows, at beta = 1."""
+        """Open a session on the rows and return it as a batch at beta = 1."""
         prefixes = self.prefixes or [()] * len(self.prompts)
         prompts = list(self.prompts) if len(self.prompts) == len(prefixes) else [self.prompts[0]] * len(prefixes)
-        # An empty prompt stands for the document start, also where an answer goes on after it.
-        started = [prompt if len(prompt) else self.model.vocabulary.start_token_ids for prompt in prompts]
+        # An empty prompt means the document start, also where a prefix follows it.
+        prompts = [prompt if len(prompt) else self.model.vocabulary.start_token_ids for prompt in prompts]
         opener = self.opener or self.model.open
-        session = opener([[*prompt, *prefix] for prompt, prefix in zip(started, prefixes, strict=True)])
-        lengths = np.asarray(list(map(len, started)), np.int64)
-        rows = self.first_row + np.arange(len(started))
-        return Batch(session, np.ones(len(started)), lengths, rows, self.stop_token_ids, observe=self.observe)
+        session = opener([[*prompt, *prefix] for prompt, prefix in zip(prompts, prefixes, strict=True)])
+        lengths = np.asarray(list(map(len, prompts)), np.int64)
+        row_ids = self.first_row + np.arange(len(prompts))
+        return Batch(session, np.ones(len(prompts)), lengths, row_ids, self.stop_token_ids, observe=self.observe)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """State of a token-level run; it holds an open session, so go on from the newest batch only.
+    """State of a token-level run. It has an open session, so only the newest batch may be used.
 
     Attributes:
         betas: inverse temperatures, (B,).
         prompt_lengths: (B,).
-        rows: numbers that stay with the rows in any batch, (B,).
-        stop: tokens that end a row.
-        pending: tokens drawn but not yet pushed into the session, (B,): rows that end never need them.
-        memory: what a schedule remembers of each row, (B, k).
+        row_ids: numbers that identify the rows in any batch, (B,).
+        stop_token_ids: tokens that end a row.
+        pending_tokens: tokens drawn but not yet pushed into the session, (B,): those of ended rows are never pushed.
+        memory: the memory of a schedule for each row, (B, k).
         observe: as in `Task`.
     """
 
@@ -88,7 +88,7 @@ class Batch:
     observe: bool = False
 
     def select_rows(self, indices: Sequence[int] | Ints) -> Batch:
-        """The batch of the rows `indices`, in that order; the session forks. Repeats need new `rows`."""
+        """Return the batch of the rows `indices`, in that order; the session forks. Repeats need new `row_ids`."""
         at = np.asarray(indices, np.int64)
         self.session.fork(at.tolist())
         return replace(
@@ -101,27 +101,27 @@ class Batch:
         )
 
     def copy_row(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
-        """Copies of the only row, one for each of `numbers`, which are added to its own; and their energies."""
+        """Return copies of the only row with `numbers` added to its row id, and their energies."""
         copies = np.zeros(len(numbers), np.int64)
         energies = energies if len(copies) == 1 else energies[copies]
         return replace(self.select_rows(copies), row_ids=self.row_ids[0] + numbers), energies
 
     def push_pending(self) -> Batch:
-        """The batch after its pending tokens have gone into the session."""
+        """Push the pending tokens into the session and return the batch without them."""
         if self.pending_tokens is None:
             return self
         self.session.push(self.pending_tokens.tolist())
         return replace(self, pending_tokens=None)
 
-    def advance_rows(self, stay: Ints) -> Batch:
-        """Drop all rows but those to `stay` and push the tokens of these; close the session where none does."""
-        if not len(stay):
+    def advance_rows(self, indices: Ints) -> Batch:
+        """Keep the rows `indices` and push their pending tokens; close the session where there are none."""
+        if not len(indices):
             self.session.close()
             return self
-        return (self if len(stay) == len(self.row_ids) else self.select_rows(stay)).push_pending()
+        return (self if len(indices) == len(self.row_ids) else self.select_rows(indices)).push_pending()
 
     def build_context(self, energies: Any = None) -> Context:
-        """What energies may look at."""
+        """Return the context that fields and schedules read."""
         size = 0 if energies is None else int(energies.shape[-1])
         lengths = self.prompt_lengths.tolist()
         return Context(self.session.tokens, lengths, size, self.stop_token_ids, (), self.row_ids.tolist(), energies)
@@ -129,16 +129,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    r"""One step of a batch. What it holds of the session's energies is valid until the next step.
+    r"""One step of a batch. Arrays of energies in it are valid until the next step.
 
     Attributes:
         tokens: drawn tokens, (B,).
-        steered: raw energies of the model, what fields and windows made of them, and what that cost.
+        pipeline_result: energies of the model and after each field and window.
         known_logprob: `logprob` where it is known already.
-        seen: thermodynamics of the model's energies with the drawn tokens, where the draw worked them out.
-        plain_logprob: log-probability of the tokens in the model at T = 1, (B,), where the draw worked it out.
+        model_state: thermodynamics of the model's energies with the drawn tokens, where the draw computed them.
+        plain_logprob: log-probability of the tokens in the model at T = 1, (B,), where the draw computed it.
 
-    They add up for 0 < beta < inf: $\log p_{drawn} - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
+    For 0 < beta < inf, with p the distribution of the draw,
+    $\log p - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
     """
 
     tokens: Ints
@@ -154,12 +155,12 @@ class Step:
 
     @property
     def betas(self) -> Floats:
-        """Inverse temperatures drawn at, (B,)."""
+        """Inverse temperatures of the draw, (B,)."""
         return self.pipeline_result.betas
 
     @property
     def final_energies(self) -> Any:
-        """Energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither."""
+        """Energies of the draw, (B, V): with fields added and +inf outside windows; `energies` if there are neither."""
         return self.pipeline_result.final_energies
 
     @property
@@ -172,7 +173,7 @@ class Step:
 
     @property
     def kept_mass(self) -> Floats:
-        """Probability the windows left, at `betas`, of the ensemble that the fields made, (B,)."""
+        """Probability that the windows kept, at `betas`, of the distribution with the fields, (B,)."""
         return self.pipeline_result.kept_mass
 
     @cached_property
@@ -182,7 +183,7 @@ class Step:
 
     @cached_property
     def logprob(self) -> Floats:
-        """Log-probability of the drawn tokens in the distribution really drawn from, (B,)."""
+        """Log-probability of the drawn tokens in the distribution of the draw, (B,)."""
         if self.known_logprob is not None:
             return self.known_logprob
         return token_logprob(self.final_energies, self.betas, self.tokens)
@@ -193,42 +194,44 @@ class Step:
         return self.logprob if self.final_energies is self.energies else self.logprob_at(self.betas)
 
     def logprob_at(self, betas: Floats) -> Floats:
-        """Log-probability of the drawn tokens in the model's own distribution at `betas` (B,), (B,)."""
+        """Return the log-probability of the drawn tokens in the model's own distribution at `betas` (B,), (B,)."""
         return token_logprob(self.energies, betas, self.tokens)
 
 
 class TokenSampler(ABC):
-    """Draws one token for every row of a batch. The contract suite is `heatbath.testing.check_sampler`."""
+    """A sampler of one token for every row of a batch. The contract suite is `heatbath.testing.check_sampler`."""
 
     @abstractmethod
     def init(self, task: Task) -> Batch:
-        """The state before the first step. Raises `BadInput` for settings that make no sense."""
+        """Return the state before the first step. Raises `BadInput` for invalid settings."""
 
     @abstractmethod
     def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
         """Draw from `energies` (B, V) of the session of `state`, whose tokens have all been pushed.
 
-        The tokens drawn are `pending` in the state returned. `rng` has the rows of the batch.
+        The drawn tokens are `pending_tokens` in the returned state. `rng` has the rows of the batch.
         """
 
     def is_exhausted(self, state: Batch) -> bool:
-        """Whether the rows have no time left: what they hold is then all there will be."""
+        """Test whether the time of the rows is used up, so that they must end now."""
         return False
 
 
 def betas_from_temperatures(temperatures: float | Sequence[float] | Floats, rows: int) -> Floats:
-    """Inverse temperatures (B,). Raises `BadInput` for temperatures below 0, NaN, or of another shape than the rows."""
+    """Return inverse temperatures (B,). Raises `BadInput` for temperatures below 0, NaN, or of another shape."""
     values = np.asarray(temperatures, np.float64)
     if values.shape not in ((), (rows,)):
-        raise BadInput(f"{rows} rows take one temperature or {rows} of them, not shape {values.shape}.")
-    wrong = values[~(values >= 0)]
-    if wrong.size:
-        raise BadInput(f"the temperature is {wrong[0]}: give 0 (greedy) or a positive number.")
+        raise BadInput(
+            f"expected one temperature or one for each of {rows} rows, got shape {values.shape}.", param="temperature"
+        )
+    invalid = values[~(values >= 0)]
+    if invalid.size:
+        raise BadInput(f"`temperature` must be 0 (greedy) or a positive number, got {invalid[0]}.", param="temperature")
     with np.errstate(divide="ignore"):
         return np.broadcast_to(1 / values, (rows,)).copy()
 
 
 def token_logprob(energies: Any, betas: Floats, tokens: Ints) -> Floats:
-    """Log-probability of `tokens` (B,) in the ensembles of `energies` (B, V) at `betas` (B,)."""
+    """Return the log-probability of `tokens` (B,) in the distributions of `energies` (B, V) at `betas` (B,)."""
     values: Any = state(energies, betas, index=tokens).logprob
     return to_numpy(values).astype(np.float64)

@@ -1,7 +1,7 @@
-"""Beam search: the answers of highest probability that a search of given width finds, exactly scored.
+"""Beam search for the most probable sequences, with exact scores.
 
-With several groups it is diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424): a group pays for tokens that
-groups before it have taken at the same step.
+With several groups it is diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424): tokens that earlier groups
+chose at the same step are penalised.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
 from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
+    BatchState,
     Bools,
     SequenceSampler,
     SequenceStep,
@@ -36,15 +37,15 @@ from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class BeamState:
-    """Hypotheses: `width` slots that grow and as many for whole answers, by group.
+class BeamState(BatchState):
+    """W slots of hypotheses that grow and W slots of finished sequences, by group.
 
-    `logprob` (2 W,) of each slot in what was searched, -inf where it is free; `model` (2 W,) in the model itself.
+    Attributes:
+        logprob: log-probability of each slot in the searched distribution, (2 W,), -inf where it is free.
+        model_logprob: log-probability of each slot in the model, (2 W,).
+        finished_mask: slots with a finished sequence, (2 W,).
     """
 
-    buffer: TokenBuffer
-    batch: Batch
-    open_slots: Ints
     logprob: Floats
     model_logprob: Floats
     finished_mask: Bools
@@ -53,46 +54,34 @@ class BeamState:
     tokens_spent: int = 0
 
     @property
-    def num_slots(self) -> int:
-        return len(self.logprob)
-
-    @property
-    def num_streams(self) -> int:
-        return self.num_slots
-
-    @property
-    def is_finished(self) -> bool:
-        return not len(self.open_slots)
-
-    @property
     def scores(self) -> Floats:
-        """log p over the length to the power of the penalty, (2 W,)."""
+        """Log-probability divided by length^`length_penalty`, (2 W,)."""
         return self.logprob / np.maximum(self.buffer.lengths, 1) ** self.length_penalty
 
     def samples(self) -> WeightedSamples:
-        """Whole answers, best first; what is still open where there is none."""
-        found = np.flatnonzero(self.finished_mask) if self.finished_mask.any() else self.open_slots
-        found = found[np.argsort(-self.scores[found], kind="stable")]
+        """Return the finished sequences, best first, or the open hypotheses where none has finished."""
+        slots = np.flatnonzero(self.finished_mask) if self.finished_mask.any() else self.open_slots
+        slots = slots[np.argsort(-self.scores[slots], kind="stable")]
         return WeightedSamples(
-            sequences=self.buffer.to_sequences(found),
-            slots=found,
-            finish_reasons=self.buffer.finish_reasons(found),
-            log_weight=np.zeros(len(found)),
-            logprob=self.model_logprob[found],
+            sequences=self.buffer.to_sequences(slots),
+            slots=slots,
+            finish_reasons=self.buffer.finish_reasons(slots),
+            log_weight=np.zeros(len(slots)),
+            logprob=self.model_logprob[slots],
             selected_index=0,
             log_z=None,
             ess=float("nan"),
             tokens_spent=self.tokens_spent,
-            diagnostics={"score": float(self.scores[found[0]])},
+            diagnostics={"score": float(self.scores[slots[0]])},
         )
 
 
 @dataclass(frozen=True)
 class Beam(SequenceSampler[BeamState]):
-    """The `width` best answers at `temperature`, after `fields` and `windows`, in `groups` of equal size.
+    """Search for the `width` most probable sequences at `temperature`, with `fields` and `window`, in `groups`.
 
-    Scores are log p / length^`length_penalty`; `diversity` is what a token costs for each earlier group that took it.
-    A search, not a draw: the answers carry no weights.
+    Scores are log p / length^`length_penalty`. A token costs `diversity` nats for each earlier group that chose it. The
+    sequences are the result of a search, not draws, so all weights are 1.
     """
 
     width: int = 4
@@ -106,11 +95,13 @@ class Beam(SequenceSampler[BeamState]):
     def __post_init__(self) -> None:
         validate_at_least(self.width, 1, "width")
         if self.groups < 1 or self.width % self.groups:
-            raise BadInput(f"{self.groups} groups do not share {self.width} beams: give a divisor.")
+            raise BadInput(f"`groups` must divide `width` = {self.width}, got {self.groups}.", param="groups")
         if not self.temperature > 0:
-            raise BadInput(f"the temperature is {self.temperature}: a search needs one above 0.")
+            raise BadInput(
+                f"`temperature` must be positive for beam search, got {self.temperature}.", param="temperature"
+            )
         if not self.diversity >= 0:
-            raise BadInput(f"the diversity is {self.diversity}: give a number of nats from 0 up.")
+            raise BadInput(f"`diversity` must be 0 nats or greater, got {self.diversity}.", param="diversity")
 
     def init(self, task: Task) -> BeamState:
         require_single_prompt(task, "beam")
@@ -131,7 +122,7 @@ class Beam(SequenceSampler[BeamState]):
         )
 
     def pending(self, state: BeamState) -> Session | None:
-        return None if state.is_finished else state.batch.session
+        return state.session
 
     def max_rows(self, prompts: int) -> int:
         return self.width
@@ -140,57 +131,58 @@ class Beam(SequenceSampler[BeamState]):
         batch = state.batch
         if not state.tokens_spent:
             batch, energies = batch.copy_row(state.open_slots, energies)
-        steered = EnergyPipeline(self.fields, self.window)(batch.build_context(energies), batch.betas, rng.uniform)
-        children = self._select_hypotheses(state, _extended_logprobs(state, steered))
-        if not children:
+        result = EnergyPipeline(self.fields, self.window)(batch.build_context(energies), batch.betas, rng.uniform)
+        hypotheses = self._select_hypotheses(state, _extended_logprobs(state, result))
+        if not hypotheses:
             batch.session.close()
-            return replace(
-                state, open_slots=state.open_slots[:0], tokens_spent=state.tokens_spent + len(state.open_slots)
-            ), SequenceStep(state.open_slots[:0], None)
-        return _extend_beams(state, batch, children, steered)
+            spent = state.tokens_spent + len(state.open_slots)
+            return replace(state, open_slots=state.open_slots[:0], tokens_spent=spent), SequenceStep.copies()
+        return _extend_beams(state, batch, hypotheses, result)
 
     def _select_hypotheses(self, state: BeamState, total: Floats) -> list[Hypothesis]:
-        """The children that live on, from log-probabilities (A, V) of all there could be."""
-        each = self.width // self.groups
-        cost, found = np.zeros(total.shape[1]), list[Hypothesis]()
+        """Select the hypotheses to keep, from log-probabilities (A, V) of all extensions."""
+        group_size = self.width // self.groups
+        cost, hypotheses = np.zeros(total.shape[1]), list[Hypothesis]()
         for group in range(self.groups):
-            rows = np.flatnonzero(state.open_slots // each == group)
+            rows = np.flatnonzero(state.open_slots // group_size == group)
             if not len(rows):
                 continue
-            chosen = self._select_in_group(state, rows, total[rows], cost)
-            for child in chosen:
-                cost[child.token] += self.diversity
-            found += chosen
-        return found
+            selection = self._select_in_group(state, rows, total[rows], cost)
+            for hypothesis in selection:
+                cost[hypothesis.token] += self.diversity
+            hypotheses += selection
+        return hypotheses
 
     def _select_in_group(self, state: BeamState, rows: Ints, total: Floats, cost: Floats) -> list[Hypothesis]:
-        """Up to a group's share of children that go on, and whole ones that beat what its pool holds."""
-        each = self.width // self.groups
-        group = int(state.open_slots[rows[0]]) // each
-        going = list(range(group * each, (group + 1) * each))
-        pool = [self.width + slot for slot in going]
+        """Select the hypotheses of a group that stay open, and finished ones that beat those in its finished slots."""
+        group_size = self.width // self.groups
+        group = int(state.open_slots[rows[0]]) // group_size
+        open_slots = list(range(group * group_size, (group + 1) * group_size))
+        pool = [self.width + slot for slot in open_slots]
         scores = {slot: state.scores[slot] if state.finished_mask[slot] else -np.inf for slot in pool}
-        last = int(state.buffer.lengths[state.open_slots].max()) + 1 == state.buffer.tokens.shape[1]
-        going_on, whole = list[Hypothesis](), dict[int, Hypothesis]()
-        for flat in _find_best_indices(total - cost, 2 * each + len(state.stop_token_ids)):
+        is_last = int(state.buffer.lengths[state.open_slots].max()) + 1 == state.buffer.tokens.shape[1]
+        unfinished, finished = list[Hypothesis](), dict[int, Hypothesis]()
+        for flat in _find_best_indices(total - cost, 2 * group_size + len(state.stop_token_ids)):
             row, token = divmod(flat, total.shape[1])
-            child = Hypothesis(int(rows[row]), token, going[0], float(total[row, token]))
-            if token not in state.stop_token_ids and not last:
-                going_on += [replace(child, slot=going[len(going_on)])] if len(going_on) < each else []
+            hypothesis = Hypothesis(int(rows[row]), token, open_slots[0], float(total[row, token]))
+            if token not in state.stop_token_ids and not is_last:
+                if len(unfinished) < group_size:
+                    unfinished.append(replace(hypothesis, slot=open_slots[len(unfinished)]))
                 continue
-            score = child.logprob / (int(state.buffer.lengths[state.open_slots[child.row]]) + 1) ** self.length_penalty
+            length = int(state.buffer.lengths[state.open_slots[hypothesis.row]]) + 1
+            score = hypothesis.logprob / length**self.length_penalty
             worst = min(pool, key=scores.__getitem__)
             if score > scores[worst]:
-                scores[worst], whole[worst] = score, replace(child, slot=worst)
+                scores[worst], finished[worst] = score, replace(hypothesis, slot=worst)
         if self.length_penalty == 0:
-            # What goes on can only lose probability: below the worst of a full pool it has no future.
-            going_on = [child for child in going_on if child.logprob > min(scores.values())]
-        return going_on + list(whole.values())
+            # Probability only falls with length, so a hypothesis below the worst finished one can never enter.
+            unfinished = [hypothesis for hypothesis in unfinished if hypothesis.logprob > min(scores.values())]
+        return unfinished + list(finished.values())
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A hypothesis one token longer: the row of its parent in the batch, the slot it goes to."""
+    """An extension by one token: the row of its parent in the batch, the token, and its slot."""
 
     row: int
     token: int
@@ -199,7 +191,7 @@ class Hypothesis:
 
 
 def _extended_logprobs(state: BeamState, pipeline_result: PipelineResult) -> Floats:
-    """Log-probability (A, V) of every open hypothesis with every token."""
+    """Return the log-probability (A, V) of every open hypothesis with every token."""
     energies = to_numpy(pipeline_result.final_energies).astype(np.float64)
     log_z = to_numpy(thermodynamics(pipeline_result.final_energies, pipeline_result.betas).log_z)
     return np.asarray(
@@ -208,46 +200,48 @@ def _extended_logprobs(state: BeamState, pipeline_result: PipelineResult) -> Flo
 
 
 def _find_best_indices(total: Floats, count: int) -> list[int]:
-    """Flat indices of the greatest of `total` that are finite, best first, ties in order of index."""
+    """Return flat indices of the largest finite values of `total`, best first, ties in order of index."""
     flat = total.ravel()
     count = min(count, len(flat))
-    edge = np.partition(flat, len(flat) - count)[len(flat) - count]
-    found = np.flatnonzero((flat >= edge) & np.isfinite(flat))
-    order: list[int] = found[np.argsort(-flat[found], kind="stable")][:count].tolist()
-    return order
+    threshold = np.partition(flat, len(flat) - count)[len(flat) - count]
+    indices = np.flatnonzero((flat >= threshold) & np.isfinite(flat))
+    best: list[int] = indices[np.argsort(-flat[indices], kind="stable")][:count].tolist()
+    return best
 
 
 def _extend_beams(
     state: BeamState, batch: Batch, hypotheses: list[Hypothesis], pipeline_result: PipelineResult
 ) -> tuple[BeamState, SequenceStep]:
-    rows = np.asarray([child.row for child in hypotheses], np.int64)
-    slots = np.asarray([child.slot for child in hypotheses], np.int64)
-    step = Step(np.asarray([child.token for child in hypotheses], np.int64), pipeline_result.select_rows(rows))
+    rows = np.asarray([hypothesis.row for hypothesis in hypotheses], np.int64)
+    slots = np.asarray([hypothesis.slot for hypothesis in hypotheses], np.int64)
+    step = Step(
+        np.asarray([hypothesis.token for hypothesis in hypotheses], np.int64), pipeline_result.select_rows(rows)
+    )
     sources = np.arange(state.num_slots)
     sources[slots] = state.open_slots[rows]
-    sheet = state.buffer.copy_prefixes(sources).append_tokens(slots, step.tokens, state.stop_token_ids)
-    logprob, model, whole = state.logprob.copy(), state.model_logprob[sources], state.finished_mask.copy()
-    logprob[slots] = [child.logprob for child in hypotheses]
-    model[slots] += step.model_logprob
-    whole[slots] = sheet.finished_mask[slots]
-    open_ = np.flatnonzero(~sheet.finished_mask[slots])
-    if len(open_):
+    buffer = state.buffer.copy_prefixes(sources).append_tokens(slots, step.tokens, state.stop_token_ids)
+    logprob, model_logprob, finished = state.logprob.copy(), state.model_logprob[sources], state.finished_mask.copy()
+    logprob[slots] = [hypothesis.logprob for hypothesis in hypotheses]
+    model_logprob[slots] += step.model_logprob
+    finished[slots] = buffer.finished_mask[slots]
+    is_open = np.flatnonzero(~buffer.finished_mask[slots])
+    if len(is_open):
         batch = replace(
-            batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_]
+            batch.select_rows(rows[is_open]), pending_tokens=step.tokens[is_open], row_ids=slots[is_open]
         ).push_pending()
     else:
         batch.session.close()
-    grown = replace(
+    state = replace(
         state,
-        buffer=sheet,
+        buffer=buffer,
         batch=batch,
-        open_slots=slots[open_],
+        open_slots=slots[is_open],
         logprob=logprob,
-        model_logprob=model,
-        finished_mask=whole,
+        model_logprob=model_logprob,
+        finished_mask=finished,
         tokens_spent=state.tokens_spent + len(state.open_slots),
     )
-    return grown, SequenceStep(slots, step, sources)
+    return state, SequenceStep(slots, step, sources)
 
 
 def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:

@@ -1,4 +1,4 @@
-"""Best of n: independent answers, and the one that a potential or the model's own probability puts lowest."""
+"""Best of n: independent sequences, and the one with the lowest energy in a potential or the highest probability."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from heatbath.decode.ancestral import Ancestral, build_token_sampler
 from heatbath.decode.base import Floats, Task, TokenSampler
-from heatbath.decode.independent import Independent, IndependentState
+from heatbath.decode.independent import Independent, SelectionState
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
@@ -28,48 +28,33 @@ from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class BestOfState:
-    """Independent answers, and how they are ranked."""
+class BestOfState(SelectionState):
+    """Independent sequences with the ranking criterion."""
 
-    inner_state: IndependentState
     scorer: PotentialScorer
     by: Literal["logprob", "mean_logprob"]
     energies: Floats | None = None
 
-    @property
-    def num_slots(self) -> int:
-        return self.inner_state.num_slots
-
-    @property
-    def num_streams(self) -> int:
-        return self.inner_state.num_streams
-
-    @property
-    def is_finished(self) -> bool:
-        return self.inner_state.is_finished
-
     def samples(self) -> WeightedSamples:
-        """All answers; the value is the one of lowest score."""
+        """Return all sequences; the selected one has the lowest score."""
         energies = self._model_scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
-        found = self.inner_state.samples()
-        return replace(
-            found, selected_index=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()}
-        )
+        figures = {"score": float(energies[best]), "mean_score": energies.mean()}
+        return replace(self.inner_state.samples(), selected_index=best, diagnostics=figures)
 
     def _model_scores(self) -> Floats:
-        """By the model, which ranks answers that potentials have not been asked about."""
-        sheet = self.inner_state.buffer
+        """Return minus the log-probabilities, which rank sequences that potentials have not scored."""
+        buffer = self.inner_state.buffer
         total = -np.asarray(self.inner_state.logprob)
-        return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
+        return total / np.maximum(buffer.lengths, 1) if self.by == "mean_logprob" else total
 
 
 @dataclass(frozen=True)
 class BestOf(SequenceSampler[BestOfState]):
-    """`n` answers of `sampler`; the value has the lowest energy in `potentials`.
+    """Draw `n` sequences with `sampler` and select the one with the lowest energy in `potentials`.
 
-    Without potentials the model's own probability at T = 1 ranks, a token (`by="mean_logprob"`) or in all. The answers
-    themselves stay draws of `sampler`, each of weight one; the best of them is a draw from no law that is known.
+    Without potentials the model's probability at T = 1 ranks them, per token (`by="mean_logprob"`) or in total. The
+    sequences are draws of `sampler` with weight 1 each; the distribution of the best of them is not known.
     """
 
     n: int = 8
@@ -91,11 +76,11 @@ class BestOf(SequenceSampler[BestOfState]):
         return self.n
 
     def step(self, rng: Random, state: BestOfState, energies: Any) -> tuple[BestOfState, SequenceStep]:
-        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state, energies)
+        rows, change = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state, energies)
         state = replace(state, inner_state=rows)
         if rows.is_finished and state.scorer.potentials:
             state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
-        return state, move
+        return state, change
 
 
 def _build_best_of(arguments: SamplerArguments, **options: Any) -> BestOf:

@@ -1,4 +1,4 @@
-"""From a model's energies to those really drawn from: fields add one by one, then windows cut; each leaves its mark."""
+"""The pipeline from a model's energies to those of the draw: fields add in order, then windows truncate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PipelineStage:
-    """Energies (B, V) after one more field or window of that name, at `betas` (B,); `known` is their state if it is."""
+    """Energies (B, V) after the field or window of that name, at `betas` (B,), with their state where it is known."""
 
     name: str
     energies: Any
@@ -34,15 +34,16 @@ class PipelineStage:
 
     @cached_property
     def state(self) -> State:
-        """Their thermodynamics."""
+        """Thermodynamics of the energies."""
         return state(self.energies, self.betas) if self.known_state is None else self.known_state
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What became of a model's `energies` (B, V) at `betas` (B,): a stage for each field, then one for each window.
+    """A model's `energies` (B, V) at `betas` (B,), with a stage for each field and then one for each window.
 
-    Rows that a field left nothing, and that were spared, are `dead` (B,): they went on without that field.
+    `dead_rows` (B,) marks rows in which a field forbids every token, where such rows are kept: the field is ignored
+    there.
     """
 
     energies: Any
@@ -54,7 +55,7 @@ class PipelineResult:
 
     @property
     def final_energies(self) -> Any:
-        """The energies really drawn from, (B, V); the model's own if nothing steers."""
+        """Energies of the draw, (B, V); the model's own where there are neither fields nor windows."""
         stages = self.field_stages + self.window_stages
         return stages[-1].energies if stages else self.energies
 
@@ -78,12 +79,12 @@ class PipelineResult:
 
     @cached_property
     def window_mass(self) -> dict[str, Floats]:
-        """Probability that each window left of what it was given, (B,); rounding lifts none above 1."""
+        """Probability that each window kept of its input, (B,), at most 1."""
         return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.window_stages}
 
     @property
     def kept_mass(self) -> Floats:
-        """Probability that all windows left of the ensemble that the fields made, (B,)."""
+        """Probability that all windows together kept of the distribution with the fields, (B,)."""
         return np.asarray(np.prod([np.ones(len(self.betas)), *self.window_mass.values()], axis=0))
 
     @cached_property
@@ -91,12 +92,12 @@ class PipelineResult:
         """D(after || before) of each field and window, (B,), nats."""
         pairs = self._iterate_pairs(self.field_stages)
         of_fields = {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
-        # What is cut off leaves the rest in proportion.
+        # Truncation keeps the proportions of the rest, so its divergence is minus the log of the kept mass.
         return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.window_stages}
 
     @cached_property
     def divergence(self) -> Floats:
-        """D(drawn || model), (B,), nats."""
+        """D(distribution of the draw || model), (B,), nats."""
         if not self.field_stages:
             return np.asarray(np.sum([np.zeros(len(self.betas)), *self.divergences.values()], axis=0))
         if len(self.field_stages) == 1 and not self.window_stages:
@@ -104,18 +105,18 @@ class PipelineResult:
         return divergence(self.final_energies, self.energies, self.betas)
 
     def field_energies(self, tokens: Ints) -> dict[str, Floats]:
-        """The energy each field gave the drawn tokens, (B,), as it came out after rounding."""
+        """Return the energy that each field added to the drawn tokens, (B,), after rounding."""
         rows = np.arange(len(tokens))
         stages = [self.energies, *(stage.energies for stage in self.field_stages)] if self.field_stages else []
         at = [to_numpy(energies[rows, tokens]).astype(np.float64) for energies in stages]
-        # A token that a field has forbidden costs nothing more in the fields after it.
+        # A token that a field has forbidden gets no energy from the fields after it.
         return {
             stage.name: np.subtract(at[i + 1], at[i], where=np.isfinite(at[i]), out=np.zeros(len(tokens)))
             for i, stage in enumerate(self.field_stages)
         }
 
     def with_states(self, model_state: State, final_state: State) -> PipelineResult:
-        """The same where the states of the model's energies and of those drawn from are known already."""
+        """Return a copy that knows the states of the model's energies and of the final energies."""
         fields, windows = self.field_stages, self.window_stages
         if windows:
             windows = (*windows[:-1], replace(windows[-1], known_state=final_state))
@@ -124,7 +125,7 @@ class PipelineResult:
         return replace(self, field_stages=fields, window_stages=windows, known_state=model_state)
 
     def select_rows(self, rows: Ints) -> PipelineResult:
-        """The same of some rows, in that order."""
+        """Return the result for some rows, in that order."""
         betas = self.betas[rows]
         fields, windows = (
             tuple(PipelineStage(stage.name, stage.energies[rows], betas) for stage in part)
@@ -141,10 +142,10 @@ class PipelineResult:
 
 
 class EnergyPipeline:
-    """The `fields` and `windows` of a sampler, in the order they act.
+    """The `fields` and `windows` of a sampler, in order.
 
-    A row that a field leaves nothing is an error, unless rows are to `spare`: then it is marked dead. Windows cut at
-    the temperature of the draw, or `cut_at` one of their own.
+    A row in which a field forbids every token is an error, or is marked as dead with `keep_dead_rows`. Windows truncate
+    the distribution at the temperature of the draw, or at `window_temperature`.
     """
 
     def __init__(
@@ -161,12 +162,12 @@ class EnergyPipeline:
         self._named_terms = tuple(_name_terms(self.fields))
 
     @property
-    def acts(self) -> bool:
-        """Whether there is any field or window."""
+    def has_steps(self) -> bool:
+        """True if there is any field or window."""
         return bool(self.fields or self.windows)
 
     def with_windows(self, windows: Sequence[Window]) -> EnergyPipeline:
-        """The same with further windows at its end."""
+        """Return a pipeline with further windows at its end."""
         if not windows:
             return self
         return EnergyPipeline(
@@ -178,13 +179,14 @@ class EnergyPipeline:
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """What the fields are called, each under a name that no other has."""
+        """Names of the fields, made unique."""
         return tuple(name for name, _, _ in self._named_terms)
 
     def __call__(self, context: Context, betas: Floats, draw_uniform: Callable[[], Floats]) -> PipelineResult:
-        """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).
+        """Apply the fields and windows to the energies in `context`.
 
-        Raises `BadInput` or `NotANumber` with the name of the field at fault and the token it was asked about.
+        `draw_uniform` returns uniform numbers (B,) for a random window. Raises `BadInput` or `NotANumber` with the name
+        of the component at fault and the index of the token.
         """
         stages: list[PipelineStage] = []
         energies, dead = context.energies, None
@@ -195,23 +197,23 @@ class EnergyPipeline:
                     total, dead = _restore_dead_rows(energies, total, dead)
                 stages.append(_validate_stage(PipelineStage(name, total, betas)))
             energies = total
-        cut: list[PipelineStage] = []
+        window_stages: list[PipelineStage] = []
         at = betas if self.window_temperature is None else np.full(len(betas), 1 / self.window_temperature)
         for window in self.windows:
             with _attribute_errors(f"window {window.label}", context):
                 energies = mask_energies([window], energies, at, draw_uniform)
-            cut.append(PipelineStage(window.label, energies, betas))
-        return PipelineResult(context.energies, betas, tuple(stages), tuple(cut), dead)
+            window_stages.append(PipelineStage(window.label, energies, betas))
+        return PipelineResult(context.energies, betas, tuple(stages), tuple(window_stages), dead)
 
 
 def _find_next_position(context: Context) -> int:
-    """The place of the token to come in the longest answer, from 0."""
+    """Return the index of the next token in the longest completion, from 0."""
     return max(len(tokens) - length for tokens, length in zip(context.tokens, context.prompt_lengths, strict=True))
 
 
 @contextmanager
 def _attribute_errors(component: str, context: Context) -> Iterator[None]:
-    """Errors say who made them and at which token; those of a field's own code become `BadInput`."""
+    """Add the component and the index of the token to errors; other exceptions become `BadInput`."""
     try:
         yield
     except MissingExtra:
@@ -225,24 +227,24 @@ def _attribute_errors(component: str, context: Context) -> Iterator[None]:
 
 
 def _restore_dead_rows(before: Any, after: Any, dead_rows: Bools | None) -> tuple[Any, Bools | None]:
-    """Rows that have nothing left keep the energies from before, and are dead."""
+    """Restore the energies of rows in which every token is forbidden, and mark those rows as dead."""
     ground = after.min(-1)
-    nothing = to_numpy(getattr(ground, "values", ground)) == np.inf
-    if not nothing.any():
+    empty = to_numpy(getattr(ground, "values", ground)) == np.inf
+    if not empty.any():
         return after, dead_rows
-    rows = np.flatnonzero(nothing)
+    rows = np.flatnonzero(empty)
     total = after.copy() if isinstance(after, np.ndarray) else after.clone()
     total[rows] = upcast_half(before)[rows]
-    return total, nothing if dead_rows is None else dead_rows | nothing
+    return total, empty if dead_rows is None else dead_rows | empty
 
 
 def _name_terms(fields: Sequence[Field]) -> Iterator[tuple[str, float, Field]]:
-    """Every part of every field under a name that no other has; one of weight 0 is absent and costs nothing."""
-    seen: dict[str, int] = {}
+    """Iterate over the terms of all fields with unique names; terms of weight 0 are left out."""
+    counts: dict[str, int] = {}
     for weight, part in (term for field in fields for term in field.terms):
-        seen[part.name] = seen.get(part.name, 0) + 1
+        counts[part.name] = counts.get(part.name, 0) + 1
         if weight:
-            yield part.name if seen[part.name] == 1 else f"{part.name}-{seen[part.name]}", weight, part
+            yield part.name if counts[part.name] == 1 else f"{part.name}-{counts[part.name]}", weight, part
 
 
 def _add_energies(energies: Any, values: Any) -> Any:
@@ -257,18 +259,19 @@ def _add_energies(energies: Any, values: Any) -> Any:
 
 
 def _shape_error(values: Any, energies: Any) -> BadInput:
-    given, needed = tuple(np.shape(values)), tuple(energies.shape)
-    return BadInput(f"it gave energies of shape {given}, which do not broadcast to {needed}.")
+    return BadInput(
+        f"expected energies that broadcast to {tuple(energies.shape)}, got shape {tuple(np.shape(values))}."
+    )
 
 
 def _validate_stage(stage: PipelineStage) -> PipelineStage:
-    """The stage itself, its thermodynamics looked at: a field that forbids everything is named at once."""
+    """Return the stage after computing its state, which raises where the field forbids everything."""
     _ = stage.state
     return stage
 
 
 def _log_mass_change(before: State, after: State, betas: Floats) -> Floats:
-    """At T = 0, where log Z is no number, the ground states hold all of it: 0 where they are the same."""
+    """Return the change of log Z; at T = 0 it is 0 where the ground energy is the same, else -inf."""
     with np.errstate(invalid="ignore"):
         shift = _to_float64(after.log_z) - _to_float64(before.log_z)
         cold = np.where(_to_float64(after.ground) == _to_float64(before.ground), 0.0, -np.inf)
@@ -276,7 +279,7 @@ def _log_mass_change(before: State, after: State, betas: Floats) -> Floats:
 
 
 def _free_energy_change(before: State, after: State, betas: Floats) -> Floats:
-    r"""$\Delta F = -\Delta \log Z / \beta$; its limits are the shift of the ground state and of the mean energy."""
+    r"""Return $\Delta F = -\Delta \log Z / \beta$; its limits are the shift of the ground and of the mean energy."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = _to_float64(after.log_z) - _to_float64(before.log_z)
         change = -shift / betas

@@ -1,4 +1,4 @@
-"""Greedy decoding: the ground state at every step, without randomness."""
+"""Greedy decoding: the state of lowest energy at every step, without randomness."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class Greedy(TokenSampler):
-    """The state of lowest energy after `fields` have added; of several the first in vocabulary order.
+    """Take the state of lowest energy after `fields` are added, the first in vocabulary order where several tie.
 
-    `Ancestral` at T = 0 draws among them instead.
+    `Ancestral` at T = 0 draws among ties instead.
     """
 
     fields: Field | Sequence[Field] = ()
 
     @cached_property
     def pipeline(self) -> EnergyPipeline:
-        """What acts between the model's energies and the choice."""
+        """The fields between the model's energies and the choice."""
         return EnergyPipeline(self.fields)
 
     def init(self, task: Task) -> Batch:

@@ -1,4 +1,4 @@
-"""Independent sequences: a token sampler made a sampler of sequences; rows leave as they end."""
+"""Independent sequences from a token sampler, and the bases of samplers that select one of them."""
 
 from __future__ import annotations
 
@@ -8,38 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.base import Batch, Floats, Ints, Task, TokenSampler
+from heatbath.decode.base import Floats, Task, TokenSampler
 from heatbath.decode.rng import Random
-from heatbath.decode.sequences import Bools, SequenceSampler, SequenceStep, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import (
+    BatchState,
+    Bools,
+    SamplerState,
+    SequenceSampler,
+    SequenceStep,
+    TokenBuffer,
+    WeightedSamples,
+)
 from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class IndependentState:
-    """Independent sequences: `batch` holds those that are `open` (A,); `logprob` (N,) is kept where asked for."""
+class IndependentState(BatchState):
+    """Independent sequences; `logprob` (N,) is their log-probability in the model, None if not kept."""
 
-    buffer: TokenBuffer
-    batch: Batch
-    open_slots: Ints
     stop_token_ids: tuple[int, ...]
     logprob: Floats | None
     logprob_temperature: float | None = None
     ends_rows: Callable[[Ints, Ints], Bools] | None = None
 
-    @property
-    def num_slots(self) -> int:
-        return len(self.buffer.lengths)
-
-    @property
-    def num_streams(self) -> int:
-        return self.num_slots
-
-    @property
-    def is_finished(self) -> bool:
-        return not len(self.open_slots)
-
     def samples(self) -> WeightedSamples:
-        """All rows, each of weight one."""
+        """Return all sequences, each of weight 1."""
         n = self.num_slots
         return WeightedSamples(
             sequences=self.buffer.to_sequences(),
@@ -57,7 +50,7 @@ class IndependentState:
 
 @dataclass(frozen=True)
 class Independent(SequenceSampler[IndependentState]):
-    """Draws every row with `sampler` until it ends; log p in the model at the temperature `scored` is summed up."""
+    """Draw every row with `sampler` until it ends, and sum log p in the model at `logprob_temperature` if given."""
 
     sampler: TokenSampler
     logprob_temperature: float | None = None
@@ -77,27 +70,46 @@ class Independent(SequenceSampler[IndependentState]):
         )
 
     def pending(self, state: IndependentState) -> Session | None:
-        return None if state.is_finished else state.batch.session
+        return state.session
 
     def step(self, rng: Random, state: IndependentState, energies: Any) -> tuple[IndependentState, SequenceStep]:
         stream = rng if len(state.open_slots) == state.num_slots else rng.for_rows(state.open_slots.tolist())
         batch, step = self.sampler.step(stream, state.batch, energies)
-        sheet = state.buffer.append_tokens(state.open_slots, step.tokens, state.stop_token_ids)
+        buffer = state.buffer.append_tokens(state.open_slots, step.tokens, state.stop_token_ids)
         if state.ends_rows is not None:
-            sheet = sheet.with_stopped(state.open_slots[state.ends_rows(state.open_slots, step.tokens)])
+            buffer = buffer.with_stopped(state.open_slots[state.ends_rows(state.open_slots, step.tokens)])
         total = state.logprob
         if total is not None and self.logprob_temperature is not None:
             total = total.copy()
             total[state.open_slots] += step.logprob_at(np.full(len(step.tokens), 1 / self.logprob_temperature))
-        stay = np.flatnonzero(~sheet.finished_mask[state.open_slots])
+        remaining = np.flatnonzero(~buffer.finished_mask[state.open_slots])
         if self.sampler.is_exhausted(batch):
-            stay = stay[:0]
+            remaining = remaining[:0]
         after = replace(
-            state, buffer=sheet, batch=batch.advance_rows(stay), open_slots=state.open_slots[stay], logprob=total
+            state,
+            buffer=buffer,
+            batch=batch.advance_rows(remaining),
+            open_slots=state.open_slots[remaining],
+            logprob=total,
         )
         return after, SequenceStep(state.open_slots, step)
 
 
+@dataclass(frozen=True)
+class SelectionState(SamplerState):
+    """Independent sequences of which one is selected."""
+
+    inner_state: IndependentState
+
+    @property
+    def num_slots(self) -> int:
+        return self.inner_state.num_slots
+
+    @property
+    def is_finished(self) -> bool:
+        return self.inner_state.is_finished
+
+
 def as_sequence_sampler(sampler: TokenSampler | SequenceSampler[Any]) -> SequenceSampler[Any]:
-    """The sampler itself, or one of independent sequences made of a token sampler."""
+    """Return a sequence sampler as it is, and a token sampler as a sampler of independent sequences."""
     return Independent(sampler) if isinstance(sampler, TokenSampler) else sampler

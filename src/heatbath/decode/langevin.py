@@ -1,8 +1,8 @@
-"""Answers by discrete Langevin proposals with Metropolis correction (Zhang, Liu and Liu 2022, arXiv:2206.09914).
+"""Discrete Langevin sampling with Metropolis correction (Zhang, Liu and Liu 2022, arXiv:2206.09914).
 
-For constraints on short texts, by a model that has gradients. Every chain holds an answer of exactly L tokens, L being
-the greatest length asked for, with a stop token nowhere but in the last place: the law is the target's on these
-answers. A sweep changes some of its places at once; the proposal is in `heatbath.decode.langevin_proposal`.
+For constraints on short texts, with a model that has gradients. Every chain has a sequence of exactly `max_tokens`
+tokens, with a stop token only in the last position: the distribution is the target restricted to these sequences. A
+sweep changes several positions at once; the proposal is in `heatbath.decode.langevin_proposal`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from heatbath.decode.rng import ForcedTokens, Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
+    SamplerState,
     SequenceSampler,
     SequenceStep,
     TokenBuffer,
@@ -37,11 +38,17 @@ from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class LangevinState:
-    """C chains with their past: after each sweep log p_T, whether the hop was accepted, places it changed, (C, S).
+class LangevinState(SamplerState):
+    """C chains with their history over sweeps.
 
-    `points` are where the chains stand, None before they have an answer. `sheet` is what has been written down, with
-    its log p_T (C, L): the first answers, and once all `sweeps` are done the last ones, token by token from `batch`.
+    Attributes:
+        buffer: the recorded sequences: the first ones, and after all `sweeps` the last ones, token by token.
+        token_logprobs: log p_T of the recorded tokens, (C, L).
+        batch: the batch from which tokens are recorded.
+        points: the current sequences of the chains, None before they have one.
+        logprob_history: log p_T after each sweep, (C, S).
+        acceptance_history: 1 where the proposal was accepted, (C, S).
+        change_counts: number of positions that the sweep changed, (C, S).
     """
 
     langevin_target: LangevinTarget
@@ -63,33 +70,28 @@ class LangevinState:
         return len(self.buffer.lengths)
 
     @property
-    def num_streams(self) -> int:
-        return self.num_slots
-
-    @property
     def has_finished_sweeps(self) -> bool:
-        """Whether all sweeps are done."""
+        """True when all sweeps are done."""
         return bool(self.logprob_history.shape[1] == self.sweeps)
 
     @property
     def forbidden_mask(self) -> Bools:
-        """Chains that stand on an answer that the potentials forbid, (C,)."""
+        """Chains whose current sequence the potentials forbid, (C,)."""
         return np.isinf(self.points.energy) if self.points else np.zeros(self.num_slots, bool)
 
     def samples(self) -> WeightedSamples:
-        """What is written down; a chain that ends on a forbidden answer weighs nothing.
+        """Return the recorded sequences; a chain that ends on a forbidden sequence has weight 0.
 
-        Figures are taken over the sweeps after the first `burn`. `changed` is the number of tokens that a sweep
-        changes: small steps are accepted because they lead nowhere. `forbidden` is the share of chains that stand on a
-        forbidden answer.
+        Diagnostics of mixing are over the sweeps after `burn_in_sweeps`. `changed` is the mean number of tokens that a
+        sweep changes, since a high acceptance can also mean that steps are too small. `forbidden` is the share of
+        chains on a forbidden sequence.
         """
-        kept = self.logprob_history[:, self.burn_in_sweeps :]
-        agreement, effective = mixing_diagnostics(kept)
+        r_hat, effective = mixing_diagnostics(self.logprob_history[:, self.burn_in_sweeps :])
         figures = {
             "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
             "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),
             "forbidden": float(self.forbidden_mask.mean()),
-            "r_hat": agreement,
+            "r_hat": r_hat,
             "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
@@ -108,16 +110,16 @@ class LangevinState:
 
 @dataclass(frozen=True)
 class Langevin(SequenceSampler[LangevinState]):
-    r"""`chains` chains of `sweeps` hops of `positions` places each, the first `burn` share of which is forgotten.
+    r"""Run `chains` chains for `sweeps` proposals of `positions` positions each; the first share `burn` is discarded.
 
-    The places are drawn anew for each chain and sweep; None takes all. `step_size` is in units of the mean squared
-    distance of two tokens' embeddings; inf leaves distance out. Potentials enter through the acceptance; one that has a
-    method `token_gradient(context) -> (B, L, V)`, the energy it expects of each token at each place up to a constant of
-    the place, leads the proposals too. Fields, windows and proposals of the target are refused.
+    The positions are drawn for each chain and sweep; None takes all. `step_size` is in units of the mean squared
+    distance between the embeddings of two tokens; inf ignores the distance. Potentials enter through the acceptance.
+    One with a method `token_gradient(context) -> (B, L, V)`, its expected energy of each token at each position up to a
+    constant per position, guides the proposals as well. A target with fields, a window or a proposal is an error.
 
-    Chains start from the model at the target's temperature, with stop tokens forbidden before the last place, and at
-    the end the same sampler is led along their answers, so that a record has every step of them: 2 L tokens a chain.
-    Each hop costs a pass forward and back over prompt and answer. `tokens_spent` counts all positions so looked at.
+    Chains start from the model at the target's temperature, with stop tokens forbidden before the last position. At the
+    end the same sampler repeats their sequences token by token, so that a record has every step: 2 L tokens per chain.
+    Each sweep costs a forward and a backward pass over prompt and sequence; `tokens_spent` counts all these positions.
     """
 
     target: Target = field(default_factory=Target)
@@ -173,27 +175,27 @@ class Langevin(SequenceSampler[LangevinState]):
             state = self._reset_buffer(state)
             return state, SequenceStep.copies(chains, state.buffer.lengths)
         at = int(state.buffer.lengths[0])
-        led = ForcedTokens(rng, points.tokens[:, at], np.ones(self.chains, bool))
-        state, step = self._append_tokens(led, state, energies)
+        forced = ForcedTokens(rng, points.tokens[:, at], np.ones(self.chains, bool))
+        state, step = self._append_tokens(forced, state, energies)
         return self._finish(rng, state), SequenceStep(chains, step)
 
     def _build_token_sampler(self, task: Task) -> Ancestral:
-        """What draws the first answers, and is led along the last ones."""
+        """Build the sampler of the first sequences, which also records the last ones with forced tokens."""
         fields = (MinLength(task.max_tokens - 1),) if task.stop_token_ids else ()
         return Ancestral(self.target.temperature, fields=fields)
 
     def _open_batch(self, task: Task) -> Batch:
-        """The prompt, from which the chains' first tokens are drawn."""
+        """Open a batch on the prompt."""
         return self._build_token_sampler(task).init(task)
 
     def _reset_buffer(self, state: LangevinState) -> LangevinState:
-        """Nothing written down, so that the last answers can be."""
+        """Clear the recorded sequences, so that the last ones can be recorded."""
         shape = state.buffer.tokens.shape
         batch = self._open_batch(state.langevin_target.task)
         return replace(state, buffer=TokenBuffer.empty(*shape), token_logprobs=np.zeros(shape), batch=batch)
 
     def _append_tokens(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, Step]:
-        """One token more in every slot."""
+        """Append one token in every slot."""
         batch, task = state.batch, state.langevin_target.task
         assert batch is not None
         if not state.buffer.lengths[0]:
@@ -201,13 +203,13 @@ class Langevin(SequenceSampler[LangevinState]):
         batch, step = self._build_token_sampler(task).step(rng, batch, energies)
         logprob = state.token_logprobs.copy()
         logprob[:, state.buffer.lengths[0]] = step.model_logprob
-        sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
-        batch = batch.advance_rows(np.flatnonzero(~sheet.finished_mask))
+        buffer = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
+        batch = batch.advance_rows(np.flatnonzero(~buffer.finished_mask))
         spent = state.tokens_spent + self.chains
-        return replace(state, buffer=sheet, batch=batch, token_logprobs=logprob, tokens_spent=spent), step
+        return replace(state, buffer=buffer, batch=batch, token_logprobs=logprob, tokens_spent=spent), step
 
     def _start_chains(self, state: LangevinState) -> LangevinState:
-        """Chains that have an answer begin to walk."""
+        """Evaluate the chains' points once their first sequences are complete."""
         if not state.buffer.finished_mask.all():
             return state
         points = state.langevin_target.evaluate(state.buffer.tokens)
@@ -218,45 +220,46 @@ class Langevin(SequenceSampler[LangevinState]):
     def _count_evaluated_positions(self, state: LangevinState) -> int:
         return self.chains * state.langevin_target.num_positions
 
-    def _sweep(self, rng: Random, state: LangevinState, now: ChainPoints) -> LangevinState:
-        """A hop of every chain."""
-        landscape = state.langevin_target
-        places = self._draw_positions(rng, now.tokens.shape[1])
-        tokens, there = landscape.draw_proposal(rng, now, places)
-        new = landscape.evaluate(tokens)
-        chance = landscape.acceptance_probability(now, new, landscape.proposal_logprob(new, now.tokens, places) - there)
-        accepted = np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in chance.tolist()])
-        points = now.merge_where(accepted, new)
-        changed = (points.tokens != now.tokens).sum(1)
+    def _sweep(self, rng: Random, state: LangevinState, current: ChainPoints) -> LangevinState:
+        """Propose a change for every chain, and accept or reject it."""
+        target = state.langevin_target
+        positions = self._draw_positions(rng, current.tokens.shape[1])
+        tokens, forward_logprob = target.draw_proposal(rng, current, positions)
+        proposed = target.evaluate(tokens)
+        log_ratio = target.proposal_logprob(proposed, current.tokens, positions) - forward_logprob
+        probability = target.acceptance_probability(current, proposed, log_ratio)
+        accepted = np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in probability.tolist()])
+        points = current.merge_where(accepted, proposed)
+        changes = (points.tokens != current.tokens).sum(1)
         state = replace(
             state,
             points=points,
             logprob_history=np.column_stack([state.logprob_history, points.logprob]),
             acceptance_history=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
-            change_counts=np.column_stack([state.change_counts, changed]),
+            change_counts=np.column_stack([state.change_counts, changes]),
             tokens_spent=state.tokens_spent + self._count_evaluated_positions(state),
         )
         if state.has_finished_sweeps and state.forbidden_mask.all():
-            names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
+            names = ", ".join(repr(part.name) for _, part in target.scorer.potentials)
             raise BadInput(
-                f"after {self.sweeps} sweeps every chain stands on an answer that {names} forbid: ask for more sweeps, "
-                "or for less."
+                f"after {self.sweeps} sweeps every chain has a sequence that {names} forbid: increase `sweeps` or "
+                "relax the constraint."
             )
         return state
 
     def _draw_positions(self, rng: Random, length: int) -> Ints:
-        """Different places for each chain, every set equally likely, (C, k)."""
+        """Draw distinct positions for each chain, every set equally likely, (C, k)."""
         count = length if self.positions is None else min(self.positions, length)
         if count == length:
             return np.tile(np.arange(length), (self.chains, 1))
-        places = np.empty((self.chains, count), np.int64)
-        for row in places:
-            left = list(range(length))
-            row[:] = [left.pop(rng.choose_index(np.full(len(left), 1 / len(left)))) for _ in range(count)]
-        return places
+        positions = np.empty((self.chains, count), np.int64)
+        for row in positions:
+            pool = list(range(length))
+            row[:] = [pool.pop(rng.choose_index(np.full(len(pool), 1 / len(pool)))) for _ in range(count)]
+        return positions
 
     def _finish(self, rng: Random, state: LangevinState) -> LangevinState:
-        """Done when all answers are written down; the answer to give is drawn from those that are allowed."""
+        """Finish once all sequences are recorded: select one of those that are allowed."""
         if not state.buffer.finished_mask.all():
             return state
         allowed = ~state.forbidden_mask

@@ -1,4 +1,4 @@
-r"""Bounds on log Z from both sides, where an exact draw from the target is at hand.
+r"""Lower and upper bounds on log Z, where an exact draw from the target is available.
 
 A population's $\hat Z$ is unbiased, so by Jensen $E[\log \hat Z] \le \log Z$. One that keeps an exact draw pinned has
 $E[1/\hat Z] = 1/Z$, so $E[\log \hat Z] \ge \log Z$. Source: Grosse, Ancha and Roy 2016, arXiv:1606.02275; for language
@@ -23,26 +23,27 @@ from heatbath.estimate.estimate import Estimate
 
 @dataclass(frozen=True)
 class LogZBounds:
-    """Means of log Z estimates, nats: `lower` from free populations, `upper` from those that keep an exact draw."""
+    """Means of log Z estimates, nats: `lower` from free populations, `upper` from those with a pinned exact draw."""
 
     lower: Estimate
     upper: Estimate
 
 
 def estimate_log_z_bounds(sampler: SMC, task: Task, rng: Random, exact_sample: Sequence[int]) -> LogZBounds:
-    """log Z of the sampler's target between two means over its replicates; `exact` is a draw from the target.
+    """Estimate bounds on log Z of the sampler's target, as means over its replicates.
 
-    Whether it is one cannot be checked here: with another answer the upper figure bounds nothing. The expectation is
-    over `exact` too, and all replicates share it, so that their spread understates the error of the upper figure.
+    `exact_sample` must be an exact draw from the target, which cannot be checked here; with another sequence the upper
+    figure is no bound. The expectation is over `exact_sample` too, and all replicates share it, so their spread
+    understates the error of the upper figure.
 
     Raises:
-        BadInput: an answer that is not whole, or fewer than two replicates.
+        BadInput: a sample that is not finished, or fewer than two replicates.
     """
     if sampler.replicates < 2:
-        raise BadInput("bounds are means over replicates: give two or more.")
+        raise BadInput(f"`replicates` must be at least 2 for bounds, got {sampler.replicates}.", param="replicates")
     free = _estimate_replicate_log_z(replace(sampler, pinned_sequence=None), task, rng)
-    held = _estimate_replicate_log_z(replace(sampler, pinned_sequence=tuple(exact_sample)), task, rng)
-    return LogZBounds(_mean_estimate(free), _mean_estimate(held))
+    pinned = _estimate_replicate_log_z(replace(sampler, pinned_sequence=tuple(exact_sample)), task, rng)
+    return LogZBounds(_mean_estimate(free), _mean_estimate(pinned))
 
 
 def _estimate_replicate_log_z(sampler: SMC, task: Task, rng: Random) -> Floats:

@@ -1,10 +1,10 @@
-r"""Power sampling by looking ahead (arXiv:2601.21590): a token is weighed by what sampled continuations promise.
+r"""Power sampling with lookahead (arXiv:2601.21590): blocks of tokens are weighed by sampled continuations.
 
-With $\zeta(v) = E_{suffix \sim q}[\pi(suffix | v) / q(suffix)]$ the next block has the law
-$\propto \pi(v)\,\zeta(v)$, which is the marginal of the target. $\zeta$ is estimated from a few rollouts, and the
-probabilities of the candidates from it by the jackknife, $M \hat p - \frac{M-1}{M}\sum_s \hat p_{-s}$, which takes
-their bias from O(1/M) to O(1/M^2). What bias is left the weights undo: the chance of a candidate is known, so the
-answers are properly weighted for the target whatever the rollouts said.
+With $\zeta(v) = E_{suffix \sim q}[\pi(suffix | v) / q(suffix)]$ the distribution of the next block is
+$\propto \pi(v)\,\zeta(v)$, the marginal of the target. $\zeta$ is estimated from a few rollouts, and the probabilities
+of the candidates from it by the jackknife, $M \hat p - \frac{M-1}{M}\sum_s \hat p_{-s}$, which reduces their bias from
+O(1/M) to O(1/M^2). The weights correct the remaining bias: the probability of the chosen candidate is known, so the
+sequences are properly weighted for the target with any rollouts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.rng import Random
 from heatbath.decode.rollout import Rollout, RolloutSampler, ScoredSequences
 from heatbath.decode.sequences import (
+    SamplerState,
     SequenceSampler,
     SequenceStep,
     WeightedSamples,
@@ -37,10 +38,10 @@ _MIN_PROBABILITY_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
-class LookaheadState:
-    """n answers in slots `home` (n,), and what is being tried for their next block.
+class LookaheadState(SamplerState):
+    """n sequences in `current_slots` (n,), and the candidates for their next block.
 
-    `candidates` are n K beginnings in slots n + i K + k; `rollouts` are n K M continuations of them, in no slot.
+    `candidates` are n K extensions in slots n + i K + k; `rollouts` are n K M continuations of them, without slots.
     """
 
     rollout_sampler: RolloutSampler
@@ -68,21 +69,21 @@ class LookaheadState:
         return self.candidates is None and bool(self.current.buffer.finished_mask.all())
 
     def samples(self) -> WeightedSamples:
-        """The answers with their weights; the value is drawn by weight."""
-        now, weight = self.current, self.log_weight
+        """Return the sequences with their weights; the selected sequence is drawn by weight."""
+        current, weight = self.current, self.log_weight
         groups = min(4, len(weight) // 2)
-        cut = len(weight) - len(weight) % max(groups, 1)
+        size = len(weight) - len(weight) % max(groups, 1)
         alive = bool(np.isfinite(weight).any())
         figures = {
             "acceptance": independence_acceptance(weight) if alive else 0.0,
-            "r_hat": _grouped_r_hat(now.total_logprob[:cut], weight[:cut], groups),
+            "r_hat": _grouped_r_hat(current.total_logprob[:size], weight[:size], groups),
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(),
+            sequences=current.buffer.to_sequences(),
             slots=self.current_slots,
-            finish_reasons=now.buffer.finish_reasons(),
+            finish_reasons=current.buffer.finish_reasons(),
             log_weight=weight,
-            logprob=now.total_logprob,
+            logprob=current.total_logprob,
             selected_index=self.selected_index,
             log_z=log_mean(weight),
             ess=ess(weight) if alive else 0.0,
@@ -93,11 +94,11 @@ class LookaheadState:
 
 @dataclass(frozen=True)
 class Lookahead(SequenceSampler[LookaheadState]):
-    """`n` answers; each next `block` of tokens is one of `candidates`, judged by `rollouts` of up to `horizon` tokens.
+    """Draw `n` sequences; each `block` of tokens is chosen from `candidates`, scored by `rollouts` of `horizon` tokens.
 
-    Candidates are drawn from the target's proposal rather than taken from the top, so that nothing is cut off. A block
-    of `block` tokens spends up to candidates x (block + rollouts x horizon) of them. Without the `jackknife` the plain
-    estimate chooses. No candidate's chance is taken to be less than a thousandth of an even share.
+    Candidates are drawn from the target's proposal, not the most probable ones, so no sequence is excluded. A block
+    spends up to candidates x (block + rollouts x horizon) tokens. Without the `jackknife` the plain estimate is used.
+    The probability of each candidate is at least a thousandth of the uniform one.
     """
 
     target: Target = field(default_factory=lambda: Target(power=4.0))
@@ -114,17 +115,18 @@ class Lookahead(SequenceSampler[LookaheadState]):
 
     def init(self, task: Task) -> LookaheadState:
         require_single_prompt(task, "look-ahead")
-        drawing, ahead = (
-            RolloutSampler.from_task(task, self.target),
-            RolloutSampler.from_task(task, with_model_proposal(self.target)),
-        )
-        answer = ScoredSequences.empty(self.n, task.max_tokens)
         return LookaheadState(
-            drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts
+            rollout_sampler=RolloutSampler.from_task(task, self.target),
+            lookahead_sampler=RolloutSampler.from_task(task, with_model_proposal(self.target)),
+            current=ScoredSequences.empty(self.n, task.max_tokens),
+            current_slots=np.arange(self.n),
+            log_weight=np.zeros(self.n),
+            candidates_per_row=self.candidates,
+            rollouts_per_candidate=self.rollouts,
         )
 
     def pending(self, state: LookaheadState) -> Session | None:
-        """The session of the candidates, then that of their rollouts; none where candidates are to begin."""
+        """Return the session of the candidates, then that of their rollouts; None where candidates must be started."""
         if state.candidates is None:
             return None
         return state.candidates.session if state.rollouts is None else state.rollouts.session
@@ -140,13 +142,12 @@ class Lookahead(SequenceSampler[LookaheadState]):
         return self._extend_rollouts(rng, state, energies)
 
     def _start_candidates(self, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
-        """Candidates that are copies of the sequences so far."""
+        """Start candidates as copies of the current sequences."""
         sources = np.repeat(np.arange(self.n), self.candidates)
         lengths = state.current.buffer.lengths
-        begun = state.current.copy_prefixes(sources)
-        candidates = state.rollout_sampler.start_rollout(
-            begun, np.minimum(lengths[sources] + self.block, self._max_tokens(state))
-        )
+        prefixes = state.current.copy_prefixes(sources)
+        limits = np.minimum(lengths[sources] + self.block, self._max_tokens(state))
+        candidates = state.rollout_sampler.start_rollout(prefixes, limits)
         moves = np.concatenate([state.current_slots, state.current_slots[sources]])
         state = replace(state, candidates=candidates, current_slots=np.arange(self.n))
         return state, SequenceStep.copies(moves, np.concatenate([lengths, lengths[sources]]))
@@ -154,14 +155,14 @@ class Lookahead(SequenceSampler[LookaheadState]):
     def _extend_candidates(
         self, rng: Random, state: LookaheadState, energies: Any
     ) -> tuple[LookaheadState, SequenceStep]:
-        """One token more for every open candidate; when they are done their rollouts begin."""
+        """Draw one more token for every open candidate; when all have ended, start their rollouts."""
         candidates = state.candidates
         assert candidates is not None
         slots = candidates.open_slots
-        grown, step = state.rollout_sampler.extend_rollout(candidates, rng, energies)
-        state = replace(state, candidates=grown, tokens_spent=state.tokens_spent + len(slots))
-        if grown.is_finished:
-            state = self._start_rollouts(rng, state, grown.sequences)
+        candidates, step = state.rollout_sampler.extend_rollout(candidates, rng, energies)
+        state = replace(state, candidates=candidates, tokens_spent=state.tokens_spent + len(slots))
+        if candidates.is_finished:
+            state = self._start_rollouts(rng, state, candidates.sequences)
         return state, SequenceStep(slots + self.n, step)
 
     def _start_rollouts(self, rng: Random, state: LookaheadState, sequences: ScoredSequences) -> LookaheadState:
@@ -174,14 +175,14 @@ class Lookahead(SequenceSampler[LookaheadState]):
     def _extend_rollouts(
         self, rng: Random, state: LookaheadState, energies: Any
     ) -> tuple[LookaheadState, SequenceStep]:
-        """One token more for every open rollout; when they are done a candidate is chosen."""
+        """Draw one more token for every open rollout; when all have ended, choose the candidates."""
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
         spent = state.tokens_spent + len(rollouts.open_slots)
-        grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng, energies)
-        state = replace(state, rollouts=grown, tokens_spent=spent)
-        if grown.is_finished:
-            state = self._choose_candidates(rng, state, candidates.sequences, grown)
+        rollouts, _ = state.lookahead_sampler.extend_rollout(rollouts, rng, energies)
+        state = replace(state, rollouts=rollouts, tokens_spent=spent)
+        if rollouts.is_finished:
+            state = self._choose_candidates(rng, state, candidates.sequences, rollouts)
         return state, SequenceStep.copies()
 
     def _choose_candidates(
@@ -191,39 +192,38 @@ class Lookahead(SequenceSampler[LookaheadState]):
         gain = _log_weight_change(sequences.log_weight, np.repeat(state.current.log_weight, self.candidates)).reshape(
             shape
         )
-        # What the rollouts gained on their candidates, with the candidate's own taken off.
-        promise = _log_weight_change(rollouts.sequences.log_weight, np.repeat(sequences.log_weight, self.rollouts))
-        promise = promise.reshape(*shape, self.rollouts)
-        chances = self._candidate_probabilities(gain, promise)
-        picked = np.asarray([rng.choose_index(row) for row in chances], np.int64)
-        at = np.arange(self.n)
-        rise = gain[at, picked] - np.log(self.candidates) - np.log(chances[at, picked])
-        moving = ~state.current.buffer.finished_mask
-        flat = at * self.candidates + picked
+        # The log-weights of the rollouts without those of their candidates.
+        rollout_gain = _log_weight_change(rollouts.sequences.log_weight, np.repeat(sequences.log_weight, self.rollouts))
+        probabilities = self._candidate_probabilities(gain, rollout_gain.reshape(*shape, self.rollouts))
+        choices = np.asarray([rng.choose_index(row) for row in probabilities], np.int64)
+        rows = np.arange(self.n)
+        increment = gain[rows, choices] - np.log(self.candidates) - np.log(probabilities[rows, choices])
+        is_open = ~state.current.buffer.finished_mask
+        flat = rows * self.candidates + choices
         state = replace(
             state,
             current=sequences.copy_prefixes(flat),
             current_slots=self.n + flat,
-            log_weight=state.log_weight + np.where(moving, rise, 0.0),
+            log_weight=state.log_weight + np.where(is_open, increment, 0.0),
             candidates=None,
             rollouts=None,
         )
         if not np.isfinite(state.log_weight).any():
             raise BadInput(
-                f"at token {int(state.current.buffer.lengths.max())} every answer is forbidden by "
-                f"{self.target.constraint_names}: ask for more answers or candidates, or for less."
+                f"at token {int(state.current.buffer.lengths.max())} every sequence is forbidden by "
+                f"{self.target.constraint_names}: increase `n` or `candidates`, or relax the constraint."
             )
         if not state.is_finished:
             return state
-        share = np.exp(state.log_weight - logsumexp(state.log_weight))
-        return replace(state, selected_index=rng.choose_index(share))
+        weights = np.exp(state.log_weight - logsumexp(state.log_weight))
+        return replace(state, selected_index=rng.choose_index(weights))
 
     def _candidate_probabilities(self, gain: Floats, rollout_gain: Floats) -> Floats:
-        """The chance (n, K) of each candidate, from its own gain (n, K) and those of its rollouts (n, K, M)."""
+        """Return the probability (n, K) of each candidate, from its gain (n, K) and those of its rollouts (n, K, M)."""
         plain = _candidate_shares(gain, rollout_gain)
         if self.jackknife and self.rollouts > 1:
-            without = [_candidate_shares(gain, np.delete(rollout_gain, m, axis=2)) for m in range(self.rollouts)]
-            plain = self.rollouts * plain - (self.rollouts - 1) * np.mean(without, axis=0)
+            leave_one_out = [_candidate_shares(gain, np.delete(rollout_gain, m, axis=2)) for m in range(self.rollouts)]
+            plain = self.rollouts * plain - (self.rollouts - 1) * np.mean(leave_one_out, axis=0)
         floored = np.maximum(plain, _MIN_PROBABILITY_SHARE / self.candidates)
         return np.asarray(floored / floored.sum(1, keepdims=True))
 
@@ -232,13 +232,13 @@ class Lookahead(SequenceSampler[LookaheadState]):
 
 
 def _log_weight_change(after: Floats, before: Floats) -> Floats:
-    """Log-weights' change; what was forbidden already stays so."""
+    """Return the change of log-weights; -inf where the sequence was forbidden before."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(np.isneginf(before), -np.inf, after - before))
 
 
 def _candidate_shares(gain: Floats, rollout_gain: Floats) -> Floats:
-    """Shares (n, K) by gain and mean promise; even ones where every candidate is forbidden."""
+    """Return shares (n, K) by gain and mean rollout gain; uniform where every candidate is forbidden."""
     score = gain + logsumexp(rollout_gain, axis=2)
     dead = np.isneginf(score).all(1, keepdims=True)
     score = np.where(dead, 0.0, score)

@@ -1,4 +1,4 @@
-"""Power sampling and constraints by Metropolis-Hastings over whole answers, many chains in one batch."""
+"""Metropolis-Hastings over sequences, for power sampling and constraints; many chains in one batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.base import Floats, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select
+from heatbath.decode.metropolis_kernel import ChainState, MetropolisChains, advance_chains, select_chain
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
     SequenceSampler,
@@ -27,13 +27,12 @@ from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class MetropolisState:
-    """Chains with their past: after each sweep log p_T, the gain and whether drafts were accepted, (C, S).
+class MetropolisState(ChainState):
+    """Chains with their history over sweeps: log p_T, log-weights and acceptances, (C, S) each.
 
-    `fresh` are the gains of the whole answers that were drawn from the proposal to begin with, (C,).
+    `initial_log_weights` (C,) are those of the sequences that were drawn from the proposal first, empty with blocks.
     """
 
-    chains: MetropolisChains
     sweeps: int
     burn_in_sweeps: int
     logprob_history: Floats
@@ -43,33 +42,25 @@ class MetropolisState:
     selected_index: int = 0
 
     @property
-    def num_slots(self) -> int:
-        return 2 * self.chains.num_chains
-
-    @property
-    def num_streams(self) -> int:
-        return self.chains.num_chains
-
-    @property
     def is_finished(self) -> bool:
         at_length = self.chains.max_length == self.chains.rollout_sampler.task.max_tokens
         return bool(at_length and self.logprob_history.shape[1] == self.sweeps and self.chains.is_idle)
 
     def samples(self) -> WeightedSamples:
-        """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
-        chains, kept = self.chains, self.logprob_history[:, self.burn_in_sweeps :]
-        now, (agreement, effective) = chains.current, mixing_diagnostics(kept)
+        """Return the current sequences; diagnostics are over the sweeps after `burn_in_sweeps`."""
+        chains, current = self.chains, self.chains.current
+        r_hat, effective = mixing_diagnostics(self.logprob_history[:, self.burn_in_sweeps :])
         figures = {
             "acceptance": float(np.mean(self.acceptance_history)) if self.acceptance_history.size else float("nan"),
-            "r_hat": agreement,
+            "r_hat": r_hat,
             "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(),
+            sequences=current.buffer.to_sequences(),
             slots=chains.current_slots,
-            finish_reasons=now.buffer.finish_reasons(),
+            finish_reasons=current.buffer.finish_reasons(),
             log_weight=np.where(chains.allowed_mask, 0.0, -np.inf),
-            logprob=now.total_logprob,
+            logprob=current.total_logprob,
             selected_index=self.selected_index,
             log_z=self.estimate_log_z(),
             ess=effective,
@@ -78,27 +69,27 @@ class MetropolisState:
         )
 
     def estimate_log_z(self) -> Estimate | None:
-        """log Z of the target by Bennett's ratio, between draws from the proposal and what the chains visited.
+        """Estimate log Z of the target by Bennett's ratio between draws from the proposal and the visited sequences.
 
-        Its error is the jackknife's over chains. None where chains grew by blocks, or some have not found an answer
-        that the target allows.
+        The error is a jackknife over chains. None where chains grow by blocks, or where a chain has not found a
+        sequence that the target allows.
         """
         visited = self.log_weight_history[:, self.burn_in_sweeps :]
         if not visited.size or not self.initial_log_weights.size or not np.isfinite(visited).all():
             return None
         try:
-            gains = np.concatenate([self.initial_log_weights[None], visited.T])
-            return replace(bar(self.initial_log_weights, visited.ravel()), stderr=jackknife(_bridge_log_z, gains))
+            log_weights = np.concatenate([self.initial_log_weights[None], visited.T])
+            return replace(bar(self.initial_log_weights, visited.ravel()), stderr=jackknife(_bridge_log_z, log_weights))
         except Unreliable:
             return None
 
 
 @dataclass(frozen=True)
 class Metropolis(SequenceSampler[MetropolisState]):
-    """`chains` chains of `sweeps` drafts each, the first `burn` share of which is forgotten.
+    """Run `chains` chains for `sweeps` proposals each; the first share `burn` of them is discarded.
 
-    With a `block` answers grow by so many tokens at a time, with `sweeps` drafts at each length (Karan and Du 2025,
-    algorithm 1); otherwise they are whole from the first draft on.
+    With a `block`, sequences grow by that many tokens at a time, with `sweeps` proposals at each length (Karan and
+    Du 2025, algorithm 1); otherwise they have the greatest length from the first proposal on.
     """
 
     target: Target = field(default_factory=lambda: Target(power=4.0))
@@ -132,19 +123,19 @@ class Metropolis(SequenceSampler[MetropolisState]):
         starting = chains.is_idle and not chains.has_sequences
         if chains.is_idle and (starting or self._is_length_finished(state)):
             chains = chains if starting else self._extend_max_length(chains)
-            chains, move = advance(chains, rng, energies, chains.current.buffer.lengths)
+            chains, change = advance_chains(chains, rng, energies, chains.current.buffer.lengths)
             state = replace(
                 state, logprob_history=state.logprob_history[:, :0], log_weight_history=state.log_weight_history[:, :0]
             )
         else:
-            chains, move = advance(chains, rng, energies)
+            chains, change = advance_chains(chains, rng, energies)
         state = replace(state, chains=chains)
         if not chains.is_idle:
-            return state, move
-        return self._append_history(state, rng), move
+            return state, change
+        return self._append_history(state, rng), change
 
     def _is_length_finished(self, state: MetropolisState) -> bool:
-        """Whether all sweeps at this length are done."""
+        """Test whether all sweeps at the present length are done."""
         return bool(state.logprob_history.shape[1] == self.sweeps)
 
     def _extend_max_length(self, chains: MetropolisChains) -> MetropolisChains:
@@ -155,9 +146,11 @@ class Metropolis(SequenceSampler[MetropolisState]):
     def _append_history(self, state: MetropolisState, rng: Random) -> MetropolisState:
         chains = state.chains
         if chains.is_forced:
-            whole = chains.max_length == chains.rollout_sampler.task.max_tokens and not state.acceptance_history.size
-            return replace(state, initial_log_weights=chains.current.log_weight if whole else state.initial_log_weights)
-        noted = replace(
+            is_first = not state.acceptance_history.size
+            if is_first and chains.max_length == chains.rollout_sampler.task.max_tokens:
+                return replace(state, initial_log_weights=chains.current.log_weight)
+            return state
+        state = replace(
             state,
             logprob_history=np.column_stack([state.logprob_history, chains.current.total_logprob]),
             log_weight_history=np.column_stack([state.log_weight_history, chains.current.log_weight]),
@@ -165,11 +158,11 @@ class Metropolis(SequenceSampler[MetropolisState]):
                 [state.acceptance_history, np.asarray(chains.accepted_mask, np.float64)]
             ),
         )
-        if not self._is_length_finished(noted) or chains.max_length < chains.rollout_sampler.task.max_tokens:
-            return noted
-        return replace(noted, selected_index=select(chains, np.arange(chains.num_chains), rng))
+        if not self._is_length_finished(state) or chains.max_length < chains.rollout_sampler.task.max_tokens:
+            return state
+        return replace(state, selected_index=select_chain(chains, np.arange(chains.num_chains), rng))
 
 
 def _bridge_log_z(log_weights: Floats) -> float:
-    """log Z from the gain of each chain's first answer and those it went on to, (1 + S, C)."""
+    """Return log Z from the log-weights of each chain's first sequence and of those it visited, (1 + S, C)."""
     return bar(log_weights[0], log_weights[1:].ravel()).value

@@ -1,4 +1,4 @@
-"""Asking potentials about answers: prefixes where they can score them, whole answers always; faults get a sentence."""
+"""Evaluation of potentials on sequences, with errors that name the potential and the token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from heatbath.models.base import Tokens
 
 @dataclass(frozen=True)
 class PotentialScorer:
-    """The potentials of a task, weighed, and what their context needs."""
+    """The weighted potentials of a task and the data of their context."""
 
     potentials: tuple[tuple[float, Potential], ...]
     prompt: Tokens
@@ -27,15 +27,16 @@ class PotentialScorer:
 
     @classmethod
     def from_task(cls, potentials: Potential | Sequence[Potential], task: Task) -> PotentialScorer:
-        """For a task with one prompt; parts of weight 0 are absent."""
+        """Build the scorer of a task with one prompt; terms of weight 0 are left out."""
         parts = (potentials,) if isinstance(potentials, Potential) else tuple(potentials)
         terms = tuple(term for part in parts for term in part.terms if term[0])
         return cls(terms, task.prompts[0], task.model.vocabulary.size, task.stop_token_ids)
 
     def __call__(self, sequences: Sequence[Tokens], finished_mask: npt.NDArray[np.bool_]) -> Floats:
-        """Energies (n,) of answers, whole where `ended`, in nats.
+        """Return the total energies (n,) of `sequences`, nats.
 
-        Raises `BadInput` or `NotANumber` with the potential's name and the token it was asked after.
+        Unfinished sequences count only in potentials that score prefixes. Raises `BadInput` or `NotANumber` with the
+        name of the potential and the length of the longest sequence.
         """
         total = np.zeros(len(sequences))
         for weight, part in self.potentials:
@@ -49,28 +50,28 @@ class PotentialScorer:
     def _evaluate_potential(
         self, potential: Potential, sequences: Sequence[Tokens], finished_mask: npt.NDArray[np.bool_]
     ) -> Floats:
-        tokens = [[*self.prompt, *answer] for answer in sequences]
+        tokens = [[*self.prompt, *sequence] for sequence in sequences]
         context = Context(
             tokens, [len(self.prompt)] * len(tokens), self.vocab_size, self.stop_token_ids, finished_mask.tolist()
         )
-        who = f"potential {potential.name!r}"
-        place = f"{who} at token {max(map(len, sequences))}"
+        component = f"potential {potential.name!r}"
+        place = f"{component} at token {max(map(len, sequences))}"
         try:
             values = to_numpy(potential(context)).astype(np.float64)
         except MissingExtra:
             raise
         except NotANumber as error:
-            error.component = who
+            error.component = component
             raise
         except HeatbathError as error:
-            raise BadInput(f"{place}: {error}", component=who) from error
+            raise BadInput(f"{place}: {error}", component=component) from error
         except Exception as error:
-            raise BadInput(f"{place} raised {type(error).__name__}: {error}", component=who) from error
+            raise BadInput(f"{place} raised {type(error).__name__}: {error}", component=component) from error
         if values.shape != (len(sequences),):
-            wanted = f"give one energy for each of {len(sequences)} rows."
-            raise BadInput(f"{place} gave shape {values.shape}: {wanted}", component=who)
+            expected = f"return one energy for each of {len(sequences)} rows."
+            raise BadInput(f"{place} gave shape {values.shape}: {expected}", component=component)
         if np.isnan(values).any():
-            raise NotANumber(f"{place} gave NaN: give a number of nats, or +inf to forbid.", component=who)
+            raise NotANumber(f"{place} gave NaN: return a number of nats, or +inf to forbid.", component=component)
         if (values == -np.inf).any():
-            raise BadInput(f"{place} gave -inf: an energy must be finite, or +inf to forbid.", component=who)
+            raise BadInput(f"{place} gave -inf: an energy must be finite, or +inf to forbid.", component=component)
         return values

@@ -1,4 +1,4 @@
-"""Random numbers row by row: each row has a stream of its own, so what it draws does not depend on its batch."""
+"""Random numbers by row: each row has its own stream, so its draws do not depend on the batch it is in."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from heatbath.errors import BadInput
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Observed = tuple[Ints, State, Any]
-"""Drawn states (B,), the thermodynamics of what they were drawn from, their log-probability at beta = 1, (B,)."""
+ObservedDraw = tuple[Ints, State, Any]
+"""Drawn states (B,), thermodynamics of the energies they were drawn from, their log-probability at beta = 1, (B,)."""
 
 _BLOCK_SIZE = 64
 
 
 class Random(Protocol):
-    """The source of a sampler's random numbers. Every choice goes through it, so that a test can walk all of them."""
+    """The source of a sampler's random numbers. Every choice uses it, so that a test can enumerate all of them."""
 
     def uniform(self) -> Floats:
-        """The next number in [0, 1) of every row, (B,)."""
+        """Return the next number in [0, 1) of every row, (B,)."""
 
     def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        """A state of every row, (B,), from energies (B, V) at `betas` (B,)."""
+        """Draw a state for every row, (B,), from energies (B, V) at `betas` (B,)."""
 
-    def draw_observed(self, energies: Any, betas: Floats) -> Observed:
-        """`draw`, with what the states were drawn from. Asked for by hosts that keep it, and by nobody else."""
+    def draw_observed(self, energies: Any, betas: Floats) -> ObservedDraw:
+        """Draw as `draw_tokens` does, and return the thermodynamics as well."""
 
     def choose_index(self, probabilities: Floats) -> int:
-        """One of n, with `probabilities` (n,) that sum to one; shared by all rows."""
+        """Draw an index with `probabilities` (n,) that sum to one; the choice is shared by all rows."""
 
     def for_rows(self, rows: Sequence[int]) -> Random:
-        """The random numbers of some of the rows."""
+        """Return the random numbers of some of the rows."""
 
 
 class RowRandom:
-    """One stream per row, named by (seed, row id), and one shared by all. Rows may join and leave at any step.
+    """One stream per row, named by (seed, row id), and one shared by all rows. Rows may join and leave at any step.
 
-    `ids` are row numbers unless given. Numbers are fetched in blocks, since asking every generator for one number at
-    every step is slow.
+    Numbers are generated in blocks, since calling every generator at every step is slow.
     """
 
     def __init__(self, seed: int = 0, row_ids: int | Sequence[int] = ()) -> None:
@@ -71,7 +70,7 @@ class RowRandom:
         self._names += names
         self._generators += fresh
         zeros = np.zeros(len(names), np.int64)
-        # Filled when the first number is asked for, as a block that is used up.
+        # The block counts as used up, so it is filled when the first number is needed.
         self._block = np.concatenate([self._block, np.empty((_BLOCK_SIZE, len(names)))], axis=1)
         self._first = np.concatenate([self._first, zeros - _BLOCK_SIZE])
         self._block_position = np.concatenate([self._block_position, zeros])
@@ -80,7 +79,7 @@ class RowRandom:
         """Drop or reorder rows. Raises `BadInput` for repeats, since two rows must not draw the same numbers."""
         rows = [int(index) for index in indices]
         if len(set(rows)) != len(rows):
-            raise BadInput(f"rows {rows} repeat: a copy of a row needs an id of its own.")
+            raise BadInput(f"rows must not repeat, got {rows}: give a copy of a row its own id with `join`.")
         self._names = [self._names[row] for row in rows]
         self._generators = [self._generators[row] for row in rows]
         self._block, self._first, self._block_position = (
@@ -90,7 +89,7 @@ class RowRandom:
         )
 
     def uniform(self) -> Floats:
-        """The next number in [0, 1) of every row, (B,)."""
+        """Return the next number in [0, 1) of every row, (B,)."""
         at = self._block_position - self._first
         for row in np.flatnonzero(at == _BLOCK_SIZE).tolist():
             self._block[:, row] = self._generators[row].random(_BLOCK_SIZE)
@@ -101,40 +100,40 @@ class RowRandom:
         return np.asarray(self._block[at, np.arange(len(at))])
 
     def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        """One inverse-CDF draw per row, in vocabulary order, (B,)."""
+        """Draw a state per row by inverting the CDF in vocabulary order, (B,)."""
         return quantile(energies, betas, self.uniform())
 
-    def draw_observed(self, energies: Any, betas: Floats) -> Observed:
-        """`draw` and the thermodynamics of what is drawn from, in one reading of the energies."""
+    def draw_observed(self, energies: Any, betas: Floats) -> ObservedDraw:
+        """Draw and compute the thermodynamics in one pass over the energies."""
         return observed_draw(energies, betas, self.uniform())
 
     def choose_index(self, probabilities: Floats) -> int:
-        """One of n by the shared generator."""
+        """Draw an index with the shared generator."""
         self._choices += 1
         return choose_index(probabilities, self._shared_generator.random())
 
     def for_rows(self, rows: Sequence[int]) -> Random:
-        """The random numbers of some rows; every row's stream moves on at each call, whether it is asked or not."""
+        """Return the random numbers of some rows; each call advances the streams of all rows."""
         return _RowSubset(self, np.asarray(rows, np.int64))
 
     def mark(self) -> tuple[Ints, int]:
-        """Where the streams stand, for `rewind`."""
+        """Return the positions of the streams, for `rewind`."""
         return self._block_position.copy(), self._choices
 
     def rewind(self, mark: tuple[Ints, int]) -> None:
-        """Go back to where the streams of the same rows stood."""
-        used, choices = mark
-        self._block_position = used.copy()
-        for row in np.flatnonzero(used < self._first).tolist():
-            self._generators[row] = _advanced(self._names[row], int(used[row]))
+        """Return the streams of the same rows to positions that `mark` returned."""
+        positions, choices = mark
+        self._block_position = positions.copy()
+        for row in np.flatnonzero(positions < self._first).tolist():
+            self._generators[row] = _generator_at(self._names[row], int(positions[row]))
             self._block[:, row] = self._generators[row].random(_BLOCK_SIZE)
-            self._first[row] = used[row]
+            self._first[row] = positions[row]
         if choices != self._choices:
-            self._shared_generator, self._choices = _advanced(self._shared_name, choices), choices
+            self._shared_generator, self._choices = _generator_at(self._shared_name, choices), choices
 
 
 class ZeroRandom:
-    """Always 0: every draw gives the first ground state at beta = inf. For samplers without randomness."""
+    """A source of zeros, for samplers without randomness: at beta = inf every draw is the first ground state."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -145,7 +144,7 @@ class ZeroRandom:
     def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
         return quantile(energies, betas, self.uniform())
 
-    def draw_observed(self, energies: Any, betas: Floats) -> Observed:
+    def draw_observed(self, energies: Any, betas: Floats) -> ObservedDraw:
         return observed_draw(energies, betas, self.uniform())
 
     def choose_index(self, probabilities: Floats) -> int:
@@ -157,7 +156,7 @@ class ZeroRandom:
 
 @dataclass(frozen=True)
 class ForcedTokens:
-    """Random numbers of `source`, but rows where `forced` (B,) get their `tokens` (B,) in place of a draw."""
+    """The random numbers of `source`, except that rows in `forced` (B,) get their `tokens` (B,) instead of a draw."""
 
     source: Random
     tokens: Ints
@@ -171,7 +170,7 @@ class ForcedTokens:
             return self.tokens
         return np.where(self.forced, self.tokens, self.source.draw_tokens(energies, betas))
 
-    def draw_observed(self, energies: Any, betas: Floats) -> Observed:
+    def draw_observed(self, energies: Any, betas: Floats) -> ObservedDraw:
         tokens = self.draw_tokens(energies, betas)
         plain: Any = state_of(energies, 1.0, index=tokens).logprob
         return tokens, state_of(energies, betas, index=tokens), plain
@@ -180,8 +179,8 @@ class ForcedTokens:
         return self.source.choose_index(probabilities)
 
     def for_rows(self, rows: Sequence[int]) -> Random:
-        part = list(rows)
-        return ForcedTokens(self.source.for_rows(rows), self.tokens[part], self.forced[part])
+        indices = list(rows)
+        return ForcedTokens(self.source.for_rows(rows), self.tokens[indices], self.forced[indices])
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class _RowSubset:
     def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
         return quantile(energies, betas, self.uniform())
 
-    def draw_observed(self, energies: Any, betas: Floats) -> Observed:
+    def draw_observed(self, energies: Any, betas: Floats) -> ObservedDraw:
         return observed_draw(energies, betas, self.uniform())
 
     def choose_index(self, probabilities: Floats) -> int:
@@ -206,13 +205,13 @@ class _RowSubset:
 
 
 def choose_index(probabilities: Floats, uniform: float) -> int:
-    """The first index at which the cumulative probability exceeds `uniform`; one of probability 0 never is."""
+    """Return the first index at which the cumulative probability exceeds `uniform`, never one of probability 0."""
     cumulative = np.cumsum(probabilities)
     return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
 
 
-def _advanced(name: Sequence[int], count: int) -> np.random.Generator:
-    """The generator of that name after `count` numbers; one number takes one step of it."""
+def _generator_at(name: Sequence[int], count: int) -> np.random.Generator:
+    """Return the generator of that name after `count` numbers, each of which takes one step."""
     generator = np.random.default_rng(name)
     bits: Any = generator.bit_generator
     bits.advance(count)

@@ -1,4 +1,4 @@
-"""Roll out continuations and accumulate their importance weights, for samplers that draw, weigh and choose."""
+"""Rollouts of sequences with their importance weights, for samplers that propose sequences and select among them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from heatbath.models.base import Session
 
 @dataclass(frozen=True)
 class ScoredSequences:
-    """N sequences: their `sheet`, per token (N, L) the gain log target - log q and log p_T, their potentials (N,)."""
+    """N sequences with their scores.
+
+    Attributes:
+        buffer: the tokens.
+        token_log_weights: log target - log q of each token, (N, L).
+        token_logprobs: log p_T of each token, (N, L).
+        energy: total energy of the potentials, (N,).
+    """
 
     buffer: TokenBuffer
     token_log_weights: Floats
@@ -26,7 +33,7 @@ class ScoredSequences:
 
     @classmethod
     def empty(cls, count: int, length: int) -> ScoredSequences:
-        """Sequences without a token."""
+        """Return empty sequences."""
         zeros = np.zeros((count, length))
         return cls(TokenBuffer.empty(count, length), zeros, zeros, np.zeros(count))
 
@@ -37,29 +44,27 @@ class ScoredSequences:
 
     @property
     def total_logprob(self) -> Floats:
-        """log p_T of the sequences, (N,)."""
+        """Total log p_T of the sequences, (N,)."""
         return self._sum_over_tokens(self.token_logprobs)
 
     def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> ScoredSequences:
-        """Slot i with the first `lengths[i]` tokens of slot `sources[i]`."""
-        sheet = self.buffer.copy_prefixes(sources, lengths)
+        """Return sequences whose slot i has the first `lengths[i]` tokens of slot `sources[i]`."""
+        buffer = self.buffer.copy_prefixes(sources, lengths)
         return ScoredSequences(
-            sheet, self.token_log_weights[sources], self.token_logprobs[sources], self.energy[sources]
+            buffer, self.token_log_weights[sources], self.token_logprobs[sources], self.energy[sources]
         )
 
     def merge_where(self, mask: Bools, other: ScoredSequences) -> ScoredSequences:
-        """Slots of `other` where `mask` (N,), of this one elsewhere."""
-        wide = mask[:, None]
-        sheet = TokenBuffer(
-            np.where(wide, other.buffer.tokens, self.buffer.tokens),
+        """Return the slots of `other` where `mask` (N,), and of this one elsewhere."""
+        columns = mask[:, None]
+        buffer = TokenBuffer(
+            np.where(columns, other.buffer.tokens, self.buffer.tokens),
             np.where(mask, other.buffer.lengths, self.buffer.lengths),
             np.where(mask, other.buffer.stopped_mask, self.buffer.stopped_mask),
         )
-        gain, logprob = (
-            np.where(wide, other.token_log_weights, self.token_log_weights),
-            np.where(wide, other.token_logprobs, self.token_logprobs),
-        )
-        return ScoredSequences(sheet, gain, logprob, np.where(mask, other.energy, self.energy))
+        log_weights = np.where(columns, other.token_log_weights, self.token_log_weights)
+        logprobs = np.where(columns, other.token_logprobs, self.token_logprobs)
+        return ScoredSequences(buffer, log_weights, logprobs, np.where(mask, other.energy, self.energy))
 
     def _sum_over_tokens(self, values: Floats) -> Floats:
         used = np.arange(values.shape[1]) < self.buffer.lengths[:, None]
@@ -68,7 +73,7 @@ class ScoredSequences:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Sequences of which those `open` (A,) are rows of `batch`; each grows until it ends or has `limits` tokens."""
+    """Sequences that grow until they end or have `length_limits` (N,) tokens; `open_slots` (A,) are rows of `batch`."""
 
     sequences: ScoredSequences
     length_limits: Ints
@@ -87,7 +92,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class RolloutSampler:
-    """Where sequences come from: the task, the distribution they are weighed by, and what draws their tokens."""
+    """A source of scored sequences: the task, the target of the weights, the token sampler and the potentials."""
 
     task: Task
     target: Target
@@ -96,11 +101,11 @@ class RolloutSampler:
 
     @classmethod
     def from_task(cls, task: Task, target: Target) -> RolloutSampler:
-        """With the target's own proposal."""
+        """Build a sampler with the proposal of the target."""
         return cls(task, target, target.proposal_sampler, PotentialScorer.from_task(target.potentials, task))
 
     def start_rollout(self, sequences: ScoredSequences, length_limits: Ints) -> Rollout:
-        """Open every sequence that has not ended and has fewer than `limits` (N,) tokens."""
+        """Open every sequence that has not ended and has fewer than `length_limits` (N,) tokens."""
         rows = np.flatnonzero(~_find_full(sequences.buffer, length_limits))
         batch = None
         if len(rows):
@@ -109,22 +114,23 @@ class RolloutSampler:
         return Rollout(sequences, length_limits, rows, batch)
 
     def extend_rollout(self, rollout: Rollout, rng: Random, energies: Any) -> tuple[Rollout, Step]:
-        """One token more for every open sequence. `rng` has a row for each sequence."""
-        rows, answer = rollout.open_slots, rollout.sequences
+        """Draw one more token for every open sequence. `rng` has a row for each sequence."""
+        rows, sequences = rollout.open_slots, rollout.sequences
         assert rollout.batch is not None
         batch, step = self.sampler.step(rng.for_rows(rows.tolist()), rollout.batch, energies)
         scores = self.target.score_step(batch, step)
-        at = answer.buffer.lengths[rows]
-        gain, logprob, energy = answer.token_log_weights.copy(), answer.token_logprobs.copy(), answer.energy.copy()
-        gain[rows, at] = self.target.power * scores.model_logprob - scores.field_energy - scores.proposal_logprob
-        logprob[rows, at] = scores.model_logprob
-        sheet = answer.buffer.append_tokens(rows, step.tokens, batch.stop_token_ids)
-        full = _find_full(sheet, rollout.length_limits)[rows]
+        at = sequences.buffer.lengths[rows]
+        log_weights, logprobs = sequences.token_log_weights.copy(), sequences.token_logprobs.copy()
+        energy = sequences.energy.copy()
+        log_weights[rows, at] = self.target.power * scores.model_logprob - scores.field_energy - scores.proposal_logprob
+        logprobs[rows, at] = scores.model_logprob
+        buffer = sequences.buffer.append_tokens(rows, step.tokens, batch.stop_token_ids)
+        full = _find_full(buffer, rollout.length_limits)[rows]
         if full.any():
-            energy[rows[full]] = self.scorer(sheet.to_sequences(rows[full]), sheet.finished_mask[rows[full]])
+            energy[rows[full]] = self.scorer(buffer.to_sequences(rows[full]), buffer.finished_mask[rows[full]])
         batch = batch.advance_rows(np.flatnonzero(~full))
-        grown = ScoredSequences(sheet, gain, logprob, energy)
-        return Rollout(grown, rollout.length_limits, rows[~full], None if full.all() else batch), step
+        sequences = ScoredSequences(buffer, log_weights, logprobs, energy)
+        return Rollout(sequences, rollout.length_limits, rows[~full], None if full.all() else batch), step
 
 
 def _find_full(buffer: TokenBuffer, length_limits: Ints) -> Bools:

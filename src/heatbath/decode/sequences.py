@@ -1,4 +1,4 @@
-"""Samplers of sequences: the protocol, the slots in which sequences grow, the steps that change them, the result."""
+"""Sequence samplers: the abstract class, its state, the buffer of sequences, the steps that change it, the result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ INTERRUPTED, STOP, LENGTH = "interrupted", "stop", "length"
 
 @dataclass(frozen=True)
 class SequenceStep:
-    """What one step did to the slots.
+    """The changes that one step made to the slots.
 
-    First slot i becomes the first `lengths[i]` tokens of what slot `sources[i]` held (None: all stay as they are);
-    then each of `slots` (A,) grows by one of the tokens of `step` (A,). One without a `step` only copies.
+    First slot i becomes a copy of the first `lengths[i]` tokens of slot `sources[i]` (None: no slot changes); then one
+    of the tokens of `step` (A,) is appended to each of `slots` (A,). A step of None only copies.
     """
 
     slots: Ints
@@ -35,26 +35,26 @@ class SequenceStep:
 
     @classmethod
     def copies(cls, sources: Ints | None = None, lengths: Ints | None = None) -> SequenceStep:
-        """A step that draws nothing."""
+        """Return a step that draws no tokens."""
         return cls(np.empty(0, np.int64), None, sources, lengths)
 
 
 @dataclass(frozen=True)
 class WeightedSamples:
-    """Sequences and their weights; n of them.
+    """Generated sequences with their weights.
 
     Attributes:
-        answers: tokens of each, with the stop token that ended it.
-        slots: where each lies, (n,).
-        finish: "stop", "length" or "interrupted".
-        log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains and
-            independent draws weigh one each, a sequence that the target forbids nothing.
+        sequences: tokens of each of n sequences, with the stop token that ended it.
+        slots: the slot of each, (n,).
+        finish_reasons: "stop", "length" or "interrupted" for each.
+        log_weight: log-weights (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains
+            and independent draws have weight 1, a sequence that the target forbids has weight 0.
         logprob: log-probability of each in the model at `logprob_temperature`, or at the temperature of the
             sampler's target if that is None, (n,), nats; None if not kept.
-        value: index of the sequence to give: a draw by weight, the best or the most voted.
-        log_z: log of the target's partition function, None where a sampler has none.
+        selected_index: index of the sequence to return: a draw by weight, the best or the one with most votes.
+        log_z: log of the target's partition function, None where a sampler has no estimate.
         ess: effective number of independent sequences.
-        tokens_spent: tokens drawn in all.
+        tokens_spent: total number of drawn tokens.
         diagnostics: further figures, by name.
     """
 
@@ -70,49 +70,138 @@ class WeightedSamples:
     logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
+    # The names that `heatbath.engine` reads.
+    finish = property(lambda self: self.finish_reasons)
+    value = property(lambda self: self.selected_index)
+
+
+@dataclass(frozen=True)
+class TokenBuffer:
+    """The sequences in N slots.
+
+    Attributes:
+        tokens: (N, L), of which the first `lengths` (N,) of each row are used.
+        lengths: (N,).
+        stopped_mask: sequences that a stop token ended, (N,).
+    """
+
+    tokens: Ints
+    lengths: Ints
+    stopped_mask: Bools
+
+    @classmethod
+    def empty(cls, slots: int, length: int) -> TokenBuffer:
+        """Return empty slots."""
+        return cls(np.zeros((slots, length), np.int64), np.zeros(slots, np.int64), np.zeros(slots, bool))
+
+    @property
+    def finished_mask(self) -> Bools:
+        """Slots whose sequence has a stop token or the greatest length, (N,)."""
+        return np.asarray(self.stopped_mask | (self.lengths == self.tokens.shape[1]))
+
+    def append_tokens(self, slots: Ints, tokens: Ints, stop_token_ids: Sequence[int]) -> TokenBuffer:
+        """Return a buffer with one more token in each of `slots` (A,)."""
+        buffer, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped_mask.copy()
+        buffer[slots, lengths[slots]] = tokens
+        lengths[slots] += 1
+        stopped[slots] = np.isin(tokens, np.asarray(stop_token_ids, np.int64))
+        return TokenBuffer(buffer, lengths, stopped)
+
+    def with_stopped(self, slots: Ints) -> TokenBuffer:
+        """Return the buffer with the sequences in `slots` ended where they are."""
+        stopped = self.stopped_mask.copy()
+        stopped[slots] = True
+        return replace(self, stopped_mask=stopped)
+
+    def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
+        """Return a buffer whose slot i has the first `lengths[i]` tokens of slot `sources[i]`, all of them if None."""
+        full = self.lengths[sources]
+        new_lengths = full if lengths is None else np.minimum(lengths, full)
+        return TokenBuffer(self.tokens[sources], new_lengths, self.stopped_mask[sources] & (new_lengths == full))
+
+    def to_sequences(self, slots: Ints | None = None) -> list[list[int]]:
+        """Return the sequences in `slots`, in all slots if None."""
+        indices = range(len(self.lengths)) if slots is None else slots.tolist()
+        return [self.tokens[slot, : self.lengths[slot]].tolist() for slot in indices]
+
+    def finish_reasons(self, slots: Ints | None = None) -> tuple[str, ...]:
+        """Return "stop", "length" or "interrupted" for each of `slots`, for all slots if None."""
+        indices = np.arange(len(self.lengths)) if slots is None else slots
+        finished = self.finished_mask
+        return tuple(STOP if self.stopped_mask[slot] else LENGTH if finished[slot] else INTERRUPTED for slot in indices)
+
 
 class SamplerState(Protocol):
-    """The state of a sampler of sequences."""
+    """The state of a sequence sampler. Subclass it for the defaults, or define the same members."""
 
     @property
     def num_slots(self) -> int:
-        """How many sequences are held at once."""
+        """Number of sequences at any time."""
 
     @property
     def num_streams(self) -> int:
-        """How many rows of random numbers it takes."""
+        """Number of rows of random numbers that the sampler needs; one per slot unless overridden."""
+        return self.num_slots
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is nothing more to do."""
+        """True when no step is left."""
 
     def samples(self) -> WeightedSamples:
-        """The sequences so far."""
+        """Return the sequences so far."""
+
+    # The names that `heatbath.engine` reads.
+    slots = property(lambda self: self.num_slots)
+    streams = property(lambda self: self.num_streams)
+    done = property(lambda self: self.is_finished)
+
+
+@dataclass(frozen=True)
+class BatchState(SamplerState):
+    """A state whose sequences in `open_slots` (A,) are rows of `batch`; those that have ended have left it."""
+
+    buffer: TokenBuffer
+    batch: Batch
+    open_slots: Ints
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.buffer.lengths)
+
+    @property
+    def is_finished(self) -> bool:
+        return not len(self.open_slots)
+
+    @property
+    def session(self) -> Session | None:
+        """The session whose energies the next step needs; None when all sequences have ended."""
+        return None if self.is_finished else self.batch.session
 
 
 S = TypeVar("S", bound=SamplerState)
 
 
 class SequenceSampler(ABC, Generic[S]):
-    """Draws sequences step by step. The contract suite is `heatbath.testing.check_sequence_sampler`.
+    """A sampler of whole sequences, step by step. The contract suite is `heatbath.testing.check_sequence_sampler`.
 
-    It evaluates no model: a host works out the energies of the session that `pending` names and hands them to `step`.
+    It never evaluates a model: the caller evaluates the session that `pending` returns and passes its energies to
+    `step`.
     """
 
     @abstractmethod
     def init(self, task: Task) -> S:
-        """The state before the first step. Raises `BadInput` for settings that make no sense."""
+        """Return the state before the first step. Raises `BadInput` for invalid settings."""
 
     @abstractmethod
     def pending(self, state: S) -> Session | None:
-        """The session whose energies the next step needs; None when it needs none."""
+        """Return the session whose energies the next step needs, None when it needs none."""
 
     @abstractmethod
     def step(self, rng: Random, state: S, energies: Any) -> tuple[S, SequenceStep]:
-        """One step, from the energies (B, V) of the pending session. `rng` has the streams of the state."""
+        """Advance by one step, from the energies (B, V) of the pending session. `rng` has the streams of the state."""
 
     def max_rows(self, prompts: int) -> int:
-        """Rows of a session that a run on so many prompts may hold at once; hosts with limited rows ask for it."""
+        """Return the largest number of session rows that a run on `prompts` prompts holds at once."""
         return prompts
 
 
@@ -120,7 +209,7 @@ Sampler = TokenSampler | SequenceSampler[Any]
 
 
 def evaluate(session: Session | None) -> Any:
-    """The energies of a session that a step waits for; None for none."""
+    """Return the energies of a pending session, None where there is none."""
     return None if session is None else session.energies()
 
 
@@ -133,7 +222,7 @@ def evaluate_step(sampler: SequenceSampler[S], rng: Random, state: S) -> tuple[S
 
 
 def evaluate_step(sampler: Any, rng: Random, state: Any) -> tuple[Any, Any]:
-    """One step of a sampler, the energies it needs evaluated before."""
+    """Evaluate the energies that a sampler needs next, and advance it by one step."""
     if isinstance(sampler, TokenSampler):
         state = state.push_pending()
         return sampler.step(rng, state, evaluate(state.session))
@@ -141,85 +230,35 @@ def evaluate_step(sampler: Any, rng: Random, state: Any) -> tuple[Any, Any]:
 
 
 def run(sampler: Any, rng: Random, task: Task) -> Iterator[tuple[Any, Any]]:
-    """Steps of a sampler without end; stopping, progress and storage are the caller's."""
+    """Iterate over (state, info) of the steps of a sampler, without end: the caller stops at `is_finished`."""
     state = sampler.init(task)
     while True:
         state, info = evaluate_step(sampler, rng, state)
         yield state, info
 
 
-@dataclass(frozen=True)
-class TokenBuffer:
-    """The sequences in N slots: `tokens` (N, L) of which `lengths` (N,) are used; `stopped` by a stop token."""
-
-    tokens: Ints
-    lengths: Ints
-    stopped_mask: Bools
-
-    @classmethod
-    def empty(cls, slots: int, length: int) -> TokenBuffer:
-        """Slots without a token."""
-        return cls(np.zeros((slots, length), np.int64), np.zeros(slots, np.int64), np.zeros(slots, bool))
-
-    @property
-    def finished_mask(self) -> Bools:
-        """Which slots hold a finished sequence, (N,)."""
-        return np.asarray(self.stopped_mask | (self.lengths == self.tokens.shape[1]))
-
-    def append_tokens(self, slots: Ints, tokens: Ints, stop_token_ids: Sequence[int]) -> TokenBuffer:
-        """With one more token in each of `slots` (A,)."""
-        buffer, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped_mask.copy()
-        buffer[slots, lengths[slots]] = tokens
-        lengths[slots] += 1
-        stopped[slots] = np.isin(tokens, np.asarray(stop_token_ids, np.int64))
-        return TokenBuffer(buffer, lengths, stopped)
-
-    def with_stopped(self, slots: Ints) -> TokenBuffer:
-        """The same with the sequences in `slots` ended where they are."""
-        stopped = self.stopped_mask.copy()
-        stopped[slots] = True
-        return replace(self, stopped_mask=stopped)
-
-    def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
-        """Slot i holding the first `lengths[i]` tokens of what `sources[i]` held, all of them if None."""
-        full = self.lengths[sources]
-        kept = full if lengths is None else np.minimum(lengths, full)
-        return TokenBuffer(self.tokens[sources], kept, self.stopped_mask[sources] & (kept == full))
-
-    def to_sequences(self, slots: Ints | None = None) -> list[list[int]]:
-        """The tokens in `slots`, all of them if None."""
-        chosen = range(len(self.lengths)) if slots is None else slots.tolist()
-        return [self.tokens[slot, : self.lengths[slot]].tolist() for slot in chosen]
-
-    def finish_reasons(self, slots: Ints | None = None) -> tuple[str, ...]:
-        """How the sequences in `slots` ended."""
-        chosen = np.arange(len(self.lengths)) if slots is None else slots
-        ended = self.finished_mask
-        return tuple(STOP if self.stopped_mask[slot] else LENGTH if ended[slot] else INTERRUPTED for slot in chosen)
-
-
 def require_single_prompt(task: Task, sampler: str) -> Task:
-    """The task itself. Raises `BadInput` unless it has one prompt."""
+    """Return the task. Raises `BadInput` unless it has one prompt."""
     if len(task.prompts) != 1:
         raise BadInput(
-            f"the {sampler} sampler answers one prompt at a time, not {len(task.prompts)}: call it for each."
+            f"the {sampler} sampler takes one prompt, got {len(task.prompts)}: call it once for each prompt."
         )
     return task
 
 
 def repeat_prompt(task: Task, count: int) -> Task:
-    """The task with its prompt `count` times."""
+    """Return the task with its prompt repeated `count` times."""
     return replace(task, prompts=list(task.prompts) * count)
 
 
 def validate_burn(burn: float) -> None:
-    """Raise `BadInput` unless `burn` is a share of sweeps that leaves some."""
+    """Raise `BadInput` unless `burn` is a share of the sweeps in [0, 1)."""
     if not 0 <= burn < 1:
-        raise BadInput(f"burn is {burn}: give the share of sweeps to forget, from 0 up to, but not, 1.")
+        raise BadInput(f"`burn` must be in [0, 1), got {burn}: it is the share of sweeps to discard.", param="burn")
 
 
 def validate_at_least(value: int, minimum: int, name: str) -> int:
-    """The value itself. Raises `BadInput` below `least`."""
+    """Return the value. Raises `BadInput` below `minimum`."""
     if value < minimum:
-        raise BadInput(f"{name} is {value}: give at least {minimum}.")
+        raise BadInput(f"`{name}` must be at least {minimum}, got {value}.", param=name)
     return value

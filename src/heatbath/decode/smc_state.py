@@ -1,4 +1,4 @@
-"""Weighted answers that grow together: the state of sequential Monte Carlo."""
+"""The state of sequential Monte Carlo, with its diagnostics and its estimate of log Z."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.base import Batch, Floats, Ints
+from heatbath.decode.base import Floats, Ints
 from heatbath.decode.potential_scorer import PotentialScorer
-from heatbath.decode.sequences import Bools, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import BatchState, Bools, WeightedSamples
 from heatbath.estimate.bridge import combine_replicates
 from heatbath.estimate.estimate import Estimate
 from heatbath.estimate.population_diagnostics import independence_acceptance, weighted_r_hat
@@ -17,28 +17,23 @@ from heatbath.estimate.resample import ess, genealogical_ess, genealogical_varia
 
 
 @dataclass(frozen=True)
-class SMCState:
-    """N = R x P answers in R replicates of P particles, slot by slot.
+class SMCState(BatchState):
+    """N = R x P sequences in R replicates of P particles, slot by slot.
 
     Attributes:
-        sheet: the answers.
-        batch: those that are `open` (A,), as rows of one session.
-        log_weight: since the last resampling, (N,), nats.
-        log_z: what resamplings have taken out of the weights, (R,).
-        logprob: log p_T of each, (N,).
-        energy: its potentials, (N,).
-        founders: the first ancestor of each, (N,), numbered through all replicates.
-        uneven: which replicates are resampled before anything else, (R,).
-        exponent: what p_T is raised to at present.
-        resampled: how often each replicate was, (R,).
-        spent: tokens drawn.
+        log_weight: log-weights since the last resampling, (N,), nats.
+        accumulated_log_z: log Z from the resamplings so far, (R,).
+        logprob: log p_T of each sequence, (N,).
+        energy: energy of the potentials, (N,).
+        root_ancestors: the first ancestor of each, (N,), numbered through all replicates.
+        resampling_counts: number of resamplings of each replicate, (R,).
         first_row: the number of slot 0 among all rows of a job.
-        value: the slot drawn by weight once all have ended.
+        needs_resampling: replicates that are resampled in the next step, (R,).
+        current_power: the power of p_T at present.
+        tokens_spent: number of drawn tokens.
+        selected_index: the slot drawn by weight once all sequences have ended.
     """
 
-    buffer: TokenBuffer
-    batch: Batch
-    open_slots: Ints
     scorer: PotentialScorer
     log_weight: Floats
     accumulated_log_z: Floats
@@ -47,36 +42,24 @@ class SMCState:
     root_ancestors: Ints
     resampling_counts: Ints
     first_row: int
-    uneven: Bools
+    needs_resampling: Bools
     current_power: float = 0.0
     tokens_spent: int = 0
     selected_index: int = 0
 
     @property
-    def num_slots(self) -> int:
-        return len(self.log_weight)
-
-    @property
-    def num_streams(self) -> int:
-        return self.num_slots
-
-    @property
-    def is_finished(self) -> bool:
-        return not len(self.open_slots)
-
-    @property
     def replicate_slots(self) -> Ints:
-        """The slots of each replicate, (R, P)."""
+        """Slots of each replicate, (R, P)."""
         return np.arange(self.num_slots).reshape(len(self.accumulated_log_z), -1)
 
     @property
     def alive_replicates(self) -> Bools:
-        """Which replicates have a particle that is not forbidden, (R,)."""
+        """Replicates with a particle that is not forbidden, (R,)."""
         return np.asarray(np.isfinite(self.log_weight[self.replicate_slots].max(1)))
 
     @property
     def total_log_weight(self) -> Floats:
-        """Log-weights whose exponentials have mean Z, (N,): what resampling took is put back."""
+        """Log-weights including `accumulated_log_z`, (N,): the mean of their exponentials estimates Z."""
         return self.log_weight + np.repeat(self.accumulated_log_z, self.replicate_slots.shape[1])
 
     @property
@@ -85,9 +68,9 @@ class SMCState:
         return np.asarray(np.exp(self.total_log_weight - logsumexp(self.total_log_weight)))
 
     def estimate_log_z(self) -> Estimate:
-        """log Z with its standard error: from the replicates, or from the lines of descent of a single one.
+        """Estimate log Z with its standard error, from the replicates or from the genealogy of a single one.
 
-        The latter has a law for multinomial resampling at fixed times alone; elsewhere it is a guide.
+        The genealogical error is exact only for multinomial resampling at fixed times, otherwise approximate.
         """
         logs = (
             logsumexp(self.log_weight[self.replicate_slots], axis=1)
@@ -101,7 +84,7 @@ class SMCState:
         return Estimate(float(logs[0]), stderr, genealogical_ess(self.log_weight, self.root_ancestors))
 
     def samples(self) -> WeightedSamples:
-        """All particles with their weights; the value is drawn by weight."""
+        """Return all particles with their weights; the selected sequence is drawn by weight."""
         weights, alive = self.total_log_weight, self.replicate_slots[self.alive_replicates]
         figures = {
             "weight_ess": ess(weights),

@@ -1,7 +1,7 @@
-r"""What a sampler of sequences aims at: $\pi(x) \propto p_T(x)^\alpha\, e^{-\sum_t E_f(x_t)/T}\, e^{-\Phi(x)}$.
+r"""The target of a sequence sampler, $\pi(x) \propto p_T(x)^\alpha\, e^{-\sum_t E_f(x_t)/T}\, e^{-\Phi(x)}$.
 
 $p_T(x) = \prod_t p_T(x_t|x_{<t})$ is the model at temperature T, normalised token by token; $E_f$ are the fields,
-$\Phi$ the potentials. x is a whole answer: it ends with a stop token, or has the greatest length.
+$\Phi$ the potentials. x is a finished sequence: it ends with a stop token or has the greatest length.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class Target:
-    """A law over whole answers, up to its partition function.
+    """A distribution over finished sequences, up to its partition function.
 
-    `temperature` > 0 is T and `power` >= 0 is alpha. `proposal` draws tokens: the model at T / alpha with the fields
-    unless given; its `window` cuts where it cuts at T. What a proposal cannot draw, the target has not.
+    Attributes:
+        temperature: T > 0.
+        power: alpha >= 0.
+        window: truncates the proposal, as it would at temperature T.
+        proposal: draws the tokens; the model at T / alpha with the fields unless given. Sequences that the proposal
+            cannot draw have probability 0 in the target.
 
     Raises:
-        BadInput: a temperature or power out of range, a window beside a proposal.
+        BadInput: a temperature or power out of range, or a window together with a proposal.
     """
 
     temperature: float = 1.0
@@ -42,40 +46,45 @@ class Target:
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < np.inf:
-            raise BadInput(f"the temperature of the target is {self.temperature}: give a positive, finite number.")
+            raise BadInput(
+                f"the temperature of a target must be positive and finite, got {self.temperature}.", param="temperature"
+            )
         if not 0 <= self.power < np.inf:
-            raise BadInput(f"alpha is {self.power}: give a finite number from 0 up.")
+            raise BadInput(f"`alpha` must be 0 or greater and finite, got {self.power}.", param="alpha")
         if self.proposal is not None and self.window:
-            raise BadInput("a proposal brings its own window: leave the target's out.")
+            raise BadInput("a target takes a window or a proposal, got both: set the window of the proposal.")
 
     @cached_property
     def proposal_sampler(self) -> TokenSampler:
-        """What draws the tokens."""
+        """The token sampler that draws proposals."""
         if self.proposal is not None:
             return self.proposal
         cold = self.temperature / self.power if self.power else np.inf
         return self.build_sampler_at(cold)
 
     def build_sampler_at(self, temperature: float) -> Ancestral:
-        """The model at a temperature with the target's fields, its windows cutting where they cut at the target's."""
+        """Build a sampler of the model at `temperature` with the target's fields and windows.
+
+        The windows truncate the distribution at the temperature of the target.
+        """
         return Ancestral(
             temperature, self.window, self.fields, keep_dead_rows=True, window_temperature=self.temperature
         )
 
     @cached_property
     def field_pipeline(self) -> EnergyPipeline:
-        """The fields that belong to the target."""
+        """The fields of the target as a pipeline."""
         return EnergyPipeline(self.fields)
 
     @cached_property
     def constraint_names(self) -> str:
-        """What may forbid an answer, as a sentence lists it."""
-        parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
-        potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
+        """Names of the fields and potentials that may forbid a sequence, for error messages."""
+        energies = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
+        potentials = [part.name for energy in energies for weight, part in energy.terms if weight]
         return ", ".join(map(repr, (*self.field_pipeline.field_names, *potentials))) or "the model and its windows"
 
     def score_step(self, batch: Batch, step: Step) -> TokenScores:
-        """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
+        """Return the scores of the drawn tokens of a step; `batch` is the one after it, with the tokens pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
         field = self._compute_field_energy(batch, step) * betas
@@ -83,7 +92,7 @@ class Target:
         return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
     def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:
-        """Energies of the drawn tokens (B,), all fields together."""
+        """Return the energies of the drawn tokens in all fields together, (B,)."""
         energies: Mapping[str, Floats] = {}
         if (
             isinstance(self.proposal_sampler, Ancestral)
@@ -91,14 +100,14 @@ class Target:
         ):
             energies = step.field_energy
         elif self.field_pipeline.fields:
-            steered = self.field_pipeline(batch.build_context(step.energies), step.betas, _refuse_random_windows)
-            energies = steered.field_energies(step.tokens)
+            result = self.field_pipeline(batch.build_context(step.energies), step.betas, _refuse_random_windows)
+            energies = result.field_energies(step.tokens)
         return np.asarray(np.sum([np.zeros(len(step.tokens)), *energies.values()], axis=0))
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Of drawn tokens, (B,): log p_T in the model, beta times the energy in the fields, log q in the proposal."""
+    """Scores of drawn tokens, (B,): log p_T of the model, beta times the energy of fields, log q of the proposal."""
 
     model_logprob: Floats
     field_energy: Floats
@@ -106,7 +115,7 @@ class TokenScores:
 
 
 def _refuse_random_windows() -> Floats:
-    raise BadInput("a target has fields, not windows that take chances.")
+    raise BadInput("the fields of a target must not be random.")
 
 
 DEFAULT_POWER = 4.0

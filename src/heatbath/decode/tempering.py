@@ -1,8 +1,8 @@
-r"""Parallel tempering of answers (Swendsen and Wang 1986; Geyer 1991): chains on a ladder exchange what they hold.
+r"""Parallel tempering of sequences (Swendsen and Wang 1986; Geyer 1991): chains on a ladder exchange their sequences.
 
-Replica k keeps the law $q^{1-\lambda_k}\pi^{\lambda_k}$ by Metropolis-Hastings; neighbours exchange their answers with
-probability $\min(1, e^{(\lambda_k - \lambda_j)(w_j - w_k)})$. While it warms up the ladder is spaced anew by
-thermodynamic length, so that neighbours exchange about equally often everywhere.
+Replica k samples $q^{1-\lambda_k}\pi^{\lambda_k}$ by Metropolis-Hastings; neighbours exchange their sequences with
+probability $\min(1, e^{(\lambda_k - \lambda_j)(w_j - w_k)})$. At the end of the warm-up the ladder is spaced by
+thermodynamic length, so that all neighbours exchange about equally often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from heatbath.decode.anneal import build_ladder, with_model_proposal
 from heatbath.decode.base import Floats, Ints, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select, swap
+from heatbath.decode.metropolis_kernel import ChainState, MetropolisChains, advance_chains, copy_chains, select_chain
 from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
@@ -29,21 +29,24 @@ from heatbath.decode.sequences import (
 from heatbath.decode.target import Target, build_default_target, split_target_options
 from heatbath.energy.spec import Spec
 from heatbath.errors import Unreliable
+from heatbath.estimate import ladder_spacing
 from heatbath.estimate.bridge import bar
 from heatbath.estimate.estimate import Estimate
-from heatbath.estimate.ladder_spacing import build_ladder as spaced
 from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
 from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class TemperingState:
-    """K x C answers, slot k C + c in the batch; after each kept sweep the gains, (S, K, C), and log p_T.
+class TemperingState(ChainState):
+    """K x C chains, slot k C + c in the batch, with their history over the sweeps since the warm-up.
 
-    `exchanges` (K - 1, 2) counts the exchanges tried and made between neighbours.
+    Attributes:
+        ladder: values of lambda, (K,).
+        log_weight_history: log-weights, (S, K, C).
+        logprob_history: log p_T, (S, K, C).
+        exchange_counts: attempted and accepted exchanges between neighbours, (K - 1, 2).
     """
 
-    chains: MetropolisChains
     ladder: Floats
     num_finished_sweeps: int
     sweeps: int
@@ -54,42 +57,33 @@ class TemperingState:
     selected_index: int = 0
 
     @property
-    def num_slots(self) -> int:
-        return 2 * self.chains.num_chains
-
-    @property
-    def num_streams(self) -> int:
-        return self.chains.num_chains
-
-    @property
     def is_finished(self) -> bool:
         return self.chains.is_idle and self.num_finished_sweeps == self.sweeps
 
     @property
     def target_chains(self) -> Ints:
-        """The chains at the target, (C,)."""
+        """Indices of the chains at the target, (C,)."""
         count = self.chains.num_chains // len(self.ladder)
         return np.arange(self.chains.num_chains - count, self.chains.num_chains)
 
     def samples(self) -> WeightedSamples:
-        """The answers of the chains at the target; figures from the sweeps after the warm-up."""
-        now, cold = self.chains.current, self.target_chains
-        kept = self.logprob_history[:, -1].T
-        tried, made = self.exchange_counts.T
-        rate = made / np.maximum(tried, 1)
-        agreement, effective = mixing_diagnostics(kept)
+        """Return the sequences of the chains at the target; diagnostics are over the sweeps after the warm-up."""
+        current, rows = self.chains.current, self.target_chains
+        attempts, exchanges = self.exchange_counts.T
+        rate = exchanges / np.maximum(attempts, 1)
+        r_hat, effective = mixing_diagnostics(self.logprob_history[:, -1].T)
         figures = {
             "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
-            "r_hat": agreement,
+            "r_hat": r_hat,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
         return WeightedSamples(
-            sequences=now.buffer.to_sequences(cold),
-            slots=self.chains.current_slots[cold],
-            finish_reasons=now.buffer.finish_reasons(cold),
-            log_weight=np.where(self.chains.allowed_mask[cold], 0.0, -np.inf),
-            logprob=now.total_logprob[cold],
+            sequences=current.buffer.to_sequences(rows),
+            slots=self.chains.current_slots[rows],
+            finish_reasons=current.buffer.finish_reasons(rows),
+            log_weight=np.where(self.chains.allowed_mask[rows], 0.0, -np.inf),
+            logprob=current.total_logprob[rows],
             selected_index=self.selected_index,
             log_z=self.estimate_log_z(),
             ess=effective,
@@ -98,16 +92,17 @@ class TemperingState:
         )
 
     def estimate_log_z(self) -> Estimate | None:
-        """log Z of the target: Bennett's ratios between neighbours, added; its error is the jackknife's over chains.
+        """Estimate log Z of the target as the sum of Bennett's ratios between neighbours.
 
-        None where a replica holds a forbidden answer or neighbours do not overlap.
+        The error is a jackknife over chains. None where a replica visited a forbidden sequence or neighbours do not
+        overlap.
         """
         if not self.log_weight_history.size or not np.isfinite(self.log_weight_history[:, 1:]).all():
             return None
         try:
             parts = _estimate_log_ratios(self.log_weight_history, self.ladder)
             stderr = jackknife(
-                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)),
+                lambda history: sum(part.value for part in _estimate_log_ratios(history, self.ladder)),
                 self.log_weight_history,
             )
         except Unreliable:
@@ -117,9 +112,9 @@ class TemperingState:
 
 @dataclass(frozen=True)
 class Tempering(SequenceSampler[TemperingState]):
-    """`chains` chains at each of the values of lambda in `ladder`, for `sweeps` sweeps, a share `burn` as warm-up.
+    """Run `chains` chains at each value of lambda in `ladder` for `sweeps` sweeps, a share `burn` of them as warm-up.
 
-    A `ladder` given as a number is spaced by thermodynamic length during the warm-up; one given as values stays.
+    A `ladder` given as a number is spaced by thermodynamic length after the warm-up; values are not changed.
     """
 
     target: Target = field(default_factory=lambda: Target(power=4.0))
@@ -138,8 +133,9 @@ class Tempering(SequenceSampler[TemperingState]):
         require_single_prompt(task, "tempering")
         ladder = build_ladder(self.ladder)
         chains = MetropolisChains.start(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
-        past = np.empty((0, len(ladder), self.chains))
-        return TemperingState(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
+        history = np.empty((0, len(ladder), self.chains))
+        counts = np.zeros((len(ladder) - 1, 2), np.int64)
+        return TemperingState(chains, ladder, 0, self.sweeps, history, history, counts)
 
     def pending(self, state: TemperingState) -> Session | None:
         return state.chains.pending
@@ -148,46 +144,45 @@ class Tempering(SequenceSampler[TemperingState]):
         return self.chains * len(build_ladder(self.ladder))
 
     def step(self, rng: Random, state: TemperingState, energies: Any) -> tuple[TemperingState, SequenceStep]:
-        started = state.chains.has_sequences
-        cuts = None if started else np.zeros(state.chains.num_chains, np.int64)
-        chains, move = advance(state.chains, rng, energies, cuts)
+        cuts = None if state.chains.has_sequences else np.zeros(state.chains.num_chains, np.int64)
+        chains, change = advance_chains(state.chains, rng, energies, cuts)
         state = replace(state, chains=chains)
         if not chains.is_idle or chains.is_forced:
-            return state, move
-        return self._finish_sweep(rng, state), move
+            return state, change
+        return self._finish_sweep(rng, state), change
 
     def _finish_sweep(self, rng: Random, state: TemperingState) -> TemperingState:
-        """After a sweep: exchange, note where the replicas stand, and space the ladder anew at the warm-up's end."""
+        """Exchange sequences after a sweep, append to the history, and space the ladder at the end of the warm-up."""
         state = _exchange_neighbors(rng, state)
-        now, shape = state.chains.current, (1, len(state.ladder), self.chains)
+        current, shape = state.chains.current, (1, len(state.ladder), self.chains)
         rate = float(np.mean(state.chains.accepted_mask))
         state = replace(
             state,
             num_finished_sweeps=state.num_finished_sweeps + 1,
-            log_weight_history=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
-            logprob_history=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
+            log_weight_history=np.concatenate([state.log_weight_history, current.log_weight.reshape(shape)]),
+            logprob_history=np.concatenate([state.logprob_history, current.total_logprob.reshape(shape)]),
             acceptance_rates=(*state.acceptance_rates, rate),
         )
         if state.num_finished_sweeps == int(self.burn * self.sweeps):
             state = self._finish_warmup(state)
         if state.is_finished:
-            return replace(state, selected_index=select(state.chains, state.target_chains, rng))
+            return replace(state, selected_index=select_chain(state.chains, state.target_chains, rng))
         return state
 
     def _finish_warmup(self, state: TemperingState) -> TemperingState:
-        """The past is forgotten; the ladder follows the variances it has shown."""
+        """Discard the history, and space the ladder by the variances in it."""
         ladder = state.ladder
         if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.log_weight_history) > 1:
-            met = state.log_weight_history.transpose(1, 0, 2).reshape(len(ladder), -1)
-            # A rung that has met nothing but forbidden answers has nothing to say of its variance.
-            spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
-            # A rung where nothing varied has no length: a small one keeps it apart from its neighbours.
-            ladder = spaced(ladder, np.maximum(np.asarray(spread, np.float64), 1e-6), rungs=len(ladder))
-        lam = np.repeat(ladder, self.chains)
+            history = state.log_weight_history.transpose(1, 0, 2).reshape(len(ladder), -1)
+            # A rung that visited only forbidden sequences has no estimate of its variance.
+            variances = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in history]
+            # Without a lower limit, rungs whose variance is 0 would coincide.
+            floored = np.maximum(np.asarray(variances, np.float64), 1e-6)
+            ladder = ladder_spacing.build_ladder(ladder, floored, rungs=len(ladder))
         return replace(
             state,
             ladder=ladder,
-            chains=replace(state.chains, lambdas=lam),
+            chains=replace(state.chains, lambdas=np.repeat(ladder, self.chains)),
             log_weight_history=state.log_weight_history[:0],
             logprob_history=state.logprob_history[:0],
             exchange_counts=np.zeros_like(state.exchange_counts),
@@ -196,23 +191,23 @@ class Tempering(SequenceSampler[TemperingState]):
 
 
 def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
-    """Neighbours exchange answers: pairs from an even rung in even sweeps, from an odd one in odd sweeps."""
-    each = len(state.target_chains)
+    """Exchange sequences between neighbours: pairs from even rungs in even sweeps, from odd rungs in odd sweeps."""
+    chains_per_rung = len(state.target_chains)
     weight = state.chains.current.log_weight
     sources, exchanges = np.arange(state.chains.num_chains), state.exchange_counts.copy()
     for k in range(state.num_finished_sweeps % 2, len(state.ladder) - 1, 2):
-        for low in range(k * each, (k + 1) * each):
-            high = low + each
+        for low in range(k * chains_per_rung, (k + 1) * chains_per_rung):
+            high = low + chains_per_rung
             p = _exchange_probability((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
-            swapped = rng.choose_index(np.array([1 - p, p]))
-            exchanges[k] += (1, swapped)
-            if swapped:
+            is_exchanged = rng.choose_index(np.array([1 - p, p]))
+            exchanges[k] += (1, is_exchanged)
+            if is_exchanged:
                 sources[[low, high]] = high, low
-    return replace(state, chains=swap(state.chains, sources), exchange_counts=exchanges)
+    return replace(state, chains=copy_chains(state.chains, sources), exchange_counts=exchanges)
 
 
 def _exchange_probability(step: float, hotter: float, colder: float) -> float:
-    """Probability that the answer of the hotter replica goes up by `step`; one that is forbidden never does."""
+    """Return the probability of an exchange over a difference `step` in lambda; 0 if the hotter one is forbidden."""
     if hotter == -np.inf:
         return 0.0
     return 1.0 if colder == -np.inf else float(np.exp(min(step * (hotter - colder), 0.0)))

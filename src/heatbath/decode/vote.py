@@ -1,4 +1,4 @@
-"""Self-consistency: independent answers, and the result that most share (Wang et al. 2023, arXiv:2203.11171)."""
+"""Self-consistency: independent sequences and a majority vote on their results (Wang et al. 2023, arXiv:2203.11171)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from heatbath.decode.ancestral import Ancestral, build_token_sampler
 from heatbath.decode.base import Task, TokenSampler
-from heatbath.decode.independent import Independent, IndependentState
+from heatbath.decode.independent import Independent, SelectionState
 from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
@@ -31,44 +31,34 @@ _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
 
 def last_number(text: str) -> Hashable:
-    """The last number in a text, as a float; the text without outer blanks and case where there is none."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else text.strip().casefold()
+    """Return the last number in a text as a float, or the stripped and casefolded text where there is none."""
+    numbers = _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else text.strip().casefold()
 
 
 @dataclass(frozen=True)
-class VoteState:
-    """Independent answers and the result each stands for."""
+class VoteState(SelectionState):
+    """Independent sequences with the function that returns the result of each."""
 
-    inner_state: IndependentState
     key: Callable[[list[int]], Hashable]
 
-    @property
-    def num_slots(self) -> int:
-        return self.inner_state.num_slots
-
-    @property
-    def num_streams(self) -> int:
-        return self.inner_state.num_streams
-
-    @property
-    def is_finished(self) -> bool:
-        return self.inner_state.is_finished
-
     def samples(self) -> WeightedSamples:
-        """All answers; the value is the first whose result has most votes, ties going to the result met first."""
-        found = self.inner_state.samples()
-        results = [self.key(answer) for answer in found.sequences]
+        """Return all sequences; the selected one is the first with the most frequent result, the earliest on a tie."""
+        samples = self.inner_state.samples()
+        results = [self.key(sequence) for sequence in samples.sequences]
         winner, votes = Counter(results).most_common(1)[0]
         share = votes / len(results)
         error = float(np.sqrt(share * (1 - share) / len(results)))
         figures = {"share": share, "share_stderr": error, "results": float(len(set(results)))}
-        return replace(found, selected_index=results.index(winner), diagnostics=figures)
+        return replace(samples, selected_index=results.index(winner), diagnostics=figures)
 
 
 @dataclass(frozen=True)
 class Vote(SequenceSampler[VoteState]):
-    """`n` answers of `sampler`; `key` reads the result off an answer's text, the last number in it by default."""
+    """Draw `n` sequences with `sampler` and select one with the most frequent result.
+
+    `key` maps the text of a sequence to its result, by default the last number in it.
+    """
 
     n: int = 8
     sampler: TokenSampler = field(default_factory=Ancestral)
@@ -78,10 +68,10 @@ class Vote(SequenceSampler[VoteState]):
         validate_at_least(self.n, 1, "n")
         model, stop = require_single_prompt(task, "vote").model, set(task.stop_token_ids)
 
-        def result(answer: list[int]) -> Hashable:
-            return self.key(model.decode(answer[:-1] if answer and answer[-1] in stop else answer))
+        def read_result(tokens: list[int]) -> Hashable:
+            return self.key(model.decode(tokens[:-1] if tokens and tokens[-1] in stop else tokens))
 
-        return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), result)
+        return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), read_result)
 
     def pending(self, state: VoteState) -> Session | None:
         return Independent(self.sampler).pending(state.inner_state)
@@ -90,8 +80,8 @@ class Vote(SequenceSampler[VoteState]):
         return self.n
 
     def step(self, rng: Random, state: VoteState, energies: Any) -> tuple[VoteState, SequenceStep]:
-        rows, move = Independent(self.sampler).step(rng, state.inner_state, energies)
-        return replace(state, inner_state=rows), move
+        rows, change = Independent(self.sampler).step(rng, state.inner_state, energies)
+        return replace(state, inner_state=rows), change
 
 
 def _build_vote(arguments: SamplerArguments, **options: Any) -> Vote:

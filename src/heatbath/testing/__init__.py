@@ -1,4 +1,4 @@
-"""Contract suites for what others write: a model, a field, a potential, a sampler of tokens or of whole answers.
+"""Contract suites for extensions: models, fields, potentials, token samplers and sequence samplers.
 
 Each raises AssertionError with one sentence.
 """

@@ -1,4 +1,4 @@
-"""Comparing energies in an assertion: same places forbidden, the rest equal within a tolerance in nats."""
+"""Assertions on energies: the same states forbidden, the rest equal within a tolerance in nats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def as_float64(energies: Any) -> Floats:
-    """Energies of any library as float64 on the CPU, a copy."""
+    """Return a copy of energies of any library as float64 on the CPU."""
     return np.array(to_numpy(energies), np.float64)
 
 
@@ -23,8 +23,8 @@ def assert_same(found: Floats, expected: Floats, tolerance: float, what: str) ->
     """Raise AssertionError unless both forbid the same states and differ by at most `tolerance` elsewhere."""
     assert found.shape == expected.shape, f"{what}: shapes {found.shape} and {expected.shape} differ."
     assert (np.isinf(found) == np.isinf(expected)).all(), f"{what}: they forbid different states."
-    there = ~np.isinf(expected)
-    worst = float(np.abs(found[there] - expected[there]).max(initial=0.0))
+    allowed = ~np.isinf(expected)
+    worst = float(np.abs(found[allowed] - expected[allowed]).max(initial=0.0))
     assert worst <= tolerance, f"{what}: they differ by {worst:.3g} nats, more than {tolerance:.3g}."
 
 
@@ -42,4 +42,4 @@ def assert_bad_input(action: Callable[[], object], what: str) -> None:
         return
     except Exception as error:
         raise AssertionError(f"{what} must raise BadInput, not {type(error).__name__}: {error}") from error
-    raise AssertionError(f"{what} must raise BadInput, but was taken.")
+    raise AssertionError(f"{what} must raise BadInput, but was accepted.")

@@ -1,4 +1,4 @@
-"""The contract of a field, checked one clause at a time."""
+"""The contract suite of a field, with one check per clause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heatbath.testing.comparison import Floats, as_float64, assert_energies, ass
 def check_field(field: Field, context: Context | None = None, *, tolerance: float = 1e-6) -> None:
     """Raise AssertionError with a sentence when `field` breaks its contract on `context` (three rows unless given).
 
-    Energies so far are made up where the context has none, since a field may read them.
+    Random energies are used where the context has none, since a field may read them.
     """
     context = context or Context([[0, 1, 2, 1], [3], []], [2, 1, 0], 8)
     if context.energies is None:
@@ -26,29 +26,29 @@ def check_field(field: Field, context: Context | None = None, *, tolerance: floa
 
 
 def check_name(field: Field, context: Context, tolerance: float) -> None:
-    """A field has a name, and keeps it when it is weighed."""
+    """Check that a field has a name, and that a weight does not change it."""
     assert isinstance(field.name, str) and field.name, f"a field needs a name, not {field.name!r}."
-    named = [part.name for _, part in (2.0 * field).terms]
-    assert named == [part.name for _, part in field.terms], f"the weight changed the names to {named}."
+    names = [part.name for _, part in (2.0 * field).terms]
+    assert names == [part.name for _, part in field.terms], f"the weight changed the names to {names}."
 
 
 def check_values(field: Field, context: Context, tolerance: float) -> None:
-    """Energies broadcast to (B, V) and hold neither NaN nor -inf."""
+    """Check that energies broadcast to (B, V) and have neither NaN nor -inf."""
     energies = _compute_energies(field, context)
     assert_energies(energies, f"energies of {field.name!r}")
 
 
 def check_determinism(field: Field, context: Context, tolerance: float) -> None:
-    """The same context gives the same energies, and is left as it was."""
+    """Check that the same context gives the same energies, and is not changed."""
     tokens, before = [list(row) for row in context.tokens], as_float64(context.energies)
     first, second = _compute_energies(field, context), _compute_energies(field, context)
-    assert_same(second, first, tolerance, f"energies of {field.name!r} asked for twice")
+    assert_same(second, first, tolerance, f"energies of {field.name!r} evaluated twice")
     assert [list(row) for row in context.tokens] == tokens, f"{field.name!r} changed the tokens it was given."
     assert np.array_equal(as_float64(context.energies), before), f"{field.name!r} changed the energies it was given."
 
 
 def check_rows(field: Field, context: Context, tolerance: float) -> None:
-    """A row's energies depend on its own prefix alone, whatever its place in the batch."""
+    """Check that a row's energies depend only on its own prefix, not on its place in the batch."""
     together = _compute_energies(field, context)
     count = len(context.tokens)
     for rows in ([row] for row in range(count)):
@@ -56,48 +56,48 @@ def check_rows(field: Field, context: Context, tolerance: float) -> None:
         assert_same(
             together[rows], alone, tolerance, f"energies of {field.name!r} for row {rows[0]} in a batch and alone"
         )
-    backwards = list(range(count))[::-1]
-    turned = _compute_energies(field, context.take(backwards))
-    assert_same(turned, together[backwards], tolerance, f"energies of {field.name!r} with the rows turned round")
+    order = list(range(count))[::-1]
+    reversed_rows = _compute_energies(field, context.take(order))
+    assert_same(reversed_rows, together[order], tolerance, f"energies of {field.name!r} with the rows reversed")
 
 
 def check_finished_rows(field: Field, context: Context, tolerance: float) -> None:
-    """A row that is a whole answer is no error and leaves the others as they are."""
+    """Check that a finished row is not an error and does not change the other rows."""
     together = _compute_energies(field, context)
     for row in range(len(context.tokens)):
-        ended = [context.is_finished(other) or other == row for other in range(len(context.tokens))]
+        finished = [context.is_finished(other) or other == row for other in range(len(context.tokens))]
         others = [other for other in range(len(context.tokens)) if other != row]
-        energies = _compute_energies(field, replace(context, finished_mask=ended))
-        assert_energies(energies, f"energies of {field.name!r} with row {row} ended")
-        what = f"energies of {field.name!r} for the other rows when row {row} has ended"
+        energies = _compute_energies(field, replace(context, finished_mask=finished))
+        assert_energies(energies, f"energies of {field.name!r} with row {row} finished")
+        what = f"energies of {field.name!r} for the other rows when row {row} is finished"
         assert_same(energies[others], together[others], tolerance, what)
 
 
 def check_algebra(field: Field, context: Context, tolerance: float) -> None:
-    """Fields add, weights multiply, and weight 0 is absence."""
+    """Check that fields add, weights multiply, and weight 0 gives zeros."""
     energies, other = _compute_energies(field, context), LogitBias({0: 1.0})
-    # First in the sum, so that the energies it reads are the context's whether it commutes or not.
+    # The field is first in the sum, so the energies it reads are those of the context even if it does not commute.
     assert_same(
         _compute_energies(field + other, context),
         energies + other(context),
         tolerance,
         f"{field.name!r} added to a bias",
     )
-    # In a sum that does not commute, weights also change what its later parts see.
+    # In a sum that does not commute, weights also change the energies that its later terms read.
     if field.commutes or len(field.terms) == 1:
         assert_same(_compute_energies(2.0 * field, context), 2 * energies, 2 * tolerance, f"twice {field.name!r}")
     assert_same(_compute_energies(0.0 * field, context), np.zeros_like(energies), 0.0, f"{field.name!r} with weight 0")
 
 
 def check_commutes(field: Field, context: Context, tolerance: float) -> None:
-    """A field that says it commutes gives the same total before another and after it."""
+    """Check that a field with `commutes` gives the same total before another field and after it."""
     if not field.commutes:
         return
     energies, other = as_float64(context.energies), LogitBias({0: 1.0, context.vocab_size - 1: -2.0})
     bias = other(context)
     first = energies + _compute_energies(field, context) + bias
     last = energies + bias + _compute_energies(field, replace(context, energies=energies + bias))
-    assert_same(last, first, tolerance, f"{field.name!r} says that it commutes, but its totals after a bias and before")
+    assert_same(last, first, tolerance, f"{field.name!r} declares `commutes`, but its totals after a bias and before")
     assert_same(
         _compute_energies(other + field, context),
         _compute_energies(field, context) + bias,
@@ -107,19 +107,19 @@ def check_commutes(field: Field, context: Context, tolerance: float) -> None:
 
 
 def check_zero_weight(field: Field, context: Context, tolerance: float) -> None:
-    """A field of weight 0 is not asked, so that it costs nothing."""
+    """Check that a field of weight 0 is not evaluated."""
     if field.terms != ((1.0, field),):
         for _, part in field.terms:
             check_zero_weight(part, context, tolerance)
         return
 
     def refuse(self: Field, context: Context) -> Floats:
-        raise AssertionError(f"{field.name!r} was asked for its energies though its weight is 0.")
+        raise AssertionError(f"{field.name!r} was evaluated although its weight is 0.")
 
-    watched = copy(field)
-    object.__setattr__(watched, "__class__", type(type(field).__name__, (type(field),), {"__call__": refuse}))
-    (LogitBias({0: 1.0}) + 0.0 * watched)(context)
-    (0.0 * watched)(context)
+    guard = copy(field)
+    object.__setattr__(guard, "__class__", type(type(field).__name__, (type(field),), {"__call__": refuse}))
+    (LogitBias({0: 1.0}) + 0.0 * guard)(context)
+    (0.0 * guard)(context)
 
 
 CHECKS: tuple[Callable[[Field, Context, float], None], ...] = (

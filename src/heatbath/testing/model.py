@@ -1,4 +1,4 @@
-"""The contract of a model, checked one clause at a time."""
+"""The contract suite of a model, with one check per clause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_SEQUENCES = 4096
 
 @dataclass(frozen=True)
 class _Case:
-    """A model, some sequences to try it on (two tokens or more each), and how far energies may differ, in nats."""
+    """A model, test sequences of two tokens or more, and the tolerance of energies in nats."""
 
     model: Model
     sequences: list[list[int]]
@@ -31,7 +31,7 @@ def check_model(
 ) -> None:
     """Raise AssertionError with a sentence when `model` breaks its contract.
 
-    `sequences` of two tokens or more are drawn from `seed` unless given. `tolerance` is in nats: arithmetic that
+    `sequences` of two tokens or more are drawn with `seed` unless given. `tolerance` is in nats: arithmetic that
     depends on padding needs about 1e-4 in float32 and 0.5 in bfloat16.
     """
     case = _Case(model, [list(s) for s in sequences] if sequences else _draw_sequences(model, seed), tolerance)
@@ -40,7 +40,7 @@ def check_model(
 
 
 def check_shapes(case: _Case) -> None:
-    """Energies have one row per prompt and one column per token, and stay the same array until the next push."""
+    """Check that energies have a row per prompt and a column per token, and are one array until the next push."""
     session = case.model.open(_prompts(case))
     energies = session.energies()
     expected = (len(case.sequences), case.model.vocabulary.size)
@@ -49,7 +49,7 @@ def check_shapes(case: _Case) -> None:
 
 
 def check_numbers(case: _Case) -> None:
-    """No NaN, no -inf, and something left to draw in every row."""
+    """Check that there is no NaN and no -inf, and that every row has a token that is not forbidden."""
     energies = as_float64(case.model.open(_prompts(case)).energies())
     assert_energies(energies, "energies")
     empty = np.flatnonzero(np.isinf(energies).all(-1))
@@ -57,7 +57,7 @@ def check_numbers(case: _Case) -> None:
 
 
 def check_push(case: _Case) -> None:
-    """A push appends one token to every row, and what it gives is what a longer prompt gives."""
+    """Check that a push appends one token to every row and gives the energies of the longer prompt."""
     session = case.model.open(_prompts(case))
     before = [list(tokens) for tokens in session.tokens]
     last = [sequence[-1] for sequence in case.sequences]
@@ -71,7 +71,7 @@ def check_push(case: _Case) -> None:
 
 
 def check_batch(case: _Case) -> None:
-    """A row's energies do not depend on the rows beside it, nor on their lengths."""
+    """Check that a row's energies do not depend on the other rows or their lengths."""
     together = as_float64(case.model.open(_prompts(case)).energies())
     for row, prompt in enumerate(_prompts(case)):
         alone = as_float64(case.model.open([prompt]).energies())[0]
@@ -79,14 +79,15 @@ def check_batch(case: _Case) -> None:
 
 
 def check_fork(case: _Case) -> None:
-    """A fork repeats, drops and reorders rows, and what follows is what opening those rows gives."""
+    """Check that a fork repeats, drops and reorders rows, and then gives the energies of those rows opened anew."""
     session = case.model.open([prompt[:-1] or prompt for prompt in _prompts(case)])
     session.energies()
     rows = [len(case.sequences) - 1, 0, 0]
     session.fork(rows)
-    kept = [list(case.model.open([prompt[:-1] or prompt for prompt in _prompts(case)]).tokens[row]) for row in rows]
-    assert [list(tokens) for tokens in session.tokens] == kept, "fork must keep the rows it is given, in that order."
-    fresh = case.model.open(kept)
+    expected_rows = case.model.open([prompt[:-1] or prompt for prompt in _prompts(case)]).tokens
+    forked = [list(expected_rows[row]) for row in rows]
+    assert [list(tokens) for tokens in session.tokens] == forked, "fork must keep the given rows, in that order."
+    fresh = case.model.open(forked)
     assert_same(as_float64(session.energies()), as_float64(fresh.energies()), case.tolerance, "energies of forked rows")
     tokens = [case.sequences[row][-1] for row in rows]
     tokens[2] = case.sequences[rows[0]][0]
@@ -98,21 +99,21 @@ def check_fork(case: _Case) -> None:
 
 
 def check_score(case: _Case) -> None:
-    """`score` gives every position with a token before it once, in order, with the energies of a session."""
-    seen: dict[int, list[int]] = {row: [] for row in range(len(case.sequences))}
+    """Check that `score` gives every position after the first once, in order, with the energies of a session."""
+    scored: dict[int, list[int]] = {row: [] for row in range(len(case.sequences))}
     for row, position, target, energies in _iterate_scores(case.model, case.sequences):
-        seen[row].append(position)
+        scored[row].append(position)
         assert target == case.sequences[row][position], f"score names a wrong target at row {row}, {position}."
         session = as_float64(case.model.open([case.sequences[row][:position]]).energies())[0]
         what = f"energies of score and of a session at row {row}, position {position}"
         assert_same(energies, session, case.tolerance, what)
-    for row, positions in seen.items():
-        wanted = list(range(1, len(case.sequences[row])))
-        assert positions == wanted, f"score gave positions {positions} of row {row}, not {wanted}."
+    for row, positions in scored.items():
+        expected = list(range(1, len(case.sequences[row])))
+        assert positions == expected, f"score gave positions {positions} of row {row}, not {expected}."
 
 
 def check_causal(case: _Case) -> None:
-    """The probabilities of all continuations of a token, by `score`, sum to one. Only for small vocabularies."""
+    """Check that the probabilities of all continuations of a token, by `score`, sum to one. Small vocabularies only."""
     size, length = case.model.vocabulary.size, min(map(len, case.sequences))
     while length > 2 and size**length > _MAX_SEQUENCES:
         length -= 1
@@ -140,15 +141,15 @@ def check_start(case: _Case) -> None:
 
 
 def check_fingerprint(case: _Case) -> None:
-    """The fingerprint is a SHA-256 and does not change."""
+    """Check that the fingerprint is a SHA-256 and does not change."""
     first = case.model.fingerprint
     case.model.open(_prompts(case)).energies()
-    assert re.fullmatch("sha256:[0-9a-f]{64}", first), f"the fingerprint {first!r} is no 'sha256:' and 64 digits."
+    assert re.fullmatch("sha256:[0-9a-f]{64}", first), f"the fingerprint {first!r} is not 'sha256:' and 64 digits."
     assert case.model.fingerprint == first, "the fingerprint changed between two readings."
 
 
 def check_text(case: _Case) -> None:
-    """Bytes of tokens make the text that decodes them, and encoding that text gives its bytes back."""
+    """Check that the bytes of tokens are those of the decoded text, and that encoding it gives them back."""
     special = case.model.vocabulary.special_token_ids
     for sequence in case.sequences:
         plain = [token for token in sequence if token not in special]
@@ -157,13 +158,13 @@ def check_text(case: _Case) -> None:
         assert text == joined.decode("utf-8", errors="replace"), f"decode gives {text!r}, the bytes are {joined!r}."
         if "\ufffd" in text:
             continue
-        again = b"".join(case.model.token_bytes(token) for token in case.model.encode(text) if token not in special)
+        encoded = b"".join(case.model.token_bytes(token) for token in case.model.encode(text) if token not in special)
         # Some tokenizers put a space before the first word.
-        assert again.lstrip(b" ") == joined.lstrip(b" "), f"encode makes {again!r} of {joined!r}."
+        assert encoded.lstrip(b" ") == joined.lstrip(b" "), f"encode makes {encoded!r} of {joined!r}."
 
 
 def check_refusals(case: _Case) -> None:
-    """Tokens outside the vocabulary and rows that are not there are `BadInput`."""
+    """Check that tokens outside the vocabulary and rows that do not exist raise `BadInput`."""
     model, (first, *_) = case.model, _prompts(case)
     for token in (model.vocabulary.size, -1):
         prompt = [*first[:1], token]
@@ -171,7 +172,7 @@ def check_refusals(case: _Case) -> None:
         assert_bad_input(lambda token=token: model.open([first]).push([token]), f"a push of token {token}")  # type: ignore[misc]
         assert_bad_input(lambda token=token: list(model.score([[*first[:1], token]])), f"scoring token {token}")  # type: ignore[misc]
     assert_bad_input(lambda: model.open([first]).push([first[0]] * 2), "a push of two tokens to one row")
-    assert_bad_input(lambda: model.open([first]).fork([1]), "a fork to a row that is not there")
+    assert_bad_input(lambda: model.open([first]).fork([1]), "a fork to a row that does not exist")
     assert_bad_input(lambda: model.open([first]).fork([]), "a fork to no rows")
 
 
@@ -192,10 +193,10 @@ CHECKS = (
 
 def _draw_sequences(model: Model, seed: int) -> list[list[int]]:
     rng = np.random.default_rng(seed)
-    most = 6 if model.context_length is None else min(6, model.context_length)
-    avoided = {*model.vocabulary.stop_token_ids, *model.vocabulary.special_token_ids}
-    usual = [token for token in range(model.vocabulary.size) if token not in avoided]
-    return [rng.choice(usual, size=max(2, most - cut)).tolist() for cut in (0, 2, 1, 3)]
+    longest = 6 if model.context_length is None else min(6, model.context_length)
+    excluded = {*model.vocabulary.stop_token_ids, *model.vocabulary.special_token_ids}
+    tokens = [token for token in range(model.vocabulary.size) if token not in excluded]
+    return [rng.choice(tokens, size=max(2, longest - shorter)).tolist() for shorter in (0, 2, 1, 3)]
 
 
 def _prompts(case: _Case) -> list[list[int]]:
@@ -203,7 +204,7 @@ def _prompts(case: _Case) -> list[list[int]]:
 
 
 def _has_room(case: _Case) -> bool:
-    """Whether the sequences leave the model room for a next token."""
+    """Test that the sequences leave room for one more token in the context."""
     return case.model.context_length is None or max(map(len, case.sequences)) < case.model.context_length
 
 

@@ -1,4 +1,4 @@
-"""The contract of a potential, checked one clause at a time."""
+"""The contract suite of a potential, with one check per clause."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ from heatbath.testing.comparison import Floats, as_float64, assert_energies, ass
 def check_potential(potential: Potential, context: Context | None = None, *, tolerance: float = 1e-6) -> None:
     """Raise AssertionError with a sentence when `potential` breaks its contract on `context`.
 
-    Four answers unless given, three of them whole. A potential that does not score prefixes is asked about the whole
-    answers alone; one that does, about every prefix of them too. At least one row must have `ended`.
+    The default context has four sequences, three of them finished. A potential that does not score prefixes is
+    evaluated on finished sequences only; one that does, on all their prefixes as well. At least one row must be
+    finished.
     """
     context = context or Context(
         [[0, 1, 2, 1], [3], [2, 4, 4, 5, 6], []], [2, 0, 1, 0], 8, finished_mask=[True, True, False, True]
     )
-    ended = [row for row in range(len(context)) if context.is_finished(row)]
-    assert ended, "the context to check a potential on has no whole answer: give one with ended rows."
-    asked = context if potential.scores_prefixes else context.take(ended)
+    finished = [row for row in range(len(context)) if context.is_finished(row)]
+    assert finished, "the context has no finished row: set `finished_mask`."
+    case = context if potential.scores_prefixes else context.take(finished)
     for check in CHECKS:
-        check(potential, asked, tolerance)
+        check(potential, case, tolerance)
 
 
 def check_name(potential: Potential, context: Context, tolerance: float) -> None:
-    """A potential has a name, and keeps it when it is weighed."""
+    """Check that a potential has a name, and that a weight does not change it."""
     assert isinstance(potential.name, str) and potential.name, f"a potential needs a name, not {potential.name!r}."
-    named = [part.name for _, part in (2.0 * potential).terms]
-    assert named == [part.name for _, part in potential.terms], f"the weight changed the names to {named}."
+    names = [part.name for _, part in (2.0 * potential).terms]
+    assert names == [part.name for _, part in potential.terms], f"the weight changed the names to {names}."
 
 
 def check_values(potential: Potential, context: Context, tolerance: float) -> None:
-    """Energies are one number a row, neither NaN nor -inf."""
+    """Check that energies are one number per row, neither NaN nor -inf."""
     assert_energies(_compute_energies(potential, context), f"energies of {potential.name!r}")
 
 
 def check_determinism(potential: Potential, context: Context, tolerance: float) -> None:
-    """The same context gives the same energies, and is left as it was."""
+    """Check that the same context gives the same energies, and is not changed."""
     tokens = [list(row) for row in context.tokens]
     first, second = _compute_energies(potential, context), _compute_energies(potential, context)
-    assert_same(second, first, tolerance, f"energies of {potential.name!r} asked for twice")
+    assert_same(second, first, tolerance, f"energies of {potential.name!r} evaluated twice")
     assert [list(row) for row in context.tokens] == tokens, f"{potential.name!r} changed the tokens it was given."
 
 
 def check_rows(potential: Potential, context: Context, tolerance: float) -> None:
-    """A row's energy depends on its own tokens alone, whatever its place in the batch."""
+    """Check that a row's energy depends only on its own tokens, not on its place in the batch."""
     together, count, name = _compute_energies(potential, context), len(context), potential.name
     for row in range(count):
         alone = _compute_energies(potential, context.take([row]))
         assert_same(together[[row]], alone, tolerance, f"energies of {name!r} for row {row} in a batch and alone")
-    turned = [*reversed(range(count)), 0]
-    found = _compute_energies(potential, replace(context.take(turned), row_ids=()))
-    assert_same(found, together[turned], tolerance, f"energies of {name!r} with the rows turned round")
+    order = [*reversed(range(count)), 0]
+    reversed_rows = _compute_energies(potential, replace(context.take(order), row_ids=()))
+    assert_same(reversed_rows, together[order], tolerance, f"energies of {name!r} with the rows reversed")
 
 
 def check_algebra(potential: Potential, context: Context, tolerance: float) -> None:
-    """Potentials add in any order, weights multiply, and weight 0 is absence."""
+    """Check that potentials add in any order, weights multiply, and weight 0 gives zeros."""
     energies, other, name = _compute_energies(potential, context), _Lengths(), potential.name
     total = energies + other(context)
     assert_same(_compute_energies(potential + other, context), total, tolerance, f"{name!r} added to another")
@@ -69,9 +70,9 @@ def check_algebra(potential: Potential, context: Context, tolerance: float) -> N
 
 
 def check_prefixes(potential: Potential, context: Context, tolerance: float) -> None:
-    """Where prefixes are scored, every prefix of an answer that is allowed is allowed.
+    """Check that every prefix of an allowed sequence is allowed, where prefixes are scored.
 
-    A prefix at +inf would stop a population from ever reaching the answer.
+    A prefix at +inf would stop a population from ever reaching the sequence.
     """
     if not potential.scores_prefixes:
         return
@@ -88,21 +89,21 @@ def check_prefixes(potential: Potential, context: Context, tolerance: float) -> 
         )
         energies = _compute_energies(potential, prefixes)
         assert_energies(energies, f"energies of {potential.name!r} for prefixes of row {row}")
-        lost = np.flatnonzero(np.isinf(energies))
-        assert not lost.size, (
-            f"{potential.name!r} forbids the first {lost[0]} tokens of the answer of row {row}, which it allows whole."
+        forbidden = np.flatnonzero(np.isinf(energies))
+        assert not forbidden.size, (
+            f"{potential.name!r} forbids the first {forbidden[0]} tokens of row {row}, but allows the whole sequence."
         )
 
 
 def check_stop(potential: Potential, context: Context, tolerance: float) -> None:
-    """The stop token that ended an answer is no part of it."""
+    """Check that the final stop token does not change the energy."""
     for stop in context.stop_token_ids[:1]:
         for row in (row for row in range(len(context)) if context.is_finished(row)):
-            answer = [*context.tokens[row][: context.prompt_lengths[row]], *context.completion(row)]
-            pair = replace(context.take([row, row]), tokens=[answer, [*answer, stop]], energies=None)
-            bare, stopped = _compute_energies(potential, pair)
-            what = f"energies of {potential.name!r} for the answer of row {row} with and without its stop token"
-            assert_same(np.array([stopped]), np.array([bare]), tolerance, what)
+            tokens = [*context.tokens[row][: context.prompt_lengths[row]], *context.completion(row)]
+            pair = replace(context.take([row, row]), tokens=[tokens, [*tokens, stop]], energies=None)
+            without_stop, with_stop = _compute_energies(potential, pair)
+            what = f"energies of {potential.name!r} for row {row} with and without its stop token"
+            assert_same(np.array([with_stop]), np.array([without_stop]), tolerance, what)
 
 
 CHECKS: tuple[Callable[[Potential, Context, float], None], ...] = (

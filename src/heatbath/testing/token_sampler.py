@@ -1,8 +1,8 @@
-"""The contract of a sampler: its draws follow the distribution it claims, on trees where that can be enumerated.
+"""The contract suite of a token sampler: its draws follow the target distribution on trees that can be enumerated.
 
-Frequencies alone see little: tests on them pass samplers whose temperature is wrong by several percent. So three
-numbers are tested before: mean and variance of the energy, and the mean of the score of the temperature, which sees
-2 % in the default setting.
+Tests on frequencies alone have little power: they pass samplers whose temperature is wrong by several percent. So three
+statistics are tested first: mean and variance of the energy, and the mean of the score of the temperature, which
+detects an error of 2 % in the default setting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MIN_EXPECTED = 10.0
 
 @dataclass(frozen=True)
 class _Draws:
-    """What came out: `index` (n,) into the model's sequences, and the log-probability claimed for each draw."""
+    """Draws: indices (n,) into the model's sequences, and the log-probability claimed for each draw."""
 
     sequence_index: Ints
     claimed_logprob: Floats
@@ -42,8 +42,8 @@ def check_sampler(
     """Raise AssertionError with a sentence when draws do not follow `logprobs` (n,) over `model.sequences()`.
 
     `logprobs` are the model's own at T = 1 unless given. Four tests, each at a quarter of `error_rate`: z-tests on the
-    mean and variance of the total energy and on the score of the temperature, and chi-square on the sequences. A right
-    sampler fails with probability about `error_rate` over seeds; the seed is fixed, so that a verdict stays.
+    mean and variance of the total energy and on the score of the temperature, and chi-square on the sequences. A
+    correct sampler fails with probability about `error_rate` over seeds; the seed is fixed, so results repeat.
     """
     model = model or TableModel.random(0, 4, 6, stop_token_ids=(3,), scale=2.0)
     target = model.logprobs() if logprobs is None else np.asarray(logprobs, np.float64)
@@ -54,50 +54,50 @@ def check_sampler(
 
 
 def check_claim(draws: _Draws, target: Floats) -> None:
-    """The log-probability a sampler states for each draw is the target's."""
+    """Check that the log-probability of each draw is that of the target."""
     worst = float(np.abs(draws.claimed_logprob - target[draws.sequence_index]).max())
     assert worst <= 1e-6, f"claimed log-probabilities are off by up to {worst:.3g} nats."
 
 
 def check_moments(index: Ints, statistics: dict[str, Floats], probability: Floats, error_rate: float) -> None:
-    """z-tests on the means of `statistics` (n,) over the drawn sequences `index`."""
+    """Run z-tests on the means of `statistics` (n,) over the drawn sequences `index`."""
     from scipy.stats import norm
 
-    most = norm.isf(error_rate / 2)
+    limit = norm.isf(error_rate / 2)
     for what, values in statistics.items():
         mean = probability @ values
         stderr = np.sqrt(probability @ (values - mean) ** 2 / len(index))
         off = values[index].mean() - mean
         z = off / stderr if abs(off) > 1e-9 else 0.0
-        assert not abs(z) > most, f"the {what} is {z:+.1f} standard errors off, more than {most:.1f}."
+        assert not abs(z) > limit, f"the {what} is {z:+.1f} standard errors off, more than {limit:.1f}."
 
 
 def check_frequencies(counts: Ints, probability: Floats, error_rate: float) -> None:
-    """Chi-square on how often each sequence came; rare ones are counted together."""
+    """Run a chi-square test on the counts of the sequences; rare ones are pooled."""
     from scipy.stats import chi2
 
     assert not counts[probability == 0].any(), "a sequence of probability 0 was drawn."
     expected = probability * counts.sum()
     common = expected >= _MIN_EXPECTED
-    found = np.append(counts[common], counts[~common].sum())
-    wanted = np.append(expected[common], expected[~common].sum())
-    found, wanted = found[wanted > 0], wanted[wanted > 0]
-    if len(wanted) < 2:
+    observed = np.append(counts[common], counts[~common].sum())
+    expected = np.append(expected[common], expected[~common].sum())
+    observed, expected = observed[expected > 0], expected[expected > 0]
+    if len(expected) < 2:
         return
-    p = chi2.sf(((found - wanted) ** 2 / wanted).sum(), len(wanted) - 1)
+    p = chi2.sf(((observed - expected) ** 2 / expected).sum(), len(expected) - 1)
     assert p >= error_rate, f"sequence frequencies have p = {p:.2g}, less than {error_rate:.2g}."
 
 
 def _draw_sequences(sampler: TokenSampler, model: TableModel, samples: int) -> _Draws:
     task, rng = Task(model, [[]] * samples, model.tree.length, model.vocabulary.stop_token_ids), RowRandom(0, samples)
-    claimed, columns = np.zeros(samples), []
+    logprobs, columns = np.zeros(samples), []
     for _, step in zip(range(model.tree.length), (step for _, step in run(sampler, rng, task)), strict=False):
-        claimed += step.logprob
+        logprobs += step.logprob
         columns.append(np.asarray(step.tokens))
     number = {sequence: n for n, sequence in enumerate(model.sequences())}
     stop = set(model.vocabulary.stop_token_ids)
-    ended = (_cut_after_stop(row, stop) for row in np.stack(columns, axis=1).tolist())
-    return _Draws(np.asarray([number[row] for row in ended], np.int64), claimed)
+    sequences = (_cut_after_stop(row, stop) for row in np.stack(columns, axis=1).tolist())
+    return _Draws(np.asarray([number[sequence] for sequence in sequences], np.int64), logprobs)
 
 
 def _cut_after_stop(tokens: list[int], stop: set[int]) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ def _cut_after_stop(tokens: list[int], stop: set[int]) -> tuple[int, ...]:
 
 
 def compute_statistics(model: TableModel, target: Floats) -> dict[str, Floats]:
-    """What is averaged, (n,) each, 0 where the target forbids a sequence."""
+    """Return the statistics to test, (n,) each, 0 where the target forbids a sequence."""
     possible, probability = target > -np.inf, np.exp(target)
     energies = np.where(possible, model.energies(), 0.0)
     return {
@@ -117,7 +117,7 @@ def compute_statistics(model: TableModel, target: Floats) -> dict[str, Floats]:
 
 
 def _compute_temperature_score(sequences: list[tuple[int, ...]], target: Floats) -> Floats:
-    r"""$\sum_t [-\log p(x_t | x_{<t}) - S(x_{<t})]$: how likelihood answers to a temperature changed at every token."""
+    r"""Return $\sum_t [-\log p(x_t | x_{<t}) - S(x_{<t})]$, the derivative of the likelihood by ln T at every token."""
     mass: dict[tuple[int, ...], float] = defaultdict(float)
     for sequence, p in zip(sequences, np.exp(target), strict=True):
         for t in range(len(sequence) + 1):
@@ -127,5 +127,5 @@ def _compute_temperature_score(sequences: list[tuple[int, ...]], target: Floats)
         if prefix and p > 0:
             share = p / mass[prefix[:-1]]
             entropy[prefix[:-1]] -= share * np.log(share)
-    met = np.asarray([sum(entropy[sequence[:t]] for t in range(len(sequence))) for sequence in sequences])
-    return np.where(target > -np.inf, -target - met, 0.0)
+    totals = np.asarray([sum(entropy[sequence[:t]] for t in range(len(sequence))) for sequence in sequences])
+    return np.where(target > -np.inf, -target - totals, 0.0)

@@ -1,7 +1,6 @@
 """Schedules: temperature as a function of step and state."""
 
-from heatbath.decode.schedules.base import Budget, Schedule
-from heatbath.decode.schedules.edge_crossings import find_edge_crossings
+from heatbath.decode.schedules.base import SamplingPlan, Schedule, find_edge_crossings
 from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
 from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
 from heatbath.decode.schedules.latency import LatencyBudget, latency_budget
@@ -20,13 +19,13 @@ from heatbath.decode.schedules.thermostat import mirostat, thermostat
 
 __all__ = [
     "INTENTS",
-    "Budget",
     "IntentSchedule",
     "LatencyBudget",
     "MarkerSchedule",
     "MirostatSchedule",
     "PositionSchedule",
     "QuantityTargetSchedule",
+    "SamplingPlan",
     "Schedule",
     "SurprisalFeedback",
     "by_intent",

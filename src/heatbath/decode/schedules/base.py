@@ -1,9 +1,9 @@
-"""Schedules: temperature as a function of the step, of the state, and of a memory kept for each row."""
+"""The abstract schedule, a temperature as a function of step, state and memory; checks of arguments; edge crossings."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How many samples of how many tokens fit, the temperature for as many, and the seconds they are to take."""
+class SamplingPlan:
+    """The number of samples and of tokens that fit a deadline, with their temperature and expected seconds."""
 
     samples: int
     max_tokens: int
@@ -31,56 +31,78 @@ class Budget:
 
 
 class Schedule(ABC):
-    """Temperatures for each step of each row, T = 0 among them.
+    """A temperature for each step of each row; T = 0 is allowed.
 
-    Memory is an array (B, k), one row of it for each row of the batch, so that the caller forks and drops both alike;
-    k may be 0. A schedule that remembers nothing and cuts nothing defines `temperatures` alone.
+    Memory is an array (B, k) with one row for each row of the batch, so that the caller forks and drops both together;
+    k may be 0. A schedule without memory and windows defines `temperatures` alone.
     """
 
     deterministic: bool = True
-    """Whether temperatures depend on the settings, the arguments and the memory alone."""
+    """True if temperatures depend only on the settings, the arguments and the memory."""
 
     @abstractmethod
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
-        """The temperatures to draw the next tokens at, (B,); `energies` (B, V) are those the draw will be from."""
+        """Return the temperatures of the next draw, (B,); `energies` (B, V) are those of the model."""
 
     def init(self, rows: int) -> Floats:
-        """The memory of rows that have drawn nothing, (B, k)."""
+        """Return the memory of rows without a generated token, (B, k)."""
         return np.empty((rows, 0))
 
     def windows(self, memory: Floats) -> Sequence[Window]:
-        """The windows that cut after those of the sampler; usually none."""
+        """Return windows that are applied after those of the sampler; none by default."""
         return ()
 
     def update_memory(self, memory: Floats, step: Step) -> Floats:
-        """The memory after a draw, (B, k)."""
+        """Return the memory after a draw, (B, k)."""
         return memory
 
     def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
-        """Which rows have no time for another token, (B,)."""
+        """Return the mask of rows that have no time for another token, (B,)."""
         return np.zeros(len(memory), bool)
 
-    def plan(self, rows: int, tokens: int) -> Budget:
-        """How many of `rows` samples of `tokens` tokens to draw."""
-        return Budget(rows, tokens)
+    def plan(self, rows: int, tokens: int) -> SamplingPlan:
+        """Return how many of `rows` samples of `tokens` tokens to draw."""
+        return SamplingPlan(rows, tokens)
 
 
 def completion_lengths(context: Context) -> Floats:
-    """How many tokens each row has drawn, (B,): the place t, from 0, of the token to come."""
+    """Return the number of generated tokens of each row, (B,): the position t, from 0, of the next token."""
     lengths = [len(tokens) for tokens in context.tokens]
     return np.asarray(np.subtract(lengths, context.prompt_lengths), np.float64)
 
 
 def validate_temperature(name: str, value: float, *, positive: bool = False) -> float:
-    """A temperature as a float. Raises BadInput unless it is finite and 0 or more, or above 0 where it must be."""
-    good = np.isfinite(value) and (value > 0 if positive else value >= 0)
-    if not good:
-        raise BadInput(f"{name} is {value}: give a finite temperature {'above 0' if positive else 'of 0 or more'}.")
+    """Return the temperature as a float. Raises `BadInput` unless it is finite and 0 or greater, or positive."""
+    is_valid = np.isfinite(value) and (value > 0 if positive else value >= 0)
+    if not is_valid:
+        raise BadInput(f"{name} must be finite and {'positive' if positive else '0 or greater'}, got {value}.")
     return float(value)
 
 
 def validate_count(name: str, value: int, *, minimum: int = 1) -> int:
-    """A count. Raises BadInput below `least`."""
+    """Return the count as an integer. Raises `BadInput` below `minimum` and for fractions."""
     if value < minimum or value != int(value):
-        raise BadInput(f"{name} is {value}: give a whole number of at least {minimum}.")
+        raise BadInput(f"{name} must be a whole number of at least {minimum}, got {value}.")
     return int(value)
+
+
+def find_edge_crossings(temperatures: npt.ArrayLike, edges: Mapping[str, float]) -> list[tuple[int, str, int]]:
+    r"""Find the steps t of the temperatures (t,) of one row that cross an edge of a phase map.
+
+    Returns (t, name, sign) with sign +1 when heating and -1 when cooling. A step crosses the edge $T_e$ when $T_{t-1}$
+    and $T_t$ lie on different sides of it, $T=T_e$ being its upper side; edges that one step crosses are in the order
+    of crossing. Raises `BadInput` for NaN among the numbers.
+    """
+    values = np.asarray(temperatures, np.float64).reshape(-1)
+    if np.isnan(values).any() or np.isnan(list(edges.values())).any():
+        raise BadInput("temperatures and edges must be numbers, got NaN.")
+    crossings: list[tuple[int, str, int]] = []
+    for t in range(1, len(values)):
+        crossings.extend((t, name, sign) for name, sign in _find_edges_between(values[t - 1], values[t], edges))
+    return crossings
+
+
+def _find_edges_between(before: float, after: float, edges: Mapping[str, float]) -> Sequence[tuple[str, int]]:
+    sign = 1 if after > before else -1
+    crossed = [(edge, name) for name, edge in edges.items() if (before >= edge) != (after >= edge)]
+    return [(name, sign) for _, name in sorted(crossed, reverse=sign < 0)]

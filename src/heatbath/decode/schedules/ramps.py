@@ -105,10 +105,8 @@ def by_position(pieces: Sequence[tuple[int, float]]) -> PositionSchedule:
 
 
 def _validate_ends(start: float, end: float, steps: int) -> tuple[float, float, int]:
-    first, last = (
-        validate_temperature("the first temperature", start),
-        validate_temperature("the last temperature", end),
-    )
+    first = validate_temperature("the first temperature", start)
+    last = validate_temperature("the last temperature", end)
     return first, last, validate_count("the number of steps", steps)
 
 

@@ -94,7 +94,7 @@ def _apply_window(
 
 
 def height_limit(log_weight: Floats, betas: Floats) -> Floats:
-    r"""Largest height above the ground of a state of weight at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
+    r"""Return the largest height of a state of weight at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
     with np.errstate(divide="ignore", invalid="ignore"):
         height = -np.asarray(log_weight) / betas
     height = np.where(betas == 0, np.inf, np.where(np.isinf(betas), 0.0, height))

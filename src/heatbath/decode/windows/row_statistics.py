@@ -49,7 +49,7 @@ class RowStatistics:
 
     @cached_property
     def sums(self) -> Floats:
-        r"""The sums $Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$, $w=e^{-\beta d}$, d the height above the ground, (4, B)."""
+        r"""$Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$ with $w=e^{-\beta d}$, d the height above the ground, (4, B)."""
         return np.asarray(reductions.sums(self.rows, self.betas[:, None])[1:, 0])
 
     @cached_property

@@ -61,9 +61,9 @@ def p_less() -> Window:
 
 
 def p_less_norm() -> Window:
-    r"""Keep the states of probability at least $(n\sum_u p_u^2-1)/(n-1)$, n the present states: more than `p_less` does.
+    r"""Keep the states of probability at least $(n\sum_u p_u^2-1)/(n-1)$, n the present states.
 
-    Source: Tan et al. 2025, arXiv:2509.23234, with forbidden states left out of n.
+    Keeps more than `p_less`. Source: Tan et al. 2025, arXiv:2509.23234, with forbidden states left out of n.
     """
 
     def log_threshold(statistics: RowStatistics) -> Floats:

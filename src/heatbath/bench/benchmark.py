@@ -1,8 +1,8 @@
-"""What a benchmark line is, how two things are timed fairly, and which groups of lines there are.
+"""Benchmark lines, the table of benchmark groups, and the timing of two sides in turn.
 
-A group is a module with a function `lines()` that yields a `Line` for each target; add it to `GROUPS`. Comparisons
-are made in one process and one run, with the two sides taking turns, because a laptop or a shared machine changes
-its speed by more between two runs than the ratios that matter.
+A group is a module with a function `lines()` that yields a `BenchmarkLine` for each target; add it to `GROUPS`.
+Comparisons are made in one process and one run, with the two sides in turn, because the speed of a laptop or a shared
+machine changes by more between two runs than the ratios of interest.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, suggest_name
 
 GROUPS = {
     "startup": "heatbath.bench.startup",
@@ -26,7 +27,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class BenchmarkLine:
-    """One target. `ours` and `theirs` are in `unit`; `ratio` is ours / theirs, or None where the target is absolute."""
+    """One target. `ours` and `theirs` are in `unit`; `ratio` is ours / theirs, None where the target is absolute."""
 
     name: str
     ours: float
@@ -38,24 +39,24 @@ class BenchmarkLine:
 
 
 def upper_limit_line(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> BenchmarkLine:
-    """A line that is met when ours / theirs (or ours, where there is no theirs) is no more than `limit`."""
+    """Return a line that is met when ours / theirs (ours, where `theirs` is None) is at most `limit`."""
     ratio = None if theirs is None else ours / theirs
     met = (ours if ratio is None else ratio) <= limit
     return BenchmarkLine(name, ours, theirs, unit, ratio, f"<= {limit:g} {unit if ratio is None else 'x'}", met)
 
 
 def lower_limit_line(name: str, ours: float, theirs: float | None = None, *, limit: float, unit: str) -> BenchmarkLine:
-    """A line that is met when ours / theirs (or ours, where there is no theirs) is no less than `limit`."""
+    """Return a line that is met when ours / theirs (ours, where `theirs` is None) is at least `limit`."""
     ratio = None if theirs is None else ours / theirs
     met = (ours if ratio is None else ratio) >= limit
     return BenchmarkLine(name, ours, theirs, unit, ratio, f">= {limit:g} {unit if ratio is None else 'x'}", met)
 
 
 def time_sides(sides: Mapping[str, Callable[[], object]], *, repeats: int = 9, pause: float = 0.02) -> dict[str, float]:
-    """Median seconds of each side, timed in turn: a, b, a, b … after one untimed call of each.
+    """Return the median seconds of each side, timed in turn: a, b, a, b … after one untimed call of each.
 
-    The pause between calls lets threads go back to sleep and the clock of the processor settle, so that no side pays
-    for the one before it; the median drops the calls during which something else ran.
+    The pause between calls lets threads sleep and the processor clock settle, so that no side is slowed by the one
+    before it; the median ignores calls during which something else ran.
     """
     for call in sides.values():
         call()
@@ -69,10 +70,26 @@ def time_sides(sides: Mapping[str, Callable[[], object]], *, repeats: int = 9, p
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+@contextmanager
+def limit_torch_threads(count: int) -> Iterator[None]:
+    """Set the number of threads of PyTorch, and restore it at the end."""
+    import torch
+
+    previous = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(previous)
+
+
 def run_groups(groups: Sequence[str] = ()) -> Iterator[BenchmarkLine]:
-    """The lines of the named groups, all of them by default, as they are measured."""
+    """Measure the named groups, all of them by default, and yield their lines."""
     for name in groups or GROUPS:
         if name not in GROUPS:
-            raise BadInput(f"There is no benchmark group {name!r}: choose from {', '.join(GROUPS)}.")
+            raise BadInput(
+                f"unknown benchmark group {name!r}{suggest_name(name, GROUPS)}: choose from {', '.join(GROUPS)}.",
+                param="group",
+            )
     for name in groups or GROUPS:
         yield from import_module(GROUPS[name]).lines()
