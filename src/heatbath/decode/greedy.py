@@ -12,8 +12,12 @@ import numpy as np
 from heatbath.decode.ancestral import draw_tokens
 from heatbath.decode.base import Batch, Step, Task, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.independent import Independent
 from heatbath.decode.rng import Random, ZeroRandom
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.energy.base import Field
+from heatbath.energy.spec import Spec
+from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,12 @@ class Greedy(TokenSampler):
 
     def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
         return draw_tokens(ZeroRandom(len(state.row_ids)), state, energies, self.pipeline)
+
+
+def _build_greedy(arguments: SamplerArguments) -> Independent:
+    if arguments.window:
+        raise BadInput("a window changes nothing for the greedy sampler: leave it out.")
+    return Independent(Greedy(arguments.fields), logprob_temperature=1.0)
+
+
+SPEC = Spec("greedy", "sampler", _build_greedy, order=20, streams=True)

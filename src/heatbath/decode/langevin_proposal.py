@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 
@@ -25,33 +25,10 @@ from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import Bools
 from heatbath.decode.target import Target
-from heatbath.energy.base import Context
+from heatbath.energy.base import Context, GradientPotential
 from heatbath.ensemble.arrays import asarray_like, to_numpy, upcast_half
 from heatbath.errors import BadInput
-from heatbath.models.base import Tokens
-
-
-class LogprobGradients(Protocol):
-    """How log p_T of answers changes with their tokens: `logprobs` (B, L, V), `gradient` (B, L, D)."""
-
-    @property
-    def logprobs(self) -> Any:
-        """Log-probability of every token at each place, given those before, (B, L, V)."""
-
-    @property
-    def embedding_gradient(self) -> Any:
-        """Derivative of the answers' log-probability with respect to the embeddings they are read by, (B, L, D)."""
-
-
-class GradientModel(Protocol):
-    """What a model with gradients gives."""
-
-    @property
-    def embeddings(self) -> Any:
-        """The vectors by which tokens are read, (V, D)."""
-
-    def token_gradients(self, sequences: Sequence[Tokens], length: int, *, beta: float) -> LogprobGradients:
-        """The slopes of the last `length` tokens of sequences of one length, at inverse temperature `beta`."""
+from heatbath.models.base import GradientModel
 
 
 @dataclass(frozen=True)
@@ -70,20 +47,20 @@ class ChainPoints:
     tokens: Ints
     logprob: Floats
     energy: Floats
-    own: Any
-    gradient: Any
-    rise: Any
+    scaled_logprobs: Any
+    embedding_gradient: Any
+    potential_gradient: Any
 
-    def chosen(self, mask: Bools, other: ChainPoints) -> ChainPoints:
+    def merge_where(self, mask: Bools, other: ChainPoints) -> ChainPoints:
         """Answers of `other` where `mask` (N,), of this one elsewhere."""
-        wide = self.own.new_tensor(mask).bool()[:, None, None]
+        wide = self.scaled_logprobs.new_tensor(mask).bool()[:, None, None]
         return ChainPoints(
             np.where(mask[:, None], other.tokens, self.tokens),
             np.where(mask, other.logprob, self.logprob),
             np.where(mask, other.energy, self.energy),
-            other.own.where(wide, self.own),
-            other.gradient.where(wide, self.gradient),
-            None if self.rise is None else other.rise.where(wide, self.rise),
+            other.scaled_logprobs.where(wide, self.scaled_logprobs),
+            other.embedding_gradient.where(wide, self.embedding_gradient),
+            None if self.potential_gradient is None else other.potential_gradient.where(wide, self.potential_gradient),
         )
 
 
@@ -95,41 +72,40 @@ class LangevinTarget:
     """
 
     task: Task
+    model: GradientModel
     target: Target
     scorer: PotentialScorer
-    table: Any
-    pull: float
+    embeddings: Any
+    inverse_step: float
 
     @classmethod
-    def of(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
+    def from_task(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
         """Raises `BadInput` for a model without gradients."""
         model = task.model
-        if not model.capabilities.gradients or not hasattr(model, "token_gradients"):
+        if not isinstance(model, GradientModel):
             raise BadInput(f"the langevin sampler needs gradients, which {model.name} has not: use another sampler.")
-        table = upcast_half(cast(GradientModel, model).embeddings)
+        table = upcast_half(model.embeddings)
         spread = 2 * float((table - table.mean(0)).square().sum(-1).mean())
         prompt = tuple(task.prompts[0]) or model.vocabulary.start_token_ids
         scorer = replace(PotentialScorer.from_task(target.potentials, task), prompt=prompt)
-        return cls(task, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
+        return cls(task, model, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
 
     @cached_property
-    def squares(self) -> Any:
+    def squared_norms(self) -> Any:
         """Squared lengths of the embeddings, (V,)."""
-        return self.table.square().sum(-1)
+        return self.embeddings.square().sum(-1)
 
     @property
-    def width(self) -> int:
+    def num_positions(self) -> int:
         """Positions that the model looks at for one answer."""
         return len(self.scorer.prompt) + self.task.max_tokens - 1
 
-    def at(self, tokens: Ints) -> ChainPoints:
+    def evaluate(self, tokens: Ints) -> ChainPoints:
         """The law around answers (N, L)."""
         answers = tokens.tolist()
         sequences = [[*self.scorer.prompt, *answer] for answer in answers]
         length, power = tokens.shape[1], self.target.power
-        found = cast(GradientModel, self.task.model).token_gradients(
-            sequences, length, beta=1 / self.target.temperature
-        )
+        found = self.model.token_gradients(sequences, length, beta=1 / self.target.temperature)
         rows, places = np.arange(len(tokens))[:, None], np.arange(length)
         logprob = to_numpy(found.logprobs[rows, places, tokens]).astype(np.float64).sum(1)
         energy = self.scorer(answers, np.ones(len(tokens), bool))
@@ -139,37 +115,37 @@ class LangevinTarget:
         rise = self._compute_potential_gradient(sequences, own)
         return ChainPoints(tokens, logprob, energy, own, power * found.embedding_gradient, rise)
 
-    def scores(self, points: ChainPoints, places: Ints) -> Any:
+    def compute_logits(self, points: ChainPoints, positions: Ints) -> Any:
         """Logits (N, V) of what the place `places[n]` of answer n becomes."""
-        rows = np.arange(len(places))
-        here = self.table[points.tokens[rows, places]]
-        pulled = (points.gradient[rows, places] / 2 + self.pull * here) @ self.table.T
-        scores = pulled - self.pull / 2 * self.squares + points.own[rows, places] / 2
-        if points.rise is not None:
-            scores = scores - points.rise[rows, places] / 2
-        early = np.flatnonzero(places < points.tokens.shape[1] - 1)
+        rows = np.arange(len(positions))
+        here = self.embeddings[points.tokens[rows, positions]]
+        pulled = (points.embedding_gradient[rows, positions] / 2 + self.inverse_step * here) @ self.embeddings.T
+        scores = pulled - self.inverse_step / 2 * self.squared_norms + points.scaled_logprobs[rows, positions] / 2
+        if points.potential_gradient is not None:
+            scores = scores - points.potential_gradient[rows, positions] / 2
+        early = np.flatnonzero(positions < points.tokens.shape[1] - 1)
         for token in self.task.stop_token_ids:
             scores[early, token] = -np.inf
         return scores.double()
 
-    def drawn(self, rng: Random, points: ChainPoints, places: Ints) -> tuple[Ints, Floats]:
+    def draw_proposal(self, rng: Random, points: ChainPoints, positions: Ints) -> tuple[Ints, Floats]:
         """Other tokens for the `places` (N, k) of each answer: the answers (N, L) and log q of the change, (N,)."""
-        tokens, log_q = points.tokens.copy(), np.zeros(len(places))
-        rows = np.arange(len(places))
-        for at in places.T:
-            scores = self.scores(points, at)
+        tokens, log_q = points.tokens.copy(), np.zeros(len(positions))
+        rows = np.arange(len(positions))
+        for at in positions.T:
+            scores = self.compute_logits(points, at)
             tokens[rows, at] = rng.draw_tokens(-scores, np.ones(len(rows)))
             log_q += to_numpy(scores.log_softmax(-1)[rows, tokens[rows, at]])
         return tokens, log_q
 
-    def log_q(self, points: ChainPoints, tokens: Ints, places: Ints) -> Floats:
+    def proposal_logprob(self, points: ChainPoints, tokens: Ints, positions: Ints) -> Floats:
         """Log-probability of going from the answers of `points` to `tokens` (N, L) by their `places` (N, k), (N,)."""
-        rows, total = np.arange(len(places)), np.zeros(len(places))
-        for at in places.T:
-            total += to_numpy(self.scores(points, at).log_softmax(-1)[rows, tokens[rows, at]])
+        rows, total = np.arange(len(positions)), np.zeros(len(positions))
+        for at in positions.T:
+            total += to_numpy(self.compute_logits(points, at).log_softmax(-1)[rows, tokens[rows, at]])
         return total
 
-    def chance(self, now: ChainPoints, new: ChainPoints, ratio: Floats) -> Floats:
+    def acceptance_probability(self, now: ChainPoints, new: ChainPoints, log_proposal_ratio: Floats) -> Floats:
         r"""$\min(1, \pi(x') q_J(x|x') / \pi(x) q_J(x'|x))$, (N,); `ratio` (N,) is the log of that of the proposals.
 
         Between two answers that the potentials forbid only the model decides: a chain that has not yet found the
@@ -178,7 +154,7 @@ class LangevinTarget:
         lost = np.isinf(now.energy) & np.isinf(new.energy)
         with np.errstate(invalid="ignore"):
             gain = self.target.power * (new.logprob - now.logprob) - np.where(lost, 0.0, new.energy - now.energy)
-            log_chance = gain + ratio
+            log_chance = gain + log_proposal_ratio
         return np.asarray(np.exp(np.minimum(np.where(np.isnan(log_chance), -np.inf, log_chance), 0.0)))
 
     def _compute_potential_gradient(self, sequences: list[list[int]], like: Any) -> Any:
@@ -192,7 +168,7 @@ class LangevinTarget:
         )
         total = None
         for weight, part in self.scorer.potentials:
-            if hasattr(part, "token_gradient"):
+            if isinstance(part, GradientPotential):
                 slope = weight * asarray_like(
                     _validate_gradient(part.token_gradient(context), like.shape, part.name), like
                 )

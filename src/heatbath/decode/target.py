@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.base import Batch, Floats, Step, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
 from heatbath.errors import BadInput
@@ -70,14 +72,14 @@ class Target:
         """What may forbid an answer, as a sentence lists it."""
         parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
         potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
-        return ", ".join(map(repr, (*self.field_pipeline.names, *potentials))) or "the model and its windows"
+        return ", ".join(map(repr, (*self.field_pipeline.field_names, *potentials))) or "the model and its windows"
 
     def score_step(self, batch: Batch, step: Step) -> TokenScores:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
         field = self._compute_field_energy(batch, step) * betas
-        dead = step.pipeline_result.dead
+        dead = step.pipeline_result.dead_rows
         return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
     def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:
@@ -105,3 +107,31 @@ class TokenScores:
 
 def _refuse_random_windows() -> Floats:
     raise BadInput("a target has fields, not windows that take chances.")
+
+
+DEFAULT_POWER = 4.0
+"""The exponent of power sampling where none is given (Karan and Du 2025, arXiv:2510.14901)."""
+
+
+def build_target(arguments: SamplerArguments, *, alpha: float = 1.0, proposal: TokenSampler | None = None) -> Target:
+    """Build the target of a sampler from the settings common to all, its power `alpha` and its proposal."""
+    return Target(
+        temperature=arguments.single_temperature(),
+        power=alpha,
+        fields=arguments.fields,
+        potentials=arguments.potentials,
+        window=arguments.window,
+        proposal=proposal,
+    )
+
+
+def build_default_target(arguments: SamplerArguments, **options: Any) -> Target:
+    """Build a target that differs from the model also where nothing is asked for: then its fourth power."""
+    options.setdefault("alpha", 1.0 if arguments.potentials else DEFAULT_POWER)
+    return build_target(arguments, **options)
+
+
+def split_target_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split the options of a sampler into those of its target, `alpha` and `proposal`, and its own."""
+    own = dict(options)
+    return {name: own.pop(name) for name in ("alpha", "proposal") if name in own}, own

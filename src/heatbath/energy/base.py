@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -81,6 +81,14 @@ class Potential(Energy):
         return PotentialSum(tuple((validate_weight(weight) * w, part) for w, part in self.terms))
 
     __rmul__ = __mul__
+
+
+@runtime_checkable
+class GradientPotential(Protocol):
+    """A potential that also gives the energy it expects of other tokens, for samplers that follow gradients."""
+
+    def token_gradient(self, context: Context) -> Any:
+        """Energy of each token at each place of the completions, up to a constant per place, (B, L, V)."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, log
+from typing import Any
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 _MAX_LOG_POWER = log(1e30)
@@ -93,3 +95,13 @@ def _prefix_match_lengths(tokens: Sequence[int], max_length: int) -> list[int]:
         if place + length > right:
             left, right = place, place + length
     return lengths
+
+
+def _build_dry(
+    context: BuildContext, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
+) -> Field:
+    pieces = [context.token_bytes(token) for token in range(context.vocab_size)]
+    return DryPenalty(multiplier, breakers=find_breaker_tokens(breakers, pieces), **more)
+
+
+SPEC = Spec("dry", "field", _build_dry, "0.8", order=80)

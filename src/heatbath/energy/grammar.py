@@ -14,6 +14,7 @@ from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, validate_count, validate_stop_token_ids, validate_vocab_size
 from heatbath.energy.grammar_search import find_shortest_match
 from heatbath.energy.prefix_memo import PrefixMemo
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.energy.vocab_bytes import build_cached
 from heatbath.errors import BadInput, MissingExtra
 
@@ -218,3 +219,26 @@ def _has_bit(bits: Bits, place: int) -> bool:
 def _format_parser_error(message: str) -> str:
     """Return the first sentence of an error on one line."""
     return " ".join(message.split("<state>")[0].split("\n   1 |")[0].split())
+
+
+def _build_json_schema(context: BuildContext, schema: str | None = None, **object_: Any) -> Field:
+    """A schema is itself an object, so its keys arrive as names."""
+    text = json.dumps(object_) if schema is None else schema
+    return Grammar.from_json_schema(text, context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens)
+
+
+def _build_regex(context: BuildContext, pattern: str) -> Field:
+    return Grammar.from_regex(
+        str(pattern), context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens
+    )
+
+
+def _build_lark(context: BuildContext, grammar: str) -> Field:
+    return Grammar(grammar, context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens)
+
+
+SPECS = (
+    Spec("json_schema", "field", _build_json_schema, '{"type": "object", …} or @file', order=90),
+    Spec("regex", "field", _build_regex, "[0-9]+", order=100),
+    Spec("lark", "field", _build_lark, '"start: …" or @file', order=110),
+)

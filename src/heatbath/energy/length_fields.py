@@ -8,6 +8,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, validate_count, validate_stop_token_ids, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -80,3 +81,22 @@ class LengthBias(Field):
         energies[rows] = self.rate
         energies[:, ending] = 0
         return energies
+
+
+def _build_min_length(context: BuildContext, tokens: int) -> Field:
+    return MinLength(tokens)
+
+
+def _build_max_length(context: BuildContext, tokens: int) -> Field:
+    return MaxLength(tokens)
+
+
+def _build_length_bias(context: BuildContext, rate: float) -> Field:
+    return LengthBias(rate)
+
+
+SPECS = (
+    Spec("min_length", "field", _build_min_length, "8", order=120),
+    Spec("max_length", "field", _build_max_length, "32", order=130),
+    Spec("length_bias", "field", _build_length_bias, "0.1", order=140),
+)

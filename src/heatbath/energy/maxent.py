@@ -8,7 +8,7 @@ Source: Jaynes 1957, Physical Review 106; Csiszár 1975 ; on samples Khalifa et 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field, Potential
 from heatbath.energy.newton import has_unbounded_direction, minimize_convex
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, Unreliable
 
 Floats = npt.NDArray[np.float64]
@@ -199,3 +200,32 @@ def _normalize_weights(logw_gs: Floats, energies_s: Floats) -> tuple[Floats, Flo
     weights = np.exp(logw - top)
     total = weights.sum(-1, keepdims=True)
     return weights / total, (top + np.log(total))[:, 0]
+
+
+_MAX_REQUEST_FEATURES = 64
+
+
+def _build_max_entropy(
+    context: BuildContext, features: Mapping[str, Sequence[float]], lambdas: Sequence[float]
+) -> Field:
+    table = np.zeros((context.vocab_size, len(lambdas)))
+    for text, values in features.items():
+        table[context.resolve_token(text)] = values
+    return MaxEntropy(table, lambdas)
+
+
+def _feature_limit(value: Any) -> str | None:
+    """Return a sentence for more features than a request may ask for: the table has a row for every token."""
+    lambdas = value.get("lambdas", ()) if isinstance(value, dict) else ()
+    count = len(lambdas) if isinstance(lambdas, list | tuple) else 0
+    return f"has {count} features: give at most {_MAX_REQUEST_FEATURES}." if count > _MAX_REQUEST_FEATURES else None
+
+
+SPEC = Spec(
+    "max_entropy",
+    "field",
+    _build_max_entropy,
+    '{"features": {" yes": [1.0]}, "lambdas": [0.5]}',
+    order=200,
+    request_limit=_feature_limit,
+)

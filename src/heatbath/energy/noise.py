@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -81,3 +82,17 @@ class GaussianNoise(_Noise):
 def _build_generator(seed: int, row: int, position: int) -> np.random.Generator:
     # The two low words of the counter count the draws, so streams of different rows and positions never overlap.
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, row]))
+
+
+def _build_gumbel(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+    return GumbelNoise(scale, seed)
+
+
+def _build_gaussian(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+    return GaussianNoise(scale, seed)
+
+
+SPECS = (
+    Spec("gumbel_noise", "field", _build_gumbel, "1.0", order=180),
+    Spec("gaussian_noise", "field", _build_gaussian, "1.0", order=190),
+)

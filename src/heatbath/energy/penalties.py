@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, validate_count, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
@@ -101,3 +102,22 @@ def _validate_penalty(penalty: float, name: str) -> float:
     if not abs(penalty) < np.inf:
         raise BadInput(f"`penalty` of field {name!r} must be finite, got {penalty}.")
     return float(penalty)
+
+
+def _build_repetition(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return RepetitionPenalty(penalty, last_n=last_n)
+
+
+def _build_presence(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return PresencePenalty(penalty, last_n=last_n)
+
+
+def _build_frequency(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return FrequencyPenalty(penalty, last_n=last_n)
+
+
+SPECS = (
+    Spec("repetition", "field", _build_repetition, "1.1", order=50),
+    Spec("presence", "field", _build_presence, "0.5", order=60),
+    Spec("frequency", "field", _build_frequency, "0.5", order=70),
+)

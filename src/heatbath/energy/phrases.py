@@ -12,6 +12,7 @@ from heatbath.energy.base import Context, Field
 from heatbath.energy.casefold import fold_case, split_incomplete_character, starts_inside_character
 from heatbath.energy.context import Table, validate_stop_token_ids, validate_vocab_size
 from heatbath.energy.prefix_memo import PrefixMemo
+from heatbath.energy.spec import BuildContext, Spec, as_texts
 from heatbath.energy.vocab_bytes import Ints, VocabBytes, build_vocab_bytes, encode_phrase
 from heatbath.errors import BadInput
 
@@ -183,3 +184,10 @@ def _phrase_token_energies(phrases: frozenset[bytes], vocab_bytes: VocabBytes) -
 
 def _contains_phrase(piece: bytes, phrases: frozenset[bytes], lengths: list[int]) -> bool:
     return any(piece[i : i + n] in phrases for n in lengths for i in range(len(piece) - n + 1))
+
+
+def _build_forbid(context: BuildContext, phrases: str | Sequence[str], *, ignore_case: bool = False) -> Field:
+    return ForbiddenPhrases(as_texts(phrases), context.token_bytes, context.vocab_size, ignore_case=ignore_case)
+
+
+SPEC = Spec("forbid", "field", _build_forbid, '"phrase" or ["phrase", …]', order=10)

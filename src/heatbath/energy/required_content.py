@@ -17,6 +17,7 @@ from heatbath.energy.context import (
     zero_energies,
 )
 from heatbath.energy.prefix_memo import PrefixMemo
+from heatbath.energy.spec import BuildContext, Spec, as_texts
 from heatbath.energy.vocab_bytes import VocabBytes, build_vocab_bytes, encode_phrase
 from heatbath.errors import BadInput
 
@@ -175,3 +176,10 @@ def _suffix_token_counts(text: bytes, vocab_bytes: VocabBytes) -> list[float]:
         low, high = vocab_bytes.prefix_span(text[k:])
         counts[k] = 1.0 + min(inner, default=np.inf) if low == high else 1.0
     return counts
+
+
+def _build_require(context: BuildContext, phrases: str | Sequence[str]) -> Field:
+    return RequiredPhrases(as_texts(phrases), context.token_bytes, context.vocab_size, max_tokens=context.max_tokens)
+
+
+SPEC = Spec("require", "field", _build_require, '"phrase" or ["phrase", …]', order=30)

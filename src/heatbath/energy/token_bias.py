@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -45,3 +46,17 @@ def _build_sparse_energies(energies: Mapping[int, float], size: int, name: str) 
             raise BadInput(f"field {name!r}: token {token} is outside the vocabulary of {size}.")
         row[token] = energy
     return row
+
+
+def _build_forbid_tokens(context: BuildContext, tokens: int | Sequence[int]) -> Field:
+    return ForbiddenTokens([tokens] if isinstance(tokens, int) else tokens)
+
+
+def _build_bias(context: BuildContext, **bias: float) -> Field:
+    return LogitBias({context.resolve_token(text): float(value) for text, value in bias.items()})
+
+
+SPECS = (
+    Spec("forbid_tokens", "field", _build_forbid_tokens, "[17, 42]", order=20),
+    Spec("bias", "field", _build_bias, '{" yes": 2.0, "314": -1.0}', order=40),
+)

@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from heatbath.decode.base import OpenSession
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Session, Tokens
 from heatbath.models.pool.base import Pool
+from heatbath.models.pool.open_pool import build_fast_pool
+
+PREFIX_BYTES = 256 << 20
+"""Memory for the prefixes of prompts that the rows of one run share."""
+
+
+def find_fast_opener(model: Model) -> OpenSession | None:
+    """Return a function that opens sessions on the fast CPU decoder; None where the model's own serve as well.
+
+    The rows live in a pool of their own, which is freed with the last session on it.
+    """
+    pool = build_fast_pool(model, prefix_bytes=PREFIX_BYTES)
+    return None if pool is None else PoolRows(model, pool, keep=False).open
 
 
 class PoolRows:
     """The rows of a pool that one request or run holds: opened, copied and closed together.
 
-    At most `limit` of them at once. Prefixes kept under `salt` are used, under others never.
+    At most `limit` of them at once. Cached prefixes of `salt` are used, and with `keep` those of closed rows cached.
     """
 
-    def __init__(self, model: Model, pool: Pool, *, salt: bytes = b"", limit: int | None = None) -> None:
+    def __init__(
+        self, model: Model, pool: Pool, *, salt: bytes = b"", limit: int | None = None, keep: bool = True
+    ) -> None:
         self.pool = pool
         self.held: set[int] = set()
-        self._start, self._salt, self._limit = list(model.vocabulary.start_token_ids), salt, limit
+        self._start, self._salt, self._limit, self._keep = list(model.vocabulary.start_token_ids), salt, limit, keep
 
     def open(self, prompts: Sequence[Tokens]) -> PoolSession:
         """A session on a batch of prompts. Raises `BadInput` where that needs more rows than there are."""
@@ -45,7 +61,7 @@ class PoolRows:
         held = [row for row in rows if row in self.held]
         self.held.difference_update(held)
         if held:
-            self.pool.close(held)
+            self.pool.close(held, keep=self._keep)
 
     def close_all(self) -> None:
         """Free everything."""

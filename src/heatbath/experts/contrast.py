@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from heatbath.energy.base import Field
 from heatbath.energy.context import Context, unfinished_rows
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.ensemble.arrays import asarray_like, to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (
@@ -76,3 +77,10 @@ class Contrast(Field):
         own, other = own * 1, other * 1
         own[forbidden], other[forbidden] = 0.0, 0.0
         return (self.gamma - 1) * (own - other)
+
+
+def _build_contrast(context: BuildContext, other: str, *, gamma: float = 1.5) -> Field:
+    return Contrast(cast(Model, context.model), context.model.encode(other) if other else (), gamma=gamma)
+
+
+SPEC = Spec("contrast", "field", _build_contrast, '{"other": "prompt", "gamma": 1.5}', order=150)

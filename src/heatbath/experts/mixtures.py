@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from heatbath.energy.algebra import scale_energies
 from heatbath.energy.base import Field
 from heatbath.energy.context import Context, unfinished_rows
+from heatbath.energy.spec import BuildContext, Spec, as_texts
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (
@@ -173,3 +174,42 @@ def _logsumexp(values: Floats) -> Floats:
     safe = np.where(np.isneginf(top), 0.0, top)
     with np.errstate(divide="ignore"):
         return np.asarray(safe + np.log(np.exp(values - safe).sum(0)))
+
+
+def _build_product(
+    context: BuildContext, models: str | Sequence[str], *, weights: Sequence[float] | None = None
+) -> Field:
+    return ProductOfExperts(_load_models(models), weights)
+
+
+def _build_mixture(
+    context: BuildContext, models: str | Sequence[str], *, prior: Sequence[float] | None = None
+) -> Field:
+    return MixtureOfExperts([cast(Model, context.model), *_load_models(models)], prior)
+
+
+def _load_models(names: str | Sequence[str]) -> list[Model]:
+    from heatbath.models import load
+
+    return [load(name) for name in as_texts(names)]
+
+
+# They load models by name, which no request may ask for.
+SPECS = (
+    Spec(
+        "product",
+        "field",
+        _build_product,
+        '"model" or {"models": […], "weights": […]}',
+        order=160,
+        offered=False,
+    ),
+    Spec(
+        "mixture",
+        "field",
+        _build_mixture,
+        '"model" or {"models": […], "prior": […]}',
+        order=170,
+        offered=False,
+    ),
+)

@@ -28,7 +28,6 @@ class RestrictedModel(Model):
         self.name = model.name
         self.vocabulary = model.vocabulary
         self.context_length = model.context_length
-        self.capabilities = model.capabilities
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from heatbath.decode.schedules.base import Budget, Floats, Schedule, validate_count, validate_temperature
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class LatencyBudget(Schedule):
         pace = memory[:, STEP_SECONDS] + PACE_SMOOTHING * (took - memory[:, STEP_SECONDS])
         return np.stack([memory[:, START_TIME], np.full(len(memory), now), pace], axis=1)
 
-    def exhausted(self, memory: Floats) -> npt.NDArray[np.bool_]:
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
         return np.asarray(self.remaining_tokens(memory) == 0)
 
     def remaining_tokens(self, memory: Floats) -> npt.NDArray[np.int64]:
@@ -98,9 +99,7 @@ def latency_budget(
     temperatures at the deadline and long before; `soft` the share of the time at which cooling begins. Raises BadInput
     for settings out of range.
     """
-    cold, hot = (
-        validate_temperature("a temperature of a latency budget", value) for value in temperature_range
-    )
+    cold, hot = (validate_temperature("a temperature of a latency budget", value) for value in temperature_range)
     if cold > hot:
         raise BadInput(f"a latency budget cools from {hot:g} to {cold:g}: give the colder temperature first.")
     if not 0 < deadline < np.inf:
@@ -112,3 +111,10 @@ def latency_budget(
             f"cooling begins with a share {cooling_fraction} of the time left: give a number above 0, at most 1."
         )
     return LatencyBudget(float(deadline), float(pace[0]), float(pace[1]), hot, cold, float(cooling_fraction), clock)
+
+
+def _build_latency(context: BuildContext, seconds: float, *, per_step: float = 0.05, per_row: float = 0.0) -> Schedule:
+    return latency_budget(seconds, (per_step, per_row))
+
+
+SPEC = Spec("latency", "schedule", _build_latency, '{"seconds": 2.0, "per_step": 0.05}', order=110)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_scale
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, MissingExtra
 
 TextScorer = Callable[[str], float]
@@ -107,3 +109,17 @@ def load_vader() -> TextScorer:
         raise MissingExtra("scoring sentiment", "sentiment") from error
     analyzer = SentimentIntensityAnalyzer()
     return lambda text: float(analyzer.polarity_scores(text)["compound"])
+
+
+def _build_safety(context: BuildContext, scale: float = 1.0, **more: Any) -> Potential:
+    return Safety(context.model.decode, scale=scale, **more)
+
+
+def _build_sentiment(context: BuildContext, scale: float = 1.0, **more: Any) -> Potential:
+    return Sentiment(context.model.decode, scale=scale, **more)
+
+
+SPECS = (
+    Spec("safety", "potential", _build_safety, "1.0", order=50),
+    Spec("sentiment", "potential", _build_sentiment, "1.0", order=60),
+)

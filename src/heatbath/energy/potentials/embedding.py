@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_scale
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, MissingExtra
 
 EmbedFunction = Callable[[Sequence[str]], npt.ArrayLike]
@@ -151,3 +152,12 @@ def _mean_hidden_states(token_ids: Sequence[Sequence[int]], network: Any) -> Flo
 def _normalize_rows(embeddings: npt.ArrayLike) -> Floats:
     values = np.asarray(embeddings, np.float64)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-300))
+
+
+def _build_similarity(
+    context: BuildContext, texts: str | Sequence[str], *, scale: float = 10.0, **more: Any
+) -> Potential:
+    return EmbeddingSimilarity(texts, context.model.decode, scale=scale, **more)
+
+
+SPEC = Spec("similarity", "potential", _build_similarity, '"text" or {"texts": […], "scale": 10}', order=40)

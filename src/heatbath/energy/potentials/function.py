@@ -7,7 +7,9 @@ from typing import Any
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, HeatbathError
+from heatbath.user_functions import import_function
 
 
 class FunctionPotential(Potential):
@@ -51,3 +53,12 @@ class FunctionPotential(Potential):
         except Exception as error:
             error_type = type(error).__name__
             raise BadInput(f"potential {self.name!r} raised {error_type} on row {row}: {error}") from error
+
+
+def _build_function(context: BuildContext, path: str, *, scores_prefixes: bool = False) -> Potential:
+    function, name = import_function(path), path.partition(":")[2]
+    return FunctionPotential(function, name, decode=context.model.decode, scores_prefixes=scores_prefixes)
+
+
+# It runs code by name, which no request may ask for.
+SPEC = Spec("function", "potential", _build_function, "module:function", order=70, offered=False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import INCOMPLETE_CHARACTER, DecodeFunction, Floats
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 TokenCounter = Callable[[Sequence[int]], int]
@@ -78,3 +79,27 @@ def word_counter(decode: DecodeFunction) -> TokenCounter:
 def character_counter(decode: DecodeFunction) -> TokenCounter:
     """Return a counter of characters; an incomplete character at the end counts as one."""
     return lambda tokens: len(decode(tokens))
+
+
+def _build_length(
+    context: BuildContext, target: float, *, width: float = 1.0, of: str = "tokens", hard: bool = False
+) -> Potential:
+    decode = context.model.decode
+    counters: dict[str, TokenCounter] = {
+        "tokens": len,
+        "words": word_counter(decode),
+        "characters": character_counter(decode),
+    }
+    if of not in counters:
+        raise BadInput(f"a length is one of {', '.join(counters)}, not of {of!r}.")
+    return Length(target, width, count=counters[of], hard=hard)
+
+
+def _build_finished(context: BuildContext, weight: float = float("inf")) -> Potential:
+    return TruncationPenalty(weight)
+
+
+SPECS = (
+    Spec("length", "potential", _build_length, '{"target": 20, "width": 4, "of": "words"}', order=20),
+    Spec("finished", "potential", _build_finished, order=30),
+)

@@ -9,6 +9,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 _TIMEOUT_SECONDS = 2.0
@@ -59,3 +60,10 @@ def _has_lookaround(pattern: str) -> bool:
     """Return True if the pattern contains a look-around or a word boundary, or text that resembles one."""
     escaped = re.findall(r"\\(.)", pattern, re.DOTALL)
     return re.search(r"\(\?<?[=!]", pattern) is not None or not set("bBmM").isdisjoint(escaped)
+
+
+def _build_regex(context: BuildContext, pattern: str, *, weight: float = float("inf")) -> Potential:
+    return Regex(str(pattern), context.model.decode, weight=weight)
+
+
+SPEC = Spec("regex", "potential", _build_regex, "[0-9]+", order=10)

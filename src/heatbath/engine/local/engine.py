@@ -17,7 +17,8 @@ from heatbath.engine.local.request_compiler import CompiledRequest, RequestCompi
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.scheduler import Delivery, Scheduler
 from heatbath.models.base import Model
-from heatbath.models.pool.base import Pool, build_pool
+from heatbath.models.pool.base import Pool
+from heatbath.models.pool.open_pool import build_pool
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")

@@ -10,16 +10,15 @@ import numpy.typing as npt
 
 from heatbath.decode import Schedule
 from heatbath.decode.base import token_logprob
-from heatbath.engine.base import Finished, Token, TokensGenerated
+from heatbath.engine.base import Finished, RecordMode, Token, TokensGenerated
 from heatbath.engine.local.request_compiler import CompiledRequest
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.measurement import beta_from_temperature
 from heatbath.engine.result import Generation
-from heatbath.engine.step_record import RecordMode
 from heatbath.engine.stop_strings import IncrementalDetokenizer
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.models.base import Model, ScoreChunk
-from heatbath.record import Record, observe, observe_state
+from heatbath.record import Record, observe, observe_nodes, observe_state
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -112,9 +111,11 @@ class PromptScoring:
             self.tokens[position] = Token(int(targets[at]), logprob, top, row)
 
     def _record(self, energies: Any, targets: Any) -> Record | None:
-        if not self._keep:
+        if self._keep is None:
             return None
-        see = observe if self._keep is True else observe_state
+        if self._keep == "nodes":
+            return observe_nodes(energies, targets)
+        see = observe if self._keep == "full" else observe_state
         return see(energies, targets, beta=self._beta)
 
 
@@ -137,10 +138,11 @@ def _tokens(job: RequestState, made: Generation, model: Model, choice: int) -> l
     arrays, ids = made.arrays, made.sequences[choice]
     record = arrays.record
     columns = None
-    if record is not None and "logprob" in record and job.plan.keep:
+    if record is not None and job.plan.keep is not None:
         columns = {name: column[choice] for name, column in record.columns.items()}
     rows = [None if columns is None else Row(columns, at) for at in range(len(ids))]
-    if columns is not None and not job.plan.request.top_logprobs and (columns["temperature"][: len(ids)] == 1.0).all():
+    known = columns is not None and "logprob" in columns and not job.plan.request.top_logprobs
+    if columns is not None and known and (columns["temperature"][: len(ids)] == 1.0).all():
         logprobs: Sequence[float] = np.asarray(columns["logprob"])[: len(ids)].tolist()
         return [Token(*each, (), row) for each, row in zip(zip(ids, logprobs, strict=True), rows, strict=True)]
     scored = _scored(job, model, ids)
@@ -149,7 +151,7 @@ def _tokens(job: RequestState, made: Generation, model: Model, choice: int) -> l
 
 def _scored(job: RequestState, model: Model, ids: Sequence[int]) -> list[Token]:
     prompt = list(job.plan.request.prompt or model.vocabulary.start_token_ids)
-    scoring = PromptScoring(model, [*prompt, *ids], beta=1.0, keep=False, top=job.plan.request.top_logprobs)
+    scoring = PromptScoring(model, [*prompt, *ids], beta=1.0, keep=None, top=job.plan.request.top_logprobs)
     while scoring.step():
         pass
     return scoring.tokens[len(prompt) :]
@@ -172,7 +174,7 @@ def _grown(job: RequestState, made: Generation, tokens: list[Token], choice: int
 def ended_run(made: Generation, why: str) -> Finished:
     """The last step of a run of a sampler of sequences; `why` says what keeps its seed from giving the same again."""
     return Finished(
-        selected_index=made.selected_index,
+        best_index=made.best_index,
         tokens_spent=made.tokens_spent,
         log_weights=made.weighted_samples.log_weight.tolist(),
         log_z=made.log_z,

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
 from heatbath.energy.vocab_bytes import TokenBytesCache
-from heatbath.engine.base import ComponentSpec, Request
+from heatbath.engine.base import ComponentSpec, RecordMode, Request, validate_record_mode
 from heatbath.engine.generation import repeat_prompts
 from heatbath.engine.local.config import EngineConfig
-from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, Entry, build
-from heatbath.engine.samplers import SAMPLERS
-from heatbath.engine.samplers import build_sampler as sampler_of
+from heatbath.engine.registry import (
+    FIELDS,
+    POTENTIALS,
+    SAMPLERS,
+    SCHEDULES,
+    WINDOWS,
+    BuildContext,
+    Registry,
+    build,
+    build_sampler,
+)
 from heatbath.engine.settings import GenerationSettings, validate_settings
-from heatbath.engine.step_record import RecordMode
 from heatbath.engine.stop_strings import StopStrings
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Model
 
 T = TypeVar("T")
 
-# What loads other models or code by name is no request's to ask for.
-OFFERED_FIELDS = MappingProxyType({name: dish for name, dish in FIELDS.items() if name not in ("product", "mixture")})
-OFFERED_POTENTIALS = MappingProxyType({name: dish for name, dish in POTENTIALS.items() if name != "function"})
-
 _MAX_VALUE_CHARACTERS = 1 << 17
-_MAX_FEATURES = 64
-_RECORD_MODES: Mapping[str | None, RecordMode] = MappingProxyType({None: False, "state": "state", "nodes": True})
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class RequestCompiler:
         """Read the vocabulary and make ready for grammars, which the first request would wait for otherwise."""
         self._token_bytes(0)
         with suppress(HeatbathError):
-            build(FIELDS, "field", ("regex", "[a-z]*"), BuildContext(self._model, 1, self._token_bytes))
+            build(FIELDS, ("regex", "[a-z]*"), BuildContext(self._model, 1, self._token_bytes))
 
     def __call__(self, request: Request) -> CompiledRequest:
         """The plan. Raises `BadInput` for what cannot be done; the sentence names what it is."""
@@ -119,27 +119,23 @@ class RequestCompiler:
         return request.prompt or self._model.vocabulary.start_token_ids
 
     def _settings(self, request: Request, setting: BuildContext) -> GenerationSettings:
-        schedule = (
-            None if request.schedule is None else _build_component(SCHEDULES, "schedule", request.schedule, setting)
-        )
+        schedule = None if request.schedule is None else _build_component(SCHEDULES, request.schedule, setting)
         stop = self._model.vocabulary.stop_token_ids if request.stop_token_ids is None else request.stop_token_ids
         return GenerationSettings(
             temperature=request.temperature if schedule is None else schedule,
             max_tokens=max(1, request.max_tokens),
-            window=[_build_component(WINDOWS, "window", asked, setting) for asked in request.windows],
-            fields=[_build_component(OFFERED_FIELDS, "field", asked, setting) for asked in request.fields],
-            potentials=[
-                _build_component(OFFERED_POTENTIALS, "potential", asked, setting) for asked in request.potentials
-            ],
+            window=[_build_component(WINDOWS, asked, setting) for asked in request.windows],
+            fields=[_build_component(FIELDS, asked, setting) for asked in request.fields],
+            potentials=[_build_component(POTENTIALS, asked, setting) for asked in request.potentials],
             sampler=request.sampler,
             seed=secrets.randbits(48) if request.seed is None else request.seed,
-            record=_RECORD_MODES[request.record],
+            record=request.record,
             stop_token_ids=() if request.ignore_stop else tuple(stop),
             options=dict(request.options),
         )
 
     def _planned(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
-        sampler = sampler_of(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
         rows = request.n if isinstance(sampler, TokenSampler) else sampler.max_rows(request.n)
         if rows > self._options.max_rows:
             raise BadInput(f"the request needs {rows} rows, and there are {self._options.max_rows}: ask for fewer.")
@@ -157,14 +153,14 @@ class RequestCompiler:
 
 
 def _validate_options(request: Request, config: EngineConfig) -> None:
-    if not isinstance(request.sampler, str) or request.sampler not in SAMPLERS:
-        raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(SAMPLERS)}.", param="sampler")
+    offered = SAMPLERS.offered
+    if not isinstance(request.sampler, str) or request.sampler not in offered:
+        raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(offered)}.", param="sampler")
     if request.n < 1:
         raise BadInput(f"n is {request.n}: ask for at least 1 answer.", param="n")
     if request.max_tokens < 0:
         raise BadInput(f"max_tokens is {request.max_tokens}: give at least 0.", param="max_tokens")
-    if request.record not in _RECORD_MODES:
-        raise BadInput(f"record is {request.record!r}: give None, 'state' or 'nodes'.", param="record")
+    validate_record_mode(request.record)
     if request.seed is not None and request.seed < 0:
         raise BadInput(f"the seed is {request.seed}: give a number from 0 up.", param="seed")
     if request.deadline is not None and not request.deadline > 0:
@@ -181,10 +177,14 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
         )
 
 
-def _build_component(registry: Mapping[str, Entry[T]], kind: str, spec: ComponentSpec, context: BuildContext) -> T:
-    """What is asked for, if its value is of a size that can be worked with."""
+def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:
+    """Build what is asked for, if requests may ask for it and its value is of a size that can be worked with."""
+    kind, offered = registry.kind, registry.offered
     what = f"the {kind} {spec.name!r:.40}"
     param = kind if kind == "schedule" else f"{kind}s"
+    if spec.name not in offered:
+        message = f"there is no {kind} {spec.name!r:.40}: choose from {', '.join(offered)}."
+        raise BadInput(message, param=param, component=spec.name)
     letters = len(json.dumps(spec.value))
     if letters > _MAX_VALUE_CHARACTERS:
         raise BadInput(
@@ -192,14 +192,12 @@ def _build_component(registry: Mapping[str, Entry[T]], kind: str, spec: Componen
             param=param,
             component=spec.name,
         )
-    if spec.name == "max_entropy" and _count_features(spec.value) > _MAX_FEATURES:
-        raise BadInput(
-            f"{what} has {_count_features(spec.value)} features: give at most {_MAX_FEATURES}.",
-            param=param,
-            component=spec.name,
-        )
+    limit = offered[spec.name].request_limit
+    too_large = None if limit is None else limit(spec.value)
+    if too_large is not None:
+        raise BadInput(f"{what} {too_large}", param=param, component=spec.name)
     try:
-        return build(registry, kind, (spec.name, spec.value), context)
+        return build(registry, (spec.name, spec.value), context)
     except HeatbathError as error:
         error.param, error.component = error.param or param, error.component or spec.name
         raise
@@ -207,11 +205,6 @@ def _build_component(registry: Mapping[str, Entry[T]], kind: str, spec: Componen
         raise BadInput(
             f"{what} cannot be made from {spec.value!r:.60}: {type(error).__name__}.", param=param, component=spec.name
         ) from error
-
-
-def _count_features(value: Any) -> int:
-    lambdas = value.get("lambdas", ()) if isinstance(value, dict) else ()
-    return len(lambdas) if isinstance(lambdas, list | tuple) else 0
 
 
 def _build_batch_key(request: Request) -> tuple[str, ...] | None:

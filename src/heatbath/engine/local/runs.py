@@ -11,13 +11,13 @@ import numpy as np
 
 from heatbath.decode import Batch, RowRandom, Step, Task
 from heatbath.decode.base import TokenSampler
-from heatbath.engine.base import Finished, Token, TokensGenerated
+from heatbath.engine.base import Finished, RecordMode, Token, TokensGenerated
 from heatbath.engine.driver import Run
 from heatbath.engine.generation import repeat_prompts
 from heatbath.engine.local.outputs import Row, alternatives, ended_run, plain_logprob, sequence_outputs
 from heatbath.engine.local.request_state import RequestState, SequenceState
 from heatbath.engine.pool_session import PoolSession
-from heatbath.engine.step_record import RecordMode, build_record
+from heatbath.engine.step_record import build_record
 from heatbath.ensemble import state
 from heatbath.errors import HeatbathError, ModelError, NotANumber
 from heatbath.models.base import Model
@@ -122,7 +122,7 @@ class TokenRuns:
             prompts,
             plan.settings.max_tokens,
             plan.stop,
-            observe=plan.keep == "state" or (plan.keep is False and plan.is_plain),
+            observe=plan.keep == "state" or (plan.keep is None and plan.is_plain),
             opener=lambda _: shared,
         )
         key: Hashable = id(job) if plan.group is None else plan.group

@@ -7,6 +7,7 @@ between is fused. Sums that `transformers` rounds at every step are kept in floa
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +123,12 @@ class CpuLlama:
             delta = _as_words(layer.down_proj(gated))
         self._apply_norm(stream, delta, self._final_norm)
         return read.view(*tokens.shape, -1)[:, -1].clone()
+
+    def share_weights(self) -> CpuLlama:
+        """Return a decoder on the same weights with buffers of its own, for another pool or thread."""
+        other = copy(self)
+        other._buffer, other._layer_caches, other._workspace = torch.empty(0), [], self._new_workspace(1)
+        return other
 
     def _new_workspace(self, rows: int) -> _Workspace:
         layer = self._layers[0]
