@@ -36,6 +36,10 @@ class Counting:
         self.calls.append("fork")
         self.session.fork(indices)
 
+    def close(self):
+        self.calls.append("close")
+        self.session.close()
+
 
 def fresh(rows):
     return MODEL.open(rows).energies()
@@ -55,9 +59,9 @@ def test_growing_forked_and_dropped_rows_are_reached_by_fork_and_push():
         ([[1, 2], [1, 0], [0, 0]], ["fork", "push"]),
         ([[0, 0], [1, 2]], ["fork"]),
         ([[1, 2], [1, 2]], ["fork"]),
-        ([[2, 2], [1, 2]], ["open"]),
+        ([[2, 2], [1, 2]], ["close", "open"]),
         ([[2, 2, 0]], ["fork", "push"]),
-        ([[2, 2]], ["open"]),
+        ([[2, 2]], ["close", "open"]),
     ]
     for rows, calls in path:
         model.calls.clear()

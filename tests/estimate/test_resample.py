@@ -214,7 +214,7 @@ def test_forgetting_one_resampling_biases_the_variance():
 def test_a_single_particle_has_no_variance_to_tell():
     with pytest.raises(BadInput, match="at least two particles, got 1"):
         genealogical_variance(np.zeros(1), np.zeros(1, int), 0)
-    with pytest.raises(BadInput, match="resamplings is -1"):
+    with pytest.raises(BadInput, match="`resamplings` must be at least 0, got -1"):
         genealogical_variance(np.zeros(2), np.arange(2), -1)
-    with pytest.raises(BadInput, match="one per particle"):
+    with pytest.raises(BadInput, match="one eve per particle"):
         genealogical_ess(np.zeros(2), np.arange(3))

@@ -115,7 +115,7 @@ class Undone(Lengths):
     """Has nothing to say of an ended row."""
 
     def __call__(self, context):
-        return np.where(np.array([context.whole(row) for row in range(len(context))])[:, None], np.nan, 0.0)
+        return np.where(np.array([context.is_finished(row) for row in range(len(context))])[:, None], np.nan, 0.0)
 
 
 class Costly(Lengths):

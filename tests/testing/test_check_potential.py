@@ -66,7 +66,7 @@ class Placed(Lengths):
     """A row sees its number, which is no part of its tokens."""
 
     def __call__(self, context):
-        return np.array([float(context.number(row)) for row in range(len(context))])
+        return np.array([float(context.row_id(row)) for row in range(len(context))])
 
 
 class Stubborn(Lengths):
@@ -85,21 +85,21 @@ class Hasty(Guide):
     """Forbids prefixes shorter than what it asks of whole answers."""
 
     def __call__(self, context):
-        return np.where([len(context.answer(row)) < 2 for row in range(len(context))], np.inf, 0.0)
+        return np.where([len(context.completion(row)) < 2 for row in range(len(context))], np.inf, 0.0)
 
 
 class Unready(Guide):
     """Says it scores prefixes and has no number for them."""
 
     def __call__(self, context):
-        return np.array([0.0 if context.whole(row) else np.nan for row in range(len(context))])
+        return np.array([0.0 if context.is_finished(row) else np.nan for row in range(len(context))])
 
 
 class Choosy(Lengths):
     """Claims whole answers alone, and must not be asked about others."""
 
     def __call__(self, context):
-        assert all(context.whole(row) for row in range(len(context))), "asked about a prefix"
+        assert all(context.is_finished(row) for row in range(len(context))), "asked about a prefix"
         return super().__call__(context)
 
 

@@ -41,10 +41,10 @@ class RepetitionPenalty(Field):
             raise BadInput(f"field {self.name!r} needs the energies so far, and the context has none.")
         energies = zero_energies(context)
         for row in unfinished_rows(context):
-            seen = np.unique(_preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt))
-            if seen.size:
-                energies[row, seen] = self._penalty_energies(
-                    -to_numpy(context.energies[row, seen.tolist()]).astype(np.float64)
+            tokens = np.unique(_preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt))
+            if tokens.size:
+                energies[row, tokens] = self._penalty_energies(
+                    -to_numpy(context.energies[row, tokens.tolist()]).astype(np.float64)
                 )
         return energies
 
@@ -70,10 +70,10 @@ class PresencePenalty(Field):
     def __call__(self, context: Context) -> Table:
         energies = zero_energies(context)
         for row in unfinished_rows(context):
-            seen, counts = np.unique(
+            tokens, counts = np.unique(
                 _preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt), return_counts=True
             )
-            energies[row, seen] = self.penalty * self._weight_counts(counts)
+            energies[row, tokens] = self.penalty * self._weight_counts(counts)
         return energies
 
     def _weight_counts(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -61,8 +61,8 @@ class Bounds:
             return Interval(zero, zero)
         tail = _build_tail(self.logprobs, self.vocab_size)
         sums = tail.sum_interval(lambda p: np.where(p > 0.0, p, 1.0) ** beta * (p > 0.0), concave=beta < 1.0)
-        seen = np.where(np.isneginf(self.logprobs), 0.0, np.exp(beta * np.maximum(self.logprobs, -1e300)))
-        total = [seen.sum(-1) + part for part in (sums.low, sums.high)]
+        listed = np.where(np.isneginf(self.logprobs), 0.0, np.exp(beta * np.maximum(self.logprobs, -1e300)))
+        total = [listed.sum(-1) + part for part in (sums.low, sums.high)]
         return Interval(np.log(total[0]), np.log(total[1]))
 
 
@@ -79,11 +79,11 @@ class _Tail:
         if self.num_states == 0:
             return Interval(np.zeros_like(self.mass), np.zeros_like(self.mass))
         even = self.num_states * function(self.mass / self.num_states)
-        full = np.floor(
+        count = np.floor(
             np.divide(self.mass, self.max_probability, out=np.zeros_like(self.mass), where=self.max_probability > 0.0)
         )
-        rest = np.maximum(self.mass - full * self.max_probability, 0.0)
-        packed = full * function(self.max_probability) + function(rest)
+        remainder = np.maximum(self.mass - count * self.max_probability, 0.0)
+        packed = count * function(self.max_probability) + function(remainder)
         return Interval(np.minimum(even, packed), np.maximum(even, packed))
 
 
@@ -97,14 +97,14 @@ def bounds(logprobs: Any, vocab_size: int) -> Bounds:
     listed = -np.sort(-_validate_logprobs(logprobs, vocab_size), axis=-1)
     tail = _build_tail(listed, vocab_size)
     p = np.exp(listed)
-    seen = -(p * np.where(p > 0.0, listed, 0.0)).sum(-1)
+    listed_entropy = -(p * np.where(p > 0.0, listed, 0.0)).sum(-1)
     entropy = tail.sum_interval(_entropy_terms, concave=True)
     purity = tail.sum_interval(np.square, concave=False)
     squares = (p * p).sum(-1)
     return Bounds(
         listed,
         vocab_size,
-        Interval(seen + entropy.low, seen + entropy.high),
+        Interval(listed_entropy + entropy.low, listed_entropy + entropy.high),
         Interval(squares + purity.low, squares + purity.high),
         Interval(tail.mass, tail.mass),
     )
@@ -130,20 +130,20 @@ def _validate_logprobs(logprobs: Any, vocab_size: int) -> Floats:
 def _build_tail(listed: Floats, vocab_size: int) -> _Tail:
     """Return the tail that a list sorted in descending order leaves."""
     p = np.exp(listed)
-    left, most, states = 1.0 - p.sum(-1), p[..., -1], vocab_size - listed.shape[-1]
-    if (left < -TOLERANCE).any():
-        where = _first_index(left < -TOLERANCE)
+    mass, smallest, states = 1.0 - p.sum(-1), p[..., -1], vocab_size - listed.shape[-1]
+    if (mass < -TOLERANCE).any():
+        where = _first_index(mass < -TOLERANCE)
         raise BadInput(
-            f"The probabilities of list {where} sum to {1.0 - left[where]:.6g}, above 1: give those at T = 1."
+            f"The probabilities of list {where} sum to {1.0 - mass[where]:.6g}, above 1: give those at T = 1."
         )
-    short = left > states * most + TOLERANCE
-    if short.any():
-        where = _first_index(short)
+    excess = mass > states * smallest + TOLERANCE
+    if excess.any():
+        where = _first_index(excess)
         raise BadInput(
-            f"List {where} leaves {left[where]:.6g} to {states} states of at most {most[where]:.3g} each: "
+            f"List {where} leaves {mass[where]:.6g} to {states} states of at most {smallest[where]:.3g} each: "
             "these are not the most probable states, or the vocabulary is larger."
         )
-    return _Tail(np.clip(left, 0.0, states * most), most, states)
+    return _Tail(np.clip(mass, 0.0, states * smallest), smallest, states)
 
 
 def _first_index(bad: npt.NDArray[np.bool_]) -> tuple[int, ...]:

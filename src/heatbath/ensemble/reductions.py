@@ -1,4 +1,4 @@
-"""Reductions and draws over `Rows`: rows on the CPU go to compiled loops, CUDA tensors to Triton.
+"""Reductions and draws over `EnergyRows`: rows on the CPU go to compiled loops, CUDA tensors to Triton.
 
 Kernels are imported at the first call.
 """

@@ -71,9 +71,9 @@ def is_tied_with_best(mean_k: Floats, draws_bk: Floats, level: float = 0.95) -> 
     tied at the given level: the best is then best by chance, and a threshold for one fixed pair would be too low.
     """
     covariance = np.atleast_2d(np.cov(draws_bk, rowvar=False))
-    own = np.diag(covariance)
+    variance = np.diag(covariance)
     # A difference without spread is either zero or certain.
-    scale_kk = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 1e-18))
+    scale_kk = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * covariance, 1e-18))
     deviations = draws_bk - draws_bk.mean(0)
     largest_b = [np.abs(np.subtract.outer(d, d) / scale_kk).max() for d in deviations]
     best = int(mean_k.argmax())

@@ -156,8 +156,8 @@ def _resample_residual(w: Floats, choose: Choose) -> Ints:
     expected = _snap_to_integers(len(w) * w)
     copies = np.floor(expected).astype(np.int64)
     fixed = np.repeat(np.arange(len(w)), copies)
-    drawn = [_draw_index(expected - copies, choose) for _ in range(len(w) - len(fixed))]
-    return np.concatenate([fixed, np.array(drawn, dtype=np.int64)])
+    random_parents = [_draw_index(expected - copies, choose) for _ in range(len(w) - len(fixed))]
+    return np.concatenate([fixed, np.array(random_parents, dtype=np.int64)])
 
 
 def _resample_stratified(w: Floats, choose: Choose) -> Ints:

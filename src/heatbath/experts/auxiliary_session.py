@@ -47,9 +47,13 @@ class AuxiliarySession:
         session, rows = self._session, self._rows
         # Cleared first: after a step that fails halfway the session does not match any rows.
         self._session, self._rows = None, []
-        session = _advance_session(session, rows, target_rows) or self.model.open(target_rows)
-        self._session, self._rows = session, target_rows
-        return session
+        advanced = _advance_session(session, rows, target_rows)
+        if advanced is None:
+            if session is not None:
+                session.close()
+            advanced = self.model.open(target_rows)
+        self._session, self._rows = advanced, target_rows
+        return advanced
 
 
 def normalize_energies(energies: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -96,14 +97,14 @@ def _score_completions(auxiliary: AuxiliarySession, context: Context) -> Floats:
     if not active:
         return total
     longest = max(map(len, completions))
-    session = auxiliary.model.open([auxiliary.prompt(context, row) for row in active])
-    for t in range(longest):
-        longer = [index for index, row in enumerate(active) if len(completions[row]) > t]
-        if len(longer) < len(active):
-            session.fork(longer)
-            active = [active[index] for index in longer]
-        tokens = [completions[row][t] for row in active]
-        total[active] -= to_numpy(normalize_energies(session.energies()))[range(len(active)), tokens]
-        if t + 1 < longest:
-            session.push(tokens)
+    with closing(auxiliary.model.open([auxiliary.prompt(context, row) for row in active])) as session:
+        for t in range(longest):
+            longer = [index for index, row in enumerate(active) if len(completions[row]) > t]
+            if len(longer) < len(active):
+                session.fork(longer)
+                active = [active[index] for index in longer]
+            tokens = [completions[row][t] for row in active]
+            total[active] -= to_numpy(normalize_energies(session.energies()))[range(len(active)), tokens]
+            if t + 1 < longest:
+                session.push(tokens)
     return total
