@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ LADDER = tuple(np.linspace(0.5, 1.8, 14).tolist())
 J = 1.0
 
 
+@cache
 def urn(seed: int, sequences: int = 4200) -> Criticality:
     """Critical observables of an urn with T_c = J = 1, far fewer texts than its authors would use."""
     plan = SweepPlan(length=256, sequences=sequences, batch=sequences // 3, temperatures=LADDER, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +38,14 @@ def found(chart: PhaseMap) -> str:
     return json.dumps(dump_phase_map(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
 
 
-def test_a_killed_sweep_resumes_to_the_same_map(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhaseMap]:
+    """The folder of a sweep by the plan that nobody killed, and its map."""
+    folder = tmp_path_factory.mktemp("small")
+    return folder, sweep(UrnModel(1.0), plan=PLAN, out=folder)
+
+
+def test_a_killed_sweep_resumes_to_the_same_map(small: tuple[Path, PhaseMap], tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while int(process.stdout.readline()) < 120:
@@ -51,21 +59,20 @@ def test_a_killed_sweep_resumes_to_the_same_map(tmp_path: Path) -> None:
     resumed = sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "traces").glob("batch-*.parquet")}
     assert len(kept) == 6 and all(kept[name] == when for name, when in there.items())
-    assert found(resumed) == found(sweep(UrnModel(1.0), plan=PLAN))
+    assert found(resumed) == found(small[1])
 
 
-def test_a_folder_with_another_sweep_is_refused(tmp_path: Path) -> None:
-    sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
+def test_a_folder_with_another_sweep_is_refused(small: tuple[Path, PhaseMap]) -> None:
     with pytest.raises(BadInput, match="another sweep"):
-        sweep(UrnModel(1.0), plan=replace(PLAN, seed=4), out=tmp_path)
+        sweep(UrnModel(1.0), plan=replace(PLAN, seed=4), out=small[0])
     with pytest.raises(BadInput, match="another sweep"):
-        sweep(UrnModel(2.0), plan=PLAN, out=tmp_path)
+        sweep(UrnModel(2.0), plan=PLAN, out=small[0])
 
 
-def test_a_larger_budget_goes_on_from_the_smaller_one(tmp_path: Path) -> None:
-    sweep(UrnModel(1.0), plan=PLAN, out=tmp_path)
+def test_a_larger_budget_goes_on_from_the_smaller_one(small: tuple[Path, PhaseMap], tmp_path: Path) -> None:
+    folder = shutil.copytree(small[0], tmp_path / "larger")
     more = replace(PLAN, sequences=320)
-    assert found(sweep(UrnModel(1.0), plan=more, out=tmp_path)) == found(sweep(UrnModel(1.0), plan=more))
+    assert found(sweep(UrnModel(1.0), plan=more, out=folder)) == found(sweep(UrnModel(1.0), plan=more))
 
 
 @pytest.mark.parametrize(
