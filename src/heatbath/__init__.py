@@ -7,7 +7,7 @@ import heatbath as hb
     hb.bounds(logprobs, vocab_size)    what a top-k list still pins down
     hb.load("smollm2-135m")            a model: a catalog name, a hub id, a folder or a .gguf file
     hb.measure(model, text)            one thermodynamic record per token
-    hb.generate(model, prompt, top_p=0.9, stop="\\n", max_tokens=64)
+    hb.generate(model, prompt, top_p=0.9, stop=".", max_tokens=64)
                                        samples, with the record beside them
     hb.sweep(model, prompts)           where the model freezes and melts, and which temperature to use
 

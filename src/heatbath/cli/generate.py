@@ -70,9 +70,7 @@ def generate(
     ] = None,
     stop_token_ids: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Token id that ends a sample, in place of the model's own; can be repeated.", show_default=False
-        ),
+        typer.Option(help="Token id that ends a sample, not the model's own.", show_default=False),
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k most probable.", show_default=False)] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the top mass p.", show_default=False)] = None,
