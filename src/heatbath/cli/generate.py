@@ -30,8 +30,7 @@ from heatbath.cli.options import (
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
-    from heatbath.decode import Schedule, Window
-    from heatbath.engine import Generation, GenerationSettings, Run
+    from heatbath.engine import Generation, Run
     from heatbath.models import Model
 
 
@@ -75,9 +74,17 @@ def generate(
     temperature: Annotated[float, typer.Option("-T", "--temperature", help="Temperature; 0 is greedy.")] = 1.0,
     seed: Seed = 0,
     max_tokens: Annotated[int, typer.Option(help="Maximum tokens per sample.")] = 128,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text that ends a sample; repeatable.", show_default=False)
+    ] = None,
+    stop_token_ids: Annotated[
+        list[int] | None,
+        typer.Option(help="Token id that ends a sample, in place of the model's own; repeatable.", show_default=False),
+    ] = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
+    record: Annotated[str, typer.Option(help="Record of each step: full, state, nodes or none.")] = "full",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
     out: TraceFile = None,
@@ -92,45 +99,30 @@ def generate(
     if records and not as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
     validate_output_paths(out)
-    numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
-    plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
-    steering = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
+    if record != "full" and (records or out is not None):
+        raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
     options = _parse_options(option or [], alpha)
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
     _validate_arguments(sampling, temperature)
     source, tokens = sampling.load_model(prompt, chat)
-    settings = steering.build_settings(source, max_tokens, temperature)
-    run = sampling.build_run(source, tokens, _add_seed_and_edges(settings, seed, chart))
+    settings: dict[str, Any] = {
+        **({"temperature": temperature} if schedule is None else {"schedule": schedule}),
+        "max_tokens": max_tokens,
+        "window": window or [],
+        "fields": field or [],
+        "potentials": potential or [],
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "stop": stop or (),
+        "stop_token_ids": stop_token_ids,
+        "seed": seed,
+        "edges": _read_edges(chart),
+        "record": None if record == "none" else record,
+    }
+    run = sampling.build_run(source, tokens, settings)
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
     _run_to_end(run, source, OutputArguments(label, as_json, records, out))
-
-
-@dataclass(frozen=True)
-class SteeringArguments:
-    """Fields, potentials, windows and schedule, as name=value."""
-
-    fields: list[str]
-    potentials: list[str]
-    windows: list[str]
-    schedule: str | None
-
-    def build_settings(self, model: Model, max_tokens: int, temperature: float) -> GenerationSettings:
-        """Build the settings of the run."""
-        from heatbath.engine import GenerationSettings
-        from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
-
-        context = BuildContext(model, max_tokens)
-        windows: list[Window] = [build_from_text(WINDOWS, each, context) for each in self.windows]
-        schedule: Schedule | None = None
-        if self.schedule is not None:
-            schedule = build_from_text(SCHEDULES, self.schedule, context)
-        return GenerationSettings(
-            temperature if schedule is None else schedule,
-            max_tokens,
-            windows,
-            fields=[build_from_text(FIELDS, each, context) for each in self.fields],
-            potentials=[build_from_text(POTENTIALS, each, context) for each in self.potentials],
-        )
 
 
 @dataclass(frozen=True)
@@ -153,16 +145,16 @@ class SamplingArguments:
             return source, source.encode(prompt) if prompt else []
         return source, encode_chat(source, [{"role": "user", "content": chat}])
 
-    def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
-        """Build the run."""
+    def build_run(self, model: Model, tokens: list[int], settings: dict[str, Any]) -> Run:
+        """Build the run, from the keyword arguments of `heatbath.generate`."""
         from dataclasses import replace
 
-        from heatbath.engine import Run, repeat_prompts
+        from heatbath.engine import Run, build_settings, repeat_prompts
         from heatbath.engine.pool_session import find_fast_opener
 
-        settings = replace(settings, sampler=self.sampler, options=self.options)
-        prompts, settings = repeat_prompts([tokens], settings, self.n)
-        return Run(model, prompts, settings, opener=find_fast_opener(model))
+        chosen = replace(build_settings(model, settings), sampler=self.sampler, options=self.options)
+        prompts, chosen = repeat_prompts([tokens], chosen, self.n)
+        return Run(model, prompts, chosen, opener=find_fast_opener(model))
 
 
 @dataclass(frozen=True)
@@ -200,16 +192,13 @@ def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
     return options
 
 
-def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | None) -> GenerationSettings:
-    from dataclasses import replace
+def _read_edges(chart: Path | None) -> dict[str, float]:
+    """The temperatures of the edges of a phase map."""
+    if chart is None:
+        return {}
+    from heatbath.phases import PhaseMap
 
-    edges = {}
-    if chart is not None:
-        from heatbath.phases import PhaseMap
-
-        map_ = PhaseMap.load(chart)
-        edges = {edge.name: edge.temperature for edge in map_.edges if edge.temperature is not None}
-    return replace(settings, seed=seed, edges=edges)
+    return {edge.name: edge.temperature for edge in PhaseMap.load(chart).edges if edge.temperature is not None}
 
 
 def _run_to_end(run: Run, model: Model, output: OutputArguments) -> None:
@@ -246,12 +235,12 @@ def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> 
     if not run.has_independent_rows:
         stack.callback(lambda: _write_stdout(run.result().text + "\n"))
         return stack.enter_context(TokenCountView(Console(stderr=True)))
-    if console.is_terminal:
+    if console.is_terminal and run.settings.record in ("full", "state"):
         return stack.enter_context(TokenStripView(console, model.token_bytes, len(run.prompts)))
     if len(run.prompts) == 1:
-        writer = PlainTextWriter(_write_stdout, model.token_bytes, model.vocabulary.stop_token_ids)
-        stack.callback(writer.flush)
-        return writer
+        plain = PlainTextWriter(_write_stdout, model.token_bytes, run.stop_token_ids, run.stop_strings)
+        stack.callback(plain.flush)
+        return plain
     stack.callback(lambda: _write_stdout("".join(f"[{i}] {text}\n" for i, text in enumerate(run.result().texts))))
     return None
 
@@ -284,7 +273,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
     content = {
         **output.labels,
         "text": result.text,
-        "value": result.best_index,
+        "best_index": result.best_index,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,

@@ -89,7 +89,7 @@ _COLUMNS = (
     "text",
     "position",
     "token_id",
-    "logprob",
+    "logprob_at_temperature",
     "rank",
     "entropy",
     "heat_capacity",
@@ -126,7 +126,9 @@ def _write_tokens(file: TextIO, trace: Trace, *, first: bool) -> None:
         values = escape(json.dumps([_round_value(row[name]) for name in _COLUMNS], ensure_ascii=False))
         tabindex = 0 if first and i == 0 else -1
         text = escape(escape_control_characters(row["text"]))
-        file.write(f'<span tabindex="{tabindex}"{_format_style(row["logprob"])} data-r="{values}">{text}</span>')
+        file.write(
+            f'<span tabindex="{tabindex}"{_format_style(row["logprob_at_temperature"])} data-r="{values}">{text}</span>'
+        )
 
 
 def _format_style(logprob: float | None) -> str:

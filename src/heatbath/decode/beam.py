@@ -56,7 +56,7 @@ class BeamState(BatchState):
     @property
     def scores(self) -> Floats:
         """Log-probability divided by length^`length_penalty`, (2 W,)."""
-        return self.logprob / np.maximum(self.buffer.lengths, 1) ** self.length_penalty
+        return self.logprob / np.maximum(self.buffer.lengths, 1) ** float(self.length_penalty)
 
     def samples(self) -> WeightedSamples:
         """Return the finished sequences, best first, or the open hypotheses where none has finished."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.base import Floats, Task, TokenSampler
+from heatbath.decode.base import Floats, Ints, Task, TokenSampler
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
     BatchState,

@@ -70,10 +70,6 @@ class WeightedSamples:
     logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
-    # The names that `heatbath.engine` reads.
-    finish = property(lambda self: self.finish_reasons)
-    value = property(lambda self: self.selected_index)
-
 
 @dataclass(frozen=True)
 class TokenBuffer:

@@ -56,11 +56,11 @@ class Run:
         )
         first, length = self.settings.first_row, self.settings.max_tokens
         observe = self.settings.record == "state"
-        self._stop_token_ids, self._stop_strings = stop, StopStrings.from_texts(self.settings.stop)
+        self.stop_token_ids, self.stop_strings = stop, StopStrings.from_texts(self.settings.stop)
         self._sampler = as_sequence_sampler(build_sampler(self.settings, len(self.prompts)))
         ends_rows = None
-        if self._stop_strings.texts and isinstance(self._sampler, Independent):
-            ends_rows = StopTracker(self._stop_strings, model.token_bytes, frozenset(stop))
+        if self.stop_strings.texts and isinstance(self._sampler, Independent):
+            ends_rows = StopTracker(self.stop_strings, model.token_bytes, frozenset(stop))
         task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener, ends_rows=ends_rows)
         self._state: SamplerState = self._sampler.init(task)
         slots = self._state.num_slots
@@ -115,8 +115,8 @@ class Run:
             drawn,
             self._provenance,
             self._model.token_bytes,
-            self._stop_token_ids,
-            self._stop_strings,
+            self.stop_token_ids,
+            self.stop_strings,
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from heatbath.engine.pool_session import find_fast_opener
 from heatbath.engine.registry import SAMPLERS
 from heatbath.engine.result import Generation
 from heatbath.engine.settings import GenerationSettings, validate_integer
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 from heatbath.models.base import Model, Tokens
 from heatbath.record import Frame, Observer
 
@@ -92,15 +92,17 @@ def repeat_prompts(
 
 def _validate_listeners(on_step: object, observers: object) -> None:
     if on_step is not None and not callable(on_step):
-        raise BadInput(f"on_step is {on_step!r:.60}: give a function of a frame.", param="on_step")
+        raise BadInput(f"on_step is {format_value(on_step)}: give a function of a frame.", param="on_step")
     if not isinstance(observers, Sequence) or not all(hasattr(each, "update") for each in observers):
-        raise BadInput(f"observers is {observers!r:.60}: give a list of `Observer` objects.", param="observers")
+        raise BadInput(f"observers is {format_value(observers)}: give a list of `Observer` objects.", param="observers")
 
 
 def validate_model(model: object) -> None:
     """Raise `BadInput` for what is not a model."""
     if not (hasattr(model, "open") and hasattr(model, "vocabulary")):
-        raise BadInput(f"model is {model!r:.60}: give a model, such as heatbath.load('smollm2-135m').", param="model")
+        raise BadInput(
+            f"model is {format_value(model)}: give a model, such as heatbath.load('smollm2-135m').", param="model"
+        )
 
 
 def encode_prompts(model: Model, prompt: Prompt | Sequence[Prompt]) -> list[Tokens]:
@@ -124,7 +126,8 @@ def _as_prompt(prompt: Any) -> Any:
         prompt = prompt.tolist()
     if not isinstance(prompt, str) and (isinstance(prompt, bytes) or not isinstance(prompt, Sequence)):
         raise BadInput(
-            f"prompt is {prompt!r:.60}: give a text, token ids or a list of them; [] starts a document.", param="prompt"
+            f"prompt is {format_value(prompt)}: give a text, token ids or a list of them; [] starts a document.",
+            param="prompt",
         )
     return prompt
 
@@ -132,7 +135,9 @@ def _as_prompt(prompt: Any) -> Any:
 def _validate_tokens(tokens: Sequence[Any]) -> Tokens:
     wrong = [token for token in tokens if isinstance(token, bool) or not isinstance(token, Integral)]
     if wrong:
-        raise BadInput(f"prompt holds {wrong[0]!r:.60} where a token id should be: give integers.", param="prompt")
+        raise BadInput(
+            f"prompt holds {format_value(wrong[0])} where a token id should be: give integers.", param="prompt"
+        )
     return tokens
 
 

@@ -158,7 +158,11 @@ def build_settings(model: Model, options: Mapping[str, Any]) -> GenerationSettin
     context = BuildContext(model, validate_integer("max_tokens", own.get("max_tokens", 128), minimum=1))
     if schedule is not None:
         own["temperature"] = _resolve_schedule(schedule, context, own)
-    keywords = [(windows[name], options[name]) for name in windows if options.get(name) not in (None, False)]
+    keywords = [
+        (windows[name], options[name])
+        for name in windows
+        if name in options and options[name] is not None and options[name] is not False
+    ]
     own["window"] = [
         *resolve_components(WINDOWS, own.get("window"), context, built=Window, param="window"),
         *(build(WINDOWS, (spec.name, None if value is True else value), context) for spec, value in keywords),

@@ -53,7 +53,7 @@ class Generation:
 
     @cached_property
     def finish_reasons(self) -> tuple[str, ...]:
-        """Why each ended: "stop" (its last token is a stop token, or its text meets a stop), "length" or "interrupted"."""
+        """Why each ended: "stop" (by a stop token, which is its last, or a stop text), "length" or "interrupted"."""
         ends = zip(self._stop_matches, self.weighted_samples.finish_reasons, strict=True)
         return tuple(reason if match is None else "stop" for match, reason in ends)
 

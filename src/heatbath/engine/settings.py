@@ -11,7 +11,7 @@ from heatbath.decode import Sampler, Window
 from heatbath.decode.sampler_arguments import Temperature
 from heatbath.energy import Field, Potential
 from heatbath.engine.base import RecordMode, validate_record_mode
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 from heatbath.models.base import Model, Tokens
 
 
@@ -73,7 +73,7 @@ def validate_settings(model: Model, prompts: Sequence[Tokens], settings: Generat
 def validate_integer(name: str, value: Any, *, minimum: int = 0) -> int:
     """Return a whole number. Raises `BadInput` for anything else, or for one below `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise BadInput(f"{name} is {value!r:.60}: give a whole number of at least {minimum}.", param=name)
+        raise BadInput(f"{name} is {format_value(value)}: give a whole number of at least {minimum}.", param=name)
     if value < minimum:
         raise BadInput(f"{name} is {value}: give at least {minimum}.", param=name)
     return int(value)
@@ -84,13 +84,13 @@ def _validate_stop_token_ids(token_ids: Any, vocab_size: int) -> None:
         return
     if isinstance(token_ids, str | bytes) or not isinstance(token_ids, Iterable):
         raise BadInput(
-            f"stop_token_ids is {token_ids!r:.60}: give a list of token ids; texts go into stop.",
+            f"stop_token_ids is {format_value(token_ids)}: give a list of token ids; texts go into stop.",
             param="stop_token_ids",
         )
     for token in token_ids:
         if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
             raise BadInput(
-                f"stop_token_ids holds {token!r:.60}: give token ids from 0 to {vocab_size - 1}.",
+                f"stop_token_ids holds {format_value(token)}: give token ids from 0 to {vocab_size - 1}.",
                 param="stop_token_ids",
             )
 
@@ -105,10 +105,10 @@ def _validate_components(settings: GenerationSettings) -> None:
     for name, given, kind in kinds:
         for part in (given,) if isinstance(given, kind) or not isinstance(given, Sequence) else given:
             if not isinstance(part, kind):
-                raise BadInput(f"{name} holds {part!r:.60}: give objects of type {kind.__name__}.", param=name)
+                raise BadInput(f"{name} holds {format_value(part)}: give objects of type {kind.__name__}.", param=name)
     for name, value in (("edges", settings.edges), ("options", settings.options)):
         if not isinstance(value, Mapping):
-            raise BadInput(f"{name} is {value!r:.60}: give a mapping from names to values.", param=name)
+            raise BadInput(f"{name} is {format_value(value)}: give a mapping from names to values.", param=name)
     for name, edge in settings.edges.items():
         if isinstance(edge, bool) or not isinstance(edge, Real) or not edge >= 0:
-            raise BadInput(f"the edge {name!r} is {edge!r:.60}: give a temperature from 0 up.", param="edges")
+            raise BadInput(f"the edge {name!r} is {format_value(edge)}: give a temperature from 0 up.", param="edges")

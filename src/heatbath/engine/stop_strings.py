@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 from heatbath.record import Utf8Decoder
 
 MAX_STOPS, MAX_STOP_CHARACTERS = 256, 2048
@@ -50,7 +50,7 @@ class StopStrings:
         given = (texts,) if isinstance(texts, str) else () if texts is None else texts
         if isinstance(given, bytes) or not isinstance(given, Sequence) or not all(isinstance(x, str) for x in given):
             raise BadInput(
-                f"stop is {texts!r:.60}: give a text or a list of texts; token ids go into stop_token_ids.",
+                f"stop is {format_value(texts)}: give a text or a list of texts; token ids go into stop_token_ids.",
                 param="stop",
             )
         return cls(tuple(given))
