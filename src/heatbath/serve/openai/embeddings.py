@@ -100,8 +100,8 @@ def _check_lengths(encoded: Sequence[Sequence[int]]) -> None:
 
 def _truncate(vectors: Floats, size: int) -> Floats:
     """Return the first `size` components of each, as unit vectors again."""
-    kept = vectors[:, :size]
-    return np.asarray(kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-300))
+    truncated = vectors[:, :size]
+    return np.asarray(truncated / np.maximum(np.linalg.norm(truncated, axis=1, keepdims=True), 1e-300))
 
 
 def _encode_base64(vector: Floats) -> str:

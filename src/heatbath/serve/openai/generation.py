@@ -133,19 +133,19 @@ class GenerationTask:
         Raises:
             StoreDown: they are not stored and had to be.
         """
-        answered = self._result(choices, content)
+        outcome = self._result(choices, content)
         if prompt_tokens is not None:
-            answered = replace(answered, prompt_tokens=prompt_tokens)
+            outcome = replace(outcome, prompt_tokens=prompt_tokens)
         stored: bool | None = None
         if self.plan.store:
             try:
-                await self.services.store.save(answered)
+                await self.services.store.save(outcome)
                 stored = True
             except StoreUnavailable:
                 if self.plan.store_required:
                     raise
                 stored = False
-        self._end(answered)
+        self._end(outcome)
         return stored
 
     @property
@@ -166,11 +166,11 @@ class GenerationTask:
             status, code = CLIENT_CLOSED_REQUEST, "client_gone"
         self._end(replace(self._result([], {}), status=status, error=code, content=None, records=None))
 
-    def _end(self, answered: RequestOutcome) -> None:
+    def _end(self, outcome: RequestOutcome) -> None:
         self.is_over = True
-        self.lease.release(answered.prompt_tokens + answered.completion_tokens)
+        self.lease.release(outcome.prompt_tokens + outcome.completion_tokens)
         for watcher in self.services.observers:
-            watcher.on_finish(answered)
+            watcher.on_finish(outcome)
 
     def _result(self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any]) -> RequestOutcome:
         began = None
