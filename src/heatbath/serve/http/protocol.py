@@ -145,7 +145,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_response_complete(self) -> bool:
-        """Whether no request waits for the rest of its response."""
+        """True if no request waits for the rest of its response."""
         return self.cycle is None or self.cycle.response_complete
 
     def _reject(self, error: ApiError) -> None:

@@ -36,8 +36,8 @@ async def embeddings(context: RequestContext) -> Response:
         message = f"dimensions is {size}: {EMBEDDING_MODEL} has {DIMENSIONS}, give at most that."
         raise invalid_value(message, "dimensions")
     inputs = _parse_inputs(body.input)
-    ticket = context.ticket({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
-    task = context.admit(GenerationPlan(ticket, (), store=False), sum(map(len, inputs)))
+    info = context.request_info({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
+    task = context.admit(GenerationPlan(info, (), store=False), sum(map(len, inputs)))
     work = asyncio.create_task(asyncio.to_thread(_embed, inputs))
     work.add_done_callback(task.end_after)
     vectors, tokens = await run_until_disconnect(context.http, work)

@@ -29,19 +29,19 @@ async def stored_completion(context: RequestContext) -> Response:
     return context.json_response(_body(id, outcome, outcome.content))
 
 
-def _body(id: str, answered: RequestOutcome, content: Any) -> dict[str, Any]:
-    prompt, completion = answered.prompt_tokens, answered.completion_tokens
+def _body(id: str, outcome: RequestOutcome, content: Any) -> dict[str, Any]:
+    prompt, completion = outcome.prompt_tokens, outcome.completion_tokens
     body = {
         "id": id,
         "object": "chat.completion",
-        "created": int(answered.request.created_at),
-        "model": answered.request.model,
+        "created": int(outcome.request.created_at),
+        "model": outcome.request.model,
         "choices": content["choices"],
         "usage": {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": answered.cached_tokens},
+            "prompt_tokens_details": {"cached_tokens": outcome.cached_tokens},
         },
         "system_fingerprint": content["system_fingerprint"],
     }
