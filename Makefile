@@ -1,7 +1,7 @@
 # In an environment with: pip install -e '.[test,dev,docs]'
 .PHONY: check test docs bench size ci
 
-check:          ## format, lint, types, layers, docs, size
+check:          ## format, lint, types, layers, names, docs, size
 	bash .ci/checks
 
 test:           ## the tests, without the minutes-long ones (pytest -m slow)

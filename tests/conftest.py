@@ -1,17 +1,23 @@
-"""What every test shares: hypothesis profiles, thread counts, the embedded model, and skips for absent hardware."""
+"""What every test shares: hypothesis profiles, thread counts, the embedded model, which warnings fail, and skips."""
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+PROCESSES = 2
+"""Processes that share the tests of a run, where `-n` does not say another number."""
+
 # numba reads its setting once, when it is first imported; PyTorch takes the OpenMP one.
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+THREADS = {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"} - os.environ.keys()
+os.environ.update(dict.fromkeys(THREADS, "2"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # No deadline: the first call of a kernel compiles it. In CI the examples are the same every time.
@@ -20,6 +26,89 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 MODEL = "smollm2-135m"
+
+DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+OURS = {"heatbath", "tests", "example"} | {path.stem for path in Path(__file__).parent.rglob("*.py")}
+"""First parts of module names that are this project's; `example` is a page of the documentation."""
+
+
+class AttributedToUs:
+    """Stands for the module of a warning filter: a warning whose line is in our code."""
+
+    def match(self, module: str) -> bool:
+        return module.partition(".")[0] in OURS
+
+
+class RaisedByUs:
+    """Stands for the module of a warning filter: `warnings.warn` was called by our code, whatever `stacklevel` says."""
+
+    def match(self, module: str) -> bool:
+        caller = sys._getframe(1)
+        return str(caller.f_globals.get("__name__")).partition(".")[0] in OURS and "warn" in caller.f_code.co_names
+
+
+# First match wins. A deprecation is often attributed to the caller, us, so that the next release of any library would
+# fail tests: only those that we raise are errors. Other warnings that are attributed to us are about what we do.
+FILTERS: list[Any] = [
+    *(("error", None, category, RaisedByUs(), 0) for category in DEPRECATIONS),
+    *(("always", None, category, None, 0) for category in DEPRECATIONS),
+    ("error", None, Warning, AttributedToUs(), 0),
+]
+
+
+class OtherWarnings:
+    """Collects what fails nothing, and lists each once at the end of the run; workers of xdist report to this one."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], int] = {}
+        self.places: dict[tuple[str, str], str] = {}
+
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        key = warning_message.category.__name__, " ".join(str(warning_message.message).split())
+        file = warning_message.filename.rpartition("site-packages" + os.sep)[2].removeprefix(os.getcwd() + os.sep)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.places.setdefault(key, f"{file}:{warning_message.lineno}")
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.counts:
+            return
+        terminalreporter.section(f"{len(self.counts)} warnings of other packages, which fail nothing")
+        for (category, text), count in sorted(self.counts.items()):
+            times = "" if count == 1 else f" ({count} times)"
+            terminalreporter.write_line(f"{self.places[category, text]}: {category}: {text:.400}{times}")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the processes that `-n auto` stands for: one file is not worth the start of another process."""
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    return 0 if len(set(paths)) == 1 and paths[0].is_file() else PROCESSES
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start to collect the warnings of others, and give each of several processes one thread."""
+    config.pluginmanager.register(OtherWarnings())
+    if config.getoption("numprocesses", None):
+        os.environ.update(dict.fromkeys(THREADS, "1"))  # read by the processes that are about to start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Which warnings fail while test modules are imported."""
+    _insert_filters(session.config, 0)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Which warnings fail during a test; its own `filterwarnings` marks come first."""
+    _insert_filters(item.config, sum(len(mark.args) for mark in item.iter_markers("filterwarnings")))
+    return (yield)
+
+
+def _insert_filters(config: pytest.Config, marks: int) -> None:
+    """After the filters of marks and of `-W`, before those of pyproject.toml; pytest restores the list."""
+    first = marks + len(config.getoption("pythonwarnings") or ())
+    warnings.filters[first:first] = FILTERS  # type: ignore[index]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

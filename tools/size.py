@@ -1,4 +1,4 @@
-"""How large the code is, room by room, against the budgets of CONTRIBUTING.md. Exit code 1 on a breach.
+"""Print the size of each package against the budgets of CONTRIBUTING.md. Exit code 1 on a breach.
 
 Function lengths leave out docstrings. Run: python tools/size.py [--longest 8]
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES, FUNCTION_LINES, FUNCTION_P90, PARAMETERS = 400, 60, 30, 5
+SHORT_FILE_LINES = 40  # shorter files are listed, __init__.py aside: a file is a topic, not a function
 
 
 @dataclass(frozen=True)
 class Function:
-    """One function: where it is, how many lines it has, and how many parameters besides self."""
+    """One function: its place, its lines without the docstring, and its parameters besides self."""
 
     where: str
     lines: int
@@ -34,8 +35,13 @@ class File:
     functions: tuple[Function, ...]
 
     @property
-    def room(self) -> str:
-        """`src/ensemble`, `tests` and so on."""
+    def is_short(self) -> bool:
+        """True below SHORT_FILE_LINES lines, except for `__init__.py`."""
+        return self.lines < SHORT_FILE_LINES and self.path.name != "__init__.py"
+
+    @property
+    def package(self) -> str:
+        """`heatbath/ensemble`, `tests` and so on."""
         parts = self.path.relative_to(ROOT).parts
         return parts[0] if parts[0] != "src" else "/".join(parts[1:3]) if len(parts) > 3 else "heatbath"
 
@@ -68,13 +74,14 @@ def row(name: str, files: list[File]) -> str:
     functions = [f.lines for file in files for f in file.functions]
     middle = statistics.median(functions) if functions else 0
     return (
-        f"{name:<22}{len(files):>6}{sum(lengths):>8}{statistics.median(lengths):>9.0f}{max(lengths):>9}"
+        f"{name:<22}{len(files):>6}{sum(f.is_short for f in files):>7}{sum(lengths):>8}"
+        f"{statistics.median(lengths):>9.0f}{max(lengths):>9}"
         f"{len(functions):>11}{middle:>8.0f}{p90(functions):>6}{max(functions, default=0):>6}"
     )
 
 
 def breaches(files: list[File]) -> list[str]:
-    """What is over budget in the package; tests are only counted."""
+    """Return one line for each breach in the package; tests are only counted."""
     functions = [f for file in files for f in file.functions]
     found = [f"{f.path.relative_to(ROOT)}: {f.lines} lines > {FILE_LINES}" for f in files if f.lines > FILE_LINES]
     found += [f"{f.where}: {f.lines} lines > {FUNCTION_LINES}" for f in functions if f.lines > FUNCTION_LINES]
@@ -82,21 +89,35 @@ def breaches(files: list[File]) -> list[str]:
     return found + ([f"nine in ten functions: {ninth} lines > {FUNCTION_P90}"] if ninth > FUNCTION_P90 else [])
 
 
+def short_files(files: list[File]) -> list[str]:
+    """One line for each package that has short files, with their paths below the package and their lines."""
+    lines = []
+    for package in sorted({file.package for file in files if file.is_short}):
+        group = [file for file in files if file.package == package and file.is_short]
+        paths = [f"{file.path.relative_to(ROOT / 'src' / package).as_posix()} {file.lines}" for file in group]
+        lines.append(f"{package} ({len(group)}): {', '.join(paths)}")
+    return lines
+
+
 def main() -> int:
-    """Print the table, the longest functions and the breaches."""
+    """Print the table, the short files, the longest functions and the breaches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--longest", type=int, default=8, help="how many of the longest functions to list")
     longest = parser.parse_args().longest
     package = [read(path) for path in sorted((ROOT / "src").rglob("*.py"))]
     tests = [read(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
     print(
-        f"{'':<22}{'files':>6}{'lines':>8}{'median':>9}{'largest':>9}{'functions':>11}{'median':>8}{'p90':>6}{'max':>6}"
+        f"{'':<22}{'files':>6}{f'<{SHORT_FILE_LINES}':>7}{'lines':>8}{'median':>9}{'largest':>9}"
+        f"{'functions':>11}{'median':>8}{'p90':>6}{'max':>6}"
     )
-    for room in sorted({file.room for file in package}):
-        print(row(room, [file for file in package if file.room == room]))
+    for name in sorted({file.package for file in package}):
+        print(row(name, [file for file in package if file.package == name]))
     print(row("package", package))
     if tests:
         print(row("tests", tests))
+    print(
+        f"\nfiles under {SHORT_FILE_LINES} lines: {sum(f.is_short for f in package)}", *short_files(package), sep="\n  "
+    )
     functions = [f for file in package for f in file.functions]
     print(f"\nlongest functions (budget {FUNCTION_LINES} lines, nine in ten within {FUNCTION_P90}):")
     for function in sorted(functions, key=lambda f: -f.lines)[:longest]:

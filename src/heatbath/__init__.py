@@ -19,7 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.engine import generate, measure
+    from heatbath.engine.generation import generate
+    from heatbath.engine.measurement import measure
     from heatbath.ensemble import Bounds, LogZ, State, bounds, curve, nodes, state
     from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, NotANumber, Unreliable
     from heatbath.estimate import Estimate

@@ -12,6 +12,8 @@ A message is one sentence: what was wrong, the value, the way out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class HeatbathError(Exception):
     """The root of the tree.
@@ -62,3 +64,11 @@ class Unreliable(HeatbathError):
     def __init__(self, message: str, estimate: object) -> None:
         super().__init__(message)
         self.estimate = estimate
+
+
+def suggest_name(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return " (did you mean 'x'?)" for the choice most similar to `name`, or "" if none is similar enough."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, list(choices), n=1, cutoff=cutoff)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -74,14 +75,14 @@ def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_ctrl_c_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = Run._advance
+    real = Run.step
 
-    def stopped(self: Run) -> object:
+    def stopped(self: Run, energies: Any) -> object:
         if self._step_index == 6:
             raise KeyboardInterrupt
-        return real(self)
+        return real(self, energies)
 
-    monkeypatch.setattr(Run, "_advance", stopped)
+    monkeypatch.setattr(Run, "step", stopped)
     assert call("-n", 2, "--max-tokens", 50, "--json", "--out", tmp_path / "t.parquet") == 130
     found = json.loads(capsys.readouterr().out)
     assert [(len(s["token_ids"]), s["finish"]) for s in found["samples"]] == [(6, "interrupted")] * 2
@@ -108,7 +109,7 @@ def test_live_strip_shows_text_and_record() -> None:
     [
         (["-T", "-1"], "-1"),
         (["-T", "nan"], "nan"),
-        (["-n", "0"], "n is 0"),
+        (["-n", "0"], "`n` must be at least 1, got 0"),
         (["--max-tokens", "0"], "max_tokens"),
         (["--seed", "-3"], "-3"),
         (["+", "--chat", "hello"], "either"),

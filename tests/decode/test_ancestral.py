@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from heatbath.decode import Ancestral, Greedy, RowRandom, Task, min_p, rng, run_sampler, top_k, top_p
+from heatbath.decode import Ancestral, Greedy, RowRandom, Task, evaluate_step, min_p, run, top_k, top_p
+from heatbath.decode import rng as decode_rng
 from heatbath.energy import Field, ForbiddenTokens, LogitBias
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import MarkovModel, TableModel, UrnModel
@@ -29,7 +30,7 @@ def tilted(model: TableModel, beta: float, change) -> np.ndarray:
 
 
 def on(model, prompts):
-    return Task(model, prompts, 1000, model.vocabulary.stop)
+    return Task(model, prompts, 1000, model.vocabulary.stop_token_ids)
 
 
 def at(session):
@@ -38,7 +39,7 @@ def at(session):
 
 
 def first_steps(sampler, task, count, seed=0):
-    steps = (step for _, step in run_sampler(sampler, RowRandom(seed, len(task.prompts)), task))
+    steps = (step for _, step in run(sampler, RowRandom(seed, len(task.prompts)), task))
     return [next(steps) for _ in range(count)]
 
 
@@ -149,9 +150,9 @@ class _Constant(Session):
 
 
 def test_without_fields_and_windows_energies_are_not_copied_and_drawn_once(monkeypatch):
-    calls, real = [], rng.quantile
-    monkeypatch.setattr(rng, "quantile", lambda *given: calls.append(given[0]) or real(*given))
-    ((batch, step),) = [next(run_sampler(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
+    calls, real = [], decode_rng.quantile
+    monkeypatch.setattr(decode_rng, "quantile", lambda *given: calls.append(given[0]) or real(*given))
+    ((batch, step),) = [next(run(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
     assert (
         step.energies is step.final_energies is batch.session.energies()
         and len(calls) == 1
@@ -165,7 +166,7 @@ def test_a_row_does_not_depend_on_its_batch():
     sampler = Ancestral([0.5, 1.0, 2.0, 0.0])
     together = np.stack([step.tokens for step in first_steps(sampler, on(model, prompts), 90)])
     for row, temperature in enumerate((0.5, 1.0, 2.0, 0.0)):
-        steps = run_sampler(Ancestral(temperature), RowRandom(0, [row]), on(model, [prompts[row]]))
+        steps = run(Ancestral(temperature), RowRandom(0, [row]), on(model, [prompts[row]]))
         alone = [next(steps)[1].tokens[0] for _ in range(90)]
         assert together[:, row].tolist() == alone
 
@@ -178,7 +179,7 @@ def test_dropping_rows_leaves_the_others_as_they_were():
         if t == 5:
             rng.keep_rows([2, 0])
             batch = batch.select_rows([2, 0])
-        batch, step = sampler.step(rng, batch)
+        batch, step = evaluate_step(sampler, rng, batch)
         columns.append(step.tokens)
     assert (np.stack(columns[5:]) == whole[5:, [2, 0]]).all()
     assert batch.prompt_lengths.tolist() == [2, 0] and batch.betas.tolist() == [0.5, 2.0]

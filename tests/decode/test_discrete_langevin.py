@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from heatbath.decode import RowRandom, Target, Task, top_k
 from heatbath.decode.langevin import Langevin, LangevinState
 from heatbath.decode.langevin_proposal import LangevinTarget
+from heatbath.decode.sequences import evaluate_step
 from heatbath.energy import LogitBias
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials import FunctionPotential
@@ -59,13 +60,13 @@ class Listed:
 
     def __init__(self, length: int, *, tied: bool = True) -> None:
         self.whole = tiny(tied)
-        self.name, self.vocabulary, self.abilities = "listed", self.whole.vocabulary, self.whole.capabilities
+        self.name, self.vocabulary = "listed", self.whole.vocabulary
         self.context_length, self.open, self.embeddings = 16, self.whole.open, self.whole.embeddings
         self.token_bytes, self.fingerprint = self.whole.token_bytes, "sha256:0"
         self.sequences = list(itertools.product(range(SIZE), repeat=length))
         self._found: dict[float, TokenGradients] = {}
 
-    def slopes(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> TokenGradients:
+    def token_gradients(self, sequences: Sequence[Sequence[int]], length: int, *, beta: float) -> TokenGradients:
         if beta not in self._found:
             self._found[beta] = self.whole.token_gradients([[*PROMPT, *x] for x in self.sequences], length, beta=beta)
         at = [int(np.ravel_multi_index(tuple(x[len(PROMPT) :]), (SIZE,) * length)) for x in sequences]
@@ -183,7 +184,7 @@ def transitions(case: Case, states: Sequence[Sequence[int]]) -> Floats:
     matrix, sampler = np.zeros((len(states), len(states) + 1)), case.sampler()
     for n, x in enumerate(states):
         state = placed(case, x)
-        for (after, _), probability in walks(partial(lambda state, rng: sampler.step(rng, state), state)):
+        for (after, _), probability in walks(partial(lambda state, rng: evaluate_step(sampler, rng, state), state)):
             assert after.points is not None
             matrix[n, number.get(tuple(after.points.tokens[0].tolist()), -1)] += probability
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-9)
@@ -238,7 +239,7 @@ def test_a_dropped_hastings_term_breaks_detailed_balance() -> None:
 def run(sampler: Langevin, task: Task, seed: int = 0) -> LangevinState:
     rng, state = RowRandom(seed, sampler.chains), sampler.init(task)
     while not state.is_finished:
-        state, _ = sampler.step(rng, state)
+        state, _ = evaluate_step(sampler, rng, state)
     return state
 
 
@@ -250,7 +251,7 @@ def far_off(case: Case, chains: int = 1000, sweeps: int = 45) -> float:
     """
     state = run(case.sampler(chains, sweeps), case.task)
     number = {x: n for n, x in enumerate(case.states)}
-    counts = np.bincount([number[tuple(x)] for x in state.collect_samples().sequences], minlength=len(number))
+    counts = np.bincount([number[tuple(x)] for x in state.samples().sequences], minlength=len(number))
     law = case.law()
     floor = np.sqrt(law * (1 - law) / chains).sum() / 2 + np.sqrt(np.log(1 / ERROR_RATE) / 2 / chains)
     return float(np.abs(counts / chains - law).sum() / 2 - floor)
@@ -272,7 +273,7 @@ def test_many_chains_without_the_hastings_term_do_not() -> None:
 
 def test_acceptance_falls_and_hops_grow_with_the_step() -> None:
     figures = [
-        run(replace(SHARP, step_size=step, positions=None).sampler(200, 20), SHARP.task).collect_samples().diagnostics
+        run(replace(SHARP, step_size=step, positions=None).sampler(200, 20), SHARP.task).samples().diagnostics
         for step in (1e-3, 0.3, np.inf)
     ]
     acceptance, changed = ([figure[name] for figure in figures] for name in ("acceptance", "changed"))
@@ -284,7 +285,7 @@ def test_acceptance_falls_and_hops_grow_with_the_step() -> None:
 def test_a_chain_walks_until_it_is_allowed_and_stays_so() -> None:
     never = FunctionPotential(lambda answer: 0.0 if list(answer) == [3, 3, 3] else np.inf, "threes")
     case = Case(3, 1, np.inf, Target(potentials=never))
-    drawn = run(case.sampler(12, 200), case.task).collect_samples()
+    drawn = run(case.sampler(12, 200), case.task).samples()
     found = drawn.log_weight == 0
     assert found.sum() > 2
     assert all((answer == [3, 3, 3]) == ok for answer, ok in zip(drawn.sequences, found, strict=True))
@@ -304,7 +305,7 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     assert len(made) == 4 and made.log_z is None
     assert made.weighted_samples.sequences == made.sequences
     for trace, sample in zip(made.traces, made.samples, strict=True):
-        assert sample.finish == ("stop" if sample.token_ids[-1] in STOP else "length")
+        assert sample.finish_reason == ("stop" if sample.token_ids[-1] in STOP else "length")
         assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob, abs=1e-5)
     record = made.arrays.record
     assert record is not None
@@ -320,17 +321,17 @@ def test_what_is_written_down_stays_true_when_interrupted() -> None:
     rng, state = RowRandom(0, 3), sampler.init(task)
     held: list[list[int]] = [[]] * 3
     while not state.is_finished:
-        state, move = sampler.step(rng, state)
+        state, move = evaluate_step(sampler, rng, state)
         if move.sources is not None and move.lengths is not None:
             held = [held[source][:length] for source, length in zip(move.sources, move.lengths, strict=True)]
-        if move.token_step is not None:
-            held = [[*row, int(token)] for row, token in zip(held, move.token_step.tokens, strict=True)]
-        assert state.collect_samples().sequences == held
+        if move.step is not None:
+            held = [[*row, int(token)] for row, token in zip(held, move.step.tokens, strict=True)]
+        assert state.samples().sequences == held
     assert state.points is not None and held == state.points.tokens.tolist()
 
 
 def test_the_same_seed_gives_the_same_answers() -> None:
-    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).collect_samples().sequences for seed in (0, 0, 1)]
+    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).samples().sequences for seed in (0, 0, 1)]
     assert answers[0] == answers[1] != answers[2]
 
 
@@ -368,7 +369,7 @@ def test_on_the_embedded_model(smollm2: Any) -> None:
     """A session along the last answers finds what the passes with gradients found."""
     likes = FunctionPotential(lambda text: 0.0 if "e" in text else 3.0, "an e", decode=smollm2.decode)
     sampler = Langevin(Target(power=2.0, potentials=likes), chains=2, sweeps=4)
-    state = run(sampler, Task(smollm2, [smollm2.encode("The sea is")], 4, smollm2.vocabulary.stop))
+    state = run(sampler, Task(smollm2, [smollm2.encode("The sea is")], 4, smollm2.vocabulary.stop_token_ids))
     assert state.points is not None
-    assert state.collect_samples().logprob == pytest.approx(state.points.logprob, abs=1e-3)
-    assert state.collect_samples().tokens_spent == 2 * (4 + 4 + 5 * 6)
+    assert state.samples().logprob == pytest.approx(state.points.logprob, abs=1e-3)
+    assert state.samples().tokens_spent == 2 * (4 + 4 + 5 * 6)

@@ -23,6 +23,7 @@ from heatbath.decode import (
     Tempering,
     metropolis_kernel,
 )
+from heatbath.decode.sequences import evaluate_step
 from heatbath.energy import LogitBias, Potential
 from heatbath.models import TableModel
 from heatbath.testing import check_sequence_sampler
@@ -115,7 +116,7 @@ def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
 
 
 def without_lengths(chains, rng):
-    gain = chains.lam * (chains.draft.answer.weight - chains.current.weight)
+    gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
     return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0)).tolist()])
 
 
@@ -124,7 +125,7 @@ class Unmoved(SMC):
 
     def _resampled(self, rng, state):
         after, sources = super()._resample_particles(rng, state)
-        return (after if sources is None else replace(after, log_weight=state.log_weight)), sources
+        return replace(after, log_weight=state.log_weight), sources
 
 
 def test_resampling_without_a_reset_of_the_weights_is_seen():
@@ -164,8 +165,8 @@ def test_a_ladder_that_ends_a_step_early_is_seen():
 class Stuck(SMC):
     """Leaves its weights at the power of the last length but one."""
 
-    def step(self, rng, state):
-        after, move = super().step(rng, state)
+    def step(self, rng, state, energies):
+        after, move = super().step(rng, state, energies)
         if not after.is_finished:
             return after, move
         short = self._power_at_length(1) - after.current_power
@@ -173,10 +174,10 @@ class Stuck(SMC):
 
 
 def log_z_of(sampler, model, seed):
-    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
-        state, _ = sampler.step(rng, state)
+    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
+        state, _ = evaluate_step(sampler, rng, state)
     return state.samples().log_z
 
 

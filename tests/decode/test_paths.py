@@ -23,7 +23,8 @@ from heatbath.decode import (
     Window,
     metropolis_kernel,
 )
-from heatbath.decode.metropolis_kernel import advance_chains
+from heatbath.decode.metropolis_kernel import advance
+from heatbath.decode.sequences import evaluate, evaluate_step
 from heatbath.decode.windows import Band
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
 from heatbath.errors import BadInput
@@ -124,13 +125,13 @@ def merged(pairs):
 
 def ends(sampler, model):
     """Every (probability, state) a run can end in; None where it found everything forbidden."""
-    now = [(1.0, sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop)))]
+    now = [(1.0, sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids)))]
     over = []
     while now:
         after = []
         for probability, state in now:
-            for chance, following in branches(lambda rng, at: sampler.step(rng, at)[0], state):
-                stop = following is None or following.done
+            for chance, following in branches(lambda rng, at: evaluate_step(sampler, rng, at)[0], state):
+                stop = following is None or following.is_finished
                 (over if stop else after).append((probability * chance, following))
         now = merged(after)
     assert sum(probability for probability, _ in over) == pytest.approx(1, abs=1e-12)
@@ -146,8 +147,8 @@ def assert_proper(sampler, target, model, tolerance=1e-10):
         if state is None:
             continue
         samples = state.samples()
-        weights = np.exp(samples.log_weight) / len(samples.answers)
-        for answer, weight in zip(samples.answers, weights, strict=True):
+        weights = np.exp(samples.log_weight) / len(samples.sequences)
+        for answer, weight in zip(samples.sequences, weights, strict=True):
             found[number[tuple(answer)]] += probability * weight
         given += probability * np.exp(samples.log_z.value)
     assert found == pytest.approx(masses, rel=tolerance, abs=tolerance)
@@ -243,7 +244,7 @@ def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold)
         sampler = SMC(target, particles=2, replicates=1, threshold=threshold, pinned_sequence=answer)
         for probability, state in ends(sampler, model):
             samples = state.samples()
-            assert samples.answers[0] == list(answer)
+            assert samples.sequences[0] == list(answer)
             inverse += np.exp(mass - log_z) * probability * np.exp(-samples.log_z.value)
             upper += np.exp(mass - log_z) * probability * samples.log_z.value
     assert inverse == pytest.approx(alive * np.exp(-log_z), rel=1e-10)
@@ -297,20 +298,20 @@ def test_the_mean_weight_of_an_answer_chosen_by_looking_ahead_is_the_partition_f
 
 def transitions(sampler, model, target):
     """The transition matrix between answers of one sweep, its law and the states it was walked from."""
-    task = Task(model, [[]], model.tree.length, model.vocabulary.stop)
+    task = Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids)
     law = np.exp(log_masses(target, model) - logsumexp(log_masses(target, model)))
-    starts = begun(lambda rng, at: sampler.step(rng, at)[0], sampler.init(task))
+    starts = begun(lambda rng, at: evaluate_step(sampler, rng, at)[0], sampler.init(task))
     number = {key(answer_of(state)): n for n, state in enumerate(starts)}
     matrix = np.zeros((len(starts), len(starts)))
     for row, state in enumerate(starts):
-        for probability, after in swept(lambda rng, at: sampler.step(rng, at)[0], state):
+        for probability, after in swept(lambda rng, at: evaluate_step(sampler, rng, at)[0], state):
             matrix[row, number[key(answer_of(after))]] += probability
     assert matrix.sum(1) == pytest.approx(1, abs=1e-12)
     return matrix, law, starts
 
 
 def answer_of(state):
-    return state.chains.current.sheet.answers()
+    return state.chains.current.buffer.to_sequences()
 
 
 def begun(act, state):
@@ -361,7 +362,7 @@ def test_a_chain_without_the_factor_of_lengths_has_another_law(monkeypatch):
 
 
 def without_lengths(chains, rng):
-    gain = chains.lam * (chains.draft.answer.weight - chains.current.weight)
+    gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
     return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0))])
 
 
@@ -375,13 +376,13 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
     """Exchanges of the even and the odd sweeps, each on top of a move of all chains."""
     target = TARGETS["along"]
     sampler = Tempering(target, chains=1, ladder=ladder, sweeps=9, burn=0.0)
-    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
+    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
     starts = begun(lambda rng, at: one_move(rng, at), state)
     number = {key(answer_of(start)): n for n, start in enumerate(starts)}
     law, matrix = tempered(target, model, ladder, starts), np.zeros((len(starts), len(starts)))
     for row, start in enumerate(starts):
         start = replace(start, sweep=sweep)
-        for probability, after in swept(lambda rng, at: sampler.step(rng, at)[0], start):
+        for probability, after in swept(lambda rng, at: evaluate_step(sampler, rng, at)[0], start):
             matrix[row, number[key(answer_of(after))]] += probability
     assert matrix.sum(1) == pytest.approx(1, abs=1e-12)
     assert law @ matrix == pytest.approx(law, abs=1e-12)
@@ -391,7 +392,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
 def one_move(rng, state):
     """A first answer for every replica."""
     cuts = np.zeros(state.chains.count, np.int64) if state.chains.settled else None
-    return replace(state, chains=advance_chains(state.chains, rng, cuts)[0])
+    return replace(state, chains=advance(state.chains, rng, evaluate(state.chains.pending), cuts)[0])
 
 
 def tempered(target, model, ladder, starts):
@@ -419,7 +420,7 @@ def published(model, power):
     matrix = np.zeros((len(sequences), len(sequences)))
     for now in sequences:
         for cut in range(len(now)):
-            for draft, log_q in _regrown(now[:cut], len(now), laws, model.vocabulary.stop):
+            for draft, log_q in _regrown(now[:cut], len(now), laws, model.vocabulary.stop_token_ids):
                 kept = now[: len(draft)]
                 change = (power - 1) * (_logprob(draft, cut, laws) - _logprob(kept, cut, laws))
                 p = np.exp(log_q + min(change, 0.0)) / len(now)

@@ -1,9 +1,10 @@
-"""Beams against the whole list of answers; best of n and votes against their definitions."""
+"""BeamState against the whole list of answers; best of n and votes against their definitions."""
 
 import numpy as np
 import pytest
 
 from heatbath.decode import Ancestral, Beam, BestOf, RowRandom, Task, Vote
+from heatbath.decode.sequences import evaluate_step
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
 from heatbath.models import TableModel
 from heatbath.models.exact.base import log_probabilities
@@ -13,9 +14,9 @@ TREE = TableModel.random(51, 4, 4, stop_token_ids=(3,), scale=1.5)
 
 def answered(sampler, model=TREE, seed=0):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
-        state, _ = sampler.step(rng, state)
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
+        state, _ = evaluate_step(sampler, rng, state)
     return state.samples()
 
 

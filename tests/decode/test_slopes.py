@@ -9,6 +9,7 @@ import pytest
 from scipy.special import logsumexp
 
 from heatbath.decode import SMC, Anneal, RowRandom, Target, Task
+from heatbath.decode.sequences import evaluate_step
 from heatbath.models import TableModel
 from heatbath.testing.sequence_sampler import log_masses
 
@@ -19,9 +20,9 @@ LOG_Z = float(logsumexp(log_masses(POWER, MODEL)))
 
 def finished(sampler, seed, model=MODEL):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
-        state, _ = sampler.step(rng, state)
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
+        state, _ = evaluate_step(sampler, rng, state)
     return state
 
 

@@ -37,7 +37,7 @@ def _as_tensor(given):
 
 
 def _sums(seen):
-    return np.asarray(row_statistics.kernels.sums(spectrum_rows(seen.rows.like), seen.betas[:, None])[1:, 0])
+    return np.asarray(row_statistics.reductions.sums(spectrum_rows(seen.rows.like), seen.betas[:, None])[1:, 0])
 
 
 def spectrum_rows(like):

@@ -13,7 +13,9 @@ def context_of(model, sequences, prompts=()):
     """The context of some rows on `model`, its own energies in it."""
     lengths = [len(prompt) for prompt in prompts] or [0] * len(sequences)
     energies = model.open(sequences).energies()
-    return Context(sequences, lengths, model.vocabulary.size, stop_token_ids=model.vocabulary.stop, energies=energies)
+    return Context(
+        sequences, lengths, model.vocabulary.size, stop_token_ids=model.vocabulary.stop_token_ids, energies=energies
+    )
 
 
 def steered_logprobs(model: TableModel, field, beta=1.0):

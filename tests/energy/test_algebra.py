@@ -81,7 +81,7 @@ def test_potentials_add_by_row():
 
 
 def test_fields_and_potentials_do_not_mix():
-    with pytest.raises(BadInput, match="a field adds to a field, not to Length"):
+    with pytest.raises(BadInput, match="a field can only be added to a field, got Length"):
         PerRow() + Length()
-    with pytest.raises(BadInput, match="a potential adds to a potential, not to PerRow"):
+    with pytest.raises(BadInput, match="a potential can only be added to a potential, got PerRow"):
         Length() + PerRow()

@@ -41,7 +41,7 @@ def test_only_the_rows_where_it_holds_are_asked_and_changed():
     found = apply_when(rows_in({9, 7}), inner)(CONTEXT)
     assert found.dtype == np.float32 and found.tolist() == [[2] * 4, [0] * 4, [2] * 4]
     (seen,) = inner.contexts
-    assert list(seen.rows) == [7, 9] and seen.energies.tolist() == CONTEXT.energies[[0, 2]].tolist()
+    assert list(seen.row_ids) == [7, 9] and seen.energies.tolist() == CONTEXT.energies[[0, 2]].tolist()
     assert not apply_when(rows_in(()), inner)(CONTEXT).any() and len(inner.contexts) == 1
 
 
@@ -82,13 +82,13 @@ class Narrow(Field):
 
 
 def test_bad_conditions():
-    with pytest.raises(BadInput, match="condition of 'forbid' gave"):
+    with pytest.raises(BadInput, match="condition of 'forbid' must return 3 truth values, one per row, got bool"):
         apply_when(lambda context: [True], ForbiddenTokens([1]))(CONTEXT)
-    with pytest.raises(BadInput, match="one truth value a row"):
+    with pytest.raises(BadInput, match="one per row, got int"):
         apply_when(lambda context: [1, 0, 1], ForbiddenTokens([1]))(CONTEXT)
-    with pytest.raises(BadInput, match="takes a field or a potential, not str"):
+    with pytest.raises(BadInput, match="takes a field or a potential, got str"):
         apply_when(after_tokens(1), "forbid")
-    with pytest.raises(BadInput, match="after_tokens is -1"):
+    with pytest.raises(BadInput, match="`n` of after_tokens must be a whole number of at least 0, got -1"):
         after_tokens(-1)
-    with pytest.raises(BadInput, match=r"'narrow' gave energies of shape \(3,\)"):
+    with pytest.raises(BadInput, match=r"'narrow' must return energies that broadcast to \(3, 4\), got \(3,\)"):
         apply_when(after_tokens(0), Narrow())(replace(CONTEXT))

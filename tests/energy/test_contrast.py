@@ -74,9 +74,9 @@ def test_what_is_forbidden_on_one_side():
 
 def test_bad_input():
     for gamma in (-1.0, np.nan, np.inf):
-        with pytest.raises(BadInput, match="gamma is"):
+        with pytest.raises(BadInput, match="`gamma` must be finite and at least 0, got"):
             Contrast(MODEL, gamma=gamma)
-    with pytest.raises(BadInput, match="needs the model's energies"):
+    with pytest.raises(BadInput, match="needs the energies of the model"):
         Contrast(MODEL, gamma=2.0)(Context(ROWS, LENGTHS, 4))
-    with pytest.raises(BadInput, match="vocabularies that differ"):
+    with pytest.raises(BadInput, match="vocabularies differ"):
         Contrast(TableModel.random(0, 5, 3), gamma=2.0)(context())

@@ -68,5 +68,5 @@ def test_contract(field):
     "options", [{"multiplier": -1.0}, {"base": 0.5}, {"base": np.inf}, {"allowed_length": 0}, {"last_n": 0}]
 )
 def test_bad_settings(options):
-    with pytest.raises(BadInput, match="dry has"):
+    with pytest.raises(BadInput, match="of field 'dry' must be .*at least"):
         DryPenalty(**{"multiplier": 1.0, **options})

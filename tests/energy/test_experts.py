@@ -29,7 +29,7 @@ def test_fixed_weights_are_another_law():
     """The control: averaging the members at every token forgets which of them the answer speaks for."""
 
     class Fixed(MixtureOfExperts):
-        def _energies(self, context):
+        def _mixture_energies(self, context):
             _, logp_mbv = self._evidence.update(context)
             return logp_mbv[0] - logsumexp(logp_mbv, b=self.prior[:, None, None], axis=0)
 
@@ -92,9 +92,9 @@ def test_members_may_read_another_prompt():
 def test_rows_that_ended_are_left_alone():
     for field in (ProductOfExperts(MODELS[1:]), MixtureOfExperts(MODELS)):
         context = context_of(MODELS[0], [[0, 1], [0, 2]])
-        assert not field(replace(context, ended=[False, True]))[1].any()
-        assert field(replace(context, ended=[False, True]))[0].any()
-        assert not field(replace(context, ended=[True, True])).any()
+        assert not field(replace(context, finished_mask=[False, True]))[1].any()
+        assert field(replace(context, finished_mask=[False, True]))[0].any()
+        assert not field(replace(context, finished_mask=[True, True])).any()
 
 
 def test_a_mixture_after_another_field_is_refused():
@@ -122,20 +122,20 @@ def test_a_member_that_forbids_the_answer_has_lost():
 
 def test_bad_input():
     other = MarkovModel(np.zeros((3, 3)), symbols=[b"a", b"c", b"b"])
-    with pytest.raises(BadInput, match=r"vocabularies that differ: token 1 is b'b' in one model and b'c' in another"):
+    with pytest.raises(BadInput, match=r"vocabularies differ: token 1 is b'b' in one model and b'c' in another"):
         MixtureOfExperts([MODELS[0], other])
-    with pytest.raises(BadInput, match="vocabularies that differ"):
+    with pytest.raises(BadInput, match="vocabularies differ"):
         validate_vocabularies([MODELS[0], MarkovModel.random(0, 4)])
-    with pytest.raises(BadInput, match="vocabularies that differ"):
+    with pytest.raises(BadInput, match="vocabularies differ"):
         ProductOfExperts(MODELS[1:])(Context([[0]], [0], 4))
-    with pytest.raises(BadInput, match="no models"):
+    with pytest.raises(BadInput, match="at least one model to combine, got none"):
         ProductOfExperts([])
     with pytest.raises(BadInput, match="one finite number for each of 2"):
         ProductOfExperts(MODELS[:2], [1.0])
-    with pytest.raises(BadInput, match="mixture of 1 models"):
+    with pytest.raises(BadInput, match="at least one other model, got 1"):
         MixtureOfExperts(MODELS[:1])
     for prior in ([0.0, 0.0], [1.0, -0.5]):
-        with pytest.raises(BadInput, match="the prior"):
+        with pytest.raises(BadInput, match="`prior` must be at least 0"):
             MixtureOfExperts(MODELS[:2], prior)
-    with pytest.raises(BadInput, match="needs the model's energies"):
+    with pytest.raises(BadInput, match="needs the energies of the model"):
         MixtureOfExperts(MODELS)(Context([[0]], [0], 3))

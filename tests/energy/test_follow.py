@@ -108,7 +108,7 @@ def test_a_step_that_fails_halfway_is_not_taken_for_a_session_in_step():
 
 
 def test_vocabularies_that_differ_in_size_are_refused():
-    with pytest.raises(BadInput, match="vocabularies that differ: table has 4 tokens, the model it is added to has 5"):
+    with pytest.raises(BadInput, match="vocabularies differ: table has 4 tokens, the model it is added to has 5"):
         AuxiliarySession(MODEL).energies(Context([[0]], [0], 5))
 
 

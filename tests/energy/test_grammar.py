@@ -109,7 +109,7 @@ def test_the_shortest_match_is_found(pattern, length):
 
 @pytest.mark.parametrize(("pattern", "most"), [("aabb", 2), ("c{5}", 4), ("(ab){40}", 39), ("a{3}b{3}c", 5)])
 def test_a_grammar_that_cannot_finish_is_refused(pattern, most):
-    with pytest.raises(BadInput, match=f"'grammar': no answer .* matches the grammar within {most} tokens"):
+    with pytest.raises(BadInput, match=f"'grammar': no completion .* matches the grammar within {most} tokens"):
         regex(pattern, max_tokens=most)
 
 
@@ -124,13 +124,13 @@ def test_what_the_search_cannot_decide_is_not_claimed(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: regex("a("), r"cannot be read: .*unclosed group"),
-        (lambda: regex("d"), "no answer in this vocabulary matches the grammar."),
-        (lambda: regex("a{9}d"), "no answer in this vocabulary matches the grammar."),
-        (lambda: regex(r"[^\s\S]"), "no answer in this vocabulary"),
-        (lambda: regex("a", max_tokens=0), "max_tokens of field 'grammar' is 0"),
+        (lambda: regex("a("), r"cannot be parsed: .*unclosed group"),
+        (lambda: regex("d"), "no completion in this vocabulary matches the grammar."),
+        (lambda: regex("a{9}d"), "no completion in this vocabulary matches the grammar."),
+        (lambda: regex(r"[^\s\S]"), "no completion in this vocabulary"),
+        (lambda: regex("a", max_tokens=0), "`max_tokens` of field 'grammar' must be .*, got 0"),
         (lambda: Grammar("start: nothing", PIECES.__getitem__, VOCABULARY), "unknown name"),
-        (lambda: Grammar.from_json_schema("{", PIECES.__getitem__, VOCABULARY), "the schema is no JSON"),
+        (lambda: Grammar.from_json_schema("{", PIECES.__getitem__, VOCABULARY), "the schema is not valid JSON"),
         (lambda: Grammar.from_json_schema({"type": "no"}, PIECES.__getitem__, VOCABULARY), "Invalid type: no"),
         (
             lambda: Grammar.from_json_schema(EMPTY, BYTES.__getitem__, BYTE_VOCABULARY),

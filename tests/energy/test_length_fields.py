@@ -24,7 +24,7 @@ def test_the_border_is_a_stop():
     assert found[0].tolist() == [np.inf, np.inf, np.inf, 0] and not found[1:].any()
     assert MaxLength(1)(CONTEXT)[1].tolist() == [np.inf, np.inf, np.inf, 0]
     assert not MaxLength(1)(CONTEXT)[3].any()
-    with pytest.raises(BadInput, match="'max_length' ends answers with a stop token, and there is none"):
+    with pytest.raises(BadInput, match="'max_length' needs a stop token to end completions, and the context has none"):
         MaxLength(2)(Context([[0]], [0], 4))
 
 

@@ -131,12 +131,14 @@ def test_redundant_features_share_their_multiplier():
 
 @pytest.mark.parametrize("target", [[6.5, 4], [3, 2], [-0.1, 3], [6, 6], [0, 1]])
 def test_targets_outside_the_hull_or_on_its_border(target):
-    with pytest.raises(BadInput, match="outside what the features reach, or on its border"):
+    with pytest.raises(
+        BadInput, match="must lie inside the convex hull of the features, got .* outside it or on its boundary"
+    ):
         fit_moments(MODEL.logprobs(), features(SEQUENCES), target, min_ess=0)
 
 
 def test_contradictory_and_unreachable_token_targets():
-    with pytest.raises(BadInput, match="outside what the features reach"):
+    with pytest.raises(BadInput, match="must lie inside the convex hull of the features"):
         fit_moments(np.zeros(50), np.tile([[0.0, 1.0], [1.0, 0.0]], (25, 1)), [0.5, 0.7])
     energies = np.array([[0.0, 0.0, np.inf], [np.inf, 0.0, 0.0]])
     with pytest.raises(BadInput, match="no finite multipliers|outside"):
@@ -153,8 +155,8 @@ def test_few_effective_samples_are_refused_with_the_numbers():
 @pytest.mark.parametrize(
     ("weights", "matrix", "target", "said"),
     [
-        ([0.0], [[1.0], [2.0]], [1.5], "as many log-weights"),
-        ([0.0, np.nan], [[1.0], [2.0]], [1.5], "none NaN"),
+        ([0.0], [[1.0], [2.0]], [1.5], "expected 2 log-weights, one per sample"),
+        ([0.0, np.nan], [[1.0], [2.0]], [1.5], "without NaN"),
         ([0.0, 0.0], [[1.0], [np.inf]], [1.5], "finite numbers"),
         ([0.0, 0.0], [[1.0], [2.0]], [1.5, 2.0], "do not fit"),
         ([], np.zeros((0, 1)), [1.5], "do not fit"),
@@ -166,11 +168,11 @@ def test_bad_samples(weights, matrix, target, said):
 
 
 def test_bad_shapes_name_the_energy():
-    with pytest.raises(BadInput, match="'max_entropy' has features of 3 tokens"):
+    with pytest.raises(BadInput, match="'max_entropy' has features for 3 tokens, but the vocabulary has 4"):
         MaxEntropy([[1.0], [0.0], [0.5]], [0.8])(Context([[0]], [0], 4))
-    with pytest.raises(BadInput, match=r"'lengths' has features of shape \(1, 3\), not \(1, 1\)"):
+    with pytest.raises(BadInput, match=r"'lengths' must have shape \(1, 1\), got \(1, 3\)"):
         MaxEntropyPotential(lambda answers: np.ones((1, 3)), [1.0], name="lengths")(Context([[0]], [0], 4))
-    with pytest.raises(BadInput, match="do not fit features of 3 tokens"):
+    with pytest.raises(BadInput, match=r"shape \(n, 3\), one column per token, got \(2, 4\)"):
         MaxEntropy.fit(np.ones(3), np.zeros((2, 4)), 1.0)
-    with pytest.raises(BadInput, match="allowed in every row"):
+    with pytest.raises(BadInput, match="at least one finite value in every row"):
         MaxEntropy.fit(np.ones(3), np.full((2, 3), np.inf), 1.0)

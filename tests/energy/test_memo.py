@@ -37,5 +37,5 @@ def test_what_was_used_last_stays():
 
 
 def test_a_memo_keeps_at_least_one_state():
-    with pytest.raises(BadInput, match="memo of 0 states"):
+    with pytest.raises(BadInput, match="`size` of a memo must be at least 1, got 0"):
         PrefixMemo(0, lambda state, tokens: state, size=0)

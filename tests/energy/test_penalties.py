@@ -110,12 +110,12 @@ def test_ended_rows_are_left_alone():
 
 def test_bad_penalties():
     for penalty in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(BadInput, match="repetition penalty is"):
+        with pytest.raises(BadInput, match="`penalty` of field 'repetition' must be positive"):
             RepetitionPenalty(penalty)
     for penalty in (np.inf, np.nan):
-        with pytest.raises(BadInput, match="penalty of field 'frequency'"):
+        with pytest.raises(BadInput, match="`penalty` of field 'frequency' must be finite"):
             FrequencyPenalty(penalty)
-    with pytest.raises(BadInput, match="last_n of field 'presence' is 0"):
+    with pytest.raises(BadInput, match="`last_n` of field 'presence' must be .*, got 0"):
         PresencePenalty(1.0, last_n=0)
-    with pytest.raises(BadInput, match="its context has none"):
+    with pytest.raises(BadInput, match="the context has none"):
         RepetitionPenalty(1.5)(Context([[1]], [0], V))

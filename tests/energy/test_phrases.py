@@ -105,11 +105,11 @@ def test_contract(ignore_case):
 @pytest.mark.parametrize(
     ("phrases", "options", "said"),
     [
-        ([], {}, "forbids no phrase"),
-        ([""], {}, "give text or bytes, not empty"),
+        ([], {}, "needs at least one phrase, got none"),
+        ([""], {}, "must be non-empty text or bytes, got ''"),
         ("ab", {}, "takes a list of phrases"),
-        ([3], {}, "give text or bytes"),
-        ([b"\xff"], {"ignore_case": True}, "which is no UTF-8"),
+        ([3], {}, "must be non-empty text or bytes, got 3"),
+        ([b"\xff"], {"ignore_case": True}, "it is not valid UTF-8"),
     ],
 )
 def test_bad_phrases(phrases, options, said):
@@ -118,7 +118,7 @@ def test_bad_phrases(phrases, options, said):
 
 
 def test_another_vocabulary_names_the_field():
-    with pytest.raises(BadInput, match="'forbid_phrases' was made for a vocabulary of 8, not 4"):
+    with pytest.raises(BadInput, match="'forbid_phrases' was built for a vocabulary of 8 tokens, got 4"):
         ForbiddenPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 4))
     with pytest.raises(BadInput, match="stop token 9"):
         ForbiddenPhrases(["a"], PIECES.__getitem__, 8)(Context([[0]], [0], 8, stop_token_ids=(9,)))

@@ -40,9 +40,9 @@ def test_the_energy_is_minus_the_cosine_with_the_closest_reference():
 
 
 def test_bad_similarity():
-    with pytest.raises(BadInput, match="no reference text"):
+    with pytest.raises(BadInput, match="at least one reference text, got none"):
         EmbeddingSimilarity([], decode, embed=toy)
-    with pytest.raises(BadInput, match="the scale of potential 'similarity' is inf"):
+    with pytest.raises(BadInput, match="`scale` of potential 'similarity' must be .*, got inf"):
         EmbeddingSimilarity("a", decode, scale=np.inf, embed=toy)
 
 

@@ -111,10 +111,10 @@ def test_prefixes_without_a_way_on_are_stopped_early():
 
 
 def test_bad_patterns():
-    with pytest.raises(BadInput, match=r"'\(a' is no regular expression"):
+    with pytest.raises(BadInput, match=r"'\(a' is not a valid regular expression"):
         Regex("(a", decode)
     for weight in (-1.0, np.nan):
-        with pytest.raises(BadInput, match="the weight of potential 'regex'"):
+        with pytest.raises(BadInput, match="`weight` of potential 'regex' must be at least 0"):
             Regex("a", decode, weight=weight)
 
 
@@ -145,10 +145,10 @@ def test_bytes_that_make_no_character_yet_cannot_stop_a_prefix():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"target": 3, "width": 0}, "width of the length is 0"),
-        ({"target": 3, "width": -1, "hard": True}, "width of the length is -1"),
-        ({"target": -1, "width": 1}, "target length is -1"),
-        ({"target": np.nan, "width": 1}, "target length is nan"),
+        ({"target": 3, "width": 0}, "`width` of potential 'length' must be .*, got 0"),
+        ({"target": 3, "width": -1, "hard": True}, "`width` of potential 'length' must be .*, got -1"),
+        ({"target": -1, "width": 1}, "`target` of potential 'length' must be .*, got -1"),
+        ({"target": np.nan, "width": 1}, "`target` of potential 'length' must be .*, got nan"),
     ],
 )
 def test_bad_lengths(options, said):
@@ -174,9 +174,9 @@ def test_a_function_that_fails_is_named_with_its_row():
     with pytest.raises(BadInput, match="'odd' raised ZeroDivisionError on row 9: .*division by zero") as caught:
         FunctionPotential(lambda tokens: 1 / (1 - tokens[0]), "odd")(here)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    with pytest.raises(NotANumber, match="potential 'odd' gave NaN for row 9"):
+    with pytest.raises(NotANumber, match="potential 'odd' returned NaN for row 9"):
         FunctionPotential(lambda tokens: np.nan if tokens[0] else 0.0, "odd")(here)
-    with pytest.raises(BadInput, match="'odd' gave -inf for row 9"):
+    with pytest.raises(BadInput, match="'odd' returned -inf for row 9"):
         FunctionPotential(lambda tokens: -np.inf if tokens[0] else 0.0, "odd")(here)
     for wrong in ("good", [0.0, 1.0], None):
         with pytest.raises(BadInput, match="'odd' raised (Value|Type)Error on row 4"):

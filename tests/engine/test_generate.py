@@ -75,15 +75,15 @@ def test_nodes_alone_are_those_of_the_full_record() -> None:
     nodes = generate(CHAIN, [], n=4, max_tokens=6, record="nodes")
     np.testing.assert_allclose(nodes.arrays.energies, full.arrays.energies)
     np.testing.assert_allclose(nodes.arrays.log_z.log_z(0.7), full.arrays.log_z.log_z(0.7), atol=1e-6)
-    with pytest.raises(BadInput, match="record=True"):
+    with pytest.raises(BadInput, match="record='full'"):
         nodes.trace(0)
 
 
 def test_no_record_changes_no_token() -> None:
-    off = generate(CHAIN, [], n=8, max_tokens=16, record=False)
+    off = generate(CHAIN, [], n=8, max_tokens=16, record=None)
     assert off.sequences == generate(CHAIN, [], n=8, max_tokens=16).sequences
     for ask in (lambda: off.traces, lambda: off.arrays.energies, lambda: off.arrays.log_z):
-        with pytest.raises(BadInput, match="record=True"):
+        with pytest.raises(BadInput, match="record='full'"):
             ask()
 
 

@@ -71,8 +71,8 @@ def test_gauge_order_and_shape():
     [
         ([0.5, -1.0], 9, "0.5 at"),
         ([math.log(0.7), math.log(0.6)], 9, "above 1"),
-        ([-1.0, -2.0, -3.0], 2, "does not fit 2"),
-        ([], 2, "does not fit"),
+        ([-1.0, -2.0, -3.0], 2, "from 1 to all 2 states"),
+        ([], 2, "must list from 1 to all"),
         ([math.log(0.5), math.log(0.01)], 10, "leaves"),
         ([math.log(0.5), math.log(0.3)], 2, "leaves"),
     ],

@@ -11,8 +11,8 @@ import pytest
 import torch
 from ensembles import normal
 
-from heatbath.ensemble.kernels import cpu
 from heatbath.ensemble.row_layout import as_rows
+from heatbath.kernels import cpu
 
 pytest.importorskip("triton", reason="Triton is not installed: it comes with CUDA builds of PyTorch")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:Runtim
 
 @pytest.fixture(scope="module")
 def cuda() -> ModuleType:
-    return importlib.import_module("heatbath.ensemble.kernels.cuda")
+    return importlib.import_module("heatbath.kernels.cuda")
 
 
 def energies(kind: torch.dtype) -> torch.Tensor:
@@ -40,7 +40,9 @@ def test_sums_and_choices(cuda, kind):
     ours, theirs = cuda.sums(given, BETAS), cpu.sums(as_rows(given.cpu()).words, BETAS)
     np.testing.assert_allclose(ours, theirs, rtol=2e-6)
     index = np.array([3, 10, 4700])
-    np.testing.assert_array_equal(cuda.chosen(given, index), cpu.select_states(as_rows(given.cpu()).words, index))
+    np.testing.assert_array_equal(
+        cuda.select_states(given, index), cpu.select_states(as_rows(given.cpu()).words, index)
+    )
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, math.inf])

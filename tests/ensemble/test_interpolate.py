@@ -84,7 +84,7 @@ def test_a_beta_for_each_ensemble():
 
 @pytest.mark.parametrize("beta", [0.3, 11.0, math.nan, 0.0])
 def test_outside_the_nodes_is_refused(beta):
-    with pytest.raises(BadInput, match="outside the nodes"):
+    with pytest.raises(BadInput, match=r"`beta` must be in \[.*got"):
         nodes(normal(5, (2, 50))).log_z(beta)
 
 

@@ -124,7 +124,7 @@ def test_bad_rows_are_named(kind):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((np.zeros((2, 0)), 1.0), "no state"),
+        ((np.zeros((2, 0)), 1.0), "at least one state"),
         ((np.zeros(3, np.int64), 1.0), "int64"),
         ((np.zeros((2, 3)), -0.5), "-0.5"),
         ((np.zeros((2, 3)), math.nan), "nan"),
@@ -137,7 +137,7 @@ def test_bad_arguments_are_refused_in_a_sentence(arguments, words):
 
 
 def test_an_index_out_of_range_is_refused():
-    with pytest.raises(BadInput, match="index 3 of row 1"):
+    with pytest.raises(BadInput, match="`index` must be from 0 to 2, got 3 for row 1"):
         state(np.zeros((2, 3)), 1.0, index=np.array([0, 3]))
 
 

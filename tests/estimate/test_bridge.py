@@ -120,7 +120,7 @@ def test_replicates_are_averaged_before_the_logarithm():
     ("call", "match"),
     [
         (lambda: log_mean(np.array([0.0, np.nan])), "log-weight 1 is nan"),
-        (lambda: log_mean(np.empty(0)), "shape \\(0,\\)"),
+        (lambda: log_mean(np.empty(0)), "n >= 1, one per sample, got \\(0,\\)"),
         (lambda: combine_replicates(np.array([np.inf])), "log_z of replicate 0 is inf"),
         (lambda: bar(np.array([np.inf]), np.zeros(1)), "forward log-weight 0 is inf"),
         (lambda: bar(np.zeros(1), np.array([-np.inf])), "reverse log-weight 0 is -inf"),

@@ -173,10 +173,10 @@ def test_acceptance_counts_by_chain_and_the_longest_wait():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: r_hat(np.zeros(9)), "shape \\(9,\\)"),
+        (lambda: r_hat(np.zeros(9)), "must have shape .*, got \\(9,\\)"),
         (lambda: estimate_mean(np.zeros((2, 3))), "4 steps or more"),
         (lambda: estimate_mean(np.array([[0.0, 1, np.nan, 2]])), "step 2 of chain 0 is nan"),
-        (lambda: autocorrelation_time(np.zeros((1, 8)), method="lucky"), "'lucky' is unknown"),
+        (lambda: autocorrelation_time(np.zeros((1, 8)), method="lucky"), "unknown autocorrelation method 'lucky'"),
     ],
 )
 def test_what_is_no_chain(call, match):

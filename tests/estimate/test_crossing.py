@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from heatbath.estimate.logistic_crossing import half_crossing
+from heatbath.estimate.crossings import half_crossing
 
 CENTER, WIDTH = 0.8, 0.06
 X = np.repeat(np.linspace(0.3, 1.5, 40), 10)

@@ -68,7 +68,7 @@ def test_mala_leaves_every_moment_where_it_was(step_size, beta):
 class NoHastings(MALA):
     """Accepts on energies alone, as if the move were symmetric."""
 
-    def _log_move(self, start, end):
+    def _log_proposal(self, start, end):
         return np.zeros(len(end))
 
 
@@ -140,7 +140,7 @@ def test_walkers_never_cross_a_wall(beta):
     assert (chains.positions > 0).all()
     if beta == 1:
         assert chains.final_walkers.positions.mean() == pytest.approx(1, abs=4.5 / np.sqrt(20_000))
-    with pytest.raises(BadInput, match="is at energy inf: start where"):
+    with pytest.raises(BadInput, match="has energy inf: start where"):
         run_kernel(ULA(half_space, 0.3), kernel.init(np.full((50, 1), 0.1)), steps=5, rng=rng)
 
 
@@ -156,18 +156,26 @@ def test_same_seed_same_chain_and_nothing_is_changed_in_place():
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: MALA(spring, 0.0), BadInput, "step_size is 0.0"),
-        (lambda: ULA(spring, 0.1, beta=-1.0), BadInput, "beta is -1.0"),
-        (lambda: MALA(spring, 0.1).init(np.zeros(3)), BadInput, "positions have shape \\(3,\\)"),
-        (lambda: MALA(lambda x: (x, x), 0.1).init(np.zeros((3, 2))), BadInput, "energies and gradients have shapes"),
-        (lambda: MALA(half_space, 0.1).init(-np.ones((1, 1))), BadInput, "walker 0 is at energy inf"),
+        (lambda: MALA(spring, 0.0), BadInput, "`step_size` must be .*, got 0.0"),
+        (lambda: ULA(spring, 0.1, beta=-1.0), BadInput, "`beta` must be .*, got -1.0"),
+        (lambda: MALA(spring, 0.1).init(np.zeros(3)), BadInput, "positions must have shape .*, got \\(3,\\)"),
+        (
+            lambda: MALA(lambda x: (x, x), 0.1).init(np.zeros((3, 2))),
+            BadInput,
+            "energies and gradients must have shapes",
+        ),
+        (lambda: MALA(half_space, 0.1).init(-np.ones((1, 1))), BadInput, "walker 0 has energy inf"),
         (lambda: MALA(lambda x: (x[:, 0] * np.nan, x), 0.1).init(np.zeros((2, 1))), NotANumber, "walker 0 is not a"),
-        (lambda: run_kernel(ULA(spring, 0.1), None, steps=0, rng=None), BadInput, "steps is 0"),
-        (lambda: tune_step_size(MALA(spring, 0.1), None, steps=0, acceptance=0.5, rng=None), BadInput, "steps is 0"),
+        (lambda: run_kernel(ULA(spring, 0.1), None, steps=0, rng=None), BadInput, "`steps` must be at least 1, got 0"),
+        (
+            lambda: tune_step_size(MALA(spring, 0.1), None, steps=0, acceptance=0.5, rng=None),
+            BadInput,
+            "`steps` must be at least 1, got 0",
+        ),
         (
             lambda: tune_step_size(MALA(spring, 0.1), None, steps=9, acceptance=1.0, rng=None),
             BadInput,
-            "acceptance is 1.0",
+            "`acceptance` must be .*, got 1.0",
         ),
     ],
 )

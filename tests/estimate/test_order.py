@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from heatbath.estimate.criticality import tag_means
+from heatbath.estimate.crossings import estimate_zero_crossing
 from heatbath.estimate.order_parameter import (
     OrderData,
     estimate_order_edges,
-    estimate_zero_crossing,
     project_to_principal_axis,
 )
 

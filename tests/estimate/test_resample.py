@@ -141,9 +141,9 @@ def test_the_retained_particle_keeps_its_slot_and_the_others_are_multinomial():
     ("log_w", "match"),
     [
         (np.full(3, -np.inf), "all 3 log-weights are -inf"),
-        (np.array([0.0, np.nan]), "log-weight 1 is nan"),
-        (np.array([np.inf]), "log-weight 0 is inf"),
-        (np.empty(0), "shape \\(0,\\)"),
+        (np.array([0.0, np.nan]), "log-weight 1 must be .*, got nan"),
+        (np.array([np.inf]), "log-weight 0 must be .*, got inf"),
+        (np.empty(0), "one per particle, got \\(0,\\)"),
     ],
 )
 def test_weights_that_name_no_particle(log_w, match):
@@ -153,8 +153,12 @@ def test_weights_that_name_no_particle(log_w, match):
 
 
 def test_an_unknown_scheme_names_the_known_ones():
-    with pytest.raises(BadInput, match="'lucky' is unknown: use one of multinomial, residual"):
+    with pytest.raises(BadInput, match="unknown resampling scheme 'lucky': use one of multinomial, residual"):
         resample_particles("lucky", np.zeros(2), lambda p: 0)
+    with pytest.raises(
+        BadInput, match=r"unknown resampling scheme 'sistematic' \(did you mean 'systematic'\?\): use one of"
+    ):
+        resample_particles("sistematic", np.zeros(2), lambda p: 0)
 
 
 def test_effective_sizes_of_known_populations():
@@ -208,7 +212,7 @@ def test_forgetting_one_resampling_biases_the_variance():
 
 
 def test_a_single_particle_has_no_variance_to_tell():
-    with pytest.raises(BadInput, match="two particles, there is 1"):
+    with pytest.raises(BadInput, match="at least two particles, got 1"):
         genealogical_variance(np.zeros(1), np.zeros(1, int), 0)
     with pytest.raises(BadInput, match="resamplings is -1"):
         genealogical_variance(np.zeros(2), np.arange(2), -1)

@@ -116,5 +116,5 @@ def test_missing_points_are_left_out():
 def test_two_values_are_no_curve():
     points = measured(0)
     points.value[2:] = np.nan
-    with pytest.raises(BadInput, match="three measured temperatures, there are 2"):
+    with pytest.raises(BadInput, match="measurements at three temperatures, got 2"):
         fit_smoother(points, GRID)

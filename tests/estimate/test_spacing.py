@@ -128,12 +128,12 @@ def test_a_stretch_without_variance_is_crossed_in_one_step():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: build_ladder([0.0, 1.0], [1.0, 1.0], rungs=1), "rungs is 1"),
+        (lambda: build_ladder([0.0, 1.0], [1.0, 1.0], rungs=1), "`rungs` must be at least 2, got 1"),
         (lambda: build_ladder([0.0, 1.0], [0.0, 0.0], rungs=3), "does not vary"),
-        (lambda: build_ladder([1.0, 0.0], [1.0, 1.0], rungs=3), "that rise"),
+        (lambda: build_ladder([1.0, 0.0], [1.0, 1.0], rungs=3), "betas must be finite and increasing"),
         (lambda: thermodynamic_length([0.0], [1.0]), "two or more"),
-        (lambda: thermodynamic_length([0.0, 1.0], [1.0, -2.0]), "variance at beta 1 is -2.0"),
-        (lambda: count_rungs([0.0, 1.0], [1.0, 1.0], rate=1.0), "rate is 1.0"),
+        (lambda: thermodynamic_length([0.0, 1.0], [1.0, -2.0]), "at least 0, got -2.0 at beta 1"),
+        (lambda: count_rungs([0.0, 1.0], [1.0, 1.0], rate=1.0), "`rate` must be .*, got 1.0"),
     ],
 )
 def test_what_is_no_ladder(call, match):

@@ -33,7 +33,7 @@ END = 257
 @pytest.fixture(scope="module")
 def text(tiny: Tiny) -> ModelTokenizer:
     """Bytes as tokens, with a template that knows tools."""
-    words: PreTrainedTokenizerFast = tiny("llama").text.tokenizer
+    words: PreTrainedTokenizerFast = tiny("llama").tokenizer.fast_tokenizer
     own = type(words)(tokenizer_object=words.backend_tokenizer, bos_token="<|bos|>", eos_token="<|eos|>")
     own.chat_template = TEMPLATE
     return ModelTokenizer(own)

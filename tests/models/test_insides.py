@@ -60,6 +60,6 @@ def test_a_gradient_needs_a_probability(tiny: Tiny) -> None:
         tiny("llama").hidden_states([])
 
 
-def test_abilities(tiny: Tiny) -> None:
-    abilities = tiny("llama").abilities
-    assert abilities.hidden_states and abilities.attention and abilities.gradients
+def test_capabilities(tiny: Tiny) -> None:
+    capabilities = tiny("llama").capabilities
+    assert capabilities.hidden_states and capabilities.attention and capabilities.gradients

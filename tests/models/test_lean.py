@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
-from heatbath.ensemble.kernels.exponent import LOG2E
+from heatbath.kernels.exp2 import LOG2E
 from heatbath.models.cpu_llama import decoder, decoder_kernels
 from heatbath.models.hf.load_local import load_folder
-from heatbath.models.pool.base import build_pool
 from heatbath.models.pool.batched_pool import BatchedPool
+from heatbath.models.pool.open_pool import build_pool
 
 Save = Callable[[Path, Any], Path]
 WIDE: dict[str, Any] = {

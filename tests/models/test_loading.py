@@ -7,6 +7,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput, HeatbathError, ModelError
 from heatbath.models.hf.load_local import default_dtype, load_folder
+from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub import catalog, fingerprint, model_store, wheel_download
 from heatbath.models.hub.library_output import suppress_library_output
 from heatbath.models.hub.load import load
@@ -307,7 +309,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
     energies = smollm2.open([tokens]).energies()[0]
     paris = smollm2.encode(" Paris")
     assert float((-energies).log_softmax(-1)[paris[0]]) == pytest.approx(-0.258, abs=0.002)
-    assert smollm2.vocabulary.start == (0,) and smollm2.vocabulary.stop == (2, 0)
+    assert smollm2.vocabulary.start_token_ids == (0,) and smollm2.vocabulary.stop_token_ids == (2, 0)
     assert 1 not in smollm2.encode("<|im_start|>user")
     assert smollm2.decode(smollm2.encode("héllo 世界 🎉 1234")) == "héllo 世界 🎉 1234"
     assert smollm2.chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
@@ -317,10 +319,13 @@ def test_the_embedded_model(smollm2: Any) -> None:
 
 @pytest.mark.weights
 def test_the_embedded_model_pads_without_a_trace(smollm2: Any) -> None:
-    prompts = [smollm2.encode(text) for text in ("The", "The capital of France is", "Once upon a time, in a land far")]
-    together = smollm2.open([*prompts, []]).energies()
+    # In float64: on some processors float32 rounds what follows a lone start token by 7e-4.
+    module = deepcopy(smollm2.network.module).double()
+    model = TransformersModel(module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: "")
+    prompts = [model.encode(text) for text in ("The", "The capital of France is", "Once upon a time, in a land far")]
+    together = model.open([*prompts, []]).energies()
     for row, prompt in enumerate([*prompts, []]):
-        torch.testing.assert_close(together[row], smollm2.open([prompt]).energies()[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(together[row], model.open([prompt]).energies()[0], atol=1e-9, rtol=0)
 
 
 def test_load_folder_is_load_without_names(folders: Folders) -> None:

@@ -16,8 +16,9 @@ from heatbath.models.base import Model
 from heatbath.models.exact.markov import MarkovModel
 from heatbath.models.exact.urn import UrnModel
 from heatbath.models.pool import batched_pool as together_module
-from heatbath.models.pool.base import Pool, build_pool
+from heatbath.models.pool.base import Pool
 from heatbath.models.pool.batched_pool import BatchedPool
+from heatbath.models.pool.open_pool import build_pool
 from heatbath.models.pool.per_row_pool import PerRowPool
 from heatbath.models.pool.slot_kv_cache import MIN_SLOTS
 

@@ -50,9 +50,9 @@ def test_score_equals_a_plain_forward_pass(
 
 
 def test_a_capped_head_is_told_from_a_plain_one(tiny: Tiny) -> None:
-    assert tiny("llama").network.plain_head
-    assert tiny("gemma3").network.plain_head
-    assert not tiny("gemma2").network.plain_head
+    assert tiny("llama").network.has_plain_head
+    assert tiny("gemma3").network.has_plain_head
+    assert not tiny("gemma2").network.has_plain_head
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
@@ -70,7 +70,7 @@ def test_logits_of_a_whole_text_never_exist(tiny: Tiny, monkeypatch: pytest.Monk
     model = tiny("llama")
     sizes: list[int] = []
     head = model.network.module.get_output_embeddings()
-    assert model.network.plain_head
+    assert model.network.has_plain_head
     hook = head.register_forward_hook(lambda _module, _args, out: sizes.append(out.shape.numel() // out.shape[-1]))
     monkeypatch.setattr(score_module, "MAX_CHUNK_POSITIONS", 16)
     for _ in model.score([list(range(90))] * 5):

@@ -93,7 +93,7 @@ def test_padding_common_to_all_rows_is_forgotten(tiny: Tiny, plain: Tiny) -> Non
         session = tiny(family).open([[1], list(range(30)), [4, 5]])
         session.energies()
         session.fork([0, 2, 0])
-        assert session._pads.tolist() == [1, 0, 1]
+        assert session._padding.tolist() == [1, 0, 1]
         session.push([8, 9, 10])
         assert_rows(session, plain(family))
 
@@ -162,7 +162,7 @@ def test_numpy_prompts_are_prompts(tiny: Tiny) -> None:
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_prefill_does_not_copy_the_output_matrix_for_every_row(family: str, tiny: Tiny) -> None:
     model = tiny(family)
-    assert model.network.plain_head == (family == "llama")
+    assert model.network.has_plain_head == (family == "llama")
     strided: list[bool] = []
     head = model.network.module.get_output_embeddings()
     hook = head.register_forward_hook(lambda _module, args, _out: strided.append(not args[0].is_contiguous()))

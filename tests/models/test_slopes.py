@@ -18,7 +18,7 @@ LENGTH = 3
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
 def test_gradient_is_the_sum_over_the_answer_of_gradients_by_position(family: str, tiny: Tiny) -> None:
     model = tiny(family)
-    found = model.slopes(TEXTS, LENGTH).gradient
+    found = model.token_gradients(TEXTS, LENGTH).embedding_gradient
     for row, text in enumerate(TEXTS):
         each = sum(model.gradient(text, position=p) for p in range(len(text) - LENGTH, len(text)))
         torch.testing.assert_close(found[row], each[-LENGTH:], atol=1e-4, rtol=1e-4)
@@ -29,7 +29,7 @@ def test_gradient_is_the_sum_over_the_answer_of_gradients_by_position(family: st
 @pytest.mark.parametrize("beta", [1.0, 0.5])
 def test_logprobs_are_those_of_teacher_forced_energies(beta: float, tiny: Tiny) -> None:
     model = tiny("gemma2")
-    found = model.slopes(TEXTS, LENGTH, beta=beta).logprobs
+    found = model.token_gradients(TEXTS, LENGTH, beta=beta).logprobs
     for window in model.score(TEXTS):
         for row, position, energies in zip(window.rows, window.positions, window.energies, strict=True):
             place = position - len(TEXTS[0]) + LENGTH
@@ -43,7 +43,7 @@ def test_gradient_and_embeddings_foretell_a_small_change(family: str, tiny: Tiny
     """A step of 1 % from one token's embedding to another's changes log p as the product says."""
     model, text, beta = tiny(family), TEXTS[0], 0.5
     assert model.embeddings.shape == (model.vocabulary.size, 32)
-    layer, slope = model.network.module.get_input_embeddings(), model.slopes(TEXTS[:1], LENGTH, beta=beta)
+    layer, slope = model.network.module.get_input_embeddings(), model.token_gradients(TEXTS[:1], LENGTH, beta=beta)
     ids, other = torch.tensor([text]), 200
     way = model.embeddings[other] - model.embeddings[text[-2]]
 
@@ -55,12 +55,12 @@ def test_gradient_and_embeddings_foretell_a_small_change(family: str, tiny: Tiny
 
     with torch.no_grad():
         found = (logprob(0.01) - logprob(-0.01)) / 0.02
-    assert found == pytest.approx(float(slope.gradient[0, -2] @ way), rel=2e-2, abs=1e-2)
+    assert found == pytest.approx(float(slope.embedding_gradient[0, -2] @ way), rel=2e-2, abs=1e-2)
 
 
 def test_a_last_token_beyond_the_context_is_only_predicted(tiny: Tiny) -> None:
     model = tiny("llama")
-    assert model.slopes([[1] * (model.context_length + 1)], 2).logprobs.shape == (1, 2, model.vocabulary.size)
+    assert model.token_gradients([[1] * (model.context_length + 1)], 2).logprobs.shape == (1, 2, model.vocabulary.size)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_a_last_token_beyond_the_context_is_only_predicted(tiny: Tiny) -> None:
 )
 def test_bad_input(sequences: list[list[int]], length: int, sentence: str, tiny: Tiny) -> None:
     with pytest.raises(BadInput, match=sentence):
-        tiny("llama").slopes(sequences, length)
+        tiny("llama").token_gradients(sequences, length)

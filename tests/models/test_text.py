@@ -36,10 +36,10 @@ def test_part_of_a_character_has_bytes(tiny: Tiny) -> None:
 def test_control_tokens_in_a_text_are_text(tiny: Tiny) -> None:
     model = tiny("llama")
     tokens = model.encode("a<|eos|>")
-    assert not model.vocabulary.special & set(tokens)
+    assert not model.vocabulary.special_token_ids & set(tokens)
     assert model.decode(tokens) == "a<|eos|>"
     assert model.token_bytes(257) == b"<|eos|>"
-    assert model.vocabulary.special == {256, 257, 258}
+    assert model.vocabulary.special_token_ids == {256, 257, 258}
 
 
 def test_chat_reads_its_frame_as_control_and_its_contents_as_text(tiny: Tiny) -> None:

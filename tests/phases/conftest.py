@@ -15,7 +15,8 @@ from heatbath.phases.advice import Advice, BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
-from heatbath.phases.phase_map import Budget, PhaseMap, TextSample
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import Budget, TextSample
 from heatbath.record import Provenance
 
 GRID = np.linspace(0.2, 1.8, 121)

@@ -29,13 +29,13 @@ class Stutter(ExactModel):
     def fingerprint(self) -> str:
         return parameter_fingerprint("Stutter", self.a)
 
-    def begin(self, rows: int) -> Ints:
+    def initial_state(self, rows: int) -> Ints:
         return np.tile([0, 0], (rows, 1))
 
     def advance(self, state: Ints, tokens: Ints) -> Ints:
         return np.stack([tokens, np.where(tokens == state[:, 0], state[:, 1] + 1, 1)], axis=1)
 
-    def law(self, state: Ints) -> Floats:
+    def next_energies(self, state: Ints) -> Floats:
         energies = np.zeros((len(state), V))
         energies[np.arange(len(state)), state[:, 0]] = -self.a * np.log1p(state[:, 1])
         return energies

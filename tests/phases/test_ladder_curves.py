@@ -169,7 +169,7 @@ def test_a_difference_is_the_late_less_the_early(pools):
 
 def test_counting_every_text_once_is_counting_them_all(pools):
     one = pools["markov"][0]
-    column = rate_column(one, THERMAL_RATES["heat capacity"], TextRange(-1, one.samples.place(LENGTH)))
+    column = rate_column(one, THERMAL_RATES["heat capacity"], TextRange(-1, one.samples.find_prefix(LENGTH)))
     assert np.allclose(column.moments(np.ones(120)), column.moments())
     assert np.allclose(column.moments(np.full(120, 0.3)), column.moments())
 

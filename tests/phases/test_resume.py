@@ -15,15 +15,16 @@ import pytest
 from heatbath.errors import BadInput
 from heatbath.models import UrnModel
 from heatbath.phases import SweepPlan, sweep
-from heatbath.phases.phase_map import Budget, PhaseMap
+from heatbath.phases.phase_map import PhaseMap
+from heatbath.phases.phase_map_data import Budget
 from heatbath.phases.report.serialization import dump_phase_map
 
 PLAN = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 RUN = """
 import sys, time
 from heatbath.models import UrnModel
-from heatbath.phases import Plan, sweep
-plan = Plan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
+from heatbath.phases import SweepPlan, sweep
+plan = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 def wait(done, total):
     print(done, flush=True)
     time.sleep(0.5)
@@ -75,7 +76,7 @@ def test_a_larger_budget_goes_on_from_the_smaller_one(tmp_path: Path) -> None:
         ({"length": 100}, "multiple of 16"),
         ({"sequences": 40}, "two batches"),
         ({"sequences": 250}, "multiple"),
-        ({"anchors": 3}, "at least 6"),
+        ({"anchors": 3}, "must be in 6 to"),
         ({"temperatures": (0.5, float("nan"), 1, 1.2, 1.4, 1.6)}, "temperature"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A phase map survives JSON, and what is no phase map is refused in one sentence."""
+"""A phase map survives JSON, and a file that is not one is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
 
 def test_nothing_found_comes_back_as_none(edgeless: PhaseMap, tmp_path: Path) -> None:
     serialization.save_phase_map(edgeless, tmp_path / "a.json")
-    back = serialization.load_phase_map(tmp_path / "a.json")
+    back = PhaseMap.load(tmp_path / "a.json")
     assert back.criticality is None and back.advice.range is None and back.edge("freeze").interval is None
 
 
@@ -83,7 +83,7 @@ def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path
     odd = np.array([np.nan, np.inf, -np.inf, 1e-300])
     serialization.save_phase_map(replace(chart, curves=[replace(chart.curves[0], ess=odd)]), tmp_path / "a.json")
     assert "NaN" not in (tmp_path / "a.json").read_text()
-    np.testing.assert_array_equal(serialization.load_phase_map(tmp_path / "a.json").curves[0].ess, odd)
+    np.testing.assert_array_equal(PhaseMap.load(tmp_path / "a.json").curves[0].ess, odd)
 
 
 def _broken(content: dict[str, Any], how: str) -> str:
@@ -108,9 +108,9 @@ def _broken(content: dict[str, Any], how: str) -> str:
 
 BROKEN = {
     "another schema": "schema 2",
-    "another file": "no phase map",
-    "a list": "no phase map",
-    "cut off": "no JSON",
+    "another file": "not a phase map",
+    "a list": "not a phase map",
+    "cut off": "not valid JSON",
     "lacks": "lacks tokens",
     "unknown": "unknown colour",
     "not an object": "not an object",
@@ -123,13 +123,13 @@ BROKEN = {
 def test_what_is_no_phase_map_is_refused(how: str, content: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "phases.json").write_text(_broken(content, how), encoding="utf-8")
     with pytest.raises(BadInput, match=BROKEN[how]) as caught:
-        serialization.load_phase_map(tmp_path)
+        PhaseMap.load(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no file"):
-        serialization.load_phase_map(tmp_path)
+        PhaseMap.load(tmp_path)
 
 
 def test_a_failed_write_leaves_what_was_there(chart: PhaseMap, tmp_path: Path) -> None:

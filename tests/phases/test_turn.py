@@ -67,7 +67,7 @@ def test_the_turn_of_a_known_model_is_found():
 def test_the_urn_does_not_turn_where_its_entropy_only_flattens():
     found = find_turning_point(drawn(UrnModel(1.0), low=0.5, high=1.8, texts=240, length=64), np.random.default_rng(0))
     assert (found.temperature, found.interval, found.supported) == (None, None, False)
-    assert "does not find_turn" in found.reason
+    assert "does not turn" in found.reason
 
 
 def test_too_few_texts_say_so():

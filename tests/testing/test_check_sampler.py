@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from heatbath.decode import Ancestral, Sampler
+from heatbath.decode import Ancestral, TokenSampler
 from heatbath.ensemble import quantile
 from heatbath.models import TableModel
 from heatbath.testing import check_sampler
@@ -19,7 +19,7 @@ def test_a_right_sampler_passes():
 
 
 @dataclass(frozen=True)
-class Skewed(Sampler):
+class Skewed(TokenSampler):
     """Raises the uniform numbers to a power, and claims the model's own probabilities."""
 
     power: float = 1.0
@@ -31,8 +31,8 @@ class Skewed(Sampler):
     def init(self, task):
         return self.inner.init(task)
 
-    def step(self, rng, batch):
-        return self.inner.step(_Bent(rng, self.power), batch)
+    def step(self, rng, batch, energies):
+        return self.inner.step(_Bent(rng, self.power), batch, energies)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Boasting(Skewed):
     def inner(self):
         return Ancestral(0.9)
 
-    def step(self, rng, batch):
-        batch, step = self.inner.step(rng, batch)
+    def step(self, rng, batch, energies):
+        batch, step = self.inner.step(rng, batch, energies)
         return batch, replace(step, steered=replace(step.pipeline_result, betas=np.ones_like(step.betas)))
 
 

@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _find_processor(),
         "cpu_features": _find_cpu_features(),
-        "count_cores": count_cores(),
+        "cores": count_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: find_version(name) for name in PACKAGES},

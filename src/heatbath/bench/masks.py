@@ -85,5 +85,5 @@ def _build_grammar(model: TransformersModel) -> Grammar:
 def _generate_sequences(model: TransformersModel, prompt: str, *, fields: Field | tuple[()] = ()) -> list[list[int]]:
     """Answers drawn at T = 1."""
     prompts = [model.encode(prompt)] * ROWS
-    drawn = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=False)
+    drawn = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=None)
     return [list(answer) for answer in drawn.weighted_samples.sequences]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from heatbath.bench.base import BenchmarkLine, upper_limit_line
-from heatbath.decode import SMC, Metropolis, RowRandom, Sampler, Target, Task, run_sampler
+from heatbath.decode import SMC, Metropolis, RowRandom, SequenceSampler, Target, Task, run
 from heatbath.decode.base import Floats
 from heatbath.models import MarkovModel
 
@@ -41,7 +41,7 @@ def lines(repeats: int = _REPEATS, chains: int = _CHAINS) -> Iterator[BenchmarkL
     """
     target = Target(power=ALPHA)
     published = Metropolis(target, chains=repeats, sweeps=_DRAFTS, block=LENGTH // _BLOCKS)
-    ways: dict[str, Sampler[Any, Any]] = {
+    ways: dict[str, SequenceSampler[Any]] = {
         "SMC, 64 particles": SMC(target, particles=64, replicates=repeats),
         "Metropolis on whole answers, 40 drafts": Metropolis(target, chains=repeats, sweeps=40, burn=0.25),
     }
@@ -64,7 +64,7 @@ def build_chain(seed: int) -> MarkovModel:
     return MarkovModel(energies[:-1], energies[-1])
 
 
-def _compute_mean_cost(sampler: Sampler[Any, Any], repeats: int, chains: int) -> float:
+def _compute_mean_cost(sampler: SequenceSampler[Any], repeats: int, chains: int) -> float:
     models = [build_chain(seed) for seed in range(chains)]
     costs = [compute_cost(model, sampler, compute_moments(model, ALPHA, LENGTH), repeats) for model in models]
     return float(np.exp(np.mean(np.log(costs))))
@@ -87,7 +87,7 @@ def compute_moments(model: MarkovModel, alpha: float, length: int) -> LogprobMom
     return LogprobMoments(float(mean), float(two[-1] / zero[-1] - mean**2), float(np.log(zero[-1])))
 
 
-def compute_cost(model: MarkovModel, sampler: Sampler[Any, Any], exact: LogprobMoments, repeats: int) -> float:
+def compute_cost(model: MarkovModel, sampler: SequenceSampler[Any], exact: LogprobMoments, repeats: int) -> float:
     """Tokens per effective answer of one of `repeats` runs that are done side by side."""
     state = run_to_end(model, sampler)
     estimates, spent = estimate_means(state), count_tokens(state) / repeats
@@ -95,22 +95,22 @@ def compute_cost(model: MarkovModel, sampler: Sampler[Any, Any], exact: LogprobM
     return spent / effective
 
 
-def run_to_end(model: MarkovModel, sampler: Sampler[Any, Any], length: int = LENGTH) -> Any:
+def run_to_end(model: MarkovModel, sampler: SequenceSampler[Any], length: int = LENGTH) -> Any:
     """The sampler's state once it is done with a chain's answers."""
     task = Task(model, [[]], length, (STOP,))
-    rng = RowRandom(0, sampler.init(task).streams)
-    return next(state for state, _ in run_sampler(sampler, rng, task) if state.done)
+    rng = RowRandom(0, sampler.init(task).num_streams)
+    return next(state for state, _ in run(sampler, rng, task) if state.is_finished)
 
 
 def estimate_means(state: Any) -> Floats:
     """The mean log p as each population (by weight) or each chain (over the sweeps it keeps) tells it, (R,)."""
-    if hasattr(state, "groups"):
-        logs = state.log_weight[state.groups]
+    if hasattr(state, "replicate_slots"):
+        logs = state.log_weight[state.replicate_slots]
         weights = np.exp(logs - logs.max(1, keepdims=True))
-        return np.asarray((weights * state.logprob[state.groups]).sum(1) / weights.sum(1))
-    return np.asarray(state.logprob[:, state.burn :].mean(1))
+        return np.asarray((weights * state.logprob[state.replicate_slots]).sum(1) / weights.sum(1))
+    return np.asarray(state.logprob_history[:, state.burn_in_sweeps :].mean(1))
 
 
 def count_tokens(state: Any) -> int:
     """Tokens drawn in all runs."""
-    return int(state.spent if hasattr(state, "groups") else state.chains.spent)
+    return int(state.tokens_spent if hasattr(state, "replicate_slots") else state.chains.tokens_spent)

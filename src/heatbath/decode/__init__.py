@@ -2,7 +2,7 @@
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.anneal import Anneal
-from heatbath.decode.base import Batch, Sampler, Step, Task, TokenSampler, run_sampler
+from heatbath.decode.base import Batch, Step, Task, TokenSampler
 from heatbath.decode.beam import Beam
 from heatbath.decode.best_of import BestOf
 from heatbath.decode.greedy import Greedy
@@ -14,7 +14,16 @@ from heatbath.decode.metropolis import Metropolis
 from heatbath.decode.rng import Random, RowRandom
 from heatbath.decode.schedules import Schedule
 from heatbath.decode.schedules.edge_crossings import find_edge_crossings
-from heatbath.decode.sequences import SamplerState, SequenceStep, WeightedSamples
+from heatbath.decode.sequences import (
+    Sampler,
+    SamplerState,
+    SequenceSampler,
+    SequenceStep,
+    WeightedSamples,
+    evaluate,
+    evaluate_step,
+    run,
+)
 from heatbath.decode.smc import SMC
 from heatbath.decode.target import Target
 from heatbath.decode.tempering import Tempering
@@ -39,6 +48,7 @@ __all__ = [
     "Sampler",
     "SamplerState",
     "Schedule",
+    "SequenceSampler",
     "SequenceStep",
     "Step",
     "Target",
@@ -49,9 +59,11 @@ __all__ = [
     "WeightedSamples",
     "Window",
     "estimate_log_z_bounds",
+    "evaluate",
+    "evaluate_step",
     "find_edge_crossings",
     "min_p",
-    "run_sampler",
+    "run",
     "top_k",
     "top_p",
 ]

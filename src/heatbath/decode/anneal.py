@@ -9,18 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains
+from heatbath.decode.base import Floats, Ints, Task
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance, swap
 from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceStep, WeightedSamples, require_single_prompt, validate_at_least
-from heatbath.decode.target import Target
+from heatbath.decode.sampler_arguments import SamplerArguments
+from heatbath.decode.sequences import (
+    SequenceSampler,
+    SequenceStep,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+)
+from heatbath.decode.target import Target, build_default_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.resample import ess, genealogical_ess, resample_particles
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -59,14 +69,14 @@ class AnnealState:
         """Weights that sum to one, (N,)."""
         return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """The population with its weights; the value is drawn by weight."""
         now, proper = self.chains.current, self.log_weight + self.accumulated_log_z
         figures = {
             "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "mean_work": float(self.work.mean()),
             "work_stderr": _standard_error(self.work),
-            "build_ladder": float(len(self.ladder) - 1),
+            "rungs": float(len(self.ladder) - 1),
         }
         return WeightedSamples(
             sequences=now.buffer.to_sequences(),
@@ -83,7 +93,7 @@ class AnnealState:
 
 
 @dataclass(frozen=True)
-class Anneal(Sampler[AnnealState, SequenceStep]):
+class Anneal(SequenceSampler[AnnealState]):
     """`particles` answers led along a `ladder` of lambda, from 0 to 1, with `sweeps` drafts each at every rung.
 
     `ladder` is the number of rungs, evenly spaced, or the values. With a `threshold` above 0 the population is
@@ -106,15 +116,21 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
 
     def init(self, task: Task) -> AnnealState:
         require_single_prompt(task, "annealing")
-        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.zeros(self.particles))
+        chains = MetropolisChains.start(task, with_model_proposal(self.target), np.zeros(self.particles))
         zeros = np.zeros(self.particles)
         return AnnealState(chains, build_ladder(self.ladder), zeros, zeros, np.arange(self.particles))
 
-    def step(self, rng: Random, state: AnnealState) -> tuple[AnnealState, SequenceStep]:
+    def pending(self, state: AnnealState) -> Session | None:
+        return state.chains.pending
+
+    def max_rows(self, prompts: int) -> int:
+        return self.particles
+
+    def step(self, rng: Random, state: AnnealState, energies: Any) -> tuple[AnnealState, SequenceStep]:
         started = state.chains.has_sequences
         if state.chains.is_idle and started and not state.remaining_sweeps:
             state = self._advance_rung(rng, state)
-        chains, move = advance_chains(state.chains, rng, None if started else np.zeros(self.particles, np.int64))
+        chains, move = advance(state.chains, rng, energies, None if started else np.zeros(self.particles, np.int64))
         state = replace(state, chains=chains)
         if not chains.is_idle:
             return state, move
@@ -144,7 +160,7 @@ class Anneal(Sampler[AnnealState, SequenceStep]):
         taken = float(logsumexp(state.log_weight) - np.log(self.particles))
         return replace(
             state,
-            chains=copy_chains(chains, parents),
+            chains=swap(chains, parents),
             log_weight=np.zeros(self.particles),
             accumulated_log_z=state.accumulated_log_z + taken,
             work=state.work[parents],
@@ -177,3 +193,18 @@ def build_ladder(ladder: int | Sequence[float]) -> Floats:
     if values.ndim != 1 or len(values) < 2 or values[0] != 0 or values[-1] != 1 or not (np.diff(values) > 0).all():
         raise BadInput(f"the ladder is {values.tolist()!r:.60}: give numbers that rise from 0 to 1.")
     return values
+
+
+def _build_anneal(arguments: SamplerArguments, **options: Any) -> Anneal:
+    of_target, own = split_target_options(options)
+    return Anneal(build_default_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "anneal",
+    "sampler",
+    _build_anneal,
+    options=("alpha", "proposal", "particles", "ladder", "sweeps", "threshold"),
+    order=80,
+    uses_potentials=True,
+)

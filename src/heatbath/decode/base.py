@@ -1,16 +1,16 @@
-"""What a sampler is: `init` and `step(rng, state) -> (state, info)`; a run is a generator, its loop the caller's.
+"""Token samplers: `init(task)` and `step(rng, state, energies) -> (state, info)`, one token for every row of a batch.
 
-A sampler of tokens has a `Batch` as its state and gives a `Step`: every row is drawn from, one token each. A sampler
-of sequences is built on one; its state is an `Answers` and it gives a `Move` (`heatbath.decode.sequences`).
+Energies are handed in: a sampler evaluates no model. Samplers of sequences are built on these
+(`heatbath.decode.sequences`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +18,27 @@ import numpy.typing as npt
 from heatbath.decode.energy_pipeline import PipelineResult
 from heatbath.decode.rng import Random
 from heatbath.energy.base import Context
-from heatbath.ensemble import state
+from heatbath.ensemble import State, state
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Session, Tokens
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-S = TypeVar("S")
-I = TypeVar("I")
+OpenSession = Callable[[Sequence[Tokens]], Session]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of a sampler: an answer to each of `prompts`, ended by a `stop` token or `max_tokens` long.
+    """A sampling task: continue each of `prompts` up to a `stop` token or `max_tokens`.
 
-    `begun` are tokens that the answers already have, one list a row; a single prompt then stands for all rows.
-    `first_row` numbers the first of the rows among all of a job.
+    Attributes:
+        first_row: number of the first row among all rows of a job.
+        prefixes: tokens already generated, one list per row; a single prompt then stands for all rows.
+        observe: whether the host keeps the thermodynamics of every step, so that a draw may work them out as well.
+        opener: opens sessions in place of `model.open`, for a host whose rows share a batch with others.
+        ends_rows: given rows (A,) of the run and the tokens (A,) that each has just got, returns which of them end
+            here, (A,), besides those with a stop token; for rows that are drawn independently.
     """
 
     model: Model
@@ -43,26 +47,35 @@ class Task:
     stop_token_ids: tuple[int, ...] = ()
     first_row: int = 0
     prefixes: Sequence[Tokens] = ()
+    observe: bool = False
+    opener: OpenSession | None = None
+    ends_rows: Callable[[Ints, Ints], npt.NDArray[np.bool_]] | None = None
 
     def open_batch(self) -> Batch:
         """A batch of the rows, at beta = 1."""
-        begun = self.prefixes or [()] * len(self.prompts)
-        prompts = list(self.prompts) if len(self.prompts) == len(begun) else [self.prompts[0]] * len(begun)
+        prefixes = self.prefixes or [()] * len(self.prompts)
+        prompts = list(self.prompts) if len(self.prompts) == len(prefixes) else [self.prompts[0]] * len(prefixes)
         # An empty prompt stands for the document start, also where an answer goes on after it.
         started = [prompt if len(prompt) else self.model.vocabulary.start_token_ids for prompt in prompts]
-        session = self.model.open([[*prompt, *answer] for prompt, answer in zip(started, begun, strict=True)])
+        opener = self.opener or self.model.open
+        session = opener([[*prompt, *prefix] for prompt, prefix in zip(started, prefixes, strict=True)])
+        lengths = np.asarray(list(map(len, started)), np.int64)
         rows = self.first_row + np.arange(len(started))
-        return Batch(
-            session, np.ones(len(started)), np.asarray(list(map(len, started)), np.int64), rows, self.stop_token_ids
-        )
+        return Batch(session, np.ones(len(started)), lengths, rows, self.stop_token_ids, observe=self.observe)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Where a run stands. `pending` tokens (B,) are drawn but not yet in the session: rows that end never need them.
+    """State of a token-level run; it holds an open session, so go on from the newest batch only.
 
-    It holds an open session, so go on from the newest batch only. `rows` (B,) number the rows for good; `memory`
-    (B, k) is what a schedule remembers of each.
+    Attributes:
+        betas: inverse temperatures, (B,).
+        prompt_lengths: (B,).
+        rows: numbers that stay with the rows in any batch, (B,).
+        stop: tokens that end a row.
+        pending: tokens drawn but not yet pushed into the session, (B,): rows that end never need them.
+        memory: what a schedule remembers of each row, (B, k).
+        observe: as in `Task`.
     """
 
     session: Session
@@ -72,22 +85,26 @@ class Batch:
     stop_token_ids: tuple[int, ...] = ()
     pending_tokens: Ints | None = None
     memory: Floats | None = None
+    observe: bool = False
 
     def select_rows(self, indices: Sequence[int] | Ints) -> Batch:
         """The batch of the rows `indices`, in that order; the session forks. Repeats need new `rows`."""
         at = np.asarray(indices, np.int64)
         self.session.fork(at.tolist())
-        pending = None if self.pending_tokens is None else self.pending_tokens[at]
-        memory = None if self.memory is None else self.memory[at]
-        return Batch(
-            self.session,
-            self.betas[at],
-            self.prompt_lengths[at],
-            self.row_ids[at],
-            self.stop_token_ids,
-            pending,
-            memory,
+        return replace(
+            self,
+            betas=self.betas[at],
+            prompt_lengths=self.prompt_lengths[at],
+            row_ids=self.row_ids[at],
+            pending_tokens=None if self.pending_tokens is None else self.pending_tokens[at],
+            memory=None if self.memory is None else self.memory[at],
         )
+
+    def copy_row(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
+        """Copies of the only row, one for each of `numbers`, which are added to its own; and their energies."""
+        copies = np.zeros(len(numbers), np.int64)
+        energies = energies if len(copies) == 1 else energies[copies]
+        return replace(self.select_rows(copies), row_ids=self.row_ids[0] + numbers), energies
 
     def push_pending(self) -> Batch:
         """The batch after its pending tokens have gone into the session."""
@@ -95,6 +112,13 @@ class Batch:
             return self
         self.session.push(self.pending_tokens.tolist())
         return replace(self, pending_tokens=None)
+
+    def advance_rows(self, stay: Ints) -> Batch:
+        """Drop all rows but those to `stay` and push the tokens of these; close the session where none does."""
+        if not len(stay):
+            self.session.close()
+            return self
+        return (self if len(stay) == len(self.row_ids) else self.select_rows(stay)).push_pending()
 
     def build_context(self, energies: Any = None) -> Context:
         """What energies may look at."""
@@ -111,6 +135,8 @@ class Step:
         tokens: drawn tokens, (B,).
         steered: raw energies of the model, what fields and windows made of them, and what that cost.
         known_logprob: `logprob` where it is known already.
+        seen: thermodynamics of the model's energies with the drawn tokens, where the draw worked them out.
+        plain_logprob: log-probability of the tokens in the model at T = 1, (B,), where the draw worked it out.
 
     They add up for 0 < beta < inf: $\log p_{drawn} - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
     """
@@ -118,6 +144,8 @@ class Step:
     tokens: Ints
     pipeline_result: PipelineResult
     known_logprob: Floats | None = None
+    model_state: State | None = None
+    plain_logprob: Floats | None = None
 
     @property
     def energies(self) -> Any:
@@ -169,28 +197,23 @@ class Step:
         return token_logprob(self.energies, betas, self.tokens)
 
 
-class Sampler(ABC, Generic[S, I]):
-    """Draws answers to a task, step by step. The contract suite of those of tokens is `testing.check_sampler`."""
+class TokenSampler(ABC):
+    """Draws one token for every row of a batch. The contract suite is `heatbath.testing.check_sampler`."""
 
     @abstractmethod
-    def init(self, task: Task) -> S:
+    def init(self, task: Task) -> Batch:
         """The state before the first step. Raises `BadInput` for settings that make no sense."""
 
     @abstractmethod
-    def step(self, rng: Random, state: S) -> tuple[S, I]:
-        """One step. `rng` has the rows of the task."""
+    def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
+        """Draw from `energies` (B, V) of the session of `state`, whose tokens have all been pushed.
 
+        The tokens drawn are `pending` in the state returned. `rng` has the rows of the batch.
+        """
 
-TokenSampler = Sampler[Batch, Step]
-"""Draws one token for every row of a batch."""
-
-
-def run_sampler(sampler: Sampler[S, I], rng: Random, task: Task) -> Iterator[tuple[S, I]]:
-    """Steps without end; stopping, progress and storage are the caller's."""
-    state = sampler.init(task)
-    while True:
-        state, info = sampler.step(rng, state)
-        yield state, info
+    def is_exhausted(self, state: Batch) -> bool:
+        """Whether the rows have no time left: what they hold is then all there will be."""
+        return False
 
 
 def betas_from_temperatures(temperatures: float | Sequence[float] | Floats, rows: int) -> Floats:

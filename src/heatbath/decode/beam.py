@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task, betas_from_temperatures
+from heatbath.decode.base import Batch, Floats, Ints, Step, Task
 from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
+    SequenceSampler,
     SequenceStep,
     TokenBuffer,
     WeightedSamples,
@@ -25,9 +28,11 @@ from heatbath.decode.sequences import (
 )
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
+from heatbath.energy.spec import Spec
 from heatbath.ensemble import state as thermodynamics
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class BeamState:
         """log p over the length to the power of the penalty, (2 W,)."""
         return self.logprob / np.maximum(self.buffer.lengths, 1) ** self.length_penalty
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """Whole answers, best first; what is still open where there is none."""
         found = np.flatnonzero(self.finished_mask) if self.finished_mask.any() else self.open_slots
         found = found[np.argsort(-self.scores[found], kind="stable")]
@@ -83,7 +88,7 @@ class BeamState:
 
 
 @dataclass(frozen=True)
-class Beam(Sampler[BeamState, SequenceStep]):
+class Beam(SequenceSampler[BeamState]):
     """The `width` best answers at `temperature`, after `fields` and `windows`, in `groups` of equal size.
 
     Scores are log p / length^`length_penalty`; `diversity` is what a token costs for each earlier group that took it.
@@ -110,17 +115,13 @@ class Beam(Sampler[BeamState, SequenceStep]):
     def init(self, task: Task) -> BeamState:
         require_single_prompt(task, "beam")
         batch = Ancestral(self.temperature).init(task)
-        batch.session.energies()
-        batch = batch.select_rows(np.zeros(self.groups, np.int64))
         slots = 2 * self.width
         free = np.full(slots, -np.inf)
         first = np.arange(self.groups) * (self.width // self.groups)
         free[first] = 0.0
         return BeamState(
             buffer=TokenBuffer.empty(slots, task.max_tokens),
-            batch=replace(
-                batch, row_ids=task.first_row + first, betas=betas_from_temperatures(self.temperature, self.groups)
-            ),
+            batch=batch,
             open_slots=first,
             logprob=free,
             model_logprob=np.zeros(slots),
@@ -129,12 +130,20 @@ class Beam(Sampler[BeamState, SequenceStep]):
             length_penalty=self.length_penalty,
         )
 
-    def step(self, rng: Random, state: BeamState) -> tuple[BeamState, SequenceStep]:
-        batch = state.batch.push_pending()
-        steering = EnergyPipeline(self.fields, self.window)
-        steered = steering(batch.build_context(batch.session.energies()), batch.betas, rng.uniform)
+    def pending(self, state: BeamState) -> Session | None:
+        return None if state.is_finished else state.batch.session
+
+    def max_rows(self, prompts: int) -> int:
+        return self.width
+
+    def step(self, rng: Random, state: BeamState, energies: Any) -> tuple[BeamState, SequenceStep]:
+        batch = state.batch
+        if not state.tokens_spent:
+            batch, energies = batch.copy_row(state.open_slots, energies)
+        steered = EnergyPipeline(self.fields, self.window)(batch.build_context(energies), batch.betas, rng.uniform)
         children = self._select_hypotheses(state, _extended_logprobs(state, steered))
         if not children:
+            batch.session.close()
             return replace(
                 state, open_slots=state.open_slots[:0], tokens_spent=state.tokens_spent + len(state.open_slots)
             ), SequenceStep(state.open_slots[:0], None)
@@ -223,7 +232,11 @@ def _extend_beams(
     whole[slots] = sheet.finished_mask[slots]
     open_ = np.flatnonzero(~sheet.finished_mask[slots])
     if len(open_):
-        batch = replace(batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_])
+        batch = replace(
+            batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_]
+        ).push_pending()
+    else:
+        batch.session.close()
     grown = replace(
         state,
         buffer=sheet,
@@ -235,3 +248,11 @@ def _extend_beams(
         tokens_spent=state.tokens_spent + len(state.open_slots),
     )
     return grown, SequenceStep(slots, step, sources)
+
+
+def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:
+    temperature = arguments.single_temperature()
+    return Beam(temperature=temperature, fields=arguments.fields, window=arguments.window, **options)
+
+
+SPEC = Spec("beam", "sampler", _build_beam, options=("width", "length_penalty", "groups", "diversity"), order=30)

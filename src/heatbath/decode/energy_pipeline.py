@@ -161,6 +161,22 @@ class EnergyPipeline:
         self._named_terms = tuple(_name_terms(self.fields))
 
     @property
+    def acts(self) -> bool:
+        """Whether there is any field or window."""
+        return bool(self.fields or self.windows)
+
+    def with_windows(self, windows: Sequence[Window]) -> EnergyPipeline:
+        """The same with further windows at its end."""
+        if not windows:
+            return self
+        return EnergyPipeline(
+            self.fields,
+            (*self.windows, *windows),
+            keep_dead_rows=self.keep_dead_rows,
+            window_temperature=self.window_temperature,
+        )
+
+    @property
     def field_names(self) -> tuple[str, ...]:
         """What the fields are called, each under a name that no other has."""
         return tuple(name for name, _, _ in self._named_terms)
@@ -202,12 +218,10 @@ def _attribute_errors(component: str, context: Context) -> Iterator[None]:
         raise
     except HeatbathError as error:
         kind = NotANumber if isinstance(error, NotANumber) else BadInput
-        told = str(error).removeprefix(f"{component}: ")
-        raise kind(f"{component} at token {_find_next_position(context)}: {told}") from error
+        raise kind(f"{component} at token {_find_next_position(context)}: {error}", component=component) from error
     except Exception as error:
-        raise BadInput(
-            f"{component} at token {_find_next_position(context)} raised {type(error).__name__}: {error}"
-        ) from error
+        sentence = f"{component} at token {_find_next_position(context)} raised {type(error).__name__}: {error}"
+        raise BadInput(sentence, component=component) from error
 
 
 def _restore_dead_rows(before: Any, after: Any, dead_rows: Bools | None) -> tuple[Any, Bools | None]:

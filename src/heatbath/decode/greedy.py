@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from heatbath.decode.base import Batch, Sampler, Step, Task
+from heatbath.decode.ancestral import draw_tokens
+from heatbath.decode.base import Batch, Step, Task, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
-from heatbath.decode.rng import Random
+from heatbath.decode.independent import Independent
+from heatbath.decode.rng import Random, ZeroRandom
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.energy.base import Field
-from heatbath.ensemble import quantile
+from heatbath.energy.spec import Spec
+from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Greedy(Sampler[Batch, Step]):
+class Greedy(TokenSampler):
     """The state of lowest energy after `fields` have added; of several the first in vocabulary order.
 
     `Ancestral` at T = 0 draws among them instead.
@@ -33,8 +38,14 @@ class Greedy(Sampler[Batch, Step]):
         batch = task.open_batch()
         return replace(batch, betas=np.full(len(batch.row_ids), np.inf))
 
-    def step(self, rng: Random, state: Batch) -> tuple[Batch, Step]:
-        batch = state.push_pending()
-        steered = self.pipeline(batch.build_context(batch.session.energies()), batch.betas, rng.uniform)
-        tokens = quantile(steered.final_energies, batch.betas, np.zeros(len(batch.betas)))
-        return replace(batch, pending_tokens=tokens), Step(tokens, steered)
+    def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
+        return draw_tokens(ZeroRandom(len(state.row_ids)), state, energies, self.pipeline)
+
+
+def _build_greedy(arguments: SamplerArguments) -> Independent:
+    if arguments.window:
+        raise BadInput("a window changes nothing for the greedy sampler: leave it out.")
+    return Independent(Greedy(arguments.fields), logprob_temperature=1.0)
+
+
+SPEC = Spec("greedy", "sampler", _build_greedy, order=20, streams=True)

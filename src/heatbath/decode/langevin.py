@@ -7,19 +7,20 @@ answers. A sweep changes some of its places at once; the proposal is in `heatbat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.base import Batch, Floats, Ints, Step, Task
 from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.langevin_proposal import ChainPoints, LangevinTarget
-from heatbath.decode.rng import Random
+from heatbath.decode.rng import ForcedTokens, Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
     Bools,
+    SequenceSampler,
     SequenceStep,
     TokenBuffer,
     WeightedSamples,
@@ -27,11 +28,12 @@ from heatbath.decode.sequences import (
     validate_at_least,
     validate_burn,
 )
-from heatbath.decode.smc import open_population
-from heatbath.decode.target import Target
+from heatbath.decode.target import Target, build_target, split_target_options
 from heatbath.energy.length_fields import MinLength
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.mcmc_diagnostics import mixing_diagnostics
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class LangevinState:
 
     langevin_target: LangevinTarget
     buffer: TokenBuffer
-    token_logprob: Floats
+    token_logprobs: Floats
     batch: Batch | None
     points: ChainPoints | None
     sweeps: int
@@ -74,7 +76,7 @@ class LangevinState:
         """Chains that stand on an answer that the potentials forbid, (C,)."""
         return np.isinf(self.points.energy) if self.points else np.zeros(self.num_slots, bool)
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """What is written down; a chain that ends on a forbidden answer weighs nothing.
 
         Figures are taken over the sweeps after the first `burn`. `changed` is the number of tokens that a sweep
@@ -95,7 +97,7 @@ class LangevinState:
             slots=np.arange(self.num_slots),
             finish_reasons=self.buffer.finish_reasons(),
             log_weight=np.where(self.forbidden_mask & self.has_finished_sweeps, -np.inf, 0.0),
-            logprob=self.token_logprob.sum(1),
+            logprob=self.token_logprobs.sum(1),
             selected_index=self.selected_index,
             log_z=None,
             ess=effective,
@@ -105,7 +107,7 @@ class LangevinState:
 
 
 @dataclass(frozen=True)
-class Langevin(Sampler[LangevinState, SequenceStep]):
+class Langevin(SequenceSampler[LangevinState]):
     r"""`chains` chains of `sweeps` hops of `positions` places each, the first `burn` share of which is forgotten.
 
     The places are drawn anew for each chain and sweep; None takes all. `step_size` is in units of the mean squared
@@ -143,7 +145,7 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         return LangevinState(
             langevin_target=landscape,
             buffer=TokenBuffer.empty(self.chains, length),
-            token_logprob=np.zeros((self.chains, length)),
+            token_logprobs=np.zeros((self.chains, length)),
             batch=self._open_batch(task),
             points=None,
             sweeps=self.sweeps,
@@ -153,20 +155,27 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
             change_counts=none,
         )
 
-    def step(self, rng: Random, state: LangevinState) -> tuple[LangevinState, SequenceStep]:
-        points = state.points
+    def pending(self, state: LangevinState) -> Session | None:
+        """The session in which sequences are written down; a sweep runs the model by itself, forward and back."""
+        return None if state.batch is None else state.batch.session
+
+    def max_rows(self, prompts: int) -> int:
+        return self.chains
+
+    def step(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, SequenceStep]:
+        points, chains = state.points, np.arange(self.chains)
         if points is None:
-            state, step = self._append_tokens(rng, state)
-            return self._start_chains(state), SequenceStep(np.arange(self.chains), step)
+            state, step = self._append_tokens(rng, state, energies)
+            return self._start_chains(state), SequenceStep(chains, step)
         if not state.has_finished_sweeps:
-            return self._sweep(rng, state, points), SequenceStep(np.empty(0, np.int64), None)
-        sources = lengths = None
+            return self._sweep(rng, state, points), SequenceStep.copies()
         if state.batch is None:
             state = self._reset_buffer(state)
-            sources, lengths = np.arange(self.chains), state.buffer.lengths
+            return state, SequenceStep.copies(chains, state.buffer.lengths)
         at = int(state.buffer.lengths[0])
-        state, step = self._append_tokens(_ForcedRandom(rng, points.tokens[:, at]), state)
-        return self._finish(rng, state), SequenceStep(np.arange(self.chains), step, sources, lengths)
+        led = ForcedTokens(rng, points.tokens[:, at], np.ones(self.chains, bool))
+        state, step = self._append_tokens(led, state, energies)
+        return self._finish(rng, state), SequenceStep(chains, step)
 
     def _build_token_sampler(self, task: Task) -> Ancestral:
         """What draws the first answers, and is led along the last ones."""
@@ -174,25 +183,28 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         return Ancestral(self.target.temperature, fields=fields)
 
     def _open_batch(self, task: Task) -> Batch:
-        """The chains' answers before their first token."""
-        return open_population(replace(self.target, proposal=self._build_token_sampler(task)), task, self.chains)
+        """The prompt, from which the chains' first tokens are drawn."""
+        return self._build_token_sampler(task).init(task)
 
     def _reset_buffer(self, state: LangevinState) -> LangevinState:
         """Nothing written down, so that the last answers can be."""
         shape = state.buffer.tokens.shape
         batch = self._open_batch(state.langevin_target.task)
-        return replace(state, buffer=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+        return replace(state, buffer=TokenBuffer.empty(*shape), token_logprobs=np.zeros(shape), batch=batch)
 
-    def _append_tokens(self, rng: Random, state: LangevinState) -> tuple[LangevinState, Step]:
+    def _append_tokens(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, Step]:
         """One token more in every slot."""
-        assert state.batch is not None
-        task = state.langevin_target.task
-        batch, step = self._build_token_sampler(task).step(rng, state.batch)
-        logprob = state.token_logprob.copy()
+        batch, task = state.batch, state.langevin_target.task
+        assert batch is not None
+        if not state.buffer.lengths[0]:
+            batch, energies = batch.copy_row(np.arange(self.chains), energies)
+        batch, step = self._build_token_sampler(task).step(rng, batch, energies)
+        logprob = state.token_logprobs.copy()
         logprob[:, state.buffer.lengths[0]] = step.model_logprob
         sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
+        batch = batch.advance_rows(np.flatnonzero(~sheet.finished_mask))
         spent = state.tokens_spent + self.chains
-        return replace(state, buffer=sheet, batch=batch, token_logprob=logprob, tokens_spent=spent), step
+        return replace(state, buffer=sheet, batch=batch, token_logprobs=logprob, tokens_spent=spent), step
 
     def _start_chains(self, state: LangevinState) -> LangevinState:
         """Chains that have an answer begin to walk."""
@@ -251,21 +263,16 @@ class Langevin(Sampler[LangevinState, SequenceStep]):
         return replace(state, selected_index=rng.choose_index(allowed / allowed.sum()), is_finished=True)
 
 
-@dataclass(frozen=True)
-class _ForcedRandom:
-    """Chance that gives the rows the `tokens` (B,)."""
+def _build_langevin(arguments: SamplerArguments, **options: Any) -> Langevin:
+    of_target, own = split_target_options(options)
+    return Langevin(build_target(arguments, **of_target), **own)
 
-    source: Random
-    tokens: Ints
 
-    def uniform(self) -> Floats:
-        return self.source.uniform()
-
-    def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        return self.tokens
-
-    def choose_index(self, probabilities: Floats) -> int:
-        return self.source.choose_index(probabilities)
-
-    def for_rows(self, rows: Sequence[int]) -> Random:
-        return _ForcedRandom(self.source.for_rows(rows), self.tokens[list(rows)])
+SPEC = Spec(
+    "langevin",
+    "sampler",
+    _build_langevin,
+    options=("alpha", "chains", "sweeps", "burn", "step_size", "positions"),
+    order=100,
+    uses_potentials=True,
+)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 
@@ -25,33 +25,10 @@ from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import Bools
 from heatbath.decode.target import Target
-from heatbath.energy.base import Context
+from heatbath.energy.base import Context, GradientPotential
 from heatbath.ensemble.arrays import asarray_like, to_numpy, upcast_half
 from heatbath.errors import BadInput
-from heatbath.models.base import Tokens
-
-
-class LogprobGradients(Protocol):
-    """How log p_T of answers changes with their tokens: `logprobs` (B, L, V), `gradient` (B, L, D)."""
-
-    @property
-    def logprobs(self) -> Any:
-        """Log-probability of every token at each place, given those before, (B, L, V)."""
-
-    @property
-    def embedding_gradient(self) -> Any:
-        """Derivative of the answers' log-probability with respect to the embeddings they are read by, (B, L, D)."""
-
-
-class GradientModel(Protocol):
-    """What a model with gradients gives."""
-
-    @property
-    def embeddings(self) -> Any:
-        """The vectors by which tokens are read, (V, D)."""
-
-    def token_gradients(self, sequences: Sequence[Tokens], length: int, *, beta: float) -> LogprobGradients:
-        """The slopes of the last `length` tokens of sequences of one length, at inverse temperature `beta`."""
+from heatbath.models.base import GradientModel
 
 
 @dataclass(frozen=True)
@@ -95,6 +72,7 @@ class LangevinTarget:
     """
 
     task: Task
+    model: GradientModel
     target: Target
     scorer: PotentialScorer
     embeddings: Any
@@ -104,13 +82,13 @@ class LangevinTarget:
     def from_task(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
         """Raises `BadInput` for a model without gradients."""
         model = task.model
-        if not model.capabilities.gradients or not hasattr(model, "token_gradients"):
+        if not isinstance(model, GradientModel):
             raise BadInput(f"the langevin sampler needs gradients, which {model.name} has not: use another sampler.")
-        table = upcast_half(cast(GradientModel, model).embeddings)
+        table = upcast_half(model.embeddings)
         spread = 2 * float((table - table.mean(0)).square().sum(-1).mean())
         prompt = tuple(task.prompts[0]) or model.vocabulary.start_token_ids
         scorer = replace(PotentialScorer.from_task(target.potentials, task), prompt=prompt)
-        return cls(task, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
+        return cls(task, model, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
 
     @cached_property
     def squared_norms(self) -> Any:
@@ -127,9 +105,7 @@ class LangevinTarget:
         answers = tokens.tolist()
         sequences = [[*self.scorer.prompt, *answer] for answer in answers]
         length, power = tokens.shape[1], self.target.power
-        found = cast(GradientModel, self.task.model).token_gradients(
-            sequences, length, beta=1 / self.target.temperature
-        )
+        found = self.model.token_gradients(sequences, length, beta=1 / self.target.temperature)
         rows, places = np.arange(len(tokens))[:, None], np.arange(length)
         logprob = to_numpy(found.logprobs[rows, places, tokens]).astype(np.float64).sum(1)
         energy = self.scorer(answers, np.ones(len(tokens), bool))
@@ -192,7 +168,7 @@ class LangevinTarget:
         )
         total = None
         for weight, part in self.scorer.potentials:
-            if hasattr(part, "token_gradient"):
+            if isinstance(part, GradientPotential):
                 slope = weight * asarray_like(
                     _validate_gradient(part.token_gradient(context), like.shape, part.name), like
                 )

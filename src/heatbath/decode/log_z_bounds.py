@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from heatbath.decode.base import Floats, Task
 from heatbath.decode.rng import Random
+from heatbath.decode.sequences import evaluate_step
 from heatbath.decode.smc import SMC
 from heatbath.errors import BadInput
 from heatbath.estimate.estimate import Estimate
@@ -47,7 +48,7 @@ def estimate_log_z_bounds(sampler: SMC, task: Task, rng: Random, exact_sample: S
 def _estimate_replicate_log_z(sampler: SMC, task: Task, rng: Random) -> Floats:
     state = sampler.init(task)
     while not state.is_finished:
-        state, _ = sampler.step(rng, state)
+        state, _ = evaluate_step(sampler, rng, state)
     return np.asarray(logsumexp(state.total_log_weight[state.replicate_slots], axis=1) - np.log(sampler.particles))
 
 

@@ -10,20 +10,28 @@ answers are properly weighted for the target whatever the rollouts said.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from heatbath.decode.anneal import with_model_proposal
-from heatbath.decode.base import Floats, Ints, Sampler, Task
+from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.rng import Random
 from heatbath.decode.rollout import Rollout, RolloutSampler, ScoredSequences
-from heatbath.decode.sequences import SequenceStep, WeightedSamples, require_single_prompt, validate_at_least
+from heatbath.decode.sequences import (
+    SequenceSampler,
+    SequenceStep,
+    WeightedSamples,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.population_diagnostics import independence_acceptance, weighted_r_hat
 from heatbath.estimate.resample import ess
+from heatbath.models.base import Session
 
 _MIN_PROBABILITY_SHARE = 1e-3
 
@@ -59,7 +67,7 @@ class LookaheadState:
     def is_finished(self) -> bool:
         return self.candidates is None and bool(self.current.buffer.finished_mask.all())
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """The answers with their weights; the value is drawn by weight."""
         now, weight = self.current, self.log_weight
         groups = min(4, len(weight) // 2)
@@ -84,7 +92,7 @@ class LookaheadState:
 
 
 @dataclass(frozen=True)
-class Lookahead(Sampler[LookaheadState, SequenceStep]):
+class Lookahead(SequenceSampler[LookaheadState]):
     """`n` answers; each next `block` of tokens is one of `candidates`, judged by `rollouts` of up to `horizon` tokens.
 
     Candidates are drawn from the target's proposal rather than taken from the top, so that nothing is cut off. A block
@@ -115,15 +123,24 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
             drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts
         )
 
-    def step(self, rng: Random, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
+    def pending(self, state: LookaheadState) -> Session | None:
+        """The session of the candidates, then that of their rollouts; none where candidates are to begin."""
         if state.candidates is None:
-            return self._extend_candidates(rng, *self._start_candidates(state))
-        if not state.candidates.is_finished:
-            return self._extend_candidates(rng, state, None, None)
-        return self._extend_rollouts(rng, state)
+            return None
+        return state.candidates.session if state.rollouts is None else state.rollouts.session
 
-    def _start_candidates(self, state: LookaheadState) -> tuple[LookaheadState, Ints, Ints]:
-        """Candidates that are copies of the answers so far."""
+    def max_rows(self, prompts: int) -> int:
+        return self.n * self.candidates * self.rollouts
+
+    def step(self, rng: Random, state: LookaheadState, energies: Any) -> tuple[LookaheadState, SequenceStep]:
+        if state.candidates is None:
+            return self._start_candidates(state)
+        if state.rollouts is None:
+            return self._extend_candidates(rng, state, energies)
+        return self._extend_rollouts(rng, state, energies)
+
+    def _start_candidates(self, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
+        """Candidates that are copies of the sequences so far."""
         sources = np.repeat(np.arange(self.n), self.candidates)
         lengths = state.current.buffer.lengths
         begun = state.current.copy_prefixes(sources)
@@ -132,20 +149,20 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         )
         moves = np.concatenate([state.current_slots, state.current_slots[sources]])
         state = replace(state, candidates=candidates, current_slots=np.arange(self.n))
-        return state, moves, np.concatenate([lengths, lengths[sources]])
+        return state, SequenceStep.copies(moves, np.concatenate([lengths, lengths[sources]]))
 
     def _extend_candidates(
-        self, rng: Random, state: LookaheadState, sources: Ints | None, lengths: Ints | None
+        self, rng: Random, state: LookaheadState, energies: Any
     ) -> tuple[LookaheadState, SequenceStep]:
         """One token more for every open candidate; when they are done their rollouts begin."""
         candidates = state.candidates
         assert candidates is not None
         slots = candidates.open_slots
-        grown, step = state.rollout_sampler.extend_rollout(candidates, rng)
+        grown, step = state.rollout_sampler.extend_rollout(candidates, rng, energies)
         state = replace(state, candidates=grown, tokens_spent=state.tokens_spent + len(slots))
         if grown.is_finished:
             state = self._start_rollouts(rng, state, grown.sequences)
-        return state, SequenceStep(slots + self.n, step, sources, lengths)
+        return state, SequenceStep(slots + self.n, step)
 
     def _start_rollouts(self, rng: Random, state: LookaheadState, sequences: ScoredSequences) -> LookaheadState:
         repeated = sequences.copy_prefixes(np.repeat(np.arange(len(sequences.energy)), self.rollouts))
@@ -154,16 +171,18 @@ class Lookahead(Sampler[LookaheadState, SequenceStep]):
         state = replace(state, rollouts=rollouts)
         return self._choose_candidates(rng, state, sequences, rollouts) if rollouts.is_finished else state
 
-    def _extend_rollouts(self, rng: Random, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
+    def _extend_rollouts(
+        self, rng: Random, state: LookaheadState, energies: Any
+    ) -> tuple[LookaheadState, SequenceStep]:
         """One token more for every open rollout; when they are done a candidate is chosen."""
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
         spent = state.tokens_spent + len(rollouts.open_slots)
-        grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng)
+        grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng, energies)
         state = replace(state, rollouts=grown, tokens_spent=spent)
         if grown.is_finished:
             state = self._choose_candidates(rng, state, candidates.sequences, grown)
-        return state, SequenceStep(np.empty(0, np.int64), None)
+        return state, SequenceStep.copies()
 
     def _choose_candidates(
         self, rng: Random, state: LookaheadState, sequences: ScoredSequences, rollouts: Rollout

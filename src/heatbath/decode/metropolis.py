@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from heatbath.decode.base import Floats, Sampler, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, select_chain
+from heatbath.decode.base import Floats, Task
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     require_single_prompt,
@@ -21,6 +23,7 @@ from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
 from heatbath.estimate.estimate import Estimate
 from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class MetropolisState:
         at_length = self.chains.max_length == self.chains.rollout_sampler.task.max_tokens
         return bool(at_length and self.logprob_history.shape[1] == self.sweeps and self.chains.is_idle)
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
         chains, kept = self.chains, self.logprob_history[:, self.burn_in_sweeps :]
         now, (agreement, effective) = chains.current, mixing_diagnostics(kept)
@@ -91,7 +94,7 @@ class MetropolisState:
 
 
 @dataclass(frozen=True)
-class Metropolis(Sampler[MetropolisState, SequenceStep]):
+class Metropolis(SequenceSampler[MetropolisState]):
     """`chains` chains of `sweeps` drafts each, the first `burn` share of which is forgotten.
 
     With a `block` answers grow by so many tokens at a time, with `sweeps` drafts at each length (Karan and Du 2025,
@@ -115,20 +118,26 @@ class Metropolis(Sampler[MetropolisState, SequenceStep]):
         require_single_prompt(task, "Metropolis")
         limit = min(self.block or task.max_tokens, task.max_tokens)
         none = np.empty((self.chains, 0))
-        chains = MetropolisChains.from_task(task, self.target, np.ones(self.chains), limit)
+        chains = MetropolisChains.start(task, self.target, np.ones(self.chains), limit)
         return MetropolisState(chains, self.sweeps, int(self.burn * self.sweeps), none, none, none, np.empty(0))
 
-    def step(self, rng: Random, state: MetropolisState) -> tuple[MetropolisState, SequenceStep]:
+    def pending(self, state: MetropolisState) -> Session | None:
+        return state.chains.pending
+
+    def max_rows(self, prompts: int) -> int:
+        return self.chains
+
+    def step(self, rng: Random, state: MetropolisState, energies: Any) -> tuple[MetropolisState, SequenceStep]:
         chains = state.chains
         starting = chains.is_idle and not chains.has_sequences
         if chains.is_idle and (starting or self._is_length_finished(state)):
             chains = chains if starting else self._extend_max_length(chains)
-            chains, move = advance_chains(chains, rng, chains.current.buffer.lengths)
+            chains, move = advance(chains, rng, energies, chains.current.buffer.lengths)
             state = replace(
                 state, logprob_history=state.logprob_history[:, :0], log_weight_history=state.log_weight_history[:, :0]
             )
         else:
-            chains, move = advance_chains(chains, rng)
+            chains, move = advance(chains, rng, energies)
         state = replace(state, chains=chains)
         if not chains.is_idle:
             return state, move
@@ -158,7 +167,7 @@ class Metropolis(Sampler[MetropolisState, SequenceStep]):
         )
         if not self._is_length_finished(noted) or chains.max_length < chains.rollout_sampler.task.max_tokens:
             return noted
-        return replace(noted, selected_index=select_chain(chains, np.arange(chains.num_chains), rng))
+        return replace(noted, selected_index=select(chains, np.arange(chains.num_chains), rng))
 
 
 def _bridge_log_z(log_weights: Floats) -> float:

@@ -10,6 +10,7 @@ with probability $\min(1, \frac{|x|}{|x'|} e^{\lambda (w(x') - w(x))})$.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from heatbath.decode.rollout import Rollout, RolloutSampler, ScoredSequences
 from heatbath.decode.sequences import Bools, SequenceStep
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class MetropolisChains:
     tokens_spent: int = 0
 
     @classmethod
-    def from_task(cls, task: Task, target: Target, lambdas: Floats, max_length: int | None = None) -> MetropolisChains:
+    def start(cls, task: Task, target: Target, lambdas: Floats, max_length: int | None = None) -> MetropolisChains:
         """Chains without an answer: their first drafts are whole answers, to be forced."""
         count, length = len(lambdas), task.max_tokens
         none = ScoredSequences.empty(count, length)
@@ -72,43 +74,51 @@ class MetropolisChains:
         return self.proposal_rollout.is_finished
 
     @property
+    def pending(self) -> Session | None:
+        """The session whose energies the drafts need."""
+        return self.proposal_rollout.session
+
+    @property
     def has_sequences(self) -> bool:
         """Whether every chain has an answer."""
         return bool(self.current.buffer.lengths.all())
 
 
-def advance_chains(
-    chains: MetropolisChains, rng: Random, cuts: Ints | None = None
+def advance(
+    chains: MetropolisChains, rng: Random, energies: Any, cuts: Ints | None = None
 ) -> tuple[MetropolisChains, SequenceStep]:
-    """One more token for every open draft; where none is, drafts are begun at `cuts` (N,), drawn unless given.
+    """One more token for every open draft, from the energies of the pending session.
 
-    When the last draft ends, every chain accepts or keeps. Drafts begun at given cuts are accepted as they are.
+    Where no draft is open, drafts are begun instead, at `cuts` (N,), which are drawn unless given; energies are not
+    needed then. When the last draft ends, every chain accepts or keeps; drafts begun at given cuts are always accepted.
     """
-    sources = lengths = None
     if chains.is_idle:
-        chains = replace(chains, is_forced=cuts is not None)
-        cuts = _draw_cuts(chains, rng) if cuts is None else cuts
-        sources = np.concatenate([chains.current_slots, chains.current_slots])
-        lengths = np.concatenate([chains.current.buffer.lengths, cuts])
-        begun = chains.current.copy_prefixes(np.arange(chains.num_chains), cuts)
-        draft = chains.rollout_sampler.start_rollout(begun, np.full(chains.num_chains, chains.max_length))
-        chains = replace(chains, proposal_rollout=draft, current_slots=np.arange(chains.num_chains))
+        return _begin(chains, rng, cuts)
     slots = chains.proposal_rollout.open_slots
-    draft, step = chains.rollout_sampler.extend_rollout(chains.proposal_rollout, rng)
+    draft, step = chains.rollout_sampler.extend_rollout(chains.proposal_rollout, rng, energies)
     chains = replace(chains, proposal_rollout=draft, tokens_spent=chains.tokens_spent + len(slots))
-    return (_resolve_proposals(chains, rng) if draft.is_finished else chains), SequenceStep(
-        slots + chains.num_chains, step, sources, lengths
-    )
+    return _resolve_proposals(chains, rng), SequenceStep(slots + chains.num_chains, step)
 
 
-def copy_chains(chains: MetropolisChains, sources: Ints) -> MetropolisChains:
+def _begin(chains: MetropolisChains, rng: Random, cuts: Ints | None) -> tuple[MetropolisChains, SequenceStep]:
+    chains = replace(chains, is_forced=cuts is not None)
+    cuts = _draw_cuts(chains, rng) if cuts is None else cuts
+    sources = np.concatenate([chains.current_slots, chains.current_slots])
+    lengths = np.concatenate([chains.current.buffer.lengths, cuts])
+    begun = chains.current.copy_prefixes(np.arange(chains.num_chains), cuts)
+    draft = chains.rollout_sampler.start_rollout(begun, np.full(chains.num_chains, chains.max_length))
+    chains = replace(chains, proposal_rollout=draft, current_slots=np.arange(chains.num_chains))
+    return _resolve_proposals(chains, rng), SequenceStep.copies(sources, lengths)
+
+
+def swap(chains: MetropolisChains, sources: Ints) -> MetropolisChains:
     """Settled chains with the answers of others: chain c goes on from that of `sources[c]`."""
     return replace(chains, current=chains.current.copy_prefixes(sources), current_slots=chains.current_slots[sources])
 
 
-def select_chain(chains: MetropolisChains, candidates: Ints, rng: Random) -> int:
+def select(chains: MetropolisChains, among: Ints, rng: Random) -> int:
     """One of the chains `among`, each that is allowed equally likely. Raises `BadInput` where none is."""
-    allowed = chains.allowed_mask[candidates]
+    allowed = chains.allowed_mask[among]
     if not allowed.any():
         raise BadInput(
             f"no chain has met an answer that is not forbidden by {chains.rollout_sampler.target.constraint_names}: ask for more chains "
@@ -123,7 +133,9 @@ def _draw_cuts(chains: MetropolisChains, rng: Random) -> Ints:
 
 
 def _resolve_proposals(chains: MetropolisChains, rng: Random) -> MetropolisChains:
-    """Every chain takes its draft or keeps what it has."""
+    """Every chain takes its draft or keeps what it has, once all drafts have ended."""
+    if not chains.proposal_rollout.is_finished:
+        return chains
     accepted = np.ones(chains.num_chains, bool) if chains.is_forced else _draw_acceptances(chains, rng)
     home = np.arange(chains.num_chains) + chains.num_chains * accepted
     return replace(

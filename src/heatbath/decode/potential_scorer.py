@@ -53,20 +53,24 @@ class PotentialScorer:
         context = Context(
             tokens, [len(self.prompt)] * len(tokens), self.vocab_size, self.stop_token_ids, finished_mask.tolist()
         )
-        place = f"potential {potential.name!r} at token {max(map(len, sequences))}"
+        who = f"potential {potential.name!r}"
+        place = f"{who} at token {max(map(len, sequences))}"
         try:
             values = to_numpy(potential(context)).astype(np.float64)
-        except (MissingExtra, NotANumber):
+        except MissingExtra:
+            raise
+        except NotANumber as error:
+            error.component = who
             raise
         except HeatbathError as error:
-            told = str(error).removeprefix(f"potential {potential.name!r}")
-            raise BadInput(f"{place}{told}" if told != str(error) else f"{place}: {told}") from error
+            raise BadInput(f"{place}: {error}", component=who) from error
         except Exception as error:
-            raise BadInput(f"{place} raised {type(error).__name__}: {error}") from error
+            raise BadInput(f"{place} raised {type(error).__name__}: {error}", component=who) from error
         if values.shape != (len(sequences),):
-            raise BadInput(f"{place} gave shape {values.shape}: give one energy for each of {len(sequences)} rows.")
+            wanted = f"give one energy for each of {len(sequences)} rows."
+            raise BadInput(f"{place} gave shape {values.shape}: {wanted}", component=who)
         if np.isnan(values).any():
-            raise NotANumber(f"{place} gave NaN: give a number of nats, or +inf to forbid.")
+            raise NotANumber(f"{place} gave NaN: give a number of nats, or +inf to forbid.", component=who)
         if (values == -np.inf).any():
-            raise BadInput(f"{place} gave -inf: an energy must be finite, or +inf to forbid.")
+            raise BadInput(f"{place} gave -inf: an energy must be finite, or +inf to forbid.", component=who)
         return values

@@ -1,21 +1,23 @@
-"""Answers being drawn out, with what every token counts: the common part of samplers that draw, weigh and choose."""
+"""Roll out continuations and accumulate their importance weights, for samplers that draw, weigh and choose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Step, Task
+from heatbath.decode.base import Batch, Floats, Ints, Step, Task, TokenSampler
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import Random
 from heatbath.decode.sequences import Bools, TokenBuffer
 from heatbath.decode.target import Target
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
 class ScoredSequences:
-    """N answers: their `sheet`, per token (N, L) the gain log target - log q and log p_T, and their potentials (N,)."""
+    """N sequences: their `sheet`, per token (N, L) the gain log target - log q and log p_T, their potentials (N,)."""
 
     buffer: TokenBuffer
     token_log_weights: Floats
@@ -24,7 +26,7 @@ class ScoredSequences:
 
     @classmethod
     def empty(cls, count: int, length: int) -> ScoredSequences:
-        """Answers without a token."""
+        """Sequences without a token."""
         zeros = np.zeros((count, length))
         return cls(TokenBuffer.empty(count, length), zeros, zeros, np.zeros(count))
 
@@ -35,7 +37,7 @@ class ScoredSequences:
 
     @property
     def total_logprob(self) -> Floats:
-        """log p_T of the answers, (N,)."""
+        """log p_T of the sequences, (N,)."""
         return self._sum_over_tokens(self.token_logprobs)
 
     def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> ScoredSequences:
@@ -65,54 +67,8 @@ class ScoredSequences:
 
 
 @dataclass(frozen=True)
-class RolloutSampler:
-    """Where answers come from: the task, the law they are weighed by, and the sampler that draws their tokens."""
-
-    task: Task
-    target: Target
-    sampler: Sampler[Batch, Step]
-    scorer: PotentialScorer
-
-    @classmethod
-    def from_task(cls, task: Task, target: Target, sampler: Sampler[Batch, Step] | None = None) -> RolloutSampler:
-        """With the target's own proposal unless another sampler is given."""
-        return cls(task, target, sampler or target.proposal_sampler, PotentialScorer.from_task(target.potentials, task))
-
-    def start_rollout(self, sequences: ScoredSequences, length_limits: Ints) -> Rollout:
-        """Go on with every answer that has not ended and has fewer than `limits` (N,) tokens."""
-        rows = np.flatnonzero(~_find_full(sequences.buffer, length_limits))
-        batch = None
-        if len(rows):
-            batch = self.sampler.init(replace(self.task, prefixes=sequences.buffer.to_sequences(rows)))
-            batch = replace(batch, row_ids=self.task.first_row + rows)
-        return Rollout(sequences, length_limits, rows, batch)
-
-    def extend_rollout(self, rollout: Rollout, rng: Random) -> tuple[Rollout, Step | None]:
-        """One token more for every open answer. `rng` has a row for each answer."""
-        rows, answer = rollout.open_slots, rollout.sequences
-        if rollout.batch is None:
-            return rollout, None
-        batch, step = self.sampler.step(rng.for_rows(rows.tolist()), rollout.batch)
-        scores = self.target.score_step(batch, step)
-        at = answer.buffer.lengths[rows]
-        gain, logprob, energy = answer.token_log_weights.copy(), answer.token_logprobs.copy(), answer.energy.copy()
-        gain[rows, at] = self.target.power * scores.model_logprob - scores.field_energy - scores.proposal_logprob
-        logprob[rows, at] = scores.model_logprob
-        sheet = answer.buffer.append_tokens(rows, step.tokens, batch.stop_token_ids)
-        full = _find_full(sheet, rollout.length_limits)[rows]
-        if full.any():
-            energy[rows[full]] = self.scorer(sheet.to_sequences(rows[full]), sheet.finished_mask[rows[full]])
-        if full.any() and not full.all():
-            batch = batch.select_rows(np.flatnonzero(~full))
-        open_ = rows[~full]
-        return Rollout(
-            ScoredSequences(sheet, gain, logprob, energy), rollout.length_limits, open_, batch if len(open_) else None
-        ), step
-
-
-@dataclass(frozen=True)
 class Rollout:
-    """Answers of which those `open` (A,) are rows of `batch`; each grows until it ends or has `limits` tokens."""
+    """Sequences of which those `open` (A,) are rows of `batch`; each grows until it ends or has `limits` tokens."""
 
     sequences: ScoredSequences
     length_limits: Ints
@@ -122,6 +78,53 @@ class Rollout:
     @property
     def is_finished(self) -> bool:
         return self.batch is None
+
+    @property
+    def session(self) -> Session | None:
+        """The session whose energies the next tokens need."""
+        return None if self.batch is None else self.batch.session
+
+
+@dataclass(frozen=True)
+class RolloutSampler:
+    """Where sequences come from: the task, the distribution they are weighed by, and what draws their tokens."""
+
+    task: Task
+    target: Target
+    sampler: TokenSampler
+    scorer: PotentialScorer
+
+    @classmethod
+    def from_task(cls, task: Task, target: Target) -> RolloutSampler:
+        """With the target's own proposal."""
+        return cls(task, target, target.proposal_sampler, PotentialScorer.from_task(target.potentials, task))
+
+    def start_rollout(self, sequences: ScoredSequences, length_limits: Ints) -> Rollout:
+        """Open every sequence that has not ended and has fewer than `limits` (N,) tokens."""
+        rows = np.flatnonzero(~_find_full(sequences.buffer, length_limits))
+        batch = None
+        if len(rows):
+            batch = self.sampler.init(replace(self.task, prefixes=sequences.buffer.to_sequences(rows)))
+            batch = replace(batch, row_ids=self.task.first_row + rows)
+        return Rollout(sequences, length_limits, rows, batch)
+
+    def extend_rollout(self, rollout: Rollout, rng: Random, energies: Any) -> tuple[Rollout, Step]:
+        """One token more for every open sequence. `rng` has a row for each sequence."""
+        rows, answer = rollout.open_slots, rollout.sequences
+        assert rollout.batch is not None
+        batch, step = self.sampler.step(rng.for_rows(rows.tolist()), rollout.batch, energies)
+        scores = self.target.score_step(batch, step)
+        at = answer.buffer.lengths[rows]
+        gain, logprob, energy = answer.token_log_weights.copy(), answer.token_logprobs.copy(), answer.energy.copy()
+        gain[rows, at] = self.target.power * scores.model_logprob - scores.field_energy - scores.proposal_logprob
+        logprob[rows, at] = scores.model_logprob
+        sheet = answer.buffer.append_tokens(rows, step.tokens, batch.stop_token_ids)
+        full = _find_full(sheet, rollout.length_limits)[rows]
+        if full.any():
+            energy[rows[full]] = self.scorer(sheet.to_sequences(rows[full]), sheet.finished_mask[rows[full]])
+        batch = batch.advance_rows(np.flatnonzero(~full))
+        grown = ScoredSequences(sheet, gain, logprob, energy)
+        return Rollout(grown, rollout.length_limits, rows[~full], None if full.all() else batch), step
 
 
 def _find_full(buffer: TokenBuffer, length_limits: Ints) -> Bools:

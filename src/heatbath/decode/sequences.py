@@ -1,17 +1,20 @@
-"""What samplers of sequences share: slots in which answers grow, the moves that change them, and what comes out."""
+"""Samplers of sequences: the protocol, the slots in which sequences grow, the steps that change them, the result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.base import Floats, Ints, Step, Task
+from heatbath.decode.base import Batch, Floats, Ints, Step, Task, TokenSampler
+from heatbath.decode.rng import Random
 from heatbath.errors import BadInput
 from heatbath.estimate.estimate import Estimate
+from heatbath.models.base import Session
 
 Bools = npt.NDArray[np.bool_]
 INTERRUPTED, STOP, LENGTH = "interrupted", "stop", "length"
@@ -22,30 +25,35 @@ class SequenceStep:
     """What one step did to the slots.
 
     First slot i becomes the first `lengths[i]` tokens of what slot `sources[i]` held (None: all stay as they are);
-    then each of `slots` (A,) grows by one of the tokens of `step` (A,). A move without a step only copies.
+    then each of `slots` (A,) grows by one of the tokens of `step` (A,). One without a `step` only copies.
     """
 
     slots: Ints
-    token_step: Step | None
+    step: Step | None
     sources: Ints | None = None
     lengths: Ints | None = None
+
+    @classmethod
+    def copies(cls, sources: Ints | None = None, lengths: Ints | None = None) -> SequenceStep:
+        """A step that draws nothing."""
+        return cls(np.empty(0, np.int64), None, sources, lengths)
 
 
 @dataclass(frozen=True)
 class WeightedSamples:
-    """Answers and what they weigh; n of them.
+    """Sequences and their weights; n of them.
 
     Attributes:
         answers: tokens of each, with the stop token that ended it.
         slots: where each lies, (n,).
         finish: "stop", "length" or "interrupted".
         log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains and
-            independent draws weigh one each, an answer that the target forbids nothing.
-        logprob: log-probability of each in the model, at the target's temperature, or at T = 1 where there is no
-            target, (n,), nats; None if not kept.
-        value: index of the answer to give: a draw by weight, the best or the most voted.
+            independent draws weigh one each, a sequence that the target forbids nothing.
+        logprob: log-probability of each in the model at `logprob_temperature`, or at the temperature of the
+            sampler's target if that is None, (n,), nats; None if not kept.
+        value: index of the sequence to give: a draw by weight, the best or the most voted.
         log_z: log of the target's partition function, None where a sampler has none.
-        ess: effective number of independent answers.
+        ess: effective number of independent sequences.
         tokens_spent: tokens drawn in all.
         diagnostics: further figures, by name.
     """
@@ -59,6 +67,7 @@ class WeightedSamples:
     log_z: Estimate | None
     ess: float
     tokens_spent: int
+    logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -67,23 +76,81 @@ class SamplerState(Protocol):
 
     @property
     def num_slots(self) -> int:
-        """How many answers are held at once."""
+        """How many sequences are held at once."""
 
     @property
     def num_streams(self) -> int:
-        """How many rows of chance it takes."""
+        """How many rows of random numbers it takes."""
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing more to do."""
 
-    def collect_samples(self) -> WeightedSamples:
-        """What there is so far."""
+    def samples(self) -> WeightedSamples:
+        """The sequences so far."""
+
+
+S = TypeVar("S", bound=SamplerState)
+
+
+class SequenceSampler(ABC, Generic[S]):
+    """Draws sequences step by step. The contract suite is `heatbath.testing.check_sequence_sampler`.
+
+    It evaluates no model: a host works out the energies of the session that `pending` names and hands them to `step`.
+    """
+
+    @abstractmethod
+    def init(self, task: Task) -> S:
+        """The state before the first step. Raises `BadInput` for settings that make no sense."""
+
+    @abstractmethod
+    def pending(self, state: S) -> Session | None:
+        """The session whose energies the next step needs; None when it needs none."""
+
+    @abstractmethod
+    def step(self, rng: Random, state: S, energies: Any) -> tuple[S, SequenceStep]:
+        """One step, from the energies (B, V) of the pending session. `rng` has the streams of the state."""
+
+    def max_rows(self, prompts: int) -> int:
+        """Rows of a session that a run on so many prompts may hold at once; hosts with limited rows ask for it."""
+        return prompts
+
+
+Sampler = TokenSampler | SequenceSampler[Any]
+
+
+def evaluate(session: Session | None) -> Any:
+    """The energies of a session that a step waits for; None for none."""
+    return None if session is None else session.energies()
+
+
+@overload
+def evaluate_step(sampler: TokenSampler, rng: Random, state: Batch) -> tuple[Batch, Step]: ...
+
+
+@overload
+def evaluate_step(sampler: SequenceSampler[S], rng: Random, state: S) -> tuple[S, SequenceStep]: ...
+
+
+def evaluate_step(sampler: Any, rng: Random, state: Any) -> tuple[Any, Any]:
+    """One step of a sampler, the energies it needs evaluated before."""
+    if isinstance(sampler, TokenSampler):
+        state = state.push_pending()
+        return sampler.step(rng, state, evaluate(state.session))
+    return sampler.step(rng, state, evaluate(sampler.pending(state)))  # type: ignore[no-any-return]
+
+
+def run(sampler: Any, rng: Random, task: Task) -> Iterator[tuple[Any, Any]]:
+    """Steps of a sampler without end; stopping, progress and storage are the caller's."""
+    state = sampler.init(task)
+    while True:
+        state, info = evaluate_step(sampler, rng, state)
+        yield state, info
 
 
 @dataclass(frozen=True)
 class TokenBuffer:
-    """The answers in N slots: `tokens` (N, L) of which `lengths` (N,) are used; `ended` by a stop token or at L."""
+    """The sequences in N slots: `tokens` (N, L) of which `lengths` (N,) are used; `stopped` by a stop token."""
 
     tokens: Ints
     lengths: Ints
@@ -96,16 +163,22 @@ class TokenBuffer:
 
     @property
     def finished_mask(self) -> Bools:
-        """Which slots hold a whole answer, (N,)."""
+        """Which slots hold a finished sequence, (N,)."""
         return np.asarray(self.stopped_mask | (self.lengths == self.tokens.shape[1]))
 
     def append_tokens(self, slots: Ints, tokens: Ints, stop_token_ids: Sequence[int]) -> TokenBuffer:
         """With one more token in each of `slots` (A,)."""
-        sheet, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped_mask.copy()
-        sheet[slots, lengths[slots]] = tokens
+        buffer, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped_mask.copy()
+        buffer[slots, lengths[slots]] = tokens
         lengths[slots] += 1
         stopped[slots] = np.isin(tokens, np.asarray(stop_token_ids, np.int64))
-        return TokenBuffer(sheet, lengths, stopped)
+        return TokenBuffer(buffer, lengths, stopped)
+
+    def with_stopped(self, slots: Ints) -> TokenBuffer:
+        """The same with the sequences in `slots` ended where they are."""
+        stopped = self.stopped_mask.copy()
+        stopped[slots] = True
+        return replace(self, stopped_mask=stopped)
 
     def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
         """Slot i holding the first `lengths[i]` tokens of what `sources[i]` held, all of them if None."""
@@ -119,7 +192,7 @@ class TokenBuffer:
         return [self.tokens[slot, : self.lengths[slot]].tolist() for slot in chosen]
 
     def finish_reasons(self, slots: Ints | None = None) -> tuple[str, ...]:
-        """How the answers in `slots` ended."""
+        """How the sequences in `slots` ended."""
         chosen = np.arange(len(self.lengths)) if slots is None else slots
         ended = self.finished_mask
         return tuple(STOP if self.stopped_mask[slot] else LENGTH if ended[slot] else INTERRUPTED for slot in chosen)

@@ -14,18 +14,28 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from heatbath.decode.base import Batch, Floats, Ints, Sampler, Task
+from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.potential_scorer import PotentialScorer
-from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceStep, TokenBuffer, require_single_prompt, validate_at_least
+from heatbath.decode.rng import ForcedTokens, Random
+from heatbath.decode.sampler_arguments import SamplerArguments
+from heatbath.decode.sequences import (
+    Bools,
+    SequenceSampler,
+    SequenceStep,
+    TokenBuffer,
+    require_single_prompt,
+    validate_at_least,
+)
 from heatbath.decode.smc_state import SMCState
-from heatbath.decode.target import Target, TokenScores
+from heatbath.decode.target import Target, TokenScores, build_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample_particles
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
-class SMC(Sampler[SMCState, SequenceStep]):
+class SMC(SequenceSampler[SMCState]):
     """`replicates` populations of `particles`, resampled by `resampling` below `threshold` x P effective ones.
 
     Replicates share a batch and nothing else; log Z has its error from them. With a `ladder` the power of the target
@@ -54,11 +64,10 @@ class SMC(Sampler[SMCState, SequenceStep]):
         count = self.particles * self.replicates
         scorer = PotentialScorer.from_task(self.target.potentials, require_single_prompt(task, "SMC"))
         self._validate_pinned(task)
-        batch = open_population(self.target, task, count)
         zeros, each = np.zeros(count), np.zeros(self.replicates)
         return SMCState(
             buffer=TokenBuffer.empty(count, task.max_tokens),
-            batch=batch,
+            batch=self.target.proposal_sampler.init(task),
             open_slots=np.arange(count),
             scorer=scorer,
             log_weight=zeros,
@@ -68,15 +77,26 @@ class SMC(Sampler[SMCState, SequenceStep]):
             root_ancestors=np.arange(count),
             resampling_counts=each.astype(np.int64),
             first_row=task.first_row,
+            uneven=np.zeros(self.replicates, bool),
             current_power=self._power_at_length(0),
         )
 
-    def step(self, rng: Random, state: SMCState) -> tuple[SMCState, SequenceStep]:
-        state, sources = self._resample_particles(rng, state)
-        if state.is_finished:
-            return self._finish_resampled(rng, state), SequenceStep(np.empty(0, np.int64), None, sources)
+    def pending(self, state: SMCState) -> Session | None:
+        return None if state.is_finished or state.uneven.any() else state.batch.session
+
+    def max_rows(self, prompts: int) -> int:
+        return self.particles * self.replicates
+
+    def step(self, rng: Random, state: SMCState, energies: Any) -> tuple[SMCState, SequenceStep]:
+        if state.uneven.any():
+            state, sources = self._resample_particles(rng, state)
+            state = replace(state, uneven=np.zeros_like(state.uneven))
+            return (self._finish_resampled(rng, state) if state.is_finished else state), SequenceStep.copies(sources)
+        batch = state.batch
+        if not state.tokens_spent:
+            batch, energies = batch.copy_row(state.open_slots, energies)
         batch, step = self.target.proposal_sampler.step(
-            self._pin_random(rng, state).for_rows(state.open_slots.tolist()), state.batch
+            self._pin_random(rng, state).for_rows(state.open_slots.tolist()), batch, energies
         )
         scores = self.target.score_step(batch, step)
         slots = state.open_slots
@@ -90,12 +110,10 @@ class SMC(Sampler[SMCState, SequenceStep]):
         energy = state.energy.copy()
         energy[slots] = state.scorer(sheet.to_sequences(slots), sheet.finished_mask[slots])
         log_weight = _subtract_energy_change(log_weight, energy, state.energy)
-        if 0 < len(stay) < len(slots):
-            batch = batch.select_rows(stay)
         state = replace(
             state,
             buffer=sheet,
-            batch=batch,
+            batch=batch.advance_rows(stay),
             open_slots=slots[stay],
             log_weight=log_weight,
             logprob=logprob,
@@ -104,9 +122,9 @@ class SMC(Sampler[SMCState, SequenceStep]):
             tokens_spent=state.tokens_spent + len(slots),
         )
         state = self._validate_alive(state)
-        return state if len(stay) else replace(
-            state, selected_index=rng.choose_index(state.normalized_weights)
-        ), SequenceStep(slots, step, sources)
+        if len(stay):
+            return replace(state, uneven=self._uneven(state)), SequenceStep(slots, step)
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights)), SequenceStep(slots, step)
 
     def _finish_resampled(self, rng: Random, state: SMCState) -> SMCState:
         """Resampling has left none but whole answers: their weights are taken to the power of the target."""
@@ -133,26 +151,31 @@ class SMC(Sampler[SMCState, SequenceStep]):
         at = int(state.buffer.lengths[state.open_slots].max())
         # Once the pinned answer has ended its slot is not open, and no row gets the token.
         token = self.pinned_sequence[at] if at < len(self.pinned_sequence) else 0
-        return _PinnedRandom(rng, np.arange(state.num_slots), state.replicate_slots[:, 0], token)
+        forced = np.isin(np.arange(state.num_slots), state.replicate_slots[:, 0])
+        return ForcedTokens(rng, np.full(state.num_slots, token), forced)
 
-    def _resample_particles(self, rng: Random, state: SMCState) -> tuple[SMCState, Ints | None]:
-        """Populations whose weights are too uneven are drawn anew; their weights become log Z."""
+    def _uneven(self, state: SMCState) -> Bools:
+        """Replicates whose weights are so uneven that they are to be resampled, (R,)."""
+        weights = [state.log_weight[slots] for slots in state.replicate_slots]
+        return np.asarray(
+            [
+                bool(np.isfinite(each.max()) and np.ptp(each) != 0 and ess(each) < self.threshold * len(each))
+                for each in weights
+            ]
+        )
+
+    def _resample_particles(self, rng: Random, state: SMCState) -> tuple[SMCState, Ints]:
+        """Uneven populations are drawn anew; their weights become log Z."""
         parents, log_weight, log_z = np.arange(state.num_slots), state.log_weight.copy(), state.accumulated_log_z.copy()
-        counts = state.resampling_counts.copy()
-        for replicate, slots in enumerate(state.replicate_slots):
+        for replicate in np.flatnonzero(state.uneven).tolist():
+            slots = state.replicate_slots[replicate]
             weights = state.log_weight[slots]
-            if not np.isfinite(weights.max()) or np.ptp(weights) == 0:
-                continue
-            if ess(weights) >= self.threshold * len(slots):
-                continue
             parents[slots] = slots[self._draw_parents(weights, rng)]
             log_z[replicate] += logsumexp(weights) - np.log(len(slots))
             log_weight[slots] = 0.0
-            counts[replicate] += 1
-        if np.array_equal(counts, state.resampling_counts):
-            return state, None
         moved = copy_parents(state, parents)
-        return replace(moved, log_weight=log_weight, accumulated_log_z=log_z, resampling_counts=counts), parents
+        resampled = state.resampling_counts + state.uneven
+        return replace(moved, log_weight=log_weight, accumulated_log_z=log_z, resampling_counts=resampled), parents
 
     def _draw_parents(self, weights: Floats, rng: Random) -> Ints:
         if self.pinned_sequence is not None:
@@ -173,15 +196,6 @@ class SMC(Sampler[SMCState, SequenceStep]):
         return state
 
 
-def open_population(target: Target, task: Task, count: int) -> Batch:
-    """`count` rows on the task's prompt, evaluated once and forked."""
-    one = replace(task, prompts=task.prompts[:1])
-    batch = target.proposal_sampler.init(one)
-    batch.session.energies()
-    rows = batch.select_rows(np.zeros(count, np.int64))
-    return replace(rows, row_ids=task.first_row + np.arange(count))
-
-
 def copy_parents(state: SMCState, parents: Ints) -> SMCState:
     """Every slot with what its parent (N,) held; the session forks."""
     sheet = state.buffer.copy_prefixes(parents)
@@ -191,6 +205,8 @@ def copy_parents(state: SMCState, parents: Ints) -> SMCState:
     batch = state.batch
     if len(open_):
         batch = replace(batch.select_rows(row_of[parents[open_]]), row_ids=state.first_row + open_)
+    else:
+        batch.session.close()
     return replace(
         state,
         buffer=sheet,
@@ -200,29 +216,6 @@ def copy_parents(state: SMCState, parents: Ints) -> SMCState:
         energy=state.energy[parents],
         root_ancestors=state.root_ancestors[parents],
     )
-
-
-@dataclass(frozen=True)
-class _PinnedRandom:
-    """Chance that gives `token` to the rows of some slots."""
-
-    source: Random
-    rows: Ints
-    slots: Ints
-    token: int
-
-    def uniform(self) -> Floats:
-        return self.source.uniform()
-
-    def draw_tokens(self, energies: Any, betas: Floats) -> Ints:
-        tokens = self.source.draw_tokens(energies, betas)
-        return np.where(np.isin(self.rows, self.slots), self.token, tokens)
-
-    def choose_index(self, probabilities: Floats) -> int:
-        return self.source.choose_index(probabilities)
-
-    def for_rows(self, rows: Sequence[int]) -> Random:
-        return _PinnedRandom(self.source.for_rows(rows), self.rows[list(rows)], self.slots, self.token)
 
 
 def _log_weight_increment(scores: TokenScores) -> Floats:
@@ -237,3 +230,16 @@ def _subtract_energy_change(log_weight: Floats, energy: Floats, before: Floats) 
     with np.errstate(invalid="ignore"):
         rise = np.where(np.isinf(energy), np.inf, energy - before)
     return log_weight - rise
+
+
+PARTICLE_OPTIONS = ("particles", "replicates", "resampling", "threshold", "ladder")
+
+
+def _build_smc(arguments: SamplerArguments, **options: Any) -> SMC:
+    of_target, own = split_target_options(options)
+    return SMC(build_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "smc", "sampler", _build_smc, options=("alpha", "proposal", *PARTICLE_OPTIONS), order=60, uses_potentials=True
+)

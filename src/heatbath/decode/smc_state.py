@@ -28,6 +28,7 @@ class SMCState:
         logprob: log p_T of each, (N,).
         energy: its potentials, (N,).
         founders: the first ancestor of each, (N,), numbered through all replicates.
+        uneven: which replicates are resampled before anything else, (R,).
         exponent: what p_T is raised to at present.
         resampled: how often each replicate was, (R,).
         spent: tokens drawn.
@@ -46,6 +47,7 @@ class SMCState:
     root_ancestors: Ints
     resampling_counts: Ints
     first_row: int
+    uneven: Bools
     current_power: float = 0.0
     tokens_spent: int = 0
     selected_index: int = 0
@@ -98,7 +100,7 @@ class SMCState:
         stderr = float(np.sqrt(variance)) if variance >= 0 else float("nan")
         return Estimate(float(logs[0]), stderr, genealogical_ess(self.log_weight, self.root_ancestors))
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """All particles with their weights; the value is drawn by weight."""
         weights, alive = self.total_log_weight, self.replicate_slots[self.alive_replicates]
         figures = {

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Floats, Sampler, Step
+from heatbath.decode.base import Batch, Floats, Step, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
 from heatbath.errors import BadInput
@@ -36,7 +38,7 @@ class Target:
     fields: Field | Sequence[Field] = ()
     potentials: Potential | Sequence[Potential] = ()
     window: Window | Sequence[Window] | None = None
-    proposal: Sampler[Batch, Step] | None = None
+    proposal: TokenSampler | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < np.inf:
@@ -47,7 +49,7 @@ class Target:
             raise BadInput("a proposal brings its own window: leave the target's out.")
 
     @cached_property
-    def proposal_sampler(self) -> Sampler[Batch, Step]:
+    def proposal_sampler(self) -> TokenSampler:
         """What draws the tokens."""
         if self.proposal is not None:
             return self.proposal
@@ -105,3 +107,31 @@ class TokenScores:
 
 def _refuse_random_windows() -> Floats:
     raise BadInput("a target has fields, not windows that take chances.")
+
+
+DEFAULT_POWER = 4.0
+"""The exponent of power sampling where none is given (Karan and Du 2025, arXiv:2510.14901)."""
+
+
+def build_target(arguments: SamplerArguments, *, alpha: float = 1.0, proposal: TokenSampler | None = None) -> Target:
+    """Build the target of a sampler from the settings common to all, its power `alpha` and its proposal."""
+    return Target(
+        temperature=arguments.single_temperature(),
+        power=alpha,
+        fields=arguments.fields,
+        potentials=arguments.potentials,
+        window=arguments.window,
+        proposal=proposal,
+    )
+
+
+def build_default_target(arguments: SamplerArguments, **options: Any) -> Target:
+    """Build a target that differs from the model also where nothing is asked for: then its fourth power."""
+    options.setdefault("alpha", 1.0 if arguments.potentials else DEFAULT_POWER)
+    return build_target(arguments, **options)
+
+
+def split_target_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split the options of a sampler into those of its target, `alpha` and `proposal`, and its own."""
+    own = dict(options)
+    return {name: own.pop(name) for name in ("alpha", "proposal") if name in own}, own

@@ -9,26 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from heatbath.decode.anneal import build_ladder, with_model_proposal
-from heatbath.decode.base import Floats, Ints, Sampler, Task
-from heatbath.decode.metropolis_kernel import MetropolisChains, advance_chains, copy_chains, select_chain
+from heatbath.decode.base import Floats, Ints, Task
+from heatbath.decode.metropolis_kernel import MetropolisChains, advance, select, swap
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     require_single_prompt,
     validate_at_least,
     validate_burn,
 )
-from heatbath.decode.target import Target
+from heatbath.decode.target import Target, build_default_target, split_target_options
+from heatbath.energy.spec import Spec
 from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
 from heatbath.estimate.estimate import Estimate
 from heatbath.estimate.ladder_spacing import build_ladder as spaced
 from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
+from heatbath.models.base import Session
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class TemperingState:
         count = self.chains.num_chains // len(self.ladder)
         return np.arange(self.chains.num_chains - count, self.chains.num_chains)
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """The answers of the chains at the target; figures from the sweeps after the warm-up."""
         now, cold = self.chains.current, self.target_chains
         kept = self.logprob_history[:, -1].T
@@ -111,7 +116,7 @@ class TemperingState:
 
 
 @dataclass(frozen=True)
-class Tempering(Sampler[TemperingState, SequenceStep]):
+class Tempering(SequenceSampler[TemperingState]):
     """`chains` chains at each of the values of lambda in `ladder`, for `sweeps` sweeps, a share `burn` as warm-up.
 
     A `ladder` given as a number is spaced by thermodynamic length during the warm-up; one given as values stays.
@@ -132,14 +137,20 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
     def init(self, task: Task) -> TemperingState:
         require_single_prompt(task, "tempering")
         ladder = build_ladder(self.ladder)
-        chains = MetropolisChains.from_task(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
+        chains = MetropolisChains.start(task, with_model_proposal(self.target), np.repeat(ladder, self.chains))
         past = np.empty((0, len(ladder), self.chains))
         return TemperingState(chains, ladder, 0, self.sweeps, past, past, np.zeros((len(ladder) - 1, 2), np.int64))
 
-    def step(self, rng: Random, state: TemperingState) -> tuple[TemperingState, SequenceStep]:
+    def pending(self, state: TemperingState) -> Session | None:
+        return state.chains.pending
+
+    def max_rows(self, prompts: int) -> int:
+        return self.chains * len(build_ladder(self.ladder))
+
+    def step(self, rng: Random, state: TemperingState, energies: Any) -> tuple[TemperingState, SequenceStep]:
         started = state.chains.has_sequences
         cuts = None if started else np.zeros(state.chains.num_chains, np.int64)
-        chains, move = advance_chains(state.chains, rng, cuts)
+        chains, move = advance(state.chains, rng, energies, cuts)
         state = replace(state, chains=chains)
         if not chains.is_idle or chains.is_forced:
             return state, move
@@ -160,7 +171,7 @@ class Tempering(Sampler[TemperingState, SequenceStep]):
         if state.num_finished_sweeps == int(self.burn * self.sweeps):
             state = self._finish_warmup(state)
         if state.is_finished:
-            return replace(state, selected_index=select_chain(state.chains, state.target_chains, rng))
+            return replace(state, selected_index=select(state.chains, state.target_chains, rng))
         return state
 
     def _finish_warmup(self, state: TemperingState) -> TemperingState:
@@ -197,7 +208,7 @@ def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
             exchanges[k] += (1, swapped)
             if swapped:
                 sources[[low, high]] = high, low
-    return replace(state, chains=copy_chains(state.chains, sources), exchange_counts=exchanges)
+    return replace(state, chains=swap(state.chains, sources), exchange_counts=exchanges)
 
 
 def _exchange_probability(step: float, hotter: float, colder: float) -> float:
@@ -213,3 +224,18 @@ def _estimate_log_ratios(log_weight_history: Floats, ladder: Floats) -> list[Est
         bar(h * log_weight_history[:, k].ravel(), h * log_weight_history[:, k + 1].ravel())
         for k, h in enumerate(steps.tolist())
     ]
+
+
+def _build_tempering(arguments: SamplerArguments, **options: Any) -> Tempering:
+    of_target, own = split_target_options(options)
+    return Tempering(build_default_target(arguments, **of_target), **own)
+
+
+SPEC = Spec(
+    "tempering",
+    "sampler",
+    _build_tempering,
+    options=("alpha", "proposal", "chains", "ladder", "sweeps", "burn"),
+    order=90,
+    uses_potentials=True,
+)

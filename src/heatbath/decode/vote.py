@@ -6,20 +6,25 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Batch, Sampler, Step, Task
+from heatbath.decode.ancestral import Ancestral, build_token_sampler
+from heatbath.decode.base import Task, TokenSampler
 from heatbath.decode.independent import Independent, IndependentState
 from heatbath.decode.rng import Random
+from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.sequences import (
+    SequenceSampler,
     SequenceStep,
     WeightedSamples,
     repeat_prompt,
     require_single_prompt,
     validate_at_least,
 )
+from heatbath.energy.spec import Spec
+from heatbath.models.base import Session
 
 ResultKey = Callable[[str], Hashable]
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
@@ -50,9 +55,9 @@ class VoteState:
     def is_finished(self) -> bool:
         return self.inner_state.is_finished
 
-    def collect_samples(self) -> WeightedSamples:
+    def samples(self) -> WeightedSamples:
         """All answers; the value is the first whose result has most votes, ties going to the result met first."""
-        found = self.inner_state.collect_samples()
+        found = self.inner_state.samples()
         results = [self.key(answer) for answer in found.sequences]
         winner, votes = Counter(results).most_common(1)[0]
         share = votes / len(results)
@@ -62,11 +67,11 @@ class VoteState:
 
 
 @dataclass(frozen=True)
-class Vote(Sampler[VoteState, SequenceStep]):
+class Vote(SequenceSampler[VoteState]):
     """`n` answers of `sampler`; `key` reads the result off an answer's text, the last number in it by default."""
 
     n: int = 8
-    sampler: Sampler[Batch, Step] = field(default_factory=Ancestral)
+    sampler: TokenSampler = field(default_factory=Ancestral)
     key: ResultKey = last_number
 
     def init(self, task: Task) -> VoteState:
@@ -78,6 +83,19 @@ class Vote(Sampler[VoteState, SequenceStep]):
 
         return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), result)
 
-    def step(self, rng: Random, state: VoteState) -> tuple[VoteState, SequenceStep]:
-        rows, move = Independent(self.sampler).step(rng, state.inner_state)
+    def pending(self, state: VoteState) -> Session | None:
+        return Independent(self.sampler).pending(state.inner_state)
+
+    def max_rows(self, prompts: int) -> int:
+        return self.n
+
+    def step(self, rng: Random, state: VoteState, energies: Any) -> tuple[VoteState, SequenceStep]:
+        rows, move = Independent(self.sampler).step(rng, state.inner_state, energies)
         return replace(state, inner_state=rows), move
+
+
+def _build_vote(arguments: SamplerArguments, **options: Any) -> Vote:
+    return Vote(sampler=build_token_sampler(arguments), **options)
+
+
+SPEC = Spec("vote", "sampler", _build_vote, options=("n", "key"), order=50)

@@ -1,7 +1,8 @@
-"""What adds: fields and potentials, and their algebra."""
+"""Energies that are added to a model's: fields, potentials and their algebra."""
 
-from heatbath.energy.base import Context, Energy, Field, FieldSum, Potential, PotentialSum
+from heatbath.energy.base import Energy, Field, FieldSum, Potential, PotentialSum
 from heatbath.energy.condition import after_tokens, apply_when, rows_in, until_tokens
+from heatbath.energy.context import Context
 from heatbath.energy.dry import DryPenalty, find_breaker_tokens
 from heatbath.energy.grammar import Grammar
 from heatbath.energy.learned_energy import LogisticFit, ResidualEnergy

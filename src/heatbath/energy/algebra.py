@@ -1,4 +1,4 @@
-"""The arithmetic of energies: they add, and a weight multiplies them."""
+"""Arithmetic of energies: multiplication by a weight."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from heatbath.errors import BadInput
 
 
 def validate_weight(weight: float) -> float:
-    """A weight an energy can carry: finite. Raises `BadInput` otherwise."""
+    """Return the weight of an energy as a float. Raises `BadInput` unless it is finite."""
     if not abs(weight) < float("inf"):
-        raise BadInput(f"the weight of an energy is {weight}: give a finite number; +inf energies forbid.")
+        raise BadInput(f"the weight of an energy must be finite, got {weight}: to forbid, use energies of +inf.")
     return float(weight)
 
 
 def scale_energies(weight: float, energies: Any) -> Any:
-    r"""$w E$, with $0 \cdot \infty = 0$: an energy of weight 0 is absent, what it forbids is allowed again.
+    r"""Return $w E$ with $0 \cdot \infty = 0$: an energy of weight 0 is absent and forbids nothing.
 
-    Raises `BadInput` for a negative weight on energies that forbid, since -inf is no energy.
+    Raises `BadInput` for a negative weight on energies that forbid, which would give -inf.
     """
     if weight == 1:
         return energies
     forbidden = energies == float("inf")
     if weight < 0 and forbidden.any():
-        raise BadInput(f"a weight of {weight:g} on energies that forbid would give -inf: keep it at 0 or above.")
+        raise BadInput(
+            f"the weight of an energy that forbids must be at least 0, got {weight:g}: -inf is not an energy."
+        )
     # A product with 0 would turn +inf into NaN; the mask is already an array of the right shape and library.
     return energies * weight if weight else forbidden * 0.0

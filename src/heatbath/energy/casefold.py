@@ -1,15 +1,18 @@
-"""Letter case folded away in bytes that arrive in pieces."""
+"""Case folding of UTF-8 text that arrives in pieces."""
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from functools import lru_cache
+
+_MAX_INCOMPLETE = 3
 
 
 def fold_case(data: bytes) -> bytes:
-    """`data` with every whole character of UTF-8 folded to one character; bytes that are none stay as they are.
+    """Fold every complete UTF-8 character of `data` to one character; other bytes stay as they are.
 
-    It is Unicode's simple folding, taken from Python's tables: the full folding where that is one character (K, k and
-    the Kelvin sign agree), else the lower-case letter (ẞ and ß agree; neither agrees with ss).
+    This is Unicode's simple case folding, built from Python's tables: the full folding where that is one character (K,
+    k and the Kelvin sign agree), else the lower-case character (ẞ and ß agree; neither agrees with ss).
     """
     if data.isascii():
         return data.lower()
@@ -18,19 +21,15 @@ def fold_case(data: bytes) -> bytes:
 
 
 def split_incomplete_character(data: bytes) -> tuple[bytes, bytes]:
-    """`data` as what is done with and the bytes at its end that may begin a character."""
-    for back in range(1, min(3, len(data)) + 1):
-        byte = data[-back]
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return (data[:-back], data[-back:]) if needed > back else (data, b"")
-        if byte < 0x80:
-            break
-    return data, b""
+    """Split `data` before the bytes at its end that begin a UTF-8 character and do not complete it."""
+    decoder = getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data[-_MAX_INCOMPLETE:])
+    incomplete, _ = decoder.getstate()
+    return data[: len(data) - len(incomplete)], incomplete
 
 
 def starts_inside_character(data: bytes) -> bool:
-    """Whether `data` begins within a character."""
+    """Return True if `data` begins with a continuation byte of UTF-8."""
     return bool(data) and 0x80 <= data[0] < 0xC0
 
 

@@ -1,4 +1,4 @@
-"""Energies that act only where a condition holds."""
+"""Energies that act only on the rows where a condition holds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Energy, Field, FieldSum, Potential, PotentialSum
-from heatbath.energy.row_table import validate_count
+from heatbath.energy.context import validate_count
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
 Condition = Callable[[Context], Sequence[bool] | npt.NDArray[np.bool_]]
-"""Says for each row of a context whether an energy acts on it, (B,)."""
+"""Maps a context to one truth value per row, (B,): True where the energy acts."""
 
 
 @overload
@@ -23,10 +23,10 @@ def apply_when(condition: Condition, energy: Field) -> Field: ...
 @overload
 def apply_when(condition: Condition, energy: Potential) -> Potential: ...
 def apply_when(condition: Condition, energy: Field | Potential) -> Field | Potential:
-    """`energy` on the rows where `condition` holds, 0 elsewhere; it is asked about those rows alone.
+    """Restrict `energy` to the rows where `condition` holds; it is evaluated only on those, the others get 0.
 
-    Names and weights of a sum stay with its parts. Raises `BadInput` where the condition does not give one truth value
-    a row, by its own place among the energies.
+    The parts of a sum keep their names and weights. When evaluated, raises `BadInput` if the condition does not return
+    one truth value per row.
     """
     if isinstance(energy, Field):
         fields = tuple((weight, ConditionalField(condition, part, part.name)) for weight, part in energy.terms)
@@ -34,30 +34,30 @@ def apply_when(condition: Condition, energy: Field | Potential) -> Field | Poten
     if isinstance(energy, Potential):
         parts = tuple((weight, ConditionalPotential(condition, part, part.name)) for weight, part in energy.terms)
         return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else PotentialSum(parts)
-    raise BadInput(f"when takes a field or a potential, not {type(energy).__name__}.")
+    raise BadInput(f"apply_when takes a field or a potential, got {type(energy).__name__}.")
 
 
 def rows_in(row_ids: Iterable[int]) -> Condition:
-    """Rows of these numbers, which stay with a row in any batch."""
-    wanted = frozenset(row_ids)
-    return lambda context: [context.row_id(row) in wanted for row in range(len(context))]
+    """Return a condition on row numbers, which stay with a row when batches change."""
+    selected_ids = frozenset(row_ids)
+    return lambda context: [context.row_id(row) in selected_ids for row in range(len(context))]
 
 
 def after_tokens(n: int) -> Condition:
-    """Rows whose answer has n tokens or more. Raises `BadInput` for n < 0."""
-    validate_count(n, "the count of after_tokens", 0)
+    """Return the condition that the completion has n tokens or more. Raises `BadInput` for n < 0."""
+    validate_count(n, "`n` of after_tokens", 0)
     return lambda context: [len(context.completion(row)) >= n for row in range(len(context))]
 
 
 def until_tokens(n: int) -> Condition:
-    """Rows whose answer has fewer than n tokens. Raises `BadInput` for n < 0."""
-    validate_count(n, "the count of until_tokens", 0)
+    """Return the condition that the completion has fewer than n tokens. Raises `BadInput` for n < 0."""
+    validate_count(n, "`n` of until_tokens", 0)
     return lambda context: [len(context.completion(row)) < n for row in range(len(context))]
 
 
 @dataclass(frozen=True)
 class ConditionalField(Field):
-    """A field where a condition holds, (B, V) float32; made by `when`."""
+    """A field on the rows where a condition holds, (B, V) float32; built by `apply_when`."""
 
     condition: Condition
     part: Field
@@ -79,7 +79,7 @@ class ConditionalField(Field):
 
 @dataclass(frozen=True)
 class ConditionalPotential(Potential):
-    """A potential where a condition holds, (B,) float64; made by `when`."""
+    """A potential on the rows where a condition holds, (B,) float64; built by `apply_when`."""
 
     condition: Condition
     part: Potential
@@ -100,8 +100,10 @@ class ConditionalPotential(Potential):
 def _select_rows(condition: Condition, context: Context, energy: Energy) -> npt.NDArray[np.intp]:
     holds = np.asarray(condition(context))
     if holds.shape != (len(context),) or holds.dtype != bool:
-        given = f"{holds.dtype} of shape {holds.shape}"
-        raise BadInput(f"the condition of {energy.name!r} gave {given}: give one truth value a row, {len(context)}.")
+        raise BadInput(
+            f"the condition of {energy.name!r} must return {len(context)} truth values, one per row, "
+            f"got {holds.dtype} of shape {holds.shape}."
+        )
     return np.flatnonzero(holds)
 
 
@@ -110,4 +112,4 @@ def _broadcast_energies(energy: Energy, values: Any, shape: tuple[int, ...]) -> 
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        raise BadInput(f"{energy.name!r} gave energies of shape {array.shape}, which do not fit {shape}.") from None
+        raise BadInput(f"{energy.name!r} must return energies that broadcast to {shape}, got {array.shape}.") from None

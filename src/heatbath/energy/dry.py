@@ -1,13 +1,15 @@
-"""DRY: a penalty that grows with the length of what the next token would repeat."""
+"""DRY: a penalty that grows with the length of the repetition that a token would continue."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, log
+from typing import Any
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import Table, unfinished_rows, zero_energies
+from heatbath.energy.context import Table, unfinished_rows, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 _MAX_LOG_POWER = log(1e30)
@@ -15,12 +17,13 @@ _MAX_LOG_POWER = log(1e30)
 
 @dataclass(frozen=True)
 class DryPenalty(Field):
-    r"""Energy for each token that would go on with a repetition, (B, V), in nats.
+    r"""Energy for each token that would continue a repetition, (B, V), in nats.
 
-    $E(v) = m\, b^{n(v) - a}$ for $n(v) \ge a$, else 0: n(v) is the longest stretch at the end of the tokens so far that
-    came before with v after it, m the `multiplier`, b the `base`, a the `allowed_length`. Read are the last `last_n`
-    tokens of prompt and answer, all unless given. A stretch holds no token of `breakers`, and none of them is
-    penalised (`breaking_tokens` finds them by their bytes). The power is at most 1e30, since float32 must hold it.
+    $E(v) = m\, b^{n(v) - a}$ for $n(v) \ge a$, else 0. n(v) is the length of the longest suffix of the tokens so far
+    that occurred before, followed by v; m is the `multiplier`, b the `base`, a the `allowed_length`. Only the last
+    `last_n` tokens of prompt and completion are searched, all of them by default. A repetition never contains a token
+    of `breakers`, and these are not penalised (`find_breaker_tokens` finds them by their bytes). The power is capped at
+    1e30, to fit float32.
 
     Raises `BadInput` for a multiplier below 0, a base below 1, lengths below 1.
     Source: the DRY sampler of text-generation-webui and llama.cpp.
@@ -36,9 +39,15 @@ class DryPenalty(Field):
     def __post_init__(self) -> None:
         object.__setattr__(self, "breakers", frozenset(self.breakers))
         if not 0 <= self.multiplier < inf or not 1 <= self.base < inf:
-            raise BadInput(f"dry has multiplier {self.multiplier} and base {self.base}: give at least 0 and 1.")
+            raise BadInput(
+                f"`multiplier` and `base` of field {self.name!r} must be finite and at least 0 and 1, "
+                f"got {self.multiplier} and {self.base}."
+            )
         if self.allowed_length < 1 or (self.last_n is not None and self.last_n < 1):
-            raise BadInput(f"dry has lengths {self.allowed_length} and {self.last_n}: give at least 1.")
+            raise BadInput(
+                f"`allowed_length` and `last_n` of field {self.name!r} must be at least 1, "
+                f"got {self.allowed_length} and {self.last_n}."
+            )
 
     def __call__(self, context: Context) -> Table:
         energies = zero_energies(context)
@@ -56,26 +65,26 @@ class DryPenalty(Field):
 
 
 def find_breaker_tokens(breakers: Iterable[bytes | str], pieces: Sequence[bytes]) -> frozenset[int]:
-    """Tokens whose bytes `pieces[token]` hold one of `breakers`: a line's end, say, or a colon."""
-    wanted = [breaker.encode() if isinstance(breaker, str) else breaker for breaker in breakers]
-    return frozenset(token for token, piece in enumerate(pieces) if any(breaker in piece for breaker in wanted))
+    """Find the tokens whose bytes `pieces[token]` contain one of `breakers`, such as a newline or a colon."""
+    patterns = [breaker.encode() if isinstance(breaker, str) else breaker for breaker in breakers]
+    return frozenset(token for token, piece in enumerate(pieces) if any(pattern in piece for pattern in patterns))
 
 
 def find_repeat_lengths(tokens: Sequence[int], breakers: frozenset[int]) -> dict[int, int]:
-    """For each token that followed the end of `tokens` before: the longest end that it followed, without breakers."""
+    """Map each token that followed an earlier copy of a suffix of `tokens` to the length of the longest such suffix."""
     backwards = list(tokens[::-1])
-    most = next((n for n, token in enumerate(backwards) if token in breakers), len(backwards))
-    found: dict[int, int] = {}
-    # Reversed, an end that came before is a beginning that comes again, and what followed it stands one place earlier.
-    for place, length in enumerate(_prefix_match_lengths(backwards, most)):
+    longest = next((n for n, token in enumerate(backwards) if token in breakers), len(backwards))
+    lengths: dict[int, int] = {}
+    # Reversed, a suffix is a prefix, and the token that followed its earlier copy stands one position before that.
+    for place, length in enumerate(_prefix_match_lengths(backwards, longest)):
         if length and place and backwards[place - 1] not in breakers:
             follower = backwards[place - 1]
-            found[follower] = max(found.get(follower, 0), length)
-    return found
+            lengths[follower] = max(lengths.get(follower, 0), length)
+    return lengths
 
 
 def _prefix_match_lengths(tokens: Sequence[int], max_length: int) -> list[int]:
-    """For each place, how many tokens from there agree with those from the first on, up to `most`: the Z-function."""
+    """Compute the Z-function: at each position, the length of the match with the prefix, up to `max_length`."""
     lengths = [0] * len(tokens)
     left = right = 0
     for place in range(1, len(tokens)):
@@ -86,3 +95,13 @@ def _prefix_match_lengths(tokens: Sequence[int], max_length: int) -> list[int]:
         if place + length > right:
             left, right = place, place + length
     return lengths
+
+
+def _build_dry(
+    context: BuildContext, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
+) -> Field:
+    pieces = [context.token_bytes(token) for token in range(context.vocab_size)]
+    return DryPenalty(multiplier, breakers=find_breaker_tokens(breakers, pieces), **more)
+
+
+SPEC = Spec("dry", "field", _build_dry, "0.8", order=80)

@@ -1,4 +1,4 @@
-"""How soon a match of a grammar can be finished, in tokens: a search of bounded effort."""
+"""A bounded search for the shortest match of a grammar, in tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MASK_COST = 10
 
 @dataclass(frozen=True)
 class GrammarSearchResult:
-    """The fewest tokens of a match that the search found, if it did; `impossible` if it showed that there is none."""
+    """The number of tokens of the shortest match found, if any; `is_impossible` if there is provably none."""
 
     length: int | None = None
     is_impossible: bool = False
@@ -30,9 +30,9 @@ class GrammarSearchResult:
 def find_shortest_match(
     matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], *, max_tokens: int | None = None
 ) -> GrammarSearchResult:
-    """Look for a match of at most `most` tokens: a narrow search finds one, a full one shows that there is none.
+    """Search for a match of at most `max_tokens` tokens: a beam search to find one, a full one to rule it out.
 
-    `allowed(matcher)` gives a bit for each token. Both searches are bounded, so the answer may be neither.
+    `compute_mask(matcher)` returns one bit per token. Both searches are bounded, so the result may be neither.
     """
     if matcher.is_accepting():
         return GrammarSearchResult(0)
@@ -45,24 +45,24 @@ def find_shortest_match(
 
 
 def _search_beam(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int) -> int | None:
-    """Follow a few parsers by a few tokens each: first those with the fewest ways to go on, then the farthest.
+    """Extend a few parsers by a few tokens each, those with the fewest continuations first, then the longest.
 
-    Of two that allow the same tokens only the farther one is followed.
+    Of two parsers that allow the same tokens only the one with more text is kept.
     """
     front = [(matcher, compute_mask(matcher), 0)]
     for depth in range(1, max_tokens + 1):
-        found: dict[bytes, tuple[Any, Bits, int]] = {}
+        states: dict[bytes, tuple[Any, Bits, int]] = {}
         for parent, bits, length in front:
             for token, child in _iterate_children(
                 parent, _select_candidates(_decode_token_mask(bits, len(pieces)), pieces)
             ):
                 if child.is_accepting():
                     return depth
-                after, far = compute_mask(child), length + len(pieces[token])
-                key = after.tobytes()
-                if key not in found or found[key][2] < far:
-                    found[key] = child, after, far
-        alive = [state for state in found.values() if state[1].any()]
+                mask, text_length = compute_mask(child), length + len(pieces[token])
+                key = mask.tobytes()
+                if key not in states or states[key][2] < text_length:
+                    states[key] = child, mask, text_length
+        alive = [state for state in states.values() if state[1].any()]
         front = sorted(alive, key=lambda state: (int(np.bitwise_count(state[1]).sum()), -state[2]))[:_BEAM_WIDTH]
     return None
 
@@ -70,11 +70,11 @@ def _search_beam(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence
 def _search_exhaustively(
     matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int | None
 ) -> GrammarSearchResult:
-    """Follow every parser by every token; where the bytes are the same, so is what can follow."""
+    """Extend every parser by every token; parsers with the same text have the same continuations and are merged."""
     front, effort, depth = {b"": matcher}, 0, 0
     while front and (max_tokens is None or depth < max_tokens):
         depth += 1
-        found: dict[bytes, Any] = {}
+        states: dict[bytes, Any] = {}
         for text, parent in front.items():
             tokens = _decode_token_mask(compute_mask(parent), len(pieces))
             effort += _MASK_COST + len(tokens)
@@ -83,8 +83,8 @@ def _search_exhaustively(
             for token, child in _iterate_children(parent, tokens):
                 if child.is_accepting():
                     return GrammarSearchResult(depth)
-                found.setdefault(text + pieces[token], child)
-        front = found
+                states.setdefault(text + pieces[token], child)
+        front = states
     return GrammarSearchResult(is_impossible=True)
 
 
@@ -100,7 +100,7 @@ def _decode_token_mask(bits: Bits, size: int) -> list[int]:
 
 
 def _select_candidates(tokens: list[int], pieces: Sequence[bytes]) -> list[int]:
-    """Of many tokens the short ones, signs before letters, since signs end things; and the longest, which go far."""
+    """Pick short tokens, punctuation first since it closes structures, and the longest, which add most text."""
     if len(tokens) <= _MAX_CANDIDATES:
         return tokens
     tokens = sorted(tokens, key=lambda token: (pieces[token][:1].isalnum(), len(pieces[token])))

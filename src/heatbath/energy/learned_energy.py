@@ -1,8 +1,8 @@
-r"""A learned residual energy: what tells wanted answers from the model's own, linear in features.
+r"""A residual energy learned from preferred and rejected completions, linear in features.
 
-Answers that were preferred and answers that were rejected (the model's own, if that is what should change) are told
-apart by a logistic regression. With the model's law on both sides its log-odds are $-U$ up to the log-ratio of the
-counts, so that the model weighed by $e^{-U}$ has the law of the preferred ones: noise-contrastive estimation.
+A logistic regression separates preferred completions from rejected ones (the model's own samples, if that is the
+distribution to change). Its log-odds are $-U$ up to the log-ratio of the counts, so the model weighted by $e^{-U}$ has
+the distribution of the preferred completions: noise-contrastive estimation.
 
 Source: Gutmann & Hyvärinen 2010; Deng et al. 2020, arXiv:2004.11714, equation 3.
 """
@@ -37,8 +37,8 @@ class LogisticFit:
         bias: nats.
         stderr: standard errors of the weights and the bias, (d + 1,).
         l2: strength of the Gaussian prior on the weights.
-        preferred: how many answers were preferred.
-        rejected: how many were rejected.
+        preferred: number of preferred completions.
+        rejected: number of rejected completions.
     """
 
     weights: tuple[float, ...]
@@ -51,9 +51,9 @@ class LogisticFit:
 
 @dataclass(frozen=True)
 class CalibrationTable:
-    """Whether probabilities came true: per bin the mean probability, the share of preferred answers, their number.
+    """A reliability table: per bin the mean probability, the share of preferred completions and their number.
 
-    `chi2` is the Hosmer-Lemeshow sum over the bins, its mean about `len(counts)` on answers that were not fitted on.
+    `chi2` is the Hosmer-Lemeshow statistic; on held-out completions its mean is about `len(counts)`.
     """
 
     predicted_probability: Floats
@@ -63,10 +63,10 @@ class CalibrationTable:
 
 
 class ResidualEnergy(Potential):
-    r"""Energy $U(x) = -w \cdot f(x) - b$ of an answer, (B,), nats.
+    r"""Energy $U(x) = -w \cdot f(x) - b$ of a completion, (B,), nats.
 
-    `features` map B answers, lists of tokens, to (B, d): hand-made counts, or a network's hidden states. `fingerprint`
-    names what makes them (a model's fingerprint, a version): a file written with one is not read with another.
+    `features` maps B completions, lists of tokens, to (B, d): counts, or the hidden states of a network. `fingerprint`
+    identifies their source (a model's fingerprint, a version): a file written with one is not loaded with another.
     """
 
     def __init__(
@@ -94,43 +94,42 @@ class ResidualEnergy(Potential):
         l2: float = 0.0,
         **options: Any,
     ) -> ResidualEnergy:
-        """The residual that tells `preferred` from `rejected` answers (lists of tokens); `options` as for the class.
+        """Fit the energy that separates `preferred` from `rejected` completions (lists of tokens).
 
-        Raises `BadInput` for features of a wrong shape, no answers on a side, or sides that a plane separates.
+        `options` are those of the class. Raises `BadInput` for features of a wrong shape, an empty side, or sides that
+        are linearly separable.
         """
-        wanted, unwanted = (
-            _build_feature_matrix(features, preferred, "preferred"),
-            _build_feature_matrix(features, rejected, "rejected"),
-        )
-        return cls(features, fit_logistic(wanted, unwanted, l2=l2), **options)
+        preferred_nd = _build_feature_matrix(features, preferred, "preferred")
+        rejected_nd = _build_feature_matrix(features, rejected, "rejected")
+        return cls(features, fit_logistic(preferred_nd, rejected_nd, l2=l2), **options)
 
     def __call__(self, context: Context) -> Floats:
         return -self.log_ratio([context.completion(row) for row in range(len(context))])
 
-    def log_ratio(self, answers: Sequence[Sequence[int]]) -> Floats:
-        r"""$\log p_{preferred}(x) / p_{rejected}(x) = -U(x)$ of each answer, (n,)."""
-        matrix = _build_feature_matrix(self.features, answers, self.name)
+    def log_ratio(self, completions: Sequence[Sequence[int]]) -> Floats:
+        r"""Return $\log p_{preferred}(x) / p_{rejected}(x) = -U(x)$ of each completion, (n,)."""
+        matrix = _build_feature_matrix(self.features, completions, self.name)
         if matrix.shape[1] != len(self.regression.weights):
             raise BadInput(
-                f"potential {self.name!r} was fitted on {len(self.regression.weights)} features and got {matrix.shape[1]}."
+                f"potential {self.name!r} was fitted on {len(self.regression.weights)} features, got {matrix.shape[1]}."
             )
         return np.asarray(matrix @ np.asarray(self.regression.weights) + self.regression.bias)
 
     def compute_calibration(
         self, preferred: Sequence[Sequence[int]], rejected: Sequence[Sequence[int]], *, bins: int = 10
     ) -> CalibrationTable:
-        """How the probability of "preferred" came true on answers held back; see `calibrated`."""
+        """Compare the predicted probability of "preferred" with its frequency on held-out completions."""
         offset = np.log(len(preferred) / len(rejected))
         log_odds = self.log_ratio([*preferred, *rejected]) + offset
         return build_calibration_table(_sigmoid(log_odds), np.repeat([1.0, 0.0], [len(preferred), len(rejected)]), bins)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was fitted as JSON, aside first and then in place."""
+        """Write the fit as JSON, to a temporary file first, then in place."""
         target = Path(path)
         draft = target.with_name(f".{target.name}.{os.getpid()}")
-        about = {"schema": SCHEMA, "name": self.name, "fingerprint": self.fingerprint}
+        header = {"schema": SCHEMA, "name": self.name, "fingerprint": self.fingerprint}
         try:
-            draft.write_text(json.dumps(about | asdict(self.regression), indent=1) + "\n", encoding="utf-8")
+            draft.write_text(json.dumps(header | asdict(self.regression), indent=1) + "\n", encoding="utf-8")
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
@@ -139,42 +138,46 @@ class ResidualEnergy(Potential):
     def load(
         cls, path: str | os.PathLike[str], features: Features, *, fingerprint: str = "", scores_prefixes: bool = False
     ) -> ResidualEnergy:
-        """Read what `save` wrote. Raises `BadInput` for another schema or fingerprint, or a damaged file."""
+        """Load a file written by `save`. Raises `BadInput` for another schema or fingerprint, or a damaged file."""
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
             fit = LogisticFit(
-                weights=tuple(map(float, held["weights"])),
-                bias=float(held["bias"]),
-                stderr=tuple(map(float, held["stderr"])),
-                l2=float(held["l2"]),
-                preferred=int(held["preferred"]),
-                rejected=int(held["rejected"]),
+                weights=tuple(map(float, data["weights"])),
+                bias=float(data["bias"]),
+                stderr=tuple(map(float, data["stderr"])),
+                l2=float(data["l2"]),
+                preferred=int(data["preferred"]),
+                rejected=int(data["rejected"]),
             )
-            schema, written, name = held["schema"], held["fingerprint"], held["name"]
+            schema, stored_fingerprint, name = data["schema"], data["fingerprint"], data["name"]
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} holds no residual energy ({error}): give what Residual.save wrote.") from error
+            raise BadInput(
+                f"{path} is not a residual energy ({error}): use a file written by ResidualEnergy.save."
+            ) from error
         if schema != SCHEMA:
-            raise BadInput(f"{path} has the schema {schema!r}, this version reads {SCHEMA!r}.")
-        if written != fingerprint:
-            raise BadInput(f"{path} was fitted on features {written!r}, not on {fingerprint!r}: give the same ones.")
+            raise BadInput(f"{path} has the schema {schema!r}; this version reads {SCHEMA!r}.")
+        if stored_fingerprint != fingerprint:
+            raise BadInput(
+                f"{path} was fitted on features {stored_fingerprint!r}, got {fingerprint!r}: use the same features."
+            )
         return cls(features, fit, fingerprint=fingerprint, scores_prefixes=scores_prefixes, name=name)
 
 
 def fit_logistic(preferred: Floats, rejected: Floats, *, l2: float = 0.0) -> LogisticFit:
-    r"""Weights least in $\sum_n \log(1 + e^{-y_n \ell_n}) + \tfrac{\lambda}{2}|w|^2$, the bias without a prior.
+    r"""Fit weights that minimize $\sum_n \log(1 + e^{-y_n \ell_n}) + \tfrac{\lambda}{2}|w|^2$; the bias has no prior.
 
     Args:
-        preferred: features of preferred answers, (n, d).
-        rejected: features of rejected answers, (m, d).
-        l2: $\lambda$, in units of one over each feature's square; 0 is maximum likelihood.
+        preferred: features of preferred completions, (n, d).
+        rejected: features of rejected completions, (m, d).
+        l2: $\lambda$, in units of one over the square of each feature; 0 is maximum likelihood.
 
     Raises:
-        BadInput: a side without answers, l2 below 0, or sides that a plane separates where l2 is 0.
+        BadInput: an empty side, l2 below 0, or linearly separable sides with l2 = 0.
     """
     if not len(preferred) or not len(rejected):
-        raise BadInput(f"{len(preferred)} preferred and {len(rejected)} rejected answers: give some of both.")
+        raise BadInput(f"expected preferred and rejected completions, got {len(preferred)} and {len(rejected)}.")
     if not 0 <= l2 < np.inf:
-        raise BadInput(f"l2 is {l2}: give a number from 0 up.")
+        raise BadInput(f"`l2` must be finite and at least 0, got {l2}.")
     matrix = np.vstack([preferred, rejected])
     scale = np.append(matrix.std(0), 1.0)
     scale[scale <= 1e-12 * np.append(np.abs(matrix).max(0), 1.0)] = 1.0
@@ -185,10 +188,12 @@ def fit_logistic(preferred: Floats, rejected: Floats, *, l2: float = 0.0) -> Log
         design, label, float(np.log(len(preferred) / len(rejected))), np.append(l2 / scale[:-1] ** 2, 0.0)
     )
     if l2 == 0 and has_unbounded_direction(-label[:, None] * design):
-        raise BadInput("a plane separates preferred from rejected answers, no finite weights do best: give l2 above 0.")
-    theta, found = minimize_convex(loss, np.zeros(design.shape[1]))
-    if not found:
-        raise BadInput("the regression did not settle: give features of less unequal sizes, or a larger l2.")
+        raise BadInput(
+            "preferred and rejected completions are linearly separable, the weights diverge: set l2 above 0."
+        )
+    theta, converged = minimize_convex(loss, np.zeros(design.shape[1]))
+    if not converged:
+        raise BadInput("the logistic regression did not converge: rescale the features or increase l2.")
     return _rescale_fit(
         theta, np.asarray(np.linalg.pinv(loss(theta)[2], hermitian=True)), center / scale, scale, (l2, label)
     )
@@ -205,20 +210,20 @@ class _LogisticLoss:
 
     def __call__(self, theta: Floats) -> tuple[float, Floats, Floats]:
         margin = self.label * (self.design @ theta + self.offset)
-        wrong = _sigmoid(-margin)
+        error_probability = _sigmoid(-margin)
         value = float(np.logaddexp(0.0, -margin).sum() + 0.5 * self.prior @ theta**2)
-        gradient = -self.design.T @ (self.label * wrong) + self.prior * theta
-        hessian = (self.design * (wrong * (1 - wrong))[:, None]).T @ self.design + np.diag(self.prior)
-        return value, gradient, hessian
+        gradient = -self.design.T @ (self.label * error_probability) + self.prior * theta
+        hessian = (self.design * (error_probability * (1 - error_probability))[:, None]).T @ self.design
+        return value, gradient, hessian + np.diag(self.prior)
 
 
 def build_calibration_table(probability: Floats, outcome: Floats, bins: int) -> CalibrationTable:
-    """Predicted and observed shares in at most `bins` bins of about equal size.
+    """Compare predicted and observed shares in at most `bins` bins of about equal size.
 
-    Raises `BadInput` for fewer answers than bins.
+    Raises `BadInput` for fewer probabilities than bins.
     """
     if not 1 <= bins <= len(probability):
-        raise BadInput(f"{bins} bins of {len(probability)} answers: give from 1 to as many bins as answers.")
+        raise BadInput(f"`bins` must be from 1 to the number of completions, {len(probability)}, got {bins}.")
     below = np.searchsorted(np.sort(probability), probability)
     number = below * bins // len(probability)  # equal probabilities share a bin, or their order would decide
     parts = [np.flatnonzero(number == n) for n in np.unique(number)]
@@ -233,7 +238,7 @@ def build_calibration_table(probability: Floats, outcome: Floats, bins: int) -> 
 def _rescale_fit(
     theta: Floats, covariance: Floats, shift: Floats, scale: Floats, settings: tuple[float, Floats]
 ) -> LogisticFit:
-    """Back to the features' own units; the bias takes up their means."""
+    """Return the fit in the original units of the features, their means absorbed in the bias."""
     l2, label = settings
     back = np.diag(1 / scale)
     back[-1] -= shift
@@ -244,14 +249,14 @@ def _rescale_fit(
     return LogisticFit(weights, float(values[-1]), stderr, float(l2), count, len(label) - count)
 
 
-def _build_feature_matrix(features: Features, answers: Sequence[Sequence[int]], what: str) -> Floats:
-    values = features([list(answer) for answer in answers])
+def _build_feature_matrix(features: Features, completions: Sequence[Sequence[int]], label: str) -> Floats:
+    values = features([list(completion) for completion in completions])
     matrix = np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, np.float64)
-    if matrix.ndim != 2 or len(matrix) != len(answers):
-        raise BadInput(f"features of {what} answers have shape {matrix.shape}: give ({len(answers)}, d).")
+    if matrix.ndim != 2 or len(matrix) != len(completions):
+        raise BadInput(f"features of {label} completions must have shape ({len(completions)}, d), got {matrix.shape}.")
     if not np.isfinite(matrix).all():
         row = int(np.argwhere(~np.isfinite(matrix))[0][0])
-        raise BadInput(f"features of {what} answer {row} hold NaN or an infinity: give finite numbers.")
+        raise BadInput(f"features of {label} completion {row} must be finite, got NaN or an infinity.")
     return matrix
 
 

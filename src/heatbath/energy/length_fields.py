@@ -1,4 +1,4 @@
-"""Fields on the length of an answer, in tokens."""
+"""Fields on the length of the completion, in tokens."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import Table, unfinished_rows, validate_count, validate_stop_token_ids, zero_energies
+from heatbath.energy.context import Table, unfinished_rows, validate_count, validate_stop_token_ids, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
 @dataclass(frozen=True)
 class MinLength(Field):
-    """Energy +inf for stop tokens while the answer has fewer than `n` tokens, (B, V). Raises `BadInput` for n < 0."""
+    """Energy +inf for stop tokens while the completion has fewer than `n` tokens, (B, V).
+
+    Raises `BadInput` for n < 0.
+    """
 
     n: int
     name: str = "min_length"
 
     def __post_init__(self) -> None:
-        validate_count(self.n, "the least length", 0)
+        validate_count(self.n, f"`n` of field {self.name!r}", 0)
 
     def __call__(self, context: Context) -> Table:
         ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
@@ -31,22 +35,22 @@ class MinLength(Field):
 
 @dataclass(frozen=True)
 class MaxLength(Field):
-    """Energy +inf for all but stop tokens from the `n`-th token on, (B, V): at most n - 1 tokens, then a stop.
+    """Energy +inf for all but stop tokens from the `n`-th token on, (B, V): at most n - 1 tokens, then a stop token.
 
-    It makes a stop of the border of length: with `max_tokens` = n every answer ends by itself. Raises `BadInput` for
-    n < 1, and where there are no stop tokens.
+    With `max_tokens` = n every completion ends with a stop token instead of being truncated. Raises `BadInput` for
+    n < 1, and if there are no stop tokens.
     """
 
     n: int
     name: str = "max_length"
 
     def __post_init__(self) -> None:
-        validate_count(self.n, "the greatest length")
+        validate_count(self.n, f"`n` of field {self.name!r}")
 
     def __call__(self, context: Context) -> Table:
         ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
         if not ending:
-            raise BadInput(f"field {self.name!r} ends answers with a stop token, and there is none.")
+            raise BadInput(f"field {self.name!r} needs a stop token to end completions, and the context has none.")
         for row in unfinished_rows(context):
             if len(context.completion(row)) >= self.n - 1:
                 energies[row] = np.inf
@@ -56,12 +60,12 @@ class MaxLength(Field):
 
 @dataclass(frozen=True)
 class LengthBias(Field):
-    r"""Energy `rate`, in nats, for every token that does not stop, (B, V).
+    r"""Energy `rate`, in nats, for every token that is not a stop token, (B, V).
 
-    Over an answer of n tokens it adds up to $n \cdot rate$, whatever they are: at T = 1 and weighted by the partition
-    functions it tilts the law of whole answers by $e^{-rate \cdot n}$. Drawn token by token it multiplies the odds of
-    stopping by $e^{\beta\, rate}$ at each step. A positive rate shortens, a negative one lengthens. Raises `BadInput`
-    for a rate that is not finite.
+    A completion of n tokens gets $n \cdot rate$ in total: at T = 1, and weighted by the partition functions, this
+    multiplies the distribution of sequences by $e^{-rate \cdot n}$. In token-by-token sampling it multiplies the odds
+    of stopping by $e^{\beta\, rate}$ at each step. A positive rate shortens, a negative one lengthens. Raises
+    `BadInput` for a rate that is not finite.
     """
 
     rate: float
@@ -69,7 +73,7 @@ class LengthBias(Field):
 
     def __post_init__(self) -> None:
         if not abs(self.rate) < np.inf:
-            raise BadInput(f"the rate of field {self.name!r} is {self.rate}: give a finite number of nats a token.")
+            raise BadInput(f"`rate` of field {self.name!r} must be a finite number of nats per token, got {self.rate}.")
 
     def __call__(self, context: Context) -> Table:
         ending, energies = validate_stop_token_ids(context, self.name), zero_energies(context)
@@ -77,3 +81,22 @@ class LengthBias(Field):
         energies[rows] = self.rate
         energies[:, ending] = 0
         return energies
+
+
+def _build_min_length(context: BuildContext, tokens: int) -> Field:
+    return MinLength(tokens)
+
+
+def _build_max_length(context: BuildContext, tokens: int) -> Field:
+    return MaxLength(tokens)
+
+
+def _build_length_bias(context: BuildContext, rate: float) -> Field:
+    return LengthBias(rate)
+
+
+SPECS = (
+    Spec("min_length", "field", _build_min_length, "8", order=120),
+    Spec("max_length", "field", _build_max_length, "32", order=130),
+    Spec("length_bias", "field", _build_length_bias, "0.1", order=140),
+)

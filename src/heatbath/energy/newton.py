@@ -1,4 +1,4 @@
-"""Smooth convex functions of a few variables: where they are least, and whether they are least anywhere."""
+"""Newton minimization of smooth convex functions of a few variables, and a test for unbounded directions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MAX_STEPS = 200
 
 
 def minimize_convex(function: ConvexFunction, start: Floats, tolerance: float = 1e-10) -> tuple[Floats, bool]:
-    """Where a convex function (value, gradient (i,), Hessian (i, i)) is least, and whether that was reached.
+    """Return the minimizer of a convex function (value, gradient (i,), Hessian (i, i)), and True if it converged.
 
-    Steps are halved until the value falls as its gradient promises. Directions without curvature are left alone.
-    It is reached when a full step would gain less than `tolerance`² and the gradient vanishes to rounding.
+    Steps are halved until the value falls enough (Armijo's rule). Directions without curvature are not moved along.
+    Converged means that a full step would gain less than `tolerance`² and the gradient vanishes to rounding.
     """
     point = start.copy()
     value, gradient, hessian = function(point)
@@ -25,7 +25,7 @@ def minimize_convex(function: ConvexFunction, start: Floats, tolerance: float = 
         slope = float(gradient @ step)
         if -slope < tolerance**2:
             return point + step, bool(np.abs(gradient).max(initial=0.0) < np.sqrt(tolerance))
-        # Close to the minimum rounding hides what a step gains; there full steps are right.
+        # Close to the minimum rounding hides the gain of a step; full steps are right there.
         size = _backtracking_step_size(function, point, step, value + 1e-13 * (1 + abs(value)), slope)
         if size == 0.0:
             return point, False
@@ -35,20 +35,20 @@ def minimize_convex(function: ConvexFunction, start: Floats, tolerance: float = 
 
 
 def has_unbounded_direction(rows: Floats) -> bool:
-    r"""Whether a direction d has $d \cdot r_n \le 0$ for all rows (n, i), and below 0 for some.
+    r"""Return True if some direction d has $d \cdot r_n \le 0$ for all rows (n, i), and below 0 for one of them.
 
-    Then the dual of a moment problem, or the likelihood of a logistic regression, falls along d without end (Albert &
-    Anderson 1984 for the latter). It is a linear program: least mean, d in a box.
+    Along such a d the dual of a moment problem, or the negative log-likelihood of a logistic regression, decreases
+    forever (Albert & Anderson 1984 for the latter). Solved as a linear program: minimal mean, d in a box.
     """
     from scipy.optimize import linprog
 
     rows = np.unique(rows, axis=0)
-    found = linprog(rows.mean(0), A_ub=rows, b_ub=np.zeros(len(rows)), bounds=[(-1, 1)] * rows.shape[1])
-    return found.status != 0 or float(found.fun or 0.0) < -1e-9
+    solution = linprog(rows.mean(0), A_ub=rows, b_ub=np.zeros(len(rows)), bounds=[(-1, 1)] * rows.shape[1])
+    return solution.status != 0 or float(solution.fun or 0.0) < -1e-9
 
 
 def _backtracking_step_size(function: ConvexFunction, point: Floats, step: Floats, value: float, slope: float) -> float:
-    """The first of 1, 1/2, 1/4 ... that lowers the value enough (Armijo's rule); 0 if rounding hides any fall."""
+    """Return the first of 1, 1/2, 1/4 ... that lowers the value enough (Armijo); 0 if rounding hides any fall."""
     size = 1.0
     for _ in range(60):
         if function(point + size * step)[0] <= value + 1e-4 * size * slope:

@@ -1,4 +1,4 @@
-"""Noise on energies: the same for the same seed, row and position, and with a stated law."""
+"""Noise on energies, a function of seed, row and position."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import Table, unfinished_rows, zero_energies
+from heatbath.energy.context import Table, unfinished_rows, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -20,9 +21,9 @@ class _Noise(Field):
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale < np.inf:
-            raise BadInput(f"the scale of field {self.name!r} is {self.scale}: give a finite number of at least 0.")
+            raise BadInput(f"`scale` of field {self.name!r} must be finite and at least 0, got {self.scale}.")
         if not 0 <= self.seed < 2**64:
-            raise BadInput(f"the seed of field {self.name!r} is {self.seed}: give a number from 0 to 2**64 - 1.")
+            raise BadInput(f"`seed` of field {self.name!r} must be from 0 to 2**64 - 1, got {self.seed}.")
 
     def __call__(self, context: Context) -> Table:
         energies = zero_energies(context)
@@ -33,18 +34,18 @@ class _Noise(Field):
 
     @abstractmethod
     def _draw_noise(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-        """Noise of scale 1 on energies, (V,)."""
+        """Draw noise of scale 1 on energies, (V,)."""
 
 
 @dataclass(frozen=True)
 class GumbelNoise(_Noise):
     r"""Adds $-s G_v$ with independent standard Gumbel $G_v$, s the `scale` in nats, (B, V).
 
-    At T = 0 the ground state of $E - sG$ is a draw from $p \propto e^{-E/s}$, exactly. At T > 0, over noise and draw
-    together, the token is the ground state of $E - sG - TG'$ with G' as G and independent: between two states the odds
-    are those of $s L + T L'$, logistic L and L', against their gap. That is no Boltzmann law unless s or T is 0; its
-    noise has the variance $\pi^2 (s^2 + T^2)/6$ of a temperature $\sqrt{s^2 + T^2}$. The noise depends on seed, row
-    number (`Context.rows`) and position alone: a row that comes to a position again meets the same noise.
+    At T = 0 the ground state of $E - sG$ is an exact draw from $p \propto e^{-E/s}$. At T > 0, averaged over noise and
+    draw, the token is the ground state of $E - sG - TG'$ with an independent Gumbel G': between two states the odds are
+    those of $s L + T L'$, with logistic L and L', against their gap. This is not a Boltzmann distribution unless s or T
+    is 0; its noise has the variance $\pi^2 (s^2 + T^2)/6$ of a temperature $\sqrt{s^2 + T^2}$. The noise depends only
+    on seed, row number (`Context.row_ids`) and position: a row that returns to a position gets the same noise.
 
     Raises `BadInput` for a scale below 0 and a seed outside 64 bits. Source: Gumbel 1954; Maddison, Tarlow and Minka
     2014, arXiv:1411.0030.
@@ -61,12 +62,13 @@ class GumbelNoise(_Noise):
 class GaussianNoise(_Noise):
     r"""Adds $s \xi_v$ with independent standard normal $\xi_v$, s the `scale` in nats, (B, V).
 
-    Annealed law, the mean of the weights: $\langle e^{-\beta (E + s\xi)} \rangle = e^{\beta^2 s^2/2} e^{-\beta E}$,
-    the law without noise, with log Z raised by $\beta^2 s^2/2$. Quenched law, the mean of the probabilities drawn from:
-    $\langle p'_v \rangle = p_v [1 + \beta^2 s^2 (\sum_w p_w^2 - p_v)] + O(s^4)$, so probable tokens lose to improbable
-    ones, as if it were hotter. At T = 0 the token is the ground state of $E + s\xi$, Thurstone's law (probit between
-    two states). Read as Langevin dynamics on the logits it is the noise of one step of size $h = s^2/2$; there is no
-    drift here, hence no stationary law. The noise depends on what that of `GumbelNoise` does.
+    Annealed average, the mean of the weights: $\langle e^{-\beta (E + s\xi)} \rangle = e^{\beta^2 s^2/2} e^{-\beta E}$,
+    the distribution without noise, with log Z raised by $\beta^2 s^2/2$. Quenched average, the mean of the
+    probabilities that tokens are drawn with: $\langle p'_v \rangle = p_v [1 + \beta^2 s^2 (\sum_w p_w^2 - p_v)] +
+    O(s^4)$, so probable tokens lose to improbable ones, as at a higher temperature. At T = 0 the token is the ground
+    state of $E + s\xi$, Thurstone's model (probit between two states). As Langevin dynamics on the logits it is the
+    noise of one step of size $h = s^2/2$, without drift and so without a stationary distribution. The noise depends on
+    seed, row number and position, as that of `GumbelNoise`.
 
     Raises `BadInput` for a scale below 0 and a seed outside 64 bits. Source: Thurstone 1927, doi:10.1037/h0070288.
     """
@@ -78,5 +80,19 @@ class GaussianNoise(_Noise):
 
 
 def _build_generator(seed: int, row: int, position: int) -> np.random.Generator:
-    # The counter's two low words count the draws, so that streams of other rows and positions never overlap.
+    # The two low words of the counter count the draws, so streams of different rows and positions never overlap.
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, row]))
+
+
+def _build_gumbel(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+    return GumbelNoise(scale, seed)
+
+
+def _build_gaussian(context: BuildContext, scale: float, *, seed: int = 0) -> Field:
+    return GaussianNoise(scale, seed)
+
+
+SPECS = (
+    Spec("gumbel_noise", "field", _build_gumbel, "1.0", order=180),
+    Spec("gaussian_noise", "field", _build_gaussian, "1.0", order=190),
+)

@@ -1,4 +1,4 @@
-"""Penalties on tokens that came before: repetition, presence and frequency."""
+"""Penalties on tokens that occurred before: repetition, presence and frequency."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import Table, unfinished_rows, validate_count, zero_energies
+from heatbath.energy.context import Table, unfinished_rows, validate_count, zero_energies
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
 
 class RepetitionPenalty(Field):
-    r"""Scales the logit of each token seen before: divided by `penalty` where positive, multiplied where not, (B, V).
+    r"""Divides the logit of each token that occurred before by `penalty` if positive, else multiplies it, (B, V).
 
-    With logit $l = -E$ of the energies so far: $E_f = l - l/\theta$ for $l > 0$ and $l - \theta l$ otherwise. It
-    depends on the gauge of the logits and on its place among the fields, so it does not commute. Seen are the last
-    `last_n` tokens, all unless given, prompt included unless `prompt` is false. A penalty below 1 rewards.
+    With logit $l = -E$ of the energies so far: $E_f = l - l/\theta$ for $l > 0$ and $l - \theta l$ otherwise. This
+    depends on the gauge of the logits and on the position among the fields, so the field does not commute. The last
+    `last_n` tokens count, all of them by default, with the prompt unless `prompt` is False. A penalty below 1 rewards.
 
-    Raises `BadInput` for a penalty that is not positive, and a context without energies.
+    Raises `BadInput` for a penalty that is not positive, and for a context without energies.
     Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1.
     """
 
@@ -29,13 +30,15 @@ class RepetitionPenalty(Field):
 
     def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = True) -> None:
         if not 0 < penalty < np.inf:
-            raise BadInput(f"the repetition penalty is {penalty}: give a positive number; 1 changes nothing.")
+            raise BadInput(
+                f"`penalty` of field {self.name!r} must be positive and finite, got {penalty}: 1 has no effect."
+            )
         self.penalty, self.prompt = float(penalty), prompt
-        self.last_n = validate_count(last_n, "the last_n of field 'repetition'")
+        self.last_n = validate_count(last_n, f"`last_n` of field {self.name!r}")
 
     def __call__(self, context: Context) -> Table:
         if context.energies is None:
-            raise BadInput(f"field {self.name!r} scales the energies so far, and its context has none.")
+            raise BadInput(f"field {self.name!r} needs the energies so far, and the context has none.")
         energies = zero_energies(context)
         for row in unfinished_rows(context):
             seen = np.unique(_preceding_tokens(context, row, last_n=self.last_n, prompt=self.prompt))
@@ -46,15 +49,15 @@ class RepetitionPenalty(Field):
         return energies
 
     def _penalty_energies(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        # What is forbidden already stays so with 0 added; the formula would give NaN or -inf.
+        # A forbidden token stays forbidden with 0 added; the formula would give NaN or -inf.
         finite = np.where(np.isinf(logits), 0.0, logits)
         return finite - np.where(finite > 0, finite / self.penalty, finite * self.penalty)
 
 
 class PresencePenalty(Field):
-    r"""Energy `penalty`, in nats, for each token that came before, (B, V): $E(v) = \alpha [c_v > 0]$.
+    r"""Energy `penalty`, in nats, for each token that occurred before, (B, V): $E(v) = \alpha [c_v > 0]$.
 
-    $c_v$ counts v in the answer, in its last `last_n` tokens if given; `prompt` counts the prompt too. A negative
+    $c_v$ counts v in the completion, in its last `last_n` tokens if given; `prompt` counts the prompt too. A negative
     penalty rewards. Raises `BadInput` for a penalty that is not finite. Source: the OpenAI API's `presence_penalty`.
     """
 
@@ -62,7 +65,7 @@ class PresencePenalty(Field):
 
     def __init__(self, penalty: float, *, last_n: int | None = None, prompt: bool = False) -> None:
         self.penalty, self.prompt = _validate_penalty(penalty, self.name), prompt
-        self.last_n = validate_count(last_n, f"the last_n of field {self.name!r}")
+        self.last_n = validate_count(last_n, f"`last_n` of field {self.name!r}")
 
     def __call__(self, context: Context) -> Table:
         energies = zero_energies(context)
@@ -78,9 +81,9 @@ class PresencePenalty(Field):
 
 
 class FrequencyPenalty(PresencePenalty):
-    r"""Energy `penalty`, in nats, for each time a token came before, (B, V): $E(v) = \alpha c_v$.
+    r"""Energy `penalty`, in nats, for each time a token occurred before, (B, V): $E(v) = \alpha c_v$.
 
-    $c_v$, `last_n`, `prompt` and what is raised are those of `PresencePenalty`. Source: the OpenAI API's
+    $c_v$, `last_n`, `prompt` and errors are as in `PresencePenalty`. Source: the OpenAI API's
     `frequency_penalty`.
     """
 
@@ -97,5 +100,24 @@ def _preceding_tokens(context: Context, row: int, *, last_n: int | None, prompt:
 
 def _validate_penalty(penalty: float, name: str) -> float:
     if not abs(penalty) < np.inf:
-        raise BadInput(f"the penalty of field {name!r} is {penalty}: give a finite number.")
+        raise BadInput(f"`penalty` of field {name!r} must be finite, got {penalty}.")
     return float(penalty)
+
+
+def _build_repetition(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return RepetitionPenalty(penalty, last_n=last_n)
+
+
+def _build_presence(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return PresencePenalty(penalty, last_n=last_n)
+
+
+def _build_frequency(context: BuildContext, penalty: float, *, last_n: int | None = None) -> Field:
+    return FrequencyPenalty(penalty, last_n=last_n)
+
+
+SPECS = (
+    Spec("repetition", "field", _build_repetition, "1.1", order=50),
+    Spec("presence", "field", _build_presence, "0.5", order=60),
+    Spec("frequency", "field", _build_frequency, "0.5", order=70),
+)

@@ -1,4 +1,4 @@
-"""Phrases an answer may not hold, however they are cut into tokens."""
+"""A field that forbids phrases, however they are tokenized."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.casefold import fold_case, split_incomplete_character, starts_inside_character
+from heatbath.energy.context import Table, validate_stop_token_ids, validate_vocab_size
 from heatbath.energy.prefix_memo import PrefixMemo
-from heatbath.energy.row_table import Table, validate_stop_token_ids, validate_vocab_size
+from heatbath.energy.spec import BuildContext, Spec, as_texts
 from heatbath.energy.vocab_bytes import Ints, VocabBytes, build_vocab_bytes, encode_phrase
 from heatbath.errors import BadInput
 
 MatchState = tuple[bytes, bytes]
-"""The longest beginning of a phrase that the answer ends with, and bytes after it that may begin a character."""
+"""The longest proper prefix of a phrase that the completion ends with, and the bytes of an incomplete character."""
 
 _NO_TOKENS: Ints = np.zeros(0, np.intp)
 _MAX_CACHED_TOKENS = 4_000_000
 
 
 class ForbiddenPhrases(Field):
-    r"""Energy +inf for each token with which the bytes of the answer come to hold a phrase, (B, V).
+    r"""Energy +inf for each token that completes a phrase in the bytes of the completion, (B, V).
 
-    $E(v) = \infty$ if a phrase ends within $v$ in the bytes of answer and $v$; 0 otherwise. Every way to cut a phrase
-    into tokens is met, also where it begins or ends inside one. What the prompt holds does not matter. A stop token
-    adds no text and is never forbidden.
+    $E(v) = \infty$ if a phrase ends within $v$ in the bytes of the completion followed by $v$; 0 otherwise. Every
+    tokenization of a phrase is covered, also where it begins or ends inside a token. The prompt does not count. A stop
+    token adds no text and is never forbidden.
 
-    With `ignore_case`, characters agree when their simple case folding does (`heatbath.energy.casefold.fold_case`), also when
-    they are cut between tokens; phrases must then be text or UTF-8.
+    With `ignore_case`, characters match if their simple case foldings do (`heatbath.energy.casefold.fold_case`), also
+    characters split between tokens; phrases must then be text or UTF-8.
 
-    Raises `BadInput` for no phrase, an empty one, and a context of another vocabulary.
-    Source: Aho and Corasick 1975, doi:10.1145/360825.360855; its states are written out as the strings they stand for.
+    Raises `BadInput` for an empty list, an empty phrase, and a context with another vocabulary size.
+    Source: Aho and Corasick 1975, doi:10.1145/360825.360855; states are the strings that they stand for.
     """
 
     name = "forbid_phrases"
@@ -51,12 +52,12 @@ class ForbiddenPhrases(Field):
             _fold_phrases(phrases, self.name) if ignore_case else _encode_phrases(phrases, self.name)
         )
         if not self.phrases:
-            raise BadInput(f"field {self.name!r} forbids no phrase: give at least one.")
+            raise BadInput(f"field {self.name!r} needs at least one phrase, got none.")
         self._token_pieces = [bytes(token_bytes(token)) for token in range(vocab_size)]
-        spelled = build_vocab_bytes(token_bytes, vocab_size, fold=fold_case if ignore_case else bytes)
-        self._sorted_tokens = spelled.sorted_tokens
-        self._completion_spans = _build_completion_spans(self.phrases, spelled)
-        self._token_energies = _phrase_token_energies(self.phrases, spelled)
+        vocab_bytes = build_vocab_bytes(token_bytes, vocab_size, fold=fold_case if ignore_case else bytes)
+        self._sorted_tokens = vocab_bytes.sorted_tokens
+        self._completion_spans = _build_completion_spans(self.phrases, vocab_bytes)
+        self._token_energies = _phrase_token_energies(self.phrases, vocab_bytes)
         self._continuation_tokens = np.asarray(
             [t for t, piece in enumerate(self._token_pieces) if starts_inside_character(piece)], np.intp
         )
@@ -81,40 +82,42 @@ class ForbiddenPhrases(Field):
         return energies
 
     def _apply_match_state(self, energies: npt.NDArray[np.float32], state: MatchState) -> None:
-        """What a state changes in what a token forbids by itself."""
-        known = self._energy_changes.get(state)
-        if known is None:
-            known = (
+        """Apply the difference between a match state and the initial state to the energies of a row."""
+        changes = self._energy_changes.get(state)
+        if changes is None:
+            changes = (
                 self._resolve_pending_character(*state) if state[1] else (self._completing_tokens(state[0]), _NO_TOKENS)
             )
-            self._cached_tokens += sum(map(len, known))
+            self._cached_tokens += sum(map(len, changes))
             if self._cached_tokens > _MAX_CACHED_TOKENS:
                 self._energy_changes, self._cached_tokens = {}, 0
-            self._energy_changes[state] = known
-        forbidden, allowed = known
+            self._energy_changes[state] = changes
+        forbidden, allowed = changes
         energies[allowed] = 0
         energies[forbidden] = np.inf
 
     def _completing_tokens(self, matched: bytes) -> Ints:
-        """Tokens that complete a phrase begun at any place of `matched`."""
+        """Return the tokens that complete a phrase begun anywhere in `matched`."""
         spans = [span for i in range(len(matched)) for span in self._completion_spans.get(matched[i:], ())]
         if not spans:
             return _NO_TOKENS
         low, high = np.asarray(spans, np.intp).T
         lengths = high - low
-        # The runs low[i] … high[i] - 1 one after another.
-        places: Ints = np.arange(lengths.sum()) + np.repeat(high - np.cumsum(lengths), lengths)
-        return np.asarray(self._sorted_tokens[places])
+        # Concatenate the ranges low[i] … high[i] - 1.
+        indices: Ints = np.arange(lengths.sum()) + np.repeat(high - np.cumsum(lengths), lengths)
+        return np.asarray(self._sorted_tokens[indices])
 
     def _resolve_pending_character(self, matched: bytes, pending: bytes) -> tuple[Ints, Ints]:
-        """Tokens forbidden and allowed where a character is cut: put together it may fold otherwise than in pieces."""
-        apart = np.setdiff1d(self._completing_tokens(self._advance_match(matched, pending)), self._continuation_tokens)
-        wholes = (
+        """Return the tokens forbidden and allowed after an incomplete character, which is folded once complete."""
+        separate = np.setdiff1d(
+            self._completing_tokens(self._advance_match(matched, pending)), self._continuation_tokens
+        )
+        completed = (
             fold_case(split_incomplete_character(pending + self._token_pieces[token])[0])
             for token in self._continuation_tokens
         )
-        complete = np.asarray([self._completes_phrase(matched, whole) for whole in wholes], bool)
-        return np.concatenate([apart, self._continuation_tokens[complete]]), self._continuation_tokens[~complete]
+        complete = np.asarray([self._completes_phrase(matched, piece) for piece in completed], bool)
+        return np.concatenate([separate, self._continuation_tokens[complete]]), self._continuation_tokens[~complete]
 
     def _completes_phrase(self, matched: bytes, piece: bytes) -> bool:
         text = matched + piece
@@ -126,13 +129,13 @@ class ForbiddenPhrases(Field):
         for token in tokens:
             piece = self._token_pieces[token]
             if self.ignore_case:
-                whole, pending = split_incomplete_character(pending + piece)
-                piece = fold_case(whole)
+                complete, pending = split_incomplete_character(pending + piece)
+                piece = fold_case(complete)
             matched = self._advance_match(matched, piece)
         return matched, pending
 
     def _advance_match(self, matched: bytes, piece: bytes) -> bytes:
-        """The longest end of `matched + piece` that begins a phrase and is none yet."""
+        """Return the longest suffix of `matched + piece` that is a proper prefix of a phrase."""
         for i in range(len(piece)):
             matched += piece[i : i + 1]
             while matched and matched not in self._completion_spans:
@@ -142,7 +145,7 @@ class ForbiddenPhrases(Field):
 
 def _encode_phrases(phrases: Iterable[str | bytes], name: str) -> Iterable[bytes]:
     if isinstance(phrases, str | bytes):
-        raise BadInput(f"field {name!r} takes a list of phrases, not one: write [{phrases!r:.40}].")
+        raise BadInput(f"field {name!r} takes a list of phrases: write [{phrases!r:.40}].")
     return (encode_phrase(phrase, name) for phrase in phrases)
 
 
@@ -151,28 +154,28 @@ def _fold_phrases(phrases: Iterable[str | bytes], name: str) -> Iterable[bytes]:
         try:
             phrase.decode()
         except UnicodeDecodeError:
-            raise BadInput(f"field {name!r} cannot ignore the case of {phrase!r}, which is no UTF-8.") from None
+            raise BadInput(f"field {name!r} cannot ignore the case of {phrase!r}: it is not valid UTF-8.") from None
         yield fold_case(phrase)
 
 
 def _build_completion_spans(phrases: frozenset[bytes], vocab_bytes: VocabBytes) -> dict[bytes, list[tuple[int, int]]]:
-    """For each beginning of a phrase, where the tokens lie that go on to complete one."""
+    """Map each proper prefix of a phrase to the ranges of sorted tokens that complete a phrase after it."""
     spans: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
-    known: dict[bytes, tuple[int, int]] = {}
+    span_by_rest: dict[bytes, tuple[int, int]] = {}
     for phrase in phrases:
         for cut in range(1, len(phrase)):
-            rest, found = phrase[cut:], spans[phrase[:cut]]
+            rest, prefix_spans = phrase[cut:], spans[phrase[:cut]]
             if len(rest) > vocab_bytes.max_piece_length:
                 continue
-            if rest not in known:
-                known[rest] = vocab_bytes.prefix_span(rest)
-            if known[rest][0] < known[rest][1]:
-                found.append(known[rest])
+            if rest not in span_by_rest:
+                span_by_rest[rest] = vocab_bytes.prefix_span(rest)
+            if span_by_rest[rest][0] < span_by_rest[rest][1]:
+                prefix_spans.append(span_by_rest[rest])
     return dict(spans)
 
 
 def _phrase_token_energies(phrases: frozenset[bytes], vocab_bytes: VocabBytes) -> npt.NDArray[np.float32]:
-    """Energies (V,) of the tokens that hold a phrase by themselves."""
+    """Return energies (V,) that forbid the tokens which contain a phrase."""
     lengths = sorted({len(phrase) for phrase in phrases if len(phrase) <= vocab_bytes.max_piece_length})
     return np.asarray(
         [np.inf if _contains_phrase(piece, phrases, lengths) else 0 for piece in vocab_bytes.pieces], np.float32
@@ -181,3 +184,10 @@ def _phrase_token_energies(phrases: frozenset[bytes], vocab_bytes: VocabBytes) -
 
 def _contains_phrase(piece: bytes, phrases: frozenset[bytes], lengths: list[int]) -> bool:
     return any(piece[i : i + n] in phrases for n in lengths for i in range(len(piece) - n + 1))
+
+
+def _build_forbid(context: BuildContext, phrases: str | Sequence[str], *, ignore_case: bool = False) -> Field:
+    return ForbiddenPhrases(as_texts(phrases), context.token_bytes, context.vocab_size, ignore_case=ignore_case)
+
+
+SPEC = Spec("forbid", "field", _build_forbid, '"phrase" or ["phrase", …]', order=10)

@@ -1,4 +1,4 @@
-"""What has been worked out for a prefix of tokens, kept so that its continuations start from there."""
+"""A cache of automaton states by token prefix, so that continuations of a prefix start from its state."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ S = TypeVar("S")
 
 
 class PrefixMemo(Generic[S]):
-    """States of an automaton by the tokens that led there; the `size` used last are kept, and the root always.
+    """A least-recently-used cache of at most `size` states of an automaton, by the tokens that lead to them.
 
-    `extend(state, tokens)` gives the state after more tokens and leaves the one it is given as it is: rows are forked,
-    dropped and reopened at will, so any prefix may be asked for again. A new prefix costs its tokens after the longest
-    prefix kept, one token where rows grow. Raises `BadInput` for a size below 1.
+    `extend(state, tokens)` returns the state after more tokens and must not change the state it is given: rows are
+    forked, dropped and reopened, so any prefix may come again. A new prefix costs the tokens after its longest cached
+    prefix, one token while rows grow. The root is always there. Raises `BadInput` for a size below 1.
     """
 
     def __init__(self, root: S, extend: Callable[[S, Sequence[int]], S], *, size: int = 1024) -> None:
         if size < 1:
-            raise BadInput(f"a memo of {size} states keeps none: give at least 1.")
+            raise BadInput(f"`size` of a memo must be at least 1, got {size}.")
         self.root, self.extend, self.size = root, extend, size
         self._states: OrderedDict[tuple[int, ...], S] = OrderedDict()
 
@@ -29,19 +29,19 @@ class PrefixMemo(Generic[S]):
         return len(self._states)
 
     def __call__(self, tokens: Sequence[int]) -> S:
-        """The state after `tokens`."""
+        """Return the state after `tokens`."""
         key = tuple(tokens)
-        known = self._find_longest_prefix(key)
-        if len(known) == len(key):
+        cached = self._find_longest_prefix(key)
+        if len(cached) == len(key):
             return self._states[key] if key else self.root
-        state = self._states[known] if known else self.root
-        self._states[key] = state = self.extend(state, key[len(known) :])
+        state = self._states[cached] if cached else self.root
+        self._states[key] = state = self.extend(state, key[len(cached) :])
         if len(self._states) > self.size:
             self._states.popitem(last=False)
         return state
 
     def _find_longest_prefix(self, key: tuple[int, ...]) -> tuple[int, ...]:
-        """The longest prefix there is a state for, now the one used last."""
+        """Find the longest cached prefix and mark it as the most recently used."""
         for length in range(len(key), 0, -1):
             prefix = key[:length]
             if prefix in self._states:

@@ -1,13 +1,14 @@
-"""Fields on fixed tokens: forbid some, favour others."""
+"""Fields that forbid or favour fixed tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
@@ -23,12 +24,12 @@ class ForbiddenTokens(Field):
 
 
 class LogitBias(Field):
-    """Adds `bias[token]` nats to a token's logit in every row, so its energy is -bias, (V,). A bias of -inf forbids."""
+    """Adds `bias[token]` nats to the logit of a token in every row: energy -bias, (V,). A bias of -inf forbids."""
 
     def __init__(self, bias: Mapping[int, float], *, name: str = "logit_bias") -> None:
         for token, value in bias.items():
             if not value < np.inf:
-                raise BadInput(f"the bias of token {token} is {value}: give a finite number, or -inf to forbid it.")
+                raise BadInput(f"the bias of token {token} must be finite, or -inf to forbid it, got {value}.")
         self.bias = dict(bias)
         self.name = name
 
@@ -42,6 +43,20 @@ def _build_sparse_energies(energies: Mapping[int, float], size: int, name: str) 
     row = np.zeros(size)
     for token, energy in energies.items():
         if not 0 <= token < size:
-            raise BadInput(f"field {name!r} names token {token}, outside the vocabulary of {size}.")
+            raise BadInput(f"field {name!r}: token {token} is outside the vocabulary of {size}.")
         row[token] = energy
     return row
+
+
+def _build_forbid_tokens(context: BuildContext, tokens: int | Sequence[int]) -> Field:
+    return ForbiddenTokens([tokens] if isinstance(tokens, int) else tokens)
+
+
+def _build_bias(context: BuildContext, **bias: float) -> Field:
+    return LogitBias({context.resolve_token(text): float(value) for text, value in bias.items()})
+
+
+SPECS = (
+    Spec("forbid_tokens", "field", _build_forbid_tokens, "[17, 42]", order=20),
+    Spec("bias", "field", _build_bias, '{" yes": 2.0, "314": -1.0}', order=40),
+)

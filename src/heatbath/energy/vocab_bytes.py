@@ -1,4 +1,4 @@
-"""The bytes of a vocabulary: read once, and in order, so that tokens which begin alike lie side by side."""
+"""The bytes of a vocabulary, read once and sorted, so that tokens with a common prefix are adjacent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class TokenBytesCache:
-    """The bytes of a vocabulary, read once; stands for `token_bytes`, and keeps what fields make of them.
+    """The bytes of a vocabulary, read once: a `token_bytes` function that also caches what fields build from it.
 
-    Several threads may use it.
+    Thread-safe.
     """
 
     def __init__(self, token_bytes: Callable[[int], bytes], size: int) -> None:
@@ -32,23 +32,23 @@ class TokenBytesCache:
         return pieces[token] if 0 <= token < self._size else self._token_bytes(token)
 
     def get_or_build(self, key: Hashable, build: Callable[[], T]) -> T:
-        """What is kept under a name, made the first time it is asked for."""
-        found = self._cache.get(key)
-        if found is None:
+        """Return the cached object of a key, built on first use."""
+        value = self._cache.get(key)
+        if value is None:
             with self._lock:
-                found = self._cache.get(key)
-                if found is None:
-                    found = self._cache[key] = build()
-        return found  # type: ignore[return-value]
+                value = self._cache.get(key)
+                if value is None:
+                    value = self._cache[key] = build()
+        return value  # type: ignore[return-value]
 
 
 def build_cached(token_bytes: Callable[[int], bytes], key: Hashable, build: Callable[[], T]) -> T:
-    """What `Pieces` keep under a name; made anew for a vocabulary that keeps nothing."""
+    """Return the object that a `TokenBytesCache` holds under a key; build a new one for any other `token_bytes`."""
     return token_bytes.get_or_build(key, build) if isinstance(token_bytes, TokenBytesCache) else build()
 
 
 class VocabBytes:
-    """How every token is spelled: `pieces[token]` are its bytes, `order` (V,) its tokens sorted by them."""
+    """The bytes `pieces[token]` of every token, and the tokens sorted by them, `sorted_tokens` (V,)."""
 
     def __init__(
         self, token_bytes: Callable[[int], bytes], size: int, *, fold: Callable[[bytes], bytes] = bytes
@@ -60,7 +60,7 @@ class VocabBytes:
         self._sorted_pieces = [self.pieces[token] for token in tokens]
 
     def prefix_span(self, start: bytes) -> tuple[int, int]:
-        """Where in `order` the tokens lie that begin with `start`: from, up to."""
+        """Return the half-open range in `sorted_tokens` of the tokens that begin with `start`."""
         low = bisect_left(self._sorted_pieces, start)
         if low == len(self._sorted_pieces) or not self._sorted_pieces[low].startswith(start):
             return low, low
@@ -68,12 +68,12 @@ class VocabBytes:
         return low, len(self._sorted_pieces) if end is None else bisect_left(self._sorted_pieces, end, low)
 
     def tokens_with_prefix(self, start: bytes) -> Ints:
-        """Tokens that begin with `start`."""
+        """Return the tokens that begin with `start`."""
         low, high = self.prefix_span(start)
         return self.sorted_tokens[low:high]
 
     def tokens_with_bytes(self, piece: bytes) -> Ints:
-        """Tokens that are spelled `piece`."""
+        """Return the tokens whose bytes are `piece`."""
         low = bisect_left(self._sorted_pieces, piece)
         high = low
         while high < len(self._sorted_pieces) and self._sorted_pieces[high] == piece:
@@ -84,18 +84,18 @@ class VocabBytes:
 def build_vocab_bytes(
     token_bytes: Callable[[int], bytes], size: int, *, fold: Callable[[bytes], bytes] = bytes
 ) -> VocabBytes:
-    """How every token is spelled, `fold`ed; kept where `token_bytes` are `Pieces`."""
-    return build_cached(token_bytes, ("spelling", fold), lambda: VocabBytes(token_bytes, size, fold=fold))
+    """Return the `VocabBytes` of a vocabulary, folded by `fold`; cached if `token_bytes` is a `TokenBytesCache`."""
+    return build_cached(token_bytes, ("vocab_bytes", fold), lambda: VocabBytes(token_bytes, size, fold=fold))
 
 
-def encode_phrase(phrase: str | bytes, what: str) -> bytes:
-    """A phrase as bytes. Raises `BadInput` for an empty one."""
+def encode_phrase(phrase: str | bytes, name: str) -> bytes:
+    """Return a phrase of the field `name` as bytes. Raises `BadInput` for an empty one."""
     if not isinstance(phrase, str | bytes) or not phrase:
-        raise BadInput(f"field {what!r}: a phrase is {phrase!r}: give text or bytes, not empty.")
+        raise BadInput(f"field {name!r}: a phrase must be non-empty text or bytes, got {phrase!r}.")
     return phrase.encode() if isinstance(phrase, str) else phrase
 
 
 def _prefix_upper_bound(start: bytes) -> bytes | None:
-    """The first byte string after all those that begin with `start`; None when there is none."""
-    kept = start.rstrip(b"\xff")
-    return kept[:-1] + bytes([kept[-1] + 1]) if kept else None
+    """Return the first byte string after all those that begin with `start`; None if there is none."""
+    stem = start.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None

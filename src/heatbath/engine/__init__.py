@@ -8,14 +8,16 @@ Run(model, prompts, Settings)   the same step by step
 
 from __future__ import annotations
 
+from heatbath.decode.sampler_arguments import validate_temperatures
 from heatbath.engine.chunking import Document
+from heatbath.engine.driver import Run
 from heatbath.engine.generation import generate, repeat_prompts
 from heatbath.engine.measurement import beta_from_temperature, join_traces, measure, measure_stream
 from heatbath.engine.model_selection import ModelFit, rank_models
+from heatbath.engine.registry import SAMPLERS
 from heatbath.engine.result import Generation, Sample
-from heatbath.engine.run import GenerationSettings, Run
 from heatbath.engine.run_buffer import GenerationArrays
-from heatbath.engine.samplers import SAMPLERS, validate_temperatures
+from heatbath.engine.settings import GenerationSettings
 
 __all__ = [
     "SAMPLERS",

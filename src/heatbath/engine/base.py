@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from heatbath.errors import HeatbathError
+from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Tokens, Vocabulary
+
+RecordMode = Literal["full", "state", "nodes"] | None
+"""What is recorded of a step: everything, all but nodes and divergences, energies and nodes alone, or nothing."""
+RECORD_MODES: tuple[RecordMode, ...] = ("full", "state", "nodes", None)
+
+
+def validate_record_mode(record: object) -> None:
+    """Raise `BadInput` for a value that `record` cannot have; the message names the value that a boolean stood for."""
+    if isinstance(record, bool):
+        meant = '"full" for everything' if record else "None for nothing"
+        raise BadInput(f"record is {record}: give {meant}.", param="record")
+    if not (record is None or isinstance(record, str)) or record not in RECORD_MODES:
+        raise BadInput(f"record is {record!r:.60}: give 'full', 'state', 'nodes' or None.", param="record")
 
 
 class Unavailable(HeatbathError):
@@ -31,7 +44,7 @@ class DeadlineExceeded(HeatbathError):
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """Something of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or named settings."""
+    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings."""
 
     name: str
     value: Any = None
@@ -50,8 +63,7 @@ class Request:
         stop: texts that end an answer; they are not part of it unless `keep_stop`.
         stop_tokens: tokens that end an answer, the model's own if None; `ignore_stop` ends it by length alone.
         max_tokens: 0 draws nothing, for those who want the prompt scored.
-        record: None keeps nothing but log-probabilities, "state" the thermodynamics of each step, "nodes" log Z at
-            the nodes too.
+        record: as in `GenerationSettings`: "full", "state", "nodes" or None, which keeps log-probabilities alone.
         top: so many most probable alternatives of each token.
         prompt_scores: whether the prompt's own tokens are scored.
         priority: lower comes first. `deadline`: seconds from submission until the request is given up.
@@ -75,7 +87,7 @@ class Request:
     keep_stop: bool = False
     stop_token_ids: Sequence[int] | None = None
     ignore_stop: bool = False
-    record: str | None = "state"
+    record: RecordMode = "state"
     top_logprobs: int = 0
     score_prompt: bool = False
     priority: int = 0
@@ -129,7 +141,7 @@ class Finished:
     `repeatable` says whether the same seed gives the same tokens whatever else is in the batch; `why` if not.
     """
 
-    selected_index: int = 0
+    best_index: int = 0
     tokens_spent: int = 0
     log_weights: Sequence[float] = ()
     log_z: float | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import TextIOBase
 from itertools import islice
 
+from heatbath.energy.casefold import split_incomplete_character
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 
@@ -89,20 +90,10 @@ def _count_incomplete_tokens(model: Model, tokens: Tokens) -> int:
     most = min(4, len(tokens) - 1)
     tail = b"".join(model.token_bytes(token) for token in tokens[-8:])
     for held in range(most + 1):
-        if not _is_incomplete_utf8(tail):
+        if not split_incomplete_character(tail)[1]:
             return held
         tail = tail[: len(tail) - len(model.token_bytes(tokens[-1 - held]))]
     return 0
-
-
-def _is_incomplete_utf8(tail: bytes) -> bool:
-    """Whether the last bytes begin a character of UTF-8 that needs more."""
-    for back, byte in enumerate(reversed(tail[-3:]), 1):
-        if byte >= 0xC0:
-            return back < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4)
-        if byte < 0x80:
-            return False
-    return False
 
 
 def _drop_document_start(stream: Iterator[int], start: Tokens) -> Iterator[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from heatbath.engine.base import (
     EngineStats,
@@ -43,7 +44,7 @@ class ByteModelInfo:
     def token_bytes(self, token: int) -> bytes:
         return bytes([token]) if token < _END else b"<end>"
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         text = ""
         for message in messages:
             text += f"{message['role']}: {message['content']}\n"

@@ -45,7 +45,7 @@ class GenerationArrays:
 
     def _require_record(self) -> Record:
         if self.record is None:
-            raise BadInput("this run kept no record: generate with record=True.")
+            raise BadInput("this run kept no record: generate with record='full' or 'nodes'.")
         return self.record
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 
 from heatbath.decode import Step
+from heatbath.engine.base import RecordMode
 from heatbath.engine.run_buffer import Floats
 from heatbath.ensemble import State
 from heatbath.record import (
@@ -22,8 +22,6 @@ from heatbath.record import (
     record_from_state,
 )
 
-RecordMode = bool | Literal["nodes", "state"]
-
 
 def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -> Record | None:
     r"""What is kept of a step; `seen` is the raw state with the drawn tokens, where it is known already.
@@ -35,7 +33,7 @@ def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -
     of each and of all, `log_mass` of all, and `drawn_logprob`. For 0 < beta < inf they add up: `drawn_logprob` -
     `logprob` = beta sum(work - field energy) - ln(kept mass).
     """
-    if mode is False:
+    if mode is None:
         return None
     if mode == "nodes":
         return observe_nodes(step.energies, step.tokens)
@@ -61,7 +59,7 @@ def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -
 
 
 def _observe_raw(step: Step, mode: RecordMode, raw_state: State | None) -> Record:
-    if mode is True:
+    if mode == "full":
         return observe(step.energies, step.tokens, beta=step.betas)
     if raw_state is not None:
         return record_from_state(raw_state)

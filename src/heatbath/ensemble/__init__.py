@@ -1,6 +1,6 @@
-r"""One set of energies at inverse temperature beta: log Z, U, S, C, and what follows from them.
+r"""Thermodynamics of a set of energies at inverse temperature beta: log Z, U, S, C and derived quantities.
 
-Knows arrays only, NumPy's and PyTorch's, on the CPU or a CUDA device.
+Works on NumPy arrays and PyTorch tensors, on the CPU or a CUDA device.
 """
 
 from heatbath.ensemble.bounds import Bounds, Interval, bounds

@@ -1,8 +1,8 @@
-r"""What the k most probable states still pin down of the whole ensemble.
+r"""Rigorous bounds on an ensemble from its k most probable states.
 
 Of V states k are listed, with probabilities down to $p_k$. The others share the mass $m=1-\sum p$ among $V-k$ states,
-none above $p_k$. A concave sum over them is largest when all are equal and smallest when as many as fit have $p_k$,
-one has the remainder and the rest nothing; a convex sum the other way round. Both ends are attained.
+none above $p_k$. A concave sum over them is largest if all are equal and smallest if as many as possible have $p_k$,
+one has the remainder and the rest 0; for a convex sum it is the reverse. Both bounds are attained.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from heatbath.errors import BadInput, NotANumber
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-4
-"""Mass by which a list may miss 1, for log-probabilities that were rounded to float32 or printed."""
+"""Tolerance on the total mass, for log-probabilities that were rounded to float32 or printed."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """`low` <= truth <= `high`, arrays (…)."""
+    """An interval that contains the true value: `low` <= truth <= `high`, arrays (…)."""
 
     low: Any
     high: Any
@@ -38,9 +38,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Rigorous bounds at T = 1 from `listed` (…, k) log-probabilities, most probable first, of `vocab_size` states.
+    """Rigorous bounds at T = 1 from `logprobs` (…, k), most probable first, of `vocab_size` states.
 
-    `entropy` in nats, `purity` Σp², `tail_mass` the probability of what is not listed.
+    `entropy` in nats, `purity` Σp², `tail_mass` the probability of the states that are not listed.
     """
 
     logprobs: Floats
@@ -52,10 +52,10 @@ class Bounds:
     def log_z(self, beta: float) -> Interval:
         r"""$\log\sum_v p_v^\beta$: log Z in the gauge $E=-\ln p$, in which it is 0 at beta = 1.
 
-        Raises BadInput for a beta that is negative, infinite or NaN.
+        Raises `BadInput` for a beta that is negative, infinite or NaN.
         """
         if not 0.0 <= beta < math.inf:
-            raise BadInput(f"beta = {beta:g} cannot be used here: give a number from 0 up to, but not, inf.")
+            raise BadInput(f"`beta` must be finite and at least 0, got {beta:g}.")
         if beta == 1.0:
             zero = np.zeros(self.logprobs.shape[:-1])
             return Interval(zero, zero)
@@ -68,14 +68,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class _Tail:
-    """`mass` (…) on `states` states that are not listed, none above `most` (…)."""
+    """Mass (…) on `num_states` states that are not listed, none above `max_probability` (…)."""
 
     mass: Floats
     max_probability: Floats
     num_states: int
 
     def sum_interval(self, function: Callable[[Floats], Floats], *, concave: bool) -> Interval:
-        """The least and the most that a sum of a concave or convex function with f(0) = 0 can be over the tail."""
+        """Bound the sum over the tail of a concave or convex function with f(0) = 0."""
         if self.num_states == 0:
             return Interval(np.zeros_like(self.mass), np.zeros_like(self.mass))
         even = self.num_states * function(self.mass / self.num_states)
@@ -88,11 +88,11 @@ class _Tail:
 
 
 def bounds(logprobs: Any, vocab_size: int) -> Bounds:
-    """What the log-probabilities (…, k) of the k most probable of `vocab_size` states say about all of them.
+    """Bound entropy, purity and tail mass from the log-probabilities (…, k) of the k most probable states.
 
-    In any order. Raises NotANumber for a NaN, and BadInput where no distribution has this list: a positive
-    log-probability, more than `vocab_size` entries, a mass above 1, or one that the states not listed cannot make up
-    without one of them passing the smallest that is.
+    `logprobs` may have any order; `vocab_size` is the number of all states. Raises `NotANumber` for a NaN, and
+    `BadInput` if no distribution has this list: a positive log-probability, more than `vocab_size` entries, a mass
+    above 1, or so little mass that a state not listed would have to exceed the smallest one listed.
     """
     listed = -np.sort(-_validate_logprobs(logprobs, vocab_size), axis=-1)
     tail = _build_tail(listed, vocab_size)
@@ -115,31 +115,33 @@ def _entropy_terms(p: Floats) -> Floats:
 
 
 def _validate_logprobs(logprobs: Any, vocab_size: int) -> Floats:
-    """The list as float64, refused where its entries or its length make no sense."""
+    """Return the list as float64. Raises `BadInput` or `NotANumber` for invalid entries or an invalid length."""
     listed = as_array(logprobs).astype(np.float64)
     if listed.ndim == 0 or not 1 <= listed.shape[-1] <= vocab_size:
-        raise BadInput(f"A list of shape {listed.shape} does not fit {vocab_size} states: list from 1 to all of them.")
+        raise BadInput(f"`logprobs` must list from 1 to all {vocab_size} states, got shape {listed.shape}.")
     if np.isnan(listed).any():
-        raise NotANumber(f"The log-probabilities hold a NaN at {_first_index(np.isnan(listed))}.")
+        raise NotANumber(f"`logprobs` is NaN at {_first_index(np.isnan(listed))}.")
     if (listed > TOLERANCE).any():
         where = _first_index(listed > TOLERANCE)
-        raise BadInput(f"{listed[where]:g} at {where} is no log-probability: give logarithms of numbers up to 1.")
+        raise BadInput(f"`logprobs` must be at most 0, got {listed[where]:g} at {where}.")
     return np.minimum(listed, 0.0)
 
 
 def _build_tail(listed: Floats, vocab_size: int) -> _Tail:
-    """What is left for the states that are not in a sorted list."""
+    """Return the tail that a list sorted in descending order leaves."""
     p = np.exp(listed)
     left, most, states = 1.0 - p.sum(-1), p[..., -1], vocab_size - listed.shape[-1]
     if (left < -TOLERANCE).any():
         where = _first_index(left < -TOLERANCE)
-        raise BadInput(f"The list {where} sums to {1.0 - left[where]:.6g}, above 1: give log-probabilities at T = 1.")
+        raise BadInput(
+            f"The probabilities of list {where} sum to {1.0 - left[where]:.6g}, above 1: give those at T = 1."
+        )
     short = left > states * most + TOLERANCE
     if short.any():
         where = _first_index(short)
         raise BadInput(
-            f"The list {where} leaves {left[where]:.6g} to {states} states of at most {most[where]:.3g} each: "
-            "it is not the most probable states, or the vocabulary is larger."
+            f"List {where} leaves {left[where]:.6g} to {states} states of at most {most[where]:.3g} each: "
+            "these are not the most probable states, or the vocabulary is larger."
         )
     return _Tail(np.clip(left, 0.0, states * most), most, states)
 

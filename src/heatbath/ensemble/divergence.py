@@ -1,4 +1,4 @@
-"""How far one ensemble lies from another over the same states."""
+"""Kullback-Leibler divergence between two ensembles over the same states."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def divergence(energies: Any, reference: Any, beta: Any = 1.0) -> Floats:
-    r"""$D(p\,\|\,q)=\sum_v p_v \ln(p_v/q_v)$ in nats, (…,), of `energies` from `reference`, both (…, V), at `beta`.
+    r"""Compute $D(p\,\|\,q)=\sum_v p_v \ln(p_v/q_v)$, (…,) nats, of `energies` from `reference`, (…, V), at `beta`.
 
-    +inf where a state that is drawn is absent from the reference. Raises `BadInput` for a beta below 0 or NaN.
+    +inf where a possible state is absent from the reference. Raises `BadInput` for a beta below 0 or NaN.
     """
     betas = validate_betas(np.broadcast_to(np.asarray(beta, np.float64), tuple(energies.shape[:-1])))
     if isinstance(energies, np.ndarray):

@@ -1,7 +1,7 @@
 r"""Hermite interpolation that matches value, first and second derivative at each node of a stencil.
 
 With $\ell_j$ Lagrange's polynomial of node $x_j$, $s=x-x_j$ and $\ell_j=1+as+bs^2+\dots$ about the node, the
-polynomials that carry one datum and no other are $\ell_j^3$ times $1-3as+(6a^2-3b)s^2$, $s-3as^2$ and $s^2/2$.
+basis polynomials that have one datum and no other are $\ell_j^3$ times $1-3as+(6a^2-3b)s^2$, $s-3as^2$ and $s^2/2$.
 Everything is a *jet*: value, first and second derivative with respect to x, along the first axis.
 """
 
@@ -14,18 +14,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def multiply_jets(f: Floats, g: Floats) -> Floats:
-    """The jet of a product."""
+    """Return the jet of a product."""
     return np.stack([f[0] * g[0], f[1] * g[0] + f[0] * g[1], f[2] * g[0] + 2.0 * f[1] * g[1] + f[0] * g[2]])
 
 
 def polynomial_jet(s: Floats, coefficients: tuple[Floats, Floats, Floats]) -> Floats:
-    """The jet of c0 + c1 s + c2 s^2."""
+    """Return the jet of c0 + c1 s + c2 s^2."""
     c0, c1, c2 = coefficients
     return np.stack([c0 + s * (c1 + s * c2), c1 + 2.0 * s * c2, np.broadcast_to(2.0 * c2, s.shape)])
 
 
 def cardinal_jets(x: Floats, nodes: Floats) -> Floats:
-    """Jets of the polynomials that carry each datum: (3 derivatives, 3 data, …, J) at x (…) for nodes (…, J)."""
+    """Compute the jets of the basis polynomials, (3 derivatives, 3 data, …, J), at x (…) for nodes (…, J)."""
     s = x[..., None] - nodes
     gaps = nodes[..., :, None] - nodes[..., None, :]
     count = nodes.shape[-1]

@@ -1,8 +1,8 @@
-r"""log Z at any temperature between nodes.
+r"""Interpolation of log Z to any temperature between nodes.
 
 In $x=\ln\beta$ the nodes give $f=\log Z$, $f'=-\beta U$ and $f''=-\beta U+\beta^2\mathrm{Var}E$, so that Hermite
-interpolation over the four nearest nodes matches twelve numbers. Everything is relative to the ground energy, where
-nothing cancels.
+interpolation over the four nearest nodes matches twelve numbers. All values are relative to the ground energy, which
+avoids cancellation.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Floats = npt.NDArray[np.float64]
 
 STENCIL_NODES = 4
 SAFETY_FACTOR = 3.0
-"""By how much `error_bound` exceeds the estimate it is made from."""
+"""Ratio of `error_bound` to the estimate that it is based on."""
 BETA_TOLERANCE = 1e-9
-"""A beta this little outside the nodes, relatively, came from 1/T and counts as inside."""
+"""Relative tolerance at the ends of the nodes, for betas computed as 1/T."""
 
 
 @dataclass(frozen=True)
 class LogZ:
-    """log Z as a function of beta, for ensembles (…): what was kept at the nodes `betas` (K,). NumPy arrays, nats.
+    """log Z as a function of beta for ensembles (…), from values at the nodes `betas` (K,). NumPy arrays, nats.
 
     The fields `log_z_k` and `mean_energy_k` (…, K) are relative to `ground` (…): log Σ exp(-beta (E - E_0)) and
-    <E> - E_0; `variance_k` is Var E. The methods take beta, one number or (…,), and give (…,) with the ground added
-    back; they raise BadInput outside the range of the nodes.
+    <E> - E_0; `variance_k` is Var E. The methods take beta, one number or (…,), and return (…,) with the ground
+    added; they raise `BadInput` outside the range of the nodes.
     """
 
     betas: Floats
@@ -63,15 +63,15 @@ class LogZ:
     def heat_capacity(self, beta: Any) -> Floats:
         r"""$C=\beta^2\mathrm{Var}E$."""
         _, slope, bend = self._interpolate_jet(self._validate_points(beta))
-        # Between nodes the interpolant can dip below the zero that no variance passes.
+        # Between nodes the interpolant can become slightly negative, which a variance cannot.
         return np.asarray(np.maximum(bend - slope, 0.0))
 
     def error_bound(self, beta: Any) -> Floats:
-        """How far `log_z` at beta can be off, (…) nats; 0 at a node.
+        """Return a bound on the error of `log_z` at beta, (…) nats; 0 at a node.
 
-        Three times the largest difference, in this interval and its neighbours, between interpolation over four nodes
-        and over two; or the room that convexity leaves between chord and tangents, where that is less. The second is a
-        theorem, the first an estimate: of the error of the coarser interpolation, which the finer one beats by far
+        The smaller of two numbers: three times the largest difference between interpolation over four nodes and over
+        two, in this interval and its neighbours; and the gap that convexity leaves between chord and tangents. The
+        second is a theorem. The first estimates the error of the coarser interpolation, far above that of the finer one
         unless log Z bends within less than an interval.
         """
         points = self._validate_points(beta)
@@ -83,7 +83,7 @@ class LogZ:
         return np.asarray(np.where(away, np.minimum(SAFETY_FACTOR * gap, self._convexity_gap(points, left)), 0.0))
 
     def _stencil_disagreement(self, left: npt.NDArray[np.intp]) -> Floats:
-        """The largest difference (…) between interpolations over four nodes and over two within an interval."""
+        """Return the largest difference (…) between interpolations over four nodes and over two within an interval."""
         low, high = self.betas[left], self.betas[left + 1]
         inside = [low * (high / low) ** share for share in (0.25, 0.5, 0.75)]
         return np.asarray(
@@ -94,25 +94,25 @@ class LogZ:
         )
 
     def _validate_points(self, beta: Any) -> Floats:
-        """beta for each ensemble (…), checked."""
+        """Return beta for each ensemble (…). Raises `BadInput` outside the nodes or for a wrong shape."""
         points, shape = np.asarray(as_array(beta), np.float64), np.shape(self.ground)
         low, high = float(self.betas[0]), float(self.betas[-1])
         bad = ~((points >= low * (1 - BETA_TOLERANCE)) & (points <= high * (1 + BETA_TOLERANCE)))
         if bad.any():
             raise BadInput(
-                f"beta = {points[bad].flat[0]:g} lies outside the nodes: "
-                f"choose it in [{low:.4g}, {high:.4g}], that is T in [{1 / high:.4g}, {1 / low:.4g}]."
+                f"`beta` must be in [{low:.4g}, {high:.4g}], that is T in [{1 / high:.4g}, {1 / low:.4g}], "
+                f"got {points[bad].flat[0]:g}."
             )
         if points.shape not in ((), shape):
-            raise BadInput(f"beta has shape {points.shape}: give one number, or one for each of {shape} ensembles.")
+            raise BadInput(f"`beta` must be one number or one per ensemble, {shape}, got shape {points.shape}.")
         return points
 
     def _find_interval(self, x: Floats) -> npt.NDArray[np.intp]:
-        """The node to the left of each x."""
+        """Return the node to the left of each x."""
         return np.clip(np.searchsorted(np.log(self.betas), x, side="right") - 1, 0, len(self.betas) - 2)
 
     def _interpolate_jet(self, points: Floats, left: Any = None, width: int = STENCIL_NODES) -> Floats:
-        """Relative log Z and its first two derivatives in ln beta, (3, …), from the `width` nodes around each beta."""
+        """Interpolate relative log Z and two derivatives in ln beta, (3, …), from the `width` nearest nodes."""
         x, width = np.log(points), min(width, len(self.betas))
         start = np.clip((self._find_interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
         stencil = start[..., None] + np.arange(width)
@@ -121,13 +121,13 @@ class LogZ:
         return np.asarray(np.einsum("od...j,d...j->o...", weights, data, optimize=True))
 
     def _node_jets(self, stencil: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats]:
-        """Relative log Z and its first two derivatives in ln beta at the nodes of a stencil (J,) or (…, J)."""
+        """Return relative log Z and two derivatives in ln beta at the nodes of a stencil (J,) or (…, J)."""
         betas = self.betas[stencil]
         log_z, mean, variance = (_take_columns(a, stencil) for a in (self.log_z_k, self.mean_energy_k, self.variance_k))
         return log_z, -betas * mean, betas * (betas * variance - mean)
 
     def _convexity_gap(self, points: Floats, left: npt.NDArray[np.intp]) -> Floats:
-        """How far the interpolant can be from a convex function of beta with these values and slopes at the nodes."""
+        """Bound the distance of the interpolant from convex functions with these values and slopes at the nodes."""
         both = left[..., None] + np.arange(2)
         betas, log_z, mean = (
             self.betas[both],
@@ -142,7 +142,7 @@ class LogZ:
 
 
 def _take_columns(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:
-    """The columns (…, J) of (…, K) that a stencil (J,) or (…, J) names, in float64."""
+    """Select the columns (…, J) of (…, K) by a stencil (J,) or (…, J), in float64."""
     if stencil.ndim == 1:
         return np.asarray(columns[..., stencil], np.float64)
     return np.asarray(np.take_along_axis(columns, stencil, axis=-1), np.float64)

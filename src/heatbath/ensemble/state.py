@@ -1,7 +1,7 @@
-r"""One set of energies at an inverse temperature: $p_v=e^{-\beta E_v}/Z$, $Z=\sum_v e^{-\beta E_v}$.
+r"""Thermodynamics at one inverse temperature: $p_v=e^{-\beta E_v}/Z$, $Z=\sum_v e^{-\beta E_v}$.
 
-Energies are in nats, `+inf` for an absent state. beta = 0 (every present state alike) and beta = inf (the ground
-states alone) are ordinary values. $\log Z$ and $U$ move with the zero of energy; $S$, $C$ and probabilities do not.
+Energies are in nats, `+inf` for an absent state. beta = 0 (uniform over the present states) and beta = inf (only the
+ground states) are ordinary values. $\log Z$ and $U$ depend on the zero of energy; $S$, $C$ and probabilities do not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.ensemble import kernels
+from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_array, as_rows
 from heatbath.errors import BadInput
 
@@ -25,8 +25,8 @@ class State:
 
     `mean_energy` $U=\langle E\rangle$, `variance` $\mathrm{Var}E$, `entropy` $S=\log Z+\beta U$, `heat_capacity`
     $C=\beta^2\mathrm{Var}E$, `purity` $\sum_v p_v^2$. At beta = inf `log_z` is the limit of $\log Z$: ±inf, or the
-    log of the number of ground states where their energy is 0. `energy`, `logprob` and `rank` (1 = most probable;
-    1 + the number of states of strictly lower energy) belong to the chosen states and are None without an index.
+    log of the number of ground states if their energy is 0. `energy`, `logprob` and `rank` (1 = most probable;
+    1 + the number of states with strictly lower energy) belong to the states `index` and are None without an index.
     """
 
     beta: Any
@@ -44,48 +44,47 @@ class State:
 
 
 def state(energies: Any, beta: Any = 1.0, *, index: Any = None) -> State:
-    """Thermodynamics of `energies` (…, V) at `beta`, one number or (…,); and of the states `index` (…,).
+    """Compute the thermodynamics of `energies` (…, V) at `beta`, one number or (…,), and of the states `index` (…,).
 
-    NumPy arrays and torch tensors in float16, bfloat16, float32 or float64. Raises NotANumber naming the row with a
-    NaN; BadInput for -inf, for an ensemble without states, for a beta below 0 or NaN, for an index out of range.
+    Energies are NumPy arrays or torch tensors in float16, bfloat16, float32 or float64. Raises `NotANumber` naming the
+    row with a NaN; `BadInput` for -inf, an ensemble without states, a beta below 0 or NaN, an index out of range.
     """
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
-    relative = kernels.sums(ensembles, betas[:, None])[:, 0]
-    picked = None if index is None else select_states(ensembles, index)
-    return build_state(ensembles, betas, relative, picked)
+    relative = reductions.sums(ensembles, betas[:, None])[:, 0]
+    selected = None if index is None else select_states(ensembles, index)
+    return build_state(ensembles, betas, relative, selected)
 
 
 def validate_betas(betas: Floats) -> Floats:
-    """The betas themselves, or BadInput naming the first that is negative or NaN."""
+    """Return the betas. Raises `BadInput` naming the first that is negative or NaN."""
     bad = np.flatnonzero(~(betas >= 0.0))
     if bad.size:
         value = betas.reshape(-1)[bad[0]]
-        raise BadInput(f"beta = {value:g} is not an inverse temperature: give numbers from 0 to inf.")
+        raise BadInput(f"`beta` must be from 0 to inf, got {value:g}.")
     return betas
 
 
 def select_states(ensembles: EnergyRows, index: Any) -> Floats:
-    """Energy of the states `index` (…,) and number of states below each, (2, N)."""
-    given = as_array(index)
-    if given.dtype.kind not in "iu":
-        raise BadInput(f"index has type {given.dtype}: give the integers of the chosen states.")
-    numbers = ensembles.broadcast(given, "index").astype(np.int64)
+    """Return the energy of the states `index` (…,) and the number of states below each, (2, N)."""
+    indices = as_array(index)
+    if indices.dtype.kind not in "iu":
+        raise BadInput(f"`index` must be integers, got type {indices.dtype}.")
+    numbers = ensembles.broadcast(indices, "index").astype(np.int64)
     bad = np.flatnonzero((numbers < 0) | (numbers >= ensembles.num_states))
     if bad.size:
         raise BadInput(
-            f"index {numbers[bad[0]]} of {ensembles.describe_row(int(bad[0]))} names no state: "
-            f"there are {ensembles.num_states}, counted from 0."
+            f"`index` must be from 0 to {ensembles.num_states - 1}, "
+            f"got {numbers[bad[0]]} for {ensembles.describe_row(int(bad[0]))}."
         )
-    return kernels.select_states(ensembles, numbers)
+    return reductions.select_states(ensembles, numbers)
 
 
-def build_state(ensembles: EnergyRows, betas: Floats, relative: Floats, picked: Floats | None = None) -> State:
-    """A State from sums relative to the ground (5, …, N) at betas that broadcast against (…, N)."""
+def build_state(ensembles: EnergyRows, betas: Floats, relative: Floats, selected: Floats | None = None) -> State:
+    """Build a `State` from sums relative to the ground (5, …, N) at betas that broadcast against (…, N)."""
     ground, z, m1, m2, q = relative
     betas = np.broadcast_to(betas, z.shape)
-    frozen = np.isinf(betas)
-    finite = np.where(frozen, 0.0, betas)
+    finite = np.where(np.isinf(betas), 0.0, betas)
     log_z = np.log(z)
     mean = m1 / z
     variance = np.maximum(m2 / z - mean * mean, 0.0)
@@ -100,15 +99,15 @@ def build_state(ensembles: EnergyRows, betas: Floats, relative: Floats, picked: 
         "p_max": 1.0 / z,
         "purity": q / (z * z),
     }
-    if picked is not None:
-        energy, below = picked
+    if selected is not None:
+        energy, below = selected
         logprob = -scale_energies(betas, energy - ground) - log_z
         columns |= {"energy": energy, "logprob": logprob, "rank": below.astype(np.int64) + 1}
     return State(**{name: ensembles.restore(values) for name, values in columns.items()})
 
 
 def scale_energies(betas: Floats, energies: Floats) -> Floats:
-    """beta E, with 0 for E = 0 at beta = inf and +inf for an absent state at any beta, 0 included."""
+    """Return beta E, with 0 for E = 0 at beta = inf and +inf for an absent state at any beta, 0 included."""
     with np.errstate(invalid="ignore", over="ignore"):
         product = betas * energies
     product = np.where(energies == 0.0, 0.0, product)

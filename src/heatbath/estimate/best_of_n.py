@@ -1,6 +1,6 @@
-r"""Answers drawn several times: best of n, majority vote, and which of several settings cannot be told from the best.
+r"""Scores of repeated samples: best of n, majority vote, and which settings are tied with the best one.
 
-Expectations over n answers out of the s that were drawn are exact (drawn without replacement), so nothing is resampled.
+Expectations over n out of s samples are exact (without replacement), so nothing is resampled.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Bools = NDArray[np.bool_]
 
 
 def best_of_n_score(scores_s: Floats, n: int) -> float:
-    r"""Expected best score of n answers out of s: $\sum_i x_{(i)} \binom{i-1}{n-1} / \binom{s}{n}$, x rising.
+    r"""Expected best score of n samples out of s: $\sum_i x_{(i)} \binom{i-1}{n-1} / \binom{s}{n}$, x ascending.
 
-    For c right answers, scores 0 and 1, it is $1 - \binom{s-c}{n}/\binom{s}{n}$ (Chen et al. 2021, arXiv 2107.03374).
+    For scores 0 and 1 with c ones it is $1 - \binom{s-c}{n}/\binom{s}{n}$ (Chen et al. 2021, arXiv 2107.03374).
     """
-    chances = [comb(i, n - 1) / comb(len(scores_s), n) for i in range(len(scores_s))]
-    return float(np.sort(scores_s) @ np.array(chances))
+    probabilities = [comb(i, n - 1) / comb(len(scores_s), n) for i in range(len(scores_s))]
+    return float(np.sort(scores_s) @ np.array(probabilities))
 
 
 def majority_vote_score(scores_s: Floats, votes_s: Sequence[str], n: int) -> float:
-    """Expected score of the most frequent vote among n answers out of s; a tie is split evenly.
+    """Expected score of the most frequent vote among n samples out of s; a tie is split evenly.
 
-    The score of a vote is the mean score of all the answers that gave it.
+    The score of a vote is the mean score of the samples with that vote.
     """
     names, vote_s = np.unique(np.array(votes_s, dtype=object).astype(str), return_inverse=True)
     counts = np.bincount(vote_s, minlength=len(names))
@@ -37,8 +37,8 @@ def majority_vote_score(scores_s: Floats, votes_s: Sequence[str], n: int) -> flo
 
 
 def _sum_winner_scores(counts: list[int], score_v: Floats, n: int, top: int) -> float:
-    """Mean score of the winners, summed over the ways to draw n answers whose most frequent vote comes `top` times."""
-    # By answers drawn and by winners so far: the number of ways, and the winners' scores summed over these.
+    """Sum the mean score of the winners over all ways to draw n samples whose top vote occurs `top` times."""
+    # By number of samples and number of winners: the count of ways, and the sum of the winners' scores over them.
     ways, won = np.zeros((2, n + 1, n // top + 2))
     ways[0, 0] = 1.0
     for count, score in zip(counts, score_v.tolist(), strict=True):
@@ -53,9 +53,10 @@ def _sum_winner_scores(counts: list[int], score_v: Floats, n: int, top: int) -> 
 
 
 def bootstrap_means(scores_pk: Floats, rng: np.random.Generator, replicas: int = 2000) -> Floats:
-    """Bootstrap means of each setting k, (b, k), with the same prompts p drawn for all of them.
+    """Bootstrap means of each setting k, (b, k), with the same resampled prompts p for all settings.
 
-    They are spread by the factor that makes the variance of a resampled mean unbiased, which counts for few prompts.
+    Deviations are scaled by the factor that makes the variance of a resampled mean unbiased, which matters for few
+    prompts.
     """
     size = len(scores_pk)
     counts = rng.multinomial(size, np.full(size, 1 / size), size=replicas)
@@ -64,14 +65,14 @@ def bootstrap_means(scores_pk: Floats, rng: np.random.Generator, replicas: int =
 
 
 def is_tied_with_best(mean_k: Floats, draws_bk: Floats, level: float = 0.95) -> Bools:
-    """Which settings cannot be told from the best, (k,), by paired differences in standard errors.
+    """Mask of the settings that are tied with the best, (k,), by paired differences in standard errors.
 
-    The bar is a quantile of the largest difference between any two settings, so that where all are equal all are kept
-    at the stated level: the best is the best by chance then, and a bar for one fixed pair would be too low.
+    The threshold is a quantile of the largest difference between any two settings, so that if all are equal all are
+    tied at the given level: the best is then best by chance, and a threshold for one fixed pair would be too low.
     """
     covariance = np.atleast_2d(np.cov(draws_bk, rowvar=False))
     own = np.diag(covariance)
-    # A difference without any spread is either none, or certain.
+    # A difference without spread is either zero or certain.
     scale_kk = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2 * covariance, 1e-18))
     deviations = draws_bk - draws_bk.mean(0)
     largest_b = [np.abs(np.subtract.outer(d, d) / scale_kk).max() for d in deviations]

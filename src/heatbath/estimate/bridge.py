@@ -1,7 +1,7 @@
 r"""Ratios of partition functions from log-weights $\log w = \log \tilde p - \log \tilde q$, in nats.
 
-From samples of q alone, their mean; from samples of both, Bennett's acceptance ratio, which no other estimate from the
-same samples beats.
+From samples of q alone: the mean weight. From samples of both: Bennett's acceptance ratio, the minimum-variance
+estimator from the same samples.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ Floats = NDArray[np.float64]
 def log_mean(log_w: Floats) -> Estimate:
     r"""$\log E[w]$ from log-weights (n,): importance sampling, $\hat Z_p / Z_q$ with w drawn under q.
 
-    The value is $\log \frac1n \sum w$, of which the exponential is unbiased; by Jensen it is itself low, by half its
-    squared standard error. The standard error is the delta method's, $\sqrt{\mathrm{Var}\, w / n} / \bar w$, NaN from
-    one weight; the effective size is Kish's. All weights zero give `-inf` from no effective sample.
+    The value is $\log \frac1n \sum w$. Its exponential is unbiased; by Jensen's inequality the value itself is low, by
+    half its squared standard error. The standard error is that of the delta method,
+    $\sqrt{\mathrm{Var}\, w / n} / \bar w$, NaN for one weight; the effective size is Kish's. If all weights are zero
+    the value is `-inf` with an effective size of 0.
 
     Raises:
-        BadInput: no weight, or one that is NaN or `+inf`.
+        BadInput: no weights, or one that is NaN or `+inf`.
     """
     log_w = _validate_log_weights(log_w, "log-weight", forbidden=np.inf)
     top = float(log_w.max())
@@ -36,16 +37,17 @@ def log_mean(log_w: Floats) -> Estimate:
 
 
 def combine_replicates(log_z_r: Floats) -> Estimate:
-    r"""$\log Z$ from independent runs whose $\hat Z$ is unbiased each: $\log \frac1R \sum_r \hat Z_r$, with its error.
+    r"""$\log Z$ from R independent runs with unbiased $\hat Z_r$: $\log \frac1R \sum_r \hat Z_r$, with its error.
 
     Averaging before the logarithm keeps $\hat Z$ unbiased; the mean of the logarithms is a lower bound in expectation.
-    The standard error comes from the spread of the runs and is NaN for one. A run that died counts as `-inf`.
+    The standard error comes from the spread of the runs and is NaN for one run. A run whose particles all died has
+    log Z = `-inf`.
 
     Args:
         log_z_r: (R,), nats.
 
     Raises:
-        BadInput: no run, or one that is NaN or `+inf`.
+        BadInput: no runs, or one that is NaN or `+inf`.
     """
     return log_mean(_validate_log_weights(log_z_r, "log_z of replicate", forbidden=np.inf))
 
@@ -53,24 +55,24 @@ def combine_replicates(log_z_r: Floats) -> Estimate:
 def bar(forward_n: Floats, reverse_m: Floats) -> Estimate:
     r"""$\log Z_p / Z_q$ from log-weights $\log \tilde p - \log \tilde q$ at samples of q (n,) and at samples of p (m,).
 
-    It solves $\sum_n f(M - \log w_n + L) = \sum_m f(-M + \log w_m - L)$ for L, with $f(x) = 1/(1 + e^x)$ and
+    Solves $\sum_n f(M - \log w_n + L) = \sum_m f(-M + \log w_m - L)$ for L, with $f(x) = 1/(1 + e^x)$ and
     $M = \log n/m$. The variance is $\sum_{\text{sides}} (\overline{f^2} / \bar f^2 - 1) / n$, and the effective size
-    Kish's of the f on the poorer side, so that samples without overlap are found `Unreliable`.
+    Kish's for the f of the smaller side, so that samples without overlap have an effective size near 1.
 
-    A weight of zero (`-inf`) may occur forward, one without end (`+inf`) in reverse. For work W of a process and of its
-    reverse, give $-W$ forward and $+W$ in reverse.
+    A weight of zero (`-inf`) may occur forward, an infinite one (`+inf`) in reverse. For the work W of a process and of
+    its reverse, pass $-W$ forward and $+W$ in reverse.
 
     Source: Bennett 1976, J. Comput. Phys. 22, 245; for work, Crooks 1999, arXiv cond-mat/9901352.
 
     Raises:
-        BadInput: a side without samples, a NaN, or a weight that its side cannot have.
-        Unreliable: no sample of one side is possible on the other, so that no L solves the equation.
+        BadInput: an empty side, a NaN, or a weight that its side cannot have.
+        Unreliable: no sample of one side is possible under the other, so that no L solves the equation.
     """
     forward = _validate_log_weights(forward_n, "forward log-weight", forbidden=np.inf)
     reverse = _validate_log_weights(reverse_m, "reverse log-weight", forbidden=-np.inf)
     if not (np.isfinite(forward).any() and np.isfinite(reverse).any()):
-        nothing = Estimate(float("nan"), float("nan"), 0.0)
-        raise Unreliable("no sample of one side is possible on the other: put distributions between them.", nothing)
+        estimate = Estimate(float("nan"), float("nan"), 0.0)
+        raise Unreliable("no sample of one side is possible under the other: add intermediate distributions.", estimate)
     offset = np.log(len(forward) / len(reverse))
     log_ratio = _solve_bar_equation(forward - offset, reverse - offset)
     sides = [_fermi(offset - forward + log_ratio), _fermi(reverse - offset - log_ratio)]
@@ -79,7 +81,7 @@ def bar(forward_n: Floats, reverse_m: Floats) -> Estimate:
 
 
 def _solve_bar_equation(forward: Floats, reverse: Floats) -> float:
-    """The root of a difference that falls without a break, between the outermost weights and beyond."""
+    """Find the root of a continuous decreasing difference, bracketed by the extreme weights or beyond."""
     from scipy.optimize import brentq
 
     def excess(log_ratio: float) -> float:
@@ -102,8 +104,10 @@ def _fermi(x: Floats) -> Floats:
 def _validate_log_weights(log_w: Floats, name: str, *, forbidden: float) -> Floats:
     values = np.asarray(log_w, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0:
-        raise BadInput(f"{name}s have shape {values.shape}: give one per sample, shape (n,) with n >= 1.")
+        raise BadInput(f"{name}s must have shape (n,) with n >= 1, one per sample, got {values.shape}.")
     bad = np.flatnonzero(np.isnan(values) | (values == forbidden))
     if len(bad):
-        raise BadInput(f"{name} {bad[0]} is {values[bad[0]]}: no sample can have that, look at its energy.")
+        raise BadInput(
+            f"{name} {bad[0]} is {values[bad[0]]}, which no sample can have: check the energy of that sample."
+        )
     return values

@@ -1,8 +1,8 @@
-r"""Tags as spins on a chain: correlation, susceptibility, spectrum, relaxation.
+r"""Statistics of tag sequences as spins on a chain: correlation, susceptibility, spectrum, relaxation.
 
 Source: Nakaishi et al. 2024, arXiv 2406.05335.
 
-Y_nt (n, N) holds an integer tag for each of N places in n independent sequences; delta_a is the indicator of tag a.
+Y_nt (n, N) holds an integer tag for each of N positions in n independent sequences; delta_a is the indicator of tag a.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Floats = NDArray[np.float64]
 Tags = NDArray[np.int64]
 
 MIN_PROMINENCE = 0.1
-"""Least prominence of a spectral peak, as in the paper."""
-# Far below the noise of any coefficient, far above rounding.
+"""Minimal prominence of a spectral peak, as in the paper."""
+# Far below the noise of a coefficient, far above rounding errors.
 _RIDGE = 1e-3
 
 
 def indicators(Y_nt: Tags, tags: int) -> Floats:
-    """delta_a(y_nt) as floats, (a, n, N)."""
+    """Indicators delta_a(y_nt) as floats, (a, n, N)."""
     return np.asarray(np.arange(tags)[:, None, None] == Y_nt, dtype=np.float64)
 
 
 def tag_means(Y_nt: Tags, tags: int, sizes: tuple[int, ...]) -> Floats:
-    r"""$m_a = \frac1N \sum_t \delta_a(y_t)$ of each sequence's first N places, for each N of `sizes`, (s, n, a)."""
+    r"""$m_a = \frac1N \sum_t \delta_a(y_t)$ over the first N positions, for each N of `sizes`, (s, n, a)."""
     running = indicators(Y_nt, tags).cumsum(2)
     return np.stack([running[:, :, n - 1].T / n for n in sizes])
 
@@ -37,11 +37,11 @@ def susceptibility(m_na: Floats, size: int) -> float:
 
 
 def correlation(Y_nt: Tags, tags: int, lags: Tags) -> Floats:
-    r"""$C(\Delta) = \sum_a E[\delta_a(y_t)\,\delta_a(y_{t+\Delta})] - E[\cdot]E[\cdot]$ in the later half, (lags,)."""
+    r"""$C(\Delta) = \sum_a E[\delta_a(y_t)\,\delta_a(y_{t+\Delta})] - E[\cdot]E[\cdot]$ in the second half, (lags,)."""
     X = indicators(Y_nt, tags)
     X -= X.mean(axis=1, keepdims=True)
     start, n = Y_nt.shape[1] // 2, Y_nt.shape[0]
-    # The later half, so that the head of the text (far from stationary) does not count as order.
+    # The second half, since the beginning of a text is far from stationary and would count as order.
     return np.array([(X[:, :, start - d : -d or None] * X[:, :, start:]).sum((0, 1)).mean() / (n - 1) for d in lags])
 
 
@@ -55,21 +55,21 @@ def spectrum(Y_nt: Tags, tag: int) -> Floats:
 
 
 def count_peaks(S_w: Floats) -> int:
-    """Number of spectral peaks above `PROMINENCE`."""
+    """Count the spectral peaks with a prominence above `MIN_PROMINENCE`."""
     return len(find_peaks(S_w, prominence=MIN_PROMINENCE)[0])
 
 
 def relaxation_time(Y_nt: Tags, tags: int) -> float:
-    r"""Integrated relaxation of the tag distribution v(t) to that of the last quarter, in places.
+    r"""Integrated relaxation time of the tag distribution v(t) towards that of the last quarter, in positions.
 
-    $\sum_t d(t)/d(0)$ with d the squared distance, its sampling noise taken out; 0 where v starts out relaxed.
+    $\sum_t d(t)/d(0)$ with d the squared distance, its sampling noise subtracted; 0 if v is relaxed from the start.
     """
     X = indicators(Y_nt, tags)
     n, N = Y_nt.shape
-    # Sequence by sequence: the noise of the late fractions counts too, and goes along with that of v in long order.
-    apart_ant = X[:, :, : 3 * N // 4] - X[:, :, 3 * N // 4 :].mean(2, keepdims=True)
-    noise_t = apart_ant.var(axis=1, ddof=1).sum(0) / n
-    distance_t = (apart_ant.mean(1) ** 2).sum(0) - noise_t
+    # Per sequence: the noise of the late fractions counts too, and is correlated with that of v in ordered sequences.
+    difference_ant = X[:, :, : 3 * N // 4] - X[:, :, 3 * N // 4 :].mean(2, keepdims=True)
+    noise_t = difference_ant.var(axis=1, ddof=1).sum(0) / n
+    distance_t = (difference_ant.mean(1) ** 2).sum(0) - noise_t
     block = max(1, N // 32)
     first = distance_t[:block].mean()
     noise = np.sqrt(2.0 / block) * noise_t.mean()
@@ -77,9 +77,9 @@ def relaxation_time(Y_nt: Tags, tags: int) -> float:
 
 
 def within_susceptibility(Y_nt: Tags, tags: int, size: int) -> float:
-    r"""$\tau$ at block length `size` from fluctuations inside each sequence, around that sequence's own mean.
+    r"""$\tau$ at block length `size` from fluctuations within each sequence, around its own mean.
 
-    A mixture of sequences that differ (language, topic) but have no long memory lifts tau(N), not this.
+    A mixture of different sequences (language, topic) without long memory raises tau(N), but not this.
     """
     X = indicators(Y_nt, tags)
     blocks = X.shape[2] // size
@@ -90,11 +90,11 @@ def within_susceptibility(Y_nt: Tags, tags: int, size: int) -> float:
 
 
 def flow_slope(first_n: Floats, second_n: Floats) -> float:
-    r"""Slope at its fixed point of the map that doubling the text does to the order parameter, $E[m_{2N}|m_N]$.
+    r"""Slope at the fixed point of the map of the order parameter under doubling the text, $E[m_{2N}|m_N]$.
 
-    Below one the disordered state attracts; above one it repels and order grows by itself; a frozen mixture has one,
-    a chain with short memory one half. A cubic in m is fitted, since the map bends where order saturates. For the urn
-    model log2 of it is J/T - 1 at and above T = J; below it short texts give less.
+    Below one the disordered state is attracting; above one it is repelling and order grows. A frozen mixture has slope
+    one, a chain with short memory one half. A cubic in m is fitted, since the map bends where order saturates. For the
+    urn model log2 of the slope is J/T - 1 at and above T = J; below, short texts give less.
     """
     x = first_n - first_n.mean()
     spread = x.std()
@@ -102,17 +102,17 @@ def flow_slope(first_n: Floats, second_n: Floats) -> float:
         return float("nan")
     x = x / spread
     design = np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
-    # Of frozen texts m takes two values, which no cubic can be told from a line by: the line is to win.
+    # In frozen texts m has two values, which do not determine a cubic: the ridge selects the line.
     gram = design.T @ design / len(x) + np.diag([0.0, 0.0, _RIDGE, _RIDGE])
     return float(np.linalg.solve(gram, design.T @ second_n / len(x))[1] / spread)
 
 
 def extrapolate_plateau(variance_s: Floats) -> float:
-    r"""Variance of the order parameter in endless text, from three sizes that grow by a constant factor.
+    r"""Variance of the order parameter in an infinite text, from three sizes that grow by a constant factor.
 
-    Shanks' transform of V(N), exact for a plateau plus one power of N and zero for a bare power of N. A variance that
-    has stopped falling is its own plateau. The ratio of successive falls is kept below 0.9, so that noise in a flat
-    V(N) is not extrapolated without end; a slower decay than that counts as a plateau.
+    Shanks' transform of V(N), exact for a plateau plus one power of N and zero for a pure power of N. A variance that
+    has stopped decreasing is its own plateau. The ratio of successive decreases is capped at 0.9, so that noise in a
+    flat V(N) is not extrapolated without bound; a slower decay counts as a plateau.
     """
     early, middle, late = (float(v) for v in variance_s)
     first, second = early - middle, middle - late

@@ -1,4 +1,4 @@
-"""A number with its standard error and the effective sample size it rests on."""
+"""An estimate: a value with its standard error and effective sample size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Estimate:
     ess: float
 
     def require_reliable(self, min_ess: float = 30.0) -> Estimate:
-        """Itself, or raise `Unreliable` (which carries it) below `least` effective samples."""
+        """Return self, or raise `Unreliable` (which carries it) below `min_ess` effective samples."""
         if self.ess < min_ess:
             raise Unreliable(
                 f"{self.value:.4g} ± {self.stderr:.2g} rests on {self.ess:.1f} effective samples, "

@@ -1,7 +1,7 @@
-r"""Does a characteristic temperature found at sizes N/4, N/2 and N point to a transition, or fade with size?
+r"""Finite-size test of a characteristic temperature at sizes N/4, N/2 and N: a transition, or an effect that fades.
 
-Without a transition, order that spans a text is broken by rare excitations, so it cannot survive many more doublings:
-its characteristic temperature falls by a known step at each. A transition keeps it where it is, or lifts it.
+Without a transition, order that spans a text is broken by rare excitations and cannot survive many more doublings: its
+characteristic temperature falls by a known step at each. With a transition it stays or rises.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ CONFIDENCE_LEVEL = 0.95
 """Coverage of the intervals."""
 
 MIN_FOUND_SHARE = 0.8
-"""Share of bootstrap replicas that must show an edge; the others, which missed it, say nothing of where it is."""
+"""Share of bootstrap replicas that must show an edge; the others carry no information on its position."""
 
 
 @dataclass(frozen=True)
 class EdgeEstimate:
-    """One estimator's edge: temperature and interval at the largest size, and what the smaller sizes say of it."""
+    """The edge found by one estimator: temperature and interval at the largest size, and values at smaller sizes."""
 
     name: str
     temperature: float | None
@@ -33,11 +33,11 @@ class EdgeEstimate:
 
 
 def estimate_edge(name: str, at_size_s: dict[int, float], replicas_bs: Floats, fade: float = 0.0) -> EdgeEstimate:
-    """Judge an edge by its temperature at growing sizes and bootstrap replicas of that, (b, s); NaN is "not found".
+    """Estimate an edge from its temperature at growing sizes and bootstrap replicas of it, (b, s); NaN is "not found".
 
-    The interval is the bootstrap's at the largest size, stretched by the drift of the last doubling: the next
-    doubling may move the edge as far again. `fade` is the step down per doubling that an order without a transition
-    would show; an edge is supported where the drift excludes half of it.
+    The interval is the bootstrap interval at the largest size, extended by the drift of the last doubling: the next
+    doubling may move the edge as far again. `fade` is the decrease per doubling expected without a transition; the
+    edge is supported if the drift excludes half of it.
     """
     sizes, temperatures = list(at_size_s), np.array(list(at_size_s.values()))
     by_size = {n: t for n, t in at_size_s.items() if np.isfinite(t)}

@@ -1,6 +1,6 @@
-r"""Markov chains run side by side: have they mixed, how long do they remember, and what is a mean from them worth.
+r"""Diagnostics of parallel Markov chains: mixing, autocorrelation, effective sample size, acceptance.
 
-x_cn (c, n) holds one number for each of n steps of c chains, warm-up left out.
+x_cn (c, n) holds one number for each of n steps of c chains, without warm-up.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from heatbath.estimate.estimate import Estimate
 Floats = NDArray[np.float64]
 
 MIN_STEPS = 4
-"""Fewer steps per chain cannot be halved and still have a variance."""
+"""Minimal number of steps per chain: half a chain must still have a variance."""
 
 _MAX_GROUPS = 32
 
 SOKAL_WINDOW = 5.0
-"""Sokal's window: correlations are summed up to this many correlation times."""
+"""Sokal's window: correlations are summed up to this many autocorrelation times."""
 
 
 def r_hat(x_cn: ArrayLike, *, use_ranks: bool = True) -> float:
-    r"""Split $\hat R = \sqrt{\widehat{\mathrm{var}}^+ / W}$: near one where chains cannot be told from one another.
+    r"""Split $\hat R = \sqrt{\widehat{\mathrm{var}}^+ / W}$: near one if the chains agree.
 
-    Each chain is halved, so that one that drifts is told from itself. Ranked, the larger of two values is returned: of
-    normal scores, which sees shifts under heavy tails, and of the folded scores, which sees spreads that differ. Above
-    1.01 the chains have not mixed. Chains that each stand still at different values give inf; NaN if nothing moves.
+    Each chain is split in half, which also detects drift. With `use_ranks` the larger of two values is returned: of the
+    normal scores, which detect shifts under heavy tails, and of the folded scores, which detect different spreads.
+    Above 1.01 the chains have not mixed. Chains that are constant at different values give inf; NaN if nothing moves.
 
     Source: Vehtari, Gelman, Simpson, Carpenter and Bürkner 2021, arXiv 1903.08008.
 
@@ -45,7 +45,7 @@ def r_hat(x_cn: ArrayLike, *, use_ranks: bool = True) -> float:
 
 
 def mixing_diagnostics(x_cn: ArrayLike) -> tuple[float, float]:
-    """`r_hat` and `effective_steps` of chains, both NaN where they are too short to be asked.
+    """Compute `r_hat` and `effective_steps` of chains, both NaN if the chains are too short.
 
     Raises:
         BadInput: a number that is not finite.
@@ -58,7 +58,7 @@ def mixing_diagnostics(x_cn: ArrayLike) -> tuple[float, float]:
 def autocorrelation(x_cn: ArrayLike) -> Floats:
     r"""$\hat\rho_t = 1 - (W - \overline{s^2_c \rho_{t,c}}) / \widehat{\mathrm{var}}^+$ at lags 0 … n - 1, (n,).
 
-    The differences between chains count as correlation that never decays. NaN where nothing moves.
+    Differences between chains count as correlation that never decays. NaN if nothing moves.
 
     Raises:
         BadInput: fewer than four steps, or a number that is not finite.
@@ -67,7 +67,7 @@ def autocorrelation(x_cn: ArrayLike) -> Floats:
     within, total = _compute_variances(x)
     n = x.shape[1]
     deviation = x - x.mean(1, keepdims=True)
-    # Twice as long, so that the transform does not join the end of a chain to its start.
+    # Padded to twice the length, so that the transform does not wrap around.
     power = np.abs(np.fft.rfft(deviation, 2 * n, axis=1)) ** 2
     covariance = np.fft.irfft(power, axis=1)[:, :n].mean(0) / n
     if total == 0:
@@ -76,11 +76,11 @@ def autocorrelation(x_cn: ArrayLike) -> Floats:
 
 
 def autocorrelation_time(x_cn: ArrayLike, *, method: str = "geyer") -> float:
-    r"""Integrated autocorrelation time $\tau = 1 + 2 \sum_{t \ge 1} \rho_t$, in steps; independent draws have one.
+    r"""Integrated autocorrelation time $\tau = 1 + 2 \sum_{t \ge 1} \rho_t$, in steps; one for independent draws.
 
-    "geyer" sums pairs of neighbours while these are positive, each no larger than the one before; "sokal" sums up to
-    the first lag that is `WINDOW` times the sum. Chains in which nothing moves count as one draw each: n. Alternating
-    chains have less than one, down to $1/\log_{10}(cn)$, below which noise decides.
+    "geyer" sums pairs of neighbours while these are positive, each limited to the one before; "sokal" sums up to the
+    first lag that is `SOKAL_WINDOW` times the sum. For constant chains it is n, one draw per chain. Alternating chains
+    have less than one, limited to $1/\log_{10}(cn)$, below which noise dominates.
 
     Source: Geyer 1992, Statist. Sci. 7, 473, section 3.3; Sokal 1997, Monte Carlo methods in statistical mechanics.
 
@@ -89,7 +89,7 @@ def autocorrelation_time(x_cn: ArrayLike, *, method: str = "geyer") -> float:
     """
     sums = {"geyer": _geyer_time, "sokal": _sokal_time}
     if method not in sums:
-        raise BadInput(f"autocorrelation method {method!r} is unknown: use geyer or sokal.")
+        raise BadInput(f"unknown autocorrelation method {method!r}: use geyer or sokal.")
     x = _validate_chains(x_cn)
     rho = autocorrelation(x)
     if np.isnan(rho).any():
@@ -98,7 +98,7 @@ def autocorrelation_time(x_cn: ArrayLike, *, method: str = "geyer") -> float:
 
 
 def effective_steps(x_cn: ArrayLike, *, method: str = "geyer") -> float:
-    r"""How many independent draws the chains are worth for a mean: $c n / \tau$."""
+    r"""Effective number of independent draws for a mean, $c n / \tau$."""
     x = _validate_chains(x_cn)
     return x.size / autocorrelation_time(x, method=method)
 
@@ -106,7 +106,7 @@ def effective_steps(x_cn: ArrayLike, *, method: str = "geyer") -> float:
 def estimate_mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
     r"""Mean over chains and steps with the standard error $\sqrt{\widehat{\mathrm{var}}^+ \tau / cn}$.
 
-    Where nothing moves the standard error is NaN and the effective size that of one draw per chain.
+    If nothing moves the standard error is NaN and the effective size that of one draw per chain.
 
     Raises:
         BadInput: fewer than four steps, or a number that is not finite.
@@ -118,10 +118,10 @@ def estimate_mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
 
 
 def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
-    r"""Standard error of an estimate from leaving out chains, which lie along the last axis, one group at a time.
+    r"""Jackknife standard error of an estimate, leaving out one group of chains, the last axis, at a time.
 
-    It does not mind that steps of one chain remember each other; NaN for fewer than two chains. Up to 32 chains are a
-    group each; more share 32 groups, so that the cost stays.
+    Valid with correlated steps within a chain; NaN for fewer than two chains. Up to 32 chains are a group each; more
+    chains share 32 groups, to bound the cost.
 
     Source: Efron 1982, The jackknife, the bootstrap and other resampling plans, chapter 3.
     """
@@ -135,7 +135,7 @@ def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
 
 @dataclass(frozen=True)
 class AcceptanceSummary:
-    """Share of proposals taken: over all chains with its error, in the worst and best chain, and the longest wait."""
+    """Acceptance rate over all chains, in the worst and best chain, and the longest run of rejections."""
 
     rate: Estimate
     min_rate: float
@@ -144,15 +144,15 @@ class AcceptanceSummary:
 
 
 def summarize_acceptance(accepted_cn: ArrayLike) -> AcceptanceSummary:
-    """Summary of which proposals (c, n) were accepted; `longest_stay` is the longest run of rejections in a chain.
+    """Summarize which proposals (c, n) were accepted.
 
     Raises:
         BadInput: fewer than four steps.
     """
     accepted = _validate_chains(accepted_cn)
     by_chain = accepted.mean(1)
-    stay = max(_longest_zero_run(row) for row in accepted)
-    return AcceptanceSummary(estimate_mean(accepted), float(by_chain.min()), float(by_chain.max()), stay)
+    longest = max(_longest_zero_run(row) for row in accepted)
+    return AcceptanceSummary(estimate_mean(accepted), float(by_chain.min()), float(by_chain.max()), longest)
 
 
 def _longest_zero_run(row: Floats) -> int:
@@ -174,11 +174,11 @@ def _sokal_time(rho: Floats) -> float:
 
 
 def _compute_variances(x: Floats) -> tuple[float, float]:
-    r"""Mean variance within chains W, and $\widehat{\mathrm{var}}^+ = \frac{n-1}{n} W + B/n$."""
+    r"""Return the mean variance within chains W, and $\widehat{\mathrm{var}}^+ = \frac{n-1}{n} W + B/n$."""
     if np.ptp(x) == 0:
         return 0.0, 0.0
     n = x.shape[1]
-    # Of a chain that stands still, rounding of its mean must not make a variance.
+    # Rounding of the mean must not give a constant chain a variance.
     within = float(np.where(np.ptp(x, axis=1) == 0, 0.0, x.var(axis=1, ddof=1)).mean())
     between = float(x.mean(1).var(ddof=1)) if len(x) > 1 else 0.0
     return within, within * (n - 1) / n + between
@@ -197,19 +197,19 @@ def _split_chains(x: Floats) -> Floats:
 
 
 def _normal_scores(x: Floats) -> Floats:
-    r"""$\Phi^{-1}((r - 3/8) / (S + 1/4))$ of the ranks r among all S numbers; equal numbers share their mean rank."""
+    r"""Return $\Phi^{-1}((r - 3/8) / (S + 1/4))$ of the ranks r among all S numbers; ties have their mean rank."""
     from scipy.special import ndtri
 
-    _, which, counts = np.unique(x, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[which.reshape(-1)]
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
     return np.asarray(ndtri((rank - 0.375) / (x.size + 0.25)).reshape(x.shape))
 
 
 def _validate_chains(x_cn: ArrayLike) -> Floats:
     x = np.asarray(x_cn, dtype=np.float64)
     if x.ndim != 2 or len(x) == 0 or x.shape[1] < MIN_STEPS:
-        raise BadInput(f"chains have shape {x.shape}: give (chains, steps) with {MIN_STEPS} steps or more.")
+        raise BadInput(f"chains must have shape (chains, steps) with {MIN_STEPS} steps or more, got {x.shape}.")
     if not np.isfinite(x).all():
         chain, step = np.argwhere(~np.isfinite(x))[0]
-        raise BadInput(f"step {step} of chain {chain} is {x[chain, step]}: give finite numbers.")
+        raise BadInput(f"chains must be finite: step {step} of chain {chain} is {x[chain, step]}.")
     return x

@@ -1,4 +1,4 @@
-"""Diagnostics of Markov chains, carried over to weighted populations, so that samplers can be compared."""
+"""Diagnostics of weighted populations, comparable with those of Markov chains."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Floats = NDArray[np.float64]
 def independence_acceptance(log_weights: Floats) -> float:
     r"""Acceptance of a Metropolis chain that proposes members of the population: $E_{i \sim W, j}\min(1, w_j/w_i)$.
 
-    One for equal weights; about 1/N where one of N weights is all. `log_weights` (N,), nats.
+    One for equal weights; about 1/N if one of N has all the weight. `log_weights` (N,), nats.
 
-    Source: Hastings 1970, for proposals that do not look at the present state.
+    Source: Hastings 1970, for proposals independent of the current state.
     """
     share = normalize_log_weights(log_weights)
     alive = share > 0
@@ -26,7 +26,7 @@ def independence_acceptance(log_weights: Floats) -> float:
 def weighted_r_hat(values_rn: Floats, log_weights_rn: Floats) -> float:
     r"""$\sqrt{(W (n-1)/n + B) / W}$ of R populations of n, (R, n): W their weighted variance, B that of their means.
 
-    Effective sizes stand in for n. Near one where populations tell the same; NaN for fewer than two of them.
+    Effective sizes are used for n. Near one if the populations agree; NaN for fewer than two.
     """
     if len(values_rn) < 2:
         return float("nan")

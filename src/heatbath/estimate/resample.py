@@ -1,8 +1,8 @@
-r"""Resampling of weighted particles, with the whole of its randomness in one injected choice.
+r"""Resampling of weighted particles; all randomness comes from one function argument.
 
-Every scheme keeps $E[\text{offspring}_i] = N W_i$, so that means and partition functions stay unbiased; they differ in
-variance. `choose(probabilities (n,)) -> int` is asked for each random decision and for nothing else: pass a generator's
-draw, or a tracer that walks every path and sums the law exactly. It is only ever offered positive probabilities.
+Every scheme has $E[\text{offspring}_i] = N W_i$, so that means and partition functions stay unbiased; they differ in
+variance. `choose(probabilities (n,)) -> int` makes every random decision: pass a draw from a generator, or in tests a
+tracer that visits every path and sums their probabilities exactly. All probabilities that it gets are positive.
 
 Source: Douc, Cappé and Moulines 2005, arXiv cs/0507025.
 """
@@ -14,57 +14,58 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, suggest_name
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Choose = Callable[[Floats], int]
 
-# Sums of N weights are off by a few ulp: an edge this close to a whole number, in units of N ulp, is meant to be one.
+# Sums of N weights are off by a few ulp: an edge this close to an integer, in units of N ulp, is rounded to it.
 _ULPS = 4
 
 
 def normalize_log_weights(log_weights: Floats) -> Floats:
-    r"""$W_i = w_i / \sum_j w_j$ from log-weights (N,) in nats; `-inf` is a dead particle.
+    r"""Return $W_i = w_i / \sum_j w_j$ from log-weights (N,) in nats; `-inf` is a dead particle.
 
     Raises:
         BadInput: no particle is alive, or a log-weight is NaN or `+inf`.
     """
     log_w = np.asarray(log_weights, dtype=np.float64)
     if log_w.ndim != 1 or len(log_w) == 0:
-        raise BadInput(f"log-weights have shape {log_w.shape}: give one per particle, shape (N,) with N >= 1.")
+        raise BadInput(f"log-weights must have shape (N,) with N >= 1, one per particle, got {log_w.shape}.")
     if np.isnan(log_w).any() or np.isposinf(log_w).any():
         bad = int(np.flatnonzero(np.isnan(log_w) | np.isposinf(log_w))[0])
-        raise BadInput(f"log-weight {bad} is {log_w[bad]}: give a number, or -inf for a dead particle.")
+        raise BadInput(f"log-weight {bad} must be finite, or -inf for a dead particle, got {log_w[bad]}.")
     if np.isneginf(log_w).all():
-        raise BadInput(f"all {len(log_w)} log-weights are -inf: no particle is alive to draw from.")
+        raise BadInput(f"all {len(log_w)} log-weights are -inf: there is no particle to draw from.")
     w = np.exp(log_w - log_w.max())
     return np.asarray(w / w.sum())
 
 
 def resample_particles(scheme: str, log_weights: Floats, choose: Choose) -> Ints:
-    r"""Parents (N,) of N equally weighted particles drawn from N weighted ones.
+    r"""Draw the parents (N,) of N equally weighted particles from N weighted ones.
 
     Args:
         scheme: a name in `SCHEMES`.
-        log_weights: (N,), nats, `-inf` allowed; they need not be normalised.
-        choose: index of one of n positive probabilities (n,), the only source of randomness.
+        log_weights: (N,), nats, `-inf` allowed; need not be normalized.
+        choose: draws an index from n positive probabilities (n,); the only source of randomness.
 
     Raises:
-        BadInput: an unknown scheme, or weights that name no particle.
+        BadInput: an unknown scheme, or invalid weights.
     """
     if scheme not in SCHEMES:
-        raise BadInput(f"resampling scheme {scheme!r} is unknown: use one of {', '.join(SCHEMES)}.")
+        hint = suggest_name(scheme, SCHEMES)
+        raise BadInput(f"unknown resampling scheme {scheme!r}{hint}: use one of {', '.join(SCHEMES)}.")
     return SCHEMES[scheme](normalize_log_weights(log_weights), choose)
 
 
 def conditional_multinomial(log_weights: Floats, choose: Choose) -> Ints:
-    """Multinomial parents (N,) in which slot 0 keeps itself: the retained path of conditional SMC.
+    """Draw multinomial parents (N,) with particle 0 its own parent: the retained path of conditional SMC.
 
     Source: Andrieu, Doucet and Holenstein 2010, section 4.3.
 
     Raises:
-        BadInput: slot 0 is dead, or weights that name no particle.
+        BadInput: particle 0 is dead, or invalid weights.
     """
     w = normalize_log_weights(log_weights)
     if w[0] == 0:
@@ -85,28 +86,27 @@ def ess(log_weights: Floats) -> float:
 def genealogical_ess(log_weights: Floats, eves: Ints) -> float:
     r"""$1 / \sum_e W_e^2$, where $W_e$ is the summed weight of the descendants of founding particle e.
 
-    It counts independent lines: resampling multiplies particles, never these. It is at most `ess`.
+    It counts independent lineages: resampling copies particles, but never adds lineages. It is at most `ess`.
 
     Args:
         log_weights: (N,), nats.
-        eves: number of each particle's ancestor among the particles at the start, (N,).
+        eves: index of the ancestor of each particle among the initial particles, (N,).
     """
-    line_e = _sum_lineage_weights(log_weights, eves)
-    return float(1 / (line_e @ line_e))
+    weight_e = _sum_lineage_weights(log_weights, eves)
+    return float(1 / (weight_e @ weight_e))
 
 
 def genealogical_variance(log_weights: Floats, eves: Ints, resamplings: int) -> float:
     r"""Estimate of $\mathrm{Var}(\hat Z) / Z^2$ from one run: $1 - (\frac{N}{N-1})^{r+1} (1 - \sum_e W_e^2)$.
 
-    Times $\hat Z^2$ it is an unbiased estimate of $\mathrm{Var}(\hat Z)$, for any N, where every one of the r
-    resamplings was multinomial and came at a time that did not depend on the particles. For other schemes and for
-    adaptive times there is no such law. It is noisy and may be negative; once all lines descend from one particle it
-    is one and says only that N is too small.
+    Times $\hat Z^2$ it is an unbiased estimate of $\mathrm{Var}(\hat Z)$ for any N, if all r resamplings were
+    multinomial at times that do not depend on the particles. For other schemes and adaptive times this does not hold.
+    It is noisy and may be negative; once all particles descend from one it is 1 and only shows that N is too small.
 
     Args:
         log_weights: weights since the last resampling, (N,), nats.
-        eves: number of each particle's ancestor among the particles at the start, (N,).
-        resamplings: r, how often the population was resampled since the start.
+        eves: index of the ancestor of each particle among the initial particles, (N,).
+        resamplings: r, the number of resamplings since the start.
 
     Source: Lee and Whiteley 2018, arXiv 1509.00394, the estimate $V_n^N$.
 
@@ -115,16 +115,16 @@ def genealogical_variance(log_weights: Floats, eves: Ints, resamplings: int) -> 
     """
     n = len(log_weights)
     if n < 2:
-        raise BadInput(f"a variance from lines of descent needs two particles, there is {n}: add some.")
+        raise BadInput(f"a genealogical variance needs at least two particles, got {n}.")
     if resamplings < 0:
-        raise BadInput(f"resamplings is {resamplings}: give how often the population was resampled, 0 or more.")
-    line_e = _sum_lineage_weights(log_weights, eves)
-    return float(1 - (n / (n - 1)) ** (resamplings + 1) * (1 - line_e @ line_e))
+        raise BadInput(f"`resamplings` must be at least 0, got {resamplings}.")
+    weight_e = _sum_lineage_weights(log_weights, eves)
+    return float(1 - (n / (n - 1)) ** (resamplings + 1) * (1 - weight_e @ weight_e))
 
 
 def _sum_lineage_weights(log_weights: Floats, eves: Ints) -> Floats:
     if np.shape(eves) != np.shape(log_weights):
-        raise BadInput(f"eves have shape {np.shape(eves)}, log-weights {np.shape(log_weights)}: give one per particle.")
+        raise BadInput(f"expected one eve per particle, got shapes {np.shape(eves)} and {np.shape(log_weights)}.")
     return np.asarray(
         np.bincount(np.asarray(eves, dtype=np.int64), weights=normalize_log_weights(log_weights)), dtype=np.float64
     )
@@ -136,13 +136,13 @@ def _draw_index(shares: Floats, choose: Choose) -> int:
 
 
 def _snap_to_integers(x: Floats) -> Floats:
-    """Numbers up to N that rounding has moved off a whole one, put back: N equal weights are to be N copies."""
-    near = np.rint(x)
-    return np.where(np.abs(x - near) <= _ULPS * len(x) * np.finfo(np.float64).eps, near, x)
+    """Round numbers within rounding error of an integer to it, so that N equal weights give one copy each."""
+    nearest = np.rint(x)
+    return np.where(np.abs(x - nearest) <= _ULPS * len(x) * np.finfo(np.float64).eps, nearest, x)
 
 
 def _cumulative_edges(w: Floats) -> Floats:
-    """N times the cumulative weights, from 0 to N, (N + 1,)."""
+    """Return N times the cumulative weights, from 0 to N, (N + 1,)."""
     total = np.concatenate([[0.0], np.cumsum(w)])
     return _snap_to_integers(len(w) * (total / total[-1]))
 
@@ -152,22 +152,22 @@ def _resample_multinomial(w: Floats, choose: Choose) -> Ints:
 
 
 def _resample_residual(w: Floats, choose: Choose) -> Ints:
-    """Each particle floor(N W) times for certain; the rest by choice among what is left."""
+    """Copy each particle floor(N W) times and draw the remaining ones from the residual weights."""
     expected = _snap_to_integers(len(w) * w)
     copies = np.floor(expected).astype(np.int64)
-    sure = np.repeat(np.arange(len(w)), copies)
-    rest = [_draw_index(expected - copies, choose) for _ in range(len(w) - len(sure))]
-    return np.concatenate([sure, np.array(rest, dtype=np.int64)])
+    fixed = np.repeat(np.arange(len(w)), copies)
+    drawn = [_draw_index(expected - copies, choose) for _ in range(len(w) - len(fixed))]
+    return np.concatenate([fixed, np.array(drawn, dtype=np.int64)])
 
 
 def _resample_stratified(w: Floats, choose: Choose) -> Ints:
-    """One uniform point in each of N equal strata; choosing the particle it falls to needs no point."""
+    """Draw one particle in each of N equal strata, with probability of its overlap with the stratum."""
     edges = _cumulative_edges(w)
     return np.array([_draw_index(np.diff(edges.clip(i, i + 1)), choose) for i in range(len(w))], dtype=np.int64)
 
 
 def _resample_systematic(w: Floats, choose: Choose) -> Ints:
-    """One offset for all strata; the parents change only where it crosses the fraction of a cumulative weight."""
+    """Draw one offset for all strata; parents change only where it crosses the fraction of a cumulative weight."""
     edges = _cumulative_edges(w)
     breaks = np.unique(np.concatenate([edges % 1, [0.0, 1.0]]))
     i = _draw_index(np.diff(breaks), choose)
@@ -181,4 +181,4 @@ SCHEMES: dict[str, Callable[[Floats, Choose], Ints]] = {
     "stratified": _resample_stratified,
     "systematic": _resample_systematic,
 }
-"""Name to scheme, in falling order of variance as a rule."""
+"""Resampling schemes by name, typically in order of decreasing variance."""

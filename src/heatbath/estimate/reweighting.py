@@ -1,14 +1,14 @@
-r"""Sequences sampled at many temperatures, weighed at another.
+r"""Reweighting of sequences sampled at several temperatures to another one.
 
-Every sampler's law integrates to one, so the mixture of all sequences has a known density and the multistate estimator
-has no free energies to solve for: the balance heuristic (Veach & Guibas 1995; Shirts & Chodera 2008 with f_k = 0).
+The distribution of every sampler is normalized, so the mixture of all samples has a known density and the multistate
+estimator has no free energies to solve for: the balance heuristic (Veach & Guibas 1995; Shirts & Chodera 2008 with
+f_k = 0).
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from heatbath.estimate.estimate import Estimate
 
@@ -19,10 +19,12 @@ def balance_weights(log_q_nk: Floats, counts_k: Floats, log_target_n: Floats) ->
     r"""Weights $w_n = q(x_n) / \sum_k \frac{M_k}{M} q_k(x_n)$ of pooled samples, mean one in expectation.
 
     Args:
-        log_q_nk: log-law of sample n under sampler k, (n, k), nats.
-        counts_k: how many samples each sampler drew, (k,).
-        log_target_n: log-law of sample n under the target, (n,) or (n, g).
+        log_q_nk: log-probability of sample n under sampler k, (n, k), nats.
+        counts_k: number of samples from each sampler, (k,).
+        log_target_n: log-probability of sample n under the target, (n,) or (n, g).
     """
+    from scipy.special import logsumexp
+
     log_mixture_n = logsumexp(log_q_nk, b=counts_k / counts_k.sum(), axis=1)
     target = np.asarray(log_target_n)
     return np.asarray(np.exp(target - log_mixture_n.reshape(-1, *[1] * (target.ndim - 1))))
@@ -52,10 +54,10 @@ def weighted_covariance(weights_n: Floats, a_n: Floats, b_n: Floats) -> Estimate
 
 
 def temperature_response(weights_n: Floats, values_n: Floats, score_n: Floats, temperature: float) -> Estimate:
-    r"""$d\langle A\rangle/dT = \mathrm{Cov}(A, Q)/T^2$ with $Q = \sum_t (E_t - U_t)$, exact for samplers of tokens.
+    r"""$d\langle A\rangle/dT = \mathrm{Cov}(A, Q)/T^2$ with $Q = \sum_t (E_t - U_t)$, exact for token samplers.
 
-    The score of a sampler that normalises at every token is $\partial_\beta \log q = -Q$, whatever A is; an A that
-    itself depends on the temperature adds the mean of its own derivative.
+    The score of a sampler that normalizes at every token is $\partial_\beta \log q = -Q$ for any A; if A itself depends
+    on the temperature, add the mean of its derivative.
     """
     covariance = weighted_covariance(weights_n, values_n, score_n)
     scale = temperature**-2

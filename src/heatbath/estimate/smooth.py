@@ -1,4 +1,4 @@
-r"""One smooth curve through values and slopes, with bands: a Gaussian process on y(x) and y'(x) together."""
+r"""A smooth curve through values and slopes, with error bands: a Gaussian process on y(x) and y'(x) together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CurveData:
-    """What was measured at x (m,): values and slopes with their standard errors, (m,) each; a NaN is left out."""
+    """Measurements at x (m,): values and slopes with standard errors, (m,) each; NaN entries are ignored."""
 
     x: Floats
     value: Floats
@@ -29,8 +29,8 @@ class CurveData:
 class LinearSmoother:
     """A linear smoother: `weights` (2 g, 2 m) maps measured (values, slopes) to curve and slope on the grid `x` (g,).
 
-    It is linear, so a bootstrap replicate of the data costs one product. `center` and `scale` (constants of the
-    fit) make values dimensionless; `covariance` (2 g, 2 g) is the posterior's.
+    Since it is linear, a bootstrap replicate of the data costs one matrix product. `center` and `scale` are constants
+    of the fit that make values dimensionless; `covariance` (2 g, 2 g) is that of the posterior.
     """
 
     x: Floats
@@ -41,7 +41,7 @@ class LinearSmoother:
     scale: float
 
     def apply(self, value: Floats, slope: Floats) -> tuple[Floats, Floats]:
-        """Curve and slope on the grid, (g,) each, for data measured at the fit's points, (m,) each."""
+        """Compute curve and slope on the grid, (g,) each, for data at the points of the fit, (m,) each."""
         data = np.concatenate([(value - self.center) / self.scale, slope / self.scale])[self.kept_mask]
         curve = self.weights @ data * self.scale
         g = len(self.x)
@@ -55,47 +55,48 @@ class LinearSmoother:
 
 
 def fit_smoother(points: CurveData, grid: Floats) -> LinearSmoother:
-    r"""Fit a Gaussian process with a rational quadratic kernel, its length and height by marginal likelihood.
+    r"""Fit a Gaussian process with a rational quadratic kernel; length and height maximize the marginal likelihood.
 
-    Values and slopes enter with their own noise (Solak et al. 2003: a derivative of a Gaussian process is one too).
+    Values and slopes have their own noise (Solak et al. 2003: the derivative of a Gaussian process is one too).
 
     Raises:
         BadInput: fewer than three usable values.
     """
     data = np.concatenate([points.value, points.slope])
     noise = np.concatenate([points.value_stderr, points.slope_stderr])
-    kept = np.isfinite(data) & np.isfinite(noise)
-    if kept[: len(points.x)].sum() < 3:
-        raise BadInput(f"a curve needs three measured temperatures, there are {kept[: len(points.x)].sum()}: add some.")
-    values = points.value[kept[: len(points.x)]]
+    usable = np.isfinite(data) & np.isfinite(noise)
+    count = int(usable[: len(points.x)].sum())
+    if count < 3:
+        raise BadInput(f"a curve needs measurements at three temperatures, got {count}: add some.")
+    values = points.value[usable[: len(points.x)]]
     center = float(values.mean())
     scale = float(values.std()) or 1.0
     offset = np.concatenate([np.full(len(points.x), center), np.zeros(len(points.x))])
-    y = ((data - offset) / scale)[kept]
-    # A zero standard error (all samples alike) would pin the curve to that point exactly.
-    variance = np.maximum(noise[kept] / scale, 1e-3) ** 2
-    length, height = _fit_hyperparameters(points.x, kept, y, variance)
-    gram = _kernel(points.x, points.x, length, height)[np.ix_(kept, kept)] + np.diag(variance)
+    y = ((data - offset) / scale)[usable]
+    # A zero standard error (all samples equal) would force the curve through that point.
+    variance = np.maximum(noise[usable] / scale, 1e-3) ** 2
+    length, height = _fit_hyperparameters(points.x, usable, y, variance)
+    gram = _kernel(points.x, points.x, length, height)[np.ix_(usable, usable)] + np.diag(variance)
     factor = cho_factor(gram, lower=True)
-    cross = _kernel(grid, points.x, length, height)[:, kept]
+    cross = _kernel(grid, points.x, length, height)[:, usable]
     covariance = _kernel(grid, grid, length, height) - cross @ cho_solve(factor, cross.T)
-    return LinearSmoother(grid, cho_solve(factor, cross.T).T, kept, covariance, center, scale)
+    return LinearSmoother(grid, cho_solve(factor, cross.T).T, usable, covariance, center, scale)
 
 
-def _fit_hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance: Floats) -> tuple[float, float]:
+def _fit_hyperparameters(x: Floats, usable: NDArray[np.bool_], y: Floats, variance: Floats) -> tuple[float, float]:
     span = float(np.ptp(x)) or 1.0
     spacing = float(np.median(np.diff(np.sort(x)))) or span
 
     def loss(log_parameters: Floats) -> float:
         length, height = np.exp(log_parameters)
-        gram = _kernel(x, x, length, height)[np.ix_(kept, kept)] + np.diag(variance)
+        gram = _kernel(x, x, length, height)[np.ix_(usable, usable)] + np.diag(variance)
         try:
             factor = cho_factor(gram, lower=True)
         except np.linalg.LinAlgError:
             return 1e12
         return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum())
 
-    # A length below the spacing of the points would let the curve do anything between them.
+    # With a length below the spacing of the points the curve would be unconstrained between them.
     bounds = [(np.log(min(1.5 * spacing, span)), np.log(2 * span)), (np.log(0.1), np.log(10.0))]
     starts = [np.array([np.log(fraction * span).clip(*bounds[0]), 0.0]) for fraction in (0.1, 0.3, 1.0)]
     fits = [minimize(loss, start, bounds=bounds, method="L-BFGS-B") for start in starts]
@@ -107,8 +108,8 @@ def _fit_hyperparameters(x: Floats, kept: NDArray[np.bool_], y: Floats, variance
 def _kernel(a: Floats, b: Floats, length: float, height: float) -> Floats:
     r"""Covariance of (values, slopes) at a with (values, slopes) at b, (2 a, 2 b): $h^2 / (1 + d^2 / 2 l^2)$.
 
-    A curve that is flat here and steep there has many lengths: with a squared exponential, which has one, the bands of
-    its slope are too narrow where it is steep.
+    A curve with flat and steep parts has several length scales: with a squared exponential kernel, which has one, the
+    bands of the slope are too narrow in the steep part.
     """
     d = (a[:, None] - b[None, :]) / length
     shape = 1 / (1 + 0.5 * d**2)

@@ -1,4 +1,4 @@
-"""Fields that run a model of their own: experts that share a vocabulary, and contrasts between prompts."""
+"""Fields that run a model: products and mixtures of experts, and contrasts between prompts."""
 
 from heatbath.experts.contrast import Contrast
 from heatbath.experts.mixtures import MixtureOfExperts, ProductOfExperts

@@ -1,4 +1,4 @@
-"""How probable each member of a mixture makes an answer: minus its free energy, token by token."""
+"""The log-evidence of each member of a mixture, log p(completion), updated token by token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.energy.base import Context
+from heatbath.energy.context import Context
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import AuxiliarySession, normalize_energies
@@ -20,10 +20,10 @@ _MAX_DISTANCE = 0.05
 
 
 class MixtureEvidence:
-    """Log-probabilities of answers under each of M members, (B, M); the first is the host.
+    """Log-probabilities of completions under each of M members, (B, M); the first is the host.
 
-    An answer one token longer than a known one costs nothing; any other is scored from its prompt on. That is also
-    when the host's energies are compared with those in the context, which must be its own.
+    A completion one token longer than a known one needs no extra forward pass; any other is scored from its prompt on.
+    Only then the host's energies are also compared with those in the context, which must be the same.
     """
 
     def __init__(self, sessions: Sequence[AuxiliarySession], name: str) -> None:
@@ -34,23 +34,23 @@ class MixtureEvidence:
         self._logp_mbv: Floats = np.zeros((len(sessions), 0, 0))
 
     def update(self, context: Context) -> tuple[Floats, Floats]:
-        """Log-probability of each answer so far (B, M), and of every next token (M, B, V), nats."""
+        """Return the log-probabilities of each completion so far (B, M) and of every next token (M, B, V), nats."""
         keys = _row_keys(context)
-        cold = [
+        unknown = [
             row for row, key in enumerate(keys) if not self._extend_from_last_step(key, context.prompt_lengths[row])
         ]
-        if cold:
-            self._score_from_prompt(context.take(cold))
+        if unknown:
+            self._score_from_prompt(context.take(unknown))
         evidence = np.stack([self._log_evidence[key] for key in keys])
         own = -to_numpy(normalize_energies(context.energies)).astype(np.float64)
         others = [
-            -to_numpy(normalize_energies(follower.energies(context))).astype(np.float64) for follower in self._others
+            -to_numpy(normalize_energies(session.energies(context))).astype(np.float64) for session in self._others
         ]
         self._last_rows, self._logp_mbv = {key: row for row, key in enumerate(keys)}, np.stack([own, *others])
         return evidence, self._logp_mbv
 
     def _extend_from_last_step(self, key: Key, prompt: int) -> bool:
-        """Whether an answer is known, or was made known from the last step, whose next token it is."""
+        """Return True if the evidence of a completion is known, if need be by adding a token to the last step."""
         before = key[:-1]
         if (
             key not in self._log_evidence
@@ -62,16 +62,16 @@ class MixtureEvidence:
         return key in self._log_evidence
 
     def _score_from_prompt(self, context: Context) -> None:
-        """Members walk the answers of these rows from their prompts on."""
-        total = np.stack([_score_completions(follower, context) for follower in (self._host, *self._others)], axis=1)
+        """Score the completions of these rows under every member from their prompts on."""
+        total = np.stack([_score_completions(session, context) for session in (self._host, *self._others)], axis=1)
         own = AuxiliarySession(self._host.model).energies(context)
-        own, given = (np.exp(-to_numpy(normalize_energies(energies))) for energies in (own, context.energies))
-        distance = 0.5 * np.abs(own - given).sum(-1)
+        host_p, context_p = (np.exp(-to_numpy(normalize_energies(each))) for each in (own, context.energies))
+        distance = 0.5 * np.abs(host_p - context_p).sum(-1)
         if (distance > _MAX_DISTANCE).any():
             row = int(np.argmax(distance))
             raise BadInput(
                 f"field {self._name!r}: the energies so far of row {context.row_id(row)} are not those of its first "
-                f"model (total variation {distance[row]:.2g}): give the host first, and this field before others."
+                f"model (total variation {distance[row]:.2g}): put the host first, and this field before others."
             )
         for key, evidence in zip(_row_keys(context), total, strict=True):
             self._store_evidence(key, evidence)
@@ -83,26 +83,27 @@ class MixtureEvidence:
 
 
 def _row_keys(context: Context) -> list[Key]:
-    """The length of each row's prompt, then its tokens: the same tokens may have another prompt."""
+    """Return keys of prompt length and tokens: the same tokens may have different prompts."""
     return [(length, *tokens) for tokens, length in zip(context.tokens, context.prompt_lengths, strict=True)]
 
 
 def _score_completions(auxiliary: AuxiliarySession, context: Context) -> Floats:
-    """Log-probability of each row's answer, (B,), its tokens pushed one by one."""
+    """Compute the log-probability of the completion of each row, (B,), pushing its tokens one by one."""
     rows = range(len(context))
-    answers = [list(context.tokens[row][context.prompt_lengths[row] :]) for row in rows]
-    total = np.zeros(len(answers))
-    alive = [row for row in rows if answers[row]]
-    if not alive:
+    completions = [list(context.tokens[row][context.prompt_lengths[row] :]) for row in rows]
+    total = np.zeros(len(completions))
+    active = [row for row in rows if completions[row]]
+    if not active:
         return total
-    session = auxiliary.model.open([auxiliary.prompt(context, row) for row in alive])
-    for t in range(max(map(len, answers))):
-        stay = [place for place, row in enumerate(alive) if len(answers[row]) > t]
-        if len(stay) < len(alive):
-            session.fork(stay)
-            alive = [alive[place] for place in stay]
-        tokens = [answers[row][t] for row in alive]
-        total[alive] -= to_numpy(normalize_energies(session.energies()))[range(len(alive)), tokens]
-        if t + 1 < max(map(len, answers)):
+    longest = max(map(len, completions))
+    session = auxiliary.model.open([auxiliary.prompt(context, row) for row in active])
+    for t in range(longest):
+        longer = [index for index, row in enumerate(active) if len(completions[row]) > t]
+        if len(longer) < len(active):
+            session.fork(longer)
+            active = [active[index] for index in longer]
+        tokens = [completions[row][t] for row in active]
+        total[active] -= to_numpy(normalize_energies(session.energies()))[range(len(active)), tokens]
+        if t + 1 < longest:
             session.push(tokens)
     return total

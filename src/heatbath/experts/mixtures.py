@@ -1,20 +1,20 @@
-"""Several models that share a vocabulary: their product, and their mixture with posterior weights."""
+"""Products and mixtures of models that share a vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.algebra import scale_energies
-from heatbath.energy.base import Context, Field
-from heatbath.energy.row_table import unfinished_rows
+from heatbath.energy.base import Field
+from heatbath.energy.context import Context, unfinished_rows
+from heatbath.energy.spec import BuildContext, Spec, as_texts
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.experts.auxiliary_session import (
-    AuxiliaryModel,
     AuxiliarySession,
     PromptTransform,
     normalize_energies,
@@ -22,25 +22,26 @@ from heatbath.experts.auxiliary_session import (
     validate_model_vocab_size,
 )
 from heatbath.experts.mixture_evidence import MixtureEvidence
+from heatbath.models.base import Model
 
 Floats = npt.NDArray[np.float64]
 
 
 class ProductOfExperts(Field):
-    r"""Adds $\sum_m w_m\,[-\log p_m(x_t \mid x_{<t})]$, (B, V), nats: the host's law times $\prod_m p_m^{w_m}$.
+    r"""Adds $\sum_m w_m\,[-\log p_m(x_t \mid x_{<t})]$, (B, V), nats: the host times $\prod_m p_m^{w_m}$.
 
-    `weights` are 1 unless given; a negative one steers away from a member (and may then not meet a token that member
-    forbids). The product is normalised token by token, as every field is. `prompt_of` gives members another prompt.
+    `weights` are 1 by default; a negative one steers away from a member, which must then not forbid any token. The
+    product is normalized token by token, like every field. `prompt_of` gives the members another prompt.
 
     Raises:
-        BadInput: no members, weights that do not match them or are infinite, vocabularies that differ.
+        BadInput: no members, weights that do not match them or are infinite, different vocabularies.
 
     Source: Hinton 2002, Training products of experts; Liu et al. 2021, arXiv:2105.03023.
     """
 
     def __init__(
         self,
-        models: Sequence[AuxiliaryModel],
+        models: Sequence[Model],
         weights: Sequence[float] | None = None,
         *,
         prompt_of: PromptTransform | None = None,
@@ -52,29 +53,29 @@ class ProductOfExperts(Field):
         self._auxiliary_sessions = [AuxiliarySession(model, prompt_of) for model in models]
 
     def __call__(self, context: Context) -> Any:
-        running = unfinished_rows(context)
-        if not running:
+        rows = unfinished_rows(context)
+        if not rows:
             return np.zeros((len(context), context.vocab_size))
-        live = context.take(running)
+        unfinished = context.take(rows)
         parts = zip(self.weights.tolist(), self._auxiliary_sessions, strict=True)
         total = sum(
-            scale_energies(weight, to_numpy(normalize_energies(follower.energies(live)))) for weight, follower in parts
+            scale_energies(weight, to_numpy(normalize_energies(session.energies(unfinished))))
+            for weight, session in parts
         )
-        return scatter_rows(context, running, total)
+        return scatter_rows(context, rows, total)
 
 
 class MixtureOfExperts(Field):
-    r"""Turns the host's law into $p(x_t|x_{<t}) = \sum_m w_m(x_{<t})\, p_m(x_t|x_{<t})$, so that whole answers follow
-    $\sum_m \pi_m p_m(x)$.
+    r"""Mixes models, $p(x_t|x_{<t}) = \sum_m w_m(x_{<t})\, p_m(x_t|x_{<t})$: sequences follow $\sum_m \pi_m p_m(x)$.
 
-    The weights are posterior: $w_m \propto \pi_m\, p_m(x_{<t})$, the prior times the likelihood of the answer so far,
-    each member's free energy deciding how much it is believed. The host is `models[0]`; the energy is
-    $-\log p + \log p_0$, (B, V), nats. p_0 are the energies so far (`Context.energies`), so put it first in the fields.
-    Likelihoods are those at T = 1; at another temperature the mixture of each token is cooled as a whole.
+    The weights are posterior weights: $w_m \propto \pi_m\, p_m(x_{<t})$, the prior times the likelihood of the
+    completion so far. The host is `models[0]`; the energy is $-\log p + \log p_0$, (B, V), nats. p_0 is that of the
+    energies so far (`Context.energies`), so put this field first. Likelihoods are at T = 1; the temperature applies to
+    the mixture of each token as a whole.
 
     Raises:
-        BadInput: fewer than two members, a prior with a negative or no mass, vocabularies that differ, energies
-            so far that are not the host's, or a host that forbids what another member allows.
+        BadInput: fewer than two members, a prior with negative or no mass, different vocabularies, energies so far
+            that are not the host's, or a host that forbids a token which another member allows.
 
     Source: Bayesian model averaging; Hoeting et al. 1999, Statistical Science 14.
     """
@@ -83,39 +84,39 @@ class MixtureOfExperts(Field):
 
     def __init__(
         self,
-        models: Sequence[AuxiliaryModel],
+        models: Sequence[Model],
         prior: Sequence[float] | None = None,
         *,
         prompt_of: PromptTransform | None = None,
         name: str = "mixture",
     ) -> None:
         if len(models) < 2:
-            raise BadInput(f"a mixture of {len(models)} models is none: give the host and at least one other.")
+            raise BadInput(f"a mixture needs the host and at least one other model, got {len(models)}.")
         weights = _validate_numbers(models, [1.0] * len(models) if prior is None else prior, "prior")
         if (weights < 0).any() or not weights.sum() > 0:
-            raise BadInput(f"the prior of a mixture is {weights.tolist()}: give weights from 0 up, one above.")
+            raise BadInput(f"`prior` must be at least 0 with one weight above 0, got {weights.tolist()}.")
         self.prior = weights / weights.sum()
         self.name = name
         validate_vocabularies(models)
         self._models = models
-        # The host keeps its own prompt: the energies so far were made with it.
+        # The host keeps the prompt of the row: the energies so far belong to it.
         prompts = [None, *[prompt_of] * (len(models) - 1)]
         self._evidence = MixtureEvidence(
-            [AuxiliarySession(model, of) for model, of in zip(models, prompts, strict=True)], name
+            [AuxiliarySession(model, prompt) for model, prompt in zip(models, prompts, strict=True)], name
         )
 
     def __call__(self, context: Context) -> Any:
         if context.energies is None:
-            raise BadInput(f"field {self.name!r} needs the model's energies, and the context holds none.")
-        running = unfinished_rows(context)
-        if not running:
+            raise BadInput(f"field {self.name!r} needs the energies of the model, and the context has none.")
+        rows = unfinished_rows(context)
+        if not rows:
             return np.zeros((len(context), context.vocab_size))
         for model in self._models:
             validate_model_vocab_size(model, context.vocab_size)
-        return scatter_rows(context, running, self._mixture_energies(context.take(running)))
+        return scatter_rows(context, rows, self._mixture_energies(context.take(rows)))
 
     def posterior_weights(self, context: Context) -> Floats:
-        """Posterior weights of the members given each row's answer so far, (B, M)."""
+        """Return the posterior weights of the members given the completion of each row so far, (B, M)."""
         return np.exp(_log_posterior(self.prior, self._evidence.update(context)[0]))
 
     def _mixture_energies(self, context: Context) -> Floats:
@@ -127,51 +128,88 @@ class MixtureOfExperts(Field):
             row, token = np.argwhere(impossible & (mixed > -np.inf))[0]
             raise BadInput(
                 f"field {self.name!r}: the host forbids token {token} of row {row}, which another member allows, "
-                "and an energy cannot give it back: put the member that allows most first."
+                "and an energy cannot allow it again: put the member that allows most tokens first."
             )
         with np.errstate(invalid="ignore"):
             return np.where(impossible, 0.0, own - mixed)
 
 
-def validate_vocabularies(models: Sequence[Any]) -> None:
-    """Raise `BadInput` unless all models have as many tokens, and tokens of the same bytes where they spell them."""
+def validate_vocabularies(models: Sequence[Model]) -> None:
+    """Raise `BadInput` unless all models have the same number of tokens, with the same bytes."""
     first, *others = models
     for model in others:
         validate_model_vocab_size(model, first.vocabulary.size)
-        if model is first or not (hasattr(model, "token_bytes") and hasattr(first, "token_bytes")):
-            continue
-        for token in range(first.vocabulary.size):
-            mine, theirs = first.token_bytes(token), model.token_bytes(token)
-            if mine != theirs:
+        for token in range(first.vocabulary.size) if model is not first else ():
+            piece, other_piece = first.token_bytes(token), model.token_bytes(token)
+            if piece != other_piece:
                 raise BadInput(
-                    f"vocabularies that differ: token {token} is {mine!r} in one model and {theirs!r} in another; "
-                    "take models of one vocabulary, or compare them with heatbath.engine.model_selection.rank_models."
+                    f"vocabularies differ: token {token} is {piece!r} in one model and {other_piece!r} in another; "
+                    "use models with one vocabulary, or compare them with heatbath.engine.model_selection.rank_models."
                 )
 
 
-def _validate_numbers(models: Sequence[Any], values: Sequence[float], what: str) -> Floats:
+def _validate_numbers(models: Sequence[Model], values: Sequence[float], name: str) -> Floats:
     numbers = np.asarray(values, np.float64)
     if not len(models):
-        raise BadInput("there are no models to combine: give at least one.")
+        raise BadInput("expected at least one model to combine, got none.")
     if numbers.shape != (len(models),) or not np.isfinite(numbers).all():
-        raise BadInput(f"{what} are {list(values)}: give one finite number for each of {len(models)} models.")
+        raise BadInput(f"`{name}` must be one finite number for each of {len(models)} models, got {list(values)}.")
     return numbers
 
 
 def _log_posterior(prior: Floats, evidence_bm: Floats) -> Floats:
-    r"""$\log w_m$ (B, M). Raises `BadInput` for an answer that no member can have given."""
+    r"""Return $\log w_m$ (B, M). Raises `BadInput` for a completion that is impossible under every member."""
     with np.errstate(divide="ignore"):
         joint = np.log(prior) + evidence_bm
     total = _logsumexp(joint.T)
     if (total == -np.inf).any():
         row = int(np.argmax(total == -np.inf))
-        raise BadInput(f"the answer of row {row} has probability 0 under every member of the mixture.")
+        raise BadInput(f"the completion of row {row} has probability 0 under every member of the mixture.")
     return joint - total[:, None]
 
 
 def _logsumexp(values: Floats) -> Floats:
-    """Over the first axis; -inf where all are."""
+    """Reduce over the first axis; -inf where all values are."""
     top = values.max(0)
     safe = np.where(np.isneginf(top), 0.0, top)
     with np.errstate(divide="ignore"):
         return np.asarray(safe + np.log(np.exp(values - safe).sum(0)))
+
+
+def _build_product(
+    context: BuildContext, models: str | Sequence[str], *, weights: Sequence[float] | None = None
+) -> Field:
+    return ProductOfExperts(_load_models(models), weights)
+
+
+def _build_mixture(
+    context: BuildContext, models: str | Sequence[str], *, prior: Sequence[float] | None = None
+) -> Field:
+    return MixtureOfExperts([cast(Model, context.model), *_load_models(models)], prior)
+
+
+def _load_models(names: str | Sequence[str]) -> list[Model]:
+    from heatbath.models import load
+
+    return [load(name) for name in as_texts(names)]
+
+
+# They load models by name, which no request may ask for.
+SPECS = (
+    Spec(
+        "product",
+        "field",
+        _build_product,
+        '"model" or {"models": […], "weights": […]}',
+        order=160,
+        offered=False,
+    ),
+    Spec(
+        "mixture",
+        "field",
+        _build_mixture,
+        '"model" or {"models": […], "prior": […]}',
+        order=170,
+        offered=False,
+    ),
+)

@@ -1,6 +1,6 @@
-"""Where energies come from: exact models, and neural ones by name.
+"""Sources of energies: exact models, and neural ones by name.
 
-Names are imported when they are first used, so that reading an exact model does not load PyTorch.
+Names are imported when they are first used, so that an exact model does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.models.base import Capabilities, Model, ScoreChunk, Session, Vocabulary
+    from heatbath.models.base import (
+        ChatModel,
+        GradientModel,
+        Model,
+        NetworkModel,
+        ScoreChunk,
+        Session,
+        ToolModel,
+        Vocabulary,
+    )
     from heatbath.models.exact.base import ExactModel
     from heatbath.models.exact.markov import MarkovModel
     from heatbath.models.exact.random_energy import RandomEnergyModel
@@ -20,14 +29,17 @@ if TYPE_CHECKING:
     from heatbath.models.restricted import RestrictedModel
 
 _HOME = {
-    "Capabilities": "base",
+    "ChatModel": "base",
     "ExactModel": "exact.base",
+    "GradientModel": "base",
     "MarkovModel": "exact.markov",
     "Model": "base",
+    "NetworkModel": "base",
     "RandomEnergyModel": "exact.random_energy",
     "RestrictedModel": "restricted",
     "Session": "base",
     "TableModel": "exact.table",
+    "ToolModel": "base",
     "TransformersModel": "hf.transformers_model",
     "UrnModel": "exact.urn",
     "Vocabulary": "base",
@@ -36,15 +48,18 @@ _HOME = {
 }
 
 __all__ = [
-    "Capabilities",
+    "ChatModel",
     "ExactModel",
+    "GradientModel",
     "MarkovModel",
     "Model",
+    "NetworkModel",
     "RandomEnergyModel",
     "RestrictedModel",
     "ScoreChunk",
     "Session",
     "TableModel",
+    "ToolModel",
     "TransformersModel",
     "UrnModel",
     "Vocabulary",

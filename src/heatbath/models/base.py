@@ -1,15 +1,19 @@
-"""What a model is: something that opens a session on prompts and gives the energies of the next token.
+"""The abstract types of a model: `Model`, `Session`, and the capabilities that only some models have.
 
 Energies are −logits, in nats, `+inf` where a token is forbidden. Arrays are NumPy for the exact models and torch
 tensors (any float dtype, any device) for neural ones; `heatbath.ensemble` takes both.
+
+A capability is a protocol, tested with `isinstance(model, ChatModel)`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from heatbath.errors import BadInput
 
 Tokens = Sequence[int]
 
@@ -27,22 +31,13 @@ class ScoreChunk:
     energies: Any
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What more a model can give than energies."""
-
-    hidden_states: bool = False
-    attention: bool = False
-    gradients: bool = False
-
-
 class Session(ABC):
-    """A batch of growing sequences. Rows keep their order; `fork` alone changes which rows there are."""
+    """A batch of growing sequences. Rows keep their order; only `fork` changes which rows there are."""
 
     @property
     @abstractmethod
     def tokens(self) -> Sequence[Tokens]:
-        """The tokens of each row so far: prompt and pushed."""
+        """The tokens of each row so far: prompt and pushed tokens."""
 
     @abstractmethod
     def energies(self) -> Any:
@@ -56,10 +51,13 @@ class Session(ABC):
     def fork(self, indices: Sequence[int]) -> None:
         """Keep the rows `indices`, in that order: repeats copy a row, absences drop it. At least one."""
 
+    def close(self) -> None:  # noqa: B027
+        """Free the memory of the session, which cannot be used afterwards. Closing it again does nothing."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model's tokens mean: ids that start a document and end one, and the names of a fixed few."""
+    """The size of a vocabulary, the ids that start a document and end one, and the ids of control tokens."""
 
     size: int
     start_token_ids: tuple[int, ...] = ()
@@ -73,7 +71,6 @@ class Model(ABC):
     name: str
     vocabulary: Vocabulary
     context_length: int | None
-    capabilities: Capabilities = Capabilities()
 
     @property
     @abstractmethod
@@ -82,7 +79,7 @@ class Model(ABC):
 
     @abstractmethod
     def open(self, prompts: Sequence[Tokens]) -> Session:
-        """A session on a batch of prompts of any lengths. An empty prompt stands for the document start."""
+        """Open a session on a batch of prompts of any lengths. An empty prompt stands for the document start."""
 
     @abstractmethod
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
@@ -97,8 +94,68 @@ class Model(ABC):
 
     @abstractmethod
     def token_bytes(self, token: int) -> bytes:
-        """The bytes a token stands for (part of a multi-byte character, perhaps)."""
+        """The bytes a token stands for, which may be part of a multi-byte character."""
 
     def decode(self, tokens: Tokens) -> str:
-        """The text of tokens, bytes joined first; bytes that are no UTF-8 become U+FFFD."""
+        """The text of tokens, bytes joined first; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A model with a chat template."""
+
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Tokens of a conversation (`role`, `content`), up to where the response begins."""
+
+
+def encode_chat(model: Model, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Tokens of a conversation by the model's chat template. Raises `BadInput` for a model without one."""
+    if not isinstance(model, ChatModel):
+        raise BadInput(f"{model.name} has no chat template: give a plain prompt instead of messages.")
+    return list(model.chat(messages))
+
+
+@runtime_checkable
+class ToolModel(Protocol):
+    """A model whose chat template has variables, may end within a message, and may describe tools."""
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if the template itself describes tools to the model."""
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """As in `ChatModel`; `options` are those of `heatbath.models.hf.tokenizer.ModelTokenizer.chat`."""
+
+
+class LogprobGradients(Protocol):
+    """Log-probabilities of sequences and how they change with the tokens."""
+
+    @property
+    def logprobs(self) -> Any:
+        """Log-probability of every token at each place, given those before, (B, L, V)."""
+
+    @property
+    def embedding_gradient(self) -> Any:
+        """Derivative of log p of the sequences with respect to the embeddings of their tokens, (B, L, D)."""
+
+
+@runtime_checkable
+class GradientModel(Protocol):
+    """A model that gives derivatives with respect to its input embeddings."""
+
+    @property
+    def embeddings(self) -> Any:
+        """The input embedding of every token, (V, D)."""
+
+    def token_gradients(self, sequences: Sequence[Tokens], length: int, *, beta: float) -> LogprobGradients:
+        """Gradients of the last `length` tokens of sequences of one length, at inverse temperature `beta`."""
+
+
+@runtime_checkable
+class NetworkModel(Protocol):
+    """A model that runs a neural network of `transformers`."""
+
+    @property
+    def network(self) -> Any:
+        """The network, a `heatbath.models.hf.network.Network`."""

@@ -28,11 +28,10 @@ class RestrictedModel(Model):
         self.name = model.name
         self.vocabulary = model.vocabulary
         self.context_length = model.context_length
-        self.capabilities = model.capabilities
 
     @property
     def fingerprint(self) -> str:
-        return parameter_fingerprint("RestrictedModel", self._model.fingerprint, self.forbidden_token_ids)
+        return parameter_fingerprint("Restricted", self._model.fingerprint, self.forbidden_token_ids)
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
         return _RestrictedSession(self._model.open(prompts), self.forbidden_token_ids)

@@ -1,82 +1,45 @@
-"""What a sweep found for one model: curves, edges, advice, and everything needed to draw or to continue it."""
+"""The result of a sweep: a phase map with its report and JSON file, and the maps that come with heatbath."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from heatbath.models.hub import catalog
+from heatbath.phases.phase_map_data import PhaseMapData
 
-from heatbath.errors import BadInput
-from heatbath.estimate.finite_size import EdgeEstimate
-from heatbath.phases.advice import Advice
-from heatbath.phases.critical import Criticality
-from heatbath.phases.curves import Curve
-from heatbath.phases.edges import Edge
-from heatbath.record import Provenance
-
-Floats = NDArray[np.float64]
-
-SCHEMA_VERSION = 1
+_BUNDLED_MAPS = Path(__file__).parent / "maps"
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What the sweep cost: sequences, tokens drawn in all, seconds of drawing in this run."""
-
-    sequences: int
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class TextSample:
-    """The beginning of one text, drawn at `temperature`."""
-
-    temperature: float
-    text: str
-
-
-@dataclass(frozen=True)
-class PhaseMap:
+class PhaseMap(PhaseMapData):
     """Curves over temperature, edges with intervals, and advice for one model.
 
-    `settings` are the plan and seed, `ess` (g,) the effective number of sequences at the temperatures `measured` (g,),
-    `turn` the entropy turning point of Du et al. 2025 (arXiv 2502.05234), the peer to compare with.
+    A sweep returns one, `save` writes its report, and `load` reads it back:
+
+        chart = hb.sweep(model)
+        chart.edge("melt").temperature, chart.advice.range, chart["entropy"].value
+        chart.save("report/")
+        chart = PhaseMap.load("report/")
+
+    Attributes:
+        model: name and fingerprint of the model, and the version of heatbath.
+        settings: the plan and the seed of the sweep.
+        budget: number of sequences and tokens, and seconds of sampling.
+        curves: one `Curve` per observable, with points, errors and the response to temperature.
+        edges: freeze, melt and, with criticality, order; each with its estimators.
+        advice: the recommended range of temperatures and, with scored prompts, the best temperatures.
+        turn: the entropy turning point of Du et al. 2025, to compare with.
+        criticality: critical observables, None if they were not measured.
+        samples: the beginnings of a few texts over the range.
     """
 
-    model: Provenance
-    settings: Mapping[str, Any]
-    budget: Budget
-    curves: Sequence[Curve]
-    edges: Sequence[Edge]
-    advice: Advice
-    turn: EdgeEstimate
-    criticality: Criticality | None
-    samples: Sequence[TextSample]
-
-    def __getitem__(self, name: str) -> Curve:
-        for curve in self.curves:
-            if curve.name == name:
-                return curve
-        raise BadInput(f"there is no curve {name!r}: choose one of {', '.join(curve.name for curve in self.curves)}.")
-
-    def edge(self, name: str) -> Edge:
-        """The edge called freeze, melt or order.
+    def save(self, folder: str | Path) -> Path:
+        """Write report.html, phases.json and the figures into a folder, and return the path of report.html.
 
         Raises:
-            BadInput: this sweep did not look for it.
+            OSError: the folder is not writable, or the disk is full.
         """
-        for edge in self.edges:
-            if edge.name == name:
-                return edge
-        raise BadInput(f"there is no edge {name!r}: this map has {', '.join(edge.name for edge in self.edges)}.")
-
-    def save(self, folder: str | Path) -> Path:
-        """Write phases.json, the figures and report.html into a folder; the path of the report."""
         from heatbath.phases.report.html import write_report
 
         return write_report(self, Path(folder))
@@ -86,8 +49,17 @@ class PhaseMap:
         """Read a map from phases.json, or from the folder that holds it.
 
         Raises:
-            BadInput: there is none, or it is damaged or of another schema.
+            BadInput: the file does not exist, is damaged, or has another schema version.
         """
         from heatbath.phases.report.serialization import load_phase_map
 
-        return load_phase_map(path)
+        return load_phase_map(path, cls)
+
+
+def load_bundled_map(name: str, fingerprint: str) -> PhaseMap | None:
+    """Return the phase map of a catalog model that comes with heatbath, or None if there is none for these weights."""
+    path = _BUNDLED_MAPS / f"{name}.json"
+    if name not in catalog.CATALOG or not path.is_file():
+        return None
+    map_ = PhaseMap.load(path)
+    return map_ if map_.model.fingerprint == fingerprint else None

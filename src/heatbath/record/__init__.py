@@ -1,11 +1,11 @@
-"""What is written down: one record a step, one trace a sequence, Parquet on disk.
+"""Records of decoding steps, traces of sequences, and their Parquet files.
 
     observe(energies, tokens, beta=…)   the record of a batch of ensembles
-    Trace                               the records of one sequence, and what they answer at any temperature
-    Observer, Frame                     what may watch a run
-    Writer                              long traces to Parquet, resumable
+    Trace                               the records of one sequence, evaluated at any temperature
+    Observer, Frame                     a callback on every step of a run
+    TraceWriter                         resumable writing of long traces to Parquet
 
-pyarrow is imported only when a table or a file is asked for.
+pyarrow is imported only when a table or a file is needed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from heatbath.record.record import (
     build_missing_record,
     concatenate,
 )
-from heatbath.record.trace import Trace
+from heatbath.record.trace import Trace, read_traces, write_traces
 
 if TYPE_CHECKING:
-    from heatbath.record.parquet import atomic_write, read_traces, write_traces
+    from heatbath.record.parquet import atomic_write
     from heatbath.record.parquet_writer import TraceWriter
 
 __all__ = [
@@ -62,16 +62,11 @@ __all__ = [
     "write_traces",
 ]
 
-_LAZY_IMPORTS = {
-    "read_traces": "parquet",
-    "write_traces": "parquet",
-    "atomic_write": "parquet",
-    "TraceWriter": "parquet_writer",
-}
+_LAZY_IMPORTS = {"atomic_write": "parquet", "TraceWriter": "parquet_writer"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs pyarrow when it is first asked for (PEP 562)."""
+    """Import a module that needs pyarrow on first access (PEP 562)."""
     if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module 'heatbath.record' has no attribute {name!r}")
     return getattr(import_module(f"heatbath.record.{_LAZY_IMPORTS[name]}"), name)

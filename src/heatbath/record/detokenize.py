@@ -1,4 +1,4 @@
-"""From token bytes to text: a token's text is what it makes printable."""
+"""Decode token bytes to text piece by piece."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Iterable
 
 
 class Utf8Decoder:
-    """Joins bytes to text piece by piece: a piece that completes a character gets the whole of it.
+    """An incremental UTF-8 decoder: the piece that completes a character gets the whole character.
 
-    Bytes that are no UTF-8 become U+FFFD, as in one decoding of all the bytes at once.
+    Invalid bytes become U+FFFD, as when all bytes are decoded at once.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def decode_bytes(self, piece: bytes) -> str:
-        """The text that `piece` makes printable; empty in the middle of a character."""
+        """Return the text that `piece` completes; empty in the middle of a character."""
         return self._decoder.decode(piece)
 
     def flush(self) -> str:
-        """What is left when no more bytes come: U+FFFD for a character cut short."""
+        """Return the rest at the end of the bytes: U+FFFD for an incomplete character, else an empty string."""
         return self._decoder.decode(b"", final=True)
 
 
 def decode_pieces(pieces: Iterable[bytes]) -> list[str]:
-    """One text a piece; joined they are the text of the joined bytes."""
-    speller = Utf8Decoder()
-    out = [speller.decode_bytes(piece) for piece in pieces]
-    left = speller.flush()
-    if left:
-        out[-1] += left
-    return out
+    """Decode each piece; joined, the texts are the text of the joined bytes."""
+    decoder = Utf8Decoder()
+    texts = [decoder.decode_bytes(piece) for piece in pieces]
+    rest = decoder.flush()
+    if rest:
+        texts[-1] += rest
+    return texts

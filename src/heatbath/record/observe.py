@@ -1,4 +1,4 @@
-"""From energies to a record: everything kept of a batch of ensembles, in one call."""
+"""Build records from energies: all columns of a batch of ensembles in one call."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ Floats = NDArray[np.float64]
 
 
 def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
-    r"""The record of the ensembles `energies` (B, V) and of one state of each, `tokens` (B,).
+    r"""Return the record of the ensembles `energies` (B, V) and of one state of each, `tokens` (B,).
 
-    Columns (B,) are taken at `beta` (scalar or (B,)); the nodes \(\ln Z, U, \mathrm{Var}\,E\) at `NODE_BETAS`.
+    Columns (B,) are evaluated at `beta` (scalar or (B,)); the nodes \(\ln Z, U, \mathrm{Var}\,E\) at `NODE_BETAS`.
 
     Raises:
         NotANumber: an energy is NaN.
-        BadInput: an ensemble without states.
+        BadInput: an ensemble has no states.
     """
     index = np.asarray(tokens, dtype=np.int64)
-    seen, kept = ensemble.observe(energies, beta, index)
-    return record_from_state(seen).with_columns(_build_node_columns(kept))
+    state, log_z = ensemble.observe(energies, beta, index)
+    return record_from_state(state).with_columns(_build_node_columns(log_z))
 
 
 def observe_state(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
-    """`observe` without the nodes: what a record says at its own temperature, and at no other."""
+    """Return the record without nodes: valid at its own temperature alone. Arguments as in `observe`."""
     return record_from_state(ensemble.state(energies, beta, index=np.asarray(tokens, dtype=np.int64)))
 
 
 def record_from_state(state: State) -> Record:
-    """The columns of a state (B,) that has chosen states."""
+    """Return the columns of a `State` (B,) that was computed with `index`."""
     columns = {name: _to_float64(getattr(state, name)) for name in THERMO_COLUMNS}
     return Record(columns | {"temperature": temperature_from_beta(_to_float64(state.beta))})
 
 
 def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:
-    """The least a record can be and still answer at any temperature: energy, ground and nodes, each as in `observe`."""
+    """Return the smallest record that can be evaluated at any temperature: energy, ground and nodes."""
     index = np.asarray(tokens, dtype=np.int64)
-    kept = ensemble.nodes(energies)
+    log_z = ensemble.nodes(energies)
     columns = {
         "energy": _to_float64(_gather_energies(energies, index)),
-        "ground": np.asarray(kept.ground, dtype=np.float64),
+        "ground": np.asarray(log_z.ground, dtype=np.float64),
     }
-    return Record(columns | _build_node_columns(kept))
+    return Record(columns | _build_node_columns(log_z))
 
 
 def temperature_from_beta(beta: float | Floats) -> Floats:
-    """1/beta, with the ends: 0 for beta = inf and inf for beta = 0."""
+    """1/beta; 0 for beta = inf, and inf for beta = 0."""
     with np.errstate(divide="ignore"):
         return np.asarray(1.0 / np.asarray(beta, dtype=np.float64))
 

@@ -1,4 +1,4 @@
-"""What may watch a run: an observer folds over its frames. None attached costs nothing."""
+"""Observers of a run: callbacks on the frame of each step. A run without observers pays nothing for them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from heatbath.record.record import Record
 
 @dataclass(frozen=True)
 class Frame:
-    """One step of a run: at step `index` the rows `rows` (A,) of the batch drew `tokens` (A,).
+    """One step of a run: at step `index` the batch rows `rows` (A,) drew `tokens` (A,).
 
-    `record` (A,) is what was kept of the step, None when the run records nothing. Before that, where `sources` is
-    given, row i became the first `lengths[i]` tokens (None: all) of what row `sources[i]` held.
+    `record` (A,) is the record of the step, None if the run records nothing. If `sources` is given, rows were
+    reordered before the step: row i became the first `lengths[i]` tokens (None: all) of the former row `sources[i]`.
     """
 
     index: int
@@ -28,8 +28,8 @@ class Frame:
 
 
 class Observer(ABC):
-    """Folds over the frames of a run; it changes nothing of what is drawn."""
+    """Abstract base of observers: receives the frames of a run in order, and never changes what is drawn."""
 
     @abstractmethod
     def update(self, frame: Frame) -> None:
-        """Take in one frame."""
+        """Process one frame."""

@@ -1,62 +1,36 @@
-"""Traces on disk: Parquet, written whole or not at all."""
+"""Arrow tables as Parquet files, replaced atomically."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heatbath.errors import BadInput
 from heatbath.record.record import NODE_COLUMNS
-from heatbath.record.schema import parse_provenance, read_metadata, record_from_table
-from heatbath.record.trace import Trace
 
 ROW_GROUP_SIZE = 16_384
 _DICTIONARY_COLUMNS = ("token_id", "text", "bytes", "sequence")
 
 
-def write_traces(path: str | Path, traces: Sequence[Trace]) -> None:
-    """Write traces to one Parquet file, in their order; nothing is left of it when that fails."""
-    if not traces:
-        raise BadInput(f"there is no trace to write to {path}: give at least one.")
-    write_tables(Path(path), (trace.to_table() for trace in traces))
-
-
-def read_traces(path: str | Path) -> list[Trace]:
-    """The traces of a Parquet file, one for each sequence.
+def read_table(path: str | Path) -> pa.Table:
+    """Read a Parquet file as an Arrow table.
 
     Raises:
-        BadInput: the file is not there, is no Parquet, or holds no traces.
+        BadInput: the file does not exist or is not Parquet.
     """
     try:
-        table = pq.read_table(path)
+        return pq.read_table(path)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise BadInput(f"{path} cannot be read as Parquet: {error}") from error
-    about = parse_provenance(read_metadata(table.schema, path))
-    tokens, positions, sequence = (table[name].to_numpy() for name in ("token_id", "position", "sequence"))
-    spelling = dict(zip(tokens.tolist(), table["bytes"].to_pylist(), strict=True))
-    record = record_from_table(table)
-    return [
-        Trace(tokens[i:j], positions[i:j], record.take(slice(i, j)), about, spelling.__getitem__, int(sequence[i]))
-        for i, j in _find_runs(sequence)
-    ]
-
-
-def _find_runs(sequence: Any) -> Iterator[tuple[int, int]]:
-    """Bounds of the stretches of one value."""
-    edges = [0, *(np.flatnonzero(np.diff(sequence)) + 1).tolist(), len(sequence)]
-    return ((i, j) for i, j in pairwise(edges) if j > i)
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write tables of one schema as one file in constant memory, under a temporary name until it is whole."""
+    """Write tables of one schema to one file in constant memory; an error leaves no partial file."""
     with atomic_write(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
@@ -70,7 +44,7 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` at the end, or goes when something fails."""
+    """Yield a temporary path beside `path`, which replaces `path` at the end or is removed on an error."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary

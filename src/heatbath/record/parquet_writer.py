@@ -1,4 +1,4 @@
-"""Long traces to disk: finished parts beside the file, merged into it at the end, so that a stopped run goes on."""
+"""A resumable writer of long traces: parts beside the file, merged into it at the end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heatbath.errors import BadInput
-from heatbath.record.parquet import ROW_GROUP_SIZE, read_traces, write_tables
-from heatbath.record.trace import Trace
+from heatbath.record.parquet import ROW_GROUP_SIZE, write_tables
+from heatbath.record.trace import Trace, read_traces
 
 
 class TraceWriter:
-    """Writes pieces of traces to the Parquet file `path` in constant memory; use it in a `with` block.
+    """A context manager that writes pieces of traces to the Parquet file `path` in constant memory.
 
-    Finished parts lie in `path` + `.parts` until the block ends well; when it does not they stay, and `resume` goes on
-    after the last row that is there, `done`. `run` says which run the parts belong to.
+    Parts are kept in the folder `path` + `.parts` until the block ends without an error, and are then merged into
+    `path`. After an error they stay: with `resume`, writing continues after `last_row`, the (sequence, position) of
+    the last row on disk. `run_id` names the run that the parts belong to.
 
     Raises:
-        BadInput: `resume` and the parts are those of another run; or parts are there and `resume` is not asked for.
+        BadInput: parts exist, and `resume` is false or they belong to another run.
         OSError: the folder is not writable, or the disk is full.
     """
 
@@ -39,9 +40,9 @@ class TraceWriter:
         label = self._folder / "run.json"
         if label.exists():
             if not resume:
-                raise BadInput(f"{self._folder} holds an unfinished run: resume it, or remove that folder.")
+                raise BadInput(f"{self._folder} holds an unfinished run: resume it, or remove the folder.")
             if json.loads(label.read_text()) != run_id:
-                raise BadInput(f"{self._folder} holds the parts of another run: remove it, or give the same input.")
+                raise BadInput(f"{self._folder} belongs to another run: remove the folder, or give the same input.")
         self._folder.mkdir(exist_ok=True)
         label.write_text(json.dumps(run_id))
 
@@ -49,32 +50,32 @@ class TraceWriter:
         return sorted(self._folder.glob("[0-9]*.parquet"))
 
     def _read_last_row(self) -> tuple[int, int]:
-        """(sequence, position) of the last row on disk, (-1, -1) when there is none."""
+        """The (sequence, position) of the last row on disk, (-1, -1) if there is none."""
         if not self._num_parts:
             return -1, -1
         last = pq.read_table(self._list_parts()[-1], columns=["sequence", "position"])
         return int(last["sequence"][-1].as_py()), int(last["position"][-1].as_py())
 
     def read_finished_traces(self) -> Iterator[Trace]:
-        """What was already on disk when the writer opened, part by part."""
+        """Yield the traces that were on disk when the writer was opened, part by part."""
         for part in self._list_parts()[: self._num_parts]:
             yield from read_traces(part)
 
     def write(self, trace: Trace) -> None:
-        """Add a piece; whole pieces go to disk together as soon as they fill a part."""
+        """Add a piece of a trace; pieces are written together as soon as they fill a part."""
         self._tables.append(trace.to_table())
         if sum(map(len, self._tables)) >= ROW_GROUP_SIZE:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held as a part."""
+        """Write the buffered pieces as a part."""
         if self._tables:
             write_tables(self._folder / f"{self._num_parts:08d}.parquet", [pa.concat_tables(self._tables)])
             self._num_parts += 1
             self._tables = []
 
     def close(self) -> None:
-        """Merge the parts into the file and remove them."""
+        """Merge the parts into the file, and remove them."""
         self.flush()
         if self._num_parts:
             write_tables(self._path, self._read_merged_groups())

@@ -1,4 +1,4 @@
-"""Where a trace comes from."""
+"""The origin of a trace or phase map: model, fingerprint and version of heatbath."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heatbath.models.base import Model
 
 @dataclass(frozen=True)
 class Provenance:
-    """The model's name and fingerprint, and the `version` of heatbath that wrote the trace."""
+    """Name and fingerprint of the model, and the `version` of heatbath that wrote the file."""
 
     model: str
     fingerprint: str
@@ -18,12 +18,12 @@ class Provenance:
 
     @classmethod
     def from_model(cls, model: Model) -> Provenance:
-        """What is written about `model`."""
+        """Return the provenance of data that this heatbath computes with `model`."""
         return cls(model.name, model.fingerprint, package_version())
 
 
 def package_version() -> str:
-    """The version of the installed heatbath, `0+source` in a tree that is not installed."""
+    """The version of the installed heatbath; `0+source` for a source tree that is not installed."""
     try:
         return version("heatbath")
     except PackageNotFoundError:

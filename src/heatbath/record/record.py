@@ -1,6 +1,6 @@
-"""The columns of a record: which numbers are kept of one ensemble, under which names.
+"""The columns of a record: names and meaning of the numbers stored for each ensemble.
 
-A `Record` is a set of NumPy columns of one leading shape: (n,) for a trace, (B,) for a step, (B, N) for a run.
+A `Record` is a set of NumPy columns with one leading shape: (n,) for a trace, (B,) for a step, (B, N) for a run.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ THERMO_COLUMNS = (
     "p_max",
     "rank",
 )
-"""Of the raw ensemble, at the temperature of its row."""
+"""Columns of the raw ensemble, at the temperature of the row."""
 
 NODE_COLUMNS = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
-"""At `NODE_BETAS`, (..., K), the first two relative to the ground energy."""
+"""Columns at `NODE_BETAS`, (..., K); the first two are relative to the ground energy."""
 
 WORK_PREFIX = "work/"
-"""Prefix of the free-energy change of each field."""
+"""Prefix of the work of each field: the change of free energy that it caused."""
 
 FIELD_ENERGY_PREFIX = "field_energy/"
-"""Prefix of the energy that each field gave the drawn token."""
+"""Prefix of the energy that each field added to the drawn token."""
 
 KEPT_MASS_PREFIX = "kept_mass/"
-"""Prefix of the probability that each window left."""
+"""Prefix of the probability mass that each window kept."""
 
 DIVERGENCE_PREFIX = "divergence/"
-"""Prefix of the divergence of the ensemble after each field and window from the one before."""
+"""Prefix of the divergence between the ensembles before and after each field and window."""
 
 CROSSED_PREFIX = "crossed/"
-"""Prefix of an edge of a phase map: 1 where the temperature rose through it at this token, -1 where it fell, else 0."""
+"""Prefix of the edges of a phase map: 1 if the temperature rose through the edge at this token, -1 if it fell."""
 
 PIPELINE_ORDER = ("fields", "temperature", "windows")
-"""In which order they act, fields and windows among themselves in the order of their columns."""
+"""The order in which they act; fields, and windows, act in the order of their columns."""
 
 PIPELINE_COLUMNS = ("kept_mass", "log_mass", "divergence", "drawn_logprob")
-"""What is kept of all that steers a step; each field and window has its own columns under the prefixes."""
+"""Columns of all fields and windows of a step together; each one's own columns have the prefixes above."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Columns (...,) or, for the nodes, (..., K): what was seen of each ensemble; energies in nats.
+    """Columns (...,) of one value per ensemble or, for the nodes, (..., K); energies in nats.
 
-    A row without an ensemble (the first token of a text) holds NaN.
+    A row without an ensemble, such as the first token of a text, holds NaN.
     """
 
     columns: Mapping[str, Array]
@@ -80,25 +80,25 @@ class Record:
 
     @property
     def nodes(self) -> LogZ:
-        """log Z as a function of beta, over the leading shape."""
+        """log Z as a function of beta, for every element of the leading shape."""
         log_z, mean_energy, variance = (self[name] for name in NODE_COLUMNS)
         return LogZ(NODE_BETAS, self["ground"], log_z, mean_energy, variance)
 
     def map(self, function: Callable[[Array], Array]) -> Record:
-        """The record with `function` applied to every column."""
+        """Return the record with `function` applied to every column."""
         return Record({name: function(column) for name, column in self.columns.items()})
 
     def take(self, index: Any) -> Record:
-        """The record at an index of the leading axes: a view where NumPy gives one."""
+        """Return the record at an index of the leading axes; a view where NumPy gives one."""
         return self.map(lambda column: column[index])
 
     def with_columns(self, columns: Mapping[str, Array]) -> Record:
-        """The record with more columns."""
+        """Return the record with `columns` added or replaced."""
         return Record({**self.columns, **columns})
 
 
 def concatenate(records: Sequence[Record]) -> Record:
-    """Join along the first axis; a column that some lack is NaN there."""
+    """Join records along the first axis; a column missing in a record is NaN there."""
     names = list(dict.fromkeys(name for record in records for name in record))
     return Record({name: np.concatenate([_column_or_nan(record, name) for record in records]) for name in names})
 
@@ -108,7 +108,7 @@ def _column_or_nan(record: Record, name: str) -> Array:
 
 
 def build_missing_record(count: int) -> Record:
-    """`count` rows without an ensemble: NaN in every column that `observe` gives."""
+    """Return `count` rows without an ensemble: NaN in every column of `observe`."""
     names = (*THERMO_COLUMNS, "temperature")
     nodes = {name: np.full((count, len(NODE_BETAS)), np.nan, np.float32) for name in NODE_COLUMNS}
     return Record({name: np.full(count, np.nan) for name in names} | nodes)

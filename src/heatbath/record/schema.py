@@ -1,4 +1,4 @@
-"""The Arrow schema of a trace: names, types, nulls and what the metadata says."""
+"""The Arrow schema of a trace: column types, nulls and metadata."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "temperature": pa.float64(),
     **dict.fromkeys(NODE_COLUMNS, _NODE_TYPE),
 }
-"""What is gauge-dependent or must add up is float64, and so is all that fields and windows did; the rest is float32."""
+"""Gauge-dependent and additive columns are float64, and so are those of fields and windows; others are float32."""
 
 
 def build_metadata(provenance: Provenance, **more: Any) -> dict[bytes, bytes]:
-    """The metadata of a file: schema version, node betas, the order of steering, model, fingerprint, version."""
+    """Return the metadata of a file: schema version, node betas, pipeline order and provenance."""
     fixed = {"schema": SCHEMA_VERSION, "node_betas": NODE_BETAS.tolist(), "order": PIPELINE_ORDER}
     content = {**fixed, **asdict(provenance), **more}
     return {_METADATA_KEY: json.dumps(content, sort_keys=True).encode()}
 
 
 def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
-    """What `metadata` wrote.
+    """Return the metadata that `build_metadata` wrote.
 
     Raises:
-        BadInput: the file holds no traces, or those of another schema version or other nodes.
+        BadInput: the file holds no traces, or those of another schema version or of other nodes.
     """
     raw = (schema.metadata or {}).get(_METADATA_KEY)
     if raw is None:
@@ -59,20 +59,20 @@ def read_metadata(schema: pa.Schema, path: object) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(raw)
     if content["schema"] != SCHEMA_VERSION:
         raise BadInput(
-            f"{path} has trace schema {content['schema']}, this heatbath reads {SCHEMA_VERSION}: measure again."
+            f"{path} has trace schema {content['schema']}, expected {SCHEMA_VERSION}: measure the text again."
         )
     if not np.allclose(content["node_betas"], NODE_BETAS, rtol=1e-12):
-        raise BadInput(f"{path} keeps log_z at other temperatures than this heatbath reads: measure again.")
+        raise BadInput(f"{path} stores log_z at other temperatures than this heatbath: measure the text again.")
     return content
 
 
 def parse_provenance(content: Mapping[str, Any]) -> Provenance:
-    """The `About` in a file's metadata."""
+    """Return the provenance in a file's metadata."""
     return Provenance(content["model"], content["fingerprint"], content["version"])
 
 
 def build_arrow_column(name: str, column: Array, missing: Array) -> pa.Array[Any]:
-    """A column of a record as Arrow, null where `missing` (n,)."""
+    """Convert a column of a record to Arrow, null where `missing` (n,)."""
     kind = _COLUMN_TYPES.get(name, pa.float64())
     if name in NODE_COLUMNS:
         return _build_node_column(column, missing)
@@ -88,12 +88,12 @@ def _build_node_column(column: Array, missing: Array) -> pa.Array[Any]:
 
 
 def build_label_columns(columns: Mapping[str, Sequence[Any] | Array]) -> dict[str, pa.Array[Any]]:
-    """Columns that say which token a row is, never null."""
+    """Convert the columns that identify a token; they are never null."""
     return {name: pa.array(column, _COLUMN_TYPES[name]) for name, column in columns.items()}
 
 
 def record_from_table(table: pa.Table) -> Record:
-    """The record in a table of traces, NaN where it is null."""
+    """Return the record in a table of traces, NaN for null."""
     names = [name for name in table.column_names if name not in ("sequence", "position", "token_id", "text", "bytes")]
     return Record({name: _read_column(table[name].combine_chunks(), name) for name in names})
 

@@ -1,12 +1,13 @@
-"""A trace: the records of one sequence, and what they answer without the model."""
+"""A trace: the records of one sequence, evaluated at any temperature without the model, and its files."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,10 @@ _INTEGER_COLUMNS = ("sequence", "position", "token_id", "rank")
 
 @dataclass(frozen=True)
 class Trace:
-    """The records of one sequence of n tokens: `record` (n,), NaN where a token has nothing before it.
+    """The records of one sequence of n tokens: `record` (n,), NaN for a token without context.
 
-    Temperatures are those of the raw ensemble of the model: windows and fields are not in it.
+    Temperatures are those of the model's raw ensemble, before windows and fields. `token_to_bytes` maps a token id to
+    its bytes; `sequence` numbers the sequence within a file.
     """
 
     tokens: Array
@@ -65,12 +67,12 @@ class Trace:
 
     @property
     def temperature(self) -> Floats:
-        """The temperature each row was recorded at, (n,)."""
+        """The temperature that each row was recorded at, (n,)."""
         return self.record["temperature"]
 
     @property
     def scored_mask(self) -> NDArray[np.bool_]:
-        """Whether a token has something before it, so that it has a record, (n,)."""
+        """Mask of the tokens that have a context, and therefore a record, (n,)."""
         return ~np.isnan(self.record["ground"])
 
     @cached_property
@@ -80,21 +82,22 @@ class Trace:
 
     @cached_property
     def token_texts(self) -> list[str]:
-        """What each token makes printable; joined they are `text`."""
+        """The text that each token adds; joined they are `text`. See `Utf8Decoder`."""
         return decode_pieces(self.token_bytes)
 
     @property
     def text(self) -> str:
-        """The text of all tokens, bytes joined first."""
+        """The text of all tokens, decoded as one byte string."""
         return "".join(self.token_texts)
 
     def logprob(self, temperature: float | Floats) -> Floats:
-        r"""\(\ln p_T(x) = -\beta E_x - \ln Z(\beta)\) of each token (n,), nats; NaN where nothing stands before it.
+        r"""\(\ln p_T(x) = -\beta E_x - \ln Z(\beta)\) of each token (n,), nats; NaN without a context.
 
-        `temperature` is a scalar or (n,). Exact at the row's own temperature, else to the bound of `log_z`.
+        `temperature` is a scalar or (n,). Exact at the row's own temperature, elsewhere within the error bound of
+        `log_z`.
 
         Raises:
-            BadInput: a temperature that is not the row's own lies outside [0.1, 3].
+            BadInput: a temperature is negative, or outside [0.1, 3] and not the row's own.
         """
         return self._evaluate_at(temperature, "logprob", lambda beta: -beta * self.energies - self.log_z.log_z(beta))
 
@@ -107,36 +110,36 @@ class Trace:
         return self._evaluate_at(temperature, "heat_capacity", lambda beta: self.log_z.heat_capacity(beta))
 
     def _evaluate_at(self, temperature: float | Floats, name: str, compute: Callable[[Floats], Floats]) -> Floats:
-        wanted = np.broadcast_to(np.asarray(temperature, dtype=np.float64), self.tokens.shape)
-        if np.isnan(wanted).any() or (wanted < 0).any():
-            raise BadInput(f"temperature is {temperature}: give a number from 0 up.")
-        own = (wanted == self.temperature) | ~self.scored_mask
+        target = np.broadcast_to(np.asarray(temperature, dtype=np.float64), self.tokens.shape)
+        if np.isnan(target).any() or (target < 0).any():
+            raise BadInput(f"`temperature` must be at least 0, got {temperature}.")
+        own = (target == self.temperature) | ~self.scored_mask
         if own.all():
             return self.record[name].copy()
         low, high = 1.0 / self.log_z.betas[-1], 1.0 / self.log_z.betas[0]
-        outside = ~own & ((wanted < low * (1 - 1e-9)) | (wanted > high * (1 + 1e-9)))
+        outside = ~own & ((target < low * (1 - 1e-9)) | (target > high * (1 + 1e-9)))
         if outside.any():
             raise BadInput(
-                f"temperature {wanted[outside][0]:g} is neither that of the trace nor in [{low:.3g}, {high:.3g}], "
-                f"where a trace answers without the model: measure the text at that temperature."
+                f"`temperature` must be in [{low:.3g}, {high:.3g}] or the trace's own, got {target[outside][0]:g}: "
+                "measure the text at that temperature."
             )
-        beta = 1.0 / np.where(own, 1.0, wanted)
+        beta = 1.0 / np.where(own, 1.0, target)
         return np.where(own, self.record[name], compute(beta))
 
     def to_table(self) -> pa.Table:
-        """The trace as an Arrow table, one row a token; schema version and fingerprint are in its metadata."""
+        """Return the trace as an Arrow table, one row per token, with schema version and fingerprint as metadata."""
         import pyarrow as pa
 
         from heatbath.record.schema import build_arrow_column, build_label_columns, build_metadata
 
-        who = {"sequence": np.full(len(self), self.sequence), "position": self.positions, "token_id": self.tokens}
-        columns = build_label_columns({**who, "text": self.token_texts, "bytes": self.token_bytes})
+        numbers = {"sequence": np.full(len(self), self.sequence), "position": self.positions, "token_id": self.tokens}
+        columns = build_label_columns({**numbers, "text": self.token_texts, "bytes": self.token_bytes})
         missing = ~self.scored_mask
         columns |= {name: build_arrow_column(name, self.record[name], missing) for name in self.record}
         return pa.table(columns, metadata=build_metadata(self.provenance))
 
     def to_rows(self) -> Iterator[dict[str, Any]]:
-        """One JSON-ready object a token: the scalar columns; null where a number is missing or infinite."""
+        """Yield one JSON-ready dict per token: the scalar columns, None where a number is missing or infinite."""
         extras = [name for name in self.record if name in PIPELINE_COLUMNS or name.startswith(_PART_PREFIXES)]
         names = [*THERMO_COLUMNS, "temperature", *extras]
         columns = [self.record[name].tolist() for name in names]
@@ -145,36 +148,74 @@ class Trace:
             yield label | {name: _to_json_number(name, value) for name, value in zip(names, values, strict=True)}
 
     def to_jsonl(self) -> str:
-        """`rows` as JSON lines."""
+        """Return the rows of `to_rows` as JSON lines."""
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.to_rows())
 
     def save(self, path: str | Path) -> None:
-        """Write a Parquet file; nothing is left of it when that fails.
+        """Write a Parquet file; an error leaves no partial file.
 
         Raises:
             OSError: the folder is not writable, or the disk is full.
         """
-        from heatbath.record.parquet import write_traces
-
         write_traces(path, [self])
 
     @classmethod
     def load(cls, path: str | Path, sequence: int | None = None) -> Trace:
-        """Read a Parquet file of one sequence, or one sequence of it.
+        """Read the trace of a Parquet file, or the one numbered `sequence`.
 
         Raises:
-            BadInput: the file holds no traces, or several and `sequence` is not one of them.
+            BadInput: the file holds no traces, or several of which `sequence` names none.
         """
-        from heatbath.record.parquet import read_traces
-
         traces = {trace.sequence: trace for trace in read_traces(path)}
         if sequence is None and len(traces) == 1:
             return next(iter(traces.values()))
         if sequence not in traces:
             raise BadInput(
-                f"{path} holds the sequences {_abbreviate_names(list(traces))}: name one of them, not {sequence}."
+                f"`sequence` must be one of {_format_numbers(list(traces))}, the sequences of {path}, got {sequence}."
             )
         return traces[sequence]
+
+
+def write_traces(path: str | Path, traces: Sequence[Trace]) -> None:
+    """Write traces to one Parquet file, in their order; an error leaves no partial file.
+
+    Raises:
+        BadInput: there are no traces.
+        OSError: the folder is not writable, or the disk is full.
+    """
+    from heatbath.record.parquet import write_tables
+
+    if not traces:
+        raise BadInput(f"there is no trace to write to {path}: give at least one.")
+    write_tables(Path(path), (trace.to_table() for trace in traces))
+
+
+def read_traces(path: str | Path) -> list[Trace]:
+    """Read the traces of a Parquet file, one per sequence.
+
+    Raises:
+        BadInput: the file does not exist, is not Parquet, or holds no traces.
+    """
+    from heatbath.record.parquet import read_table
+    from heatbath.record.schema import parse_provenance, read_metadata, record_from_table
+
+    table = read_table(path)
+    provenance = parse_provenance(read_metadata(table.schema, path))
+    tokens, positions, sequence = (table[name].to_numpy() for name in ("token_id", "position", "sequence"))
+    token_bytes = dict(zip(tokens.tolist(), table["bytes"].to_pylist(), strict=True))
+    record = record_from_table(table)
+    return [
+        Trace(
+            tokens[i:j], positions[i:j], record.take(slice(i, j)), provenance, token_bytes.__getitem__, sequence=number
+        )
+        for number, i, j in _find_runs(sequence)
+    ]
+
+
+def _find_runs(sequence: Array) -> Iterator[tuple[int, int, int]]:
+    """The value and the bounds of each run of equal values."""
+    bounds = [0, *(np.flatnonzero(np.diff(sequence)) + 1).tolist(), len(sequence)]
+    return ((int(sequence[i]), i, j) for i, j in pairwise(bounds) if j > i)
 
 
 _PART_PREFIXES = (WORK_PREFIX, FIELD_ENERGY_PREFIX, KEPT_MASS_PREFIX, DIVERGENCE_PREFIX, CROSSED_PREFIX)
@@ -186,6 +227,7 @@ def _to_json_number(name: str, value: float) -> float | int | None:
     return int(value) if name in _INTEGER_COLUMNS else value
 
 
-def _abbreviate_names(names: list[int]) -> str:
-    shown = ", ".join(map(str, names[:5]))
-    return shown + (", …" if len(names) > 5 else "")
+def _format_numbers(numbers: list[int]) -> str:
+    """The first five numbers, for a message."""
+    first = ", ".join(map(str, numbers[:5]))
+    return first + (", …" if len(numbers) > 5 else "")

@@ -87,7 +87,7 @@ async def _load_bundled_map(services: Services) -> PhaseMap | None:
     name = services.settings.model.name
     if name not in catalog.CATALOG:
         return None
-    from heatbath.phases.bundled_maps import load_bundled_map
+    from heatbath.phases.phase_map import load_bundled_map
 
     return await asyncio.to_thread(load_bundled_map, name, services.engine.model_info.fingerprint)
 

@@ -36,7 +36,10 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 
 class ForwardingHandler(logging.Handler):
-    """A logging handler that passes the web server's lines to our logger."""
+    """A logging handler that passes the errors of libraries to our logger.
+
+    The text of asyncio's errors is left out, since it may quote a request.
+    """
 
     def __init__(self, log: Logger) -> None:
         super().__init__(logging.ERROR)
@@ -46,4 +49,6 @@ class ForwardingHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, asyncio.CancelledError):  # the end of the server
             return
-        self.log.error("uvicorn", message=record.getMessage(), **(describe_error(error) if error else {}))
+        library = record.name.partition(".")[0]
+        message = {} if library == "asyncio" else {"message": record.getMessage()}
+        self.log.error(library, **message, **(describe_error(error) if error else {}))

@@ -30,6 +30,8 @@ CANCEL_GRACE_SECONDS = 1.0
 """Seconds in which cancelled requests may send an error."""
 SIGNAL_DEBOUNCE_SECONDS = 0.5
 """Seconds within which a signal is the same one again: shells and supervisors signal the process and its group."""
+FORWARDED = ("uvicorn", "opentelemetry", "asyncio")
+"""Loggers of libraries whose errors concern the operator: a connection, a collector, a task."""
 
 
 def serve(services: Services, announce: Callable[[str], None], extra_routes: Sequence[BaseRoute] = ()) -> int:
@@ -147,13 +149,15 @@ def _build_config(services: Services, extra_routes: Sequence[BaseRoute]) -> uvic
 
 @contextlib.contextmanager
 def _forward_logs(services: Services) -> Iterator[None]:
-    """Write uvicorn's errors to our log while the block runs."""
-    logger, handler = logging.getLogger("uvicorn"), ForwardingHandler(services.log)
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
+    """Write errors of libraries to our log while the block runs."""
+    loggers, handler = [logging.getLogger(name) for name in FORWARDED], ForwardingHandler(services.log)
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = before
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from heatbath.decode.ancestral import Ancestral
-from heatbath.decode.base import Sampler, Task
-from heatbath.decode.independent import init_sequence_sampler
+from heatbath.decode.base import Task
+from heatbath.decode.independent import as_sequence_sampler
 from heatbath.decode.rng import RowRandom
-from heatbath.decode.sequences import LENGTH, STOP, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import LENGTH, STOP, Sampler, TokenBuffer, WeightedSamples, evaluate_step
 from heatbath.decode.target import Target
 from heatbath.energy.algebra import scale_energies
 from heatbath.energy.base import Context, Field, Potential
@@ -33,7 +33,7 @@ _NORMAL_MEDIAN = 0.6745
 
 
 def check_sequence_sampler(
-    sampler: Sampler[Any, Any],
+    sampler: Sampler,
     model: TableModel | None = None,
     *,
     target: Target | npt.ArrayLike | None = None,
@@ -132,20 +132,21 @@ def _collect_terms(energies: Any) -> list[tuple[float, Any]]:
     return [term for part in parts for term in part.terms if term[0]]
 
 
-def _run_sampler(sampler: Sampler[Any, Any], model: TableModel, seed: int) -> WeightedSamples:
+def _run_sampler(sampler: Sampler, model: TableModel, seed: int) -> WeightedSamples:
     """One run to its end; its moves are followed, as a tape would, and must lead to its answers."""
     length, stop = model.tree.length, model.vocabulary.stop_token_ids
     task = Task(model, [[]], length, stop)
-    sampler, state = init_sequence_sampler(sampler, task)
-    rng, sheet = RowRandom(seed, state.streams), TokenBuffer.empty(state.slots, length)
-    while not state.done:
-        state, move = sampler.step(rng, state)
+    drawn = as_sequence_sampler(sampler)
+    state = drawn.init(task)
+    rng, buffer = RowRandom(seed, state.num_streams), TokenBuffer.empty(state.num_slots, length)
+    while not state.is_finished:
+        state, move = evaluate_step(drawn, rng, state)
         if move.sources is not None:
-            sheet = sheet.copy_prefixes(move.sources, move.lengths)
+            buffer = buffer.copy_prefixes(move.sources, move.lengths)
         if move.step is not None:
-            sheet = sheet.append_tokens(move.slots, move.step.tokens, stop)
+            buffer = buffer.append_tokens(move.slots, move.step.tokens, stop)
     samples: WeightedSamples = state.samples()
-    assert sheet.to_sequences(np.asarray(samples.slots)) == samples.sequences, (
+    assert buffer.to_sequences(np.asarray(samples.slots)) == samples.sequences, (
         "the moves of a run do not lead to its answers."
     )
     return samples

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.base import Task, TokenSampler, run_sampler
+from heatbath.decode.base import Task, TokenSampler
 from heatbath.decode.rng import RowRandom
+from heatbath.decode.sequences import run
 from heatbath.models.exact.table import TableModel
 from heatbath.testing.comparison import Floats
 
@@ -90,7 +91,7 @@ def check_frequencies(counts: Ints, probability: Floats, error_rate: float) -> N
 def _draw_sequences(sampler: TokenSampler, model: TableModel, samples: int) -> _Draws:
     task, rng = Task(model, [[]] * samples, model.tree.length, model.vocabulary.stop_token_ids), RowRandom(0, samples)
     claimed, columns = np.zeros(samples), []
-    for _, step in zip(range(model.tree.length), (step for _, step in run_sampler(sampler, rng, task)), strict=False):
+    for _, step in zip(range(model.tree.length), (step for _, step in run(sampler, rng, task)), strict=False):
         claimed += step.logprob
         columns.append(np.asarray(step.tokens))
     number = {sequence: n for n, sequence in enumerate(model.sequences())}

@@ -15,7 +15,8 @@ from heatbath.engine.base import ComponentSpec, Request, Unavailable
 from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.errors import BadInput, HeatbathError, ModelError, NotANumber
 from heatbath.models import MarkovModel
-from heatbath.models.pool.base import Pool, build_pool
+from heatbath.models.pool.base import Pool
+from heatbath.models.pool.open_pool import build_pool
 
 CHAIN = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
 

@@ -50,7 +50,7 @@ def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
 
 def test_stops_and_prompt_scores(smollm2: Any, prompt: tuple[int, ...]) -> None:
     stopping = Request(prompt, "stop", max_tokens=24, sampler="greedy", stop=(",", "\n"))
-    scoring = Request(prompt, "score", max_tokens=0, score_prompt=True, top_logprobs=1, record="nodes")
+    scoring = Request(prompt, "score", max_tokens=0, score_prompt=True, top_logprobs=1, record="full")
     stopped, scored = answers(smollm2, [stopping, scoring])
     plain = generate(smollm2, prompt, max_tokens=24, sampler="greedy").text
     assert stopped.text() == plain.replace("\n", ",").split(",")[0]

@@ -12,7 +12,7 @@ from asking import Answered, answers, asked, idle, running, until, within
 
 from heatbath.engine.base import ComponentSpec, DeadlineExceeded, Overloaded, Request, Unavailable
 from heatbath.engine.local import EngineConfig
-from heatbath.engine.local.queue import FairQueue, QueueClaim
+from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel
 

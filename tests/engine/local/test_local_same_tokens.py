@@ -14,7 +14,6 @@ from scipy import stats
 from heatbath.decode import RowRandom
 from heatbath.engine import SAMPLERS, generate
 from heatbath.engine.base import ComponentSpec, Request
-from heatbath.engine.local.chance import Chance
 from heatbath.engine.registry import FIELDS, SCHEDULES, WINDOWS, BuildContext, build
 from heatbath.models import MarkovModel, TableModel, Vocabulary
 
@@ -29,13 +28,13 @@ def steered(request: Request) -> dict[str, Any]:
     return {
         "temperature": request.temperature
         if request.schedule is None
-        else build(SCHEDULES, "schedule", (request.schedule.name, request.schedule.value), setting),
-        "window": [build(WINDOWS, "window", (each.name, each.value), setting) for each in request.windows],
-        "fields": [build(FIELDS, "field", (each.name, each.value), setting) for each in request.fields],
+        else build(SCHEDULES, (request.schedule.name, request.schedule.value), setting),
+        "window": [build(WINDOWS, (each.name, each.value), setting) for each in request.windows],
+        "fields": [build(FIELDS, (each.name, each.value), setting) for each in request.fields],
         "max_tokens": request.max_tokens,
         "seed": request.seed,
         "sampler": request.sampler,
-        **({"stop": ()} if request.ignore_stop else {}),
+        **({"stop_token_ids": ()} if request.ignore_stop else {}),
         **request.options,
     }
 
@@ -78,7 +77,7 @@ def various(count: int, seed: int) -> list[Request]:
                 fields=dice.choice(fields),
                 sampler="greedy" if greedy else "ancestral",
                 seed=dice.randrange(1000),
-                record=dice.choice([None, "state", "nodes"]),
+                record=dice.choice([None, "state", "full"]),
                 top_logprobs=dice.choice([0, 0, 2]),
                 ignore_stop=dice.random() < 0.5,
                 tenant=dice.choice("abc"),
@@ -126,7 +125,7 @@ def test_another_seed_gives_other_tokens() -> None:
 def test_without_a_seed_each_request_draws_its_own_and_says_which() -> None:
     one, other = answers(CHAIN, [Request((0,), str(i), max_tokens=30, ignore_stop=True) for i in range(2)])
     assert one.began.seed != other.began.seed and one.ids() != other.ids()
-    again = generate(CHAIN, [0], max_tokens=30, seed=one.began.seed, stop=())
+    again = generate(CHAIN, [0], max_tokens=30, seed=one.began.seed, stop_token_ids=())
     assert again.sequences == [one.ids()]
 
 
@@ -137,7 +136,7 @@ def test_every_sampler_gives_what_generate_gives(name: str) -> None:
     whole = generate(CHAIN, [1, 2], **steered(request))
     answered, *others = answers(CHAIN, [request, *COMPANY])
     assert answered.sequences == whole.sequences
-    assert answered.ended.selected_index == whole.selected_index
+    assert answered.ended.best_index == whole.best_index
     assert answered.ended.log_weights == pytest.approx(whole.weighted_samples.log_weight.tolist())
     assert answered.ended.log_z == (None if whole.log_z is None else pytest.approx(whole.log_z))
     assert answered.ended.tokens_spent == whole.tokens_spent
@@ -173,19 +172,19 @@ def test_frequencies_follow_the_law_of_the_model() -> None:
     assert p_value(1.3) < 1e-4
 
 
-def test_chance_is_that_of_rows_in_any_company_and_can_go_back() -> None:
-    chance, alone = Chance(), RowRandom(9, [2])
-    chance.join([(9, 0), (9, 1)])
+def test_a_stream_is_the_same_in_any_company_and_can_go_back() -> None:
+    rng, alone = RowRandom(), RowRandom(9, [2])
+    rng.join([(9, 0), (9, 1)])
     for _ in range(50):
-        chance.uniform()
-    chance.join([(9, 2)])
-    chance.keep(np.array([1, 2]))
+        rng.uniform()
+    rng.join([(9, 2)])
+    rng.keep_rows(np.array([1, 2]))
     mine = []
     for step in range(200):
         if step % 67 == 66:
-            mark = chance.mark()
+            mark = rng.mark()
             for _ in range(70):
-                chance.uniform()
-            chance.rewind(mark)
-        mine.append(chance.uniform()[1])
+                rng.uniform()
+            rng.rewind(mark)
+        mine.append(rng.uniform()[1])
     assert mine == [alone.uniform()[0] for _ in range(200)]

@@ -20,13 +20,13 @@ _ONLY_WHOLE = ("nodes/", "divergence")
 COLD = MarkovModel(np.array([[0.0, np.inf, 1.0], [1.0, 0.0, np.inf], [0.5, 0.5, 0.5]]))
 
 
-@pytest.mark.parametrize("record", [None, "state", "nodes"])
+@pytest.mark.parametrize("record", [None, "state", "full"])
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("sampler", ["ancestral", "greedy", "vote"])
 def test_log_probabilities_are_those_at_one(sampler: str, temperature: float, record: str | None) -> None:
     settings = {"temperature": temperature, "sampler": sampler, "record": record, "seed": 4}
     request = Request((1, 2), "x", max_tokens=8, **settings)
-    plain, topped = answers(CHAIN, [request, Request(**{**vars(request), "top": 3})])
+    plain, topped = answers(CHAIN, [request, Request(**{**vars(request), "top_logprobs": 3})])
     trace = measure(CHAIN, [1, 2, *plain.ids()])
     expected = trace.logprob(1.0)[2:]
     assert [token.logprob for token in plain.tokens()] == pytest.approx(expected.tolist(), abs=1e-6)
@@ -43,7 +43,7 @@ def test_log_probabilities_are_those_at_one(sampler: str, temperature: float, re
 @pytest.mark.parametrize(
     "settings", [{}, {"windows": (ComponentSpec("top_k", 2),)}, {"fields": (ComponentSpec("bias", {"a": 2.0}),)}]
 )
-@pytest.mark.parametrize("record", ["state", "nodes"])
+@pytest.mark.parametrize("record", ["state", "full"])
 def test_records_are_those_of_generate(settings: dict[str, Any], record: str) -> None:
     from heatbath.decode import top_k
     from heatbath.energy import LogitBias
@@ -59,7 +59,7 @@ def test_records_are_those_of_generate(settings: dict[str, Any], record: str) ->
     for choice in range(2):
         for place, token in enumerate(answered.tokens(choice)):
             assert token.record is not None
-            assert set(token.record) == {name for name in kept if record == "nodes" or not name.startswith(_ONLY_WHOLE)}
+            assert set(token.record) == {name for name in kept if record == "full" or not name.startswith(_ONLY_WHOLE)}
             for name, value in token.record.items():
                 np.testing.assert_allclose(value, kept[name][choice, place], rtol=1e-6, atol=1e-9)
 

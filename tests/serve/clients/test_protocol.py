@@ -18,8 +18,21 @@ openai = pytest.importorskip("openai")
 ASKED: dict[str, Any] = {"model": "mock", "messages": [{"role": "user", "content": "hello"}]}
 
 
+_CLIENTS: list[Any] = []
+
+
 def connect(server: Running, **more: Any) -> Any:
-    return openai.OpenAI(**{"base_url": f"{server.url}/v1", "api_key": "none", "max_retries": 0, "timeout": 20, **more})
+    given = {"base_url": f"{server.url}/v1", "api_key": "none", "max_retries": 0, "timeout": 20, **more}
+    _CLIENTS.append(openai.OpenAI(**given))
+    return _CLIENTS[-1]
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    """Close the clients of a test: a socket left open fails whichever test runs when it is collected."""
+    yield
+    while _CLIENTS:
+        _CLIENTS.pop().close()
 
 
 @pytest.fixture(scope="module")

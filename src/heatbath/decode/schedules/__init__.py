@@ -1,10 +1,10 @@
 """Schedules: temperature as a function of step and state."""
 
-from heatbath.decode.schedules.base import Schedule
+from heatbath.decode.schedules.base import Budget, Schedule
 from heatbath.decode.schedules.edge_crossings import find_edge_crossings
 from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
 from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
-from heatbath.decode.schedules.latency import LatencyBudget, LatencyPlan, latency_budget
+from heatbath.decode.schedules.latency import LatencyBudget, latency_budget
 from heatbath.decode.schedules.presets import INTENTS, IntentSchedule, by_intent
 from heatbath.decode.schedules.ramps import (
     PositionSchedule,
@@ -20,9 +20,9 @@ from heatbath.decode.schedules.thermostat import mirostat, thermostat
 
 __all__ = [
     "INTENTS",
+    "Budget",
     "IntentSchedule",
     "LatencyBudget",
-    "LatencyPlan",
     "MarkerSchedule",
     "MirostatSchedule",
     "PositionSchedule",

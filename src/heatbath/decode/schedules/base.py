@@ -1,9 +1,11 @@
-"""What a schedule is: temperature as a function of the step, of the state, and of what it remembers row by row."""
+"""Schedules: temperature as a function of the step, of the state, and of a memory kept for each row."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,41 +20,49 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-@runtime_checkable
-class Schedule(Protocol):
+@dataclass(frozen=True)
+class Budget:
+    """How many samples of how many tokens fit, the temperature for as many, and the seconds they are to take."""
+
+    samples: int
+    max_tokens: int
+    temperature: float | None = None
+    seconds: float | None = None
+
+
+class Schedule(ABC):
     """Temperatures for each step of each row, T = 0 among them.
 
     Memory is an array (B, k), one row of it for each row of the batch, so that the caller forks and drops both alike;
-    k may be 0. What a schedule says depends on its settings, the arguments and the memory alone.
+    k may be 0. A schedule that remembers nothing and cuts nothing defines `temperatures` alone.
     """
 
-    def init(self, rows: int) -> Floats:
-        """The memory of rows that have drawn nothing, (B, k)."""
+    deterministic: bool = True
+    """Whether temperatures depend on the settings, the arguments and the memory alone."""
 
+    @abstractmethod
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
         """The temperatures to draw the next tokens at, (B,); `energies` (B, V) are those the draw will be from."""
 
-    def windows(self, memory: Floats) -> Sequence[Window]:
-        """The windows that cut after those of the sampler; usually none."""
-
-    def update_memory(self, memory: Floats, step: Step) -> Floats:
-        """The memory after a draw, (B, k)."""
-
-
-class MemorylessSchedule:
-    """The three methods of a schedule that remembers nothing and cuts nothing."""
-
     def init(self, rows: int) -> Floats:
-        """Nothing, (B, 0)."""
+        """The memory of rows that have drawn nothing, (B, k)."""
         return np.empty((rows, 0))
 
     def windows(self, memory: Floats) -> Sequence[Window]:
-        """None."""
+        """The windows that cut after those of the sampler; usually none."""
         return ()
 
     def update_memory(self, memory: Floats, step: Step) -> Floats:
-        """What it was."""
+        """The memory after a draw, (B, k)."""
         return memory
+
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
+        """Which rows have no time for another token, (B,)."""
+        return np.zeros(len(memory), bool)
+
+    def plan(self, rows: int, tokens: int) -> Budget:
+        """How many of `rows` samples of `tokens` tokens to draw."""
+        return Budget(rows, tokens)
 
 
 def completion_lengths(context: Context) -> Floats:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.schedules.base import Floats, validate_count, validate_temperature
+from heatbath.decode.schedules.base import Budget, Floats, Schedule, validate_count, validate_temperature
 from heatbath.energy.base import Context
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
     from heatbath.decode.base import Step
-    from heatbath.decode.windows import Window
 
 START_TIME, LAST_TIME, STEP_SECONDS = 0, 1, 2
 PACE_SMOOTHING = 0.2
@@ -24,17 +24,7 @@ PACE_SMOOTHING = 0.2
 
 
 @dataclass(frozen=True)
-class LatencyPlan:
-    """How many samples of how many tokens fit, the temperature for as many, and the seconds they are to take."""
-
-    samples: int
-    max_tokens: int
-    temperature: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class LatencyBudget:
+class LatencyBudget(Schedule):
     r"""Explores at `hot` while there is time, and commits at `cold` as the deadline nears.
 
     $T = T_{cold} + (T_{hot} - T_{cold})\min(1, r/\rho)$, r the share of `deadline` (seconds) that is left and rho
@@ -50,8 +40,9 @@ class LatencyBudget:
     min_temperature: float
     cooling_fraction: float
     clock: Callable[[], float]
+    deterministic = False
 
-    def plan(self, rows: int, tokens: int) -> LatencyPlan:
+    def plan(self, rows: int, tokens: int) -> Budget:
         """What fits: fewer samples first, one sample of fewer tokens where that is not enough.
 
         Fewer samples need less spread: the temperature falls from `hot` for all `rows` to `cold` for one. Raises
@@ -65,7 +56,7 @@ class LatencyBudget:
         if fit < 1:
             raise BadInput(f"one token takes {pace:g} s, and the deadline is {self.deadline:g} s: allow more time.")
         share = (samples - 1) / (wanted - 1) if wanted > 1 else float(fit == length)
-        return LatencyPlan(
+        return Budget(
             samples, fit, self.min_temperature + (self.max_temperature - self.min_temperature) * share, fit * pace
         )
 
@@ -78,14 +69,14 @@ class LatencyBudget:
         share = np.clip(left / self.cooling_fraction, 0.0, 1.0)
         return np.asarray(self.min_temperature + (self.max_temperature - self.min_temperature) * share)
 
-    def windows(self, memory: Floats) -> Sequence[Window]:
-        return ()
-
     def update_memory(self, memory: Floats, step: Step) -> Floats:
         now = self.clock()
         took = now - memory[:, LAST_TIME]
         pace = memory[:, STEP_SECONDS] + PACE_SMOOTHING * (took - memory[:, STEP_SECONDS])
         return np.stack([memory[:, START_TIME], np.full(len(memory), now), pace], axis=1)
+
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.remaining_tokens(memory) == 0)
 
     def remaining_tokens(self, memory: Floats) -> npt.NDArray[np.int64]:
         """How many more tokens each row has time for at its running pace, (B,): where it is 0, end the row."""
@@ -108,9 +99,7 @@ def latency_budget(
     temperatures at the deadline and long before; `soft` the share of the time at which cooling begins. Raises BadInput
     for settings out of range.
     """
-    cold, hot = (
-        validate_temperature("a validate_temperature of a latency budget", value) for value in temperature_range
-    )
+    cold, hot = (validate_temperature("a temperature of a latency budget", value) for value in temperature_range)
     if cold > hot:
         raise BadInput(f"a latency budget cools from {hot:g} to {cold:g}: give the colder temperature first.")
     if not 0 < deadline < np.inf:
@@ -122,3 +111,10 @@ def latency_budget(
             f"cooling begins with a share {cooling_fraction} of the time left: give a number above 0, at most 1."
         )
     return LatencyBudget(float(deadline), float(pace[0]), float(pace[1]), hot, cold, float(cooling_fraction), clock)
+
+
+def _build_latency(context: BuildContext, seconds: float, *, per_step: float = 0.05, per_row: float = 0.0) -> Schedule:
+    return latency_budget(seconds, (per_step, per_row))
+
+
+SPEC = Spec("latency", "schedule", _build_latency, '{"seconds": 2.0, "per_step": 0.05}', order=110)

@@ -1,6 +1,6 @@
-r"""The cut itself: a row's words copied where the energy lies in the band, +inf elsewhere.
+r"""Masking kernels: copy a row's words where the energy is in the band, with +inf elsewhere.
 
-Weighed on the way, where asked for: $\sum_v w_v$ over the band and over the row.
+The mass of a band is $\sum_v w_v$ over the band, divided by the same sum over the row.
 """
 
 from __future__ import annotations
@@ -9,15 +9,25 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from heatbath.decode.windows.jit import compile_exact, compile_reordered
-from heatbath.ensemble.kernels.blocks import weight_32, weight_64
-from heatbath.ensemble.kernels.direct import MAX_BETA_32, MAX_SPAN_32, MIN_BETA_32
-from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.words import find_extremes, from_key, infinity_key, value
+from heatbath.kernels.block_sums import weight_32, weight_64
+from heatbath.kernels.exp2 import LOG2E
+from heatbath.kernels.float_bits import find_extremes, from_key, infinity_key, value
+from heatbath.kernels.jit import jit, jit_reassoc
+from heatbath.kernels.row_sums import LEAST_32, MOST_32, WIDEST_32
 
 
-@compile_exact
+def round_down(limit: npt.NDArray[np.float64], width: int) -> npt.NDArray[Any]:
+    """Return the highest number of `width` bytes (at least 4) that is at most `limit`."""
+    if width == 8:
+        return limit
+    with np.errstate(over="ignore"):
+        nearest = limit.astype(np.float32)
+    return np.where(nearest > limit, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+@jit
 def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
     """Fill out (B, 3) with status, lowest and highest finite energy."""
     for b in range(start, stop):
@@ -26,23 +36,23 @@ def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
         out[b, 1], out[b, 2] = from_key(low, words[b, 0]), from_key(high, words[b, 0])
 
 
-@compile_exact
+@jit
 def is_float32_safe(low: Any, high: Any, beta: Any) -> Any:
-    """Whether float32 weights are safe for a row between these energies."""
-    return high - low < MAX_SPAN_32 and (beta == 0.0 or MIN_BETA_32 < beta < MAX_BETA_32)
+    """Test that float32 weights cannot overflow for a row between these energies."""
+    return high - low < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
 
 
-@compile_exact
+@jit
 def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
-    """Copy what lies in the band."""
+    """Copy the words of energies in the band to `out`, and `absent` elsewhere."""
     for v in range(row.shape[0]):
         energy = value(row[v])
         out[v] = row[v] if (energy >= low) & (energy <= high) else absent
 
 
-@compile_reordered
+@jit_reassoc
 def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
-    """Weights of the row and of the band, in float32 with float64 totals."""
+    """Return the weights of the row and of the band, in float32 with float64 totals."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_32(row[v], ground, rate)
@@ -52,9 +62,9 @@ def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any
     return total, kept
 
 
-@compile_reordered
+@jit_reassoc
 def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
-    """Weights of the row and of the band, in float64."""
+    """Return the weights of the row and of the band, in float64."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_64(row[v], ground, beta)
@@ -64,9 +74,9 @@ def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any
     return total, kept
 
 
-@compile_exact
+@jit
 def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
-    """Ground states of the row and of the band."""
+    """Count the ground states of the row and of the band."""
     total, kept = 0, 0
     for v in range(row.shape[0]):
         energy = value(row[v])
@@ -75,7 +85,7 @@ def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
     return np.float64(total), np.float64(kept)
 
 
-@compile_exact
+@jit
 def fill_masked(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
     """Fill out (B, V) from the rows of words and their bands (B, 2), numbers of the words' own width."""
     absent = words.dtype.type(infinity_key(words[0, 0]))
@@ -83,7 +93,7 @@ def fill_masked(start: Any, stop: Any, words: Any, bands: Any, out: Any) -> Any:
         copy_band(words[b], bands[b, 0], bands[b, 1], absent, out[b])
 
 
-@compile_exact
+@jit
 def fill_band_mass(
     start: Any,
     stop: Any,
@@ -94,7 +104,7 @@ def fill_band_mass(
     edges: Any,
     mass: Any,
 ) -> Any:
-    """Fill mass (B,) with the share of the weight in the bands; edges (B, 2) are lowest and highest energy."""
+    """Fill mass (B,) with the share of the weight in the bands; edges (B, 2) are the lowest and highest energy."""
     for b in range(start, stop):
         row, low, high, beta = words[b], bands[b, 0], bands[b, 1], betas[b]
         ground = edges[b, 0]

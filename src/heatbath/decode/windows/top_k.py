@@ -1,4 +1,4 @@
-"""A window of fixed size."""
+"""The top-k window."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import numpy as np
 
 from heatbath.decode.windows.base import Floats, Window, band_up_to
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
+from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 
 
 def top_k(k: int) -> Window:
-    """The k states of lowest energy, and every tie with the last of them: the band [0, E_(k) - E_min].
+    """Keep the k states of lowest energy and all ties with the last of them: the band [0, E_(k) - E_min].
 
-    Raises BadInput for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
+    Raises `BadInput` for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
     """
     if k < 1:
-        raise BadInput(f"top_k keeps {k} states: give at least 1.")
+        raise BadInput(f"`top_k` must be at least 1, got {k}.", param="top_k")
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         if k >= statistics.num_states:
@@ -23,3 +24,6 @@ def top_k(k: int) -> Window:
         return Band(np.full(statistics.betas.shape, -np.inf), statistics.kth_lowest_energy(k))
 
     return Window(f"top_k={k}", band)
+
+
+SPEC = Spec("top_k", "window", top_k, "40", order=10, takes_context=False)

@@ -1,10 +1,9 @@
-"""Energies of whole answers: regular expressions, length, similarity, safety, sentiment, any function."""
+"""Potentials on completions: regular expressions, length, similarity, safety, sentiment, any function."""
 
 from heatbath.energy.potentials.classifier import Safety, Sentiment
 from heatbath.energy.potentials.embedding import EmbeddingSimilarity
-from heatbath.energy.potentials.end_of_sequence import TruncationPenalty
 from heatbath.energy.potentials.function import FunctionPotential
-from heatbath.energy.potentials.length import Length, character_counter, word_counter
+from heatbath.energy.potentials.length import Length, TruncationPenalty, character_counter, word_counter
 from heatbath.energy.potentials.regex import Regex
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What potentials that read text share: the text of answers, and energies that are numbers."""
+"""Helpers of potentials that read text: the text of completions and checks of energies."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ INCOMPLETE_CHARACTER = "\ufffd"
 
 
 def completion_texts(context: Context, decode: DecodeFunction) -> list[str]:
-    """The text of each row's answer.
+    """Return the text of the completion of each row.
 
-    Bytes of a character that is not complete come as U+FFFD; those at the end of a prefix are left out, since what
-    they stand for is still open.
+    Bytes of an incomplete character become U+FFFD; at the end of a prefix they are left out, since the rest of the
+    character may follow.
     """
     texts = [decode(context.completion(row)) for row in range(len(context))]
     return [text if context.is_finished(row) else text.rstrip(INCOMPLETE_CHARACTER) for row, text in enumerate(texts)]
 
 
 def validate_scale(scale: float, name: str) -> float:
-    """A finite number of nats. Raises `BadInput` otherwise."""
+    """Return the scale as a float. Raises `BadInput` unless it is finite."""
     if not np.isfinite(scale):
-        raise BadInput(f"the scale of potential {name!r} is {scale}: give a finite number of nats.")
+        raise BadInput(f"`scale` of potential {name!r} must be a finite number of nats, got {scale}.")
     return float(scale)
 
 
 def validate_energies(energies: Sequence[float], context: Context, name: str) -> Floats:
-    """Numbers as (B,) float64. Raises `NotANumber` for a NaN and `BadInput` for -inf, naming the row."""
+    """Return energies as (B,) float64. Raises `NotANumber` for a NaN and `BadInput` for -inf, naming the row."""
     values = np.asarray(energies, np.float64)
     if np.isnan(values).any():
-        raise NotANumber(f"potential {name!r} gave NaN for row {context.row_id(int(np.argmax(np.isnan(values))))}.")
+        raise NotANumber(f"potential {name!r} returned NaN for row {context.row_id(int(np.argmax(np.isnan(values))))}.")
     if (values == -np.inf).any():
         row = context.row_id(int(np.argmin(values)))
-        raise BadInput(f"potential {name!r} gave -inf for row {row}: an energy is finite, or +inf to forbid.")
+        raise BadInput(f"potential {name!r} returned -inf for row {row}: an energy is finite, or +inf to forbid.")
     return values

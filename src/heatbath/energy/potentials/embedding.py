@@ -1,4 +1,4 @@
-"""Answers close in meaning to given texts, by sentence embeddings."""
+"""A potential on the similarity of a completion to reference texts, by sentence embeddings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_scale
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, MissingExtra
 
 EmbedFunction = Callable[[Sequence[str]], npt.ArrayLike]
@@ -23,11 +24,11 @@ _BATCH_SIZE = 32
 
 
 class EmbeddingSimilarity(Potential):
-    r"""$-\text{scale} \cdot \cos(e(x), e(r))$ nats, (B,): close to the references is likely.
+    r"""$-\text{scale} \cdot \cos(e(x), e(r))$ nats, (B,): texts close to a reference are favoured.
 
-    Of several references the closest counts. Unless `embed` (n texts to (n, d)) is given, embeddings are those of
-    all-MiniLM-L6-v2, 384 numbers from the mean over the first 256 word pieces of a text; later ones are not read.
-    `scores_prefixes` lets it guide prefixes, by their text so far.
+    The closest reference counts. Unless `embed` (n texts to (n, d)) is given, embeddings are those of all-MiniLM-L6-v2,
+    384 numbers from the mean over the first 256 word pieces of a text; the rest is ignored. With `scores_prefixes` it
+    also guides prefixes, by their text so far.
 
     Raises:
         BadInput: no reference text, or an infinite scale.
@@ -49,7 +50,7 @@ class EmbeddingSimilarity(Potential):
     ) -> None:
         self.references = (references,) if isinstance(references, str) else tuple(references)
         if not self.references:
-            raise BadInput(f"potential {self.name!r} has no reference text: give at least one.")
+            raise BadInput(f"potential {self.name!r} needs at least one reference text, got none.")
         self.scale = validate_scale(scale, self.name)
         self.scores_prefixes = scores_prefixes
         self._decode = decode
@@ -62,14 +63,14 @@ class EmbeddingSimilarity(Potential):
         return -self.scale * self.cosine_similarities(completion_texts(context, self._decode))
 
     def cosine_similarities(self, texts: Sequence[str]) -> Floats:
-        """Cosine of each text with the reference closest to it, (n,)."""
+        """Return the cosine of each text with its closest reference, (n,)."""
         return np.asarray((_normalize_rows(self._embed(texts)) @ self._reference_embeddings.T).max(-1))
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2: n texts to (n, 384) of length one. Calls from several threads wait for one another.
+    """all-MiniLM-L6-v2: maps n texts to unit vectors (n, 384). Thread-safe: calls run one at a time.
 
-    The recipe is the model's own: mean of the last hidden states over a text's word pieces, then scaled to length one.
+    As the model was trained: the mean of the last hidden states over the word pieces of a text, scaled to length one.
     """
 
     max_token_ids = MAX_TOKEN_IDS
@@ -81,34 +82,34 @@ class MiniLM:
         self.vocab_size = int(tokenizer.get_vocab_size())
 
     def __call__(self, texts: Sequence[str]) -> Floats:
-        """Embeddings of texts; of a longer one the first 256 word pieces are read."""
+        """Embed texts; only the first 256 word pieces of each are read."""
         return self.embed_token_ids([_truncate_token_ids(ids) for ids in self.encode(texts)])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The word pieces of each text, its frame of control tokens included."""
+        """Tokenize texts into word pieces, with the control tokens around them."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def add_control_tokens(self, token_ids: Sequence[int]) -> list[int]:
-        """Word pieces within the frame that the tokenizer gives to a text."""
+        """Put the control tokens of the tokenizer around word pieces, unless they are there."""
         first, last = self._tokenizer.encode("").ids
         return (
             list(token_ids) if tuple(token_ids[:1]) == (first,) and token_ids[-1] == last else [first, *token_ids, last]
         )
 
     def embed_token_ids(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Embeddings of word pieces, in batches of about equal length, so that little of a batch is padding."""
+        """Embed word pieces, in batches of similar length to keep padding small."""
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-        found = np.zeros((len(token_ids), self.dimensions))
+        embeddings = np.zeros((len(token_ids), self.dimensions))
         with self._lock:
             for start in range(0, len(order), _BATCH_SIZE):
                 batch = order[start : start + _BATCH_SIZE]
-                found[batch] = _mean_hidden_states([token_ids[i] for i in batch], self._network)
-        return _normalize_rows(found)
+                embeddings[batch] = _mean_hidden_states([token_ids[i] for i in batch], self._network)
+        return _normalize_rows(embeddings)
 
 
 @cache
 def load_minilm() -> MiniLM:
-    """The packaged all-MiniLM-L6-v2. Raises `MissingExtra` where it is absent."""
+    """Load the packaged all-MiniLM-L6-v2. Raises `MissingExtra` if it is absent."""
     package = find_spec(_PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise MissingExtra("measuring similarity", "embedding")
@@ -122,13 +123,13 @@ def load_minilm() -> MiniLM:
 
 
 def _load_network(folder: Path) -> Any:
-    """Built by hand: `from_pretrained` writes of the pooler, which the recipe leaves out, to standard error."""
+    """Load the network without `from_pretrained`, which warns on stderr about the pooler that is not used."""
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
 
     network = BertModel(BertConfig.from_json_file(str(folder / "config.json")), add_pooling_layer=False)
-    wanted, weights = network.state_dict(), load_file(folder / "model.safetensors")
-    network.load_state_dict({name: values for name, values in weights.items() if name in wanted})
+    expected, weights = network.state_dict(), load_file(folder / "model.safetensors")
+    network.load_state_dict({name: values for name, values in weights.items() if name in expected})
     return network.eval()
 
 
@@ -144,10 +145,19 @@ def _mean_hidden_states(token_ids: Sequence[Sequence[int]], network: Any) -> Flo
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in token_ids])
     with torch.inference_mode():
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
-    kept = mask[..., None].to(states)
-    return np.asarray(((states * kept).sum(1) / kept.sum(1)).double().cpu())
+    mask_values = mask[..., None].to(states)
+    return np.asarray(((states * mask_values).sum(1) / mask_values.sum(1)).double().cpu())
 
 
 def _normalize_rows(embeddings: npt.ArrayLike) -> Floats:
     values = np.asarray(embeddings, np.float64)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-300))
+
+
+def _build_similarity(
+    context: BuildContext, texts: str | Sequence[str], *, scale: float = 10.0, **more: Any
+) -> Potential:
+    return EmbeddingSimilarity(texts, context.model.decode, scale=scale, **more)
+
+
+SPEC = Spec("similarity", "potential", _build_similarity, '"text" or {"texts": […], "scale": 10}', order=40)

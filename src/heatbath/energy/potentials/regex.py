@@ -1,4 +1,4 @@
-"""Answers that match a regular expression."""
+"""A potential on completions that match a regular expression."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts
+from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 _TIMEOUT_SECONDS = 2.0
 
 
 class Regex(Potential):
-    r"""0 where the text of an answer matches `pattern` from end to end, else `weight` nats (+inf unless given), (B,).
+    r"""0 if the text of a completion fully matches `pattern`, else `weight` nats (+inf by default), (B,).
 
-    A prefix costs nothing while some continuation can still match. The pattern is one of the `regex` package; ^ and $
-    may be left out. Where the pattern looks around, (?=…), (?!…), (?<=…), (?<!…), at a word boundary (\b, \B, \m, \M)
-    and in reverse, (?r), partial matching may take the end of a prefix for the end of the answer: such patterns are
-    asked about whole answers alone (`scores_prefixes` is False).
+    A prefix costs nothing while some continuation can still match. The pattern has the syntax of the `regex` package; ^
+    and $ may be omitted. With look-around, (?=…), (?!…), (?<=…), (?<!…), word boundaries (\b, \B, \m, \M) or reverse
+    search, (?r), partial matching may take the end of a prefix for the end of the completion: such patterns are
+    evaluated only on finished sequences (`scores_prefixes` is False).
 
     Raises:
         BadInput: a pattern that cannot be compiled, a weight that is negative or NaN.
@@ -30,11 +31,11 @@ class Regex(Potential):
         import regex
 
         if not weight >= 0:
-            raise BadInput(f"the weight of potential {name!r} is {weight}: give nats from 0 up, or inf to forbid.")
+            raise BadInput(f"`weight` of potential {name!r} must be at least 0 nats, or inf to forbid, got {weight}.")
         try:
             self._pattern: Any = regex.compile(pattern)
         except regex.error as error:
-            raise BadInput(f"the pattern {pattern!r} is no regular expression: {error}.") from error
+            raise BadInput(f"the pattern {pattern!r} is not a valid regular expression: {error}.") from error
         self.pattern = pattern
         self.scores_prefixes = not (_has_lookaround(pattern) or self._pattern.flags & regex.REVERSE)
         self.weight = float(weight)
@@ -43,18 +44,26 @@ class Regex(Potential):
 
     def __call__(self, context: Context) -> Floats:
         texts = completion_texts(context, self._decode)
-        wrong = [not self._matches(text, not context.is_finished(row)) for row, text in enumerate(texts)]
-        return np.where(wrong, self.weight, 0.0)
+        mismatches = [not self._matches(text, not context.is_finished(row)) for row, text in enumerate(texts)]
+        return np.where(mismatches, self.weight, 0.0)
 
     def _matches(self, text: str, partial: bool) -> bool:
         try:
             return self._pattern.fullmatch(text, partial=partial, timeout=_TIMEOUT_SECONDS) is not None
         except TimeoutError:
-            told = f"the pattern {self.pattern!r:.60} takes more than {_TIMEOUT_SECONDS:g} s to match: write a simpler one."
-            raise BadInput(told) from None
+            raise BadInput(
+                f"the pattern {self.pattern!r:.60} takes more than {_TIMEOUT_SECONDS:g} s to match: simplify it."
+            ) from None
 
 
 def _has_lookaround(pattern: str) -> bool:
-    """Whether a look-around or a word boundary stands in the pattern, or what could be taken for one."""
+    """Return True if the pattern contains a look-around or a word boundary, or text that resembles one."""
     escaped = re.findall(r"\\(.)", pattern, re.DOTALL)
     return re.search(r"\(\?<?[=!]", pattern) is not None or not set("bBmM").isdisjoint(escaped)
+
+
+def _build_regex(context: BuildContext, pattern: str, *, weight: float = float("inf")) -> Potential:
+    return Regex(str(pattern), context.model.decode, weight=weight)
+
+
+SPEC = Spec("regex", "potential", _build_regex, "[0-9]+", order=10)

@@ -5,7 +5,7 @@ await engine.start()
 async for step in engine.submit(Request(prompt, id="1")): ...
 """
 
+from heatbath.engine.local.config import EngineConfig
 from heatbath.engine.local.engine import LocalEngine
-from heatbath.engine.local.options import EngineConfig
 
 __all__ = ["EngineConfig", "LocalEngine"]

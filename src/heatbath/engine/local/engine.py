@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Unavailable
-from heatbath.engine.local.core import Delivery, Scheduler
-from heatbath.engine.local.job import RequestState
-from heatbath.engine.local.options import EngineConfig
-from heatbath.engine.local.plan import CompiledRequest, RequestCompiler
+from heatbath.engine.local.config import EngineConfig
+from heatbath.engine.local.request_compiler import CompiledRequest, RequestCompiler
+from heatbath.engine.local.request_state import RequestState
+from heatbath.engine.local.scheduler import Delivery, Scheduler
 from heatbath.models.base import Model
-from heatbath.models.pool.base import Pool, build_pool
+from heatbath.models.pool.base import Pool
+from heatbath.models.pool.open_pool import build_pool
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
@@ -131,7 +132,7 @@ class LocalEngine:
                     return
         finally:
             self._streams.discard(stream)
-            job.is_cancelled = True
+            job.gone = True
             core.wake()
 
     async def drain(self, seconds: float) -> None:
@@ -163,7 +164,7 @@ class LocalEngine:
 
     async def _compile_request(self, request: Request) -> CompiledRequest:
         """The plan, made off the loop where it takes time."""
-        if self._compiler.is_cheap(request) or self._compiler_threads is None:
+        if self._compiler.quick(request) or self._compiler_threads is None:
             return self._compiler(request)
         return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
 

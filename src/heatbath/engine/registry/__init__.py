@@ -1,15 +1,27 @@
-"""What steers, by name: fields, potentials, windows and schedules from plain values, for commands and requests.
+"""Components by name: fields, potentials, windows, schedules and samplers, built from plain values.
 
-    FIELDS["json_schema"].make(setting, {"type": "object"})
-    choose(FIELDS, "field", "dry=0.8", setting)
+    build(FIELDS, ("json_schema", {"type": "object"}), context)
+    build_from_text(FIELDS, "dry=0.8", context)
 
-A `Setting` says on which model and within which length.
+Each registers itself beside its code (`heatbath.energy.spec`). A `BuildContext` holds the model and `max_tokens`.
 """
 
-from heatbath.engine.registry.choosing import BuildContext, Entry, build, build_from_text
-from heatbath.engine.registry.fields import FIELDS
-from heatbath.engine.registry.potentials import POTENTIALS
-from heatbath.engine.registry.schedules import SCHEDULES
-from heatbath.engine.registry.windows import WINDOWS
+from heatbath.energy.spec import BuildContext, Spec
+from heatbath.engine.registry.components import build, build_from_text, resolve_components
+from heatbath.engine.registry.discovery import FIELDS, POTENTIALS, SAMPLERS, SCHEDULES, WINDOWS, Registry
+from heatbath.engine.registry.samplers import build_sampler
 
-__all__ = ["FIELDS", "POTENTIALS", "SCHEDULES", "WINDOWS", "BuildContext", "Entry", "build", "build_from_text"]
+__all__ = [
+    "FIELDS",
+    "POTENTIALS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "WINDOWS",
+    "BuildContext",
+    "Registry",
+    "Spec",
+    "build",
+    "build_from_text",
+    "build_sampler",
+    "resolve_components",
+]

@@ -7,6 +7,7 @@ between is fused. Sums that `transformers` rounds at every step are kept in floa
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from heatbath.ensemble.kernels.exponent import LOG2E
-from heatbath.ensemble.kernels.jit import WORK_PER_THREAD, run_row_kernel
+from heatbath.kernels.exp2 import LOG2E
+from heatbath.kernels.thread_pool import WORK_PER_THREAD, share_rows
 from heatbath.models.cpu_llama import decoder_kernels
 from heatbath.models.hf.network import Network
 from heatbath.models.pool.slot_kv_cache import PositionBlock
@@ -122,6 +123,12 @@ class CpuLlama:
             delta = _as_words(layer.down_proj(gated))
         self._apply_norm(stream, delta, self._final_norm)
         return read.view(*tokens.shape, -1)[:, -1].clone()
+
+    def share_weights(self) -> CpuLlama:
+        """Return a decoder on the same weights with buffers of its own, for another pool or thread."""
+        other = copy(self)
+        other._buffer, other._layer_caches, other._workspace = torch.empty(0), [], self._new_workspace(1)
+        return other
 
     def _new_workspace(self, rows: int) -> _Workspace:
         layer = self._layers[0]
@@ -262,4 +269,4 @@ def _run_kernel(kernel: Any, rows: int, work: int, *arguments: Any) -> None:
     if work < 2 * WORK_PER_THREAD:
         kernel(0, rows, *arguments)
     else:
-        run_row_kernel(kernel, rows, work, *arguments)
+        share_rows(kernel, rows, work, *arguments)

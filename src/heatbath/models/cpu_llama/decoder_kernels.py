@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.ensemble.kernels.exponent import LOG2E, exp2_32
-from heatbath.ensemble.kernels.words import value
-from heatbath.models.cpu_llama.compilation import compile_exact, compile_reordered
+from heatbath.kernels.exp2 import LOG2E, exp2_32
+from heatbath.kernels.float_bits import value
+from heatbath.kernels.jit import jit, jit_reassoc
 
 FOLD = 3
 """Queries that read a key together: as many as fit the registers."""
@@ -23,19 +23,19 @@ _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 _HALF_BITS, _HIGH_MASK = np.int32(16), np.int32(-65536)
 
 
-@compile_exact
+@jit
 def unpack_first(pair: Any) -> Any:
     """The first number of a pair."""
     return np.int32(pair << _HALF_BITS).view(np.float32)
 
 
-@compile_exact
+@jit
 def unpack_second(pair: Any) -> Any:
     """The second number of a pair."""
     return np.int32(pair & _HIGH_MASK).view(np.float32)
 
 
-@compile_exact
+@jit
 def to_bfloat16(number: Any) -> Any:
     """The nearest bfloat16, ties to even."""
     bits = np.float32(number).view(np.int32)
@@ -43,7 +43,7 @@ def to_bfloat16(number: Any) -> Any:
     return np.uint16((rounded if bits & np.int32(0x7FFFFFFF) <= np.int32(0x7F800000) else bits) >> _HALF_BITS)
 
 
-@compile_reordered
+@jit_reassoc
 def rms_norm(start: Any, stop: Any, stream: Any, weight: Any, eps: Any, out: Any) -> None:
     """Root-mean-square norm of the residual stream (M, D) float32, times `weight` (D,), as words (M, D)."""
     width = stream.shape[1]
@@ -57,7 +57,7 @@ def rms_norm(start: Any, stop: Any, stream: Any, weight: Any, eps: Any, out: Any
             to[d] = to_bfloat16(weight[d] * (row[d] * scale))
 
 
-@compile_reordered
+@jit_reassoc
 def add_rms_norm(start: Any, stop: Any, stream: Any, more: Any, weight: Any, eps: Any, out: Any) -> None:
     """Add `more` (M, D) words to the stream, then its norm."""
     for r in range(start, stop):
@@ -67,7 +67,7 @@ def add_rms_norm(start: Any, stop: Any, stream: Any, more: Any, weight: Any, eps
     rms_norm(start, stop, stream, weight, eps, out)
 
 
-@compile_reordered
+@jit_reassoc
 def silu_multiply(start: Any, stop: Any, gate_up: Any, out: Any) -> None:
     """silu(a) b of words (M, 2 I), a before b, as words (M, I)."""
     width = out.shape[1]
@@ -81,7 +81,7 @@ def silu_multiply(start: Any, stop: Any, gate_up: Any, out: Any) -> None:
             to[d] = to_bfloat16(a * share * value(row[width + d]))
 
 
-@compile_reordered
+@jit_reassoc
 def rotate_head(head: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
     """Rotate one head, words (D,), by its position's angles (D,), as float32 (D,) times `scale`."""
     half = head.shape[0] // 2
@@ -91,7 +91,7 @@ def rotate_head(head: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
         out[half + d] = scale * (b * cos[half + d] + a * sin[half + d])
 
 
-@compile_reordered
+@jit_reassoc
 def rotate_and_store(start: Any, stop: Any, qkv: Any, angles: Any, slot_columns: Any, kv_cache: Any, out: Any) -> None:
     """Rotate queries and keys of new positions, keep keys and values, give back queries as words.
 
@@ -115,7 +115,7 @@ def rotate_and_store(start: Any, stop: Any, qkv: Any, angles: Any, slot_columns:
             values[slot, h, column] = row[begin : begin + width]
 
 
-@compile_reordered
+@jit_reassoc
 def _compute_scores(query: Any, keys: Any, out: Any) -> None:
     """The greatest of the products of three queries (3, 2, D/2) with keys (n, D/2) of pairs, less each, (3, n)."""
     q0, q1, q2 = query[0], query[1], query[2]
@@ -139,7 +139,7 @@ def _compute_scores(query: Any, keys: Any, out: Any) -> None:
         o2[j] = top2 - o2[j]
 
 
-@compile_reordered
+@jit_reassoc
 def _softmax_in_place(row: Any) -> None:
     """2^-x of each, divided by their sum, in place."""
     total = _ZERO
@@ -152,7 +152,7 @@ def _softmax_in_place(row: Any) -> None:
         row[j] *= share
 
 
-@compile_reordered
+@jit_reassoc
 def _mix_values(weights: Any, values: Any, out: Any) -> None:
     """Sums of values (n, D/2) of pairs with three rows of weights (3, n), as (3, 2, D/2)."""
     a0, b0, a1, b1, a2, b2 = out[0, 0], out[0, 1], out[1, 0], out[1, 1], out[2, 0], out[2, 1]
@@ -183,7 +183,7 @@ def _mix_values(weights: Any, values: Any, out: Any) -> None:
             b2[d] += x2 * b
 
 
-@compile_reordered
+@jit_reassoc
 def attend(start: Any, stop: Any, query: Any, kv_cache: Any, ends: Any, scale_and_window: Any, out: Any) -> None:
     """Attention of one position a row: `query` (M, H, D) words, `kept` keys and values (S, K, C, D/2) pairs.
 

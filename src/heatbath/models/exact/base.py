@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
+from heatbath.models.validation import validate_context_length, validate_fork, validate_push, validate_token_ids
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -135,11 +136,8 @@ class _ExactSession(Session):
         return self._energies
 
     def push(self, tokens: Sequence[int]) -> None:
-        column = np.asarray(tokens)
-        if column.shape != (len(self._prompts),):
-            raise BadInput(f"push takes one token for each of {len(self._prompts)} rows, not shape {column.shape}.")
-        column = _validate_token_ids(self._model, column)
-        _validate_length(self._model, self._max_prompt_length + self._num_pushed + 1)
+        column = validate_push(tokens, len(self._prompts), self._model.vocabulary.size)
+        validate_context_length(self._max_prompt_length + self._num_pushed + 1, self._model.context_length)
         if self._num_pushed == len(self._pushed_tokens):
             self._pushed_tokens = np.concatenate([self._pushed_tokens, np.empty_like(self._pushed_tokens)])
         self._pushed_tokens[self._num_pushed] = column
@@ -148,9 +146,7 @@ class _ExactSession(Session):
         self._energies = None
 
     def fork(self, indices: Sequence[int]) -> None:
-        rows = np.asarray(indices)
-        if rows.ndim != 1 or not rows.size or rows.min() < 0 or rows.max() >= len(self._prompts):
-            raise BadInput(f"fork takes row numbers from 0 to {len(self._prompts) - 1}, at least one: {rows.tolist()}.")
+        rows = validate_fork(indices, len(self._prompts))
         self._prompts = [self._prompts[row] for row in rows]
         self._max_prompt_length = max(map(len, self._prompts))
         self._pushed_tokens = self._pushed_tokens[:, rows]
@@ -167,25 +163,12 @@ def _resolve_symbols(size: int, symbols: Sequence[bytes] | None) -> tuple[bytes,
     return tuple(symbols)
 
 
-def _validate_token_ids(model: Model, tokens: npt.NDArray[Any]) -> Ints:
-    size = model.vocabulary.size
-    if tokens.size and (tokens.dtype.kind not in "iu" or tokens.min() < 0 or tokens.max() >= size):
-        wrong = [token for token in tokens.tolist() if not (isinstance(token, int) and 0 <= token < size)]
-        raise BadInput(f"token {(wrong or tokens.tolist())[0]} is outside the vocabulary of {size}.")
-    return tokens.astype(np.int64, copy=False)
-
-
-def _validate_length(model: Model, length: int) -> None:
-    if model.context_length is not None and length > model.context_length:
-        raise BadInput(f"{model.name} takes sequences of at most {model.context_length} tokens, not {length}.")
-
-
 def _validate_prompt(model: Model, row: int, tokens: Tokens) -> Ints:
     array = np.asarray(tokens)
     if array.ndim != 1:
         raise BadInput(f"prompt {row} is no flat list of tokens: its shape is {array.shape}.")
-    _validate_length(model, len(array))
-    return _validate_token_ids(model, array)
+    validate_context_length(len(array), model.context_length)
+    return validate_token_ids(array, model.vocabulary.size)
 
 
 def _state_after_prompts(model: ExactModel, prompts: Sequence[Tokens]) -> Ints:

@@ -22,12 +22,14 @@ _AMPLIFICATION = 1e3
 class Network:
     """A module in evaluation mode, with what its forward pass takes and how its layers remember.
 
-    `windows` is None where some layer keeps a state other than keys and values.
+    `windows` is None where some layer keeps a state other than keys and values. `takes` names the parameters of the
+    forward pass, `cache_name` the one that is the cache: `cache` since transformers 5.24, `past_key_values` before.
     """
 
     module: Any
     windows: tuple[int | None, ...] | None
     forward_parameters: frozenset[str]
+    cache_name: str
 
     @property
     def device(self) -> torch.device:
@@ -55,11 +57,13 @@ class Network:
         """Logits (B, n, V) at the last `keep` of the positions of `tokens` (B, q); 0 keeps all."""
         chosen = {"position_ids": positions, "logits_to_keep": self._select_kept_positions(tokens, keep)}
         given = {name: value for name, value in chosen.items() if name in self.forward_parameters and value is not None}
-        out = self.module(
-            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **given
-        )
+        out = self.module(input_ids=tokens, attention_mask=mask, **self._cached(cache), **given)
         logits: torch.Tensor = out.logits
         return logits if "logits_to_keep" in self.forward_parameters else logits[:, -keep:]
+
+    def _cached(self, cache: Cache | None) -> dict[str, Any]:
+        """The cache as the forward pass takes it."""
+        return {self.cache_name: cache, "use_cache": cache is not None}
 
     @staticmethod
     def _select_kept_positions(tokens: torch.Tensor, keep: int) -> int | torch.Tensor:
@@ -82,9 +86,7 @@ class Network:
         given = (
             {} if positions is None or "position_ids" not in self.forward_parameters else {"position_ids": positions}
         )
-        out = self.module.get_decoder()(
-            input_ids=tokens, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **given
-        )
+        out = self.module.get_decoder()(input_ids=tokens, attention_mask=mask, **self._cached(cache), **given)
         hidden: torch.Tensor = out.last_hidden_state
         return hidden
 
@@ -142,7 +144,8 @@ def build_network(module: Any) -> Network:
         module.set_attn_implementation(attention.register_attention())
     windows = layer_windows(module.config)
     takes = frozenset(inspect.signature(module.forward).parameters)
-    return Network(module, None if windows is None else tuple(windows), takes)
+    cache_name = "cache" if "cache" in takes else "past_key_values"
+    return Network(module, None if windows is None else tuple(windows), takes, cache_name)
 
 
 def _amplify_hidden(output: Any) -> torch.Tensor:

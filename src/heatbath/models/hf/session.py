@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from heatbath.errors import BadInput
 from heatbath.models.base import Session, Tokens
 from heatbath.models.hf.kv_cache import GrowingCache, select_cache_rows
 from heatbath.models.hf.network import Network
+from heatbath.models.validation import validate_context_length, validate_fork, validate_push
 
 MAX_CHUNK = 512
 MIN_CHUNK = 16
@@ -49,23 +48,18 @@ class TransformersSession(Session):
         return self._energies
 
     def push(self, tokens: Sequence[int]) -> None:
-        column = np.asarray(tokens)
-        if column.shape != (len(self._rows),) or column.dtype.kind not in "iu":
-            raise BadInput(f"push takes one token id for each of {len(self._rows)} rows, not {column.tolist()!r:.60}.")
-        validate_token_ids(column, self._vocab_size)
+        column = validate_push(tokens, len(self._rows), self._vocab_size)
         validate_context_length(
             self._cached_length + self._pending_tokens.shape[1] - int(self._padding.min()) + 1, self._context_length
         )
         for row, token in zip(self._rows, column.tolist(), strict=True):
             row.append(token)
-        self._pending_tokens = np.concatenate([self._pending_tokens, column.astype(np.int64)[:, None]], axis=1)
+        self._pending_tokens = np.concatenate([self._pending_tokens, column[:, None]], axis=1)
         self._energies = None
 
     def fork(self, indices: Sequence[int]) -> None:
-        rows, count = np.asarray(indices), len(self._rows)
-        if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= count:
-            raise BadInput(f"fork takes row numbers from 0 to {count - 1}, at least one, not {rows.tolist()!r:.60}.")
-        if np.array_equal(rows, np.arange(count)):
+        rows = validate_fork(indices, len(self._rows))
+        if np.array_equal(rows, np.arange(len(self._rows))):
             return
         picked = torch.as_tensor(rows, dtype=torch.long, device=self._network.device)
         if self._cached_length:
@@ -115,19 +109,6 @@ class TransformersSession(Session):
         energies = network.next_energies(tokens, self._cache, mask=mask, positions=positions)
         self._cached_length = end
         return energies
-
-
-def validate_token_ids(tokens: npt.NDArray[Any], size: int) -> None:
-    """Raise `BadInput` at a token id outside the vocabulary."""
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= size):
-        wrong = int(tokens[(tokens < 0) | (tokens >= size)][0])
-        raise BadInput(f"token id {wrong} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
-
-
-def validate_context_length(length: int, context_length: int | None) -> None:
-    """Raise `BadInput` when a sequence is longer than the model can read."""
-    if context_length is not None and length > context_length:
-        raise BadInput(f"{length} tokens are more than the {context_length} the model can read: give a shorter text.")
 
 
 def _pad_left(rows: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from heatbath.errors import BadInput
-from heatbath.models.base import Capabilities, Model, ScoreChunk, Session, Tokens, Vocabulary
+from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
 from heatbath.models.hf.network import build_network
-from heatbath.models.hf.session import TransformersSession, validate_context_length, validate_token_ids
+from heatbath.models.hf.session import TransformersSession
 from heatbath.models.hf.teacher_forcing import score_chunks
 from heatbath.models.hf.tokenizer import ModelTokenizer
 from heatbath.models.hub.model_card import ModelCard
+from heatbath.models.validation import validate_context_length, validate_token_ids
 
 _MAX_CONTEXT_LENGTH = 1 << 24
 
@@ -43,7 +44,6 @@ class TransformersModel(Model):
         self.tokenizer = ModelTokenizer(tokenizer, card.prepend)
         self.context_length = _context_length(self.network.config)
         self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, card)
-        self.capabilities = Capabilities(hidden_states=True, attention=True, gradients=True)
         self._compute_fingerprint = compute_fingerprint
 
     @cached_property
@@ -158,7 +158,7 @@ class TransformersModel(Model):
         ids = np.asarray(tokens)
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise BadInput(f"a sequence is a list of token ids, not {tokens!r:.60}; encode(text) makes one.")
-        validate_token_ids(ids, self.vocabulary.size)
+        ids = validate_token_ids(ids, self.vocabulary.size)
         validate_context_length(len(ids), self.context_length)
         checked: list[int] = ids.tolist()
         return checked

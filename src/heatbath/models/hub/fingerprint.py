@@ -42,12 +42,12 @@ def file_hash(path: Path) -> str:
 def compute_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "compute_sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_cached_hash(note: Path) -> str | None:
     try:
-        value = json.loads(note.read_text())["compute_sha256"]
+        value = json.loads(note.read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return value if isinstance(value, str) and len(value) == 64 else None
@@ -58,5 +58,5 @@ def _write_cached_hash(note: Path, path: Path, value: str) -> None:
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"path": str(path), "compute_sha256": value}))
+        draft.write_text(json.dumps({"path": str(path), "sha256": value}))
         draft.replace(note)

@@ -1,24 +1,23 @@
-"""A pool: a batch of sequences that rows join and leave at every step, as a server needs it.
+"""Pools: batches that rows join and leave at every step, as a server needs them.
 
-A session's rows are opened together; here each row has a life of its own. What the model has read of closed rows and
-of prompts is kept and read again by later rows of the same salt that begin alike.
+The rows of a session are opened together; the rows of a pool are opened and closed one by one. Keys and values of
+closed rows and of prompts are kept, and used again by later rows of the same salt that begin with the same tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from heatbath.errors import BadInput
 from heatbath.models.base import Tokens
-
-if TYPE_CHECKING:
-    from heatbath.models.base import Model
+from heatbath.models.validation import validate_push
 
 
 @dataclass(frozen=True)
 class PoolStats:
-    """Open rows; totals of prompt tokens since the start, and of those already known; bytes kept of prefixes."""
+    """Number of open rows; prompt tokens since the start, and those found in the prefix cache; bytes in that cache."""
 
     rows: int = 0
     prefix_asked: int = 0
@@ -27,7 +26,7 @@ class PoolStats:
 
 
 class Pool(Protocol):
-    """Rows are named by numbers that are never used twice. Every method raises `BadInput` for a row not open."""
+    """A batch whose rows join and leave. Row numbers are never used twice; a row that is not open is a `BadInput`."""
 
     @property
     def rows(self) -> Sequence[int]:
@@ -35,57 +34,53 @@ class Pool(Protocol):
 
     @property
     def stats(self) -> PoolStats:
-        """How full it is."""
+        """Counts of rows and of the prefix cache."""
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether a row's energies are the same bits whatever else is in the batch."""
+        """True if a row's energies are the same bits whatever else is in the batch."""
 
     def open(self, prompts: Sequence[Tokens], *, salt: bytes = b"") -> list[int]:
-        """A row for each prompt; prefixes kept under the same salt are used, under others never.
+        """Open a row for each prompt and return their numbers. Prefixes cached under the same `salt` are used.
 
-        Raises `BadInput` for an empty prompt of a model without a start token, a foreign id, or one beyond the context.
+        Raises `BadInput` for an empty prompt of a model without a start token, an id outside the vocabulary, or a
+        prompt longer than the context.
         """
 
     def cached_tokens(self, row: int) -> int:
-        """How many tokens of the row's prompt needed no reading; final once its energies were asked for."""
+        """Number of prompt tokens of a row that came from the prefix cache; final once its energies were computed."""
 
     def tokens(self, row: int) -> list[int]:
         """Prompt and pushed tokens of a row."""
 
     def push(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        """Append one token to each of `rows`; evaluated when energies are next asked for. All or nothing."""
+        """Append one token to each of `rows`, or to none on an error. Evaluated by the next call of `energies`."""
 
     def copy(self, row: int) -> int:
-        """A new row with the same tokens."""
+        """Open a new row with the same tokens and return its number."""
 
     def close(self, rows: Sequence[int], *, keep: bool = True) -> None:
-        """End rows and free what they hold; with `keep` their prefix may be used again under their salt."""
+        """Close rows and free their memory; with `keep` their prefixes go into the cache under their salt."""
 
     def energies(self, rows: Sequence[int]) -> Any:
-        """Energies of the next token of each of `rows`, (n, V), nats. Whatever waits in any row is evaluated first."""
+        """Energies of the next token of `rows`, (n, V), nats. Evaluates the pending tokens of all rows first."""
 
 
-def build_pool(model: Model, *, prefix_bytes: int = 0) -> Pool:
-    """A pool on a model: one batch where all its layers keep keys and values, else a session for each row.
+def row_not_open_error(row: int) -> BadInput:
+    """Return the error for a row that is not open."""
+    return BadInput(f"row {row} is not open in this pool: it was closed or never opened.")
 
-    At most `prefix_bytes` are kept of prefixes, beyond what open rows hold; 0 keeps none.
-    """
-    from heatbath.models.pool.per_row_pool import PerRowPool
 
-    if getattr(model, "network", None) is None:
-        return PerRowPool(model, batch_invariant=True)
-    from heatbath.models.cpu_llama.decoder import CpuLlama, supports_network
-    from heatbath.models.hf.transformers_model import TransformersModel
-    from heatbath.models.pool.batched_pool import BatchedPool, matches_network
-    from heatbath.models.pool.slot_kv_cache import infer_slot_layout
+def validate_rows(rows: Sequence[int]) -> list[int]:
+    """Return the rows whose energies are wanted. Raises `BadInput` for none."""
+    if not len(rows):
+        raise BadInput("`energies` takes at least one row, got no rows.")
+    return list(rows)
 
-    if isinstance(model, TransformersModel):
-        shape = infer_slot_layout(model.network)
-        if shape is not None:
-            lean = CpuLlama(model.network) if supports_network(model.network) else None
-            if lean is not None and matches_network(model, shape, lean):
-                return BatchedPool(model, shape, prefix_bytes=prefix_bytes, cpu_decoder=lean)
-            if matches_network(model, shape):
-                return BatchedPool(model, shape, prefix_bytes=prefix_bytes)
-    return PerRowPool(model, batch_invariant=True)
+
+def validate_pool_push(rows: Sequence[int], tokens: Sequence[int], vocab_size: int) -> list[int]:
+    """Return the tokens to append to `rows`. Raises `BadInput` unless each row is named once and each id is valid."""
+    ids: list[int] = validate_push(tokens, len(rows), vocab_size).tolist()
+    if len(set(rows)) != len(rows):
+        raise BadInput("push names a row twice: give each row at most one token.")
+    return ids

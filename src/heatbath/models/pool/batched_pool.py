@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from heatbath.models.base import Tokens
-from heatbath.models.pool.base import PoolStats
-from heatbath.models.pool.per_row_pool import row_not_open_error, validate_push, validate_row_lengths, validate_rows
+from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.pool.prefix_cache import PrefixCache, common_prefix_length
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
+from heatbath.models.validation import validate_context_length
 
 if TYPE_CHECKING:
     from heatbath.models.cpu_llama.decoder import CpuLlama
@@ -82,9 +82,10 @@ class BatchedPool:
         return list(self._find_row(row).tokens)
 
     def push(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        ids = validate_push(rows, tokens, self._model.vocabulary.size)
+        ids = validate_pool_push(rows, tokens, self._model.vocabulary.size)
         grown = [self._find_row(row) for row in rows]
-        validate_row_lengths(self._model.context_length, [len(row.tokens) + 1 for row in grown])
+        longest = max((len(row.tokens) for row in grown), default=0)
+        validate_context_length(longest + 1, self._model.context_length)
         for row, token in zip(grown, ids, strict=True):
             row.tokens.append(token)
             row.output = None

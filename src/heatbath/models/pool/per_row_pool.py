@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.errors import BadInput
 from heatbath.models.base import Model, Session, Tokens
-from heatbath.models.pool.base import PoolStats
+from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
+from heatbath.models.validation import validate_context_length
 
 
 class PerRowPool:
@@ -42,9 +42,10 @@ class PerRowPool:
         return list(self._session(row).tokens[0])
 
     def push(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
-        ids = validate_push(rows, tokens, self._model.vocabulary.size)
+        ids = validate_pool_push(rows, tokens, self._model.vocabulary.size)
         sessions = [self._session(row) for row in rows]
-        validate_row_lengths(self._model.context_length, [len(session.tokens[0]) + 1 for session in sessions])
+        longest = max((len(session.tokens[0]) for session in sessions), default=0)
+        validate_context_length(longest + 1, self._model.context_length)
         for session, token in zip(sessions, ids, strict=True):
             session.push([token])
 
@@ -75,39 +76,3 @@ class PerRowPool:
         row, self._next_row = self._next_row, self._next_row + 1
         self._sessions[row] = session
         return row
-
-
-def row_not_open_error(row: int) -> BadInput:
-    """The error for a row that is not open."""
-    return BadInput(f"row {row} is not open in this pool: it was closed or never opened.")
-
-
-def validate_rows(rows: Sequence[int]) -> list[int]:
-    """The rows asked for. Raises `BadInput` for none."""
-    if not len(rows):
-        raise BadInput("energies of no rows were asked for: name at least one.")
-    return list(rows)
-
-
-def validate_push(rows: Sequence[int], tokens: Sequence[int], vocab_size: int) -> list[int]:
-    """The tokens, checked against the rows (each at most once) and the vocabulary. Raises `BadInput`."""
-    column = np.asarray(tokens)
-    if column.shape != (len(rows),) or (column.size and column.dtype.kind not in "iu"):
-        raise BadInput(f"push takes one token id for each of {len(rows)} rows, not {column.tolist()!r:.60}.")
-    if len(set(rows)) != len(rows):
-        raise BadInput("push names a row twice: give each row at most one token.")
-    wrong = column[(column < 0) | (column >= vocab_size)]
-    if wrong.size:
-        raise BadInput(
-            f"token id {wrong[0]} is outside the vocabulary of {vocab_size}: give ids from 0 to {vocab_size - 1}."
-        )
-    ids: list[int] = column.tolist()
-    return ids
-
-
-def validate_row_lengths(context_length: int | None, lengths: Sequence[int]) -> None:
-    """Raise `BadInput` when a row would grow longer than the model can read."""
-    if context_length is not None and max(lengths, default=0) > context_length:
-        raise BadInput(
-            f"{max(lengths)} tokens are more than the {context_length} the model can read: give a shorter text."
-        )

@@ -1,6 +1,6 @@
-"""A phase map as JSON and back: plain names, nothing lost but the difference between tuples and lists.
+"""Phase maps as JSON: frozen dataclasses become objects, arrays and tuples become lists, NaN becomes null.
 
-Frozen dataclasses become objects, arrays become lists, NaN becomes null.
+The types of the fields restore everything, so a map that is read equals the map that was written.
 """
 
 from __future__ import annotations
@@ -11,49 +11,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from heatbath.errors import BadInput
-from heatbath.phases.phase_map import SCHEMA_VERSION, PhaseMap
+from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.record import atomic_write
 
+SCHEMA_VERSION = 1
 KIND = "heatbath phase map"
 FILE_NAME = "phases.json"
 
+AnyMap = TypeVar("AnyMap", bound=PhaseMapData)
 
-def dump_phase_map(map_: PhaseMap) -> dict[str, Any]:
-    """The map as JSON values: `kind`, `schema` and then the fields of `PhaseMap`."""
+
+def dump_phase_map(map_: PhaseMapData) -> dict[str, Any]:
+    """Convert a map to JSON values: `kind`, `schema` and then the fields of `PhaseMapData`."""
     return {"kind": KIND, "schema": SCHEMA_VERSION, **_to_builtins(map_)}
 
 
-def save_phase_map(map_: PhaseMap, path: Path) -> None:
-    """Write the map to a JSON file, whole or not at all."""
+def save_phase_map(map_: PhaseMapData, path: Path) -> None:
+    """Write a map to a JSON file; an error leaves the previous file."""
     text = json.dumps(dump_phase_map(map_), ensure_ascii=False, allow_nan=False, indent=1)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def load_phase_map(path: str | Path) -> PhaseMap:
-    """Read a map from a JSON file, or from the folder of a sweep.
+def load_phase_map(path: str | Path, kind: type[AnyMap]) -> AnyMap:
+    """Read a map of class `kind` from a JSON file, or from the folder of a sweep.
 
     Raises:
-        BadInput: there is no such file, it is no JSON, no phase map, or one of another schema.
+        BadInput: the file does not exist, is not JSON, is not a phase map, or has another schema version.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     content = _read_json(path)
     if not isinstance(content, dict) or content.pop("kind", None) != KIND:
-        raise BadInput(f"{path} holds no phase map: write one with `heatbath sweep`.")
+        raise BadInput(f"{path} is not a phase map: write one with `heatbath sweep`.")
     if (schema := content.pop("schema", None)) != SCHEMA_VERSION:
         raise BadInput(
-            f"{path} has schema {schema!r}, this heatbath reads {SCHEMA_VERSION}: use the heatbath that wrote it."
+            f"{path} has schema {schema!r}, expected {SCHEMA_VERSION}: read it with the heatbath that wrote it."
         )
     try:
-        map_: PhaseMap = _build_dataclass(PhaseMap, content)
+        map_: AnyMap = _build_dataclass(kind, content)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path} is a damaged phase map ({error}): make it again with `heatbath sweep`.") from error
+        raise BadInput(f"{path} is a damaged phase map ({error}): write it again with `heatbath sweep`.") from error
     return map_
 
 
@@ -63,13 +66,13 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise BadInput(f"there is no file {path}: give a phases.json or the folder of a sweep.") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is no UTF-8 ({error.reason} at byte {error.start}).") from error
+        raise BadInput(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): sweep again.") from error
     except json.JSONDecodeError as error:
-        raise BadInput(f"{path} is no JSON ({error.msg} in line {error.lineno}): mend it or sweep again.") from error
+        raise BadInput(f"{path} is not valid JSON ({error.msg} in line {error.lineno}): sweep again.") from error
 
 
 def _to_builtins(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Convert a value to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _to_builtins(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -84,7 +87,7 @@ def _to_builtins(value: Any) -> Any:
 
 
 def _build_dataclass(kind: type[Any], content: Any) -> Any:
-    """A dataclass from its JSON object, field by field after the type hints."""
+    """Build a dataclass from its JSON object, field by field according to the type hints."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
     if not isinstance(content, dict):
@@ -95,7 +98,7 @@ def _build_dataclass(kind: type[Any], content: Any) -> Any:
 
 
 def _convert_value(hint: Any, value: Any) -> Any:
-    """A JSON value as the type that a hint names."""
+    """Convert a JSON value to the type of a hint."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return None if value is None else _convert_value(next(a for a in arguments if a is not NoneType), value)
@@ -119,5 +122,5 @@ def _convert_scalar(hint: Any, value: Any) -> Any:
     if hint is int:
         return int(value)
     if hint in (str, bool) and not isinstance(value, hint):
-        raise TypeError(f"{value!r} is no {hint.__name__}")
+        raise TypeError(f"{value!r} is not of type {hint.__name__}")
     return value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heatbath.ensemble import NODE_BETAS
 from heatbath.phases import PhaseMap
-from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.curves import title_and_unit
 from heatbath.serve.dashboard.serializers import to_json_values
 from heatbath.serve.dashboard.tick import TICK_COLUMNS
 from heatbath.serve.telemetry.buckets import NATS
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def build_state(services: Services, feed: Feed) -> dict[str, Any]:
     """Return the state, ready for JSON."""
-    from heatbath.engine.registry import WINDOWS
-    from heatbath.engine.samplers import SAMPLERS
+    from heatbath.engine.registry import SAMPLERS, WINDOWS
 
     map_ = services.phase_map
     ticks = list(feed.recent_ticks)
@@ -29,8 +28,8 @@ def build_state(services: Services, feed: Feed) -> dict[str, Any]:
         "models": services.model_names.all_names,
         "about": _describe_model(services),
         "max_tokens": services.settings.limits.max_tokens,
-        "samplers": list(SAMPLERS),
-        "windows": {name: window.example for name, window in WINDOWS.items()},
+        "samplers": list(SAMPLERS.offered),
+        "windows": {name: window.example for name, window in WINDOWS.offered.items()},
         "node_betas": NODE_BETAS.tolist(),
         "nats": list(NATS),
         "phase_map": None if map_ is None else phase_map_to_json(map_),

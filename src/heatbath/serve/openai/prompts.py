@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from heatbath.engine.base import ModelInfo
 from heatbath.errors import HeatbathError
+from heatbath.models.base import ChatModel, ToolModel
 from heatbath.serve.errors import ApiError, as_api_error, invalid_value
 from heatbath.serve.openai.schema.chat import ChatRequest, FunctionCall, Message, Tool
 from heatbath.serve.openai.schema.completions import Prompt
@@ -20,24 +21,16 @@ _TEMPLATE_VARIABLES: Mapping[str, tuple[type, ...]] = {"enable_thinking": (bool,
 _ROLES = {"developer": "system", "function": "tool"}
 
 
-class ChatTemplate(Protocol):
-    """A model with a chat template."""
-
-    takes_tools: bool
-
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]: ...
-
-
 def chat_prompt(language: ModelInfo, body: ChatRequest, tools: Sequence[Tool]) -> Tokens:
     """Return the tokens of a conversation, up to where the response begins.
 
     Raises:
         ApiError: 400 for messages that hold no text, or a model without a template.
     """
-    if not hasattr(language, "chat"):
+    if not isinstance(language, ChatModel):
         raise invalid_value(f"{language.name} has no chat template: use /v1/completions.", "messages")
-    template = cast(ChatTemplate, language)
-    native = bool(tools) and getattr(language, "takes_tools", False)
+    chat: Callable[..., list[int]] = language.chat
+    native = bool(tools) and isinstance(language, ToolModel) and language.takes_tools
     messages = []
     for i, message in enumerate(body.messages):
         messages.append(_template_message(message, f"messages[{i}]", native))
@@ -49,7 +42,7 @@ def chat_prompt(language: ModelInfo, body: ChatRequest, tools: Sequence[Tool]) -
     if native:
         options["tools"] = [_tool_description(tool) for tool in tools]
     try:
-        return tuple(template.chat(messages, **options))
+        return tuple(chat(messages, **options))
     except HeatbathError as error:
         refusal = as_api_error(error)
         raise ApiError(
@@ -73,7 +66,7 @@ def _template_options(body: ChatRequest, language: ModelInfo) -> dict[str, Any]:
         options["end"] = "open"
     elif body.add_generation_prompt is False:
         options["end"] = "closed"
-    if options and not hasattr(language, "takes_tools"):
+    if options and not isinstance(language, ToolModel):
         message = f"the template of {language.name} cannot end otherwise: leave the field out."
         raise invalid_value(message, "add_generation_prompt")
     return options

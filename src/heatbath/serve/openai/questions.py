@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from heatbath.engine.base import ModelInfo
+from heatbath.models.base import ChatModel
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.schema import decisions as schema
 
@@ -47,10 +48,9 @@ def label_question(question: schema.Question, input_text: str, place: str) -> La
 
 def question_prompt(language: ModelInfo, text: str) -> tuple[int, ...]:
     """Return the tokens after which a label is expected."""
-    chat: Callable[..., list[int]] | None = getattr(language, "chat", None)
-    if chat is None:
-        return tuple(language.encode(f"{text}\nAnswer: "))
-    return tuple(chat([{"role": "user", "content": text}]))
+    if isinstance(language, ChatModel):
+        return tuple(language.chat([{"role": "user", "content": text}]))
+    return tuple(language.encode(f"{text}\nAnswer: "))
 
 
 def render_input(given: str | Sequence[Mapping[str, Any]]) -> str:

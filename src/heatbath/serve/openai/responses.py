@@ -140,9 +140,9 @@ def is_buffered(body: GenerationRequest) -> bool:
     """Return whether nothing can be shown before all is generated, since the choices are selected then."""
     if body.thermo is None or body.thermo.sampler is None:
         return False
-    from heatbath.engine.local.plan import TOKEN_SAMPLERS
+    from heatbath.engine.registry import SAMPLERS
 
-    return body.thermo.sampler not in TOKEN_SAMPLERS
+    return not SAMPLERS[body.thermo.sampler].streams
 
 
 def response_headers(task: GenerationTask, stored: bool | None) -> dict[str, str]:

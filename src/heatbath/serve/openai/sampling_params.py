@@ -317,16 +317,14 @@ def _components(given: dict[str, Any] | list[Any], param: str) -> Iterator[Compo
 def check_components(thermo: ThermoOptions) -> None:
     """Raise `ApiError`, 400 with the parameter, for a component that is not offered to requests."""
     # Imports every sampler, which a server without such requests need not load.
-    from heatbath.engine.local.plan import OFFERED_FIELDS, OFFERED_POTENTIALS
-    from heatbath.engine.registry import SCHEDULES, WINDOWS
-    from heatbath.engine.samplers import SAMPLERS
+    from heatbath.engine.registry import FIELDS, POTENTIALS, SAMPLERS, SCHEDULES, WINDOWS
 
     schedule = thermo.schedule or {}
-    _check_names("sampler", [thermo.sampler] if thermo.sampler else [], SAMPLERS)
-    _check_names("schedule", [schedule] if isinstance(schedule, str) else schedule, SCHEDULES)
-    _check_names("windows", _names(thermo.windows), WINDOWS)
-    _check_names("fields", _names(thermo.fields), OFFERED_FIELDS)
-    _check_names("potentials", _names(thermo.potentials), OFFERED_POTENTIALS)
+    _check_names("sampler", [thermo.sampler] if thermo.sampler else [], SAMPLERS.offered)
+    _check_names("schedule", [schedule] if isinstance(schedule, str) else schedule, SCHEDULES.offered)
+    _check_names("windows", _names(thermo.windows), WINDOWS.offered)
+    _check_names("fields", _names(thermo.fields), FIELDS.offered)
+    _check_names("potentials", _names(thermo.potentials), POTENTIALS.offered)
 
 
 def _names(given: dict[str, Any] | list[Any]) -> Iterator[str]:

@@ -1,0 +1,112 @@
+"""Components by name: what the file of a field, potential, window, schedule or sampler says of it.
+
+A module that holds `SPEC = Spec(...)`, or `SPECS` with several, registers its components; `heatbath.engine.registry`
+finds them. `build` is called with a `BuildContext` (a sampler: with `SamplerArguments`) and the value asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from heatbath.errors import BadInput
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+ComponentKind = Literal["field", "potential", "window", "schedule", "sampler"]
+
+
+class TextModel(Protocol):
+    """The part of a model that components are built with; every `heatbath.models.Model` has it."""
+
+    name: str
+
+    @property
+    def vocabulary(self) -> Any: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, tokens: Sequence[int]) -> str: ...
+
+    def token_bytes(self, token: int) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """The model that a component acts on, and the most tokens a sequence may have.
+
+    `spelling` stands for the model's `token_bytes`, where a host has read the vocabulary already.
+    """
+
+    model: TextModel
+    max_tokens: int
+    spelling: Callable[[int], bytes] | None = None
+
+    @property
+    def token_bytes(self) -> Callable[[int], bytes]:
+        """The bytes of each token."""
+        return self.model.token_bytes if self.spelling is None else self.spelling
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        return int(self.model.vocabulary.size)
+
+    def resolve_token(self, text: str) -> int:
+        """Return the one token that a text is, or the one that a number names. Raises `BadInput` for more tokens."""
+        if text.isdigit():
+            return int(text)
+        tokens = self.model.encode(text)
+        if len(tokens) != 1:
+            raise BadInput(f"{text!r} is {len(tokens)} tokens of {self.model.name}: give one token, or its number.")
+        return tokens[0]
+
+
+@dataclass(frozen=True)
+class Spec(Generic[T_co]):
+    """A component that can be asked for by name in Python, on the command line and over HTTP.
+
+    Attributes:
+        name: its name; `aliases` are other names of a window as a keyword of `hb.generate`.
+        kind: "field", "potential", "window", "schedule" or "sampler".
+        build: makes it from a context and a value; an object as a value is passed as keyword arguments.
+        example: a value, as error messages and the server's page show it.
+        options: of a sampler, the names of its options.
+        order: its place in lists of names; those without come last, by name.
+        takes_context: whether `build` takes the context as its first argument.
+        uses_potentials: of a sampler, whether potentials count.
+        streams: of a sampler, whether it draws each sequence by itself, token by token, so that text can be shown.
+        offered: whether a server may offer it to requests; what loads other models or code by name is not.
+        request_limit: returns what is too large about a value from a request, as a sentence; None if nothing is.
+    """
+
+    name: str
+    kind: ComponentKind
+    build: Callable[..., T_co]
+    example: str = ""
+    options: tuple[str, ...] = ()
+    order: float = float("inf")
+    takes_context: bool = True
+    uses_potentials: bool = False
+    streams: bool = False
+    offered: bool = True
+    aliases: tuple[str, ...] = ()
+    request_limit: Callable[[Any], str | None] | None = None
+
+    def create(self, context: Any, *values: Any, **named: Any) -> T_co:
+        """Build the component for a context."""
+        return self.build(context, *values, **named) if self.takes_context else self.build(*values, **named)
+
+    @cached_property
+    def requires_value(self) -> bool:
+        """Whether it cannot be built without a value."""
+        parameters = list(inspect.signature(self.build).parameters.values())[int(self.takes_context) :]
+        return any(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters)
+
+
+def as_texts(value: str | Sequence[str]) -> list[str]:
+    """Return one text or several as a list."""
+    return [value] if isinstance(value, str) else [str(each) for each in value]

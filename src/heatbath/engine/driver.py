@@ -1,0 +1,163 @@
+"""The decoding loop: evaluate what a sampler waits for, step, record, emit frames.
+
+`hb.generate`, the command line and the local scheduler all move a `Run` this way; the scheduler evaluates many runs in
+one forward pass, and hands each its energies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from heatbath.decode import Independent, RowRandom, SamplerState, SequenceStep, Task, evaluate, find_edge_crossings
+from heatbath.decode.base import OpenSession
+from heatbath.decode.independent import as_sequence_sampler
+from heatbath.engine.registry.samplers import build_sampler
+from heatbath.engine.result import Generation
+from heatbath.engine.run_buffer import Floats, RunBuffer
+from heatbath.engine.settings import GenerationSettings, validate_settings
+from heatbath.engine.step_record import build_record
+from heatbath.engine.stop_strings import StopStrings, StopTracker
+from heatbath.errors import HeatbathError, NotANumber
+from heatbath.models.base import Model, Session, Tokens
+from heatbath.record import CROSSED_PREFIX, Frame, Provenance
+
+
+class Run:
+    """A batch of prompts being continued: iterate for its frames, stop when you like, `result` has what there is.
+
+    A host that evaluates several runs together takes `pending` of each and calls `step` with the energies. `opener`
+    opens sessions in place of `model.open`.
+
+    Raises:
+        BadInput: prompts that leave no room for `max_tokens` in the context, settings that make no sense. What comes
+            up on the way carries what there is as `.partial`, a `Generation`.
+        NotANumber: the model or a potential gave NaN; names the step.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[Tokens],
+        settings: GenerationSettings | None = None,
+        *,
+        opener: OpenSession | None = None,
+    ) -> None:
+        self.settings = settings or GenerationSettings()
+        self.prompts = tuple(prompts)
+        validate_settings(model, self.prompts, self.settings)
+        self._model = model
+        self._provenance = Provenance.from_model(model)
+        stop = tuple(
+            model.vocabulary.stop_token_ids if self.settings.stop_token_ids is None else self.settings.stop_token_ids
+        )
+        first, length = self.settings.first_row, self.settings.max_tokens
+        observe = self.settings.record == "state"
+        self._stop_token_ids, self._stop_strings = stop, StopStrings.from_texts(self.settings.stop)
+        self._sampler = as_sequence_sampler(build_sampler(self.settings, len(self.prompts)))
+        ends_rows = None
+        if self._stop_strings.texts and isinstance(self._sampler, Independent):
+            ends_rows = StopTracker(self._stop_strings, model.token_bytes, frozenset(stop))
+        task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener, ends_rows=ends_rows)
+        self._state: SamplerState = self._sampler.init(task)
+        slots = self._state.num_slots
+        self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.num_streams))
+        self._buffer = RunBuffer(slots, length)
+        self._previous_temperatures = np.full(slots, np.nan)
+        self._step_index = self._evaluated = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self.done:
+            with self._explained():
+                energies = evaluate(self.pending)
+            yield self.step(energies)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to do."""
+        return self._state.is_finished
+
+    @property
+    def pending(self) -> Session | None:
+        """The session whose energies the next step needs; None when it needs none."""
+        return self._sampler.pending(self._state)
+
+    def step(self, energies: Any) -> Frame:
+        """One step, from the energies of the pending session (None where there is none), and its record."""
+        with self._explained():
+            self._state, move = self._sampler.step(self._random_streams, self._state, energies)
+            frame = self._record_step(move)
+        self._step_index += 1
+        self._evaluated += energies is not None
+        return frame
+
+    @property
+    def has_independent_rows(self) -> bool:
+        """Whether every answer goes its own way, so that its text can be shown as it grows."""
+        return isinstance(self._sampler, Independent)
+
+    @property
+    def num_slots(self) -> int:
+        """How many answers are held at once."""
+        return self._state.num_slots
+
+    def result(self) -> Generation:
+        """What has been drawn so far."""
+        drawn = self._state.samples()
+        single = len(self.prompts) == 1
+        prompts = self.prompts * len(drawn.slots) if single else tuple(self.prompts[slot] for slot in drawn.slots)
+        return Generation(
+            prompts,
+            self._buffer.to_arrays(drawn.slots),
+            drawn,
+            self._provenance,
+            self._model.token_bytes,
+            self._stop_token_ids,
+            self._stop_strings,
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors say at which token they came up, and carry what has been drawn so far."""
+        try:
+            yield
+        except NotANumber as error:
+            sentence = f"{self._model.name} gave NaN at generated token {self._evaluated}: {error}"
+            raise self._attach_partial(NotANumber(sentence, component=error.component)) from error
+        except HeatbathError as error:
+            raise self._attach_partial(error) from error.__cause__
+
+    def _record_step(self, move: SequenceStep) -> Frame:
+        if move.sources is not None:
+            self._buffer.copy_slots(move.sources, move.lengths)
+            self._previous_temperatures = self._previous_temperatures[move.sources]
+        step = move.step
+        if step is None:
+            return Frame(self._step_index, move.slots, np.empty(0, np.int64), None, move.sources, move.lengths)
+        record = build_record(step, self.settings.record)
+        if self.settings.edges and record is not None:
+            record = record.with_columns(self._mark_crossings(move))
+        self._buffer.write(move.slots, step.tokens, step.betas, record)
+        return Frame(self._step_index, move.slots, step.tokens, record, move.sources, move.lengths)
+
+    def _mark_crossings(self, move: SequenceStep) -> dict[str, Floats]:
+        """For each edge 1 where the temperature rose through it since the token before, -1 where it fell, else 0."""
+        assert move.step is not None
+        with np.errstate(divide="ignore"):
+            now = 1 / move.step.betas
+        before = np.where(
+            np.isnan(self._previous_temperatures[move.slots]), now, self._previous_temperatures[move.slots]
+        )
+        self._previous_temperatures[move.slots] = now
+        columns = {name: np.zeros(len(now)) for name in self.settings.edges}
+        for row, pair in enumerate(zip(before.tolist(), now.tolist(), strict=True)):
+            for _, name, sign in find_edge_crossings(pair, self.settings.edges):
+                columns[name][row] = sign
+        return {CROSSED_PREFIX + name: column for name, column in columns.items()}
+
+    def _attach_partial(self, error: HeatbathError) -> HeatbathError:
+        error.partial = self.result()
+        return error

@@ -1,0 +1,218 @@
+"""Validate a request and build its fields, potentials and sampler."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
+from heatbath.energy.vocab_bytes import TokenBytesCache
+from heatbath.engine.base import ComponentSpec, RecordMode, Request, validate_record_mode
+from heatbath.engine.generation import repeat_prompts
+from heatbath.engine.local.config import EngineConfig
+from heatbath.engine.registry import (
+    FIELDS,
+    POTENTIALS,
+    SAMPLERS,
+    SCHEDULES,
+    WINDOWS,
+    BuildContext,
+    Registry,
+    build,
+    build_sampler,
+)
+from heatbath.engine.settings import GenerationSettings, validate_settings
+from heatbath.engine.stop_strings import StopStrings
+from heatbath.errors import BadInput, HeatbathError
+from heatbath.models.base import Model
+
+T = TypeVar("T")
+
+_MAX_VALUE_CHARACTERS = 1 << 17
+
+
+@dataclass(frozen=True)
+class CompiledRequest:
+    """A request and what it asks for, built.
+
+    Attributes:
+        settings: of a run that gives the same sequences.
+        sampler: what draws them.
+        stops: texts that end a sequence.
+        rows: of the batch that it may hold at once.
+        group: which rows it may be drawn together with; None for its own alone.
+        why: what keeps the seed from giving the same tokens again, if anything.
+    """
+
+    request: Request
+    settings: GenerationSettings
+    sampler: Sampler
+    stops: StopStrings
+    rows: int
+    group: tuple[str, ...] | None
+    why: str = ""
+
+    @property
+    def by_token(self) -> bool:
+        """Whether sequences are drawn token by token, each by itself."""
+        return isinstance(self.sampler, Independent)
+
+    @property
+    def token_sampler(self) -> TokenSampler:
+        """What draws the tokens of a request that is drawn token by token."""
+        assert isinstance(self.sampler, Independent)
+        return self.sampler.sampler
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens are drawn from the model's own energies, at a fixed temperature."""
+        settings = self.settings
+        return not (settings.fields or settings.window or isinstance(settings.temperature, Schedule))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """Tokens that end a sequence."""
+        return tuple(self.settings.stop_token_ids or ())
+
+    @property
+    def keep(self) -> RecordMode:
+        return self.settings.record
+
+    @property
+    def cost(self) -> float:
+        """Tokens it may take, prompt and answers."""
+        return len(self.request.prompt) + max(1, self.rows) * max(1, self.request.max_tokens)
+
+
+class RequestCompiler:
+    """Compiles requests for one model. What depends on the vocabulary alone is built once."""
+
+    def __init__(self, model: Model, options: EngineConfig) -> None:
+        self._model, self._options = model, options
+        self._token_bytes = TokenBytesCache(model.token_bytes, model.vocabulary.size)
+
+    @staticmethod
+    def quick(request: Request) -> bool:
+        """Whether making the plan takes no time worth a thread."""
+        return not (request.fields or request.potentials or request.schedule)
+
+    def prepare(self) -> None:
+        """Read the vocabulary and make ready for grammars, which the first request would wait for otherwise."""
+        self._token_bytes(0)
+        with suppress(HeatbathError):
+            build(FIELDS, ("regex", "[a-z]*"), BuildContext(self._model, 1, self._token_bytes))
+
+    def __call__(self, request: Request) -> CompiledRequest:
+        """The plan. Raises `BadInput` for what cannot be done; the sentence names what it is."""
+        _validate_options(request, self._options)
+        setting = BuildContext(self._model, max(1, request.max_tokens), self._token_bytes)
+        settings = self._settings(request, setting)
+        validate_settings(self._model, [self._started(request)], settings)
+        _validate_tokens(request, settings, self._model.vocabulary.size)
+        return self._planned(request, settings)
+
+    def _started(self, request: Request) -> Sequence[int]:
+        return request.prompt or self._model.vocabulary.start_token_ids
+
+    def _settings(self, request: Request, setting: BuildContext) -> GenerationSettings:
+        schedule = None if request.schedule is None else _build_component(SCHEDULES, request.schedule, setting)
+        stop = self._model.vocabulary.stop_token_ids if request.stop_token_ids is None else request.stop_token_ids
+        return GenerationSettings(
+            temperature=request.temperature if schedule is None else schedule,
+            max_tokens=max(1, request.max_tokens),
+            window=[_build_component(WINDOWS, asked, setting) for asked in request.windows],
+            fields=[_build_component(FIELDS, asked, setting) for asked in request.fields],
+            potentials=[_build_component(POTENTIALS, asked, setting) for asked in request.potentials],
+            sampler=request.sampler,
+            seed=secrets.randbits(48) if request.seed is None else request.seed,
+            record=request.record,
+            stop_token_ids=() if request.ignore_stop else tuple(stop),
+            options=dict(request.options),
+        )
+
+    def _planned(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
+        sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        rows = request.n if isinstance(sampler, TokenSampler) else sampler.max_rows(request.n)
+        if rows > self._options.max_rows:
+            raise BadInput(f"the request needs {rows} rows, and there are {self._options.max_rows}: ask for fewer.")
+        schedule = settings.temperature
+        clocked = isinstance(schedule, Schedule) and not schedule.deterministic
+        return CompiledRequest(
+            request,
+            settings,
+            sampler,
+            StopStrings(tuple(request.stop)),
+            rows if request.max_tokens else 0,
+            _build_batch_key(request),
+            "the schedule goes by the clock" if clocked else "",
+        )
+
+
+def _validate_options(request: Request, config: EngineConfig) -> None:
+    offered = SAMPLERS.offered
+    if not isinstance(request.sampler, str) or request.sampler not in offered:
+        raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(offered)}.", param="sampler")
+    if request.n < 1:
+        raise BadInput(f"n is {request.n}: ask for at least 1 answer.", param="n")
+    if request.max_tokens < 0:
+        raise BadInput(f"max_tokens is {request.max_tokens}: give at least 0.", param="max_tokens")
+    validate_record_mode(request.record)
+    if request.seed is not None and request.seed < 0:
+        raise BadInput(f"the seed is {request.seed}: give a number from 0 up.", param="seed")
+    if request.deadline is not None and not request.deadline > 0:
+        raise BadInput(f"the deadline is {request.deadline} s: give a number above 0.", param="deadline")
+
+
+def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
+    for token in (*request.prompt, *(settings.stop_token_ids or ())):
+        if not 0 <= token < size:
+            raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
+    if not 0 <= request.top_logprobs <= size:
+        raise BadInput(
+            f"top is {request.top_logprobs}: give a number from 0 to the {size} tokens there are.", param="top"
+        )
+
+
+def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:
+    """Build what is asked for, if requests may ask for it and its value is of a size that can be worked with."""
+    kind, offered = registry.kind, registry.offered
+    what = f"the {kind} {spec.name!r:.40}"
+    param = kind if kind == "schedule" else f"{kind}s"
+    if spec.name not in offered:
+        message = f"there is no {kind} {spec.name!r:.40}: choose from {', '.join(offered)}."
+        raise BadInput(message, param=param, component=spec.name)
+    letters = len(json.dumps(spec.value))
+    if letters > _MAX_VALUE_CHARACTERS:
+        raise BadInput(
+            f"the value of {what} has {letters} characters: give at most {_MAX_VALUE_CHARACTERS}.",
+            param=param,
+            component=spec.name,
+        )
+    limit = offered[spec.name].request_limit
+    too_large = None if limit is None else limit(spec.value)
+    if too_large is not None:
+        raise BadInput(f"{what} {too_large}", param=param, component=spec.name)
+    try:
+        return build(registry, (spec.name, spec.value), context)
+    except HeatbathError as error:
+        error.param, error.component = error.param or param, error.component or spec.name
+        raise
+    except Exception as error:
+        raise BadInput(
+            f"{what} cannot be made from {spec.value!r:.60}: {type(error).__name__}.", param=param, component=spec.name
+        ) from error
+
+
+def _build_batch_key(request: Request) -> tuple[str, ...] | None:
+    """Rows with the same windows and the same kind of record are drawn together; what has fields alone."""
+    if request.fields or request.schedule is not None:
+        return None
+    return (
+        request.sampler,
+        str(request.record),
+        *(f"{each.name}={json.dumps(each.value, sort_keys=True)}" for each in request.windows),
+    )
