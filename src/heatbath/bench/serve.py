@@ -1,6 +1,6 @@
-"""The server under many streams at once: what it adds of its own, what records cost, and how other servers do.
+"""The server under many streams at once: its own overhead, the cost of records, and other servers beside it.
 
-All servers of a comparison run at the same time and are asked in turn; those that are not being asked are halted.
+All servers of a comparison run at the same time and are measured in turn, while the others are suspended.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ TIMED_FUNCTIONS = {
     "write": ["uvicorn.protocols.http.httptools_impl:RequestResponseCycle.send"],
     "storage": ["heatbath.serve.storage.store:SqlStore.save"],
 }
-"""The server's functions whose calls are timed: once a request, once a token (encode, count, write), once an answer."""
+"""Functions of the server that are timed: called once a request, a token (encode, count, write), or a response."""
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """The lines of the server. Those that need another server are left out without one, and a sentence says so."""
+    """Yield the lines of the server; those that need another server are left out without one, with a message."""
     yield from overhead_lines()
     folder = catalog.pull(MODEL)
     with tempfile.TemporaryDirectory() as work:
@@ -73,12 +73,12 @@ def lines() -> Iterator[BenchmarkLine]:
 
 
 def build_recording_host(work: Path, model: str = MODEL) -> ServerSpec:
-    """Our server as it comes, asked for records."""
+    """Return our server with its defaults, asked for records."""
     return heatbath_server("heatbath", _build_child_spec(work / "on.db", model), {"thermo": {"records": True}})
 
 
 def build_plain_host(work: Path, model: str = MODEL) -> ServerSpec:
-    """Our server without metrics, asked for nothing but text."""
+    """Return our server without metrics, asked for text alone."""
     return heatbath_server(
         "heatbath, nothing recorded", _build_child_spec(work / "off.db", model) | {"watched": False}, {}
     )
@@ -97,9 +97,9 @@ def _build_child_spec(database: Path, model: str) -> dict[str, Any]:
 def measure_hosts(
     hosts: Mapping[str, ServerSpec], streams: Sequence[int], tokens: int, rounds: int
 ) -> dict[int, dict[str, list[BurstSpeed]]]:
-    """Bursts of so many streams against each server in turn, after one that is not counted.
+    """Measure bursts of so many streams against each server in turn, after one that is not counted.
 
-    A server that does not come up, or breaks, is left out from there on, and a sentence says so.
+    A server that does not start, or breaks, is left out from there on, with a message.
     """
     found: dict[int, dict[str, list[BurstSpeed]]] = {}
     with contextlib.ExitStack() as stack:
@@ -137,14 +137,14 @@ def _measure_burst(server: RunningServer, count: int, tokens: int, turn: int) ->
 
 
 def build_prompt(number: int) -> str:
-    """A text of about 20 to 60 tokens; no two numbers begin alike, so that nothing is found in a prefix cache."""
+    """Return a text of about 20 to 60 tokens; no two numbers begin alike, so that no prefix is found in a cache."""
     words = _TEXT.split()
     start, length = number * 7 % len(words), 16 + number * 11 % 37
     return f"{number} " + " ".join((words * 3)[start : start + length])
 
 
 def compare_hosts(speeds_by_count: Mapping[int, Mapping[str, Sequence[BurstSpeed]]]) -> Iterator[BenchmarkLine]:
-    """The lines of what `measured` gave: rates are medians over bursts, quantiles those of all streams."""
+    """Yield the lines of measured speeds: rates are medians over bursts, quantiles those of all streams."""
     for count, by_name in speeds_by_count.items():
         sides = {name: speeds for name, speeds in by_name.items() if speeds}
         if "on" not in sides:
@@ -171,9 +171,9 @@ def _comparison_lines(count: int, rates: Mapping[str, float], waits: Mapping[str
 
 
 def overhead_lines(streams: int = MOCK_STREAMS, tokens: int = TOKENS) -> Iterator[BenchmarkLine]:
-    """What a client waits for beyond the pace of an engine that only sleeps, and the calls that it goes to.
+    """Yield the client's delay beyond the pace of an engine that only sleeps, and the calls that cause it.
 
-    A token's share is the time since the one before it (the request, for the first) less the engine's set pace.
+    A token's share is the time since the one before it (the request, for the first) less the engine's pace.
     """
     with tempfile.TemporaryDirectory() as work:
         taken = Path(work, "parts.json")
@@ -193,13 +193,13 @@ def overhead_lines(streams: int = MOCK_STREAMS, tokens: int = TOKENS) -> Iterato
 
 
 def _part_line(name: str, seconds: NDArray[np.float64]) -> BenchmarkLine:
-    """What calls of a part take: no target of its own, and storage waits for the disk after the last token."""
+    """Return the time of a part's calls, without a target: storage waits for the disk after the last token."""
     title = f"of which {name}, p95 of a call ({len(seconds)}, {seconds.sum():.2g} s in all)"
     return BenchmarkLine(title, 1e3 * float(np.quantile(seconds, 0.95)), None, "ms", None, "shown", True)
 
 
 def _build_paced_host(work: Path, timings_path: Path) -> ServerSpec:
-    """Our server with an engine that sleeps, keys, metrics and storage."""
+    """Return our server with an engine that sleeps, keys, metrics and storage."""
     settings = {
         "model": {"name": "mock"},
         "storage": {"url": f"sqlite:///{work / 'paced.db'}"},

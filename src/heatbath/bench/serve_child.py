@@ -1,7 +1,7 @@
 """A server to measure, as a process of its own: `python -m heatbath.bench.serve_child '{"settings": {...}, ...}'`.
 
-Of what it is given, `pace` puts an engine without a model in place of the real one, `watched: false` leaves out all
-metrics, and `parts` (name: places of functions) has the time of every call of these functions written to a file.
+Its options: `pace` replaces the real engine by one without a model, `watched: false` leaves out all metrics, and
+`parts` (name: paths of functions) writes the time of every call of these functions to a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _build_services(spec: Mapping[str, Any]) -> Services:
 
 
 def _build_unobserved_engine(settings: Settings) -> Engine:
-    """The engine of the settings without anyone who looks at its steps."""
+    """Return the engine of the settings without observers."""
     from heatbath.engine.local import EngineConfig, LocalEngine
     from heatbath.models import load
 
@@ -57,9 +57,9 @@ def _build_unobserved_engine(settings: Settings) -> Engine:
 
 
 def time_calls(parts: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
-    """Put a clock around functions ("module:name" or "module:Class.name") wherever the server holds them.
+    """Time functions ("module:name" or "module:Class.name") wherever the server refers to them.
 
-    Returns the lists that each part's calls add their seconds to. Of a coroutine this is the time until it is done.
+    Return the lists to which each part's calls add their seconds. For a coroutine this is the time until it is done.
     """
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for name, places in parts.items():

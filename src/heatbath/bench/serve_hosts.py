@@ -1,4 +1,4 @@
-"""Servers to measure, each a process group of its own, halted while another is measured."""
+"""Servers to measure, each a process group of its own, suspended while another is measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heatbath.bench.serve_load import StreamCall
 from heatbath.errors import BadInput, ModelError
 
 PEER_VARIABLE = "HEATBATH_BENCH_VLLM"
-"""Variable that holds the path of a Python which has vLLM for the CPU, and transformers' server."""
+"""Environment variable with the path of a Python that has vLLM for the CPU, and transformers' server."""
 _START_SECONDS, _STOP_SECONDS = 400.0, 30.0
 
 CallBuilder = Callable[[str, int], StreamCall]
@@ -29,10 +29,12 @@ CallBuilder = Callable[[str, int], StreamCall]
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """How a server is started on a port and asked.
+    """The command that starts a server on a port, and its requests.
 
-    `command` makes its command line of the port; `ask` makes a call of a prompt and a number of tokens; `ready` is a
-    path that is 200 when it answers.
+    Attributes:
+        command: returns the command line for a port.
+        build_call: returns the call for a prompt and a number of tokens.
+        ready_path: a path that responds with 200 when the server is ready.
     """
 
     name: str
@@ -44,7 +46,7 @@ class ServerSpec:
 
 @dataclass
 class RunningServer:
-    """A server that runs. It writes to `output`."""
+    """A running server, which writes to `output`."""
 
     host: ServerSpec
     port: int
@@ -52,15 +54,15 @@ class RunningServer:
     output: IO[bytes]
 
     def suspend(self) -> None:
-        """Keep all of its threads from running, so that they cost those who are measured nothing."""
+        """Stop all of its threads, so that they cost nothing to a server that is being measured."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """After `halt`."""
+        """Continue after `suspend`."""
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> str:
-        """End it, with force if it takes long; what it wrote."""
+        """End the server, with force if it takes long, and return its output."""
         with contextlib.suppress(ProcessLookupError):
             self.resume()
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -74,14 +76,14 @@ class RunningServer:
         return self.read_output()
 
     def read_output(self) -> str:
-        """What it wrote so far."""
+        """Return the output so far."""
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
 
 
 @contextlib.contextmanager
 def run_server(host: ServerSpec) -> Iterator[RunningServer]:
-    """The server, once it answers. Raises `ModelError` with its last words when it ends before it does."""
+    """Yield the server when it is ready. Raises `ModelError` with its last output if it ends before."""
     port = _find_free_port()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
@@ -127,7 +129,7 @@ def _find_free_port() -> int:
 
 
 def heatbath_server(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str | None = None) -> ServerSpec:
-    """A server of `heatbath.bench.serve_child`, asked for completions with what `body` adds, by the holder of `key`."""
+    """Return a server of `heatbath.bench.serve_child`, asked for completions with the fields of `body`, with `key`."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def command(port: int) -> list[str]:
@@ -145,7 +147,7 @@ def heatbath_server(name: str, child: Mapping[str, Any], body: Mapping[str, Any]
 
 
 def vllm_server(python: str, folder: Path) -> ServerSpec:
-    """vLLM's server with five log-probabilities a token, on all processors: by itself it leaves one to its front."""
+    """Return vLLM's server with five log-probabilities a token, on all processors: by default it leaves one idle."""
     options = ["--model", str(folder), "--served-model-name", "model", "--dtype", "bfloat16", "--max-logprobs", "5"]
     quiet = ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
 
@@ -162,9 +164,9 @@ def vllm_server(python: str, folder: Path) -> ServerSpec:
 
 
 def transformers_server(python: str, folder: Path) -> ServerSpec:
-    """The server that comes with transformers, in its continuous batches, with room for 45,000 tokens (1 GB here).
+    """Return the server of transformers, with continuous batching and room for 45,000 tokens (1 GB here).
 
-    By itself it takes what memory there is for them, which leaves none for those it is compared with.
+    By default it takes all memory for them, which leaves none for the servers beside it.
     """
     options = ["--dtype", "bfloat16", "--device", "cpu", "--continuous-batching", "--log-level", "error"]
     options += ["--cb-block-size", "32", "--cb-num-blocks", "1400", "--cb-max-batch-tokens", "2048"]
@@ -184,7 +186,7 @@ def transformers_server(python: str, folder: Path) -> ServerSpec:
 
 
 def find_peer_python() -> str:
-    """The Python of the servers to compare with. Raises `BadInput` where there is none, with what to do."""
+    """Return the Python of the servers to compare with. Raises `BadInput` where there is none."""
     found = os.environ.get(PEER_VARIABLE)
     if not found:
         raise BadInput(f"{PEER_VARIABLE} is not set: run tools/vllm_env.sh FOLDER and set it to FOLDER/bin/python.")

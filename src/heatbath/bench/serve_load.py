@@ -1,4 +1,4 @@
-"""Many streams at once against a server on this machine, and when each of their tokens came.
+"""Load from many streams at once against a server on this machine, and the arrival times of their tokens.
 
 The client shares the machine with the server, so it does little: a socket and a few searches in bytes per event.
 """
@@ -30,7 +30,7 @@ class StreamCall:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def encode_request(self, port: int) -> bytes:
-        """The bytes of the request. The connection is closed after it."""
+        """Return the bytes of the request. The connection is closed after it."""
         body = json.dumps(self.body).encode()
         head = {"Host": f"127.0.0.1:{port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
         lines = [f"{name}: {value}" for name, value in (head | {"Connection": "close"} | dict(self.headers)).items()]
@@ -39,7 +39,7 @@ class StreamCall:
 
 @dataclass(frozen=True)
 class StreamReply:
-    """What came back: seconds of each token's arrival since the request was sent, and how many tokens there were.
+    """Seconds from the request to each token's arrival, and the number of tokens.
 
     A token may share an event with others: `tokens` is the server's own count where it gives one.
     """
@@ -51,10 +51,10 @@ class StreamReply:
 
 @dataclass(frozen=True)
 class BurstSpeed:
-    """What a burst of streams came to.
+    """Speed of a burst of streams.
 
     Attributes:
-        rate: tokens a second of all streams, from the first request to the last token.
+        tokens_per_second: of all streams, from the first request to the last token.
         arrivals: seconds from each request to each of its tokens.
     """
 
@@ -67,23 +67,23 @@ class BurstSpeed:
         return [stream[0] for stream in self.arrivals]
 
     def first_token_quantile(self, quantile: float) -> float:
-        """A quantile over streams of the time to the first token, seconds."""
+        """Return a quantile over streams of the time to the first token, seconds."""
         return float(np.quantile(self.first_token_seconds, quantile))
 
     def compute_delays(self, pace: float) -> Floats:
-        """Seconds by which each token came later after the one before it (the request, for a first one) than `pace`."""
+        """Return each token's delay beyond `pace` after the one before it (the request, for a first one), seconds."""
         return np.concatenate([np.diff(stream, prepend=0.0) for stream in self.arrivals]) - pace
 
 
 class ChunkedDecoder:
-    """Bytes of a chunked HTTP/1.1 response in, events of its body out (without the empty line between them)."""
+    """Decoder of a chunked HTTP/1.1 response into the events of its body, without the empty line between them."""
 
     def __init__(self) -> None:
         self.status = 0
         self._raw, self._body, self._chunk_bytes_left, self._is_complete = b"", b"", 0, False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that `data` completes; for a response that is no stream, nothing until `rest`."""
+        """Return the events that `data` completes; for a response that is not a stream see `remainder`."""
         self._raw += data
         if not self.status:
             head, found, tail = self._raw.partition(b"\r\n\r\n")
@@ -98,7 +98,7 @@ class ChunkedDecoder:
 
     @property
     def remainder(self) -> bytes:
-        """What has come and is no whole event."""
+        """Bytes received after the last complete event."""
         return self._body
 
     def _decode_chunks(self) -> None:
@@ -142,7 +142,7 @@ class _Stream(asyncio.Protocol):
         if "error" in chunk:
             self._fail(f"a stream failed: {chunk['error']}")
         self._usage = (chunk.get("usage") or {}).get("completion_tokens", self._usage)
-        # transformers says nothing after the chunk with the reason for the end and the usage.
+        # transformers sends nothing after the chunk with the finish reason and the usage.
         self._is_complete |= bool(
             self._usage and any(choice.get("finish_reason") for choice in chunk.get("choices", ()))
         )
@@ -153,8 +153,8 @@ class _Stream(asyncio.Protocol):
         if self._reply.done():
             return
         if not self._is_complete or self._events.status != 200:
-            said = self._events.remainder[:300].decode(errors="replace")
-            self._fail(f"the server answered {self._events.status} and its stream did not end well: {said}")
+            text = self._events.remainder[:300].decode(errors="replace")
+            self._fail(f"the server answered {self._events.status} and its stream did not end well: {text}")
         else:
             tokens = self._usage or len(self._arrivals)
             self._reply.set_result(StreamReply(self._arrivals, tokens, time.perf_counter() - self._start))
@@ -170,10 +170,10 @@ def _find_text(choice: Mapping[str, Any]) -> Any:
 
 
 async def run_burst(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0) -> list[StreamReply]:
-    """All calls at once, each on a connection of its own, begun evenly within `spread` seconds.
+    """Make all calls at once, each on a connection of its own, started evenly within `spread` seconds.
 
     Raises:
-        ModelError: one does not end well.
+        ModelError: one of them fails.
     """
     loop = asyncio.get_running_loop()
 
@@ -197,7 +197,7 @@ async def run_burst(port: int, calls: Sequence[StreamCall], *, spread: float = 0
 
 
 def measure_speed(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0) -> BurstSpeed:
-    """A burst from a loop of its own, and how fast it was."""
+    """Return the speed of a burst, on an event loop of its own."""
     start = time.perf_counter()
     replies = asyncio.run(run_burst(port, calls, spread=spread))
     seconds = time.perf_counter() - start

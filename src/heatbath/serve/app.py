@@ -40,12 +40,13 @@ def build_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Sta
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """Return the routes of all packages that are enabled."""
-    rooms = {"health": True, "openai": True, "telemetry": settings.metrics.enabled, "dashboard": settings.server.page}
-    found: list[BaseRoute] = []
-    for room, wanted in rooms.items():
-        if wanted:
-            found += import_module(f"heatbath.serve.{room}").routes()
-    return found
+    metrics, page = settings.metrics.enabled, settings.server.page
+    packages = {"health": True, "openai": True, "telemetry": metrics, "dashboard": page}
+    collected: list[BaseRoute] = []
+    for package, enabled in packages.items():
+        if enabled:
+            collected += import_module(f"heatbath.serve.{package}").routes()
+    return collected
 
 
 def build_middleware(services: Services) -> list[Middleware]:

@@ -31,13 +31,13 @@ async def readiness(request: Request) -> Response:
     With the scope "read" the response has the load of the engine too.
     """
     services: Services = request.app.state.services
-    trouble = find_unavailable_parts(services.lifecycle, services.engine, services.store)
+    reasons = find_unavailable_parts(services.lifecycle, services.engine, services.store)
     if not services.settings.storage.required:
-        trouble.pop("storage", None)
-    body: dict[str, object] = {"ready": not trouble, "down": trouble}
+        reasons.pop("storage", None)
+    body: dict[str, object] = {"ready": not reasons, "down": reasons}
     tenant = request.state.tenant
     if tenant is not None and "read" in tenant.scopes:
         body["load"] = asdict(services.engine.stats)
         body["storage"] = services.store.unavailable_reason or "ok"
-    headers = {"retry-after": "5"} if trouble else {}
-    return JSONResponse(body, 503 if trouble else 200, headers)
+    headers = {"retry-after": "5"} if reasons else {}
+    return JSONResponse(body, 503 if reasons else 200, headers)

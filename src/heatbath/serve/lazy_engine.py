@@ -52,20 +52,20 @@ class LazyEngine:
 
     async def _load_engine(self) -> Engine:
         loop = asyncio.get_running_loop()
-        made: asyncio.Future[Engine] = loop.create_future()
+        future: asyncio.Future[Engine] = loop.create_future()
 
-        def tell(settle: Callable[..., None], result: Engine | BaseException) -> None:
-            if not made.done():  # the server may have stopped meanwhile
+        def set_outcome(settle: Callable[..., None], result: Engine | BaseException) -> None:
+            if not future.done():  # the server may have stopped meanwhile
                 settle(result)
 
         def work() -> None:
             try:
                 engine = self._build()
             except BaseException as error:
-                loop.call_soon_threadsafe(tell, made.set_exception, error)
+                loop.call_soon_threadsafe(set_outcome, future.set_exception, error)
             else:
-                loop.call_soon_threadsafe(tell, made.set_result, engine)
+                loop.call_soon_threadsafe(set_outcome, future.set_result, engine)
 
         # A daemon thread, so that the process can end while the model is still being loaded.
         threading.Thread(target=work, name="heatbath-load", daemon=True).start()
-        return await made
+        return await future

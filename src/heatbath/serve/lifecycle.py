@@ -41,7 +41,7 @@ class Lifecycle:
 
     @property
     def is_draining(self) -> bool:
-        """Whether the server is shutting down."""
+        """True while the server is shutting down."""
         return self.state == "draining"
 
     @property

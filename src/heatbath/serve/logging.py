@@ -20,13 +20,13 @@ def build_logger(level: str = "info", file: TextIO | None = None) -> Logger:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.JSONRenderer(),
     ]
-    least = logging.getLevelNamesMapping()[level.upper()]
-    made: Logger = structlog.wrap_logger(
+    min_level = logging.getLevelNamesMapping()[level.upper()]
+    logger: Logger = structlog.wrap_logger(
         structlog.WriteLogger(file or sys.stderr),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),
     )
-    return made
+    return logger
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:

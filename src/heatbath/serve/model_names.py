@@ -29,9 +29,9 @@ class ModelNames:
         Raises:
             ApiError: 404, there is no such model.
         """
-        meant = self.aliases.get(name, name)
-        if meant == self.model:
-            return meant
+        resolved_name = self.aliases.get(name, name)
+        if resolved_name == self.model:
+            return resolved_name
         message = f"there is no model {name[:100]!r} here: use one of {', '.join(self.all_names)}."
         raise ApiError(404, message, code="model_not_found", param="model")
 
@@ -51,9 +51,9 @@ def build_model_names(settings: ModelSettings) -> ModelNames:
 
 
 def _follow_alias(alias: str, aliases: Mapping[str, str]) -> str:
-    seen = {alias}
+    visited = {alias}
     name = aliases[alias]
-    while name in aliases and name not in seen:
-        seen.add(name)
+    while name in aliases and name not in visited:
+        visited.add(name)
         name = aliases[name]
     return name

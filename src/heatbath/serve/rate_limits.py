@@ -84,11 +84,11 @@ class Account:
 
     def headers(self, now: float) -> dict[str, str]:
         """Return the headers of all windows."""
-        found: dict[str, str] = {}
-        for of, window in self.windows.items():
+        headers: dict[str, str] = {}
+        for kind, window in self.windows.items():
             window.drop_expired(now)
-            found |= window.headers(of, now)
-        return found
+            headers |= window.headers(kind, now)
+        return headers
 
 
 @dataclass
@@ -147,15 +147,15 @@ class RateLimiter:
             return Lease(self, account, tokens, None)
         now = self.current_time()
         headers = account.headers(now)
-        waits = {of: window.seconds_until(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
+        waits = {kind: each.seconds_until(_charge_amount(kind, tokens), now) for kind, each in account.windows.items()}
         longest = max(waits, key=waits.__getitem__, default="")
         if longest and waits[longest]:
             raise _exceeded_error(longest, account.windows[longest].limit, tokens, waits[longest], headers)
         if account.max_concurrent is not None and account.num_open >= account.max_concurrent:
-            message = f"{account.num_open} requests of yours are at work, the most there may be: wait for one to end."
+            message = f"concurrency limit reached ({account.num_open} requests running): wait for one to end."
             raise _rate_limit_error(message, {**headers, **retry_headers(CONCURRENCY_RETRY_SECONDS)})
         account.num_open += 1
-        charges = {of: window.add_charge(_charge_amount(of, tokens), now) for of, window in account.windows.items()}
+        charges = {kind: each.add_charge(_charge_amount(kind, tokens), now) for kind, each in account.windows.items()}
         return Lease(self, account, tokens, charges.get("tokens"))
 
     def _open_account(self, tenant: str) -> Account:
@@ -175,13 +175,13 @@ def build_rate_limiter(settings: Settings) -> RateLimiter:
     """
     names = list(Allowance.model_fields)
     default = Allowance(**{name: getattr(settings.limits, name) for name in names})
-    found: dict[str, Allowance] = {}
+    allowances: dict[str, Allowance] = {}
     for name, key in settings.keys.items():
         own = {limit: getattr(key, limit) for limit in names if limit in key.model_fields_set}
         tenant, allowance = key.tenant or name, default.model_copy(update=own)
-        if found.setdefault(tenant, allowance) != allowance:
+        if allowances.setdefault(tenant, allowance) != allowance:
             raise BadInput(f"keys.{name} sets other limits than another key of tenant {tenant!r}: make them the same.")
-    return RateLimiter(found, default)
+    return RateLimiter(allowances, default)
 
 
 def _charge_amount(kind: str, tokens: int) -> int:
@@ -194,9 +194,9 @@ def _rate_limit_error(message: str, headers: Mapping[str, str]) -> ApiError:
 
 def _exceeded_error(kind: str, limit: int, tokens: int, wait: float, headers: Mapping[str, str]) -> ApiError:
     if math.isinf(wait):
-        message = f"this request may use {tokens} tokens and {limit} a minute are allowed: ask for fewer."
+        message = f"this request may use {tokens} tokens and {limit} per minute are allowed: request fewer."
         return _rate_limit_error(message, {**headers, **NO_RETRY_HEADERS})
-    message = f"{limit} {kind} a minute are allowed and used up: try again in {math.ceil(wait)} seconds."
+    message = f"{limit} {kind} per minute are allowed and used up: try again in {math.ceil(wait)} seconds."
     return _rate_limit_error(message, {**headers, **retry_headers(wait)})
 
 

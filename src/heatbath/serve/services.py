@@ -65,45 +65,45 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
 
     names, keys, limits = build_model_names(settings.model), build_keyring(settings.keys), build_rate_limiter(settings)
     metrics = build_metrics([names.model], names.aliases)
-    traces = _build_tracing(settings, names)
+    tracings = _build_tracing(settings, names)
     phase_map = _load_phase_map(settings)
-    kept = _open_store(settings)
+    store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
-    gate = Lifecycle()
+    lifecycle = Lifecycle()
     feed = (
-        [_build_feed(settings, metrics, lambda: find_unavailable_parts(gate, engine, kept))]
+        [_build_feed(settings, metrics, lambda: find_unavailable_parts(lifecycle, engine, store))]
         if settings.server.page
         else []
     )
     return Services(
         settings,
         engine,
-        metrics.attach_gauges(engine, kept),
+        metrics.attach_gauges(engine, store),
         names,
-        observers=(metrics.request_metrics, *feed, *(one.observer for one in traces)),
+        observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         metrics=metrics,
-        minute_store=kept,
+        minute_store=store,
         keys=keys,
         rate_limiter=limits,
-        lifecycle=gate,
+        lifecycle=lifecycle,
         log=build_logger(settings.server.log),
         lifespans=(
-            lambda: _close_on_exit(kept),
-            lambda: metrics.run_background_tasks(kept),
-            *(one.close_on_exit for one in traces),
+            lambda: _close_on_exit(store),
+            lambda: metrics.run_background_tasks(store),
+            *(each.close_on_exit for each in tracings),
         ),
     )
 
 
 def find_unavailable_parts(lifecycle: Lifecycle, engine: Engine, store: Store) -> dict[str, str]:
     """Return one sentence for each part that is unavailable, by part."""
-    found = (
+    reasons = (
         {"server": lifecycle.unavailable_reason}
         if lifecycle.is_draining
         else {"engine": lifecycle.unavailable_reason or engine.unavailable_reason}
     )
-    return {part: trouble for part, trouble in {**found, "storage": store.unavailable_reason}.items() if trouble}
+    return {part: reason for part, reason in {**reasons, "storage": store.unavailable_reason}.items() if reason}
 
 
 @asynccontextmanager
@@ -117,15 +117,15 @@ async def _close_on_exit(store: SqlStore) -> AsyncIterator[None]:
 def _open_store(settings: Settings) -> SqlStore:
     from heatbath.serve.storage import open_store
 
-    kept = settings.storage
-    return open_store(kept.url, days=kept.days, content=kept.content)
+    storage = settings.storage
+    return open_store(storage.url, days=storage.days, content=storage.content)
 
 
 def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
     """Return the engine of the settings; its model loads when it starts."""
     engine, model = settings.engine, settings.model
 
-    def make() -> Engine:
+    def build() -> Engine:
         from heatbath.engine.local import EngineConfig, LocalEngine
         from heatbath.models import load
 
@@ -135,7 +135,7 @@ def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
         loaded = load(model.name, dtype=model.dtype)
         return LocalEngine(loaded, observers=[metrics.observer], config=options)
 
-    return LazyEngine(make)
+    return LazyEngine(build)
 
 
 def _load_phase_map(settings: Settings) -> PhaseMap | None:

@@ -281,8 +281,8 @@ def _format_expectation(error: Any) -> str:
         return f"give {context['expected']}"
     if error["type"] == "string_pattern_mismatch":
         return "give the 64 hex digits that `heatbath serve --new-key NAME` prints"
-    wanted = error["msg"].removeprefix("Input should be ").removeprefix("String should have ").partition(",")[0]
-    return f"give {wanted.replace('valid tuple', 'list')}"
+    expectation = error["msg"].removeprefix("Input should be ").removeprefix("String should have ").partition(",")[0]
+    return f"give {expectation.replace('valid tuple', 'list')}"
 
 
 def _suggest_name(name: str, names: Iterable[str]) -> str:
@@ -307,7 +307,7 @@ def _format_flag(key: str) -> str:
 
 
 def _flatten_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+    keys: list[str] = []
     for name, value in values.items():
-        found += _flatten_keys(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
-    return found
+        keys += _flatten_keys(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [prefix + name]
+    return keys

@@ -60,10 +60,10 @@ def format_address(server: ServerSettings, sockets: Sequence[socket.socket]) -> 
 
 def _resolve_addresses(server: ServerSettings) -> list[tuple[socket.AddressFamily, str]]:
     try:
-        found = socket.getaddrinfo(server.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(server.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise BadInput(f"server.host is {server.host!r}, which has no address: check its spelling.") from None
-    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in infos))
 
 
 def _is_loopback(address: tuple[socket.AddressFamily, str]) -> bool:
@@ -71,21 +71,21 @@ def _is_loopback(address: tuple[socket.AddressFamily, str]) -> bool:
 
 
 def _bind_socket(family: socket.AddressFamily, address: tuple[str, int]) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             # Bytes that a client does not read then wait in this process, which notices that they do.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
-        bound.bind(address)
-        bound.listen(BACKLOG)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError:
-        bound.close()
+        listener.close()
         raise
-    bound.setblocking(False)
-    return bound
+    listener.setblocking(False)
+    return listener
 
 
 def _format_bind_error(server: ServerSettings, error: OSError) -> str:

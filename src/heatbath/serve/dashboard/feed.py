@@ -125,9 +125,7 @@ class Feed:
 
     def list_outcomes(self, tenant: str) -> list[RequestOutcome]:
         """Return the outcomes of a tenant that are in memory, newest first."""
-        return [
-            answered for (whose, _), answered in reversed(self._recent_outcomes.outcomes.items()) if whose == tenant
-        ]
+        return [outcome for (whose, _), outcome in reversed(self._recent_outcomes.outcomes.items()) if whose == tenant]
 
     def find_outcome(self, id: str, tenant: str) -> RequestOutcome | None:
         """Return an outcome that is in memory, else None."""

@@ -20,12 +20,12 @@ MAX_POINTS = 360
 
 def build_columns(minutes: Sequence[Minute], start: float, end: float) -> dict[str, list[Any]]:
     """Return `TICK_COLUMNS` between `start` and `end` (Unix seconds), from the first minute with any activity."""
-    wide = MINUTE_SECONDS * max(1, round((end - start) / MINUTE_SECONDS / MAX_POINTS))
+    width = MINUTE_SECONDS * max(1, round((end - start) / MINUTE_SECONDS / MAX_POINTS))
     groups: dict[int, list[Minute]] = {}
     for minute in minutes:
-        groups.setdefault(int(minute.start // wide), []).append(minute)
-    places = range(min(groups), int(end // wide) + 1) if groups else range(0)
-    rows = [_build_row(groups.get(place, []), place * wide, wide) for place in places]
+        groups.setdefault(int(minute.start // width), []).append(minute)
+    places = range(min(groups), int(end // width) + 1) if groups else range(0)
+    rows = [_build_row(groups.get(place, []), place * width, width) for place in places]
     return {name: [row[i] for row in rows] for i, name in enumerate(TICK_COLUMNS)}
 
 
@@ -34,8 +34,8 @@ def merge_distributions(minutes: Iterable[Minute]) -> dict[str, dict[str, Any]]:
     models: dict[str, list[Minute]] = {}
     for minute in minutes:
         models.setdefault(minute.model, []).append(minute)
-    found = {model: {name: _merge_distribution(own, name) for name in QUANTITIES} for model, own in models.items()}
-    return {model: each for model, each in found.items() if any(any(one["counts"]) for one in each.values())}
+    merged = {model: {name: _merge_distribution(own, name) for name in QUANTITIES} for model, own in models.items()}
+    return {model: each for model, each in merged.items() if any(any(one["counts"]) for one in each.values())}
 
 
 def _build_row(minutes: Sequence[Minute], start: float, width: float) -> list[Any]:
@@ -73,5 +73,5 @@ def _merge_histogram(minutes: Sequence[Minute], name: str) -> Floats:
     """Return the sum of a histogram. Those of another length, from a release with other bins, are left out."""
     length = len(HISTOGRAM_EDGES[name]) + 1
     counts = [minute.histograms.get(name, []) for minute in minutes]
-    whole = [each for each in counts if len(each) == length]
-    return np.asarray(np.sum(np.array([np.zeros(length), *whole], np.float64), axis=0))
+    matching = [each for each in counts if len(each) == length]
+    return np.asarray(np.sum(np.array([np.zeros(length), *matching], np.float64), axis=0))

@@ -53,14 +53,14 @@ async def _get_file(request: Request) -> Response:
 async def _get_state(request: Request) -> Response:
     tenant = _authorize_reader(request)
     feed = _find_feed(request)
-    if trouble := request.app.state.services.lifecycle.unavailable_reason:
-        raise unavailable_error(f"{trouble}: try again in a few seconds.")
-    found = await asyncio.to_thread(build_state, request.app.state.services, feed)
+    if reason := request.app.state.services.lifecycle.unavailable_reason:
+        raise unavailable_error(f"{reason}: try again in a few seconds.")
+    state = await asyncio.to_thread(build_state, request.app.state.services, feed)
     temperatures = [
-        summarize_outcome(answered)["temperature"]
-        for answered in reversed(await _collect_outcomes(request, feed, tenant))
+        summarize_outcome(outcome)["temperature"]
+        for outcome in reversed(await _collect_outcomes(request, feed, tenant))
     ]
-    return _json_response({**found, "temperatures": [value for value in temperatures if value is not None]})
+    return _json_response({**state, "temperatures": [value for value in temperatures if value is not None]})
 
 
 async def _stream_feed(request: Request) -> Response:
@@ -102,30 +102,30 @@ async def _get_history(request: Request) -> Response:
 
 async def _list_requests(request: Request) -> Response:
     tenant = _authorize_reader(request)
-    answers = await _collect_outcomes(request, _find_feed(request), tenant)
-    return _json_response({"requests": [summarize_outcome(answered) for answered in answers]})
+    outcomes = await _collect_outcomes(request, _find_feed(request), tenant)
+    return _json_response({"requests": [summarize_outcome(outcome) for outcome in outcomes]})
 
 
 async def _get_request(request: Request) -> Response:
     tenant, id = _authorize_reader(request), request.path_params["id"]
-    found = _find_feed(request).find_outcome(id, tenant)
-    if found is None:
-        found = await request.app.state.services.store.get(id, tenant)
-    if found is None:
+    outcome = _find_feed(request).find_outcome(id, tenant)
+    if outcome is None:
+        outcome = await request.app.state.services.store.get(id, tenant)
+    if outcome is None:
         raise ApiError(404, f"there is no stored answer {id[:100]!r}: it may have been too old.", code="not_found")
-    return _json_response(serialize_outcome(found))
+    return _json_response(serialize_outcome(outcome))
 
 
 async def _collect_outcomes(request: Request, feed: Feed, tenant: str) -> list[RequestOutcome]:
     """Return the newest outcomes of a tenant, newest first: stored ones, and those that are only in memory."""
-    kept = feed.list_outcomes(tenant)[:MAX_LISTED]
+    in_memory = feed.list_outcomes(tenant)[:MAX_LISTED]
     try:
         stored = await request.app.state.services.store.list_recent(MAX_LISTED, tenant)
     except StoreUnavailable:
         stored = []
-    known = {answered.request.id for answered in kept}
-    rest = [answered for answered in stored if answered.request.id not in known]
-    return sorted([*kept, *rest], key=lambda answered: -answered.request.created_at)[:MAX_LISTED]
+    known_ids = {outcome.request.id for outcome in in_memory}
+    rest = [outcome for outcome in stored if outcome.request.id not in known_ids]
+    return sorted([*in_memory, *rest], key=lambda outcome: -outcome.request.created_at)[:MAX_LISTED]
 
 
 def _authorize_reader(request: Request) -> str:
@@ -146,13 +146,13 @@ def _find_feed(request: Request) -> Feed:
 
 
 def _parse_hours(request: Request) -> float:
-    given = request.query_params.get("hours", "24")
+    value = request.query_params.get("hours", "24")
     try:
-        hours = float(given)
+        hours = float(value)
     except ValueError:
         hours = math.nan
     if not 0 < hours <= MAX_HISTORY_HOURS:
-        message = f"hours is {given[:50]!r}: give a number above 0, at most {MAX_HISTORY_HOURS:g}."
+        message = f"hours is {value[:50]!r}: give a number above 0, at most {MAX_HISTORY_HOURS:g}."
         raise ApiError(400, message, code="invalid_value", param="hours")
     return hours
 

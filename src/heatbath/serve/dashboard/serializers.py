@@ -14,13 +14,13 @@ NODES_PREFIX = "nodes/"
 
 def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
     """Return the row of the list."""
-    ticket = outcome.request
+    request = outcome.request
     return {
-        "id": ticket.id,
-        "created": ticket.created_at,
-        "endpoint": ticket.endpoint,
-        "model": ticket.model,
-        "stream": ticket.stream,
+        "id": request.id,
+        "created": request.created_at,
+        "endpoint": request.endpoint,
+        "model": request.model,
+        "stream": request.stream,
         "status": outcome.status,
         "error": outcome.error,
         "prompt_tokens": outcome.prompt_tokens,
@@ -48,10 +48,10 @@ def serialize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
 
 def outcome_temperature(outcome: RequestOutcome) -> float | None:
     """Return the temperature of an outcome, None where no single one is known."""
-    drawn = [value for choice in outcome.summary for value in choice.get("temperature") or ()]
-    known = set(drawn) or {outcome.request.settings.get("temperature")}
-    value = known.pop()
-    return float(value) if not known and isinstance(value, int | float) and math.isfinite(value) else None
+    temperatures = [value for choice in outcome.summary for value in choice.get("temperature") or ()]
+    candidates = set(temperatures) or {outcome.request.settings.get("temperature")}
+    value = candidates.pop()
+    return float(value) if not candidates and isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def to_json_values(value: Any) -> Any:
@@ -74,13 +74,13 @@ def select_scalars(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def _serialize_content(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the input as {role, text}, and the texts of the completions."""
-    asked = [
+    inputs = [
         {"role": str(message.get("role")), "text": _message_text(message)} for message in content.get("messages") or ()
     ]
     for name in ("prompt", "input"):
         if content.get(name) is not None:
-            asked.append({"role": name, "text": _join_text(content[name])})
-    return {"asked": asked, "answers": [_join_text(answer) for answer in content.get("answers") or ()]}
+            inputs.append({"role": name, "text": _join_text(content[name])})
+    return {"asked": inputs, "answers": [_join_text(answer) for answer in content.get("answers") or ()]}
 
 
 def _message_text(message: Mapping[str, Any]) -> str:

@@ -80,11 +80,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        begun = self.num_messages if self.in_head else None
+        message_number = self.num_messages if self.in_head else None
         super().data_received(data)
         if self.transport.is_closing() or not self.in_head:
             return
-        if self.num_messages == begun:
+        if self.num_messages == message_number:
             self.head_bytes += len(data)
         if self.head_bytes > MAX_URL_BYTES + 2 * MAX_HEAD_BYTES:  # one endless line, which the parser does not report
             self.rejection = HEADERS_TOO_LARGE_ERROR
@@ -145,7 +145,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_response_complete(self) -> bool:
-        """Whether no request waits for the rest of its response."""
+        """True if no request waits for the rest of its response."""
         return self.cycle is None or self.cycle.response_complete
 
     def _reject(self, error: ApiError) -> None:

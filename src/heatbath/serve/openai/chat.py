@@ -33,8 +33,8 @@ async def chat(context: RequestContext) -> Any:
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
-    ticket = context.ticket(request_settings(body), stream=bool(body.stream))
-    plan = context.plan(requests, ticket, n=body.n or 1, store=body.store)
+    info = context.request_info(request_settings(body), stream=bool(body.stream))
+    plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
     texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
     head = build_head(context, task, "chatcmpl-")
@@ -70,7 +70,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
         if self.has_tools:
-            message = parse_message(text, f"call_{self.task.plan.ticket.id}_{index}")
+            message = parse_message(text, f"call_{self.task.plan.info.id}_{index}")
             reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:

@@ -42,7 +42,7 @@ async def decisions(context: RequestContext) -> Any:
     questions = await context.offload(partial(_tokenize_questions, context.language, body))
     _check(context, questions)
     requests = [request for i, question in enumerate(questions) for request in _requests(context, question, i)]
-    plan = context.plan(requests, context.ticket({"questions": len(questions)}), store=body.store)
+    plan = context.plan(requests, context.request_info({"questions": len(questions)}), store=body.store)
     task = context.admit(plan, sum(len(request.prompt) for request in requests))
     return await context.respond(task, partial(_complete, context, body, questions, task))
 
@@ -99,11 +99,11 @@ async def _complete(
     ]
     content = {"input": body.input, "questions": body.questions, "answers": answers}
     stored = await task.settle([], msgspec.to_builtins(content))
-    ticket = task.plan.ticket
+    info = task.plan.info
     decision = schema.Decision(
-        id=f"dec-{ticket.id}",
-        created=int(ticket.created_at),
-        model=ticket.model,
+        id=f"dec-{info.id}",
+        created=int(info.created_at),
+        model=info.model,
         answers=answers,
         usage=_decision_usage(outputs),
     )

@@ -36,8 +36,8 @@ async def embeddings(context: RequestContext) -> Response:
         message = f"dimensions is {size}: {EMBEDDING_MODEL} has {DIMENSIONS}, give at most that."
         raise invalid_value(message, "dimensions")
     inputs = _parse_inputs(body.input)
-    ticket = context.ticket({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
-    task = context.admit(GenerationPlan(ticket, (), store=False), sum(map(len, inputs)))
+    info = context.request_info({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
+    task = context.admit(GenerationPlan(info, (), store=False), sum(map(len, inputs)))
     work = asyncio.create_task(asyncio.to_thread(_embed, inputs))
     work.add_done_callback(task.end_after)
     vectors, tokens = await run_until_disconnect(context.http, work)
@@ -100,8 +100,8 @@ def _check_lengths(encoded: Sequence[Sequence[int]]) -> None:
 
 def _truncate(vectors: Floats, size: int) -> Floats:
     """Return the first `size` components of each, as unit vectors again."""
-    kept = vectors[:, :size]
-    return np.asarray(kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-300))
+    truncated = vectors[:, :size]
+    return np.asarray(truncated / np.maximum(np.linalg.norm(truncated, axis=1, keepdims=True), 1e-300))
 
 
 def _encode_base64(vector: Floats) -> str:

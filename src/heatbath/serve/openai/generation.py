@@ -1,4 +1,4 @@
-"""The generation of one HTTP request: reported to watchers, run on the engine, stored, and ended exactly once."""
+"""The generation of one HTTP request: reported to observers, run on the engine, stored, and ended exactly once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Listener = Callable[[int, Event], None]
 
 @dataclass(frozen=True)
 class GenerationPlan:
-    """What one HTTP request needs of the engine and the store.
+    """Requests to the engine for one HTTP request, and the storage of its outcome.
 
     Attributes:
         requests: one for each prompt.
@@ -32,7 +32,7 @@ class GenerationPlan:
         store: whether anything is stored.
     """
 
-    ticket: RequestInfo
+    info: RequestInfo
     requests: Sequence[Request]
     n: int = 1
     keep_content: bool = True
@@ -61,8 +61,8 @@ class GenerationTask:
     is_over: bool = False
 
     def __post_init__(self) -> None:
-        for watcher in self.services.observers:
-            watcher.on_start(self.plan.ticket)
+        for observer in self.services.observers:
+            observer.on_start(self.plan.info)
 
     def end_after(self, task: asyncio.Future[Any]) -> None:
         """End as `task` has ended, unless this ended before; the callback of a task."""
@@ -120,8 +120,8 @@ class GenerationTask:
             self.times.first_token = time.monotonic()
         if i:
             step = replace(step, choice=i * self.plan.requests[i].n + step.choice)
-        for watcher in self.services.observers:
-            watcher.on_tokens(self.plan.ticket, step)
+        for observer in self.services.observers:
+            observer.on_tokens(self.plan.info, step)
 
     async def settle(
         self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any], *, prompt_tokens: int | None = None
@@ -131,28 +131,28 @@ class GenerationTask:
         `prompt_tokens` counts those of a model that is not the engine's.
 
         Raises:
-            StoreDown: they are not stored and had to be.
+            StoreUnavailable: they are not stored and had to be.
         """
-        answered = self._result(choices, content)
+        outcome = self._result(choices, content)
         if prompt_tokens is not None:
-            answered = replace(answered, prompt_tokens=prompt_tokens)
+            outcome = replace(outcome, prompt_tokens=prompt_tokens)
         stored: bool | None = None
         if self.plan.store:
             try:
-                await self.services.store.save(answered)
+                await self.services.store.save(outcome)
                 stored = True
             except StoreUnavailable:
                 if self.plan.store_required:
                     raise
                 stored = False
-        self._end(answered)
+        self._end(outcome)
         return stored
 
     @property
     def overhead(self) -> float:
         """Seconds so far that were not spent in the engine."""
         now = time.monotonic()
-        before = (self.times.submitted or now) - self.plan.ticket.started_at
+        before = (self.times.submitted or now) - self.plan.info.started_at
         return before + (now - self.times.generated if self.times.generated else 0.0)
 
     def _fail(self, error: BaseException | None) -> None:
@@ -166,11 +166,11 @@ class GenerationTask:
             status, code = CLIENT_CLOSED_REQUEST, "client_gone"
         self._end(replace(self._result([], {}), status=status, error=code, content=None, records=None))
 
-    def _end(self, answered: RequestOutcome) -> None:
+    def _end(self, outcome: RequestOutcome) -> None:
         self.is_over = True
-        self.lease.release(answered.prompt_tokens + answered.completion_tokens)
-        for watcher in self.services.observers:
-            watcher.on_finish(answered)
+        self.lease.release(outcome.prompt_tokens + outcome.completion_tokens)
+        for observer in self.services.observers:
+            observer.on_finish(outcome)
 
     def _result(self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any]) -> RequestOutcome:
         began = None
@@ -187,9 +187,9 @@ class GenerationTask:
             summaries.append(summarize_records(choice.tokens))
             if texts is not None:
                 records.append(record_columns(choice.tokens, texts))
-        started, first_token = self.plan.ticket.started_at, self.times.first_token
+        started, first_token = self.plan.info.started_at, self.times.first_token
         return RequestOutcome(
-            request=self.plan.ticket,
+            request=self.plan.info,
             status=200,
             prompt_tokens=prompt_tokens,
             cached_tokens=cached_tokens,

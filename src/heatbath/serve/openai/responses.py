@@ -131,9 +131,9 @@ class Responder(ABC, Generic[B, C]):
 
 def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:
     """Return the fields that all parts of a response share."""
-    ticket = task.plan.ticket
+    info = task.plan.info
     fingerprint = context.language.fingerprint.rpartition(":")[2][:16]
-    return ResponseHead(id_prefix + ticket.id, int(ticket.created_at), ticket.model, f"fp_{fingerprint}")
+    return ResponseHead(id_prefix + info.id, int(info.created_at), info.model, f"fp_{fingerprint}")
 
 
 def is_buffered(body: GenerationRequest) -> bool:

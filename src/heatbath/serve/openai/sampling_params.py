@@ -280,8 +280,8 @@ def _token_bias(given: Mapping[str, float], language: ModelInfo) -> dict[str, fl
 
 def _forbid_others(allowed: Sequence[int], language: ModelInfo) -> Iterator[ComponentSpec]:
     _check_ids(allowed, language, "allowed_token_ids")
-    kept = frozenset(allowed)
-    others = [token for token in range(language.vocabulary.size) if token not in kept]
+    allowed_ids = frozenset(allowed)
+    others = [token for token in range(language.vocabulary.size) if token not in allowed_ids]
     for start in range(0, len(others), _IDS_PER_FIELD):
         yield ComponentSpec("forbid_tokens", others[start : start + _IDS_PER_FIELD])
 

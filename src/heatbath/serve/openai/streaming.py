@@ -172,7 +172,7 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
     ) -> None:
         super().__init__(body, task, head, texts)
         self._readers = [ToolCallReader() for _ in range(self._n)] if has_tools else None
-        self._id_prefix = f"call_{task.plan.ticket.id}"
+        self._id_prefix = f"call_{task.plan.info.id}"
         self._text_only = self._text_only and not (body.logprobs or has_tools)
 
     def start(self, prompt: int) -> bytes:

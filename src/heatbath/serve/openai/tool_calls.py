@@ -98,13 +98,13 @@ def _select_tools(names: Sequence[str], tools: Sequence[Tool], param: str) -> tu
 
 
 def _check_names(tools: Sequence[Tool]) -> None:
-    seen: set[str] = set()
+    names: set[str] = set()
     for i, tool in enumerate(tools):
         name, param = tool.function.name, f"tools[{i}].function.name"
-        if name in seen:
+        if name in names:
             message = f"{param} is {format_value(name)} a second time: give each tool a name of its own."
             raise invalid_value(message, param)
-        seen.add(name)
+        names.add(name)
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,10 @@ class Database:
             DatabaseFileMissing: the file is gone.
         """
         if self.is_ready and self.file is not None:
-            found = _read_inode(self.file)
-            if found is None:
+            inode = _read_inode(self.file)
+            if inode is None:
                 raise DatabaseFileMissing
-            if found != self._inode:
+            if inode != self._inode:
                 self.is_ready = False
                 self.engine.dispose()
         if not self.is_ready:
@@ -160,10 +160,10 @@ def _create_file(file: Path) -> None:
 
 def _read_inode(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _check_integrity(engine: Engine) -> None:

@@ -69,8 +69,8 @@ def _ignore_existing(insert: Any) -> Any:
 def _read_owners(connection: Connection, ids: set[str]) -> dict[str, str]:
     if not ids:
         return {}
-    found = connection.execute(select(answers.c.id, answers.c.tenant).where(answers.c.id.in_(ids)))
-    return {id: tenant for id, tenant in found}
+    existing = connection.execute(select(answers.c.id, answers.c.tenant).where(answers.c.id.in_(ids)))
+    return {id: tenant for id, tenant in existing}
 
 
 def upsert_minutes(connection: Connection, instance: str, rows: Sequence[Minute]) -> None:

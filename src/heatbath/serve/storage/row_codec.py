@@ -24,16 +24,16 @@ _SAME_NAME_COLUMNS = ("status", "prompt_tokens", "cached_tokens", "completion_to
 
 def to_row(outcome: RequestOutcome) -> dict[str, Any]:
     """Return the columns of `answers`, without those that the database fills in."""
-    ticket = outcome.request
+    info = outcome.request
     return {name: getattr(outcome, name) for name in _SAME_NAME_COLUMNS} | {
-        "id": clean_text(ticket.id),
-        "tenant": clean_text(ticket.tenant),
-        "endpoint": clean_text(ticket.endpoint),
-        "model": clean_text(ticket.model),
+        "id": clean_text(info.id),
+        "tenant": clean_text(info.tenant),
+        "endpoint": clean_text(info.endpoint),
+        "model": clean_text(info.model),
         "error": None if outcome.error is None else clean_text(outcome.error),
-        "created": ticket.created_at,
-        "stream": ticket.stream,
-        "settings": ticket.settings,
+        "created": info.created_at,
+        "stream": info.stream,
+        "settings": info.settings,
         "summary": outcome.summary,
         "finish": outcome.finish_reasons,
         "waited": _finite_or_none(outcome.queue_seconds),
@@ -52,7 +52,7 @@ def encode_body(outcome: RequestOutcome) -> bytes | None:
 def from_row(row: Mapping[Any, Any]) -> RequestOutcome:
     """Return the outcome of a row of `answers` with the `body` of `contents`; `started_at` is not stored, and 0."""
     content, records = (None, None) if row["body"] is None else from_json(zlib.decompress(row["body"]))
-    ticket = RequestInfo(
+    info = RequestInfo(
         row["id"],
         row["tenant"],
         row["endpoint"],
@@ -63,7 +63,7 @@ def from_row(row: Mapping[Any, Any]) -> RequestOutcome:
         settings=row["settings"],
     )
     return RequestOutcome(
-        ticket,
+        info,
         **{name: row[name] for name in _SAME_NAME_COLUMNS},
         error=row["error"],
         finish_reasons=tuple(row["finish"]),

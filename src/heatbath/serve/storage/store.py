@@ -90,8 +90,8 @@ class SqlStore:
         Raises:
             StoreUnavailable: the database cannot be read.
         """
-        found = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
-        return found[0] if found else None
+        outcomes = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
+        return outcomes[0] if outcomes else None
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """Return the newest stored outcomes, newest first. Raises `StoreUnavailable`."""

@@ -145,20 +145,22 @@ class StorageWriter:
                 self._condition.wait(_PROBE_INTERVAL)
             if not self._queue and self._is_closed:
                 return None
-            taken = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
-        return [job for job in taken if not job.is_cancelled]
+            batch = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
+        return [job for job in batch if not job.is_cancelled]
 
     def _store_batch(self, jobs: Sequence[WriteJob]) -> None:
         try:
             for job in jobs:
                 self._encode_job(job)
-            taken = self._commit_batch(jobs)
+            conflicts = self._commit_batch(jobs)
         except Exception as error:
             self._handle_failure(jobs, error)
         else:
             self.unavailable_reason = None
-            _resolve_jobs([job for job in jobs if job.key not in taken], None)
-            _resolve_jobs([job for job in jobs if job.key in taken], "The id of this response is taken: send another.")
+            _resolve_jobs([job for job in jobs if job.key not in conflicts], None)
+            _resolve_jobs(
+                [job for job in jobs if job.key in conflicts], "The id of this response is taken: send another."
+            )
 
     def _handle_failure(self, jobs: Sequence[WriteJob], error: Exception) -> None:
         if not is_row_error(error):
@@ -179,9 +181,9 @@ class StorageWriter:
         until = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
-                taken = self._run_transaction(jobs)
+                conflicts = self._run_transaction(jobs)
                 self._database.ensure_present()
-                return taken
+                return conflicts
             except SQLAlchemyError as error:
                 if not is_transient(error) or time.monotonic() > until:
                     raise

@@ -43,11 +43,11 @@ class HistogramSet:
 
     def add(self, values: Floats) -> None:
         """Count values (count, A). Rounding below 0 counts as 0; NaN and values past `MAX_NATS` are counted apart."""
-        sound = np.abs(values) < MAX_NATS
-        kept = np.maximum(np.where(sound, values, 0.0), 0.0)
-        index = np.where(sound, self.edges.searchsorted(kept), self._width - 1) + self._offsets
+        is_valid = np.abs(values) < MAX_NATS
+        clipped = np.maximum(np.where(is_valid, values, 0.0), 0.0)
+        index = np.where(is_valid, self.edges.searchsorted(clipped), self._width - 1) + self._offsets
         self._counts += np.bincount(index.ravel(), minlength=len(self._counts))
-        self._sums += kept.sum(axis=1)
+        self._sums += clipped.sum(axis=1)
 
     def read_counts(self) -> tuple[NDArray[Any], Floats, NDArray[Any]]:
         """Return counts (count, buckets) and sums (count,), and how many values were counted apart (count,)."""

@@ -93,25 +93,25 @@ class EnsembleCollector(Collector):
         self._model = model
 
     def collect(self) -> Iterator[Metric]:
-        seen = self._ensembles.read_totals()
+        totals = self._ensembles.read_totals()
         yield _build_counter(
-            "heatbath_engine_steps", "Steps in which rows drew a token together.", self._model, seen.steps
+            "heatbath_engine_steps", "Steps in which rows drew a token together.", self._model, totals.steps
         )
         yield _build_counter(
-            "heatbath_drawn_tokens", "Tokens drawn, also those that no answer kept.", self._model, seen.drawn_tokens
+            "heatbath_drawn_tokens", "Tokens drawn, also those that no answer kept.", self._model, totals.drawn_tokens
         )
         for i, (name, text) in enumerate(QUANTITIES.items()):
             family = HistogramMetricFamily(f"heatbath_{name}_nats", text, labels=["model"], unit="nats")
-            family.add_metric([self._model], _cumulate_buckets(seen.counts[i]), sum_value=float(seen.sums[i]))
+            family.add_metric([self._model], _cumulate_buckets(totals.counts[i]), sum_value=float(totals.sums[i]))
             yield family
-        left = CounterMetricFamily(
+        excluded = CounterMetricFamily(
             "heatbath_left_out_values",
             "Values in no histogram: not finite, such as the surprisal of a forbidden token, or past a million nats.",
             labels=["model", "quantity"],
         )
-        for name, count in zip(QUANTITIES, seen.num_excluded.tolist(), strict=True):
-            left.add_metric([self._model, name], count)
-        yield left
+        for name, count in zip(QUANTITIES, totals.num_excluded.tolist(), strict=True):
+            excluded.add_metric([self._model, name], count)
+        yield excluded
 
 
 def _build_counter(name: str, text: str, model: str, value: float) -> Metric:

@@ -83,8 +83,8 @@ class Labels:
 
     def model(self, name: str) -> str:
         """Return the label of a model's name or alias."""
-        meant = self.aliases.get(name, name)
-        return meant if meant in self.models else OTHER
+        resolved_name = self.aliases.get(name, name)
+        return resolved_name if resolved_name in self.models else OTHER
 
     def endpoint(self, path: str) -> str:
         """Return the label of a path, with or without the slash before it."""

@@ -50,9 +50,9 @@ class MinuteHistory:
         """Add what happened since the last tick to the current minute."""
         start = self._clock() // MINUTE_SECONDS * MINUTE_SECONDS
         for model, vector in self._totals.read_vectors().items():
-            grown = vector - self._last_totals.get(model, 0.0)
-            if grown.any():
-                self._add((start, model), grown)
+            increase = vector - self._last_totals.get(model, 0.0)
+            if increase.any():
+                self._add((start, model), increase)
             self._last_totals[model] = vector
 
     async def flush(self, minute_store: MinuteStore) -> bool:

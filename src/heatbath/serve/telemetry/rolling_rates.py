@@ -64,19 +64,19 @@ class RollingRates:
 
     def _increase_since(self, model: str, vector: Floats, start: float) -> tuple[Floats, float]:
         """Return the increase since the newest totals at least as old as `start`, or the oldest, and their time."""
-        then, kept = next(((t, kept) for t, kept in reversed(self._ring) if t <= start), self._ring[0])
-        return vector - kept.get(model, zero_vector()), then
+        then, earlier = next(((t, earlier) for t, earlier in reversed(self._ring) if t <= start), self._ring[0])
+        return vector - earlier.get(model, zero_vector()), then
 
 
 def _summarize_distributions(increase: Floats) -> dict[str, Any]:
     times, histograms = {}, {}
     for name, edges in HISTOGRAM_EDGES.items():
         counts = get_histogram(increase, name)
-        seen = float(counts.sum())
-        mean = get_count(increase, f"{name}_sum") / seen if seen else None
+        total = float(counts.sum())
+        mean = get_count(increase, f"{name}_sum") / total if total else None
         levels = {level: quantile(counts, edges, share) for level, share in QUANTILE_LEVELS.items()}
         if name in _TIME_NAMES:
-            times[name] = {"count": seen, "mean": mean, **levels}
+            times[name] = {"count": total, "mean": mean, **levels}
         histograms[name] = {"counts": counts.tolist(), "mean": mean, **levels}
     return {"times": times, "histograms": histograms}
 

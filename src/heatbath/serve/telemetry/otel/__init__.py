@@ -42,8 +42,8 @@ def build_tracing(
     from heatbath.serve.telemetry.otel.export import build_http_tracing
     from heatbath.serve.telemetry.otel.spans import SpanOptions
 
-    wanted = SpanOptions(wants_latest(), wants_content(), address, port)
-    return build_http_tracing(endpoint, Labels(tuple(models), dict(aliases or {})), wanted)
+    options = SpanOptions(wants_latest(), wants_content(), address, port)
+    return build_http_tracing(endpoint, Labels(tuple(models), dict(aliases or {})), options)
 
 
 def wants_latest() -> bool:

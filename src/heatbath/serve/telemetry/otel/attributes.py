@@ -16,7 +16,7 @@ Attributes = dict[str, Value]
 
 def request_attributes(request: RequestInfo, operation: str, *, latest: bool) -> Attributes:
     """Return the attributes known at arrival. `latest`: in the names of the newest conventions."""
-    found: Attributes = {
+    attributes: Attributes = {
         conventions.OPERATION_NAME: operation,
         conventions.PROVIDER_NAME: conventions.PROVIDER,
         conventions.REQUEST_MODEL: _replace_surrogates(request.model),
@@ -25,16 +25,16 @@ def request_attributes(request: RequestInfo, operation: str, *, latest: bool) ->
     for name, (attribute, kind) in conventions.NUMBER_ATTRIBUTES.items():
         value = request.settings.get(name)
         if _is_number(value):
-            found[attribute] = _to_sendable(kind(value))
+            attributes[attribute] = _to_sendable(kind(value))
     if _is_number(request.settings.get("top_k")):
-        found[conventions.TOP_K] = _to_sendable((int if latest else float)(request.settings["top_k"]))
-    found |= _text_attribute(conventions.STOP_SEQUENCES, request.settings.get("stop"))
-    return found | _text_attribute(conventions.ENCODING_FORMATS, request.settings.get("encoding_format"))
+        attributes[conventions.TOP_K] = _to_sendable((int if latest else float)(request.settings["top_k"]))
+    attributes |= _text_attribute(conventions.STOP_SEQUENCES, request.settings.get("stop"))
+    return attributes | _text_attribute(conventions.ENCODING_FORMATS, request.settings.get("encoding_format"))
 
 
 def response_attributes(outcome: RequestOutcome, operation: str, model: str, *, latest: bool) -> Attributes:
     """Return the attributes known at the end; `model` is the one that generated."""
-    found: Attributes = {
+    attributes: Attributes = {
         conventions.RESPONSE_ID: conventions.ID_PREFIXES.get(operation, "") + outcome.request.id,
         conventions.RESPONSE_MODEL: model,
         conventions.INPUT_TOKENS: outcome.prompt_tokens,
@@ -42,15 +42,15 @@ def response_attributes(outcome: RequestOutcome, operation: str, model: str, *, 
         conventions.CACHED_TOKENS: outcome.cached_tokens,
     }
     if latest:
-        found[conventions.TEXT_INPUT_TOKENS] = outcome.prompt_tokens
-        found[conventions.TEXT_OUTPUT_TOKENS] = outcome.completion_tokens
+        attributes[conventions.TEXT_INPUT_TOKENS] = outcome.prompt_tokens
+        attributes[conventions.TEXT_OUTPUT_TOKENS] = outcome.completion_tokens
     if any(outcome.finish_reasons):
-        found[conventions.FINISH_REASONS] = list(outcome.finish_reasons)
+        attributes[conventions.FINISH_REASONS] = list(outcome.finish_reasons)
     if outcome.first_token_seconds is not None:
-        found[conventions.FIRST_CHUNK] = outcome.first_token_seconds
+        attributes[conventions.FIRST_CHUNK] = outcome.first_token_seconds
     if outcome.status >= 400:
-        found[conventions.ERROR_TYPE] = _replace_surrogates(outcome.error or str(outcome.status))
-    return found | thermo_attributes(outcome.summary)
+        attributes[conventions.ERROR_TYPE] = _replace_surrogates(outcome.error or str(outcome.status))
+    return attributes | thermo_attributes(outcome.summary)
 
 
 def thermo_attributes(summary: Sequence[Mapping[str, Any]]) -> Attributes:
@@ -64,12 +64,12 @@ def content_attributes(outcome: RequestOutcome) -> Attributes:
     """Return prompt and completions as JSON messages of the conventions; none where the content was not kept."""
     if outcome.content is None:
         return {}
-    asked, answers = _convert_messages(outcome.content), outcome.content.get("answers") or []
-    told = [
+    inputs, answers = _convert_messages(outcome.content), outcome.content.get("answers") or []
+    outputs = [
         _build_message("assistant", answer) | {"finish_reason": reason}
         for answer, reason in zip(answers, [*outcome.finish_reasons, *[""] * len(answers)], strict=False)
     ]
-    return {conventions.INPUT_MESSAGES: _encode_json(asked), conventions.OUTPUT_MESSAGES: _encode_json(told)}
+    return {conventions.INPUT_MESSAGES: _encode_json(inputs), conventions.OUTPUT_MESSAGES: _encode_json(outputs)}
 
 
 def _convert_messages(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -91,13 +91,13 @@ def _encode_json(value: Any) -> str:
 
 
 def _flatten_numbers(choice: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for name, value in choice.items():
         if isinstance(value, Mapping):
-            found |= _flatten_numbers(value, f"{prefix}{_replace_surrogates(name)}.")
+            numbers |= _flatten_numbers(value, f"{prefix}{_replace_surrogates(name)}.")
         elif _is_number(value):
-            found[prefix + _replace_surrogates(_ATTRIBUTE_NAMES.get(name, name))] = float(value)
-    return found
+            numbers[prefix + _replace_surrogates(_ATTRIBUTE_NAMES.get(name, name))] = float(value)
+    return numbers
 
 
 _ATTRIBUTE_NAMES = {
