@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from heatbath.cli.models import app
 from heatbath.errors import BadInput
+from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hub import catalog, model_store
-from heatbath.models.hub.model_card import ModelCard
 
 RUN = CliRunner()
 
@@ -24,7 +24,7 @@ def test_list_says_what_is_here() -> None:
 def test_path_and_remove_of_a_pulled_model() -> None:
     folder = model_store.models_folder() / "smollm2-135m"
     folder.mkdir(parents=True)
-    ModelCard().save(folder)
+    ModelMetadata().save(folder)
     assert RUN.invoke(app, ["path"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["pull"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["remove", "smollm2-135m"]).exit_code == 0

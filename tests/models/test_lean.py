@@ -13,7 +13,7 @@ from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from heatbath.kernels.exp2 import LOG2E
 from heatbath.models.cpu_llama import decoder, decoder_kernels
-from heatbath.models.hf.load_local import load_folder
+from heatbath.models.hub.load_local import load_folder
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
 

@@ -18,12 +18,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput, HeatbathError, ModelError
-from heatbath.models.hf.load_local import default_dtype, load_folder
+from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub import catalog, fingerprint, model_store, wheel_download
-from heatbath.models.hub.library_output import suppress_library_output
 from heatbath.models.hub.load import load
-from heatbath.models.hub.model_card import ModelCard
+from heatbath.models.hub.load_local import default_dtype, load_folder
+from heatbath.models.hub.pretrained_loader import suppress_library_output
 
 Folders = Callable[[str], Path]
 
@@ -45,7 +45,7 @@ def test_a_folder_is_a_model(folders: Folders, capsys: pytest.CaptureFixture[str
 
 
 def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
-    ModelCard(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
+    ModelMetadata(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
     model = load(str(copy), dtype=torch.float32)
     assert (model.name, model.vocabulary.start_token_ids, model.vocabulary.stop_token_ids) == ("carded", (1, 2), (3,))
     assert model.encode("")[0] == 9
@@ -53,7 +53,7 @@ def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
 
 
 def test_without_a_start_token_an_empty_prompt_is_refused(copy: Path) -> None:
-    ModelCard(start=()).save(copy)
+    ModelMetadata(start=()).save(copy)
     with pytest.raises(BadInput, match=r"model has no document-start token; give a prompt"):
         load(copy, dtype="float32").open([[]])
 
@@ -108,7 +108,7 @@ def test_damaged_files_are_named(copy: Path) -> None:
 
 def test_a_broken_card_is_named(copy: Path) -> None:
     (copy / "heatbath.json").write_text("{nope")
-    with pytest.raises(ModelError, match="not a model card"):
+    with pytest.raises(ModelError, match="not valid model metadata"):
         load(copy)
 
 
@@ -292,7 +292,7 @@ def test_the_catalog_is_removed_only_when_pulled(tmp_path: Path) -> None:
         catalog.remove("smollm2-135m")
     target = model_store.models_folder() / "smollm2-135m"
     target.mkdir(parents=True)
-    ModelCard(name="smollm2-135m").save(target)
+    ModelMetadata(name="smollm2-135m").save(target)
     assert catalog.resolve_folder("smollm2-135m") == target
     assert catalog.pull("smollm2-135m") == target
     assert catalog.remove("smollm2-135m") == target
@@ -321,9 +321,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
 def test_the_embedded_model_pads_without_a_trace(smollm2: Any) -> None:
     # In float64: on some processors float32 rounds what follows a lone start token by 7e-4.
     module = deepcopy(smollm2.network.module).double()
-    model = TransformersModel(
-        module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: ""
-    )
+    model = TransformersModel(module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: "")
     prompts = [model.encode(text) for text in ("The", "The capital of France is", "Once upon a time, in a land far")]
     together = model.open([*prompts, []]).energies()
     for row, prompt in enumerate([*prompts, []]):

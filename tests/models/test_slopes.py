@@ -66,10 +66,10 @@ def test_a_last_token_beyond_the_context_is_only_predicted(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("sequences", "length", "sentence"),
     [
-        ([[1, 2], [1, 2, 3]], 1, "one length, not of 2 lengths"),
-        ([], 1, "one length, not of 0 lengths"),
-        ([[1, 2]], 2, "2 of 2 tokens have no slopes"),
-        ([[1, 2]], 0, "0 of 2 tokens have no slopes"),
+        ([[1, 2], [1, 2, 3]], 1, "one length, got 2 lengths"),
+        ([], 1, "one length, got 0 lengths"),
+        ([[1, 2]], 2, "the 2 tokens of a sequence, got 2"),
+        ([[1, 2]], 0, "the 2 tokens of a sequence, got 0"),
         ([[1, 999]], 1, "999"),
     ],
 )

@@ -50,7 +50,7 @@ def test_chat_reads_its_frame_as_control_and_its_contents_as_text(tiny: Tiny) ->
 
 
 def test_chat_needs_roles_contents_and_a_template(tiny: Tiny) -> None:
-    with pytest.raises(BadInput, match="role and content"):
+    with pytest.raises(BadInput, match="`role` and `content`"):
         tiny("llama").chat([{"role": "user"}])
     bare = ModelTokenizer(_sentencepiece())
     with pytest.raises(BadInput, match="no chat template"):
@@ -99,5 +99,5 @@ def test_an_unknown_decoder_is_an_error() -> None:
 
 
 def test_only_text_is_encoded(tiny: Tiny) -> None:
-    with pytest.raises(BadInput, match="takes text, not bytes"):
+    with pytest.raises(BadInput, match="takes a str, got bytes"):
         tiny("llama").encode(b"a")

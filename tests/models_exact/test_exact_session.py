@@ -66,7 +66,7 @@ def test_symbols_make_text_and_back():
     assert model.decode([0, 1, 2]) == "aabé"
     with pytest.raises(BadInput, match="no symbol for 'ax' at byte 1"):
         model.encode("ax")
-    with pytest.raises(BadInput, match="different symbols"):
+    with pytest.raises(BadInput, match="2 different, non-empty byte strings"):
         MarkovModel(np.zeros((2, 2)), symbols=[b"a", b"a"])
 
 
@@ -81,7 +81,7 @@ def test_large_vocabularies_get_numbered_symbols():
         (lambda model: model.open([]), "at least one prompt"),
         (lambda model: model.open([[0, 2]]), "token id 2 is outside the vocabulary of 2"),
         (lambda model: model.open([[0.5]]), "token id 0.5"),
-        (lambda model: model.open([[[0]]]), "no flat list"),
+        (lambda model: model.open([[[0]]]), "must be a flat list"),
         (lambda model: model.open([[0]]).push([0, 1]), "one token id for each of 1 rows"),
         (lambda model: model.open([[0]]).push([-1]), "token id -1"),
         (lambda model: model.open([[0]]).fork([0, 1]), "from 0 to 0"),

@@ -6,7 +6,7 @@ import torch
 
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel, RestrictedModel
-from heatbath.models.restricted import _forbid_tokens
+from heatbath.models.restricted_model import _forbid_tokens
 
 
 def test_forbidden_tokens_are_at_infinite_energy_and_the_rest_unchanged():

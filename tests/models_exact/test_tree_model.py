@@ -44,7 +44,7 @@ def test_what_follows_the_end_is_certain_or_refused():
     full = TableModel.random(0, 3, 2).open([[0, 1]])
     with pytest.raises(BadInput, match="ends after 2 tokens"):
         full.energies()
-    with pytest.raises(BadInput, match="at most 2 tokens, not 3"):
+    with pytest.raises(BadInput, match="3 tokens are more than the 2"):
         full.push([0])
 
 
@@ -55,7 +55,7 @@ def test_what_follows_the_end_is_certain_or_refused():
         ({(): [0.0, np.nan]}, 1, (), "not NaN"),
         ({(): [np.inf, np.inf]}, 1, (), "one of them finite"),
         ({(): [0.0, 1.0]}, 0, (), "at least 1"),
-        ({(): [0.0, 1.0]}, 1, (2,), "must lie in the vocabulary"),
+        ({(): [0.0, 1.0]}, 1, (2,), "must be in the vocabulary"),
         ({(): [0.0] * 10}, 9, (), "too many"),
     ],
 )
