@@ -111,7 +111,10 @@ class CpuLlama:
     def __call__(
         self, tokens: torch.Tensor, buffer: torch.Tensor, block: PositionBlock, positions: torch.Tensor
     ) -> torch.Tensor:
-        """Return the hidden state after the last of `tokens` (B, q), (B, D) bfloat16; fill `buffer`."""
+        """Return the hidden state after the last of `tokens` (B, q), (B, D) bfloat16.
+
+        Keys and values are written to `buffer`.
+        """
         if buffer is not self._buffer:
             self._buffer, self._layer_caches = buffer, [_build_layer_cache(layer) for layer in buffer]
         if self._workspace.rows != tokens.numel():

@@ -112,7 +112,9 @@ def _build_row(rule: Callable[[Prefix], Sequence[float]], prefix: Prefix, size: 
     except KeyError as missing:
         raise BadInput(f"the table has no energies for the prefix {prefix}.") from missing
     if row.shape != (size,) or np.isnan(row).any() or not np.isfinite(row.min()):
-        raise BadInput(f"the energies of prefix {prefix} must be {size} numbers, not NaN, one of them finite, got {row}.")
+        raise BadInput(
+            f"the energies of prefix {prefix} must be {size} numbers, not NaN, one of them finite, got {row}."
+        )
     return row
 
 
