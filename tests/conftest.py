@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+PROCESSES = 2
+"""Processes that share the tests of a run, where `-n` does not say another number."""
+
 # numba reads its setting once, when it is first imported; PyTorch takes the OpenMP one.
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+THREADS = {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"} - os.environ.keys()
+os.environ.update(dict.fromkeys(THREADS, "2"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # No deadline: the first call of a kernel compiles it. In CI the examples are the same every time.
@@ -75,9 +78,17 @@ class OtherWarnings:
             terminalreporter.write_line(f"{self.places[category, text]}: {category}: {text:.400}{times}")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the processes that `-n auto` stands for: one file is not worth the start of another process."""
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    return 0 if len(set(paths)) == 1 and paths[0].is_file() else PROCESSES
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Start to collect the warnings of others."""
+    """Start to collect the warnings of others, and give each of several processes one thread."""
     config.pluginmanager.register(OtherWarnings())
+    if config.getoption("numprocesses", None):
+        os.environ.update(dict.fromkeys(THREADS, "1"))  # read by the processes that are about to start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -55,7 +55,7 @@ def test_it_can_be_asserted():
 """
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "two workers"])
+@pytest.mark.parametrize("workers", [["-n", "0"], ["-n", "2"]], ids=["one process", "two workers"])
 def test_our_warnings_fail_and_those_of_others_are_listed_once(workers: list[str], tmp_path: Path) -> None:
     (tmp_path / "heatbath").mkdir()
     (tmp_path / "tests").mkdir()

@@ -18,7 +18,7 @@ HEAD = """# Commands
 
 This page is what `--help` prints; `python tools/cli_docs.py` writes it and a test compares the two.
 
-Exit codes: 0 done, 1 a failure, 2 bad input or usage, 130 stopped by Ctrl-C. A failure is one sentence on standard
+Exit codes: 0 success, 1 failure, 2 bad input or usage, 130 interrupted by Ctrl-C. A failure is one sentence on standard
 error; `HEATBATH_DEBUG=1` shows the traceback as well.
 """
 

@@ -48,14 +48,14 @@ def test_the_cost_of_independent_answers_is_their_length() -> None:
     spent = power.count_tokens(state) / 2000
     effective = exact.variance / np.mean((power.estimate_means(state) - exact.mean) ** 2)
     assert effective == pytest.approx(20, rel=0.15)
-    assert spent == pytest.approx(20 * np.mean(state.sheet.lengths))
+    assert spent == pytest.approx(20 * np.mean(state.buffer.lengths))
 
 
 def test_a_chain_tells_of_the_sweeps_it_keeps() -> None:
     model = MarkovModel.random(3, SIZE)
     state = power.run_to_end(model, Metropolis(Target(power=ALPHA), chains=6, sweeps=8, burn=0.5), LENGTH)
     assert power.estimate_means(state) == pytest.approx(state.logprob[:, 4:].mean(1))
-    assert power.count_tokens(state) == state.chains.spent
+    assert power.count_tokens(state) == state.chains.tokens_spent
 
 
 def test_ancestors_of_another_library_are_followed_through_every_resampling() -> None:

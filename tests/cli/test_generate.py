@@ -109,7 +109,7 @@ def test_live_strip_shows_text_and_record() -> None:
     [
         (["-T", "-1"], "-1"),
         (["-T", "nan"], "nan"),
-        (["-n", "0"], "n is 0"),
+        (["-n", "0"], "`n` must be at least 1, got 0"),
         (["--max-tokens", "0"], "max_tokens"),
         (["--seed", "-3"], "-3"),
         (["+", "--chat", "hello"], "either"),

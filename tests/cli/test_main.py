@@ -32,7 +32,7 @@ FAILURES = [
     (ModelError("No such model."), 1, "No such model."),
     (Unreliable("Too few samples.", 1.0), 1, "Too few samples."),
     (OSError(errno.ENOSPC, "No space left on device", "out.parquet"), 1, "the disk is full (out.parquet)"),
-    (PermissionError(errno.EACCES, "Denied", "/report"), 1, "no permission to read or write there (/report)"),
+    (PermissionError(errno.EACCES, "Denied", "/report"), 1, "no permission to read or write (/report)"),
     (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.txt"), 1, "no such file or directory (a.txt)"),
     (MemoryError(), 1, "ran out of memory"),
     (KeyError("weights"), 1, "KeyError: 'weights'"),

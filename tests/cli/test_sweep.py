@@ -133,16 +133,16 @@ def test_prompts_are_continued_and_those_with_answers_scored(
 
 
 REFUSED = [
-    (["--temperatures", "1", "0.5"], "choose 0.1 <= low < high"),
-    (["--temperatures", "nan", "1"], "choose 0.1 <= low < high"),
-    (["--length", "100"], "a multiple of"),
-    (["--sequences", "10"], "10 sequences in batches of 64"),
-    (["--criticality", "--tags", "verbs"], "no tags called 'verbs'"),
-    (["--observable", "words"], "write name=module:function"),
+    (["--temperatures", "1", "0.5"], "must satisfy 0.1 <= low < high"),
+    (["--temperatures", "nan", "1"], "must satisfy 0.1 <= low < high"),
+    (["--length", "100"], "must be a multiple of"),
+    (["--sequences", "10"], "at least two batches, got 10"),
+    (["--criticality", "--tags", "verbs"], "got 'verbs'"),
+    (["--observable", "words"], "expected name=module:function"),
     (["--observable", "a=json:dumps", "--observable", "a=json:dumps"], "given twice"),
     (["--observable", "a=nowhere_at_all:f"], "cannot be imported"),
     (["--observable", "a=json:nothing"], "cannot be imported"),
-    (["--observable", "a=json:__name__"], "is no function"),
+    (["--observable", "a=json:__name__"], "must be a function"),
     (["--scorer", "json:dumps"], "give --prompts as well"),
     (["--prompts", "nowhere.jsonl"], "cannot be read"),
 ]
@@ -211,8 +211,8 @@ def test_what_is_stopped_goes_on_to_the_same_result(
         assert main(["sweep", "--out", str(broken), *options]) == 130
     kept, stopped = capsys.readouterr().err.splitlines()
     assert stopped == "heatbath: stopped by Ctrl-C."
-    assert kept.startswith("heatbath: 12 of 24 texts are kept: heatbath sweep ")
-    command = kept.split("kept: heatbath ")[1].removesuffix(" goes on.")
+    assert kept.startswith("heatbath: 12 of 24 texts are saved: continue with heatbath sweep ")
+    command = kept.split("continue with heatbath ")[1]
     assert command == f"sweep --length 32 --sequences 24 --batch 12 --anchors 6 --seed 3 --resume --out '{broken}'"
     assert not (broken / "phases.json").exists() and len(list((broken / "traces").glob("*.parquet"))) == 1
     assert main(["sweep", "--resume", "--out", str(broken), *options]) == 0

@@ -30,7 +30,7 @@ def tilted(model: TableModel, beta: float, change) -> np.ndarray:
 
 
 def on(model, prompts):
-    return Task(model, prompts, 1000, model.vocabulary.stop)
+    return Task(model, prompts, 1000, model.vocabulary.stop_token_ids)
 
 
 def at(session):
@@ -153,7 +153,11 @@ def test_without_fields_and_windows_energies_are_not_copied_and_drawn_once(monke
     calls, real = [], decode_rng.quantile
     monkeypatch.setattr(decode_rng, "quantile", lambda *given: calls.append(given[0]) or real(*given))
     ((batch, step),) = [next(run(Ancestral(), RowRandom(0, 3), on(UrnModel(), [[]] * 3)))]
-    assert step.energies is step.drawn is batch.session.energies() and len(calls) == 1 and calls[0] is step.energies
+    assert (
+        step.energies is step.final_energies is batch.session.energies()
+        and len(calls) == 1
+        and calls[0] is step.energies
+    )
     assert step.work == {} and step.kept_mass.tolist() == [1, 1, 1]
 
 

@@ -175,7 +175,7 @@ def walks(step: Callable[[Walker], Any]) -> Iterator[tuple[Any, float]]:
 def placed(case: Case, answer: Sequence[int]) -> LangevinState:
     """One chain that stands on an answer."""
     state = case.sampler().init(case.task)
-    return replace(state, points=state.landscape.at(np.asarray([answer])))
+    return replace(state, points=state.langevin_target.evaluate(np.asarray([answer])))
 
 
 def transitions(case: Case, states: Sequence[Sequence[int]]) -> Floats:
@@ -225,7 +225,7 @@ def test_detailed_balance_between_answers_of_three_tokens(positions: int) -> Non
 @pytest.fixture
 def unmended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio of proposals left out of the acceptance."""
-    right = LangevinTarget.chance
+    right = LangevinTarget.acceptance_probability
     monkeypatch.setattr(LangevinTarget, "chance", lambda self, now, new, ratio: right(self, now, new, 0 * ratio))
 
 
@@ -238,7 +238,7 @@ def test_a_dropped_hastings_term_breaks_detailed_balance() -> None:
 
 def run(sampler: Langevin, task: Task, seed: int = 0) -> LangevinState:
     rng, state = RowRandom(seed, sampler.chains), sampler.init(task)
-    while not state.done:
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
     return state
 
@@ -251,7 +251,7 @@ def far_off(case: Case, chains: int = 1000, sweeps: int = 45) -> float:
     """
     state = run(case.sampler(chains, sweeps), case.task)
     number = {x: n for n, x in enumerate(case.states)}
-    counts = np.bincount([number[tuple(x)] for x in state.samples().answers], minlength=len(number))
+    counts = np.bincount([number[tuple(x)] for x in state.samples().sequences], minlength=len(number))
     law = case.law()
     floor = np.sqrt(law * (1 - law) / chains).sum() / 2 + np.sqrt(np.log(1 / ERROR_RATE) / 2 / chains)
     return float(np.abs(counts / chains - law).sum() / 2 - floor)
@@ -288,8 +288,8 @@ def test_a_chain_walks_until_it_is_allowed_and_stays_so() -> None:
     drawn = run(case.sampler(12, 200), case.task).samples()
     found = drawn.log_weight == 0
     assert found.sum() > 2
-    assert all((answer == [3, 3, 3]) == ok for answer, ok in zip(drawn.answers, found, strict=True))
-    assert found[drawn.value] and drawn.diagnostics["forbidden"] == pytest.approx(1 - found.mean())
+    assert all((answer == [3, 3, 3]) == ok for answer, ok in zip(drawn.sequences, found, strict=True))
+    assert found[drawn.selected_index] and drawn.diagnostics["forbidden"] == pytest.approx(1 - found.mean())
 
 
 def test_nothing_allowed() -> None:
@@ -303,9 +303,9 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     sampler = Langevin(target, chains=4, sweeps=8, positions=2)
     made = generate(tiny(), list(PROMPT), max_tokens=4, sampler=sampler, seed=3)
     assert len(made) == 4 and made.log_z is None
-    assert made.weighted_samples.answers == made.sequences
+    assert made.weighted_samples.sequences == made.sequences
     for trace, sample in zip(made.traces, made.samples, strict=True):
-        assert sample.finish == ("stop" if sample.token_ids[-1] in STOP else "length")
+        assert sample.finish_reason == ("stop" if sample.token_ids[-1] in STOP else "length")
         assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob, abs=1e-5)
     record = made.arrays.record
     assert record is not None
@@ -320,18 +320,18 @@ def test_what_is_written_down_stays_true_when_interrupted() -> None:
     sampler, task = CASES["one place"].sampler(3, 5), CASES["one place"].task
     rng, state = RowRandom(0, 3), sampler.init(task)
     held: list[list[int]] = [[]] * 3
-    while not state.done:
+    while not state.is_finished:
         state, move = evaluate_step(sampler, rng, state)
         if move.sources is not None and move.lengths is not None:
             held = [held[source][:length] for source, length in zip(move.sources, move.lengths, strict=True)]
         if move.step is not None:
             held = [[*row, int(token)] for row, token in zip(held, move.step.tokens, strict=True)]
-        assert state.samples().answers == held
+        assert state.samples().sequences == held
     assert state.points is not None and held == state.points.tokens.tolist()
 
 
 def test_the_same_seed_gives_the_same_answers() -> None:
-    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).samples().answers for seed in (0, 0, 1)]
+    answers = [run(SHARP.sampler(8, 10), SHARP.task, seed).samples().sequences for seed in (0, 0, 1)]
     assert answers[0] == answers[1] != answers[2]
 
 
@@ -369,7 +369,7 @@ def test_on_the_embedded_model(smollm2: Any) -> None:
     """A session along the last answers finds what the passes with gradients found."""
     likes = FunctionPotential(lambda text: 0.0 if "e" in text else 3.0, "an e", decode=smollm2.decode)
     sampler = Langevin(Target(power=2.0, potentials=likes), chains=2, sweeps=4)
-    state = run(sampler, Task(smollm2, [smollm2.encode("The sea is")], 4, smollm2.vocabulary.stop))
+    state = run(sampler, Task(smollm2, [smollm2.encode("The sea is")], 4, smollm2.vocabulary.stop_token_ids))
     assert state.points is not None
     assert state.samples().logprob == pytest.approx(state.points.logprob, abs=1e-3)
     assert state.samples().tokens_spent == 2 * (4 + 4 + 5 * 6)

@@ -116,7 +116,7 @@ def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
 
 
 def without_lengths(chains, rng):
-    gain = chains.lam * (chains.draft.answer.weight - chains.current.weight)
+    gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
     return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0)).tolist()])
 
 
@@ -167,16 +167,16 @@ class Stuck(SMC):
 
     def step(self, rng, state, energies):
         after, move = super().step(rng, state, energies)
-        if not after.done:
+        if not after.is_finished:
             return after, move
-        short = self._power_at_length(1) - after.exponent
+        short = self._power_at_length(1) - after.current_power
         return replace(after, log_weight=after.log_weight + short * after.logprob), move
 
 
 def log_z_of(sampler, model, seed):
-    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
+    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
     return state.samples().log_z
 

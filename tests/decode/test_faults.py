@@ -78,7 +78,7 @@ def test_what_was_drawn_before_comes_with_the_error(name):
         generated(name, potentials=Odd(raising, after=3), seed=3)
     partial = caught.value.partial
     drawn = sum(map(len, partial.sequences))
-    assert drawn > 0 and set(partial.finish) <= {"stop", "length", "interrupted"}
+    assert drawn > 0 and set(partial.finish_reasons) <= {"stop", "length", "interrupted"}
     assert partial.token_texts and len(partial.collect_samples) == len(partial)
 
 

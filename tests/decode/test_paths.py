@@ -125,13 +125,13 @@ def merged(pairs):
 
 def ends(sampler, model):
     """Every (probability, state) a run can end in; None where it found everything forbidden."""
-    now = [(1.0, sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop)))]
+    now = [(1.0, sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids)))]
     over = []
     while now:
         after = []
         for probability, state in now:
             for chance, following in branches(lambda rng, at: evaluate_step(sampler, rng, at)[0], state):
-                stop = following is None or following.done
+                stop = following is None or following.is_finished
                 (over if stop else after).append((probability * chance, following))
         now = merged(after)
     assert sum(probability for probability, _ in over) == pytest.approx(1, abs=1e-12)
@@ -147,8 +147,8 @@ def assert_proper(sampler, target, model, tolerance=1e-10):
         if state is None:
             continue
         samples = state.samples()
-        weights = np.exp(samples.log_weight) / len(samples.answers)
-        for answer, weight in zip(samples.answers, weights, strict=True):
+        weights = np.exp(samples.log_weight) / len(samples.sequences)
+        for answer, weight in zip(samples.sequences, weights, strict=True):
             found[number[tuple(answer)]] += probability * weight
         given += probability * np.exp(samples.log_z.value)
     assert found == pytest.approx(masses, rel=tolerance, abs=tolerance)
@@ -244,7 +244,7 @@ def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold)
         sampler = SMC(target, particles=2, replicates=1, threshold=threshold, pinned_sequence=answer)
         for probability, state in ends(sampler, model):
             samples = state.samples()
-            assert samples.answers[0] == list(answer)
+            assert samples.sequences[0] == list(answer)
             inverse += np.exp(mass - log_z) * probability * np.exp(-samples.log_z.value)
             upper += np.exp(mass - log_z) * probability * samples.log_z.value
     assert inverse == pytest.approx(alive * np.exp(-log_z), rel=1e-10)
@@ -298,7 +298,7 @@ def test_the_mean_weight_of_an_answer_chosen_by_looking_ahead_is_the_partition_f
 
 def transitions(sampler, model, target):
     """The transition matrix between answers of one sweep, its law and the states it was walked from."""
-    task = Task(model, [[]], model.tree.length, model.vocabulary.stop)
+    task = Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids)
     law = np.exp(log_masses(target, model) - logsumexp(log_masses(target, model)))
     starts = begun(lambda rng, at: evaluate_step(sampler, rng, at)[0], sampler.init(task))
     number = {key(answer_of(state)): n for n, state in enumerate(starts)}
@@ -311,7 +311,7 @@ def transitions(sampler, model, target):
 
 
 def answer_of(state):
-    return state.chains.current.sheet.answers()
+    return state.chains.current.buffer.to_sequences()
 
 
 def begun(act, state):
@@ -362,7 +362,7 @@ def test_a_chain_without_the_factor_of_lengths_has_another_law(monkeypatch):
 
 
 def without_lengths(chains, rng):
-    gain = chains.lam * (chains.draft.answer.weight - chains.current.weight)
+    gain = chains.lambdas * (chains.proposal_rollout.sequences.log_weight - chains.current.log_weight)
     return np.asarray([bool(rng.choose(np.array([1 - p, p]))) for p in np.exp(np.minimum(gain, 0.0))])
 
 
@@ -376,7 +376,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
     """Exchanges of the even and the odd sweeps, each on top of a move of all chains."""
     target = TARGETS["along"]
     sampler = Tempering(target, chains=1, ladder=ladder, sweeps=9, burn=0.0)
-    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop))
+    state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
     starts = begun(lambda rng, at: one_move(rng, at), state)
     number = {key(answer_of(start)): n for n, start in enumerate(starts)}
     law, matrix = tempered(target, model, ladder, starts), np.zeros((len(starts), len(starts)))
@@ -420,7 +420,7 @@ def published(model, power):
     matrix = np.zeros((len(sequences), len(sequences)))
     for now in sequences:
         for cut in range(len(now)):
-            for draft, log_q in _regrown(now[:cut], len(now), laws, model.vocabulary.stop):
+            for draft, log_q in _regrown(now[:cut], len(now), laws, model.vocabulary.stop_token_ids):
                 kept = now[: len(draft)]
                 change = (power - 1) * (_logprob(draft, cut, laws) - _logprob(kept, cut, laws))
                 p = np.exp(log_q + min(change, 0.0)) / len(now)

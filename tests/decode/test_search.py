@@ -14,8 +14,8 @@ TREE = TableModel.random(51, 4, 4, stop_token_ids=(3,), scale=1.5)
 
 def answered(sampler, model=TREE, seed=0):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
     return state.samples()
 
@@ -33,8 +33,8 @@ def test_a_wide_beam_finds_the_best_answers_in_order(temperature, seed):
     width = len(model.sequences())
     found = answered(Beam(width, temperature), model)
     best = ranked(model.logprobs(1 / temperature), model)
-    assert found.answers == [answer for answer, _ in best[: len(found.answers)]]
-    assert len(found.answers) == width and found.value == 0
+    assert found.sequences == [answer for answer, _ in best[: len(found.sequences)]]
+    assert len(found.sequences) == width and found.selected_index == 0
     assert found.logprob == pytest.approx([logprob for _, logprob in best], abs=1e-9)
 
 
@@ -42,16 +42,16 @@ def test_a_wide_beam_finds_the_best_answers_in_order(temperature, seed):
 def test_log_probabilities_of_beams_are_exact_and_in_order(width):
     found = answered(Beam(width))
     exact = dict(zip(TREE.sequences(), TREE.logprobs(), strict=True))
-    assert found.logprob == pytest.approx([exact[tuple(answer)] for answer in found.answers], abs=1e-9)
+    assert found.logprob == pytest.approx([exact[tuple(answer)] for answer in found.sequences], abs=1e-9)
     assert (np.diff(found.logprob) <= 1e-12).all()
-    assert len({tuple(answer) for answer in found.answers}) == len(found.answers) == width
+    assert len({tuple(answer) for answer in found.sequences}) == len(found.sequences) == width
 
 
 def test_a_beam_of_one_is_greedy():
     answer = []
     while len(answer) < TREE.tree.length and (not answer or answer[-1] != 3):
         answer.append(int(np.argmin(TREE.open([answer]).energies()[0])))
-    assert answered(Beam(1)).answers == [answer]
+    assert answered(Beam(1)).sequences == [answer]
 
 
 def test_a_search_with_fields_scores_by_what_was_steered_and_tells_the_model():
@@ -64,24 +64,24 @@ def test_a_search_with_fields_scores_by_what_was_steered_and_tells_the_model():
     best = ranked(tilted.logprobs())
     found = answered(Beam(len(best), fields=fields))
     exact = dict(zip(TREE.sequences(), TREE.logprobs(), strict=True))
-    assert found.answers == [answer for answer, _ in best]
-    assert found.logprob == pytest.approx([exact[tuple(answer)] for answer in found.answers], abs=1e-9)
+    assert found.sequences == [answer for answer, _ in best]
+    assert found.logprob == pytest.approx([exact[tuple(answer)] for answer in found.sequences], abs=1e-9)
 
 
 def test_a_penalty_on_length_ranks_by_log_probability_over_its_power():
     found = answered(Beam(len(TREE.sequences()), length_penalty=1.0))
     score = TREE.logprobs() / np.asarray(list(map(len, TREE.sequences())))
-    assert found.answers[:10] == [answer for answer, _ in ranked(score)[:10]]
+    assert found.sequences[:10] == [answer for answer, _ in ranked(score)[:10]]
 
 
 def test_groups_that_pay_for_what_others_took_go_elsewhere():
     same = answered(Beam(4, groups=2))
     other = answered(Beam(4, groups=2, diversity=50.0))
-    halves = [sorted(map(tuple, same.answers[k::2])) for k in (0, 1)]
-    assert len(set(map(tuple, same.answers))) == 2 and halves[0] == halves[1]
+    halves = [sorted(map(tuple, same.sequences[k::2])) for k in (0, 1)]
+    assert len(set(map(tuple, same.sequences))) == 2 and halves[0] == halves[1]
     first = log_probabilities(TREE.open([[]]).energies()[0], 1.0)
-    assert len({answer[0] for answer in other.answers}) > 1 or first.max() > -1e-9
-    assert len(set(map(tuple, other.answers))) == 4
+    assert len({answer[0] for answer in other.sequences}) > 1 or first.max() > -1e-9
+    assert len(set(map(tuple, other.sequences))) == 4
 
 
 class Count(Potential):
@@ -96,21 +96,21 @@ class Count(Potential):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_of_n_is_the_one_that_costs_least(seed):
     by_cost, by_model = (answered(BestOf(12, Ancestral(1.3), parts), seed=seed) for parts in (Count(), ()))
-    cost = [sum(token not in (0, 3) for token in answer) for answer in by_cost.answers]
-    assert by_cost.value == int(np.argmin(cost)) and by_cost.diagnostics["score"] == min(cost)
+    cost = [sum(token not in (0, 3) for token in answer) for answer in by_cost.sequences]
+    assert by_cost.selected_index == int(np.argmin(cost)) and by_cost.diagnostics["score"] == min(cost)
     exact = dict(zip(TREE.sequences(), TREE.logprobs(), strict=True))
-    rate = [exact[tuple(answer)] / len(answer) for answer in by_model.answers]
-    assert by_model.value == int(np.argmax(rate)) and by_model.answers == by_cost.answers
+    rate = [exact[tuple(answer)] / len(answer) for answer in by_model.sequences]
+    assert by_model.selected_index == int(np.argmax(rate)) and by_model.sequences == by_cost.sequences
     assert by_model.ess == 12 and not by_model.log_weight.any()
 
 
 def test_a_vote_is_won_by_the_result_that_came_most_often():
     found = answered(Vote(25, key=len), seed=3)
-    lengths = [len(answer) - (answer[-1] == 3) for answer in found.answers]
+    lengths = [len(answer) - (answer[-1] == 3) for answer in found.sequences]
     votes = [lengths.count(length) for length in lengths]
-    assert votes[found.value] == max(votes) and found.diagnostics["share"] == max(votes) / 25
+    assert votes[found.selected_index] == max(votes) and found.diagnostics["share"] == max(votes) / 25
     assert found.diagnostics["results"] == len(set(lengths))
-    assert lengths.index(lengths[found.value]) == found.value
+    assert lengths.index(lengths[found.selected_index]) == found.selected_index
 
 
 def test_the_share_of_a_vote_is_the_mass_of_the_winning_result():

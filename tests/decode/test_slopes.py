@@ -20,8 +20,8 @@ LOG_Z = float(logsumexp(log_masses(POWER, MODEL)))
 
 def finished(sampler, seed, model=MODEL):
     state = sampler.init(Task(model, [[]], model.tree.length, model.vocabulary.stop_token_ids))
-    rng = RowRandom(seed, state.streams)
-    while not state.done:
+    rng = RowRandom(seed, state.num_streams)
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
     return state
 
@@ -29,7 +29,9 @@ def finished(sampler, seed, model=MODEL):
 def log_z_errors(particles, count, seed=0):
     """Errors of log Z of independent populations, (count,)."""
     state = finished(SMC(POWER, particles, replicates=count, threshold=0.7), seed)
-    return logsumexp(state.log_weight[state.groups], axis=1) - np.log(particles) + state.log_z - LOG_Z
+    return (
+        logsumexp(state.log_weight[state.replicate_slots], axis=1) - np.log(particles) + state.accumulated_log_z - LOG_Z
+    )
 
 
 def jackknifed(statistic, samples, groups=20):

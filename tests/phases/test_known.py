@@ -3,7 +3,7 @@
 import pytest
 
 from heatbath.models import load
-from heatbath.phases.bundled_maps import load_bundled_map
+from heatbath.phases.phase_map import load_bundled_map
 
 
 @pytest.mark.weights

@@ -85,7 +85,7 @@ def test_text_is_escaped(page: Page) -> None:
 
 def test_the_verdict_is_on_top(page: Page, chart: PhaseMap) -> None:
     places = [page.words.index(v.statement) for v in build_verdicts(chart)[:3]]
-    assert places == sorted(places) and places[-1] < page.words.index("Each edge by each estimator")
+    assert places == sorted(places) and places[-1] < page.words.index("Estimates of each edge")
     for words in ("T = 0.45 (0.40 to 0.51)", "T = 0.51 to 1.03", "T = 1.08 (1.03 to 1.14)", "T = 0.90 (0.80 to 1.00)"):
         assert words in page.words
 
@@ -110,14 +110,14 @@ def test_no_edge_found_is_said_with_its_reason(edgeless: PhaseMap) -> None:
     assert page.words.count("no edge found") == 2
     assert "Flow of the tag fraction: not found at every size." in page.words
     assert "no range to recommend" in page.words and "No freeze and melt edge was found" in page.words
-    assert "Critical behaviour" not in page.words and "references" not in page.words
+    assert "Critical behaviour" not in page.words and "scored prompts" not in page.words
 
 
 def test_a_mixture_is_named(chart: PhaseMap) -> None:
     assert chart.criticality is not None
     mixed = replace(chart, criticality=replace(chart.criticality, mixture=True))
-    assert "texts that differ from one another for good" in _plain(mixed).words
-    assert "texts that differ from one another for good" not in _plain(chart).words
+    assert "permanent differences between texts" in _plain(mixed).words
+    assert "permanent differences between texts" not in _plain(chart).words
 
 
 def test_it_follows_light_and_dark_and_small_screens(written: Path) -> None:

@@ -62,17 +62,17 @@ def test_blank_lines_are_skipped_and_messages_kept(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"prompt": "Q", "answer"', "no JSON"),
-        ("[1]", "is no JSON object"),
-        ({"answer": "a"}, 'either "prompt"'),
-        ({"prompt": "", "answer": "a"}, 'either "prompt"'),
-        ({"prompt": "Q", "messages": [{"role": "user", "content": "u"}], "answer": "a"}, 'either "prompt"'),
-        ({"messages": [{"role": "user"}], "answer": "a"}, 'either "prompt"'),
-        ({"prompt": "Q"}, 'neither "answer" nor "regex"'),
-        ({"prompt": "Q", "regex": None}, 'neither "answer" nor "regex"'),
-        ({"prompt": "Q", "answer": True}, "neither text nor number"),
-        ({"prompt": "Q", "regex": "("}, "does not compile"),
-        ({"prompt": "Q", "regex": 3}, "is no text"),
+        ('{"prompt": "Q", "answer"', "not valid JSON"),
+        ("[1]", "expected a JSON object"),
+        ({"answer": "a"}, 'expected either "prompt"'),
+        ({"prompt": "", "answer": "a"}, 'expected either "prompt"'),
+        ({"prompt": "Q", "messages": [{"role": "user", "content": "u"}], "answer": "a"}, 'expected either "prompt"'),
+        ({"messages": [{"role": "user"}], "answer": "a"}, 'expected either "prompt"'),
+        ({"prompt": "Q"}, 'expected "answer" or "regex", got neither'),
+        ({"prompt": "Q", "regex": None}, 'expected "answer" or "regex", got neither'),
+        ({"prompt": "Q", "answer": True}, "`answer` must be a string or a number"),
+        ({"prompt": "Q", "regex": "("}, "is not a regular expression"),
+        ({"prompt": "Q", "regex": 3}, "`regex` must be a string"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):
@@ -188,13 +188,13 @@ def test_batches_do_not_change_what_is_drawn(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
-        (([], [1.0]), {}, "0 prompts at 1 temperatures"),
-        (([exact_item("a", "b")], []), {}, "1 prompts at 0 temperatures"),
-        (([exact_item("a", "b")], [1.0]), {"best_of": 17}, "best of 17 out of 16"),
-        (([exact_item("a", "b")], [1.0]), {"samples": 0}, "best of 8 out of 0"),
+        (([], [1.0]), {}, "one temperature, got 0 and 1"),
+        (([exact_item("a", "b")], []), {}, "one temperature, got 1 and 0"),
+        (([exact_item("a", "b")], [1.0]), {"best_of": 17}, "samples = 16, got 17"),
+        (([exact_item("a", "b")], [1.0]), {"samples": 0}, "samples = 0, got 8"),
         (([exact_item("a", "b")], [-1.0]), {"max_tokens": 2}, "temperature is -1"),
-        (([ScoredPrompt("a", lambda text: 2.0)], [1.0]), {"max_tokens": 2}, "the check gave 2.0"),
-        (([ScoredPrompt("a", lambda text: np.nan)], [1.0]), {"max_tokens": 2}, "the check gave nan"),
+        (([ScoredPrompt("a", lambda text: 2.0)], [1.0]), {"max_tokens": 2}, "got 2.0"),
+        (([ScoredPrompt("a", lambda text: np.nan)], [1.0]), {"max_tokens": 2}, "got nan"),
         (([ScoredPrompt([{"role": "user", "content": "a"}], bool)], [1.0]), {"max_tokens": 2}, "no chat template"),
     ],
 )

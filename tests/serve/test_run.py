@@ -20,8 +20,9 @@ from process import Running, running
 from shell import SCRIPT
 
 from heatbath.errors import BadInput
-from heatbath.serve.server import SIGNAL_DEBOUNCE_SECONDS, format_address, open_sockets, validate_settings
+from heatbath.serve.server import SIGNAL_DEBOUNCE_SECONDS
 from heatbath.serve.settings import ServerSettings, Settings
+from heatbath.serve.sockets import format_address, open_sockets, validate_settings
 
 KEY = {"sha256": "0" * 64}
 

@@ -71,9 +71,9 @@ def test_the_environment_sets_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[server]\nprot = 1", "server.prot in heatbath.toml is no setting: perhaps port is meant."),
-        ("[sever]\nport = 1", "sever in heatbath.toml is no setting: perhaps server is meant."),
-        ("[otel]\nxyzzy = 1", "otel.xyzzy in heatbath.toml is no setting: there are enabled, endpoint."),
+        ("[server]\nprot = 1", "server.prot in heatbath.toml is not a setting: perhaps port is meant."),
+        ("[sever]\nport = 1", "sever in heatbath.toml is not a setting: perhaps server is meant."),
+        ("[otel]\nxyzzy = 1", "otel.xyzzy in heatbath.toml is not a setting: there are enabled, endpoint."),
         ("[server]\nport = 65536", "server.port in heatbath.toml is 65536: give at most 65535."),
         ("[server]\nport = -1", "server.port in heatbath.toml is -1: give at least 0."),
         ('[server]\nport = "x"', "server.port in heatbath.toml is 'x': give a valid integer."),
@@ -88,7 +88,7 @@ def test_the_environment_sets_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None
         ("[keys.a]\ntenant = 'x'", "keys.a.sha256 is missing in heatbath.toml: set it."),
         ("[keys.a]\nsha = 'x'\nsha256 = '0'", "keys.a.sha256 in heatbath.toml is not usable: give the 64 hex digits"),
         ("server = 3", "server in heatbath.toml is 3: give a valid"),
-        ("[server", "heatbath.toml is no TOML ("),
+        ("[server", "heatbath.toml is not valid TOML ("),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -108,8 +108,8 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("SEVER__PORT", "1", "HEATBATH_SEVER__PORT sets nothing, sever is no section: perhaps server is meant."),
-        ("SERVER__PROT", "1", "server.prot in HEATBATH_SERVER__PROT is no setting: perhaps port is meant."),
+        ("SEVER__PORT", "1", "HEATBATH_SEVER__PORT sets nothing, sever is not a section: perhaps server is meant."),
+        ("SERVER__PROT", "1", "server.prot in HEATBATH_SERVER__PROT is not a setting: perhaps port is meant."),
         ("SERVER__PORT", "x", "server.port in HEATBATH_SERVER__PORT is 'x': give a valid integer."),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_settings(tmp_path / "missing.toml")
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b'x = "\xff"')
-    with pytest.raises(BadInput, match="is no UTF-8"):
+    with pytest.raises(BadInput, match="is not UTF-8"):
         read_settings(latin)
     with pytest.raises(BadInput, match="cannot be read"):
         read_settings(tmp_path)

@@ -47,9 +47,9 @@ class _Lying:
     inner: object
     change: object
 
-    slots = property(lambda self: self.inner.slots)
-    streams = property(lambda self: self.inner.streams)
-    done = property(lambda self: self.inner.done)
+    num_slots = property(lambda self: self.inner.num_slots)
+    num_streams = property(lambda self: self.inner.num_streams)
+    is_finished = property(lambda self: self.inner.is_finished)
 
     def samples(self):
         return self.change(self.inner.collect_samples())
@@ -64,18 +64,18 @@ def test_right_samplers_pass():
 
 
 LIES = {
-    "said to have ended": lambda samples: replace(samples, finish=("interrupted", *samples.finish[1:])),
+    "said to have ended": lambda samples: replace(samples, finish_reasons=("interrupted", *samples.finish_reasons[1:])),
     "the moves of a run do not lead": lambda samples: replace(samples, slots=samples.slots[::-1]),
     "give one for each": lambda samples: replace(samples, log_weight=samples.log_weight[1:]),
     "NaN": lambda samples: replace(samples, log_weight=samples.log_weight * np.nan),
     "the value is answer": lambda samples: replace(samples, value=100),
     "an answer of weight 0": lambda samples: replace(
-        samples, log_weight=np.where(np.arange(100) == samples.value, -np.inf, 0.0)
+        samples, log_weight=np.where(np.arange(100) == samples.selected_index, -np.inf, 0.0)
     ),
     "tokens spent": lambda samples: replace(samples, tokens_spent=0),
     "log-probabilities of answers are off": lambda samples: replace(samples, logprob=np.zeros(100)),
     "standard errors|floor": lambda samples: replace(
-        samples, log_weight=0.6 * np.asarray(list(map(len, samples.answers)))
+        samples, log_weight=0.6 * np.asarray(list(map(len, samples.sequences)))
     ),
 }
 
@@ -95,14 +95,19 @@ def test_an_answer_must_be_whole(answer, finish, said):
     check_numbers(samples, TREE)
     with pytest.raises(AssertionError, match=said):
         check_numbers(
-            replace(samples, answers=[answer, *samples.answers[1:]], finish=(finish, *samples.finish[1:])), TREE
+            replace(
+                samples,
+                sequences=[answer, *samples.sequences[1:]],
+                finish_reasons=(finish, *samples.finish_reasons[1:]),
+            ),
+            TREE,
         )
 
 
 def _drawn():
     sampler = BestOf(4, Ancestral())
     state, rng = sampler.init(Task(TREE, [[]], 3, (2,))), RowRandom(0, 4)
-    while not state.done:
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
     return state.samples()
 

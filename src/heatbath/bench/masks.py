@@ -86,4 +86,4 @@ def _generate_sequences(model: TransformersModel, prompt: str, *, fields: Field 
     """Answers drawn at T = 1."""
     prompts = [model.encode(prompt)] * ROWS
     drawn = generate(model, prompts, max_tokens=LENGTH, fields=fields, record=None)
-    return [list(answer) for answer in drawn.weighted_samples.answers]
+    return [list(answer) for answer in drawn.weighted_samples.sequences]

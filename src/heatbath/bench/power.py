@@ -98,19 +98,19 @@ def compute_cost(model: MarkovModel, sampler: SequenceSampler[Any], exact: Logpr
 def run_to_end(model: MarkovModel, sampler: SequenceSampler[Any], length: int = LENGTH) -> Any:
     """The sampler's state once it is done with a chain's answers."""
     task = Task(model, [[]], length, (STOP,))
-    rng = RowRandom(0, sampler.init(task).streams)
-    return next(state for state, _ in run(sampler, rng, task) if state.done)
+    rng = RowRandom(0, sampler.init(task).num_streams)
+    return next(state for state, _ in run(sampler, rng, task) if state.is_finished)
 
 
 def estimate_means(state: Any) -> Floats:
     """The mean log p as each population (by weight) or each chain (over the sweeps it keeps) tells it, (R,)."""
-    if hasattr(state, "groups"):
-        logs = state.log_weight[state.groups]
+    if hasattr(state, "replicate_slots"):
+        logs = state.log_weight[state.replicate_slots]
         weights = np.exp(logs - logs.max(1, keepdims=True))
-        return np.asarray((weights * state.logprob[state.groups]).sum(1) / weights.sum(1))
-    return np.asarray(state.logprob[:, state.burn :].mean(1))
+        return np.asarray((weights * state.logprob[state.replicate_slots]).sum(1) / weights.sum(1))
+    return np.asarray(state.logprob_history[:, state.burn_in_sweeps :].mean(1))
 
 
 def count_tokens(state: Any) -> int:
     """Tokens drawn in all runs."""
-    return int(state.spent if hasattr(state, "groups") else state.chains.tokens_spent)
+    return int(state.tokens_spent if hasattr(state, "replicate_slots") else state.chains.tokens_spent)

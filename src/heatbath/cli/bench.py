@@ -1,4 +1,4 @@
-"""`heatbath bench`: each target with both figures, the ratio, and whether it is met."""
+"""`heatbath bench`: measured figures, their targets, and which targets are met."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ def bench(
     groups: Annotated[
         list[str] | None, typer.Argument(metavar="[GROUP]...", help=f"Any of: {', '.join(GROUPS)}.", show_default="all")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: the machine and the lines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the machine and the lines as one JSON object.")
+    ] = False,
 ) -> None:
     """Measure speed and memory against their targets.
 
-    The two sides of a comparison take turns in one run; a figure is the median of its calls.
+    The two sides of a comparison alternate in one run; a figure is the median of its calls.
     """
     from heatbath.bench.machine import describe_machine
 
     lines = run_groups(groups or ())
     if as_json:
-        found = [dataclasses.asdict(line) for line in lines]
-        typer.echo(json.dumps({"machine": describe_machine(), "lines": found}))
+        rows = [dataclasses.asdict(line) for line in lines]
+        typer.echo(json.dumps({"machine": describe_machine(), "lines": rows}))
         return
     typer.echo(format_machine(describe_machine()))
     missed = [line.name for line in map(_print_line, lines) if not line.met]
-    typer.echo(f"missed: {', '.join(missed)}" if missed else "every target met")
+    typer.echo(f"missed: {', '.join(missed)}" if missed else "all targets met")
 
 
 def format_machine(machine: dict[str, object]) -> str:
-    """The machine in one line."""
-    gpu = machine["gpu"] or "no GPU: its lines are not run"
+    """Describe the machine in one line."""
+    gpu = machine["gpu"] or "no GPU (its lines are skipped)"
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {gpu}, "
         f"Python {machine['python']}, heatbath {machine['heatbath']}"

@@ -1,4 +1,4 @@
-"""Tokens as coloured text: the background of a token says how surprising it was."""
+"""Tokens as coloured text: the background colour of a token shows its surprisal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_SURPRISAL = 8.0
 
 
 def render_tokens(trace: Trace) -> Text:
-    """The tokens of a trace; from green, expected, to red, a surprisal of 8 nats and more."""
+    """Render the tokens of a trace, from green (expected) to red (a surprisal of 8 nats or more)."""
     text = Text()
     for piece, logprob in zip(trace.token_texts, trace.record["logprob"].tolist(), strict=True):
         text.append(escape_control_characters(piece), token_style(-logprob))
@@ -22,15 +22,15 @@ def render_tokens(trace: Trace) -> Text:
 
 
 def escape_control_characters(piece: str) -> str:
-    """A token's text with line ends and control characters made visible."""
-    marked = piece.replace("\r", "␍").replace("\t", "→\t").replace("\n", "↵\n")
+    """Make line ends and control characters of a token visible."""
+    text = piece.replace("\r", "␍").replace("\t", "→\t").replace("\n", "↵\n")
     return "".join(
-        c if c in "\n\t" or not _is_control(c) else "�" if ord(c) > 0x7F else chr(0x2400 + ord(c)) for c in marked
+        c if c in "\n\t" or not _is_control(c) else "�" if ord(c) > 0x7F else chr(0x2400 + ord(c)) for c in text
     )
 
 
 def token_style(surprisal: float) -> Style:
-    """The style of a token of that surprisal (nats); plain where there is none."""
+    """Return the style for a surprisal in nats; dim for NaN."""
     if math.isnan(surprisal):
         return Style(dim=True)
     red, green, blue = surprisal_colour(surprisal)
@@ -38,7 +38,7 @@ def token_style(surprisal: float) -> Style:
 
 
 def surprisal_colour(surprisal: float) -> tuple[int, int, int]:
-    """Between the colours of the ramp."""
+    """Interpolate the colour ramp at a surprisal in nats."""
     place = min(max(surprisal, 0.0), _MAX_SURPRISAL) / _MAX_SURPRISAL * (len(_RAMP) - 1)
     low = min(int(place), len(_RAMP) - 2)
     part = place - low

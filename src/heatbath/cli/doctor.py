@@ -1,4 +1,4 @@
-"""`heatbath doctor`: what is installed, what the machine offers, and what is amiss."""
+"""`heatbath doctor`: a report on the installation and the machine, with problems and their remedies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EXTRAS = {"pos": "spacy", "test": "pytest", "docs": "mkdocs"}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check this installation and machine.
 
-    Each problem is one sentence; the exit code is 1 if there is any.
+    Prints versions, processor, GPU, model cache and extras. The exit code is 1 if there is a problem.
     """
     report = collect_report()
     problems = report["problems"]
@@ -28,7 +28,7 @@ def doctor(
 
 
 def collect_report() -> dict[str, Any]:
-    """Machine, model cache, extras, and a list of problems, each a sentence."""
+    """Collect machine, model cache, extras, and a list of problems, one sentence each."""
     from heatbath.bench.machine import describe_machine, find_version
     from heatbath.models.hub.model_store import models_folder
 
@@ -56,11 +56,11 @@ def _is_writable(folder: Path) -> bool:
 
 def _find_problems(machine: dict[str, Any], cache: Path) -> Iterator[str]:
     if not _is_writable(cache):
-        yield f"The model cache {cache} cannot be written: change its permissions."
+        yield f"The model cache {cache} is not writable: change its permissions."
     if machine["threads"] > machine["cores"]:
-        yield f"PyTorch runs {machine['threads']} threads on {machine['cores']} cores: set OMP_NUM_THREADS."
-    for package, found in machine["packages"].items():
-        if found is None:
+        yield f"PyTorch uses {machine['threads']} threads on {machine['cores']} cores: set OMP_NUM_THREADS."
+    for package, version in machine["packages"].items():
+        if version is None:
             yield f"{package} is not installed: run pip install heatbath again."
 
 
@@ -70,11 +70,11 @@ def _render_report(report: dict[str, Any]) -> Iterator[str]:
     yield f"processor     {machine['cpu']} ({' '.join(machine['cpu_features']) or 'no known vector extensions'})"
     yield f"cores         {machine['cores']}, of which PyTorch uses {machine['threads']}"
     yield f"GPU           {machine['gpu'] or 'none'}"
-    yield f"packages      {', '.join(f'{name} {found}' for name, found in machine['packages'].items())}"
+    yield f"packages      {', '.join(f'{name} {version}' for name, version in machine['packages'].items())}"
     yield f"model cache   {cache['folder']} ({'writable' if cache['writable'] else 'NOT writable'})"
     for name, folder in cache["models"].items():
-        yield f"  {name:<18}{folder or f'not fetched (heatbath models pull {name})'}"
-    extras = (f"{name}: {found or 'not installed'}" for name, found in report["extras"].items())
+        yield f"  {name:<18}{folder or f'not downloaded (heatbath models pull {name})'}"
+    extras = (f"{name}: {version or 'not installed'}" for name, version in report["extras"].items())
     yield f"extras        {', '.join(extras)}"
     yield from (f"problem       {sentence}" for sentence in report["problems"])
-    yield "something is amiss" if report["problems"] else "all well"
+    yield "problems found" if report["problems"] else "no problems found"

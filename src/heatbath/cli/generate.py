@@ -1,4 +1,4 @@
-"""`heatbath generate`: answers to a prompt by any sampler, steered by fields, with the record beside them."""
+"""`heatbath generate`: text from any sampler, steered by fields, with a record of every token."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from heatbath.cli.options import (
+    Device,
+    Dtype,
+    Fields,
+    MinP,
+    ModelName,
+    Potentials,
+    SamplerName,
+    SamplerOptions,
+    Seed,
+    TopK,
+    TopP,
+    TraceFile,
+    Windows,
+    validate_output_paths,
+)
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
@@ -35,71 +51,63 @@ COMMAND_CLASS = GenerateCommand
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="Text to go on from; none starts a document.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="Text to continue; without it, a document starts.")] = None,
     *,
-    chat: Annotated[str | None, typer.Option(help="Ask a chat model.", show_default=False)] = None,
-    model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
-    sampler: Annotated[str, typer.Option(help="Name of a sampler.")] = "ancestral",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", help="name=value for the sampler, such as particles=32.", show_default=False),
+    chat: Annotated[
+        str | None, typer.Option(help="Message to a chat model, in place of a prompt.", show_default=False)
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Power of the model's law to aim at.", show_default=False)] = None,
-    field: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as dry=0.8; can be repeated.", show_default=False)
-    ] = None,
-    potential: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as regex=[0-9]+; can be repeated.", show_default=False)
-    ] = None,
-    window: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as typical=0.95; cut in order.", show_default=False)
-    ] = None,
+    model: ModelName = "smollm2-135m",
+    dtype: Dtype = None,
+    device: Device = None,
+    sampler: SamplerName = "ancestral",
+    option: SamplerOptions = None,
+    alpha: Annotated[float | None, typer.Option(help="Exponent of the target p^alpha.", show_default=False)] = None,
+    field: Fields = None,
+    potential: Potentials = None,
+    window: Windows = None,
     schedule: Annotated[
-        str | None, typer.Option(help="name=value in place of a temperature.", show_default=False)
+        str | None, typer.Option(help="name=value, in place of a temperature.", show_default=False)
     ] = None,
     chart: Annotated[
-        Path | None, typer.Option(help="A phases.json, to note where a schedule crosses edges.", show_default=False)
+        Path | None, typer.Option(help="phases.json whose edges are marked in the records.", show_default=False)
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many samples.")] = 1,
-    temperature: Annotated[float, typer.Option("-T", "--temperature", help="0 is greedy.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
-    max_tokens: Annotated[int, typer.Option(help="Tokens a sample at most.")] = 128,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable.", show_default=False)] = None,
-    top_p: Annotated[float | None, typer.Option(help="Keep the top mass p.", show_default=False)] = None,
-    min_p: Annotated[float | None, typer.Option(help="Keep what has p times the top.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all samples.")] = False,
-    records: Annotated[bool, typer.Option(help="With --json: every token's record as well.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a Parquet trace.", show_default=False)] = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of samples.")] = 1,
+    temperature: Annotated[float, typer.Option("-T", "--temperature", help="Temperature; 0 is greedy.")] = 1.0,
+    seed: Seed = 0,
+    max_tokens: Annotated[int, typer.Option(help="Maximum tokens per sample.")] = 128,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
+    records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
+    out: TraceFile = None,
 ) -> None:
-    """Answer a prompt by any sampler, steered by fields, with the record beside it.
+    """Generate text with any sampler, with a record of every token.
 
-    A field, potential, window or schedule without a known name lists those there are. Values are JSON or text; @file
-    reads one.
+    Fields, potentials, windows and schedules steer the sampler. Their values are JSON or text; @file reads the value
+    from a file. An unknown name lists the known ones.
     """
     if prompt is not None and chat is not None:
         raise BadInput("give either a prompt or --chat, not both.")
     if records and not as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
-    if out is not None and not out.parent.is_dir():
-        raise BadInput(f"there is no folder {out.parent} to write {out.name} in: make it, or choose another.")
+    validate_output_paths(out)
     numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
-    asked = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
+    steering = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
     options = _parse_options(option or [], alpha)
-    job = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
-    _validate_arguments(job, temperature)
-    source, tokens = job.load_model(prompt, chat)
-    settings = asked.build_settings(source, max_tokens, temperature)
-    run = job.build_run(source, tokens, _add_seed_and_edges(settings, seed, chart))
+    sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
+    _validate_arguments(sampling, temperature)
+    source, tokens = sampling.load_model(prompt, chat)
+    settings = steering.build_settings(source, max_tokens, temperature)
+    run = sampling.build_run(source, tokens, _add_seed_and_edges(settings, seed, chart))
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
     _run_to_end(run, source, OutputArguments(label, as_json, records, out))
 
 
 @dataclass(frozen=True)
 class SteeringArguments:
-    """What is to steer, as it was asked for."""
+    """Fields, potentials, windows and schedule, as name=value."""
 
     fields: list[str]
     potentials: list[str]
@@ -107,27 +115,27 @@ class SteeringArguments:
     schedule: str | None
 
     def build_settings(self, model: Model, max_tokens: int, temperature: float) -> GenerationSettings:
-        """Settings with all of it."""
+        """Build the settings of the run."""
         from heatbath.engine import GenerationSettings
         from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
 
-        where = BuildContext(model, max_tokens)
-        windows: list[Window] = [build_from_text(WINDOWS, each, where) for each in self.windows]
+        context = BuildContext(model, max_tokens)
+        windows: list[Window] = [build_from_text(WINDOWS, each, context) for each in self.windows]
         schedule: Schedule | None = None
         if self.schedule is not None:
-            schedule = build_from_text(SCHEDULES, self.schedule, where)
+            schedule = build_from_text(SCHEDULES, self.schedule, context)
         return GenerationSettings(
             temperature if schedule is None else schedule,
             max_tokens,
             windows,
-            fields=[build_from_text(FIELDS, each, where) for each in self.fields],
-            potentials=[build_from_text(POTENTIALS, each, where) for each in self.potentials],
+            fields=[build_from_text(FIELDS, each, context) for each in self.fields],
+            potentials=[build_from_text(POTENTIALS, each, context) for each in self.potentials],
         )
 
 
 @dataclass(frozen=True)
 class SamplingArguments:
-    """Which model, which sampler, how many answers."""
+    """Model, sampler with its options, and number of samples."""
 
     model: str
     load_options: dict[str, str | None]
@@ -136,7 +144,7 @@ class SamplingArguments:
     n: int
 
     def load_model(self, prompt: str | None, chat: str | None) -> tuple[Model, list[int]]:
-        """The model and the prompt's tokens."""
+        """Load the model, and encode the prompt or the chat message."""
         from heatbath.models import load
         from heatbath.models.base import encode_chat
 
@@ -146,20 +154,20 @@ class SamplingArguments:
         return source, encode_chat(source, [{"role": "user", "content": chat}])
 
     def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
-        """The run that was asked for."""
+        """Build the run."""
         from dataclasses import replace
 
         from heatbath.engine import Run, repeat_prompts
         from heatbath.engine.pool_session import find_fast_opener
 
-        chosen = replace(settings, sampler=self.sampler, options=self.options)
-        prompts, chosen = repeat_prompts([tokens], chosen, self.n)
-        return Run(model, prompts, chosen, opener=find_fast_opener(model))
+        settings = replace(settings, sampler=self.sampler, options=self.options)
+        prompts, settings = repeat_prompts([tokens], settings, self.n)
+        return Run(model, prompts, settings, opener=find_fast_opener(model))
 
 
 @dataclass(frozen=True)
 class OutputArguments:
-    """Where the answers go."""
+    """Format and destination of the output."""
 
     labels: dict[str, Any]
     as_json: bool
@@ -168,28 +176,28 @@ class OutputArguments:
 
 
 def _validate_arguments(arguments: SamplingArguments, temperature: float) -> None:
-    """What can be refused before a model is loaded."""
+    """Check the arguments before a model is loaded."""
     from heatbath.engine import validate_temperatures
 
     validate_temperatures(temperature, 1)
     if arguments.n < 1:
-        raise BadInput(f"n is {arguments.n}: ask for at least 1 sample.")
+        raise BadInput(f"`n` must be at least 1, got {arguments.n}.")
 
 
 def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
-    """The options of a sampler; values are JSON or text."""
+    """Parse the options of a sampler; values are JSON or text."""
     import json
 
-    found: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
+    options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
     for each in entries:
         name, equals, text = each.partition("=")
         if not equals:
             raise BadInput(f"the option {each!r} has no value: write name=value.")
         try:
-            found[name] = json.loads(text)
+            options[name] = json.loads(text)
         except json.JSONDecodeError:
-            found[name] = text
-    return found
+            options[name] = text
+    return options
 
 
 def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | None) -> GenerationSettings:
@@ -199,35 +207,35 @@ def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | N
     if chart is not None:
         from heatbath.phases import PhaseMap
 
-        found = PhaseMap.load(chart).edges
-        edges = {edge.name: edge.temperature for edge in found if edge.temperature is not None}
+        map_ = PhaseMap.load(chart)
+        edges = {edge.name: edge.temperature for edge in map_.edges if edge.temperature is not None}
     return replace(settings, seed=seed, edges=edges)
 
 
 def _run_to_end(run: Run, model: Model, output: OutputArguments) -> None:
-    """Run to the end, to Ctrl-C or to an error, and give out what there is."""
-    failed: BaseException | None = None
+    """Run to the end, to Ctrl-C or to an error, and print what has been generated."""
+    failure: BaseException | None = None
     with ExitStack() as stack:
-        watch = _build_observer(stack, run, model, output.as_json)
+        observer = _build_observer(stack, run, model, output.as_json)
         try:
             for frame in run:
-                if watch is not None:
-                    watch.update(frame)
+                if observer is not None:
+                    observer.update(frame)
         except (KeyboardInterrupt, HeatbathError) as error:
-            failed = error
+            failure = error
     result = run.result()
     if output.as_json:
-        _print_json(result, output, failed)
-    elif failed is None and (result.log_z is not None or result.diagnostics):
+        _print_json(result, output, failure)
+    elif failure is None and (result.log_z is not None or result.diagnostics):
         print(format_summary(result), file=sys.stderr)
     if output.path is not None and result.arrays.lengths.any():
         _write_traces(result, output.path)
-    if failed is not None:
-        raise failed
+    if failure is not None:
+        raise failure
 
 
 def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> Any:
-    """What shows the run: nothing for machines, a live strip in a terminal, the text in a pipe."""
+    """Build the display: none for JSON, a live view in a terminal, plain text in a pipe."""
     from rich.console import Console
 
     from heatbath.cli.live_display import PlainTextWriter, TokenCountView, TokenStripView
@@ -241,9 +249,9 @@ def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> 
     if console.is_terminal:
         return stack.enter_context(TokenStripView(console, model.token_bytes, len(run.prompts)))
     if len(run.prompts) == 1:
-        plain = PlainTextWriter(_write_stdout, model.token_bytes, model.vocabulary.stop_token_ids)
-        stack.callback(plain.flush)
-        return plain
+        writer = PlainTextWriter(_write_stdout, model.token_bytes, model.vocabulary.stop_token_ids)
+        stack.callback(writer.flush)
+        return writer
     stack.callback(lambda: _write_stdout("".join(f"[{i}] {text}\n" for i, text in enumerate(run.result().texts))))
     return None
 
@@ -254,14 +262,14 @@ def _write_stdout(text: str) -> None:
 
 
 def format_summary(result: Generation) -> str:
-    """One line on what the answer rests on."""
-    parts = [f"{len(result)} answers, {result.tokens_spent} tokens drawn"]
+    """Format the number of samples, log Z and diagnostics in one line."""
+    parts = [f"{len(result)} samples, {result.tokens_spent} tokens generated"]
     if result.log_z is not None:
         parts.append(f"log Z {result.log_z:.3f} ± {result.log_z_stderr:.3f}")
     if result.ess == result.ess:
-        parts.append(f"effective answers {result.ess:.1f}")
-    shown = {name: value for name, value in result.diagnostics.items() if "/" not in name}
-    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in shown.items()]
+        parts.append(f"effective samples {result.ess:.1f}")
+    scalars = {name: value for name, value in result.diagnostics.items() if "/" not in name}
+    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in scalars.items()]
     return "; ".join(parts)
 
 
@@ -276,7 +284,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
     content = {
         **output.labels,
         "text": result.text,
-        "value": result.selected_index,
+        "value": result.best_index,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,
@@ -291,7 +299,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
 
 
 def _replace_nonfinite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
+    """Replace NaN and infinity by None, as JSON has neither."""
     if isinstance(value, dict):
         return {name: _replace_nonfinite(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What `heatbath measure` is given: a text, files, stdin or JSON lines."""
+"""The input of `heatbath measure`: a text, files, stdin or JSON lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where documents come from: `text`, or `files` ("-" is stdin), each one document or, with `jsonl`, many."""
+    """The documents to measure: `text`, or `files` ("-" is stdin), one document each or, with `jsonl`, one per line."""
 
     text: str | None
     files: Sequence[str]
@@ -27,21 +27,21 @@ class Inputs:
 
     @property
     def has_many(self) -> bool:
-        """Whether there can be more than one document."""
+        """True if there can be more than one document."""
         return self.jsonl or len(self.files) > 1
 
     @property
     def num_bytes(self) -> int | None:
-        """Bytes there are to read, None when that is not known."""
+        """Size of the input in bytes, None if it is unknown."""
         if self.text is not None:
             return len(self.text.encode("utf-8", "surrogateescape"))
         return None if "-" in self.files else sum(os.path.getsize(name) for name in self.files)
 
     def validate(self) -> None:
-        """Refuse what can be refused before a model is loaded.
+        """Check the input before a model is loaded.
 
         Raises:
-            BadInput: nothing or too much given, an empty text, a file that is not there, a broken line.
+            BadInput: no input or two kinds of input, an empty text, a missing file, an invalid line.
         """
         if (self.text is None) == (not self.files):
             raise BadInput("give either --text, or files, or - for stdin.")
@@ -52,7 +52,7 @@ class Inputs:
                 _validate_file(name, self.jsonl)
 
     def open_documents(self) -> Iterator[Document]:
-        """The documents, opened one after the other."""
+        """Yield the documents, opening one file after the other."""
         if self.text is not None:
             yield self.text
         for name in self.files:
@@ -63,7 +63,7 @@ class Inputs:
                     yield file
 
     def compute_digest(self) -> str:
-        """A hash of everything that is to be read; stdin counts by its name alone."""
+        """Return a hash of the whole input; stdin contributes its name only."""
         total = hashlib.sha256(repr((self.text, self.jsonl)).encode())
         for name in self.files:
             total.update(b"-" if name == "-" else _compute_file_digest(name))
@@ -72,13 +72,13 @@ class Inputs:
 
 def _validate_file(name: str, jsonl: bool) -> None:
     if not Path(name).is_file():
-        raise BadInput(f"there is no file {name}: check the path, or use --text for a text.")
+        raise BadInput(f"there is no file {name}: check the path, or pass a text with --text.")
     if os.path.getsize(name) == 0:
         raise BadInput(f"{name} is empty: give at least one character.")
     if jsonl:
         with _open_input(name) as file:
             if not sum(1 for _ in _read_texts(name, file)):
-                raise BadInput(f"{name} holds no text: give one JSON object a line.")
+                raise BadInput(f"{name} has no texts: give one JSON object per line.")
 
 
 def _compute_file_digest(name: str) -> bytes:
@@ -96,7 +96,7 @@ def _open_input(name: str) -> Iterator[TextIOBase]:
 
 
 def _read_texts(name: str, file: TextIOBase) -> Iterator[str]:
-    """The texts of JSON lines; blank lines are passed over."""
+    """Yield the texts of JSON lines; blank lines are skipped."""
     for number, line in enumerate(_read_lines(name, file), 1):
         if line.strip():
             yield _parse_text(f"{name}, line {number}", line)
@@ -106,7 +106,7 @@ def _read_lines(name: str, file: TextIOBase) -> Iterator[str]:
     try:
         yield from file
     except UnicodeDecodeError as error:
-        raise BadInput(f"{name} is no UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
+        raise BadInput(f"{name} is not UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
 
 
 def _parse_text(location: str, line: str) -> str:
@@ -114,9 +114,9 @@ def _parse_text(location: str, line: str) -> str:
         content = json.loads(line)
     except json.JSONDecodeError as error:
         raise BadInput(
-            f"{location}: no JSON ({error.msg} at column {error.colno}): mend or remove the line."
+            f"{location}: not valid JSON ({error.msg} at column {error.colno}): fix or remove the line."
         ) from error
     text = content.get("text") if isinstance(content, dict) else None
     if not isinstance(text, str) or not text:
-        raise BadInput(f'{location}: no "text" that is a string with something in it: mend or remove the line.')
+        raise BadInput(f'{location}: expected "text" with a non-empty string: fix or remove the line.')
     return text

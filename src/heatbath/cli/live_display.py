@@ -1,4 +1,4 @@
-"""What a person sees while samples grow: text coloured by surprisal, and the record beside it."""
+"""Displays of a run in progress: tokens coloured by surprisal with their records, plain text, or a token count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_RECENT_ROWS = 10
 
 
 class TokenStripView(Observer):
-    """A live view of a run, one strip of coloured tokens a row, and below it the last records of the first row."""
+    """A live view of a run: coloured tokens per row, and the latest records of the first row below."""
 
     def __init__(self, console: Console, token_to_bytes: Callable[[int], bytes], rows: int) -> None:
         self._token_to_bytes = token_to_bytes
@@ -37,7 +37,7 @@ class TokenStripView(Observer):
             self._live.console.print(self._label_row(row, text))
 
     def update(self, frame: Frame) -> None:
-        """Add one token to each row of the frame."""
+        """Append the tokens of a frame to their rows."""
         if frame.record is None:
             return
         logprobs = frame.record["logprob"].tolist()
@@ -63,11 +63,11 @@ class TokenStripView(Observer):
 
 
 _COLUMN_DECIMALS = {"logprob": 3, "entropy": 3, "heat_capacity": 3, "p_max": 3, "rank": 0}
-"""Columns shown, and their decimal places."""
+"""Displayed columns and their decimal places."""
 
 
 class PlainTextWriter(Observer):
-    """The text of one row as it grows, for a pipe: `write` gets what becomes printable."""
+    """Writes the text of a run of one row as it grows, for a pipe; incomplete characters are held back."""
 
     def __init__(
         self, write: Callable[[str], object], token_to_bytes: Callable[[int], bytes], stop: tuple[int, ...]
@@ -78,18 +78,18 @@ class PlainTextWriter(Observer):
         self._byte_decoder = Utf8Decoder()
 
     def update(self, frame: Frame) -> None:
-        """Write the token of row 0, unless it is a stop token."""
+        """Write the text of the new token, unless it is a stop token."""
         token = int(frame.tokens[0])
         if token not in self._stop:
             self._write(self._byte_decoder.decode_bytes(self._token_to_bytes(token)))
 
     def flush(self) -> None:
-        """Write what is left of a character cut short, and end the line."""
+        """Write the rest of an incomplete character, and end the line."""
         self._write(self._byte_decoder.flush() + "\n")
 
 
 class TokenCountView(Observer):
-    """How many tokens a sampler of whole answers has drawn, on one line that is gone at the end."""
+    """A line with the number of tokens that a sequence sampler has generated; it disappears at the end."""
 
     def __init__(self, console: Console) -> None:
         self._tokens = 0
@@ -103,8 +103,8 @@ class TokenCountView(Observer):
         self._live.__exit__(None, None, None)
 
     def update(self, frame: Frame) -> None:
-        """Count the tokens of the frame."""
+        """Count the tokens of a frame."""
         self._tokens += len(frame.tokens)
 
     def _render(self) -> Text:
-        return Text(f"{self._tokens} tokens drawn", "dim")
+        return Text(f"{self._tokens} tokens generated", "dim")

@@ -1,9 +1,9 @@
-"""The command line: which commands there are, and how a failure becomes one sentence and an exit code.
+"""The command line: the commands, and the conversion of errors to one sentence and an exit code.
 
 A command `name` lives in `heatbath/cli/name.py` as a function `name`, or as a typer app `app` when it has subcommands.
-Its module is imported only when the command runs, so that `heatbath --help` stays quick.
+Its module is imported only when the command runs, so that `heatbath --help` stays fast.
 
-Exit codes: 0 done, 1 a failure, 2 bad input or usage, 130 stopped by Ctrl-C. `HEATBATH_DEBUG=1` shows the traceback,
+Exit codes: 0 success, 1 failure, 2 bad input or usage, 130 interrupted by Ctrl-C. `HEATBATH_DEBUG=1` shows tracebacks,
 and the warnings and log lines of libraries, which are kept off the terminal otherwise.
 """
 
@@ -21,26 +21,26 @@ from typer.core import TyperGroup
 from heatbath.errors import BadInput, HeatbathError
 
 COMMANDS = {
-    "models": "List, fetch, locate and remove models.",
+    "models": "List, download, locate and remove models.",
     "measure": "Measure a text: one thermodynamic record per token.",
-    "generate": "Answer a prompt by any sampler, steered by fields, with the record beside it.",
-    "sweep": "Sweep the temperature: where a model freezes and melts, and which temperature to use.",
-    "serve": "Serve a model over the OpenAI API, every token with its record, and a live page.",
+    "generate": "Generate text with any sampler, with a record of every token.",
+    "sweep": "Find where a model freezes and melts, and a temperature to use.",
+    "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine.",
 }
 
 
 class UserInterrupt(Exception):
-    """Ctrl-C arrived; typer never sees the KeyboardInterrupt, whose handling there differs between versions."""
+    """Ctrl-C, hidden from typer, whose handling of KeyboardInterrupt differs between versions."""
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows the names and one-line helps of its commands without importing them."""
+    """A command group that lists names and one-line help without importing the commands."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        names: dict[str, Any] = dict.fromkeys(COMMANDS)  # from which a mistyped command is answered
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)  # typer suggests from these names for a mistyped command
         self.commands = names
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -68,7 +68,7 @@ def _load_command(name: str) -> Any:
     if app is None:
         app = typer.Typer(add_completion=False)
         app.command(name=name, cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, name))
-    app.rich_markup_mode = None  # plain help: it starts faster, and the documentation is made from it
+    app.rich_markup_mode = None  # plain help starts faster, and docs/cli.md is generated from it
     command = typer.main.get_command(app)
     command.name = name
     return command
@@ -84,21 +84,21 @@ def _print_version(requested: bool) -> None:
 
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Statistical mechanics for language models: measure where a model freezes and melts."""
+    """Statistical mechanics for language models: measure, steer and serve them."""
 
 
 def build_application() -> Any:
-    """The command tree, as typer and its completion see it."""
+    """Build the command tree for typer and its shell completion."""
     app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, no_args_is_help=True)
     app.callback()(root)
     return typer.main.get_command(app)
 
 
 def format_error(error: BaseException) -> str:
-    """What went wrong, in one sentence for a person."""
+    """Describe an error in one sentence."""
     if isinstance(error, OSError) and not isinstance(error, HeatbathError):
         return _format_os_error(error)
     if isinstance(error, HeatbathError):
@@ -106,7 +106,7 @@ def format_error(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "the machine ran out of memory: use a smaller batch, a shorter text or a smaller model."
     text = " ".join(str(error).split())
-    return f"an error heatbath did not expect ({type(error).__name__}: {text}): HEATBATH_DEBUG=1 shows where."
+    return f"unexpected error ({type(error).__name__}: {text}): set HEATBATH_DEBUG=1 for the traceback."
 
 
 def _format_os_error(error: OSError) -> str:
@@ -114,9 +114,9 @@ def _format_os_error(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{where}: free some space or write to another folder."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission to read or write there{where}: choose another path."
-    what = error.strerror or str(error) or type(error).__name__
-    return f"{what[:1].lower()}{what[1:]}{where}: check the path."
+        return f"no permission to read or write{where}: choose another path."
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason[:1].lower()}{reason[1:]}{where}: check the path."
 
 
 def _report_error(error: BaseException) -> int:
@@ -129,7 +129,7 @@ def _report_error(error: BaseException) -> int:
 
 
 def _close_stdout() -> None:
-    """Point stdout at nothing: its reader has gone, and the interpreter's last flush must not complain."""
+    """Redirect stdout to /dev/null: its reader has gone, and the final flush of the interpreter must not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

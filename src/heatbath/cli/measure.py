@@ -1,16 +1,19 @@
-"""`heatbath measure`: one thermodynamic record for each token of a text."""
+"""`heatbath measure`: one thermodynamic record per token of a text."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from heatbath.cli.options import Device, Dtype, ModelName, TraceFile, validate_output_paths
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,27 +25,27 @@ Sink = Callable[["Trace"], None]
 
 
 def measure(
-    files: Annotated[list[str] | None, typer.Argument(help="Text files; - is stdin.", show_default=False)] = None,
+    files: Annotated[list[str] | None, typer.Argument(help="Text files; - reads stdin.", show_default=False)] = None,
     *,
-    text: Annotated[str | None, typer.Option(help="A text to measure.", show_default=False)] = None,
-    jsonl: Annotated[bool, typer.Option(help='The files hold JSON lines with a field "text".')] = False,
-    model: Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")] = "smollm2-135m",
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,
-    temperature: Annotated[float, typer.Option(help="Temperature of the columns.")] = 1.0,
-    bos: Annotated[bool, typer.Option(help="Put the model's document start before each text.")] = False,
-    context: Annotated[
-        int | None, typer.Option(help="Score with at most so many tokens at once.", show_default=False)
+    text: Annotated[str | None, typer.Option(help="Text to measure, in place of files.", show_default=False)] = None,
+    jsonl: Annotated[bool, typer.Option(help='Read JSON lines with a key "text" from the files.')] = False,
+    model: ModelName = "smollm2-135m",
+    dtype: Dtype = None,
+    device: Device = None,
+    temperature: Annotated[float, typer.Option(help="Temperature of the records.")] = 1.0,
+    bos: Annotated[bool, typer.Option(help="Put the start-of-document token before each text.")] = False,
+    context: Annotated[int | None, typer.Option(help="Tokens of context at most.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per token.")] = False,
+    out: TraceFile = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write an HTML page that shows records on hover.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a token.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a Parquet trace.", show_default=False)] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page to hover over.", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an interrupted --out.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted --out file.")] = False,
 ) -> None:
     """Measure a text: one thermodynamic record per token.
 
-    Without --json, --out or --html the tokens are shown coloured by surprisal. The first token of a text has nothing
-    before it and no numbers, unless --bos is given.
+    Without --json, --out or --html, the tokens are shown coloured by surprisal. The first token of a text has no
+    context and therefore no record, unless --bos is given.
     """
     from heatbath.cli.inputs import Inputs
     from heatbath.engine import beta_from_temperature
@@ -52,8 +55,8 @@ def measure(
     inputs.validate()
     beta_from_temperature(temperature)
     if resume and out is None:
-        raise BadInput("--resume goes on with a Parquet file: give --out as well.")
-    _validate_output_paths(out, html)
+        raise BadInput("--resume continues a Parquet file: give --out as well.")
+    validate_output_paths(out, html)
     run = _Measurement(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
     with ExitStack() as stack:
         writer = run.open_writer(out, resume)
@@ -62,7 +65,7 @@ def measure(
 
 
 class _Measurement:
-    """What is measured and how."""
+    """A measurement: model, input, temperature and options."""
 
     def __init__(self, model: Model, inputs: Inputs, temperature: float, options: dict[str, Any]) -> None:
         self.model = model
@@ -71,7 +74,7 @@ class _Measurement:
         self.options = options
 
     def open_writer(self, out: Path | None, resume: bool) -> TraceWriter | None:
-        """The Parquet writer of this run."""
+        """Open the Parquet writer of this run, or return None without `out`."""
         from heatbath.record import TraceWriter
 
         if out is None:
@@ -80,7 +83,7 @@ class _Measurement:
         return TraceWriter(out, run_id=json.dumps(settings), resume=resume)
 
     def measure_documents(self, after: tuple[int, int]) -> Iterator[Trace]:
-        """What is still to be measured."""
+        """Measure the documents after the (sequence, position) of the last token that is already measured."""
         from heatbath.engine import measure_stream
 
         return measure_stream(
@@ -89,23 +92,57 @@ class _Measurement:
 
 
 def _measure_all(run: _Measurement, writer: TraceWriter | None, sinks: list[Sink]) -> None:
-    from heatbath.cli.running_summary import RunningSummary
-
-    totals = RunningSummary()
+    summary = RunningSummary()
     try:
         with _progress_bar(run.inputs.num_bytes) as advance:
             for piece in _read_and_measure(run, writer):
-                totals = totals.with_trace(piece)
+                summary = summary.with_trace(piece)
                 for sink in sinks:
                     sink(piece)
                 advance(sum(map(len, piece.token_bytes)))
     except KeyboardInterrupt:
         if writer is not None:
-            print(f"heatbath: {totals.tokens} tokens are kept: --resume goes on from there.", file=sys.stderr)
+            print(f"heatbath: {summary.tokens} tokens are saved: continue with --resume.", file=sys.stderr)
         raise
-    if not totals.tokens:
+    if not summary.tokens:
         raise BadInput("the text is empty: give at least one character.")
-    print(totals.format_line(run.temperature), file=sys.stderr)
+    print(summary.format_line(run.temperature), file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class RunningSummary:
+    """Sums over the tokens of the traces so far; `scored_tokens` of the `tokens` have a context."""
+
+    tokens: int = 0
+    scored_tokens: int = 0
+    surprisal: float = 0.0
+    entropy: float = 0.0
+    heat_capacity: float = 0.0
+
+    def with_trace(self, trace: Trace) -> RunningSummary:
+        """Return the summary with one more trace, or piece of a trace."""
+        import numpy as np
+
+        return RunningSummary(
+            self.tokens + len(trace),
+            self.scored_tokens + int(trace.scored_mask.sum()),
+            self.surprisal - float(np.nansum(trace.record["logprob"])),
+            self.entropy + float(np.nansum(trace.record["entropy"])),
+            self.heat_capacity + float(np.nansum(trace.record["heat_capacity"])),
+        )
+
+    def format_line(self, temperature: float) -> str:
+        """Format the means per token as one sentence."""
+        head = f"{self.tokens} tokens at T = {temperature:g}"
+        if not self.scored_tokens:
+            return f"{head}: no token has a context, so none has a record (--bos adds a start token)."
+        surprisal, entropy, capacity = (
+            total / self.scored_tokens for total in (self.surprisal, self.entropy, self.heat_capacity)
+        )
+        return (
+            f"{head}: surprisal {surprisal:.3f} nats ({surprisal / math.log(2):.3f} bits) per token, "
+            f"entropy {entropy:.3f}, heat capacity {capacity:.3f}."
+        )
 
 
 def _read_and_measure(run: _Measurement, writer: TraceWriter | None) -> Iterator[Trace]:
@@ -116,12 +153,6 @@ def _read_and_measure(run: _Measurement, writer: TraceWriter | None) -> Iterator
     for piece in run.measure_documents(writer.last_row):
         writer.write(piece)
         yield piece
-
-
-def _validate_output_paths(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise BadInput(f"there is no folder {path.parent} to write {path.name} in: make it, or choose another.")
 
 
 def _build_sinks(
@@ -152,21 +183,21 @@ def _build_strip_sink(stack: ExitStack) -> Sink:
     from heatbath.cli.colored_tokens import render_tokens
 
     console = Console(highlight=False, markup=False)
-    shown: list[int] = []
+    current: list[int] = []
 
     def sink(trace: Trace) -> None:
-        if shown and shown[-1] != trace.sequence:
+        if current and current != [trace.sequence]:
             console.print()
-        shown[:] = [trace.sequence]
+        current[:] = [trace.sequence]
         console.print(render_tokens(trace), end="", soft_wrap=True)
 
-    stack.callback(lambda: console.print() if shown else None)
+    stack.callback(lambda: console.print() if current else None)
     return sink
 
 
 @contextmanager
 def _progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar over bytes on stderr, when a person is there to see it."""
+    """Show a progress bar over bytes on stderr, if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""`heatbath models`: list, pull, path, remove."""
+"""`heatbath models`: list, pull, path and remove."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import typer
 
 from heatbath.models.hub import catalog
 
-app = typer.Typer(help="List, fetch, locate and remove models.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="List, download, locate and remove models.", no_args_is_help=True, add_completion=False)
 
-Name = Annotated[str, typer.Argument(help="A name from `heatbath models list`.")]
+Name = Annotated[str, typer.Argument(help="Name from `heatbath models list`.")]
 
 
 @app.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
-    """Show the models of the catalog, and which of them are here."""
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """List the models of the catalog and which of them are downloaded."""
     rows = [_build_row(entry) for entry in catalog.CATALOG.values()]
     if as_json:
         for row in rows:
@@ -32,22 +34,24 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="One JSON o
 @app.command()
 def pull(
     name: Name = catalog.DEFAULT_MODEL,
-    accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the model's terms unseen.")] = False,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the terms of the model without a prompt.")
+    ] = False,
 ) -> None:
-    """Fetch a model, check it and convert it, once; print its folder."""
+    """Download, verify and convert a model, and print its folder."""
     ask = _confirm_terms if sys.stdin.isatty() else None
     typer.echo(str(catalog.pull(name, accept_terms=accept_terms, confirm=ask)))
 
 
 @app.command()
 def path(name: Name = catalog.DEFAULT_MODEL) -> None:
-    """Print the folder of a pulled model; transformers loads it as it is."""
+    """Print the folder of a downloaded model."""
     typer.echo(str(catalog.resolve_folder(name)))
 
 
 @app.command()
 def remove(name: Name) -> None:
-    """Delete a pulled model from the cache."""
+    """Delete a downloaded model from the cache."""
     typer.echo(f"removed {catalog.remove(name)}")
 
 

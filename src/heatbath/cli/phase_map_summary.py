@@ -1,4 +1,4 @@
-"""A phase map in the terminal: the verdict, and a few curves at five temperatures."""
+"""The summary of a phase map in the terminal: the verdicts, and a few curves at five temperatures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ CURVE_LABELS = {
     "heat capacity": "heat capacity",
     "surprisal at T = 1": "surprisal, T = 1",
 }
-Z_95 = 1.96
 COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "order": "magenta", "turn": "yellow"}
 
 
@@ -29,7 +28,7 @@ def print_summary(map_: PhaseMap, console: Console) -> None:
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"
     console.print(Text(replace_control_characters(title), style="bold"))
     console.print(_build_verdict_table(map_))
-    console.print(Text("\nThe whole range, in nats per token, with 95 % bands:"))
+    console.print(Text("\nOver the whole range, in nats per token, with 95 % bands:"))
     console.print(_build_curve_table(map_))
 
 
@@ -48,8 +47,8 @@ def _build_verdict_table(map_: PhaseMap) -> Table:
 
 
 def _build_curve_table(map_: PhaseMap) -> Table:
-    """Values with half the width of their 95 % bands; all but the first are nats per token."""
-    from heatbath.phases.report.verdicts import format_with_error
+    """Build the table of curves: values with half the width of their 95 % bands."""
+    from heatbath.phases.report.verdicts import Z_95, format_with_error
 
     grid = map_.curves[0].temperature
     curves = [map_[name] for name in CURVE_LABELS]

@@ -1,4 +1,4 @@
-"""`heatbath serve`: an OpenAI-compatible server with the instrument behind it."""
+"""`heatbath serve`: an OpenAI-compatible server with a record of every token and a dashboard."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ REQUIRED_PACKAGES = [
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 chooses a free one.", show_default="8000")] = None,
     model: Annotated[
         str | None, typer.Option(help="Catalog name, hub id, folder or .gguf file.", show_default="smollm2-135m")
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="the model's own")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings.", show_default=False)] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
     new_key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Make a key, print it, and end.", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="Create an API key, print it, and exit.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say the address, or the key, as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address, or the key, as one JSON object.")] = False,
 ) -> None:
-    """Serve a model over the OpenAI API, every token with its record, and a live page.
+    """Serve a model over the OpenAI API, with records and a dashboard.
 
-    Settings come from the file, HEATBATH_SECTION__NAME in the environment over it, and these options over both. On
-    127.0.0.1 no key is needed; on an address that others reach it does not start without one. Ctrl-C or SIGTERM lets
-    what runs come to its end; a second one does not wait.
+    Options override environment variables HEATBATH_SECTION__NAME, which override the settings file. No API key is
+    needed on 127.0.0.1; on any other address the server requires at least one. Ctrl-C or SIGTERM finishes running
+    requests and exits; a second one exits at once.
     """
     if any(find_spec(part) is None for part in REQUIRED_PACKAGES):
         raise MissingExtra("heatbath serve", "serve")
     if new_key is not None:
         return _print_new_key(new_key, as_json)
-    given: dict[str, dict[str, Any]] = {
+    options: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
         "model": {"name": model, "dtype": dtype},
     }
-    raise typer.Exit(_run_server(config, given, as_json))
+    raise typer.Exit(_run_server(config, options, as_json))
 
 
 def _print_new_key(name: str, as_json: bool) -> None:
@@ -67,13 +67,14 @@ def _print_new_key(name: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"key": key, "toml": lines}))
         return
-    typer.echo(f"The key, which nothing will show again:\n\n{key}\n\nThe lines that let it in:\n\n{lines}")
+    typer.echo(f"API key (it is not stored and cannot be shown again):\n\n{key}\n\nSettings that accept it:\n\n{lines}")
 
 
 def _run_server(config: Path | None, options: dict[str, dict[str, Any]], as_json: bool) -> int:
-    from heatbath.serve.server import serve, validate_settings
+    from heatbath.serve.server import serve
     from heatbath.serve.services import build_services
     from heatbath.serve.settings import read_settings
+    from heatbath.serve.sockets import validate_settings
 
     flags = {
         part: {name: value for name, value in names.items() if value is not None} for part, names in options.items()
@@ -91,10 +92,16 @@ def _print_address(address: str, settings: Settings, origin: SettingsOrigin, as_
             "environment": origin.environment,
             "flags": origin.flag_names,
         }
-        found = {"url": address, "api": f"{address}/v1", "page": page, "model": settings.model.name, "settings": where}
-        print(json.dumps(found), flush=True)
+        content = {
+            "url": address,
+            "api": f"{address}/v1",
+            "page": page,
+            "model": settings.model.name,
+            "settings": where,
+        }
+        print(json.dumps(content), flush=True)
         return
-    seen = f"page {page}, " if page else ""
-    print(f"{settings.model.name} answers: {seen}API {address}/v1, settings from {origin}.", flush=True)
+    dashboard = f"dashboard {page}, " if page else ""
+    print(f"Serving {settings.model.name}: {dashboard}API {address}/v1, settings from {origin}.", flush=True)
     if sys.stderr.isatty():
-        print("Ctrl-C ends it.", file=sys.stderr)
+        print("Press Ctrl-C to stop.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A page to hover over: every token of a text with its record, in one file that asks for nothing from outside."""
+"""A self-contained HTML page that shows the record of every token of a text on hover."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ span:hover, span:focus {{ outline: 2px solid var(--ink); outline-offset: 1px; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p>Colour is surprisal, from expected to 8 nats and more. Point at a token, or move with Tab and the arrow keys, to \
-read its record; energies and entropies are in nats, log_z, energies and ground are in the gauge of the model.</p>
+<p>Colours show surprisal, from 0 to 8 nats or more. Hover over a token, or move with Tab and the arrow keys, to see \
+its record. Energies and entropies are in nats; log_z and the energies depend on the gauge of the model.</p>
 <main>"""
 
 _TAIL = """</main>
@@ -104,29 +104,29 @@ _COLUMNS = (
 
 @contextmanager
 def open_page(path: Path, model: str, temperature: float) -> Iterator[Callable[[Trace], None]]:
-    """A function that adds a trace, or a piece of one, to the page; the file is there when the block ends well."""
+    """Yield a function that adds a trace, or a piece of one; the file appears when the block ends without an error."""
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(_HEAD.format(title=escape(f"{model} at T = {temperature:g}")))
-        before: list[int] = []
+        current: list[int] = []
 
         def write_trace(trace: Trace) -> None:
-            if before != [trace.sequence]:
-                file.write("</section>\n<section>" if before else "<section>")
-            _write_tokens(file, trace, first=before != [trace.sequence])
-            before[:] = [trace.sequence]
+            is_new = current != [trace.sequence]
+            if is_new:
+                file.write("</section>\n<section>" if current else "<section>")
+            _write_tokens(file, trace, first=is_new)
+            current[:] = [trace.sequence]
 
         yield write_trace
-        file.write("</section>\n" if before else "")
+        file.write("</section>\n" if current else "")
         file.write(_TAIL.format(names=json.dumps(_COLUMNS)))
 
 
 def _write_tokens(file: TextIO, trace: Trace, *, first: bool) -> None:
     for i, row in enumerate(trace.to_rows()):
         values = escape(json.dumps([_round_value(row[name]) for name in _COLUMNS], ensure_ascii=False))
-        reach = 0 if first and i == 0 else -1
-        file.write(
-            f'<span tabindex="{reach}"{_format_style(row["logprob"])} data-r="{values}">{escape(escape_control_characters(row["text"]))}</span>'
-        )
+        tabindex = 0 if first and i == 0 else -1
+        text = escape(escape_control_characters(row["text"]))
+        file.write(f'<span tabindex="{tabindex}"{_format_style(row["logprob"])} data-r="{values}">{text}</span>')
 
 
 def _format_style(logprob: float | None) -> str:

@@ -44,7 +44,9 @@ class Ancestral(TokenSampler):
     @cached_property
     def pipeline(self) -> EnergyPipeline:
         """What acts between the model's energies and the draw."""
-        return EnergyPipeline(self.fields, self.window, spare=self.keep_dead_rows, cut_at=self.window_temperature)
+        return EnergyPipeline(
+            self.fields, self.window, keep_dead_rows=self.keep_dead_rows, window_temperature=self.window_temperature
+        )
 
     def init(self, task: Task) -> Batch:
         batch = task.open_batch()
@@ -66,7 +68,7 @@ class Ancestral(TokenSampler):
     def is_exhausted(self, state: Batch) -> bool:
         if not isinstance(self.temperatures, Schedule) or state.memory is None:
             return False
-        return bool(self.temperatures.exhausted(state.memory).all())
+        return bool(self.temperatures.exhausted_rows(state.memory).all())
 
 
 def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
@@ -79,15 +81,15 @@ def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeli
     else:
         result = PipelineResult(energies, batch.betas)
     if not batch.observe:
-        tokens = rng.draw_tokens(result.drawn, batch.betas)
+        tokens = rng.draw_tokens(result.final_energies, batch.betas)
         return replace(batch, pending_tokens=tokens), Step(tokens, result)
-    tokens, drawn, plain = rng.draw_observed(result.drawn, batch.betas)
+    tokens, drawn, plain = rng.draw_observed(result.final_energies, batch.betas)
     logprob = to_numpy(drawn.logprob).astype(np.float64)
-    if result.drawn is energies:
-        step = Step(tokens, replace(result, known=drawn), logprob, drawn, to_numpy(plain).astype(np.float64))
+    if result.final_energies is energies:
+        step = Step(tokens, replace(result, known_state=drawn), logprob, drawn, to_numpy(plain).astype(np.float64))
     else:
         seen = state(energies, batch.betas, index=tokens)
-        step = Step(tokens, result.knowing(seen, drawn), logprob, seen)
+        step = Step(tokens, result.with_states(seen, drawn), logprob, seen)
     return replace(batch, pending_tokens=tokens), step
 
 

@@ -45,48 +45,48 @@ class AnnealState:
     ladder: Floats
     log_weight: Floats
     work: Floats
-    founders: Ints
+    root_ancestors: Ints
     rung: int = 0
-    left: int = 0
-    log_z: float = 0.0
-    rates: tuple[float, ...] = ()
-    value: int = 0
+    remaining_sweeps: int = 0
+    accumulated_log_z: float = 0.0
+    acceptance_rates: tuple[float, ...] = ()
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
+    def num_streams(self) -> int:
         return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
-        return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.left
+    def is_finished(self) -> bool:
+        return self.chains.is_idle and self.rung == len(self.ladder) - 1 and not self.remaining_sweeps
 
     @property
-    def share(self) -> Floats:
+    def normalized_weights(self) -> Floats:
         """Weights that sum to one, (N,)."""
         return np.asarray(np.exp(self.log_weight - logsumexp(self.log_weight)))
 
     def samples(self) -> WeightedSamples:
         """The population with its weights; the value is drawn by weight."""
-        now, proper = self.chains.current, self.log_weight + self.log_z
+        now, proper = self.chains.current, self.log_weight + self.accumulated_log_z
         figures = {
-            "acceptance": float(np.mean(self.rates)) if self.rates else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "mean_work": float(self.work.mean()),
             "work_stderr": _standard_error(self.work),
             "rungs": float(len(self.ladder) - 1),
         }
         return WeightedSamples(
-            answers=now.sheet.answers(),
+            sequences=now.buffer.to_sequences(),
             slots=self.chains.current_slots,
-            finish=now.sheet.finish(),
+            finish_reasons=now.buffer.finish_reasons(),
             log_weight=proper,
             logprob=now.total_logprob,
-            value=self.value,
+            selected_index=self.selected_index,
             log_z=log_mean(proper),
-            ess=genealogical_ess(proper, self.founders),
+            ess=genealogical_ess(proper, self.root_ancestors),
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
@@ -128,7 +128,7 @@ class Anneal(SequenceSampler[AnnealState]):
 
     def step(self, rng: Random, state: AnnealState, energies: Any) -> tuple[AnnealState, SequenceStep]:
         started = state.chains.has_sequences
-        if state.chains.is_idle and started and not state.left:
+        if state.chains.is_idle and started and not state.remaining_sweeps:
             state = self._advance_rung(rng, state)
         chains, move = advance(state.chains, rng, energies, None if started else np.zeros(self.particles, np.int64))
         state = replace(state, chains=chains)
@@ -137,14 +137,19 @@ class Anneal(SequenceSampler[AnnealState]):
         if chains.is_forced:
             return self._select_if_finished(rng, state), move
         rate = float(np.mean(chains.accepted_mask))
-        return self._select_if_finished(rng, replace(state, left=state.left - 1, rates=(*state.rates, rate))), move
+        return self._select_if_finished(
+            rng,
+            replace(
+                state, remaining_sweeps=state.remaining_sweeps - 1, acceptance_rates=(*state.acceptance_rates, rate)
+            ),
+        ), move
 
     def _advance_rung(self, rng: Random, state: AnnealState) -> AnnealState:
         """One rung up: the work is done, then the population is resampled if need be."""
         rung = state.rung + 1
-        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.weight
+        gain = (state.ladder[rung] - state.ladder[rung - 1]) * state.chains.current.log_weight
         chains = replace(state.chains, lambdas=np.full(self.particles, state.ladder[rung]))
-        state = replace(state, chains=chains, rung=rung, left=self.sweeps)
+        state = replace(state, chains=chains, rung=rung, remaining_sweeps=self.sweeps)
         state = replace(state, log_weight=state.log_weight + gain, work=state.work - gain)
         if not np.isfinite(state.log_weight.max()):
             names = self.target.constraint_names
@@ -157,13 +162,13 @@ class Anneal(SequenceSampler[AnnealState]):
             state,
             chains=swap(chains, parents),
             log_weight=np.zeros(self.particles),
-            log_z=state.log_z + taken,
+            accumulated_log_z=state.accumulated_log_z + taken,
             work=state.work[parents],
-            founders=state.founders[parents],
+            root_ancestors=state.root_ancestors[parents],
         )
 
     def _select_if_finished(self, rng: Random, state: AnnealState) -> AnnealState:
-        return replace(state, value=rng.choose_index(state.share)) if state.done else state
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights)) if state.is_finished else state
 
 
 def _standard_error(work: Floats) -> float:

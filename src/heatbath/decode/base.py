@@ -37,6 +37,8 @@ class Task:
         prefixes: tokens already generated, one list per row; a single prompt then stands for all rows.
         observe: whether the host keeps the thermodynamics of every step, so that a draw may work them out as well.
         opener: opens sessions in place of `model.open`, for a host whose rows share a batch with others.
+        ends_rows: given rows (A,) of the run and the tokens (A,) that each has just got, returns which of them end
+            here, (A,), besides those with a stop token; for rows that are drawn independently.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Task:
     prefixes: Sequence[Tokens] = ()
     observe: bool = False
     opener: OpenSession | None = None
+    ends_rows: Callable[[Ints, Ints], npt.NDArray[np.bool_]] | None = None
 
     def open_batch(self) -> Batch:
         """A batch of the rows, at beta = 1."""
@@ -97,7 +100,7 @@ class Batch:
             memory=None if self.memory is None else self.memory[at],
         )
 
-    def spread(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
+    def copy_row(self, numbers: Ints, energies: Any) -> tuple[Batch, Any]:
         """Copies of the only row, one for each of `numbers`, which are added to its own; and their energies."""
         copies = np.zeros(len(numbers), np.int64)
         energies = energies if len(copies) == 1 else energies[copies]
@@ -141,7 +144,7 @@ class Step:
     tokens: Ints
     pipeline_result: PipelineResult
     known_logprob: Floats | None = None
-    seen: State | None = None
+    model_state: State | None = None
     plain_logprob: Floats | None = None
 
     @property
@@ -157,7 +160,7 @@ class Step:
     @property
     def final_energies(self) -> Any:
         """Energies really drawn from, (B, V): fields added, what the windows cut at +inf. `energies` if neither."""
-        return self.pipeline_result.drawn
+        return self.pipeline_result.final_energies
 
     @property
     def work(self) -> Mapping[str, Floats]:

@@ -42,48 +42,48 @@ class BeamState:
     `logprob` (2 W,) of each slot in what was searched, -inf where it is free; `model` (2 W,) in the model itself.
     """
 
-    sheet: TokenBuffer
+    buffer: TokenBuffer
     batch: Batch
-    open: Ints
+    open_slots: Ints
     logprob: Floats
-    model: Floats
-    whole: Bools
-    stop: tuple[int, ...]
-    penalty: float
-    spent: int = 0
+    model_logprob: Floats
+    finished_mask: Bools
+    stop_token_ids: tuple[int, ...]
+    length_penalty: float
+    tokens_spent: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return len(self.logprob)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def done(self) -> bool:
-        return not len(self.open)
+    def is_finished(self) -> bool:
+        return not len(self.open_slots)
 
     @property
-    def score(self) -> Floats:
+    def scores(self) -> Floats:
         """log p over the length to the power of the penalty, (2 W,)."""
-        return self.logprob / np.maximum(self.sheet.lengths, 1) ** self.penalty
+        return self.logprob / np.maximum(self.buffer.lengths, 1) ** self.length_penalty
 
     def samples(self) -> WeightedSamples:
         """Whole answers, best first; what is still open where there is none."""
-        found = np.flatnonzero(self.whole) if self.whole.any() else self.open
-        found = found[np.argsort(-self.score[found], kind="stable")]
+        found = np.flatnonzero(self.finished_mask) if self.finished_mask.any() else self.open_slots
+        found = found[np.argsort(-self.scores[found], kind="stable")]
         return WeightedSamples(
-            answers=self.sheet.answers(found),
+            sequences=self.buffer.to_sequences(found),
             slots=found,
-            finish=self.sheet.finish(found),
+            finish_reasons=self.buffer.finish_reasons(found),
             log_weight=np.zeros(len(found)),
-            logprob=self.model[found],
-            value=0,
+            logprob=self.model_logprob[found],
+            selected_index=0,
             log_z=None,
             ess=float("nan"),
-            tokens_spent=self.spent,
-            diagnostics={"score": float(self.score[found[0]])},
+            tokens_spent=self.tokens_spent,
+            diagnostics={"score": float(self.scores[found[0]])},
         )
 
 
@@ -120,33 +120,33 @@ class Beam(SequenceSampler[BeamState]):
         first = np.arange(self.groups) * (self.width // self.groups)
         free[first] = 0.0
         return BeamState(
-            sheet=TokenBuffer.empty(slots, task.max_tokens),
+            buffer=TokenBuffer.empty(slots, task.max_tokens),
             batch=batch,
-            open=first,
+            open_slots=first,
             logprob=free,
-            model=np.zeros(slots),
-            whole=np.zeros(slots, bool),
-            stop=task.stop_token_ids,
-            penalty=self.length_penalty,
+            model_logprob=np.zeros(slots),
+            finished_mask=np.zeros(slots, bool),
+            stop_token_ids=task.stop_token_ids,
+            length_penalty=self.length_penalty,
         )
 
     def pending(self, state: BeamState) -> Session | None:
-        return None if state.done else state.batch.session
+        return None if state.is_finished else state.batch.session
 
     def max_rows(self, prompts: int) -> int:
         return self.width
 
     def step(self, rng: Random, state: BeamState, energies: Any) -> tuple[BeamState, SequenceStep]:
         batch = state.batch
-        if not state.spent:
-            batch, energies = batch.spread(state.open, energies)
+        if not state.tokens_spent:
+            batch, energies = batch.copy_row(state.open_slots, energies)
         steered = EnergyPipeline(self.fields, self.window)(batch.build_context(energies), batch.betas, rng.uniform)
         children = self._select_hypotheses(state, _extended_logprobs(state, steered))
         if not children:
             batch.session.close()
-            return replace(state, open=state.open[:0], spent=state.spent + len(state.open)), SequenceStep(
-                state.open[:0], None
-            )
+            return replace(
+                state, open_slots=state.open_slots[:0], tokens_spent=state.tokens_spent + len(state.open_slots)
+            ), SequenceStep(state.open_slots[:0], None)
         return _extend_beams(state, batch, children, steered)
 
     def _select_hypotheses(self, state: BeamState, total: Floats) -> list[Hypothesis]:
@@ -154,7 +154,7 @@ class Beam(SequenceSampler[BeamState]):
         each = self.width // self.groups
         cost, found = np.zeros(total.shape[1]), list[Hypothesis]()
         for group in range(self.groups):
-            rows = np.flatnonzero(state.open // each == group)
+            rows = np.flatnonzero(state.open_slots // each == group)
             if not len(rows):
                 continue
             chosen = self._select_in_group(state, rows, total[rows], cost)
@@ -166,19 +166,19 @@ class Beam(SequenceSampler[BeamState]):
     def _select_in_group(self, state: BeamState, rows: Ints, total: Floats, cost: Floats) -> list[Hypothesis]:
         """Up to a group's share of children that go on, and whole ones that beat what its pool holds."""
         each = self.width // self.groups
-        group = int(state.open[rows[0]]) // each
+        group = int(state.open_slots[rows[0]]) // each
         going = list(range(group * each, (group + 1) * each))
         pool = [self.width + slot for slot in going]
-        scores = {slot: state.score[slot] if state.whole[slot] else -np.inf for slot in pool}
-        last = int(state.sheet.lengths[state.open].max()) + 1 == state.sheet.tokens.shape[1]
+        scores = {slot: state.scores[slot] if state.finished_mask[slot] else -np.inf for slot in pool}
+        last = int(state.buffer.lengths[state.open_slots].max()) + 1 == state.buffer.tokens.shape[1]
         going_on, whole = list[Hypothesis](), dict[int, Hypothesis]()
-        for flat in _find_best_indices(total - cost, 2 * each + len(state.stop)):
+        for flat in _find_best_indices(total - cost, 2 * each + len(state.stop_token_ids)):
             row, token = divmod(flat, total.shape[1])
             child = Hypothesis(int(rows[row]), token, going[0], float(total[row, token]))
-            if token not in state.stop and not last:
+            if token not in state.stop_token_ids and not last:
                 going_on += [replace(child, slot=going[len(going_on)])] if len(going_on) < each else []
                 continue
-            score = child.logprob / (int(state.sheet.lengths[state.open[child.row]]) + 1) ** self.length_penalty
+            score = child.logprob / (int(state.buffer.lengths[state.open_slots[child.row]]) + 1) ** self.length_penalty
             worst = min(pool, key=scores.__getitem__)
             if score > scores[worst]:
                 scores[worst], whole[worst] = score, replace(child, slot=worst)
@@ -200,9 +200,11 @@ class Hypothesis:
 
 def _extended_logprobs(state: BeamState, pipeline_result: PipelineResult) -> Floats:
     """Log-probability (A, V) of every open hypothesis with every token."""
-    energies = to_numpy(pipeline_result.drawn).astype(np.float64)
-    log_z = to_numpy(thermodynamics(pipeline_result.drawn, pipeline_result.betas).log_z)
-    return np.asarray(state.logprob[state.open][:, None] - pipeline_result.betas[:, None] * energies - log_z[:, None])
+    energies = to_numpy(pipeline_result.final_energies).astype(np.float64)
+    log_z = to_numpy(thermodynamics(pipeline_result.final_energies, pipeline_result.betas).log_z)
+    return np.asarray(
+        state.logprob[state.open_slots][:, None] - pipeline_result.betas[:, None] * energies - log_z[:, None]
+    )
 
 
 def _find_best_indices(total: Floats, count: int) -> list[int]:
@@ -220,15 +222,15 @@ def _extend_beams(
 ) -> tuple[BeamState, SequenceStep]:
     rows = np.asarray([child.row for child in hypotheses], np.int64)
     slots = np.asarray([child.slot for child in hypotheses], np.int64)
-    step = Step(np.asarray([child.token for child in hypotheses], np.int64), pipeline_result.take(rows))
-    sources = np.arange(state.slots)
-    sources[slots] = state.open[rows]
-    sheet = state.sheet.taken(sources).grown(slots, step.tokens, state.stop)
-    logprob, model, whole = state.logprob.copy(), state.model[sources], state.whole.copy()
+    step = Step(np.asarray([child.token for child in hypotheses], np.int64), pipeline_result.select_rows(rows))
+    sources = np.arange(state.num_slots)
+    sources[slots] = state.open_slots[rows]
+    sheet = state.buffer.copy_prefixes(sources).append_tokens(slots, step.tokens, state.stop_token_ids)
+    logprob, model, whole = state.logprob.copy(), state.model_logprob[sources], state.finished_mask.copy()
     logprob[slots] = [child.logprob for child in hypotheses]
     model[slots] += step.model_logprob
-    whole[slots] = sheet.ended[slots]
-    open_ = np.flatnonzero(~sheet.ended[slots])
+    whole[slots] = sheet.finished_mask[slots]
+    open_ = np.flatnonzero(~sheet.finished_mask[slots])
     if len(open_):
         batch = replace(
             batch.select_rows(rows[open_]), pending_tokens=step.tokens[open_], row_ids=slots[open_]
@@ -237,13 +239,13 @@ def _extend_beams(
         batch.session.close()
     grown = replace(
         state,
-        sheet=sheet,
+        buffer=sheet,
         batch=batch,
-        open=slots[open_],
+        open_slots=slots[open_],
         logprob=logprob,
-        model=model,
-        whole=whole,
-        spent=state.spent + len(state.open),
+        model_logprob=model,
+        finished_mask=whole,
+        tokens_spent=state.tokens_spent + len(state.open_slots),
     )
     return grown, SequenceStep(slots, step, sources)
 

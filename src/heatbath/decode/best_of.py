@@ -31,34 +31,36 @@ from heatbath.models.base import Session
 class BestOfState:
     """Independent answers, and how they are ranked."""
 
-    rows: IndependentState
+    inner_state: IndependentState
     scorer: PotentialScorer
     by: Literal["logprob", "mean_logprob"]
     energies: Floats | None = None
 
     @property
-    def slots(self) -> int:
-        return self.rows.slots
+    def num_slots(self) -> int:
+        return self.inner_state.num_slots
 
     @property
-    def streams(self) -> int:
-        return self.rows.streams
+    def num_streams(self) -> int:
+        return self.inner_state.num_streams
 
     @property
-    def done(self) -> bool:
-        return self.rows.done
+    def is_finished(self) -> bool:
+        return self.inner_state.is_finished
 
     def samples(self) -> WeightedSamples:
         """All answers; the value is the one of lowest score."""
-        energies = self._scores() if self.energies is None else self.energies
+        energies = self._model_scores() if self.energies is None else self.energies
         best = int(np.argmin(energies))
-        found = self.rows.samples()
-        return replace(found, value=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()})
+        found = self.inner_state.samples()
+        return replace(
+            found, selected_index=best, diagnostics={"score": float(energies[best]), "mean_score": energies.mean()}
+        )
 
-    def _scores(self) -> Floats:
+    def _model_scores(self) -> Floats:
         """By the model, which ranks answers that potentials have not been asked about."""
-        sheet = self.rows.sheet
-        total = -np.asarray(self.rows.logprob)
+        sheet = self.inner_state.buffer
+        total = -np.asarray(self.inner_state.logprob)
         return total / np.maximum(sheet.lengths, 1) if self.by == "mean_logprob" else total
 
 
@@ -83,16 +85,16 @@ class BestOf(SequenceSampler[BestOfState]):
         )
 
     def pending(self, state: BestOfState) -> Session | None:
-        return Independent(self.sampler).pending(state.rows)
+        return Independent(self.sampler).pending(state.inner_state)
 
     def max_rows(self, prompts: int) -> int:
         return self.n
 
     def step(self, rng: Random, state: BestOfState, energies: Any) -> tuple[BestOfState, SequenceStep]:
-        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.rows, energies)
-        state = replace(state, rows=rows)
-        if rows.done and state.scorer.potentials:
-            state = replace(state, energies=state.scorer(rows.sheet.answers(), rows.sheet.ended))
+        rows, move = Independent(self.sampler, logprob_temperature=1.0).step(rng, state.inner_state, energies)
+        state = replace(state, inner_state=rows)
+        if rows.is_finished and state.scorer.potentials:
+            state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
         return state, move
 
 

@@ -47,38 +47,39 @@ class PipelineResult:
 
     energies: Any
     betas: Floats
-    fields: tuple[PipelineStage, ...] = ()
-    windows: tuple[PipelineStage, ...] = ()
-    dead: Bools | None = None
-    known: State | None = None
+    field_stages: tuple[PipelineStage, ...] = ()
+    window_stages: tuple[PipelineStage, ...] = ()
+    dead_rows: Bools | None = None
+    known_state: State | None = None
 
     @property
-    def drawn(self) -> Any:
+    def final_energies(self) -> Any:
         """The energies really drawn from, (B, V); the model's own if nothing steers."""
-        stages = self.fields + self.windows
+        stages = self.field_stages + self.window_stages
         return stages[-1].energies if stages else self.energies
 
     @cached_property
-    def _first(self) -> PipelineStage:
-        return PipelineStage("the model", self.energies, self.betas, self.known)
+    def _model_stage(self) -> PipelineStage:
+        return PipelineStage("the model", self.energies, self.betas, self.known_state)
 
     @cached_property
     def work(self) -> dict[str, Floats]:
         r"""Free-energy change $\Delta F = -\Delta \log Z / \beta$ of each field, (B,), nats."""
         return {
-            new.name: _free_energy_change(old.state, new.state, self.betas) for old, new in self._pairs(self.fields)
+            new.name: _free_energy_change(old.state, new.state, self.betas)
+            for old, new in self._iterate_pairs(self.field_stages)
         }
 
     @cached_property
     def log_mass(self) -> dict[str, Floats]:
         r"""$\log Z_{after} - \log Z_{before}$ of each field, then of each window, (B,)."""
-        pairs = self._pairs(self.fields + self.windows)
+        pairs = self._iterate_pairs(self.field_stages + self.window_stages)
         return {new.name: _log_mass_change(old.state, new.state, self.betas) for old, new in pairs}
 
     @cached_property
     def window_mass(self) -> dict[str, Floats]:
         """Probability that each window left of what it was given, (B,); rounding lifts none above 1."""
-        return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.windows}
+        return {window.name: np.minimum(np.exp(self.log_mass[window.name]), 1.0) for window in self.window_stages}
 
     @property
     def kept_mass(self) -> Floats:
@@ -88,54 +89,54 @@ class PipelineResult:
     @cached_property
     def divergences(self) -> dict[str, Floats]:
         """D(after || before) of each field and window, (B,), nats."""
-        pairs = self._pairs(self.fields)
+        pairs = self._iterate_pairs(self.field_stages)
         of_fields = {new.name: divergence(new.energies, old.energies, self.betas) for old, new in pairs}
         # What is cut off leaves the rest in proportion.
-        return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.windows}
+        return of_fields | {window.name: np.maximum(-self.log_mass[window.name], 0.0) for window in self.window_stages}
 
     @cached_property
     def divergence(self) -> Floats:
         """D(drawn || model), (B,), nats."""
-        if not self.fields:
+        if not self.field_stages:
             return np.asarray(np.sum([np.zeros(len(self.betas)), *self.divergences.values()], axis=0))
-        if len(self.fields) == 1 and not self.windows:
-            return self.divergences[self.fields[0].name]
-        return divergence(self.drawn, self.energies, self.betas)
+        if len(self.field_stages) == 1 and not self.window_stages:
+            return self.divergences[self.field_stages[0].name]
+        return divergence(self.final_energies, self.energies, self.betas)
 
     def field_energies(self, tokens: Ints) -> dict[str, Floats]:
         """The energy each field gave the drawn tokens, (B,), as it came out after rounding."""
         rows = np.arange(len(tokens))
-        stages = [self.energies, *(stage.energies for stage in self.fields)] if self.fields else []
+        stages = [self.energies, *(stage.energies for stage in self.field_stages)] if self.field_stages else []
         at = [to_numpy(energies[rows, tokens]).astype(np.float64) for energies in stages]
         # A token that a field has forbidden costs nothing more in the fields after it.
         return {
             stage.name: np.subtract(at[i + 1], at[i], where=np.isfinite(at[i]), out=np.zeros(len(tokens)))
-            for i, stage in enumerate(self.fields)
+            for i, stage in enumerate(self.field_stages)
         }
 
-    def knowing(self, model: State, drawn: State) -> PipelineResult:
+    def with_states(self, model_state: State, final_state: State) -> PipelineResult:
         """The same where the states of the model's energies and of those drawn from are known already."""
-        fields, windows = self.fields, self.windows
+        fields, windows = self.field_stages, self.window_stages
         if windows:
-            windows = (*windows[:-1], replace(windows[-1], known_state=drawn))
+            windows = (*windows[:-1], replace(windows[-1], known_state=final_state))
         elif fields:
-            fields = (*fields[:-1], replace(fields[-1], known_state=drawn))
-        return replace(self, fields=fields, windows=windows, known=model)
+            fields = (*fields[:-1], replace(fields[-1], known_state=final_state))
+        return replace(self, field_stages=fields, window_stages=windows, known_state=model_state)
 
-    def take(self, rows: Ints) -> PipelineResult:
+    def select_rows(self, rows: Ints) -> PipelineResult:
         """The same of some rows, in that order."""
         betas = self.betas[rows]
         fields, windows = (
             tuple(PipelineStage(stage.name, stage.energies[rows], betas) for stage in part)
-            for part in (self.fields, self.windows)
+            for part in (self.field_stages, self.window_stages)
         )
-        dead = None if self.dead is None else self.dead[rows]
+        dead = None if self.dead_rows is None else self.dead_rows[rows]
         return PipelineResult(self.energies[rows], betas, fields, windows, dead)
 
-    def _pairs(self, stages: Iterable[PipelineStage]) -> Iterator[tuple[PipelineStage, PipelineStage]]:
+    def _iterate_pairs(self, stages: Iterable[PipelineStage]) -> Iterator[tuple[PipelineStage, PipelineStage]]:
         before: PipelineStage | None = None
         for stage in stages:
-            yield before or self._first, stage
+            yield before or self._model_stage, stage
             before = stage
 
 
@@ -151,13 +152,13 @@ class EnergyPipeline:
         fields: Field | Sequence[Field] = (),
         windows: Window | Sequence[Window] | None = (),
         *,
-        spare: bool = False,
-        cut_at: float | None = None,
+        keep_dead_rows: bool = False,
+        window_temperature: float | None = None,
     ) -> None:
-        self.spare, self.cut_at = spare, cut_at
+        self.keep_dead_rows, self.window_temperature = keep_dead_rows, window_temperature
         self.fields: tuple[Field, ...] = (fields,) if isinstance(fields, Field) else tuple(fields)
         self.windows: tuple[Window, ...] = (windows,) if isinstance(windows, Window) else tuple(windows or ())
-        self._named = tuple(_name_terms(self.fields))
+        self._named_terms = tuple(_name_terms(self.fields))
 
     @property
     def acts(self) -> bool:
@@ -168,32 +169,37 @@ class EnergyPipeline:
         """The same with further windows at its end."""
         if not windows:
             return self
-        return EnergyPipeline(self.fields, (*self.windows, *windows), spare=self.spare, cut_at=self.cut_at)
+        return EnergyPipeline(
+            self.fields,
+            (*self.windows, *windows),
+            keep_dead_rows=self.keep_dead_rows,
+            window_temperature=self.window_temperature,
+        )
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def field_names(self) -> tuple[str, ...]:
         """What the fields are called, each under a name that no other has."""
-        return tuple(name for name, _, _ in self._named)
+        return tuple(name for name, _, _ in self._named_terms)
 
-    def __call__(self, context: Context, betas: Floats, draw: Callable[[], Floats]) -> PipelineResult:
+    def __call__(self, context: Context, betas: Floats, draw_uniform: Callable[[], Floats]) -> PipelineResult:
         """The energies in `context` steered; `draw` gives a window that takes chances its uniform numbers, (B,).
 
         Raises `BadInput` or `NotANumber` with the name of the field at fault and the token it was asked about.
         """
         stages: list[PipelineStage] = []
         energies, dead = context.energies, None
-        for name, weight, part in self._named:
+        for name, weight, part in self._named_terms:
             with _attribute_errors(f"field {name!r}", context):
                 total = _add_energies(energies, scale_energies(weight, part(replace(context, energies=energies))))
-                if self.spare:
+                if self.keep_dead_rows:
                     total, dead = _restore_dead_rows(energies, total, dead)
                 stages.append(_validate_stage(PipelineStage(name, total, betas)))
             energies = total
         cut: list[PipelineStage] = []
-        at = betas if self.cut_at is None else np.full(len(betas), 1 / self.cut_at)
+        at = betas if self.window_temperature is None else np.full(len(betas), 1 / self.window_temperature)
         for window in self.windows:
             with _attribute_errors(f"window {window.label}", context):
-                energies = mask_energies([window], energies, at, draw)
+                energies = mask_energies([window], energies, at, draw_uniform)
             cut.append(PipelineStage(window.label, energies, betas))
         return PipelineResult(context.energies, betas, tuple(stages), tuple(cut), dead)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from heatbath.decode.base import Batch, Floats, Ints, Task, TokenSampler
 from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceSampler, SequenceStep, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import Bools, SequenceSampler, SequenceStep, TokenBuffer, WeightedSamples
 from heatbath.models.base import Session
 
 
@@ -17,37 +18,40 @@ from heatbath.models.base import Session
 class IndependentState:
     """Independent sequences: `batch` holds those that are `open` (A,); `logprob` (N,) is kept where asked for."""
 
-    sheet: TokenBuffer
+    buffer: TokenBuffer
     batch: Batch
-    open: Ints
-    stop: tuple[int, ...]
+    open_slots: Ints
+    stop_token_ids: tuple[int, ...]
     logprob: Floats | None
+    logprob_temperature: float | None = None
+    ends_rows: Callable[[Ints, Ints], Bools] | None = None
 
     @property
-    def slots(self) -> int:
-        return len(self.sheet.lengths)
+    def num_slots(self) -> int:
+        return len(self.buffer.lengths)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def done(self) -> bool:
-        return not len(self.open)
+    def is_finished(self) -> bool:
+        return not len(self.open_slots)
 
     def samples(self) -> WeightedSamples:
         """All rows, each of weight one."""
-        n = self.slots
+        n = self.num_slots
         return WeightedSamples(
-            answers=self.sheet.answers(),
+            sequences=self.buffer.to_sequences(),
             slots=np.arange(n),
-            finish=self.sheet.finish(),
+            finish_reasons=self.buffer.finish_reasons(),
             log_weight=np.zeros(n),
             logprob=self.logprob,
-            value=0,
+            logprob_temperature=self.logprob_temperature,
+            selected_index=0,
             log_z=None,
             ess=float(n),
-            tokens_spent=int(self.sheet.lengths.sum()),
+            tokens_spent=int(self.buffer.lengths.sum()),
         )
 
 
@@ -63,25 +67,35 @@ class Independent(SequenceSampler[IndependentState]):
         total = None if self.logprob_temperature is None else np.zeros(rows)
         batch = self.sampler.init(task)
         return IndependentState(
-            TokenBuffer.empty(rows, task.max_tokens), batch, np.arange(rows), task.stop_token_ids, total
+            TokenBuffer.empty(rows, task.max_tokens),
+            batch,
+            np.arange(rows),
+            task.stop_token_ids,
+            total,
+            self.logprob_temperature,
+            task.ends_rows,
         )
 
     def pending(self, state: IndependentState) -> Session | None:
-        return None if state.done else state.batch.session
+        return None if state.is_finished else state.batch.session
 
     def step(self, rng: Random, state: IndependentState, energies: Any) -> tuple[IndependentState, SequenceStep]:
-        stream = rng if len(state.open) == state.slots else rng.for_rows(state.open.tolist())
+        stream = rng if len(state.open_slots) == state.num_slots else rng.for_rows(state.open_slots.tolist())
         batch, step = self.sampler.step(stream, state.batch, energies)
-        sheet = state.sheet.grown(state.open, step.tokens, state.stop)
+        sheet = state.buffer.append_tokens(state.open_slots, step.tokens, state.stop_token_ids)
+        if state.ends_rows is not None:
+            sheet = sheet.with_stopped(state.open_slots[state.ends_rows(state.open_slots, step.tokens)])
         total = state.logprob
         if total is not None and self.logprob_temperature is not None:
             total = total.copy()
-            total[state.open] += step.logprob_at(np.full(len(step.tokens), 1 / self.logprob_temperature))
-        stay = np.flatnonzero(~sheet.ended[state.open])
+            total[state.open_slots] += step.logprob_at(np.full(len(step.tokens), 1 / self.logprob_temperature))
+        stay = np.flatnonzero(~sheet.finished_mask[state.open_slots])
         if self.sampler.is_exhausted(batch):
             stay = stay[:0]
-        after = replace(state, sheet=sheet, batch=batch.advance_rows(stay), open=state.open[stay], logprob=total)
-        return after, SequenceStep(state.open, step)
+        after = replace(
+            state, buffer=sheet, batch=batch.advance_rows(stay), open_slots=state.open_slots[stay], logprob=total
+        )
+        return after, SequenceStep(state.open_slots, step)
 
 
 def as_sequence_sampler(sampler: TokenSampler | SequenceSampler[Any]) -> SequenceSampler[Any]:

@@ -44,37 +44,37 @@ class LangevinState:
     its log p_T (C, L): the first answers, and once all `sweeps` are done the last ones, token by token from `batch`.
     """
 
-    landscape: LangevinTarget
-    sheet: TokenBuffer
-    token_logprob: Floats
+    langevin_target: LangevinTarget
+    buffer: TokenBuffer
+    token_logprobs: Floats
     batch: Batch | None
     points: ChainPoints | None
     sweeps: int
-    burn: int
-    logprob: Floats
-    accepted: Floats
-    changed: Floats
-    spent: int = 0
-    value: int = 0
-    done: bool = False
+    burn_in_sweeps: int
+    logprob_history: Floats
+    acceptance_history: Floats
+    change_counts: Floats
+    tokens_spent: int = 0
+    selected_index: int = 0
+    is_finished: bool = False
 
     @property
-    def slots(self) -> int:
-        return len(self.sheet.lengths)
+    def num_slots(self) -> int:
+        return len(self.buffer.lengths)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def swept(self) -> bool:
+    def has_finished_sweeps(self) -> bool:
         """Whether all sweeps are done."""
-        return bool(self.logprob.shape[1] == self.sweeps)
+        return bool(self.logprob_history.shape[1] == self.sweeps)
 
     @property
-    def lost(self) -> Bools:
+    def forbidden_mask(self) -> Bools:
         """Chains that stand on an answer that the potentials forbid, (C,)."""
-        return np.isinf(self.points.energy) if self.points else np.zeros(self.slots, bool)
+        return np.isinf(self.points.energy) if self.points else np.zeros(self.num_slots, bool)
 
     def samples(self) -> WeightedSamples:
         """What is written down; a chain that ends on a forbidden answer weighs nothing.
@@ -83,25 +83,25 @@ class LangevinState:
         changes: small steps are accepted because they lead nowhere. `forbidden` is the share of chains that stand on a
         forbidden answer.
         """
-        kept = self.logprob[:, self.burn :]
+        kept = self.logprob_history[:, self.burn_in_sweeps :]
         agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(self.accepted.mean()) if self.accepted.size else float("nan"),
-            "changed": float(self.changed.mean()) if self.changed.size else float("nan"),
-            "forbidden": float(self.lost.mean()),
+            "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
+            "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),
+            "forbidden": float(self.forbidden_mask.mean()),
             "r_hat": agreement,
-            "sweeps": float(self.logprob.shape[1]),
+            "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
-            answers=self.sheet.answers(),
-            slots=np.arange(self.slots),
-            finish=self.sheet.finish(),
-            log_weight=np.where(self.lost & self.swept, -np.inf, 0.0),
-            logprob=self.token_logprob.sum(1),
-            value=self.value,
+            sequences=self.buffer.to_sequences(),
+            slots=np.arange(self.num_slots),
+            finish_reasons=self.buffer.finish_reasons(),
+            log_weight=np.where(self.forbidden_mask & self.has_finished_sweeps, -np.inf, 0.0),
+            logprob=self.token_logprobs.sum(1),
+            selected_index=self.selected_index,
             log_z=None,
             ess=effective,
-            tokens_spent=self.spent,
+            tokens_spent=self.tokens_spent,
             diagnostics=figures,
         )
 
@@ -140,19 +140,19 @@ class Langevin(SequenceSampler[LangevinState]):
             raise BadInput("the langevin sampler takes potentials, no fields, windows or proposals: leave them out.")
 
     def init(self, task: Task) -> LangevinState:
-        landscape = LangevinTarget.of(require_single_prompt(task, "langevin"), self.target, self.step_size)
+        landscape = LangevinTarget.from_task(require_single_prompt(task, "langevin"), self.target, self.step_size)
         none, length = np.empty((self.chains, 0)), task.max_tokens
         return LangevinState(
-            landscape=landscape,
-            sheet=TokenBuffer.empty(self.chains, length),
-            token_logprob=np.zeros((self.chains, length)),
+            langevin_target=landscape,
+            buffer=TokenBuffer.empty(self.chains, length),
+            token_logprobs=np.zeros((self.chains, length)),
             batch=self._open_batch(task),
             points=None,
             sweeps=self.sweeps,
-            burn=int(self.burn * self.sweeps),
-            logprob=none,
-            accepted=none,
-            changed=none,
+            burn_in_sweeps=int(self.burn * self.sweeps),
+            logprob_history=none,
+            acceptance_history=none,
+            change_counts=none,
         )
 
     def pending(self, state: LangevinState) -> Session | None:
@@ -167,12 +167,12 @@ class Langevin(SequenceSampler[LangevinState]):
         if points is None:
             state, step = self._append_tokens(rng, state, energies)
             return self._start_chains(state), SequenceStep(chains, step)
-        if not state.swept:
+        if not state.has_finished_sweeps:
             return self._sweep(rng, state, points), SequenceStep.copies()
         if state.batch is None:
             state = self._reset_buffer(state)
-            return state, SequenceStep.copies(chains, state.sheet.lengths)
-        at = int(state.sheet.lengths[0])
+            return state, SequenceStep.copies(chains, state.buffer.lengths)
+        at = int(state.buffer.lengths[0])
         led = ForcedTokens(rng, points.tokens[:, at], np.ones(self.chains, bool))
         state, step = self._append_tokens(led, state, energies)
         return self._finish(rng, state), SequenceStep(chains, step)
@@ -188,53 +188,55 @@ class Langevin(SequenceSampler[LangevinState]):
 
     def _reset_buffer(self, state: LangevinState) -> LangevinState:
         """Nothing written down, so that the last answers can be."""
-        shape = state.sheet.tokens.shape
-        batch = self._open_batch(state.landscape.task)
-        return replace(state, sheet=TokenBuffer.empty(*shape), token_logprob=np.zeros(shape), batch=batch)
+        shape = state.buffer.tokens.shape
+        batch = self._open_batch(state.langevin_target.task)
+        return replace(state, buffer=TokenBuffer.empty(*shape), token_logprobs=np.zeros(shape), batch=batch)
 
     def _append_tokens(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, Step]:
         """One token more in every slot."""
-        batch, task = state.batch, state.landscape.task
+        batch, task = state.batch, state.langevin_target.task
         assert batch is not None
-        if not state.sheet.lengths[0]:
-            batch, energies = batch.spread(np.arange(self.chains), energies)
+        if not state.buffer.lengths[0]:
+            batch, energies = batch.copy_row(np.arange(self.chains), energies)
         batch, step = self._build_token_sampler(task).step(rng, batch, energies)
-        logprob = state.token_logprob.copy()
-        logprob[:, state.sheet.lengths[0]] = step.model_logprob
-        sheet = state.sheet.grown(np.arange(self.chains), step.tokens, task.stop_token_ids)
-        batch = batch.advance_rows(np.flatnonzero(~sheet.ended))
-        spent = state.spent + self.chains
-        return replace(state, sheet=sheet, batch=batch, token_logprob=logprob, spent=spent), step
+        logprob = state.token_logprobs.copy()
+        logprob[:, state.buffer.lengths[0]] = step.model_logprob
+        sheet = state.buffer.append_tokens(np.arange(self.chains), step.tokens, task.stop_token_ids)
+        batch = batch.advance_rows(np.flatnonzero(~sheet.finished_mask))
+        spent = state.tokens_spent + self.chains
+        return replace(state, buffer=sheet, batch=batch, token_logprobs=logprob, tokens_spent=spent), step
 
     def _start_chains(self, state: LangevinState) -> LangevinState:
         """Chains that have an answer begin to walk."""
-        if not state.sheet.ended.all():
+        if not state.buffer.finished_mask.all():
             return state
-        points = state.landscape.at(state.sheet.tokens)
-        return replace(state, points=points, batch=None, spent=state.spent + self._count_evaluated_positions(state))
+        points = state.langevin_target.evaluate(state.buffer.tokens)
+        return replace(
+            state, points=points, batch=None, tokens_spent=state.tokens_spent + self._count_evaluated_positions(state)
+        )
 
     def _count_evaluated_positions(self, state: LangevinState) -> int:
-        return self.chains * state.landscape.width
+        return self.chains * state.langevin_target.num_positions
 
     def _sweep(self, rng: Random, state: LangevinState, now: ChainPoints) -> LangevinState:
         """A hop of every chain."""
-        landscape = state.landscape
+        landscape = state.langevin_target
         places = self._draw_positions(rng, now.tokens.shape[1])
-        tokens, there = landscape.drawn(rng, now, places)
-        new = landscape.at(tokens)
-        chance = landscape.chance(now, new, landscape.log_q(new, now.tokens, places) - there)
+        tokens, there = landscape.draw_proposal(rng, now, places)
+        new = landscape.evaluate(tokens)
+        chance = landscape.acceptance_probability(now, new, landscape.proposal_logprob(new, now.tokens, places) - there)
         accepted = np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in chance.tolist()])
-        points = now.chosen(accepted, new)
+        points = now.merge_where(accepted, new)
         changed = (points.tokens != now.tokens).sum(1)
         state = replace(
             state,
             points=points,
-            logprob=np.column_stack([state.logprob, points.logprob]),
-            accepted=np.column_stack([state.accepted, accepted.astype(np.float64)]),
-            changed=np.column_stack([state.changed, changed]),
-            spent=state.spent + self._count_evaluated_positions(state),
+            logprob_history=np.column_stack([state.logprob_history, points.logprob]),
+            acceptance_history=np.column_stack([state.acceptance_history, accepted.astype(np.float64)]),
+            change_counts=np.column_stack([state.change_counts, changed]),
+            tokens_spent=state.tokens_spent + self._count_evaluated_positions(state),
         )
-        if state.swept and state.lost.all():
+        if state.has_finished_sweeps and state.forbidden_mask.all():
             names = ", ".join(repr(part.name) for _, part in landscape.scorer.potentials)
             raise BadInput(
                 f"after {self.sweeps} sweeps every chain stands on an answer that {names} forbid: ask for more sweeps, "
@@ -255,10 +257,10 @@ class Langevin(SequenceSampler[LangevinState]):
 
     def _finish(self, rng: Random, state: LangevinState) -> LangevinState:
         """Done when all answers are written down; the answer to give is drawn from those that are allowed."""
-        if not state.sheet.ended.all():
+        if not state.buffer.finished_mask.all():
             return state
-        allowed = ~state.lost
-        return replace(state, value=rng.choose_index(allowed / allowed.sum()), done=True)
+        allowed = ~state.forbidden_mask
+        return replace(state, selected_index=rng.choose_index(allowed / allowed.sum()), is_finished=True)
 
 
 def _build_langevin(arguments: SamplerArguments, **options: Any) -> Langevin:

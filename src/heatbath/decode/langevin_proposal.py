@@ -47,20 +47,20 @@ class ChainPoints:
     tokens: Ints
     logprob: Floats
     energy: Floats
-    own: Any
-    gradient: Any
-    rise: Any
+    scaled_logprobs: Any
+    embedding_gradient: Any
+    potential_gradient: Any
 
-    def chosen(self, mask: Bools, other: ChainPoints) -> ChainPoints:
+    def merge_where(self, mask: Bools, other: ChainPoints) -> ChainPoints:
         """Answers of `other` where `mask` (N,), of this one elsewhere."""
-        wide = self.own.new_tensor(mask).bool()[:, None, None]
+        wide = self.scaled_logprobs.new_tensor(mask).bool()[:, None, None]
         return ChainPoints(
             np.where(mask[:, None], other.tokens, self.tokens),
             np.where(mask, other.logprob, self.logprob),
             np.where(mask, other.energy, self.energy),
-            other.own.where(wide, self.own),
-            other.gradient.where(wide, self.gradient),
-            None if self.rise is None else other.rise.where(wide, self.rise),
+            other.scaled_logprobs.where(wide, self.scaled_logprobs),
+            other.embedding_gradient.where(wide, self.embedding_gradient),
+            None if self.potential_gradient is None else other.potential_gradient.where(wide, self.potential_gradient),
         )
 
 
@@ -75,11 +75,11 @@ class LangevinTarget:
     model: GradientModel
     target: Target
     scorer: PotentialScorer
-    table: Any
-    pull: float
+    embeddings: Any
+    inverse_step: float
 
     @classmethod
-    def of(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
+    def from_task(cls, task: Task, target: Target, step_size: float) -> LangevinTarget:
         """Raises `BadInput` for a model without gradients."""
         model = task.model
         if not isinstance(model, GradientModel):
@@ -91,16 +91,16 @@ class LangevinTarget:
         return cls(task, model, target, scorer, table, 1 / (step_size * spread) if spread else 0.0)
 
     @cached_property
-    def squares(self) -> Any:
+    def squared_norms(self) -> Any:
         """Squared lengths of the embeddings, (V,)."""
-        return self.table.square().sum(-1)
+        return self.embeddings.square().sum(-1)
 
     @property
-    def width(self) -> int:
+    def num_positions(self) -> int:
         """Positions that the model looks at for one answer."""
         return len(self.scorer.prompt) + self.task.max_tokens - 1
 
-    def at(self, tokens: Ints) -> ChainPoints:
+    def evaluate(self, tokens: Ints) -> ChainPoints:
         """The law around answers (N, L)."""
         answers = tokens.tolist()
         sequences = [[*self.scorer.prompt, *answer] for answer in answers]
@@ -115,37 +115,37 @@ class LangevinTarget:
         rise = self._compute_potential_gradient(sequences, own)
         return ChainPoints(tokens, logprob, energy, own, power * found.embedding_gradient, rise)
 
-    def scores(self, points: ChainPoints, places: Ints) -> Any:
+    def compute_logits(self, points: ChainPoints, positions: Ints) -> Any:
         """Logits (N, V) of what the place `places[n]` of answer n becomes."""
-        rows = np.arange(len(places))
-        here = self.table[points.tokens[rows, places]]
-        pulled = (points.gradient[rows, places] / 2 + self.pull * here) @ self.table.T
-        scores = pulled - self.pull / 2 * self.squares + points.own[rows, places] / 2
-        if points.rise is not None:
-            scores = scores - points.rise[rows, places] / 2
-        early = np.flatnonzero(places < points.tokens.shape[1] - 1)
+        rows = np.arange(len(positions))
+        here = self.embeddings[points.tokens[rows, positions]]
+        pulled = (points.embedding_gradient[rows, positions] / 2 + self.inverse_step * here) @ self.embeddings.T
+        scores = pulled - self.inverse_step / 2 * self.squared_norms + points.scaled_logprobs[rows, positions] / 2
+        if points.potential_gradient is not None:
+            scores = scores - points.potential_gradient[rows, positions] / 2
+        early = np.flatnonzero(positions < points.tokens.shape[1] - 1)
         for token in self.task.stop_token_ids:
             scores[early, token] = -np.inf
         return scores.double()
 
-    def drawn(self, rng: Random, points: ChainPoints, places: Ints) -> tuple[Ints, Floats]:
+    def draw_proposal(self, rng: Random, points: ChainPoints, positions: Ints) -> tuple[Ints, Floats]:
         """Other tokens for the `places` (N, k) of each answer: the answers (N, L) and log q of the change, (N,)."""
-        tokens, log_q = points.tokens.copy(), np.zeros(len(places))
-        rows = np.arange(len(places))
-        for at in places.T:
-            scores = self.scores(points, at)
+        tokens, log_q = points.tokens.copy(), np.zeros(len(positions))
+        rows = np.arange(len(positions))
+        for at in positions.T:
+            scores = self.compute_logits(points, at)
             tokens[rows, at] = rng.draw_tokens(-scores, np.ones(len(rows)))
             log_q += to_numpy(scores.log_softmax(-1)[rows, tokens[rows, at]])
         return tokens, log_q
 
-    def log_q(self, points: ChainPoints, tokens: Ints, places: Ints) -> Floats:
+    def proposal_logprob(self, points: ChainPoints, tokens: Ints, positions: Ints) -> Floats:
         """Log-probability of going from the answers of `points` to `tokens` (N, L) by their `places` (N, k), (N,)."""
-        rows, total = np.arange(len(places)), np.zeros(len(places))
-        for at in places.T:
-            total += to_numpy(self.scores(points, at).log_softmax(-1)[rows, tokens[rows, at]])
+        rows, total = np.arange(len(positions)), np.zeros(len(positions))
+        for at in positions.T:
+            total += to_numpy(self.compute_logits(points, at).log_softmax(-1)[rows, tokens[rows, at]])
         return total
 
-    def chance(self, now: ChainPoints, new: ChainPoints, ratio: Floats) -> Floats:
+    def acceptance_probability(self, now: ChainPoints, new: ChainPoints, log_proposal_ratio: Floats) -> Floats:
         r"""$\min(1, \pi(x') q_J(x|x') / \pi(x) q_J(x'|x))$, (N,); `ratio` (N,) is the log of that of the proposals.
 
         Between two answers that the potentials forbid only the model decides: a chain that has not yet found the
@@ -154,7 +154,7 @@ class LangevinTarget:
         lost = np.isinf(now.energy) & np.isinf(new.energy)
         with np.errstate(invalid="ignore"):
             gain = self.target.power * (new.logprob - now.logprob) - np.where(lost, 0.0, new.energy - now.energy)
-            log_chance = gain + ratio
+            log_chance = gain + log_proposal_ratio
         return np.asarray(np.exp(np.minimum(np.where(np.isnan(log_chance), -np.inf, log_chance), 0.0)))
 
     def _compute_potential_gradient(self, sequences: list[list[int]], like: Any) -> Any:

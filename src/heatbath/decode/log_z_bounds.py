@@ -47,9 +47,9 @@ def estimate_log_z_bounds(sampler: SMC, task: Task, rng: Random, exact_sample: S
 
 def _estimate_replicate_log_z(sampler: SMC, task: Task, rng: Random) -> Floats:
     state = sampler.init(task)
-    while not state.done:
+    while not state.is_finished:
         state, _ = evaluate_step(sampler, rng, state)
-    return np.asarray(logsumexp(state.proper[state.groups], axis=1) - np.log(sampler.particles))
+    return np.asarray(logsumexp(state.total_log_weight[state.replicate_slots], axis=1) - np.log(sampler.particles))
 
 
 def _mean_estimate(values: Floats) -> Estimate:

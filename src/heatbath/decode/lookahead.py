@@ -43,29 +43,29 @@ class LookaheadState:
     `candidates` are n K beginnings in slots n + i K + k; `rollouts` are n K M continuations of them, in no slot.
     """
 
-    drawing: RolloutSampler
-    ahead: RolloutSampler
+    rollout_sampler: RolloutSampler
+    lookahead_sampler: RolloutSampler
     current: ScoredSequences
-    home: Ints
+    current_slots: Ints
     log_weight: Floats
-    per_row: int
-    per_candidate: int
-    spent: int = 0
+    candidates_per_row: int
+    rollouts_per_candidate: int
+    tokens_spent: int = 0
     candidates: Rollout | None = None
     rollouts: Rollout | None = None
-    value: int = 0
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
-        return len(self.home) * (1 + self.per_row)
+    def num_slots(self) -> int:
+        return len(self.current_slots) * (1 + self.candidates_per_row)
 
     @property
-    def streams(self) -> int:
-        return len(self.home) * self.per_row * self.per_candidate
+    def num_streams(self) -> int:
+        return len(self.current_slots) * self.candidates_per_row * self.rollouts_per_candidate
 
     @property
-    def done(self) -> bool:
-        return self.candidates is None and bool(self.current.sheet.ended.all())
+    def is_finished(self) -> bool:
+        return self.candidates is None and bool(self.current.buffer.finished_mask.all())
 
     def samples(self) -> WeightedSamples:
         """The answers with their weights; the value is drawn by weight."""
@@ -78,15 +78,15 @@ class LookaheadState:
             "r_hat": _grouped_r_hat(now.total_logprob[:cut], weight[:cut], groups),
         }
         return WeightedSamples(
-            answers=now.sheet.answers(),
-            slots=self.home,
-            finish=now.sheet.finish(),
+            sequences=now.buffer.to_sequences(),
+            slots=self.current_slots,
+            finish_reasons=now.buffer.finish_reasons(),
             log_weight=weight,
             logprob=now.total_logprob,
-            value=self.value,
+            selected_index=self.selected_index,
             log_z=log_mean(weight),
             ess=ess(weight) if alive else 0.0,
-            tokens_spent=self.spent,
+            tokens_spent=self.tokens_spent,
             diagnostics=figures,
         )
 
@@ -114,7 +114,10 @@ class Lookahead(SequenceSampler[LookaheadState]):
 
     def init(self, task: Task) -> LookaheadState:
         require_single_prompt(task, "look-ahead")
-        drawing, ahead = RolloutSampler.of(task, self.target), RolloutSampler.of(task, with_model_proposal(self.target))
+        drawing, ahead = (
+            RolloutSampler.from_task(task, self.target),
+            RolloutSampler.from_task(task, with_model_proposal(self.target)),
+        )
         answer = ScoredSequences.empty(self.n, task.max_tokens)
         return LookaheadState(
             drawing, ahead, answer, np.arange(self.n), np.zeros(self.n), self.candidates, self.rollouts
@@ -139,11 +142,13 @@ class Lookahead(SequenceSampler[LookaheadState]):
     def _start_candidates(self, state: LookaheadState) -> tuple[LookaheadState, SequenceStep]:
         """Candidates that are copies of the sequences so far."""
         sources = np.repeat(np.arange(self.n), self.candidates)
-        lengths = state.current.sheet.lengths
-        begun = state.current.taken(sources)
-        candidates = state.drawing.begin(begun, np.minimum(lengths[sources] + self.block, self._max_tokens(state)))
-        moves = np.concatenate([state.home, state.home[sources]])
-        state = replace(state, candidates=candidates, home=np.arange(self.n))
+        lengths = state.current.buffer.lengths
+        begun = state.current.copy_prefixes(sources)
+        candidates = state.rollout_sampler.start_rollout(
+            begun, np.minimum(lengths[sources] + self.block, self._max_tokens(state))
+        )
+        moves = np.concatenate([state.current_slots, state.current_slots[sources]])
+        state = replace(state, candidates=candidates, current_slots=np.arange(self.n))
         return state, SequenceStep.copies(moves, np.concatenate([lengths, lengths[sources]]))
 
     def _extend_candidates(
@@ -152,19 +157,19 @@ class Lookahead(SequenceSampler[LookaheadState]):
         """One token more for every open candidate; when they are done their rollouts begin."""
         candidates = state.candidates
         assert candidates is not None
-        slots = candidates.open
-        grown, step = state.drawing.grow(candidates, rng, energies)
-        state = replace(state, candidates=grown, spent=state.spent + len(slots))
-        if grown.done:
-            state = self._start_rollouts(rng, state, grown.answer)
+        slots = candidates.open_slots
+        grown, step = state.rollout_sampler.extend_rollout(candidates, rng, energies)
+        state = replace(state, candidates=grown, tokens_spent=state.tokens_spent + len(slots))
+        if grown.is_finished:
+            state = self._start_rollouts(rng, state, grown.sequences)
         return state, SequenceStep(slots + self.n, step)
 
     def _start_rollouts(self, rng: Random, state: LookaheadState, sequences: ScoredSequences) -> LookaheadState:
-        repeated = sequences.taken(np.repeat(np.arange(len(sequences.energy)), self.rollouts))
-        limits = np.minimum(repeated.sheet.lengths + self.horizon, self._max_tokens(state))
-        rollouts = state.ahead.begin(repeated, limits)
+        repeated = sequences.copy_prefixes(np.repeat(np.arange(len(sequences.energy)), self.rollouts))
+        limits = np.minimum(repeated.buffer.lengths + self.horizon, self._max_tokens(state))
+        rollouts = state.lookahead_sampler.start_rollout(repeated, limits)
         state = replace(state, rollouts=rollouts)
-        return self._choose_candidates(rng, state, sequences, rollouts) if rollouts.done else state
+        return self._choose_candidates(rng, state, sequences, rollouts) if rollouts.is_finished else state
 
     def _extend_rollouts(
         self, rng: Random, state: LookaheadState, energies: Any
@@ -172,44 +177,46 @@ class Lookahead(SequenceSampler[LookaheadState]):
         """One token more for every open rollout; when they are done a candidate is chosen."""
         candidates, rollouts = state.candidates, state.rollouts
         assert candidates is not None and rollouts is not None
-        spent = state.spent + len(rollouts.open)
-        grown, _ = state.ahead.grow(rollouts, rng, energies)
-        state = replace(state, rollouts=grown, spent=spent)
-        if grown.done:
-            state = self._choose_candidates(rng, state, candidates.answer, grown)
+        spent = state.tokens_spent + len(rollouts.open_slots)
+        grown, _ = state.lookahead_sampler.extend_rollout(rollouts, rng, energies)
+        state = replace(state, rollouts=grown, tokens_spent=spent)
+        if grown.is_finished:
+            state = self._choose_candidates(rng, state, candidates.sequences, grown)
         return state, SequenceStep.copies()
 
     def _choose_candidates(
         self, rng: Random, state: LookaheadState, sequences: ScoredSequences, rollouts: Rollout
     ) -> LookaheadState:
         shape = (self.n, self.candidates)
-        gain = _log_weight_change(sequences.weight, np.repeat(state.current.weight, self.candidates)).reshape(shape)
+        gain = _log_weight_change(sequences.log_weight, np.repeat(state.current.log_weight, self.candidates)).reshape(
+            shape
+        )
         # What the rollouts gained on their candidates, with the candidate's own taken off.
-        promise = _log_weight_change(rollouts.answer.weight, np.repeat(sequences.weight, self.rollouts))
+        promise = _log_weight_change(rollouts.sequences.log_weight, np.repeat(sequences.log_weight, self.rollouts))
         promise = promise.reshape(*shape, self.rollouts)
         chances = self._candidate_probabilities(gain, promise)
         picked = np.asarray([rng.choose_index(row) for row in chances], np.int64)
         at = np.arange(self.n)
         rise = gain[at, picked] - np.log(self.candidates) - np.log(chances[at, picked])
-        moving = ~state.current.sheet.ended
+        moving = ~state.current.buffer.finished_mask
         flat = at * self.candidates + picked
         state = replace(
             state,
-            current=sequences.taken(flat),
-            home=self.n + flat,
+            current=sequences.copy_prefixes(flat),
+            current_slots=self.n + flat,
             log_weight=state.log_weight + np.where(moving, rise, 0.0),
             candidates=None,
             rollouts=None,
         )
         if not np.isfinite(state.log_weight).any():
             raise BadInput(
-                f"at token {int(state.current.sheet.lengths.max())} every answer is forbidden by "
+                f"at token {int(state.current.buffer.lengths.max())} every answer is forbidden by "
                 f"{self.target.constraint_names}: ask for more answers or candidates, or for less."
             )
-        if not state.done:
+        if not state.is_finished:
             return state
         share = np.exp(state.log_weight - logsumexp(state.log_weight))
-        return replace(state, value=rng.choose_index(share))
+        return replace(state, selected_index=rng.choose_index(share))
 
     def _candidate_probabilities(self, gain: Floats, rollout_gain: Floats) -> Floats:
         """The chance (n, K) of each candidate, from its own gain (n, K) and those of its rollouts (n, K, M)."""
@@ -221,7 +228,7 @@ class Lookahead(SequenceSampler[LookaheadState]):
         return np.asarray(floored / floored.sum(1, keepdims=True))
 
     def _max_tokens(self, state: LookaheadState) -> int:
-        return state.drawing.task.max_tokens
+        return state.rollout_sampler.task.max_tokens
 
 
 def _log_weight_change(after: Floats, before: Floats) -> Floats:

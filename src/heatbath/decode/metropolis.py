@@ -35,60 +35,60 @@ class MetropolisState:
 
     chains: MetropolisChains
     sweeps: int
-    burn: int
-    logprob: Floats
-    weight: Floats
-    accepted: Floats
-    fresh: Floats
-    value: int = 0
+    burn_in_sweeps: int
+    logprob_history: Floats
+    log_weight_history: Floats
+    acceptance_history: Floats
+    initial_log_weights: Floats
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
+    def num_streams(self) -> int:
         return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
         at_length = self.chains.max_length == self.chains.rollout_sampler.task.max_tokens
-        return bool(at_length and self.logprob.shape[1] == self.sweeps and self.chains.is_idle)
+        return bool(at_length and self.logprob_history.shape[1] == self.sweeps and self.chains.is_idle)
 
     def samples(self) -> WeightedSamples:
         """Where the chains stand; figures are taken over the sweeps after the first `burn`."""
-        chains, kept = self.chains, self.logprob[:, self.burn :]
+        chains, kept = self.chains, self.logprob_history[:, self.burn_in_sweeps :]
         now, (agreement, effective) = chains.current, mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(np.mean(self.accepted)) if self.accepted.size else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_history)) if self.acceptance_history.size else float("nan"),
             "r_hat": agreement,
-            "sweeps": float(self.logprob.shape[1]),
+            "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
-            answers=now.sheet.answers(),
+            sequences=now.buffer.to_sequences(),
             slots=chains.current_slots,
-            finish=now.sheet.finish(),
+            finish_reasons=now.buffer.finish_reasons(),
             log_weight=np.where(chains.allowed_mask, 0.0, -np.inf),
             logprob=now.total_logprob,
-            value=self.value,
-            log_z=self.partition(),
+            selected_index=self.selected_index,
+            log_z=self.estimate_log_z(),
             ess=effective,
             tokens_spent=chains.tokens_spent,
             diagnostics=figures,
         )
 
-    def partition(self) -> Estimate | None:
+    def estimate_log_z(self) -> Estimate | None:
         """log Z of the target by Bennett's ratio, between draws from the proposal and what the chains visited.
 
         Its error is the jackknife's over chains. None where chains grew by blocks, or some have not found an answer
         that the target allows.
         """
-        visited = self.weight[:, self.burn :]
-        if not visited.size or not self.fresh.size or not np.isfinite(visited).all():
+        visited = self.log_weight_history[:, self.burn_in_sweeps :]
+        if not visited.size or not self.initial_log_weights.size or not np.isfinite(visited).all():
             return None
         try:
-            gains = np.concatenate([self.fresh[None], visited.T])
-            return replace(bar(self.fresh, visited.ravel()), stderr=jackknife(_bridge_log_z, gains))
+            gains = np.concatenate([self.initial_log_weights[None], visited.T])
+            return replace(bar(self.initial_log_weights, visited.ravel()), stderr=jackknife(_bridge_log_z, gains))
         except Unreliable:
             return None
 
@@ -132,8 +132,10 @@ class Metropolis(SequenceSampler[MetropolisState]):
         starting = chains.is_idle and not chains.has_sequences
         if chains.is_idle and (starting or self._is_length_finished(state)):
             chains = chains if starting else self._extend_max_length(chains)
-            chains, move = advance(chains, rng, energies, chains.current.sheet.lengths)
-            state = replace(state, logprob=state.logprob[:, :0], weight=state.weight[:, :0])
+            chains, move = advance(chains, rng, energies, chains.current.buffer.lengths)
+            state = replace(
+                state, logprob_history=state.logprob_history[:, :0], log_weight_history=state.log_weight_history[:, :0]
+            )
         else:
             chains, move = advance(chains, rng, energies)
         state = replace(state, chains=chains)
@@ -143,25 +145,29 @@ class Metropolis(SequenceSampler[MetropolisState]):
 
     def _is_length_finished(self, state: MetropolisState) -> bool:
         """Whether all sweeps at this length are done."""
-        return bool(state.logprob.shape[1] == self.sweeps)
+        return bool(state.logprob_history.shape[1] == self.sweeps)
 
     def _extend_max_length(self, chains: MetropolisChains) -> MetropolisChains:
-        return replace(chains, max_length=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens))
+        return replace(
+            chains, max_length=min(chains.max_length + (self.block or 0), chains.rollout_sampler.task.max_tokens)
+        )
 
     def _append_history(self, state: MetropolisState, rng: Random) -> MetropolisState:
         chains = state.chains
         if chains.is_forced:
-            whole = chains.max_length == chains.rollout_sampler.task.max_tokens and not state.accepted.size
-            return replace(state, fresh=chains.current.weight if whole else state.fresh)
+            whole = chains.max_length == chains.rollout_sampler.task.max_tokens and not state.acceptance_history.size
+            return replace(state, initial_log_weights=chains.current.log_weight if whole else state.initial_log_weights)
         noted = replace(
             state,
-            logprob=np.column_stack([state.logprob, chains.current.total_logprob]),
-            weight=np.column_stack([state.weight, chains.current.weight]),
-            accepted=np.column_stack([state.accepted, np.asarray(chains.accepted_mask, np.float64)]),
+            logprob_history=np.column_stack([state.logprob_history, chains.current.total_logprob]),
+            log_weight_history=np.column_stack([state.log_weight_history, chains.current.log_weight]),
+            acceptance_history=np.column_stack(
+                [state.acceptance_history, np.asarray(chains.accepted_mask, np.float64)]
+            ),
         )
         if not self._is_length_finished(noted) or chains.max_length < chains.rollout_sampler.task.max_tokens:
             return noted
-        return replace(noted, value=select(chains, np.arange(chains.num_chains), rng))
+        return replace(noted, selected_index=select(chains, np.arange(chains.num_chains), rng))
 
 
 def _bridge_log_z(log_weights: Floats) -> float:

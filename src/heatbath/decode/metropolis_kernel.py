@@ -43,13 +43,21 @@ class MetropolisChains:
     tokens_spent: int = 0
 
     @classmethod
-    def start(cls, task: Task, target: Target, lam: Floats, limit: int | None = None) -> MetropolisChains:
+    def start(cls, task: Task, target: Target, lambdas: Floats, max_length: int | None = None) -> MetropolisChains:
         """Chains without an answer: their first drafts are whole answers, to be forced."""
-        count, length = len(lam), task.max_tokens
+        count, length = len(lambdas), task.max_tokens
         none = ScoredSequences.empty(count, length)
         idle = Rollout(none, np.zeros(count, np.int64), np.empty(0, np.int64), None)
         home = np.arange(count)
-        return cls(RolloutSampler.of(task, target), lam, limit or length, none, idle, home, np.ones(count, bool))
+        return cls(
+            RolloutSampler.from_task(task, target),
+            lambdas,
+            max_length or length,
+            none,
+            idle,
+            home,
+            np.ones(count, bool),
+        )
 
     @property
     def num_chains(self) -> int:
@@ -58,12 +66,12 @@ class MetropolisChains:
     @property
     def allowed_mask(self) -> Bools:
         """Which chains have an answer that the target allows, (N,)."""
-        return ~np.isneginf(self.current.weight)
+        return ~np.isneginf(self.current.log_weight)
 
     @property
     def is_idle(self) -> bool:
         """Whether no draft is being drawn."""
-        return self.proposal_rollout.done
+        return self.proposal_rollout.is_finished
 
     @property
     def pending(self) -> Session | None:
@@ -73,7 +81,7 @@ class MetropolisChains:
     @property
     def has_sequences(self) -> bool:
         """Whether every chain has an answer."""
-        return bool(self.current.sheet.lengths.all())
+        return bool(self.current.buffer.lengths.all())
 
 
 def advance(
@@ -86,8 +94,8 @@ def advance(
     """
     if chains.is_idle:
         return _begin(chains, rng, cuts)
-    slots = chains.proposal_rollout.open
-    draft, step = chains.rollout_sampler.grow(chains.proposal_rollout, rng, energies)
+    slots = chains.proposal_rollout.open_slots
+    draft, step = chains.rollout_sampler.extend_rollout(chains.proposal_rollout, rng, energies)
     chains = replace(chains, proposal_rollout=draft, tokens_spent=chains.tokens_spent + len(slots))
     return _resolve_proposals(chains, rng), SequenceStep(slots + chains.num_chains, step)
 
@@ -96,16 +104,16 @@ def _begin(chains: MetropolisChains, rng: Random, cuts: Ints | None) -> tuple[Me
     chains = replace(chains, is_forced=cuts is not None)
     cuts = _draw_cuts(chains, rng) if cuts is None else cuts
     sources = np.concatenate([chains.current_slots, chains.current_slots])
-    lengths = np.concatenate([chains.current.sheet.lengths, cuts])
-    begun = chains.current.taken(np.arange(chains.num_chains), cuts)
-    draft = chains.rollout_sampler.begin(begun, np.full(chains.num_chains, chains.max_length))
+    lengths = np.concatenate([chains.current.buffer.lengths, cuts])
+    begun = chains.current.copy_prefixes(np.arange(chains.num_chains), cuts)
+    draft = chains.rollout_sampler.start_rollout(begun, np.full(chains.num_chains, chains.max_length))
     chains = replace(chains, proposal_rollout=draft, current_slots=np.arange(chains.num_chains))
     return _resolve_proposals(chains, rng), SequenceStep.copies(sources, lengths)
 
 
 def swap(chains: MetropolisChains, sources: Ints) -> MetropolisChains:
     """Settled chains with the answers of others: chain c goes on from that of `sources[c]`."""
-    return replace(chains, current=chains.current.taken(sources), current_slots=chains.current_slots[sources])
+    return replace(chains, current=chains.current.copy_prefixes(sources), current_slots=chains.current_slots[sources])
 
 
 def select(chains: MetropolisChains, among: Ints, rng: Random) -> int:
@@ -120,26 +128,29 @@ def select(chains: MetropolisChains, among: Ints, rng: Random) -> int:
 
 
 def _draw_cuts(chains: MetropolisChains, rng: Random) -> Ints:
-    lengths = chains.current.sheet.lengths.tolist()
+    lengths = chains.current.buffer.lengths.tolist()
     return np.asarray([rng.choose_index(np.full(n, 1 / n)) for n in lengths], np.int64)
 
 
 def _resolve_proposals(chains: MetropolisChains, rng: Random) -> MetropolisChains:
     """Every chain takes its draft or keeps what it has, once all drafts have ended."""
-    if not chains.proposal_rollout.done:
+    if not chains.proposal_rollout.is_finished:
         return chains
     accepted = np.ones(chains.num_chains, bool) if chains.is_forced else _draw_acceptances(chains, rng)
     home = np.arange(chains.num_chains) + chains.num_chains * accepted
     return replace(
-        chains, current=chains.current.chosen(accepted, chains.proposal_rollout.answer), current_slots=home, accepted_mask=accepted
+        chains,
+        current=chains.current.merge_where(accepted, chains.proposal_rollout.sequences),
+        current_slots=home,
+        accepted_mask=accepted,
     )
 
 
 def _draw_acceptances(chains: MetropolisChains, rng: Random) -> Bools:
-    now, new = chains.current, chains.proposal_rollout.answer
+    now, new = chains.current, chains.proposal_rollout.sequences
     with np.errstate(invalid="ignore"):
-        gain = np.where(chains.lambdas == 0, 0.0, chains.lambdas * (new.weight - now.weight))
-    ratio = np.log(now.sheet.lengths) - np.log(new.sheet.lengths) + gain
+        gain = np.where(chains.lambdas == 0, 0.0, chains.lambdas * (new.log_weight - now.log_weight))
+    ratio = np.log(now.buffer.lengths) - np.log(new.buffer.lengths) + gain
     # Both forbidden gives NaN, and a chain stays where it is.
     chance = np.exp(np.minimum(np.where(np.isnan(ratio), -np.inf, ratio), 0.0))
     return np.asarray([bool(rng.choose_index(np.array([1 - p, p]))) for p in chance.tolist()])

@@ -19,9 +19,9 @@ from heatbath.models.base import Session
 class ScoredSequences:
     """N sequences: their `sheet`, per token (N, L) the gain log target - log q and log p_T, their potentials (N,)."""
 
-    sheet: TokenBuffer
-    gain: Floats
-    logprob: Floats
+    buffer: TokenBuffer
+    token_log_weights: Floats
+    token_logprobs: Floats
     energy: Floats
 
     @classmethod
@@ -31,33 +31,38 @@ class ScoredSequences:
         return cls(TokenBuffer.empty(count, length), zeros, zeros, np.zeros(count))
 
     @property
-    def weight(self) -> Floats:
+    def log_weight(self) -> Floats:
         r"""$w(x) = \log \pi(x) - \log q(x)$, (N,)."""
-        return self._used(self.gain) - self.energy
+        return self._sum_over_tokens(self.token_log_weights) - self.energy
 
     @property
     def total_logprob(self) -> Floats:
         """log p_T of the sequences, (N,)."""
-        return self._used(self.logprob)
+        return self._sum_over_tokens(self.token_logprobs)
 
-    def taken(self, sources: Ints, lengths: Ints | None = None) -> ScoredSequences:
+    def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> ScoredSequences:
         """Slot i with the first `lengths[i]` tokens of slot `sources[i]`."""
-        sheet = self.sheet.taken(sources, lengths)
-        return ScoredSequences(sheet, self.gain[sources], self.logprob[sources], self.energy[sources])
+        sheet = self.buffer.copy_prefixes(sources, lengths)
+        return ScoredSequences(
+            sheet, self.token_log_weights[sources], self.token_logprobs[sources], self.energy[sources]
+        )
 
-    def chosen(self, mask: Bools, other: ScoredSequences) -> ScoredSequences:
+    def merge_where(self, mask: Bools, other: ScoredSequences) -> ScoredSequences:
         """Slots of `other` where `mask` (N,), of this one elsewhere."""
         wide = mask[:, None]
         sheet = TokenBuffer(
-            np.where(wide, other.sheet.tokens, self.sheet.tokens),
-            np.where(mask, other.sheet.lengths, self.sheet.lengths),
-            np.where(mask, other.sheet.stopped, self.sheet.stopped),
+            np.where(wide, other.buffer.tokens, self.buffer.tokens),
+            np.where(mask, other.buffer.lengths, self.buffer.lengths),
+            np.where(mask, other.buffer.stopped_mask, self.buffer.stopped_mask),
         )
-        gain, logprob = np.where(wide, other.gain, self.gain), np.where(wide, other.logprob, self.logprob)
+        gain, logprob = (
+            np.where(wide, other.token_log_weights, self.token_log_weights),
+            np.where(wide, other.token_logprobs, self.token_logprobs),
+        )
         return ScoredSequences(sheet, gain, logprob, np.where(mask, other.energy, self.energy))
 
-    def _used(self, values: Floats) -> Floats:
-        used = np.arange(values.shape[1]) < self.sheet.lengths[:, None]
+    def _sum_over_tokens(self, values: Floats) -> Floats:
+        used = np.arange(values.shape[1]) < self.buffer.lengths[:, None]
         return np.asarray(np.where(used, values, 0.0).sum(1))
 
 
@@ -65,13 +70,13 @@ class ScoredSequences:
 class Rollout:
     """Sequences of which those `open` (A,) are rows of `batch`; each grows until it ends or has `limits` tokens."""
 
-    answer: ScoredSequences
-    limits: Ints
-    open: Ints
+    sequences: ScoredSequences
+    length_limits: Ints
+    open_slots: Ints
     batch: Batch | None
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
         return self.batch is None
 
     @property
@@ -90,37 +95,37 @@ class RolloutSampler:
     scorer: PotentialScorer
 
     @classmethod
-    def of(cls, task: Task, target: Target) -> RolloutSampler:
+    def from_task(cls, task: Task, target: Target) -> RolloutSampler:
         """With the target's own proposal."""
         return cls(task, target, target.proposal_sampler, PotentialScorer.from_task(target.potentials, task))
 
-    def begin(self, answer: ScoredSequences, limits: Ints) -> Rollout:
+    def start_rollout(self, sequences: ScoredSequences, length_limits: Ints) -> Rollout:
         """Open every sequence that has not ended and has fewer than `limits` (N,) tokens."""
-        rows = np.flatnonzero(~_find_full(answer.sheet, limits))
+        rows = np.flatnonzero(~_find_full(sequences.buffer, length_limits))
         batch = None
         if len(rows):
-            batch = self.sampler.init(replace(self.task, prefixes=answer.sheet.answers(rows)))
+            batch = self.sampler.init(replace(self.task, prefixes=sequences.buffer.to_sequences(rows)))
             batch = replace(batch, row_ids=self.task.first_row + rows)
-        return Rollout(answer, limits, rows, batch)
+        return Rollout(sequences, length_limits, rows, batch)
 
-    def grow(self, rollout: Rollout, rng: Random, energies: Any) -> tuple[Rollout, Step]:
+    def extend_rollout(self, rollout: Rollout, rng: Random, energies: Any) -> tuple[Rollout, Step]:
         """One token more for every open sequence. `rng` has a row for each sequence."""
-        rows, answer = rollout.open, rollout.answer
+        rows, answer = rollout.open_slots, rollout.sequences
         assert rollout.batch is not None
         batch, step = self.sampler.step(rng.for_rows(rows.tolist()), rollout.batch, energies)
         scores = self.target.score_step(batch, step)
-        at = answer.sheet.lengths[rows]
-        gain, logprob, energy = answer.gain.copy(), answer.logprob.copy(), answer.energy.copy()
+        at = answer.buffer.lengths[rows]
+        gain, logprob, energy = answer.token_log_weights.copy(), answer.token_logprobs.copy(), answer.energy.copy()
         gain[rows, at] = self.target.power * scores.model_logprob - scores.field_energy - scores.proposal_logprob
         logprob[rows, at] = scores.model_logprob
-        sheet = answer.sheet.grown(rows, step.tokens, batch.stop_token_ids)
-        full = _find_full(sheet, rollout.limits)[rows]
+        sheet = answer.buffer.append_tokens(rows, step.tokens, batch.stop_token_ids)
+        full = _find_full(sheet, rollout.length_limits)[rows]
         if full.any():
-            energy[rows[full]] = self.scorer(sheet.answers(rows[full]), sheet.ended[rows[full]])
+            energy[rows[full]] = self.scorer(sheet.to_sequences(rows[full]), sheet.finished_mask[rows[full]])
         batch = batch.advance_rows(np.flatnonzero(~full))
         grown = ScoredSequences(sheet, gain, logprob, energy)
-        return Rollout(grown, rollout.limits, rows[~full], None if full.all() else batch), step
+        return Rollout(grown, rollout.length_limits, rows[~full], None if full.all() else batch), step
 
 
 def _find_full(buffer: TokenBuffer, length_limits: Ints) -> Bools:
-    return buffer.stopped | (buffer.lengths >= length_limits)
+    return buffer.stopped_mask | (buffer.lengths >= length_limits)

@@ -49,8 +49,8 @@ class WeightedSamples:
         finish: "stop", "length" or "interrupted".
         log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains and
             independent draws weigh one each, a sequence that the target forbids nothing.
-        logprob: log-probability of each in the model, at the target's temperature, or at T = 1 where there is no
-            target, (n,), nats; None if not kept.
+        logprob: log-probability of each in the model at `logprob_temperature`, or at the temperature of the
+            sampler's target if that is None, (n,), nats; None if not kept.
         value: index of the sequence to give: a draw by weight, the best or the most voted.
         log_z: log of the target's partition function, None where a sampler has none.
         ess: effective number of independent sequences.
@@ -58,15 +58,16 @@ class WeightedSamples:
         diagnostics: further figures, by name.
     """
 
-    answers: list[list[int]]
+    sequences: list[list[int]]
     slots: Ints
-    finish: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
     log_weight: Floats
     logprob: Floats | None
-    value: int
+    selected_index: int
     log_z: Estimate | None
     ess: float
     tokens_spent: int
+    logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -74,15 +75,15 @@ class SamplerState(Protocol):
     """The state of a sampler of sequences."""
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         """How many sequences are held at once."""
 
     @property
-    def streams(self) -> int:
+    def num_streams(self) -> int:
         """How many rows of random numbers it takes."""
 
     @property
-    def done(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether there is nothing more to do."""
 
     def samples(self) -> WeightedSamples:
@@ -153,7 +154,7 @@ class TokenBuffer:
 
     tokens: Ints
     lengths: Ints
-    stopped: Bools
+    stopped_mask: Bools
 
     @classmethod
     def empty(cls, slots: int, length: int) -> TokenBuffer:
@@ -161,34 +162,40 @@ class TokenBuffer:
         return cls(np.zeros((slots, length), np.int64), np.zeros(slots, np.int64), np.zeros(slots, bool))
 
     @property
-    def ended(self) -> Bools:
+    def finished_mask(self) -> Bools:
         """Which slots hold a finished sequence, (N,)."""
-        return np.asarray(self.stopped | (self.lengths == self.tokens.shape[1]))
+        return np.asarray(self.stopped_mask | (self.lengths == self.tokens.shape[1]))
 
-    def grown(self, slots: Ints, tokens: Ints, stop: Sequence[int]) -> TokenBuffer:
+    def append_tokens(self, slots: Ints, tokens: Ints, stop_token_ids: Sequence[int]) -> TokenBuffer:
         """With one more token in each of `slots` (A,)."""
-        buffer, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped.copy()
+        buffer, lengths, stopped = self.tokens.copy(), self.lengths.copy(), self.stopped_mask.copy()
         buffer[slots, lengths[slots]] = tokens
         lengths[slots] += 1
-        stopped[slots] = np.isin(tokens, np.asarray(stop, np.int64))
+        stopped[slots] = np.isin(tokens, np.asarray(stop_token_ids, np.int64))
         return TokenBuffer(buffer, lengths, stopped)
 
-    def taken(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
+    def with_stopped(self, slots: Ints) -> TokenBuffer:
+        """The same with the sequences in `slots` ended where they are."""
+        stopped = self.stopped_mask.copy()
+        stopped[slots] = True
+        return replace(self, stopped_mask=stopped)
+
+    def copy_prefixes(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
         """Slot i holding the first `lengths[i]` tokens of what `sources[i]` held, all of them if None."""
         full = self.lengths[sources]
         kept = full if lengths is None else np.minimum(lengths, full)
-        return TokenBuffer(self.tokens[sources], kept, self.stopped[sources] & (kept == full))
+        return TokenBuffer(self.tokens[sources], kept, self.stopped_mask[sources] & (kept == full))
 
-    def answers(self, slots: Ints | None = None) -> list[list[int]]:
+    def to_sequences(self, slots: Ints | None = None) -> list[list[int]]:
         """The tokens in `slots`, all of them if None."""
         chosen = range(len(self.lengths)) if slots is None else slots.tolist()
         return [self.tokens[slot, : self.lengths[slot]].tolist() for slot in chosen]
 
-    def finish(self, slots: Ints | None = None) -> tuple[str, ...]:
+    def finish_reasons(self, slots: Ints | None = None) -> tuple[str, ...]:
         """How the sequences in `slots` ended."""
         chosen = np.arange(len(self.lengths)) if slots is None else slots
-        ended = self.ended
-        return tuple(STOP if self.stopped[slot] else LENGTH if ended[slot] else INTERRUPTED for slot in chosen)
+        ended = self.finished_mask
+        return tuple(STOP if self.stopped_mask[slot] else LENGTH if ended[slot] else INTERRUPTED for slot in chosen)
 
 
 def require_single_prompt(task: Task, sampler: str) -> Task:

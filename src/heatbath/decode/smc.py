@@ -66,23 +66,23 @@ class SMC(SequenceSampler[SMCState]):
         self._validate_pinned(task)
         zeros, each = np.zeros(count), np.zeros(self.replicates)
         return SMCState(
-            sheet=TokenBuffer.empty(count, task.max_tokens),
+            buffer=TokenBuffer.empty(count, task.max_tokens),
             batch=self.target.proposal_sampler.init(task),
-            open=np.arange(count),
+            open_slots=np.arange(count),
             scorer=scorer,
             log_weight=zeros,
-            log_z=each,
+            accumulated_log_z=each,
             logprob=zeros,
             energy=zeros,
-            founders=np.arange(count),
-            resampled=each.astype(np.int64),
+            root_ancestors=np.arange(count),
+            resampling_counts=each.astype(np.int64),
             first_row=task.first_row,
             uneven=np.zeros(self.replicates, bool),
-            exponent=self._power_at_length(0),
+            current_power=self._power_at_length(0),
         )
 
     def pending(self, state: SMCState) -> Session | None:
-        return None if state.done or state.uneven.any() else state.batch.session
+        return None if state.is_finished or state.uneven.any() else state.batch.session
 
     def max_rows(self, prompts: int) -> int:
         return self.particles * self.replicates
@@ -91,46 +91,46 @@ class SMC(SequenceSampler[SMCState]):
         if state.uneven.any():
             state, sources = self._resample_particles(rng, state)
             state = replace(state, uneven=np.zeros_like(state.uneven))
-            return (self._finish_resampled(rng, state) if state.done else state), SequenceStep.copies(sources)
+            return (self._finish_resampled(rng, state) if state.is_finished else state), SequenceStep.copies(sources)
         batch = state.batch
-        if not state.spent:
-            batch, energies = batch.spread(state.open, energies)
+        if not state.tokens_spent:
+            batch, energies = batch.copy_row(state.open_slots, energies)
         batch, step = self.target.proposal_sampler.step(
-            self._pin_random(rng, state).for_rows(state.open.tolist()), batch, energies
+            self._pin_random(rng, state).for_rows(state.open_slots.tolist()), batch, energies
         )
         scores = self.target.score_step(batch, step)
-        slots = state.open
-        sheet = state.sheet.grown(slots, step.tokens, batch.stop_token_ids)
+        slots = state.open_slots
+        sheet = state.buffer.append_tokens(slots, step.tokens, batch.stop_token_ids)
         logprob, log_weight = state.logprob.copy(), state.log_weight.copy()
         logprob[slots] += scores.model_logprob
         log_weight[slots] += _log_weight_increment(scores)
-        stay = np.flatnonzero(~sheet.ended[slots])
+        stay = np.flatnonzero(~sheet.finished_mask[slots])
         exponent = self._power_at_length(int(sheet.lengths.max())) if len(stay) else self.target.power
-        log_weight += exponent * logprob - state.exponent * state.logprob
+        log_weight += exponent * logprob - state.current_power * state.logprob
         energy = state.energy.copy()
-        energy[slots] = state.scorer(sheet.answers(slots), sheet.ended[slots])
+        energy[slots] = state.scorer(sheet.to_sequences(slots), sheet.finished_mask[slots])
         log_weight = _subtract_energy_change(log_weight, energy, state.energy)
         state = replace(
             state,
-            sheet=sheet,
+            buffer=sheet,
             batch=batch.advance_rows(stay),
-            open=slots[stay],
+            open_slots=slots[stay],
             log_weight=log_weight,
             logprob=logprob,
             energy=energy,
-            exponent=exponent,
-            spent=state.spent + len(slots),
+            current_power=exponent,
+            tokens_spent=state.tokens_spent + len(slots),
         )
         state = self._validate_alive(state)
         if len(stay):
             return replace(state, uneven=self._uneven(state)), SequenceStep(slots, step)
-        return replace(state, value=rng.choose_index(state.share)), SequenceStep(slots, step)
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights)), SequenceStep(slots, step)
 
     def _finish_resampled(self, rng: Random, state: SMCState) -> SMCState:
         """Resampling has left none but whole answers: their weights are taken to the power of the target."""
-        rise = (self.target.power - state.exponent) * state.logprob
-        state = replace(state, log_weight=state.log_weight + rise, exponent=self.target.power)
-        return replace(state, value=rng.choose_index(state.share))
+        rise = (self.target.power - state.current_power) * state.logprob
+        state = replace(state, log_weight=state.log_weight + rise, current_power=self.target.power)
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights))
 
     def _validate_pinned(self, task: Task) -> None:
         """Raise `BadInput` unless what is pinned is a whole answer."""
@@ -148,15 +148,15 @@ class SMC(SequenceSampler[SMCState]):
     def _pin_random(self, rng: Random, state: SMCState) -> Random:
         if self.pinned_sequence is None:
             return rng
-        at = int(state.sheet.lengths[state.open].max())
+        at = int(state.buffer.lengths[state.open_slots].max())
         # Once the pinned answer has ended its slot is not open, and no row gets the token.
         token = self.pinned_sequence[at] if at < len(self.pinned_sequence) else 0
-        forced = np.isin(np.arange(state.slots), state.groups[:, 0])
-        return ForcedTokens(rng, np.full(state.slots, token), forced)
+        forced = np.isin(np.arange(state.num_slots), state.replicate_slots[:, 0])
+        return ForcedTokens(rng, np.full(state.num_slots, token), forced)
 
     def _uneven(self, state: SMCState) -> Bools:
         """Replicates whose weights are so uneven that they are to be resampled, (R,)."""
-        weights = [state.log_weight[slots] for slots in state.groups]
+        weights = [state.log_weight[slots] for slots in state.replicate_slots]
         return np.asarray(
             [
                 bool(np.isfinite(each.max()) and np.ptp(each) != 0 and ess(each) < self.threshold * len(each))
@@ -166,16 +166,16 @@ class SMC(SequenceSampler[SMCState]):
 
     def _resample_particles(self, rng: Random, state: SMCState) -> tuple[SMCState, Ints]:
         """Uneven populations are drawn anew; their weights become log Z."""
-        parents, log_weight, log_z = np.arange(state.slots), state.log_weight.copy(), state.log_z.copy()
+        parents, log_weight, log_z = np.arange(state.num_slots), state.log_weight.copy(), state.accumulated_log_z.copy()
         for replicate in np.flatnonzero(state.uneven).tolist():
-            slots = state.groups[replicate]
+            slots = state.replicate_slots[replicate]
             weights = state.log_weight[slots]
             parents[slots] = slots[self._draw_parents(weights, rng)]
             log_z[replicate] += logsumexp(weights) - np.log(len(slots))
             log_weight[slots] = 0.0
         moved = copy_parents(state, parents)
-        resampled = state.resampled + state.uneven
-        return replace(moved, log_weight=log_weight, log_z=log_z, resampled=resampled), parents
+        resampled = state.resampling_counts + state.uneven
+        return replace(moved, log_weight=log_weight, accumulated_log_z=log_z, resampling_counts=resampled), parents
 
     def _draw_parents(self, weights: Floats, rng: Random) -> Ints:
         if self.pinned_sequence is not None:
@@ -184,12 +184,12 @@ class SMC(SequenceSampler[SMCState]):
 
     def _validate_alive(self, state: SMCState) -> SMCState:
         """The state itself. Raises `BadInput` when all is forbidden; a replicate that dies has Z = 0 and counts."""
-        if not state.living.any():
+        if not state.alive_replicates.any():
             raise BadInput(
-                f"at token {int(state.sheet.lengths.max())} every particle is forbidden by {self.target.constraint_names}: "
+                f"at token {int(state.buffer.lengths.max())} every particle is forbidden by {self.target.constraint_names}: "
                 "ask for more particles, or for less."
             )
-        if self.pinned_sequence is not None and np.isneginf(state.log_weight[state.groups[:, 0]]).any():
+        if self.pinned_sequence is not None and np.isneginf(state.log_weight[state.replicate_slots[:, 0]]).any():
             raise BadInput(
                 f"the pinned answer is forbidden by {self.target.constraint_names}: pin one that the target allows."
             )
@@ -198,10 +198,10 @@ class SMC(SequenceSampler[SMCState]):
 
 def copy_parents(state: SMCState, parents: Ints) -> SMCState:
     """Every slot with what its parent (N,) held; the session forks."""
-    sheet = state.sheet.taken(parents)
-    row_of = np.full(state.slots, -1)
-    row_of[state.open] = np.arange(len(state.open))
-    open_ = np.flatnonzero(~sheet.ended)
+    sheet = state.buffer.copy_prefixes(parents)
+    row_of = np.full(state.num_slots, -1)
+    row_of[state.open_slots] = np.arange(len(state.open_slots))
+    open_ = np.flatnonzero(~sheet.finished_mask)
     batch = state.batch
     if len(open_):
         batch = replace(batch.select_rows(row_of[parents[open_]]), row_ids=state.first_row + open_)
@@ -209,12 +209,12 @@ def copy_parents(state: SMCState, parents: Ints) -> SMCState:
         batch.session.close()
     return replace(
         state,
-        sheet=sheet,
+        buffer=sheet,
         batch=batch,
-        open=open_,
+        open_slots=open_,
         logprob=state.logprob[parents],
         energy=state.energy[parents],
-        founders=state.founders[parents],
+        root_ancestors=state.root_ancestors[parents],
     )
 
 

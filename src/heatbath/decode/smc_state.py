@@ -36,85 +36,89 @@ class SMCState:
         value: the slot drawn by weight once all have ended.
     """
 
-    sheet: TokenBuffer
+    buffer: TokenBuffer
     batch: Batch
-    open: Ints
+    open_slots: Ints
     scorer: PotentialScorer
     log_weight: Floats
-    log_z: Floats
+    accumulated_log_z: Floats
     logprob: Floats
     energy: Floats
-    founders: Ints
-    resampled: Ints
+    root_ancestors: Ints
+    resampling_counts: Ints
     first_row: int
     uneven: Bools
-    exponent: float = 0.0
-    spent: int = 0
-    value: int = 0
+    current_power: float = 0.0
+    tokens_spent: int = 0
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return len(self.log_weight)
 
     @property
-    def streams(self) -> int:
-        return self.slots
+    def num_streams(self) -> int:
+        return self.num_slots
 
     @property
-    def done(self) -> bool:
-        return not len(self.open)
+    def is_finished(self) -> bool:
+        return not len(self.open_slots)
 
     @property
-    def groups(self) -> Ints:
+    def replicate_slots(self) -> Ints:
         """The slots of each replicate, (R, P)."""
-        return np.arange(self.slots).reshape(len(self.log_z), -1)
+        return np.arange(self.num_slots).reshape(len(self.accumulated_log_z), -1)
 
     @property
-    def living(self) -> Bools:
+    def alive_replicates(self) -> Bools:
         """Which replicates have a particle that is not forbidden, (R,)."""
-        return np.asarray(np.isfinite(self.log_weight[self.groups].max(1)))
+        return np.asarray(np.isfinite(self.log_weight[self.replicate_slots].max(1)))
 
     @property
-    def proper(self) -> Floats:
+    def total_log_weight(self) -> Floats:
         """Log-weights whose exponentials have mean Z, (N,): what resampling took is put back."""
-        return self.log_weight + np.repeat(self.log_z, self.groups.shape[1])
+        return self.log_weight + np.repeat(self.accumulated_log_z, self.replicate_slots.shape[1])
 
     @property
-    def share(self) -> Floats:
+    def normalized_weights(self) -> Floats:
         """Weights that sum to one, (N,)."""
-        return np.asarray(np.exp(self.proper - logsumexp(self.proper)))
+        return np.asarray(np.exp(self.total_log_weight - logsumexp(self.total_log_weight)))
 
-    def partition(self) -> Estimate:
+    def estimate_log_z(self) -> Estimate:
         """log Z with its standard error: from the replicates, or from the lines of descent of a single one.
 
         The latter has a law for multinomial resampling at fixed times alone; elsewhere it is a guide.
         """
-        logs = logsumexp(self.log_weight[self.groups], axis=1) - np.log(self.groups.shape[1]) + self.log_z
-        if len(logs) > 1 or self.slots == 1:
+        logs = (
+            logsumexp(self.log_weight[self.replicate_slots], axis=1)
+            - np.log(self.replicate_slots.shape[1])
+            + self.accumulated_log_z
+        )
+        if len(logs) > 1 or self.num_slots == 1:
             return combine_replicates(logs)
-        variance = genealogical_variance(self.log_weight, self.founders, int(self.resampled[0]))
+        variance = genealogical_variance(self.log_weight, self.root_ancestors, int(self.resampling_counts[0]))
         stderr = float(np.sqrt(variance)) if variance >= 0 else float("nan")
-        return Estimate(float(logs[0]), stderr, genealogical_ess(self.log_weight, self.founders))
+        return Estimate(float(logs[0]), stderr, genealogical_ess(self.log_weight, self.root_ancestors))
 
     def samples(self) -> WeightedSamples:
         """All particles with their weights; the value is drawn by weight."""
-        weights, alive = self.proper, self.groups[self.living]
+        weights, alive = self.total_log_weight, self.replicate_slots[self.alive_replicates]
         figures = {
             "weight_ess": ess(weights),
-            "lines": float(len(np.unique(self.founders))),
-            "resamplings": float(self.resampled.mean()),
+            "lines": float(len(np.unique(self.root_ancestors))),
+            "resamplings": float(self.resampling_counts.mean()),
             "acceptance": independence_acceptance(weights),
             "r_hat": weighted_r_hat(self.logprob[alive], self.log_weight[alive]),
         }
         return WeightedSamples(
-            answers=self.sheet.answers(),
-            slots=np.arange(self.slots),
-            finish=self.sheet.finish(),
+            sequences=self.buffer.to_sequences(),
+            slots=np.arange(self.num_slots),
+            finish_reasons=self.buffer.finish_reasons(),
             log_weight=weights,
             logprob=self.logprob,
-            value=self.value,
-            log_z=self.partition(),
-            ess=genealogical_ess(weights, self.founders),
-            tokens_spent=self.spent,
+            selected_index=self.selected_index,
+            log_z=self.estimate_log_z(),
+            ess=genealogical_ess(weights, self.root_ancestors),
+            tokens_spent=self.tokens_spent,
             diagnostics=figures,
         )

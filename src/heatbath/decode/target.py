@@ -72,14 +72,14 @@ class Target:
         """What may forbid an answer, as a sentence lists it."""
         parts = (self.potentials,) if isinstance(self.potentials, Potential) else tuple(self.potentials)
         potentials = [part.name for whole in parts for weight, part in whole.terms if weight]
-        return ", ".join(map(repr, (*self.field_pipeline.names, *potentials))) or "the model and its windows"
+        return ", ".join(map(repr, (*self.field_pipeline.field_names, *potentials))) or "the model and its windows"
 
     def score_step(self, batch: Batch, step: Step) -> TokenScores:
         """What the drawn tokens of a step count. `batch` is the one after the step, its tokens still pending."""
         betas = np.full(len(step.tokens), 1 / self.temperature)
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
         field = self._compute_field_energy(batch, step) * betas
-        dead = step.pipeline_result.dead
+        dead = step.pipeline_result.dead_rows
         return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
 
     def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:

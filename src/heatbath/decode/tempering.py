@@ -45,69 +45,70 @@ class TemperingState:
 
     chains: MetropolisChains
     ladder: Floats
-    sweep: int
+    num_finished_sweeps: int
     sweeps: int
-    weight: Floats
-    logprob: Floats
-    exchanges: Ints
-    accepted: tuple[float, ...] = ()
-    value: int = 0
+    log_weight_history: Floats
+    logprob_history: Floats
+    exchange_counts: Ints
+    acceptance_rates: tuple[float, ...] = ()
+    selected_index: int = 0
 
     @property
-    def slots(self) -> int:
+    def num_slots(self) -> int:
         return 2 * self.chains.num_chains
 
     @property
-    def streams(self) -> int:
+    def num_streams(self) -> int:
         return self.chains.num_chains
 
     @property
-    def done(self) -> bool:
-        return self.chains.is_idle and self.sweep == self.sweeps
+    def is_finished(self) -> bool:
+        return self.chains.is_idle and self.num_finished_sweeps == self.sweeps
 
     @property
-    def cold(self) -> Ints:
+    def target_chains(self) -> Ints:
         """The chains at the target, (C,)."""
         count = self.chains.num_chains // len(self.ladder)
         return np.arange(self.chains.num_chains - count, self.chains.num_chains)
 
     def samples(self) -> WeightedSamples:
         """The answers of the chains at the target; figures from the sweeps after the warm-up."""
-        now, cold = self.chains.current, self.cold
-        kept = self.logprob[:, -1].T
-        tried, made = self.exchanges.T
+        now, cold = self.chains.current, self.target_chains
+        kept = self.logprob_history[:, -1].T
+        tried, made = self.exchange_counts.T
         rate = made / np.maximum(tried, 1)
         agreement, effective = mixing_diagnostics(kept)
         figures = {
-            "acceptance": float(np.mean(self.accepted)) if self.accepted else float("nan"),
+            "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
             "r_hat": agreement,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
         return WeightedSamples(
-            answers=now.sheet.answers(cold),
+            sequences=now.buffer.to_sequences(cold),
             slots=self.chains.current_slots[cold],
-            finish=now.sheet.finish(cold),
+            finish_reasons=now.buffer.finish_reasons(cold),
             log_weight=np.where(self.chains.allowed_mask[cold], 0.0, -np.inf),
             logprob=now.total_logprob[cold],
-            value=self.value,
-            log_z=self.partition(),
+            selected_index=self.selected_index,
+            log_z=self.estimate_log_z(),
             ess=effective,
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
         )
 
-    def partition(self) -> Estimate | None:
+    def estimate_log_z(self) -> Estimate | None:
         """log Z of the target: Bennett's ratios between neighbours, added; its error is the jackknife's over chains.
 
         None where a replica holds a forbidden answer or neighbours do not overlap.
         """
-        if not self.weight.size or not np.isfinite(self.weight[:, 1:]).all():
+        if not self.log_weight_history.size or not np.isfinite(self.log_weight_history[:, 1:]).all():
             return None
         try:
-            parts = _estimate_log_ratios(self.weight, self.ladder)
+            parts = _estimate_log_ratios(self.log_weight_history, self.ladder)
             stderr = jackknife(
-                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)), self.weight
+                lambda kept: sum(part.value for part in _estimate_log_ratios(kept, self.ladder)),
+                self.log_weight_history,
             )
         except Unreliable:
             return None
@@ -162,22 +163,22 @@ class Tempering(SequenceSampler[TemperingState]):
         rate = float(np.mean(state.chains.accepted_mask))
         state = replace(
             state,
-            sweep=state.sweep + 1,
-            weight=np.concatenate([state.weight, now.weight.reshape(shape)]),
-            logprob=np.concatenate([state.logprob, now.total_logprob.reshape(shape)]),
-            accepted=(*state.accepted, rate),
+            num_finished_sweeps=state.num_finished_sweeps + 1,
+            log_weight_history=np.concatenate([state.log_weight_history, now.log_weight.reshape(shape)]),
+            logprob_history=np.concatenate([state.logprob_history, now.total_logprob.reshape(shape)]),
+            acceptance_rates=(*state.acceptance_rates, rate),
         )
-        if state.sweep == int(self.burn * self.sweeps):
+        if state.num_finished_sweeps == int(self.burn * self.sweeps):
             state = self._finish_warmup(state)
-        if state.done:
-            return replace(state, value=select(state.chains, state.cold, rng))
+        if state.is_finished:
+            return replace(state, selected_index=select(state.chains, state.target_chains, rng))
         return state
 
     def _finish_warmup(self, state: TemperingState) -> TemperingState:
         """The past is forgotten; the ladder follows the variances it has shown."""
         ladder = state.ladder
-        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.weight) > 1:
-            met = state.weight.transpose(1, 0, 2).reshape(len(ladder), -1)
+        if isinstance(self.ladder, int) and len(ladder) > 2 and len(state.log_weight_history) > 1:
+            met = state.log_weight_history.transpose(1, 0, 2).reshape(len(ladder), -1)
             # A rung that has met nothing but forbidden answers has nothing to say of its variance.
             spread = [np.var(row[np.isfinite(row)]) if np.isfinite(row).any() else 0.0 for row in met]
             # A rung where nothing varied has no length: a small one keeps it apart from its neighbours.
@@ -187,19 +188,19 @@ class Tempering(SequenceSampler[TemperingState]):
             state,
             ladder=ladder,
             chains=replace(state.chains, lambdas=lam),
-            weight=state.weight[:0],
-            logprob=state.logprob[:0],
-            exchanges=np.zeros_like(state.exchanges),
-            accepted=(),
+            log_weight_history=state.log_weight_history[:0],
+            logprob_history=state.logprob_history[:0],
+            exchange_counts=np.zeros_like(state.exchange_counts),
+            acceptance_rates=(),
         )
 
 
 def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
     """Neighbours exchange answers: pairs from an even rung in even sweeps, from an odd one in odd sweeps."""
-    each = len(state.cold)
-    weight = state.chains.current.weight
-    sources, exchanges = np.arange(state.chains.num_chains), state.exchanges.copy()
-    for k in range(state.sweep % 2, len(state.ladder) - 1, 2):
+    each = len(state.target_chains)
+    weight = state.chains.current.log_weight
+    sources, exchanges = np.arange(state.chains.num_chains), state.exchange_counts.copy()
+    for k in range(state.num_finished_sweeps % 2, len(state.ladder) - 1, 2):
         for low in range(k * each, (k + 1) * each):
             high = low + each
             p = _exchange_probability((state.ladder[k + 1] - state.ladder[k]), weight[low], weight[high])
@@ -207,7 +208,7 @@ def _exchange_neighbors(rng: Random, state: TemperingState) -> TemperingState:
             exchanges[k] += (1, swapped)
             if swapped:
                 sources[[low, high]] = high, low
-    return replace(state, chains=swap(state.chains, sources), exchanges=exchanges)
+    return replace(state, chains=swap(state.chains, sources), exchange_counts=exchanges)
 
 
 def _exchange_probability(step: float, hotter: float, colder: float) -> float:

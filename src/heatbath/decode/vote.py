@@ -40,30 +40,30 @@ def last_number(text: str) -> Hashable:
 class VoteState:
     """Independent answers and the result each stands for."""
 
-    rows: IndependentState
+    inner_state: IndependentState
     key: Callable[[list[int]], Hashable]
 
     @property
-    def slots(self) -> int:
-        return self.rows.slots
+    def num_slots(self) -> int:
+        return self.inner_state.num_slots
 
     @property
-    def streams(self) -> int:
-        return self.rows.streams
+    def num_streams(self) -> int:
+        return self.inner_state.num_streams
 
     @property
-    def done(self) -> bool:
-        return self.rows.done
+    def is_finished(self) -> bool:
+        return self.inner_state.is_finished
 
     def samples(self) -> WeightedSamples:
         """All answers; the value is the first whose result has most votes, ties going to the result met first."""
-        found = self.rows.samples()
-        results = [self.key(answer) for answer in found.answers]
+        found = self.inner_state.samples()
+        results = [self.key(answer) for answer in found.sequences]
         winner, votes = Counter(results).most_common(1)[0]
         share = votes / len(results)
         error = float(np.sqrt(share * (1 - share) / len(results)))
         figures = {"share": share, "share_stderr": error, "results": float(len(set(results)))}
-        return replace(found, value=results.index(winner), diagnostics=figures)
+        return replace(found, selected_index=results.index(winner), diagnostics=figures)
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class Vote(SequenceSampler[VoteState]):
         return VoteState(Independent(self.sampler).init(repeat_prompt(task, self.n)), result)
 
     def pending(self, state: VoteState) -> Session | None:
-        return Independent(self.sampler).pending(state.rows)
+        return Independent(self.sampler).pending(state.inner_state)
 
     def max_rows(self, prompts: int) -> int:
         return self.n
 
     def step(self, rng: Random, state: VoteState, energies: Any) -> tuple[VoteState, SequenceStep]:
-        rows, move = Independent(self.sampler).step(rng, state.rows, energies)
-        return replace(state, rows=rows), move
+        rows, move = Independent(self.sampler).step(rng, state.inner_state, energies)
+        return replace(state, inner_state=rows), move
 
 
 def _build_vote(arguments: SamplerArguments, **options: Any) -> Vote:

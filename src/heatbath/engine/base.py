@@ -141,7 +141,7 @@ class Finished:
     `repeatable` says whether the same seed gives the same tokens whatever else is in the batch; `why` if not.
     """
 
-    selected_index: int = 0
+    best_index: int = 0
     tokens_spent: int = 0
     log_weights: Sequence[float] = ()
     log_z: float | None = None

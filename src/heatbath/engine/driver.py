@@ -20,6 +20,7 @@ from heatbath.engine.result import Generation
 from heatbath.engine.run_buffer import Floats, RunBuffer
 from heatbath.engine.settings import GenerationSettings, validate_settings
 from heatbath.engine.step_record import build_record
+from heatbath.engine.stop_strings import StopStrings, StopTracker
 from heatbath.errors import HeatbathError, NotANumber
 from heatbath.models.base import Model, Session, Tokens
 from heatbath.record import CROSSED_PREFIX, Frame, Provenance
@@ -55,11 +56,15 @@ class Run:
         )
         first, length = self.settings.first_row, self.settings.max_tokens
         observe = self.settings.record == "state"
-        task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener)
+        self._stop_token_ids, self._stop_strings = stop, StopStrings.from_texts(self.settings.stop)
         self._sampler = as_sequence_sampler(build_sampler(self.settings, len(self.prompts)))
+        ends_rows = None
+        if self._stop_strings.texts and isinstance(self._sampler, Independent):
+            ends_rows = StopTracker(self._stop_strings, model.token_bytes, frozenset(stop))
+        task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener, ends_rows=ends_rows)
         self._state: SamplerState = self._sampler.init(task)
-        slots = self._state.slots
-        self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.streams))
+        slots = self._state.num_slots
+        self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.num_streams))
         self._buffer = RunBuffer(slots, length)
         self._previous_temperatures = np.full(slots, np.nan)
         self._step_index = self._evaluated = 0
@@ -73,7 +78,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether there is nothing more to do."""
-        return self._state.done
+        return self._state.is_finished
 
     @property
     def pending(self) -> Session | None:
@@ -97,7 +102,7 @@ class Run:
     @property
     def num_slots(self) -> int:
         """How many answers are held at once."""
-        return self._state.slots
+        return self._state.num_slots
 
     def result(self) -> Generation:
         """What has been drawn so far."""
@@ -105,7 +110,13 @@ class Run:
         single = len(self.prompts) == 1
         prompts = self.prompts * len(drawn.slots) if single else tuple(self.prompts[slot] for slot in drawn.slots)
         return Generation(
-            prompts, self._buffer.to_arrays(drawn.slots), drawn, self._provenance, self._model.token_bytes
+            prompts,
+            self._buffer.to_arrays(drawn.slots),
+            drawn,
+            self._provenance,
+            self._model.token_bytes,
+            self._stop_token_ids,
+            self._stop_strings,
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from heatbath.kernels.row_sums import LEAST_32, MOST_32, count_ties, sums_64
 
 BLOCK = 256
 WIDEST = 1e15
-"""Beyond this range of energies their squares would overflow float32, and the row is summed in float64."""
+"""Range of energies beyond which their squares could overflow float32; such rows are summed in float64."""
 
 
 @jit

@@ -23,7 +23,10 @@ MAX_BINNED_STATES = 1 << 24
 
 
 def sums(words: Words, betas: Floats, max_exponent: float = MAX_NORMAL_EXPONENT) -> Floats:
-    """Return status, ground and four sums (N, K, 6) at betas (N or 1, K)."""
+    """Return status, ground and four sums (N, K, 6) at betas (N or 1, K).
+
+    A histogram leaves out states with beta d beyond `max_exponent`.
+    """
     out = np.empty((words.shape[0], betas.shape[1], 6))
     work = words.size * (1 + betas.shape[1])
     if words.itemsize == 2 and words.shape[1] > MIN_TABLE_STATES:
@@ -34,7 +37,7 @@ def sums(words: Words, betas: Floats, max_exponent: float = MAX_NORMAL_EXPONENT)
 
 
 def fast_sums(words: Words, betas: Floats) -> Floats:
-    """Return the same at shared betas (K,); those out of range for a histogram are summed state by state."""
+    """Return `sums` at shared betas (K,), from a histogram where that is faster and its range of betas allows it."""
     regular = (betas > MIN_BETA) & (betas < MAX_BETA)
     if words.itemsize == 2:
         return sums(words, betas[None, :], MAX_EXPONENT)
@@ -44,19 +47,19 @@ def fast_sums(words: Words, betas: Floats) -> Floats:
     if bins > words.shape[1]:
         return sums(words, betas[None, :])
     out = np.empty((words.shape[0], len(betas), 6))
-    some = np.empty((words.shape[0], int(regular.sum()), 6))
-    share_rows(fill_binned_sums, words.shape[0], 8 * words.size, words, betas[regular], offset, bins, some)
-    out[:, regular] = some
+    binned = np.empty((words.shape[0], int(regular.sum()), 6))
+    share_rows(fill_binned_sums, words.shape[0], 8 * words.size, words, betas[regular], offset, bins, binned)
+    out[:, regular] = binned
     if not regular.all():
         out[:, ~regular] = sums(words, betas[None, ~regular])
     return out
 
 
 def observed_sums(words: Words, shared: Floats, own: Floats) -> Floats:
-    """Return the same at betas shared by all rows (K,) and at one beta per row (N,), the last: (N, K + 1, 6)."""
+    """Return `sums` at betas shared by all rows (K,) and, last, at one beta per row (N,): (N, K + 1, 6)."""
     if words.itemsize == 2:
-        both = np.concatenate([np.broadcast_to(shared, (words.shape[0], len(shared))), own[:, None]], axis=1)
-        return sums(words, both, MAX_EXPONENT)
+        betas = np.concatenate([np.broadcast_to(shared, (words.shape[0], len(shared))), own[:, None]], axis=1)
+        return sums(words, betas, MAX_EXPONENT)
     return np.concatenate([fast_sums(words, shared), sums(words, own[:, None])], axis=1)
 
 
@@ -77,7 +80,10 @@ def draw(words: Words, betas: Floats, uniform: Floats) -> tuple[npt.NDArray[np.i
 def observed_draw(
     words: Words, betas: Floats, uniform: Floats, other_beta: float
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return one drawn state per row; and status, ground, four sums, energy, states below, Z at `also` (N, 9)."""
+    """Return one drawn state per row (N,), and statistics (N, 9) of each row.
+
+    The columns are status, ground, four sums, energy of the drawn state, states below it, Z at `other_beta`.
+    """
     index, out = np.empty(words.shape[0], np.int64), np.empty((words.shape[0], 9))
     double = words.itemsize == 8
     share_rows(draw_and_observe, words.shape[0], 4 * words.size, words, betas, uniform, other_beta, double, index, out)

@@ -152,14 +152,14 @@ def sums(energies: torch.Tensor, betas: Floats) -> Floats:
 
 
 def fast_sums(energies: torch.Tensor, betas: Floats) -> Floats:
-    """Return the same at shared betas (K,): a tile stays in registers for all of them, so a histogram saves nothing."""
+    """Return `sums` at shared betas (K,): a tile stays in registers for all of them, so a histogram saves nothing."""
     return sums(energies, betas[None, :])
 
 
 def observed_sums(energies: torch.Tensor, shared: Floats, own: Floats) -> Floats:
-    """Return the same at betas shared by all rows (K,) and at one beta per row (N,), the last: (N, K + 1, 6)."""
-    every = np.broadcast_to(shared, (energies.shape[0], len(shared)))
-    return sums(energies, np.concatenate([every, own[:, None]], axis=1))
+    """Return `sums` at betas shared by all rows (K,) and, last, at one beta per row (N,): (N, K + 1, 6)."""
+    repeated = np.broadcast_to(shared, (energies.shape[0], len(shared)))
+    return sums(energies, np.concatenate([repeated, own[:, None]], axis=1))
 
 
 def select_states(energies: torch.Tensor, index: npt.NDArray[np.int64]) -> Floats:

@@ -17,9 +17,9 @@ LOG2E = math.log2(math.e)
 
 
 def _coefficients(degree: int) -> list[float]:
-    """Return those of q in 2^r = 1 + r q(r): so 2^0 is exactly 1, and states of equal energy get equal weight.
+    """Return the coefficients of q in 2^r = 1 + r q(r): 2^0 is exactly 1, so the ground states weigh exactly 1.
 
-    Of odd degree, so that no Chebyshev point is 0.
+    The degree must be odd, so that no Chebyshev point is 0.
     """
     polynomial = np.polynomial.Chebyshev.interpolate(lambda r: np.expm1(r * math.log(2.0)) / r, degree, [-0.5, 0.5])
     return [float(c) for c in polynomial.convert(kind=np.polynomial.Polynomial).coef]

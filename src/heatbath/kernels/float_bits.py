@@ -17,7 +17,7 @@ from numba.extending import overload
 from heatbath.kernels.jit import Function, jit
 
 GOOD, NAN, MINUS_INFINITY, EMPTY = 0, 1, 2, 3
-"""Status of a row, as `extremes` returns it."""
+"""Status of a row, as `find_extremes` returns it."""
 
 
 def value(word: Any) -> Any:

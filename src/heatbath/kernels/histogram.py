@@ -32,7 +32,10 @@ NEGATIVE_OFFSET, RUN_LENGTH = 1 << 15, 128
 
 
 def bin_layout(min_beta: float, max_beta: float) -> tuple[float, int]:
-    """Return offset d_0, a power of two lest bins straddle octaves, and number of bins for betas in [least, most]."""
+    """Return the offset d_0 and the number of bins for betas in [min_beta, max_beta].
+
+    The offset is a power of two, so that no bin straddles two octaves.
+    """
     offset = 2.0 ** math.ceil(math.log2(2.0 / max_beta))
     octaves = math.ceil(math.log2(1.0 + MAX_EXPONENT / min_beta / offset))
     return offset, BINS_PER_OCTAVE * octaves
@@ -62,7 +65,7 @@ def add_to_bins(places: Any, packed: Any, squares: Any) -> Any:
 def collect_bins(packed: Any, squares: Any, offset: Any, levels: Any) -> Any:
     """Fill `levels` with mean height above the ground, count and variance of each occupied bin; empty the bins.
 
-    The last bin holds the states that are too far away to count. Returns the number of levels.
+    The last bin holds the states that are too high to count. Returns the number of levels.
     """
     found = 0
     for octave in range(packed.shape[0] // BINS_PER_OCTAVE):
@@ -97,11 +100,11 @@ def count_words(row: Any, counts: Any) -> Any:
 
 @jit
 def is_occupied(counts: Any, first: Any) -> Any:
-    """Test a run of RUN counts for any that is not zero."""
-    either = np.uint32(0)
+    """Test whether any of RUN_LENGTH counts is not zero."""
+    union = np.uint32(0)
     for i in range(RUN_LENGTH):
-        either |= counts[np.uint64(first + i)]
-    return either != 0
+        union |= counts[np.uint64(first + i)]
+    return union != 0
 
 
 @jit
@@ -129,10 +132,10 @@ def collect_levels(row: Any, ground: Any, counts: Any, levels: Any) -> Any:
 
 
 @jit_reassoc
-def level_sums(levels: Any, found: Any, beta: Any) -> Any:
+def level_sums(levels: Any, num_levels: Any, beta: Any) -> Any:
     """Return the four sums over levels sorted by height, at a finite beta."""
     z, m1, m2, q = 0.0, 0.0, 0.0, 0.0
-    for i in range(found):
+    for i in range(num_levels):
         d, n, v = levels[0, i], levels[1, i], levels[2, i]
         w = exp2_64(beta * d * LOG2E)
         nv = n * v
@@ -146,15 +149,19 @@ def level_sums(levels: Any, found: Any, beta: Any) -> Any:
 
 
 @jit
-def fill_curve(levels: Any, found: Any, betas: Any, farthest: Any, out: Any) -> Any:
-    """Fill columns 2 to 5 of out (K, 6) with the four sums at each beta, over levels with beta d up to `farthest`."""
+def fill_curve(levels: Any, num_levels: Any, betas: Any, max_exponent: Any, out: Any) -> Any:
+    """Fill columns 2 to 5 of out (K, 6) with the four sums at each beta, over levels with beta d up to `max_exponent`.
+
+    Only the first `num_levels` columns of `levels` are read.
+    """
     for k in range(betas.shape[0]):
         beta = betas[k]
         if math.isinf(beta):
             z, m1, m2, q = levels[1, 0], 0.0, 0.0, levels[1, 0]
         else:
-            near = np.searchsorted(levels[0, :found], farthest / beta, side="right") if beta > 0.0 else found
-            z, m1, m2, q = level_sums(levels, near, beta)
+            heights = levels[0, :num_levels]
+            count = np.searchsorted(heights, max_exponent / beta, side="right") if beta > 0.0 else num_levels
+            z, m1, m2, q = level_sums(levels, count, beta)
         out[k, 2], out[k, 3], out[k, 4], out[k, 5] = z, m1, m2, q
 
 
@@ -178,15 +185,15 @@ def fill_binned_sums(start: Any, stop: Any, words: Any, betas: Any, offset: Any,
                 part = row[first : first + CHUNK]
                 compute_bin_places(part, ground, np.float32(offset), top, places)
                 add_to_bins(places[: part.shape[0]], packed, squares)
-            found = collect_bins(packed, squares, offset, levels)
-            fill_curve(levels, found, betas, MAX_EXPONENT, out[b])
+            num_levels = collect_bins(packed, squares, offset, levels)
+            fill_curve(levels, num_levels, betas, MAX_EXPONENT, out[b])
 
 
 @jit
-def fill_counted_sums(start: Any, stop: Any, words: Any, betas: Any, farthest: Any, out: Any) -> Any:
+def fill_counted_sums(start: Any, stop: Any, words: Any, betas: Any, max_exponent: Any, out: Any) -> Any:
     """Fill out (B, K, 6) with status, ground and the four sums at betas (B or 1, K), for words of 16 bits.
 
-    Exact but for the levels with beta d beyond `farthest`.
+    Exact except that levels with beta d beyond `max_exponent` are left out.
     """
     counts = np.zeros(65536, np.uint32)
     levels = np.empty((3, min(65536, words.shape[1])))
@@ -197,5 +204,5 @@ def fill_counted_sums(start: Any, stop: Any, words: Any, betas: Any, farthest: A
         if status == GOOD:
             out[b, :, 1] = from_key(low, row[0])
             count_words(row, counts)
-            found = collect_levels(row, np.float64(from_key(low, row[0])), counts, levels)
-            fill_curve(levels, found, betas[b % betas.shape[0]], farthest, out[b])
+            num_levels = collect_levels(row, np.float64(from_key(low, row[0])), counts, levels)
+            fill_curve(levels, num_levels, betas[b % betas.shape[0]], max_exponent, out[b])

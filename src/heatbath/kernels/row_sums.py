@@ -16,7 +16,7 @@ from heatbath.kernels.float_bits import GOOD, find_extremes, from_key, key, valu
 from heatbath.kernels.jit import jit, jit_reassoc
 
 WIDEST_32, LEAST_32, MOST_32 = 1e37, 1e-30, 1e30
-"""Beyond these a range of energies or a beta would overflow float32, and the row is summed in float64."""
+"""Limits on the range of energies and on beta beyond which float32 could overflow; such rows use float64."""
 
 
 @jit_reassoc
@@ -86,12 +86,12 @@ def fill_sums(start: Any, stop: Any, words: Any, betas: Any, double: Any, out: A
     for b in range(start, stop):
         row = words[b]
         low, high, status = find_extremes(row)
-        mine = betas[b % betas.shape[0]]
-        for k in range(mine.shape[0]):
+        row_betas = betas[b % betas.shape[0]]
+        for k in range(row_betas.shape[0]):
             out[b, k, 0] = status
             if status == GOOD:
                 out[b, k, 1] = from_key(low, row[0])
-                z, m1, m2, q = row_sums(row, low, high, mine[k], double)
+                z, m1, m2, q = row_sums(row, low, high, row_betas[k], double)
                 out[b, k, 2], out[b, k, 3], out[b, k, 4], out[b, k, 5] = z, m1, m2, q
 
 

@@ -1,4 +1,4 @@
-"""Draws by inverting the cumulative distribution of each row: block totals first, then the one block that matters.
+"""Draws by inverting the cumulative distribution of each row: first over block totals, then within one block.
 
 The block totals come with the moments of the row, so that one pass gives both a draw and its thermodynamics.
 """
@@ -17,14 +17,14 @@ from heatbath.kernels.jit import jit
 @jit
 def find_block(totals: Any, target: Any) -> Any:
     """Return the block in which the running total passes the target, never an empty one, and the total before it."""
-    before, held, block = 0.0, 0.0, 0
+    running, before, block = 0.0, 0.0, 0
     for i in range(totals.shape[0]):
         if totals[i] > 0.0:
-            block, held = i, before
-            before += totals[i]
-            if before > target:
+            block, before = i, running
+            running += totals[i]
+            if running > target:
                 break
-    return block, held
+    return block, before
 
 
 @jit
@@ -59,10 +59,10 @@ def draw_states(
     totals = np.empty((words.shape[1] + BLOCK - 1) // BLOCK)
     for b in range(start, stop):
         row = words[b]
-        low, high, found = find_extremes(row)
-        status[b] = found
+        low, high, row_status = find_extremes(row)
+        status[b] = row_status
         index[b] = -1
-        if found == GOOD:
+        if row_status == GOOD:
             wide = double or not fits_float32_blocks(row, low, high, betas[b])
             z, _, _, _ = sum_blocks(row, low, betas[b], wide, totals)
             index[b] = find_state(row, low, betas[b], wide, uniform[b] * z, totals)
@@ -70,19 +70,20 @@ def draw_states(
 
 @jit
 def draw_and_observe(
-    start: Any, stop: Any, words: Any, betas: Any, uniform: Any, also: Any, double: Any, index: Any, out: Any
+    start: Any, stop: Any, words: Any, betas: Any, uniform: Any, other_beta: Any, double: Any, index: Any, out: Any
 ) -> Any:
     """Fill index (N,) as `draw_states` does, and out (N, 9) with statistics of each row.
 
-    The columns are status, ground and four sums; energy of the drawn state and number of states below it; Z at `also`.
+    The columns are status, ground and four sums; energy of the drawn state and number of states below it; Z at
+    `other_beta`.
     """
     totals = np.empty((words.shape[1] + BLOCK - 1) // BLOCK)
     for b in range(start, stop):
         row = words[b]
-        low, high, found = find_extremes(row)
-        out[b, 0] = found
+        low, high, row_status = find_extremes(row)
+        out[b, 0] = row_status
         index[b] = -1
-        if found == GOOD:
+        if row_status == GOOD:
             wide = double or not fits_float32_blocks(row, low, high, betas[b])
             z, m1, m2, q = sum_blocks(row, low, betas[b], wide, totals)
             state = find_state(row, low, betas[b], wide, uniform[b] * z, totals)
@@ -90,7 +91,6 @@ def draw_and_observe(
             index[b] = state
             out[b, 1], out[b, 2], out[b, 3], out[b, 4], out[b, 5] = from_key(low, row[0]), z, m1, m2, q
             out[b, 6], out[b, 7], out[b, 8] = energy, count_below(row, energy), z
-            if betas[b] != also:
-                out[b, 8] = sum_blocks(row, low, also, double or not fits_float32_blocks(row, low, high, also), totals)[
-                    0
-                ]
+            if betas[b] != other_beta:
+                wide = double or not fits_float32_blocks(row, low, high, other_beta)
+                out[b, 8] = sum_blocks(row, low, other_beta, wide, totals)[0]

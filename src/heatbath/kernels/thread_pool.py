@@ -85,11 +85,12 @@ def thread_count() -> int:
 def share_rows(kernel: Callable[..., Any], rows: int, work: int, *arguments: Any) -> None:
     """Run `kernel(start, stop, *arguments)` over all rows on several threads; `work` is the number of elements.
 
-    A thread takes the next slice of rows when it has finished one, and a worker that wakes too late is not waited for.
+    Each thread takes the next slice of rows when it has finished one. Workers that start too late to get a slice are
+    not waited for.
     """
-    most = max(1, min(rows, work // WORK_PER_THREAD))
-    threads = min(thread_count(), most)
-    count = min(SLICES_PER_THREAD * threads, most) if threads > 1 else 1
+    max_slices = max(1, min(rows, work // WORK_PER_THREAD))
+    threads = min(thread_count(), max_slices)
+    count = min(SLICES_PER_THREAD * threads, max_slices) if threads > 1 else 1
     # A step of this iterator is atomic, so that each slice goes to one thread alone.
     slices = iter([(rows * i // count, rows * (i + 1) // count) for i in range(count)])
     busy: list[int] = []

@@ -1,4 +1,4 @@
-"""Temperature sweeps: texts over a range of temperatures, observables with responses, edges, advice, a report."""
+"""Temperature sweeps: curves of observables over temperature, freeze and melt edges, advice, and a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from heatbath.phases.sampling import SweepPlan
     from heatbath.phases.temperature_sweep import AnalysisOptions, sweep
 
-_HOME = {
+_LAZY_IMPORTS = {
     "AnalysisOptions": "temperature_sweep",
     "PhaseMap": "phase_map",
     "SweepPlan": "sampling",
@@ -21,7 +21,7 @@ __all__ = ["AnalysisOptions", "PhaseMap", "SweepPlan", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the name's module when it is first asked for (PEP 562)."""
-    if name not in _HOME:
+    """Import the module of a name on first access (PEP 562)."""
+    if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module 'heatbath.phases' has no attribute {name!r}")
-    return getattr(import_module(f"heatbath.phases.{_HOME[name]}"), name)
+    return getattr(import_module(f"heatbath.phases.{_LAZY_IMPORTS[name]}"), name)

@@ -1,4 +1,4 @@
-"""Which temperature to use: between the edges without references; by measured accuracy with them."""
+"""Recommended temperatures: a range between the edges and, with scored prompts, the most accurate temperatures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from heatbath.phases.edges import Edge
 
 @dataclass(frozen=True)
 class BestTemperature:
-    """The best temperature for one way of answering, the range that cannot be told from it, and accuracies (k,)."""
+    """The best temperature for one way of answering: its `accuracy` (k,) at `temperatures` (k,) is the highest.
+
+    `interval` is the range around it whose accuracies do not differ from it at 95 %.
+    """
 
     way: str
     temperature: float
@@ -22,7 +25,7 @@ class BestTemperature:
 
 @dataclass(frozen=True)
 class Advice:
-    """A recommended `range` between the edges, or None with the `reason`; with references `best` for each way."""
+    """A recommended `range` between the edges, or None, with the `reason`; `best` for each way of answering."""
 
     range: tuple[float, float] | None
     reason: str
@@ -30,12 +33,12 @@ class Advice:
 
 
 def recommend_range(edges: Sequence[Edge]) -> Advice:
-    """The range from the upper end of the freeze's interval to the lower end of the melt's."""
+    """Recommend the range from the upper end of the freeze interval to the lower end of the melt interval."""
     freeze, melt = (next(edge for edge in edges if edge.name == name) for name in ("freeze", "melt"))
     if freeze.interval is None or melt.interval is None:
         missing = " and ".join(edge.name for edge in (freeze, melt) if edge.interval is None)
         return Advice(None, f"no {missing} edge was found, so there is no range between edges")
     low, high = freeze.interval[1], melt.interval[0]
     if low >= high:
-        return Advice(None, "the intervals of freeze and melt overlap: draw more sequences")
+        return Advice(None, "the intervals of freeze and melt overlap: sample more sequences")
     return Advice((low, high), "clear of both edges' intervals")

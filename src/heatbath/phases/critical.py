@@ -1,7 +1,8 @@
-r"""Critical observables of a sweep: how tags hang together along the text, and where their long-range order ends.
+r"""Critical observables of a sweep: correlations of tags along the text, and the end of their long-range order.
 
-After Nakaishi et al. 2024 (arXiv 2406.05335), with what the paper does not separate: growth of tau within sequences and
-between them (a mixture of unlike texts), and the end of order by a flow and by a plateau rather than by growth alone.
+After Nakaishi et al. 2024 (arXiv 2406.05335), with two distinctions that the paper does not make: growth of tau within
+sequences and between them (a mixture of unlike texts), and the end of order by a flow and by a plateau instead of by
+growth alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
-from heatbath.estimate import criticality as on
+from heatbath.estimate import criticality as tag_statistics
 from heatbath.estimate.order_parameter import OrderData, estimate_order_edges, project_to_principal_axis
 from heatbath.phases.edges import Edge, combine_estimators
 from heatbath.phases.tags import Tags
@@ -24,17 +25,18 @@ DOUBLINGS = 6
 MIXTURE_EXPONENT = 0.9
 REPLICAS = 100
 MIN_TEXTS = 8
-"""Fewest texts that a temperature is judged by."""
+"""Texts that a temperature needs to be used."""
 
 
 @dataclass(frozen=True)
 class Criticality:
     """Critical observables at each temperature (k,), for chains of `length` tags, at `sizes` (s,).
 
-    `tau` (k, s), its standard error, `tau_within` (k, s) from fluctuations inside each sequence, growth exponents
-    `gamma` (k, s - 1) with `gamma_stderr`, and `gamma_flow` (k,) of endless text with its own, `correlation` (k, lags),
-    `spectrum` (k, frequencies) of the second tag, `peaks` (k,), `relaxation` (k,) in places, `texts` (k,) used and
-    `dropped` (k,) for being too short. `mixture` says that texts differ for ever but not within themselves.
+    `tau` (k, s) is the susceptibility and `tau_within` (k, s) its part from fluctuations within each sequence. `gamma`
+    (k, s - 1) are the growth exponents of `tau`, and `gamma_flow` (k,) the exponent of infinitely long text. Further
+    `correlation` (k, lags), `spectrum` (k, frequencies) of the second tag with its number of `peaks` (k,), and the
+    `relaxation` time (k,) in tags; `texts` (k,) counts the texts used, and `dropped` (k,) those that were too short.
+    `mixture` is true if texts differ from one another permanently, without long-range order within them.
     """
 
     tags: str
@@ -61,7 +63,7 @@ class Criticality:
 
 @dataclass(frozen=True)
 class TagChains:
-    """Tag chains of the texts drawn at each temperature: rows of `tags_k[k]` (n, N), how many were `dropped` (k,)."""
+    """Tag chains of the texts at each temperature: `tags_k[k]` (n, N), and the number of dropped texts (k,)."""
 
     temperatures: Floats
     tags_k: Sequence[Tags]
@@ -71,26 +73,28 @@ class TagChains:
 
 
 def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Criticality:
-    """Everything critical about tag chains of one length.
+    """Compute the critical observables of tag chains of one length.
 
     Raises:
-        BadInput: fewer than four temperatures with `LEAST` texts that are long enough.
+        BadInput: fewer than four temperatures have `MIN_TEXTS` texts that are long enough.
     """
     usable = [k for k, tags in enumerate(chains.tags_k) if len(tags) >= MIN_TEXTS]
     if len(usable) < 4:
         raise BadInput(
             f"only {len(usable)} temperatures have {MIN_TEXTS} texts of {chains.tags_k[0].shape[1]} tags: "
-            "draw more or longer texts."
+            "sample more or longer texts."
         )
     tags_k = [chains.tags_k[k] for k in usable]
     length = tags_k[0].shape[1]
     sizes = tuple(length >> i for i in range(DOUBLINGS, -1, -1) if length >> i >= 2)
-    means_k = [on.tag_means(tags, chains.num_tags, sizes) for tags in tags_k]
+    means_k = [tag_statistics.tag_means(tags, chains.num_tags, sizes) for tags in tags_k]
     data = OrderData(chains.temperatures[usable], sizes, project_to_principal_axis(means_k))
     tau, tau_stderr, gamma, gamma_stderr = _estimate_growth(means_k, sizes, rng)
-    within = np.array([[on.within_susceptibility(tags, chains.num_tags, n) for n in sizes] for tags in tags_k])
+    within = np.array(
+        [[tag_statistics.within_susceptibility(tags, chains.num_tags, n) for n in sizes] for tags in tags_k]
+    )
     lags = np.unique(np.geomspace(1, length // 2, 24).round().astype(np.int64))
-    spectra = np.array([on.spectrum(tags, 1) for tags in tags_k])
+    spectra = np.array([tag_statistics.spectrum(tags, 1) for tags in tags_k])
     return Criticality(
         tags=chains.scheme_name,
         length=length,
@@ -106,10 +110,10 @@ def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Critical
         gamma_flow=1 + 2 * data.flow(len(sizes) - 1),
         gamma_flow_stderr=2 * np.std([data.resample(rng).flow(len(sizes) - 1) for _ in range(REPLICAS)], axis=0),
         lags=lags,
-        correlation=np.array([on.correlation(tags, chains.num_tags, lags) for tags in tags_k]),
+        correlation=np.array([tag_statistics.correlation(tags, chains.num_tags, lags) for tags in tags_k]),
         spectrum=spectra,
-        peaks=np.array([float(on.count_peaks(S_w)) for S_w in spectra]),
-        relaxation=np.array([on.relaxation_time(tags, chains.num_tags) for tags in tags_k]),
+        peaks=np.array([float(tag_statistics.count_peaks(S_w)) for S_w in spectra]),
+        relaxation=np.array([tag_statistics.relaxation_time(tags, chains.num_tags) for tags in tags_k]),
         mixture=_is_mixture(gamma, within, tau),
         order=combine_estimators("order", estimate_order_edges(data, rng)),
     )
@@ -118,10 +122,10 @@ def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Critical
 def _estimate_growth(
     means_k: Sequence[Floats], sizes: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """tau (k, s) and its local exponents in N (k, s - 1), with bootstrap standard errors."""
+    """Return tau (k, s) and its local exponents in N (k, s - 1), with bootstrap standard errors."""
 
     def tau_of(means: Floats) -> Floats:
-        return np.array([on.susceptibility(m, n) for m, n in zip(means, sizes, strict=True)])
+        return np.array([tag_statistics.susceptibility(m, n) for m, n in zip(means, sizes, strict=True)])
 
     def exponents(tau: Floats) -> Floats:
         return np.asarray(np.diff(np.log2(np.maximum(tau, 1e-12)), axis=-1))
@@ -134,6 +138,6 @@ def _estimate_growth(
 
 
 def _is_mixture(gamma: Floats, within: Floats, tau: Floats) -> bool:
-    """Whether tau grows like N at every temperature while nothing within the sequences does."""
+    """Return true if tau grows like N at every temperature, but not within the sequences."""
     inside = within[:, -3] / np.maximum(tau[:, -3], 1e-12)
     return bool((gamma[:, -1] > MIXTURE_EXPONENT).all() and (inside < 0.5).all())

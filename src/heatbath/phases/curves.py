@@ -1,7 +1,7 @@
-r"""Observables against temperature: pooled over all sequences, with responses, smoothed into one curve with a band.
+r"""Curves of observables over temperature: values and responses from all sequences, smoothed, with error bands.
 
-What depends on a prefix alone is weighed with the prefix's weights, which are far less spread than the whole text's.
-Averages are over the second half of the text, where the start is forgotten.
+An observable of a prefix is reweighted with the weights of the prefix, which vary far less than those of the whole
+text. Averages are over the second half of the text, where the start is forgotten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _STEP = 1e-3
 
 @dataclass(frozen=True)
 class Curve:
-    """One observable over temperature: what was measured at `points`, and the smooth curve with its band on a grid."""
+    """One observable over temperature: measured `points`, and a smooth curve with standard errors on a grid.
+
+    `ess` is the effective number of sequences at each point; `response` is the derivative by temperature.
+    """
 
     name: str
     points: CurveData
@@ -38,19 +41,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class TextRange:
-    """A stretch of text between two places at which sums are kept: indices `start` (-1: the beginning) to `stop`."""
+    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
 
     start: int
     stop: int
 
     def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
-        """Per-token average of summed quantities over the window, (n,)."""
+        """Return the average per token of summed quantities over the range, (n,)."""
         before = sums_nc[:, self.start] if self.start >= 0 else 0.0
         first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
         return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
 
     def split_blocks(self) -> list[TextRange]:
-        """The stretches between neighbouring places."""
+        """Return the ranges between neighbouring prefixes."""
         return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
 
 
@@ -60,7 +63,7 @@ def second_half(samples: SweepSamples, length: int) -> TextRange:
 
 
 RateFunction = Callable[[PrefixSums], Floats]
-"""Sums along the text (n, c) of something per token, from what is known at one temperature."""
+"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""
 
 THERMAL_RATES: dict[str, RateFunction] = {
     "energy above ground": lambda sums: sums.excess_energy,
@@ -70,14 +73,14 @@ THERMAL_RATES: dict[str, RateFunction] = {
     "heat capacity": lambda sums: sums.beta**2 * sums.variance,
     "Fisher information of beta": lambda sums: sums.variance,
 }
-"""Per token, in nats (information in nats squared)."""
+"""Quantities per token, in nats (the Fisher information in nats squared)."""
 
 
 @dataclass(frozen=True)
 class PooledSamples:
-    """All sequences, and their balance weights where curves are measured: (c, n, g), of the prefix up to each place.
+    """All sequences with their balance weights (c, n, g) for each prefix at each of `temperatures` (g,).
 
-    `sums` (g,) holds what is known of every prefix at, just below and just above each temperature.
+    `sums` (g,) holds the prefix sums at, just below and just above each temperature.
     """
 
     samples: SweepSamples
@@ -91,7 +94,7 @@ class PooledSamples:
 
 
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
-    """Weigh every sequence at every temperature."""
+    """Compute the weights of every sequence at every temperature."""
     weights = pooled_weights(samples, temperatures, range(len(samples.prefix_lengths)))
     around = [[samples.sums_at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
     return PooledSamples(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
@@ -101,8 +104,8 @@ def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
 class ObservableColumn:
     """An observable of every sequence at every temperature, block by block: (p, n, g) each.
 
-    `own` is its explicit dependence on T in a fixed text, `score` the derivative by T of the log-law of the text so
-    far. A bootstrap replica only changes how often each sequence counts, so this is computed once.
+    `explicit_slope` is the derivative by T for a fixed text, `score` the derivative by T of the log-probability of the
+    text so far. A bootstrap replica only changes how often each sequence counts, so these are computed once.
     """
 
     weights: Floats
@@ -111,19 +114,19 @@ class ObservableColumn:
     score: Floats
 
     def moments(self, draws_n: Floats | None = None) -> tuple[Floats, Floats]:
-        """Value and response at each temperature, (g,) each; `draws_n` says how often each sequence counts."""
+        """Return value and response at each temperature, (g,) each; `draws_n` is how often each sequence counts."""
         draws = np.ones(self.value.shape[1]) if draws_n is None else draws_n
         value, slope = self.replica_moments(draws[None])
         return value[0], slope[0]
 
     def replica_moments(self, draws_rn: Floats) -> tuple[Floats, Floats]:
-        """`moments` for many draws, (r, g) each: one matrix product a block, since all is linear in the draws."""
+        """Return `moments` for many draws, (r, g) each: one matrix product per block, as all is linear in the draws."""
         blocks = zip(self.weights, self.value, self.explicit_slope, self.score, strict=True)
         value, slope = np.mean([_block_moments(*block, draws_rn) for block in blocks], axis=0)
         return value, slope
 
     def stderr(self) -> tuple[Floats, Floats]:
-        """Standard errors of `moments`, (g,) each, from the influence of each sequence on both."""
+        """Return the standard errors of `moments`, (g,) each, from the influence of each sequence."""
         share = self.weights / self.weights.sum(1, keepdims=True)
         deviation = self.value - (share * self.value).sum(1, keepdims=True)
         unbias = 1 / np.maximum(1 - (share**2).sum(1, keepdims=True), 0.5)
@@ -136,17 +139,17 @@ class ObservableColumn:
 def _block_moments(
     weights: Floats, value: Floats, explicit_slope: Floats, score: Floats, draws_rn: Floats
 ) -> tuple[Floats, Floats]:
-    """Weighted mean of a block's values, and its response: the mean own part plus the covariance with the score."""
+    """Return the weighted mean of a block, and its response: mean explicit slope plus covariance with the score."""
     total = draws_rn @ weights
-    mean_value, mean_own, mean_score, mean_product = (
-        draws_rn @ (weights * each) / total for each in (value, explicit_slope, score, value * score)
+    mean_value, mean_slope, mean_score, mean_product = (
+        draws_rn @ (weights * column) / total for column in (value, explicit_slope, score, value * score)
     )
     unbias = 1 / np.maximum(1 - draws_rn**2 @ weights**2 / total**2, 0.5)
-    return mean_value, mean_own + unbias * (mean_product - mean_value * mean_score)
+    return mean_value, mean_slope + unbias * (mean_product - mean_value * mean_score)
 
 
 def rate_column(pool: PooledSamples, rate: RateFunction, window: TextRange) -> ObservableColumn:
-    """A per-token rate over a window, each block weighed by the text up to its end."""
+    """Return the column of a rate per token over a range, each block weighted by the text up to its end."""
     samples, parts = pool.samples, window.split_blocks()
     stops = [part.stop for part in parts]
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
@@ -159,7 +162,7 @@ def rate_column(pool: PooledSamples, rate: RateFunction, window: TextRange) -> O
 
 
 def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> ObservableColumn:
-    """One observable less another."""
+    """Return the difference of two observables."""
     blocks = len(late.value) + len(early.value)
     up, down = blocks / len(late.value), -blocks / len(early.value)
     return ObservableColumn(
@@ -171,26 +174,26 @@ def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> Observa
 
 
 def text_column(pool: PooledSamples, value_n: Floats) -> ObservableColumn:
-    """An observable of whole texts, (n,)."""
+    """Return the column of an observable of complete texts, (n,)."""
     score = np.stack([(at.excess_energy - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
     value = np.broadcast_to(value_n[:, None], score.shape)
     return ObservableColumn(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
 
 
 def compute_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
-    """What was measured of an observable, with standard errors."""
+    """Return the measured values and responses of an observable, with standard errors."""
     value, slope = column.moments()
     value_stderr, slope_stderr = column.stderr()
     if np.isin(column.value, (0, 1)).all():
-        # A share of none or of all is no certainty: that of one text more or less.
+        # A share of exactly 0 or 1 is still uncertain by about one text.
         value_stderr = np.maximum(value_stderr, 1 / (effective_size(column.weights[-1]) + 2))
     return CurveData(temperatures, value, value_stderr, slope, slope_stderr)
 
 
 def smooth_errors(points: CurveData, ess: Floats) -> CurveData:
-    """The points with standard errors taken from five neighbours together.
+    """Return the points with standard errors averaged over five neighbours.
 
-    A handful of sequences gives a poor standard error of its own, zero if they happen to agree.
+    The standard error of a few sequences alone is poor, and zero if they happen to agree.
     """
     return CurveData(
         points.x,
@@ -208,16 +211,39 @@ def _smooth_stderr(stderr: Floats, ess: Floats) -> Floats:
 
 
 def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
-    """Fit a smooth curve to measured points, which share their sequences: the band counts every sequence once."""
-    steady, ess = smooth_errors(points, pool.ess()), pool.ess()
-    twice = np.sqrt(max(1.0, ess.sum() / len(pool.samples)))
-    noise = CurveData(points.x, points.value, twice * steady.value_stderr, points.slope, twice * steady.slope_stderr)
+    """Fit a smooth curve to measured points; they share sequences, and the band counts each sequence once."""
+    smooth, ess = smooth_errors(points, pool.ess()), pool.ess()
+    # Each sequence counts in several points: their errors are widened by the mean number of points per sequence.
+    factor = np.sqrt(max(1.0, ess.sum() / len(pool.samples)))
+    noise = CurveData(points.x, points.value, factor * smooth.value_stderr, points.slope, factor * smooth.slope_stderr)
     return fit_smoother(noise, grid)
 
 
 def fit_curve(name: str, points: CurveData, pool: PooledSamples, grid: Floats) -> Curve:
     """Smooth measured points into a curve on a grid of temperatures."""
-    smooth = build_smoother(points, pool, grid)
-    value, response = smooth.apply(points.value, points.slope)
-    steady = smooth_errors(points, pool.ess())
-    return Curve(name, steady, pool.ess(), grid, value, smooth.stderr[0], response, smooth.stderr[1])
+    smoother = build_smoother(points, pool, grid)
+    value, response = smoother.apply(points.value, points.slope)
+    smooth = smooth_errors(points, pool.ess())
+    return Curve(name, smooth, pool.ess(), grid, value, smoother.stderr[0], response, smoother.stderr[1])
+
+
+_LABELS = {
+    "energy above ground": ("Energy above the ground state", "nats per token"),
+    "surprisal": ("Surprisal at T", "nats per token"),
+    "surprisal at T = 1": ("Surprisal at T = 1", "nats per token"),
+    "entropy": ("Entropy", "nats per token"),
+    "heat capacity": ("Heat capacity", "nats per token"),
+    "Fisher information of beta": ("Fisher information of beta", "nats² per token"),
+    "loop fraction": ("Loops: the second half of the text is an exact cycle", "share of texts"),
+    "stale fraction": ("Nothing new: the second half of the text repeats the first", "share of texts"),
+    "repetition": ("Repetition: the token stands among the 32 before it", "share of tokens"),
+    "distinct bigrams": ("Distinct bigrams", "share of bigrams"),
+    "compressed size": ("Compressed size", "share of bytes"),
+    "characters": ("Length of the text", "characters"),
+}
+
+
+def title_and_unit(name: str) -> tuple[str, str]:
+    """Return title and unit of an observable as reports show them; a user's own observable has the unit "value"."""
+    title, unit = _LABELS.get(name, (name[:1].upper() + name[1:], "value"))
+    return (f"{title}, second half of the text" if name in THERMAL_RATES else title), unit

@@ -1,9 +1,12 @@
-r"""Where a model freezes and where it melts, each by two estimators, at three lengths of text, with intervals.
+r"""Freeze and melt edges: the temperatures at which loops set in and coherence is lost, with intervals.
 
-* freeze: half of the texts end in an exact cycle; half of them add less than half of what they say to their first half.
-* melt: a text grows less predictable as it goes on, rather than more; the heat capacity per token peaks.
+Each edge has two estimators, evaluated at three lengths of text:
 
-An edge is reported when both estimators find it and it holds as the text grows. Otherwise the map says what failed.
+* freeze: half of the texts end in an exact cycle; in half of them the second half mostly repeats the first.
+* melt: the entropy per token starts to rise along the text instead of falling; the heat capacity per token peaks.
+
+An edge is reported when both estimators find it and it persists as the text grows; otherwise its verdict says what
+failed.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ Floats = NDArray[np.float64]
 REPLICAS = 200
 GRID_SIZE = 241
 SIGNIFICANCE = 3.0
-"""Standard errors by which a flow must be negative below the melt and positive above it."""
+"""Standard errors by which the entropy flow must be negative below the melt edge and positive above it."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge of the phase map: its temperature and interval, or None and the reason in words."""
+    """An edge of the phase map: temperature and interval, or None with the reason in `verdict`."""
 
     name: str
     temperature: float | None
@@ -56,7 +59,7 @@ class Edge:
 
 
 def combine_estimators(name: str, estimators: Sequence[EdgeEstimate]) -> Edge:
-    """One edge from two estimators: the mean of their temperatures, and the interval that holds both of theirs."""
+    """Combine estimators into one edge: the weighted mean of their temperatures, and the hull of their intervals."""
     failed = [one for one in estimators if not one.supported or one.interval is None or one.temperature is None]
     if failed:
         return Edge(name, None, None, "; ".join(f"{one.name}: {one.reason}" for one in failed), tuple(estimators))
@@ -65,17 +68,17 @@ def combine_estimators(name: str, estimators: Sequence[EdgeEstimate]) -> Edge:
     temperature = float(np.average([one.temperature for one in estimators if one.temperature], weights=weight))
     hull = (float(intervals[:, 0].min()), float(intervals[:, 1].max()))
     agree = intervals[:, 0].max() <= intervals[:, 1].min()
-    verdict = "two estimators agree" if agree else "the estimators disagree; the interval holds both"
+    verdict = "two estimators agree" if agree else "the estimators disagree; the interval covers both"
     return Edge(name, temperature, hull, verdict, tuple(estimators))
 
 
 def text_sizes(length: int) -> tuple[int, int, int]:
-    """The lengths of text that an edge is judged at."""
+    """The lengths of text at which an edge is estimated."""
     return length // 4, length // 2, length
 
 
 def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
-    """Where loops set in."""
+    """Locate the temperature below which texts loop."""
     sizes = text_sizes(pool.samples.length)
     temperature_n = 1 / pool.samples.betas
     draws = rng.exponential(size=(REPLICAS, len(temperature_n)))
@@ -93,14 +96,14 @@ def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], 
 def _locate_half_crossing(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> EdgeEstimate:
     at_size = {n: half_crossing(temperature_n, hit, np.ones_like(hit))[0] for n, hit in hits.items()}
     replicas = np.array([[half_crossing(temperature_n, hit, w)[0] for hit in hits.values()] for w in draws])
-    # Cycles that excitations break at random survive a doubling with the square of their odds: one half becomes one
+    # If random excitations break the cycles, doubling the text squares the share of cycles: one half becomes one
     # quarter, a step of ln 3 on the logistic scale.
     width = half_crossing(temperature_n, list(hits.values())[-1], np.ones_like(temperature_n))[1]
     return estimate_edge(name, at_size, replicas, np.log(3) * width)
 
 
 def find_melt_edge(pool: PooledSamples, rng: np.random.Generator) -> Edge:
-    """Where coherence is lost."""
+    """Locate the temperature above which texts lose coherence."""
     draws = rng.exponential(size=(REPLICAS, len(pool.samples)))
     estimators = [
         ("text grows less predictable", _entropy_flow_column, _find_zero_crossing),
@@ -122,7 +125,7 @@ def _locate_smooth_feature(
     data: Callable[[PooledSamples, int], ObservableColumn],
     feature: Feature,
 ) -> EdgeEstimate:
-    """Locate a feature of a smoothed curve at each size, and in bootstrap replicas smoothed in the same way."""
+    """Locate a feature of a smoothed curve at each length, and in bootstrap replicas with the same smoothing."""
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
     at_size: dict[int, float] = {}
     replicas = []
@@ -140,7 +143,7 @@ def _heat_capacity_column(pool: PooledSamples, length: int) -> ObservableColumn:
 
 
 def _entropy_flow_column(pool: PooledSamples, length: int) -> ObservableColumn:
-    """Entropy per token of the second half of a text, less that of the quarter before it."""
+    """Entropy per token of the second half of a text minus that of the quarter before it."""
     return subtract_columns(_entropy_column(pool, length), _entropy_column(pool, length // 2))
 
 
@@ -149,7 +152,7 @@ def _entropy_column(pool: PooledSamples, length: int) -> ObservableColumn:
 
 
 def _find_zero_crossing(smooth: LinearSmoother, value: Floats) -> float:
-    """Where a curve that is clearly negative and, hotter, clearly positive passes zero; NaN if it is not both."""
+    """Return the zero of a curve that is significantly negative and, hotter, positive; NaN if it is not both."""
     z = value / np.maximum(smooth.stderr[0], 1e-12)
     high = int(z.argmax())
     low = int(z[: high + 1].argmin())
@@ -161,6 +164,6 @@ def _find_zero_crossing(smooth: LinearSmoother, value: Floats) -> float:
 
 
 def _find_peak(smooth: LinearSmoother, value: Floats) -> float:
-    """The place of the highest point; NaN at a border."""
+    """Return the position of the maximum; NaN at a border."""
     best = int(value.argmax())
     return float(smooth.x[best]) if 0 < best < len(value) - 1 else float("nan")

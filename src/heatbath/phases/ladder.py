@@ -1,8 +1,8 @@
-r"""Where to sample: temperatures spaced by thermodynamic length, and more of them where weights are thin.
+r"""The temperatures to sample at: equally spaced in thermodynamic length, with more where few samples count.
 
 The Fisher information of beta is $I(\beta) = \langle\sum_t \mathrm{Var}_t E\rangle$; anchors equally spaced in
-$\int\sqrt{I}\,d\beta$ overlap equally (Crooks 2007). Sequences at one temperature answer for others only a few units
-of that length away, so many anchors with few sequences each beat few with many.
+$\int\sqrt{I}\,d\beta$ overlap equally (Crooks 2007). Sequences of one temperature carry weight within a few units of
+that length only, so many anchors with few sequences each are better than few with many.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Floats = NDArray[np.float64]
 
 
 def geometric_ladder(low: float, high: float, count: int) -> Floats:
-    """Temperatures to start from, before anything is known."""
+    """Return `count` geometrically spaced temperatures, for the first batch."""
     return np.geomspace(low, high, count)
 
 
 def equal_length_ladder(samples: SweepSamples, low: float, high: float, count: int) -> Floats:
-    """`count` temperatures from `low` to `high`, equally spaced in thermodynamic length, rising."""
+    """Return `count` rising temperatures from `low` to `high`, equally spaced in thermodynamic length."""
     beta_g = np.geomspace(1 / high, 1 / low, 200)
     temperature_k = np.unique(1 / samples.betas)
     information_k = np.array([_fisher_information(samples, t) for t in temperature_k])
@@ -41,12 +41,12 @@ def _fisher_information(samples: SweepSamples, temperature: float) -> float:
 
 
 def effective_sizes(samples: SweepSamples, temperatures: Floats) -> Floats:
-    """Effective number of whole sequences that the pool holds for each temperature, (g,)."""
+    """Return the effective number of complete sequences for each temperature, (g,)."""
     return effective_size(pooled_weights(samples, temperatures, [-1])[0])
 
 
 def pooled_weights(samples: SweepSamples, temperatures: Floats, prefix_indices: Sequence[int]) -> Floats:
-    """Balance weights (p, n, g) of the prefixes up to some of `samples.places`, at each temperature."""
+    """Return the balance weights (p, n, g) of some of the prefixes of each sequence, at each temperature."""
     sampled, counts = np.unique(samples.betas, return_counts=True)
     index = list(prefix_indices)
     log_q = np.stack([samples.log_probability(beta)[:, index] for beta in sampled], axis=2)
@@ -56,8 +56,8 @@ def pooled_weights(samples: SweepSamples, temperatures: Floats, prefix_indices: 
 
 
 def choose_batch_temperatures(samples: SweepSamples, anchors: Floats, num_rows: int, repeats: int = 4) -> Floats:
-    """Temperatures for the next `rows` sequences: the places on the ladder, and half-way, that weights cover worst."""
+    """Choose temperatures for `num_rows` sequences: on the ladder or between, with the fewest effective samples."""
     middle = np.sqrt(anchors[1:] * anchors[:-1])
-    places = np.sort(np.concatenate([anchors, middle]))
-    worst = np.argsort(effective_sizes(samples, places), kind="stable")[: max(1, num_rows // repeats)]
-    return np.resize(np.repeat(np.sort(places[worst]), repeats), num_rows)
+    candidates = np.sort(np.concatenate([anchors, middle]))
+    worst = np.argsort(effective_sizes(samples, candidates), kind="stable")[: max(1, num_rows // repeats)]
+    return np.resize(np.repeat(np.sort(candidates[worst]), repeats), num_rows)

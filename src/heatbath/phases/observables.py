@@ -1,7 +1,7 @@
-"""What is measured on every text: repetition, loops, variety, compressibility, length, and the user's own.
+"""Observables of a text: repetition, loops, variety, compressed size, length, and functions of the user.
 
-An observable is a function of tokens and text alone; what depends on the temperature as well (entropy, heat capacity)
-is in `curves`.
+They are functions of tokens and text alone; quantities that depend on the temperature as well, such as the entropy,
+are in `curves`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ZLIB_FRAME = 8
 
 
 def detect_loops(tokens_nt: NDArray[np.int32], length: int) -> Floats:
-    """Whether the second half of the first `length` tokens is an exact cycle, run at least twice: 0 or 1, (n,)."""
+    """Return 1 for texts whose first `length` tokens end in a cycle: in the second half, at least two periods, (n,)."""
     tail = tokens_nt[:, length // 2 : length]
     loops = np.zeros(len(tail), np.bool_)
     for period in range(1, tail.shape[1] // 2 + 1):
@@ -41,13 +41,13 @@ def detect_loops(tokens_nt: NDArray[np.int32], length: int) -> Floats:
 
 
 def detect_stale_texts(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
-    """Whether more than half of what the second half of a text says was said in the first, by compression: 0 or 1."""
+    """Return 1 for texts whose second half mostly repeats the first, by compressed size: 0 or 1, (n,)."""
     middle = length // 2
     return np.array([_novelty(b"".join(p[:middle]), b"".join(p[middle:length])) < 0.5 for p in pieces_nt], np.float64)
 
 
 def _novelty(first: bytes, second: bytes) -> float:
-    """Share of the second text's compressed size that is left when the first is known."""
+    """Share of the compressed size of `second` that remains when `first` is known."""
     alone = _compressed_size(second)
     return (_compressed_size(first + second) - _compressed_size(first)) / alone if alone > 0 else 1.0
 
@@ -57,13 +57,13 @@ def _compressed_size(data: bytes) -> int:
 
 
 def compressibility(pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
-    """Compressed size over size of each whole text, in bytes; 1 for an empty one."""
+    """Return the ratio of compressed size to size of each text, in bytes; 1 for an empty text."""
     texts = [b"".join(pieces) for pieces in pieces_nt]
     return np.array([_compressed_size(text) / len(text) if text else 1.0 for text in texts])
 
 
 def distinct_ngram_share(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
-    """Share of the n-grams of each sequence that are different, (n,)."""
+    """Return the share of distinct n-grams of each sequence, (n,)."""
     width = tokens_nt.shape[1] - n + 1
     if width < 1:
         return np.ones(len(tokens_nt))
@@ -72,20 +72,20 @@ def distinct_ngram_share(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
 
 
 def repetition(tokens_nt: NDArray[np.int32], window: int = 32) -> Floats:
-    """Share of tokens that also stand among the `window` tokens before them, (n,)."""
-    seen = np.zeros(tokens_nt.shape, np.bool_)
+    """Return the share of tokens that occur among the `window` tokens before them, (n,)."""
+    repeated = np.zeros(tokens_nt.shape, np.bool_)
     for lag in range(1, min(window, tokens_nt.shape[1] - 1) + 1):
-        seen[:, lag:] |= tokens_nt[:, lag:] == tokens_nt[:, :-lag]
-    return np.asarray(seen.mean(1))
+        repeated[:, lag:] |= tokens_nt[:, lag:] == tokens_nt[:, :-lag]
+    return np.asarray(repeated.mean(1))
 
 
 def measure_observables(
     tokens_nt: NDArray[np.int32], pieces_nt: Sequence[Sequence[bytes]], functions: Mapping[str, TextFunction]
 ) -> dict[str, Floats]:
-    """Every observable of every sequence, (n,) each, under the names that reports use.
+    """Measure every observable of every sequence, (n,) each, under the names in reports.
 
     Raises:
-        BadInput: a user's function does not give a finite number; names the function and the text.
+        BadInput: a function of the user returns something other than a finite number.
     """
     length = tokens_nt.shape[1]
     values = (
@@ -106,7 +106,7 @@ def _apply_text_function(name: str, function: TextFunction, pieces_nt: Sequence[
         value = function(_decode_text(pieces))
         if not np.isfinite(value):
             raise BadInput(
-                f"the observable {name!r} gave {value} for {_decode_text(pieces)[:60]!r}: return a finite number."
+                f"the observable {name!r} must return a finite number, got {value} for {_decode_text(pieces)[:60]!r}."
             )
         values.append(float(value))
     return np.array(values)

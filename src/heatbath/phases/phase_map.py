@@ -1,11 +1,14 @@
-"""The result of a sweep: a phase map, its report and its JSON file."""
+"""The result of a sweep: a phase map with its report and JSON file, and the maps that come with heatbath."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from heatbath.models.hub import catalog
 from heatbath.phases.phase_map_data import PhaseMapData
+
+_BUNDLED_MAPS = Path(__file__).parent / "maps"
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,12 @@ class PhaseMap(PhaseMapData):
         from heatbath.phases.report.serialization import load_phase_map
 
         return load_phase_map(path, cls)
+
+
+def load_bundled_map(name: str, fingerprint: str) -> PhaseMap | None:
+    """Return the phase map of a catalog model that comes with heatbath, or None if there is none for these weights."""
+    path = _BUNDLED_MAPS / f"{name}.json"
+    if name not in catalog.CATALOG or not path.is_file():
+        return None
+    map_ = PhaseMap.load(path)
+    return map_ if map_.model.fingerprint == fingerprint else None

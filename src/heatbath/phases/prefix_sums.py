@@ -1,7 +1,7 @@
-"""What a sweep keeps of every sequence: sums along the text, from which its law at any temperature follows.
+"""Sums over the prefixes of each sequence of a sweep, which give its probability at any temperature.
 
-Interpolation of log Z is linear in the nodes, so the sum over tokens of the nodes is all that is needed: a sequence of
-any length costs a few hundred numbers.
+Interpolation of log Z is linear in the nodes, so the nodes summed over tokens are sufficient: a sequence of any length
+takes a few hundred numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCKS = 16
-"""Sums are kept at this many places along a text, evenly spaced."""
+"""Number of prefixes per sequence, evenly spaced, for which sums are stored."""
 
 
 @dataclass(frozen=True)
 class PrefixSums:
     """Sums over the tokens of each prefix at one `beta`, (n, c) each: energies above the ground, log Z, U and Var E.
 
-    `surprisal` is -log of the law at T = 1, whatever beta.
+    `surprisal` is minus the log-probability at T = 1, for every `beta`.
     """
 
     beta: float
@@ -40,10 +40,10 @@ class PrefixSums:
 
 @dataclass(frozen=True)
 class SweepSamples:
-    """n sequences of N tokens, each drawn at its own `betas` (n,), with sums over its first `places` (c,) tokens.
+    """n sequences of N tokens, sampled at `betas` (n,), with sums over their first `prefix_lengths` (c,) tokens.
 
-    `excess` (n, c) sums the energies of the tokens above the ground state of their ensembles; `log_z` (n, c) sums the
-    log-partition functions, in the gauge where every ground energy is zero.
+    `excess_energy` (n, c) sums the energies of the tokens above the ground state of their ensembles; `log_z` (n, c)
+    sums the log-partition functions, in the gauge where every ground energy is zero.
     """
 
     betas: Floats
@@ -57,7 +57,7 @@ class SweepSamples:
 
     @property
     def length(self) -> int:
-        """N."""
+        """Tokens per sequence, N."""
         return int(self.tokens.shape[1])
 
     def log_probability(self, beta: float) -> Floats:
@@ -66,26 +66,26 @@ class SweepSamples:
 
     @cached_property
     def surprisal(self) -> Floats:
-        """-log of the law of each prefix at T = 1, (n, c) nats."""
+        """Minus the log-probability of each prefix at T = 1, (n, c) nats."""
         return -self.log_probability(1.0)
 
     def score(self, beta: float) -> Floats:
-        r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_law`."""
+        r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_probability` by beta."""
         return self.excess_energy - self.log_z.mean_energy(beta)
 
     def sums_at(self, beta: float) -> PrefixSums:
-        """The sums of every prefix at an inverse temperature."""
+        """Return the sums of every prefix at one inverse temperature."""
         log_z = self.log_z
-        known = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
-        return PrefixSums(beta, self.excess_energy, *known, self.surprisal)
+        moments = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
+        return PrefixSums(beta, self.excess_energy, *moments, self.surprisal)
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
-        """Some of the sequences."""
+        """Return the sequences selected by an index or a mask."""
         log_z = LogZ(self.log_z.betas, *(column[rows] for column in _log_z_columns(self.log_z)))
         return SweepSamples(self.betas[rows], self.tokens[rows], self.prefix_lengths, self.excess_energy[rows], log_z)
 
     def find_prefix(self, length: int) -> int:
-        """The index in `places` of a prefix length."""
+        """Return the index of a length in `prefix_lengths`."""
         return int(np.searchsorted(self.prefix_lengths, length))
 
 
@@ -94,20 +94,21 @@ def _log_z_columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record) -> SweepSamples:
-    """The sums of a run of equal lengths: betas (n,), tokens (n, N), a record of shape (n, N)."""
+    """Compute the sums of sequences of equal length: betas (n,), tokens (n, N), a record of shape (n, N)."""
     n, length = tokens.shape
-    places = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
-    excess = (record["energy"] - record["ground"]).cumsum(1)[:, places - 1]
+    prefix_lengths = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
+    excess = (record["energy"] - record["ground"]).cumsum(1)[:, prefix_lengths - 1]
     nodes = record.nodes
     sums = [
-        column.astype(np.float64).cumsum(1)[:, places - 1]
+        column.astype(np.float64).cumsum(1)[:, prefix_lengths - 1]
         for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)
     ]
-    return SweepSamples(betas, tokens, places, excess, LogZ(NODE_BETAS, np.zeros((n, len(places))), *sums))
+    log_z = LogZ(NODE_BETAS, np.zeros((n, len(prefix_lengths))), *sums)
+    return SweepSamples(betas, tokens, prefix_lengths, excess, log_z)
 
 
 def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
-    """All sequences of several runs of one length."""
+    """Join samples of equal length."""
     columns = [np.concatenate(column) for column in zip(*(_log_z_columns(part.log_z) for part in parts), strict=True)]
     return SweepSamples(
         np.concatenate([part.betas for part in parts]),

@@ -1,4 +1,4 @@
-"""Draw the sequences of a sweep, batch by batch, each batch where the weights are thinnest; stop and go on at will."""
+"""Sample the sequences of a sweep in batches, each at the temperatures with the smallest effective sample size."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to draw: `sequences` of `length` tokens in batches of `batch`, at `anchors` temperatures in [`low`, `high`].
+    """The samples of a sweep: `sequences` of `length` tokens in batches of `batch`, at temperatures in [`low`, `high`].
 
-    `temperatures` fixes the ladder; otherwise the first batch finds one of equal thermodynamic steps, and the others go
-    where the weights are thinnest. Row r of the sweep draws from the stream (`seed`, r) and continues prompt r mod the
-    number of prompts.
+    The first batch is at `anchors` geometrically spaced temperatures. From it follows a ladder of `anchors` steps of
+    equal thermodynamic length, and later batches go to its temperatures with the smallest effective sample size;
+    `temperatures` fixes the ladder instead. Row r of the sweep uses the random stream (`seed`, r) and continues
+    prompt r modulo the number of prompts.
     """
 
     low: float = 0.2
@@ -38,14 +39,19 @@ class SweepPlan:
     temperatures: tuple[float, ...] | None = None
 
     def validate(self, model: Model) -> None:
-        """Raise `BadInput` for a plan that cannot be carried out."""
+        """Check the plan against `model`.
+
+        Raises:
+            BadInput: a number is out of range, or the model needs prompts and there are none.
+        """
         if not 0.1 <= self.low < self.high <= 3:
-            raise BadInput(f"temperatures from {self.low:g} to {self.high:g}: choose 0.1 <= low < high <= 3.")
+            raise BadInput(f"temperatures must satisfy 0.1 <= low < high <= 3, got {self.low:g} and {self.high:g}.")
         if self.length < 2 * BLOCKS or self.length % BLOCKS:
-            raise BadInput(f"a length of {self.length} tokens: give a multiple of {BLOCKS}, at least {2 * BLOCKS}.")
+            raise BadInput(f"`length` must be a multiple of {BLOCKS}, at least {2 * BLOCKS}, got {self.length}.")
         if self.sequences < 2 * self.batch or self.sequences % self.batch:
             raise BadInput(
-                f"{self.sequences} sequences in batches of {self.batch}: give a multiple, at least two batches."
+                f"`sequences` must be a multiple of the batch size {self.batch}, at least two batches, "
+                f"got {self.sequences}."
             )
         self._validate_ladder()
         if (
@@ -53,23 +59,25 @@ class SweepPlan:
             and any(not prompt for prompt in self.prompts)
             and model.vocabulary.size > 64
         ):
-            raise BadInput(f"{model.name} has no document-start token: give prompts.")
+            raise BadInput(f"{model.name} has no token for the start of a document: give prompts.")
 
     def _validate_ladder(self) -> None:
         ladder = np.asarray(self.temperatures or (self.low, self.high), np.float64)
         outside = ladder[~((ladder >= 0.1) & (ladder <= 3))]
         if outside.size:
-            raise BadInput(f"a temperature of {outside[0]:g}: choose within [0.1, 3].")
+            raise BadInput(f"`temperatures` must be in [0.1, 3], got {outside[0]:g}.")
         count = len(self.temperatures or ()) or self.anchors
         if not 6 <= count <= self.batch:
-            raise BadInput(f"{count} temperatures in batches of {self.batch}: give at least 6, at most a batch.")
+            raise BadInput(
+                f"there must be at least 6 temperatures and at most the batch size {self.batch}, got {count}."
+            )
 
 
 def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> Iterator[SweepSamples]:
-    """Draw batch after batch, yielding all samples so far.
+    """Sample batch after batch, and yield all samples so far after each.
 
-    With a folder every batch is written there as a Parquet file of traces as soon as it is complete; a later call with
-    the same plan reads them instead of drawing again.
+    With a folder, each batch is written there as a Parquet file of traces as soon as it is complete; a later call with
+    the same plan reads these files instead of sampling again.
     """
     parts: list[SweepSamples] = []
     for number in range(plan.sequences // plan.batch):
@@ -89,7 +97,7 @@ def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: 
     if not parts:
         return np.sort(np.resize(ladder.geometric_ladder(plan.low, plan.high, plan.anchors), plan.batch))
     samples = concatenate_samples(parts)
-    # The ladder comes from the first batch alone, so that its places stay the same throughout.
+    # The ladder follows from the first batch alone, so that its temperatures stay the same for all later batches.
     anchors = ladder.equal_length_ladder(parts[0], plan.low, plan.high, plan.anchors)
     return ladder.choose_batch_temperatures(samples, anchors, plan.batch)
 
@@ -109,7 +117,7 @@ def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: 
         _write_traces(path, run)
     record = run.arrays.record
     assert record is not None
-    # 1/beta is what a trace keeps: going through it makes a resumed sweep equal to the last bit.
+    # A trace stores 1/beta: the same rounding here makes a resumed sweep equal to the last bit.
     return compute_prefix_sums(1 / (1 / run.arrays.betas), np.ascontiguousarray(run.arrays.tokens), record)
 
 
@@ -124,7 +132,7 @@ def _read_traces(path: Path, length: int) -> SweepSamples:
 
     traces = read_traces(path)
     if any(len(trace) != length for trace in traces):
-        raise BadInput(f"{path} holds texts of another length than {length}: resume with the same plan.")
+        raise BadInput(f"{path} holds texts of a length other than {length}: resume with the same plan.")
     names = ("energy", "ground", "nodes/log_z", "nodes/mean_energy", "nodes/variance")
     record = Record({name: np.stack([trace.record[name] for trace in traces]) for name in names})
     temperatures = np.array([trace.temperature[0] for trace in traces])

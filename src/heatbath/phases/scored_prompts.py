@@ -1,4 +1,4 @@
-"""Prompts whose answers can be checked: by reference answers, regular expressions or a function of the text."""
+"""Prompts with a check of the answer: a reference answer, a regular expression, or a function of the text."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from heatbath.errors import BadInput
+from heatbath.models.base import Model, encode_chat
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A text, or chat messages with `role` and `content`."""
 ScoreFunction = Callable[[str, str], float]
-"""From prompt and text to a score from 0 to 1, or whether the text is right."""
+"""Maps prompt and text to a score from 0 to 1, or to true if the text is correct."""
 
 
 def normalise_text(text: str) -> str:
-    """The text without white space around it, in lower case: what is compared, and voted on by default."""
+    """Strip white space and fold case; comparisons and votes use this form of a text."""
     return text.strip().casefold()
 
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """A prompt; `check` scores a text from 0 to 1, or as right or wrong; `vote` names the answer that it gives."""
+    """A prompt with a check: `score` maps a text to a number from 0 to 1 or a bool, and `vote` extracts its answer."""
 
     prompt: Prompt
     score: Callable[[str], float]
@@ -32,17 +33,17 @@ class ScoredPrompt:
 
 
 def read_scored_prompts(path: str | Path, scorer: ScoreFunction | None = None) -> list[ScoredPrompt]:
-    """Scored prompts from JSON lines: `prompt` or `messages`, and `answer`, `regex` or both; blank lines are skipped.
+    """Read scored prompts from JSON lines with `prompt` or `messages`, and `answer`, `regex` or both.
 
-    * answer: the whole text equals it, white space around both and case left aside;
-    * regex: it is found somewhere in the text; what its first group found (all of it if it has none) is the vote;
-    * both: what the regex finds equals the answer, compared in the same way.
+    * answer: the text is correct if it equals the answer, ignoring case and surrounding white space;
+    * regex: the text is correct if the expression matches somewhere; the vote is the first group, or the whole match;
+    * both: the text is correct if the vote equals the answer, compared in the same way.
 
-    With a `scorer` every line may do without; it alone says what is right, a line's regex still says what is voted on.
-    It is given the prompt (or the last message) and the text.
+    Blank lines are skipped. A `scorer` replaces these checks, and lines need neither key; it is called with the prompt
+    (or the last message) and the text. The regex of a line still extracts the vote.
 
     Raises:
-        BadInput: a file that cannot be read or has no items; a broken line, by its number.
+        BadInput: the file cannot be read or is empty, or a line is invalid; the message gives its number.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
@@ -52,7 +53,7 @@ def read_scored_prompts(path: str | Path, scorer: ScoreFunction | None = None) -
         _parse_line(f"{path}, line {number}", line, scorer) for number, line in enumerate(lines, 1) if line.strip()
     ]
     if not items:
-        raise BadInput(f"{path} has no prompts: give one JSON object a line.")
+        raise BadInput(f"{path} has no prompts: give one JSON object per line.")
     return items
 
 
@@ -60,23 +61,23 @@ def _parse_line(place: str, line: str, scorer: ScoreFunction | None) -> ScoredPr
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: no JSON ({error.msg} at column {error.colno}): mend or remove the line.") from error
+        raise BadInput(f"{place}: not valid JSON ({error.msg} at column {error.colno}): fix or remove it.") from error
     if not isinstance(entry, dict):
-        raise BadInput(f"{place}: {line.strip()[:40]!r} is no JSON object: write {{...}}.")
+        raise BadInput(f"{place}: expected a JSON object {{...}}, got {line.strip()[:40]!r}.")
     prompt = _parse_prompt(place, entry)
-    vote, found = _build_vote(_compile_regex(place, entry.get("regex")))
+    vote, matches = _build_vote(_compile_regex(place, entry.get("regex")))
     if scorer is not None:
-        asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-        return ScoredPrompt(prompt, lambda text: scorer(asked, text), vote)
+        question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+        return ScoredPrompt(prompt, lambda text: scorer(question, text), vote)
     answer = entry.get("answer")
     if isinstance(answer, bool) or not isinstance(answer, str | int | float | None):
-        raise BadInput(f"{place}: the answer {answer!r} is neither text nor number: mend the line.")
+        raise BadInput(f"{place}: `answer` must be a string or a number, got {answer!r}.")
     if answer is None and entry.get("regex") is None:
-        raise BadInput(f'{place}: neither "answer" nor "regex" says what is right: add one, or give a scorer.')
+        raise BadInput(f'{place}: expected "answer" or "regex", got neither: add one, or give a scorer.')
     if answer is None:
-        return ScoredPrompt(prompt, found, vote)
-    right = normalise_text(str(answer))
-    return ScoredPrompt(prompt, lambda text: found(text) and vote(text) == right, vote)
+        return ScoredPrompt(prompt, matches, vote)
+    reference = normalise_text(str(answer))
+    return ScoredPrompt(prompt, lambda text: matches(text) and vote(text) == reference, vote)
 
 
 def _parse_prompt(place: str, entry: Mapping[str, Any]) -> Prompt:
@@ -85,7 +86,7 @@ def _parse_prompt(place: str, entry: Mapping[str, Any]) -> Prompt:
         return prompt
     if prompt is None and isinstance(messages, list) and messages and all(map(_is_message, messages)):
         return messages
-    raise BadInput(f'{place}: give either "prompt", a text, or "messages" with role and content.')
+    raise BadInput(f'{place}: expected either "prompt", a string, or "messages" with role and content.')
 
 
 def _is_message(message: object) -> bool:
@@ -96,15 +97,15 @@ def _compile_regex(place: str, regex: object) -> re.Pattern[str] | None:
     if regex is None:
         return None
     if not isinstance(regex, str):
-        raise BadInput(f"{place}: the regex {regex!r} is no text: mend the line.")
+        raise BadInput(f"{place}: `regex` must be a string, got {regex!r}.")
     try:
         return re.compile(regex)
     except re.error as error:
-        raise BadInput(f"{place}: the regex {regex!r} does not compile ({error}): mend the line.") from error
+        raise BadInput(f"{place}: `regex` is not a regular expression ({error}), got {regex!r}.") from error
 
 
 def _build_vote(pattern: re.Pattern[str] | None) -> tuple[Callable[[str], str], Callable[[str], bool]]:
-    """What a text votes for, and whether the pattern is found in it; a text without it votes for itself."""
+    """Return the vote of a text, which is the text itself if the pattern does not match, and the test for a match."""
     if pattern is None:
         return normalise_text, lambda text: True
 
@@ -113,3 +114,14 @@ def _build_vote(pattern: re.Pattern[str] | None) -> tuple[Callable[[str], str], 
         return normalise_text(text if match is None else match[1 if pattern.groups else 0] or "")
 
     return vote, lambda text: pattern.search(text) is not None
+
+
+def encode_prompt(model: Model, prompt: Prompt) -> tuple[int, ...]:
+    """Return the tokens of a prompt; messages go through the chat template of the model.
+
+    Raises:
+        BadInput: messages, and the model has no chat template.
+    """
+    if isinstance(prompt, str):
+        return tuple(model.encode(prompt))
+    return tuple(encode_chat(model, prompt))

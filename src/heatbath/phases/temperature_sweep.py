@@ -1,4 +1,4 @@
-"""`sweep`: draw texts over a range of temperatures; find where the model freezes, where it melts, and what to use."""
+"""`sweep`: sample texts over a range of temperatures, measure curves, and locate the freeze and melt edges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
 from heatbath.models import Model, RestrictedModel
-from heatbath.phases import curves as on
+from heatbath.phases import curves
 from heatbath.phases.advice import recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
 from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
@@ -32,22 +32,27 @@ Progress = Callable[[int, int], object]
 GRID_SIZE = 121
 NUM_TEXT_SAMPLES = 5
 TAGS_PER_TOKEN = 1
-"""Tags that are asked of a text, per token: looping texts are made of short tokens, and should not be left out."""
+"""Tags required per token of a text; low, so that looping texts, which consist of short tokens, are not dropped."""
 
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What to look for beside curves and edges: critical observables of `tags`, and functions of the text."""
+    """Analysis beyond curves and edges: critical observables of the tag scheme `tags`, and functions of the text."""
 
     criticality: bool = False
     tags: str = "auto"
     observables: Mapping[str, TextFunction] | None = None
 
     def validate(self, model: Model) -> None:
-        """Raise `BadInput` or `MissingExtra` for what cannot be looked for, before anything is drawn."""
-        taken = set(self.observables or ()) & (set(on.THERMAL_RATES) | set(TEXT_OBSERVABLES))
-        if taken:
-            raise BadInput(f"an observable may not be called {min(taken)!r}, heatbath has one: choose another name.")
+        """Check the options against `model`, before any text is sampled.
+
+        Raises:
+            BadInput: an observable has the name of a standard one, or the tag scheme does not fit the model.
+            MissingExtra: the tag scheme needs a package that is not installed.
+        """
+        conflicts = set(self.observables or ()) & (set(curves.THERMAL_RATES) | set(TEXT_OBSERVABLES))
+        if conflicts:
+            raise BadInput(f"the observable {min(conflicts)!r} is a standard one: choose another name for yours.")
         if self.criticality:
             resolve_tag_scheme(self.tags, model)
 
@@ -61,19 +66,21 @@ def sweep(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PhaseMap:
-    """Measure a model over temperature. End-of-text is forbidden, so that every text has the plan's length.
+    """Measure a model over a range of temperatures.
+
+    Stop tokens are forbidden, so that every text has the length of the plan.
 
     Args:
         model: any model.
-        prompts: what to continue, in turn; by default the start of a document.
-        plan: temperatures, lengths, budget and seed.
-        look: critical observables and functions of the text to measure beside the standard ones.
-        out: a folder for the traces; a sweep that was stopped goes on from what is there.
-        progress: called with (sequences drawn, sequences wanted) after each batch.
+        prompts: prompts that the texts continue, in turn; by default the start of a document.
+        plan: temperatures, length and number of texts, and seed.
+        analysis: critical observables and functions of the text to measure beside the standard observables.
+        out: a folder for the traces; an interrupted sweep continues from the traces in it.
+        progress: called with (sequences sampled, sequences in all) after each batch.
 
     Raises:
-        BadInput: a plan, prompt or tag that cannot be used, or a folder that holds another sweep.
-        NotANumber: the model gave NaN; names the position.
+        BadInput: the plan, a prompt or the analysis cannot be used, or the folder holds another sweep.
+        NotANumber: the model returned NaN; the message names the position.
     """
     plan, analysis = plan or SweepPlan(), analysis or AnalysisOptions()
     if prompts is not None:
@@ -81,13 +88,13 @@ def sweep(
     plan.validate(model)
     analysis.validate(model)
     if analysis.criticality and plan.temperatures is None:
-        # Fluctuations between texts are compared at one temperature, so each needs many texts: no half-way places.
+        # Fluctuations between texts are compared at one temperature, so all texts go to the same few temperatures.
         plan = replace(plan, temperatures=tuple(np.linspace(plan.low, plan.high, plan.anchors).tolist()))
-    endless = RestrictedModel(model, model.vocabulary.stop_token_ids) if model.vocabulary.stop_token_ids else model
+    without_stop = RestrictedModel(model, model.vocabulary.stop_token_ids) if model.vocabulary.stop_token_ids else model
     folder = _prepare_trace_folder(Path(out), plan, model) if out is not None else None
-    started = time.monotonic()
-    samples = _draw_samples(endless, plan, folder, progress)
-    seconds = time.monotonic() - started
+    start = time.monotonic()
+    samples = _draw_samples(without_stop, plan, folder, progress)
+    seconds = time.monotonic() - start
     budget = Budget(len(samples), len(samples) * plan.length, round(seconds, 1))
     return analyze_samples(model, samples, plan, analysis, budget)
 
@@ -102,14 +109,14 @@ def _draw_samples(model: Model, plan: SweepPlan, folder: Path | None, progress: 
 def analyze_samples(
     model: Model, samples: SweepSamples, plan: SweepPlan, analysis: AnalysisOptions, budget: Budget
 ) -> PhaseMap:
-    """Everything that follows from the sequences alone: no model runs here."""
+    """Compute the phase map of a set of sequences; no model runs here, `model` only decodes tokens."""
     rng = np.random.default_rng([plan.seed, len(samples)])
-    pool = on.pool_samples(samples, np.unique(1 / samples.betas))
+    pool = curves.pool_samples(samples, np.unique(1 / samples.betas))
     pieces = [[model.token_bytes(token) for token in row] for row in samples.tokens.tolist()]
     edges = [find_freeze_edge(pool, pieces, rng), find_melt_edge(pool, rng)]
-    critical = None
+    criticality = None
     if analysis.criticality:
-        critical, order = _find_order_edge(model, samples, analysis.tags, rng)
+        criticality, order = _find_order_edge(model, samples, analysis.tags, rng)
         edges.append(order)
     return PhaseMap(
         model=Provenance.from_model(model),
@@ -119,70 +126,71 @@ def analyze_samples(
         edges=edges,
         advice=recommend_range(edges),
         turn=find_turning_point(pool, rng),
-        criticality=critical,
+        criticality=criticality,
         samples=_select_text_samples(samples, pieces),
     )
 
 
-def _build_curves(pool: on.PooledSamples, texts: Mapping[str, Floats]) -> list[on.Curve]:
+def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> list[curves.Curve]:
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
-    window = on.second_half(pool.samples, pool.samples.length)
-    columns = {name: on.rate_column(pool, rate, window) for name, rate in on.THERMAL_RATES.items()}
-    columns |= {name: on.text_column(pool, value) for name, value in texts.items()}
+    window = curves.second_half(pool.samples, pool.samples.length)
+    columns = {name: curves.rate_column(pool, rate, window) for name, rate in curves.THERMAL_RATES.items()}
+    columns |= {name: curves.text_column(pool, value) for name, value in texts.items()}
     return [
-        on.fit_curve(name, on.compute_points(column, pool.temperatures), pool, grid) for name, column in columns.items()
+        curves.fit_curve(name, curves.compute_points(column, pool.temperatures), pool, grid)
+        for name, column in columns.items()
     ]
 
 
 def _find_order_edge(
     model: Model, samples: SweepSamples, tags: str, rng: np.random.Generator
 ) -> tuple[Criticality | None, Edge]:
-    """Critical observables and the order edge; too few long texts cost these, not the rest of the map."""
+    """Compute the critical observables and the order edge; without enough long texts the edge says so."""
     try:
-        found = compute_critical_observables(model, samples, tags, rng)
+        criticality = compute_critical_observables(model, samples, tags, rng)
     except BadInput as error:
         return None, Edge("order", None, None, str(error), ())
-    return found, found.order
+    return criticality, criticality.order
 
 
 def compute_critical_observables(
     model: Model, samples: SweepSamples, tags: str, rng: np.random.Generator
 ) -> Criticality:
-    """Criticality of the tag chains of all texts, by the temperature they were drawn at.
+    """Compute the critical observables of the tag chains of all texts, grouped by temperature.
 
     Raises:
-        BadInput: see `criticality`.
+        BadInput: the tag scheme does not fit the model, or see `compute_criticality`.
     """
-    tag = resolve_tag_scheme(tags, model)
-    if tag.tagger is None:
-        all_tags, kept = samples.tokens.astype(np.int64), np.ones(len(samples), np.bool_)
+    scheme = resolve_tag_scheme(tags, model)
+    if scheme.tagger is None:
+        chains, long_enough = samples.tokens.astype(np.int64), np.ones(len(samples), np.bool_)
     else:
         texts = [model.decode(row) for row in samples.tokens.tolist()]
-        all_tags, kept = build_tag_chains(texts, tag.tagger, TAGS_PER_TOKEN * samples.length)
+        chains, long_enough = build_tag_chains(texts, scheme.tagger, TAGS_PER_TOKEN * samples.length)
     betas = np.unique(samples.betas)[::-1]
-    tags_k = [all_tags[samples.betas[kept] == beta] for beta in betas]
-    dropped = np.array([float((~kept[samples.betas == beta]).sum()) for beta in betas])
-    return compute_criticality(TagChains(1 / betas, tags_k, dropped, tag.name, tag.num_tags), rng)
+    tags_k = [chains[samples.betas[long_enough] == beta] for beta in betas]
+    dropped = np.array([float((~long_enough[samples.betas == beta]).sum()) for beta in betas])
+    return compute_criticality(TagChains(1 / betas, tags_k, dropped, scheme.name, scheme.num_tags), rng)
 
 
 def _select_text_samples(samples: SweepSamples, pieces: Sequence[Sequence[bytes]]) -> list[TextSample]:
-    """The text nearest to each of a few temperatures over the range."""
+    """Return the text nearest to each of a few temperatures over the range."""
     temperatures = 1 / samples.betas
-    wanted = np.linspace(temperatures.min(), temperatures.max(), NUM_TEXT_SAMPLES)
-    rows = [int(np.abs(temperatures - t).argmin()) for t in wanted]
+    targets = np.linspace(temperatures.min(), temperatures.max(), NUM_TEXT_SAMPLES)
+    rows = [int(np.abs(temperatures - t).argmin()) for t in targets]
     return [TextSample(float(temperatures[i]), b"".join(pieces[i]).decode("utf-8", errors="replace")) for i in rows]
 
 
 def _prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
-    """The folder of this sweep's traces, made if need be; its `plan.json` says whose they are."""
+    """Create the folder of the traces, or check that its `plan.json` is of this sweep, and return it."""
     traces = folder / "traces"
     traces.mkdir(parents=True, exist_ok=True)
-    label = traces / "plan.json"
-    mine = json.loads(json.dumps({"model": model.fingerprint, **asdict(plan)}))
-    if label.exists():
-        there = json.loads(label.read_text())
-        # A larger budget continues the same stream of rows; anything else is another sweep.
-        if {**there, "sequences": 0} != {**mine, "sequences": 0}:
+    plan_file = traces / "plan.json"
+    current = json.loads(json.dumps({"model": model.fingerprint, **asdict(plan)}))
+    if plan_file.exists():
+        previous = json.loads(plan_file.read_text())
+        # More sequences continue the same random streams; any other difference makes it another sweep.
+        if {**previous, "sequences": 0} != {**current, "sequences": 0}:
             raise BadInput(f"{traces} holds the traces of another sweep: give another folder, or the same settings.")
-    label.write_text(json.dumps(mine, indent=2))
+    plan_file.write_text(json.dumps(current, indent=2))
     return traces

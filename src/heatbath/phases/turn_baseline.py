@@ -1,7 +1,8 @@
-r"""The entropy turning point of TURN, the peer to compare with (Du et al. 2025, arXiv 2502.05234).
+r"""The entropy turning point of TURN, a baseline to compare with (Du et al. 2025, arXiv 2502.05234).
 
-The first temperature, on a grid of tenths, at which $d^2 \log H / dT^2 > 0$, with H(T) the mean token entropy of whole
-texts. A second difference of a noisy curve is fragile, so the curve is smoothed first and the answer bootstrapped.
+It is the first temperature, on a grid of tenths, at which $d^2 \log H / dT^2 > 0$, with H(T) the mean token entropy of
+complete texts. The second difference of a noisy curve is unstable, so the curve is smoothed first, and the interval
+comes from a bootstrap.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ NAME = "entropy turning point"
 STEP = 0.1
 REPLICAS = 200
 MIN_ESS = 5.0
-"""Effective sequences below which a temperature is left out of the fit."""
+"""Effective number of sequences below which a temperature is left out of the fit."""
 
 
 def find_turning_point(pool: PooledSamples, rng: np.random.Generator) -> EdgeEstimate:
-    """Where log H(T) turns from concave to convex, in whole texts, with a 95 % bootstrap interval over sequences.
+    """Locate where log H(T) turns from concave to convex, with a 95 % bootstrap interval over sequences.
 
-    The temperature is None where log H does not turn inside the range. An interval is given where at least 95 % of
-    the replicas turn; then it is `supported`.
+    The temperature is None if log H does not turn inside the range. The interval is given, and the estimate is
+    `supported`, if at least 95 % of the replicas turn.
     """
     grid = tenths_grid(float(pool.temperatures.min()), float(pool.temperatures.max()))
     measured = pool.ess() >= MIN_ESS
     if len(grid) < 3 or measured.sum() < 3:
         return _missing_turn(
-            f"{len(grid)} tenths and {measured.sum()} measured temperatures, of each at least 3 are needed"
+            f"it needs at least 3 tenths and 3 measured temperatures, got {len(grid)} and {measured.sum()}"
         )
     samples = pool.samples
     column = rate_column(pool, THERMAL_RATES["entropy"], TextRange(-1, samples.find_prefix(samples.length)))
@@ -51,21 +52,21 @@ def find_turning_point(pool: PooledSamples, rng: np.random.Generator) -> EdgeEst
 
 
 def tenths_grid(low: float, high: float) -> Floats:
-    """The multiples of 0.1 from `low` to `high`."""
+    """Return the multiples of 0.1 from `low` to `high`."""
     first, last = np.ceil(low / STEP - 1e-9), np.floor(high / STEP + 1e-9)
     return np.arange(first, last + 1) * STEP
 
 
 def find_turn(temperature_g: Floats, log_entropy_g: Floats) -> float:
-    """The first temperature with a positive second difference; NaN if there is none, or if the curve starts with it."""
+    """Return the first temperature with a positive second difference; NaN if there is none, or if it is the first."""
     curvature = np.gradient(np.gradient(log_entropy_g, temperature_g), temperature_g)
-    # Rounding of a straight line is no curvature.
+    # A straight line has a curvature of rounding errors only.
     convex = np.flatnonzero(curvature > 1e-9 * np.abs(log_entropy_g).max() / STEP**2)
     return float(temperature_g[convex[0]]) if len(convex) and convex[0] > 0 else float("nan")
 
 
 def _log_entropy_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
-    """log H and its slope, with standard errors: of the logarithm, so that no smooth curve can pass below zero."""
+    """Return log H and its slope with standard errors; the logarithm keeps smoothed entropies positive."""
     points = compute_points(column, temperatures)
     entropy = np.maximum(points.value, np.finfo(float).tiny)
     relative = points.value_stderr / entropy
@@ -89,13 +90,13 @@ def _smooth_log_entropy(smooth: LinearSmoother, column: ObservableColumn, draw: 
 def _summarize_turn(length: int, temperature: float, replicas: Floats) -> EdgeEstimate:
     if np.isnan(temperature):
         return _missing_turn("log H does not turn from concave to convex in this range")
-    found = np.isfinite(replicas)
+    turns = np.isfinite(replicas)
     by_size = {length: temperature}
-    if found.mean() < CONFIDENCE_LEVEL:
-        reason = f"not found in {1 - found.mean():.0%} of resamples"
+    if turns.mean() < CONFIDENCE_LEVEL:
+        reason = f"not found in {1 - turns.mean():.0%} of resamples"
         return EdgeEstimate(NAME, temperature, None, by_size, False, reason)
-    low, high = np.quantile(replicas[found], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
-    reason = f"log H turns convex in {found.mean():.0%} of resamples"
+    low, high = np.quantile(replicas[turns], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
+    reason = f"log H turns convex in {turns.mean():.0%} of resamples"
     return EdgeEstimate(NAME, temperature, (float(low), float(high)), by_size, True, reason)
 
 

@@ -1,1 +1,1 @@
-"""The server: an OpenAI-compatible API over an engine, its storage, its metrics and its page."""
+"""The server: an OpenAI-compatible API over an engine, with storage, metrics and a dashboard."""

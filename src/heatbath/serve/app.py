@@ -1,4 +1,4 @@
-"""The ASGI application: the rooms' routes behind the middleware."""
+"""The ASGI application: the routes of the server's packages behind the middleware."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 def build_app(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application over `services`, with `more` routes before its own. Its lifespan starts the engine."""
+    """Return the application over `services`, with `extra_routes` before its own. Its lifespan starts the engine."""
     app = Starlette(
         routes=[*extra_routes, *routes(services.settings)],
         middleware=build_middleware(services),
         exception_handlers={HTTPException: _reraise},
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # a redirect would repeat whatever name the request called us by
+    app.router.redirect_slashes = False  # a redirect would repeat the host name of the request
     app.state.services = services
     return app
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """The routes of all rooms that are switched on."""
+    """Return the routes of all packages that are enabled."""
     rooms = {"health": True, "openai": True, "telemetry": settings.metrics.enabled, "dashboard": settings.server.page}
     found: list[BaseRoute] = []
     for room, wanted in rooms.items():
@@ -49,13 +49,13 @@ def routes(settings: Settings) -> list[BaseRoute]:
 
 
 def build_middleware(services: Services) -> list[Middleware]:
-    """The middleware, outermost first."""
+    """Return the middleware, outermost first."""
     return [Middleware(RequestMiddleware, services=services), *_build_tracing_middleware(services.settings)]
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """The engine starts while the port is open already; at the end it is drained and what was opened is closed."""
+    """Start the engine while the port is already open; at the end drain it and close what was opened."""
     services: Services = app.state.services
     async with AsyncExitStack() as stack:
         for around in services.lifespans:
@@ -82,11 +82,11 @@ async def _start_engine(app: Starlette) -> None:
 
 
 async def _load_bundled_map(services: Services) -> PhaseMap | None:
-    """The phase map that comes with the model, if there is one."""
+    """Return the phase map that comes with the model, if there is one."""
     name = services.settings.model.name
     if name not in catalog.CATALOG:
         return None
-    from heatbath.phases.bundled_maps import load_bundled_map
+    from heatbath.phases.phase_map import load_bundled_map
 
     return await asyncio.to_thread(load_bundled_map, name, services.engine.model_info.fingerprint)
 
@@ -94,7 +94,7 @@ async def _load_bundled_map(services: Services) -> PhaseMap | None:
 def _build_tracing_middleware(settings: Settings) -> list[Middleware]:
     if not settings.otel.enabled:
         return []
-    from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
+    from heatbath.serve.telemetry.otel.spans import TraceContextMiddleware
 
     return [Middleware(TraceContextMiddleware)]
 

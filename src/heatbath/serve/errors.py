@@ -1,4 +1,4 @@
-"""What the API answers when something is wrong: a status and four keys, in the words of the OpenAI contract."""
+"""Errors of the API: a status and four keys, by the contract of OpenAI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, U
 from heatbath.serve.interfaces import StoreUnavailable
 
 CLIENT_CLOSED_REQUEST = 499
-"""The status where the client had gone before the response was complete, as nginx has it."""
+"""Status of a request whose client disconnected before the response was complete, as in nginx."""
 
 NO_RETRY_HEADERS = {"x-should-retry": "false"}
 _PATH_PATTERN = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
@@ -22,7 +22,7 @@ _PATH_PATTERN = re.compile(r"(?:[A-Za-z]:\\|~?/)[^\s:,;()'\"]+")
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """Becomes `{"error": {"message", "type", "param", "code"}}` with `status` and `headers`."""
+    """An error that becomes `{"error": {"message", "type", "param", "code"}}` with `status` and `headers`."""
 
     status: int
     message: str
@@ -33,32 +33,32 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, object]:
-        """The body of the response, all four keys always there."""
+        """Body of the response; all four keys are always present."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 def invalid_value(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
-    """400 for a value of the request."""
+    """Return a 400 for a value of the request."""
     return ApiError(400, message, code=code, param=param)
 
 
 def retry_headers(seconds: float) -> dict[str, str]:
-    """Headers that ask for another try after `seconds`."""
+    """Return headers that ask for a retry after `seconds`."""
     return {"retry-after-ms": str(math.ceil(seconds * 1000)), "retry-after": str(max(1, math.ceil(seconds)))}
 
 
 def unavailable_error(message: str, seconds: float = 5.0, *, close_connection: bool = False) -> ApiError:
-    """503 with another try after `seconds`; `closing` gives up the connection, so that the try goes elsewhere."""
+    """Return a 503 with a retry after `seconds`; `close_connection` lets the retry go to another server."""
     close = {"connection": "close"} if close_connection else {}
     return ApiError(503, message, "server_error", "unavailable", headers={**retry_headers(seconds), **close})
 
 
 def as_api_error(error: BaseException) -> ApiError:
-    """The answer to `error`, whatever it is.
+    """Return the API error for any exception.
 
-    `BadInput` 400, `Overloaded` 429, `Unavailable` and `StoreDown` 503, `DeadlineExceeded` 504 (which the OpenAI
-    client would try again, against a queue that is already too long: the header says no), what the model cannot do
-    500, a part that is not installed 501. Anything else is a bug, of which nothing is told but that it happened.
+    `BadInput` 400, `Overloaded` 429, `Unavailable` and `StoreUnavailable` 503, `DeadlineExceeded` 504 (the OpenAI
+    client would retry it, against a queue that is already too long: the header says not to), an error of the model
+    500, an extra that is not installed 501. Anything else is an internal error, whose details are not exposed.
     """
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -96,7 +96,7 @@ def _remove_paths(text: str) -> str:
 
 
 def _convert_http_error(error: HTTPException) -> ApiError:
-    """What the router says: no such path, no such method."""
+    """Return the API error for an error of the router: no such path, no such method."""
     headers = dict(error.headers or {})
     if error.status_code == 404:
         return ApiError(

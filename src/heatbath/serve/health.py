@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can answer."""
+"""Health: whether the process is alive, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from heatbath.serve.services import Services, find_unavailable_parts
 
 
 def routes() -> list[Route]:
-    """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
+    """Return the routes `/health/live`, `/health/ready`, and `/health`, which equals the latter."""
     return [
         Route("/health/live", liveness),
         Route("/health/ready", readiness),
@@ -21,12 +21,15 @@ def routes() -> list[Route]:
 
 
 async def liveness(request: Request) -> Response:
-    """200 while the event loop turns."""
+    """Respond with 200 while the event loop runs."""
     return JSONResponse({"live": True})
 
 
 async def readiness(request: Request) -> Response:
-    """200 if requests can be answered, else 503 with what is down; with the scope "read" also how busy it is."""
+    """Respond with 200 if requests can be served, else 503 with the parts that are down.
+
+    With the scope "read" the response has the load of the engine too.
+    """
     services: Services = request.app.state.services
     trouble = find_unavailable_parts(services.lifecycle, services.engine, services.store)
     if not services.settings.storage.required:

@@ -1,4 +1,4 @@
-"""What the parts of the server hand one another: who asks, what is being answered, what was answered, who watches."""
+"""Types and protocols that the packages of the server share: tenants, requests, outcomes, observers, stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heatbath.engine.base import TokensGenerated
 
 @dataclass(frozen=True)
 class Tenant:
-    """Who asks, and what the key allows: scopes "infer" (the API) and "read" (stored answers, page, metrics)."""
+    """The owner of a key, and its scopes: "infer" (the API) and "read" (stored outcomes, page, metrics)."""
 
     name: str
     scopes: frozenset[str]
@@ -19,8 +19,15 @@ class Tenant:
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """A request that has been taken: `id` is its x-request-id, `started` is of `time.monotonic`, `created` of the
-    calendar (Unix seconds). `settings` are what it asked for, ready for JSON."""
+    """An accepted request.
+
+    Attributes:
+        id: unique, made by the server; the x-request-id is among the settings.
+        endpoint: the path of its route.
+        started_at: arrival, of `time.monotonic`.
+        created_at: arrival, Unix seconds.
+        settings: the options of the request, ready for JSON.
+    """
 
     id: str
     tenant: str
@@ -34,12 +41,14 @@ class RequestInfo:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """What became of a ticket, as it is stored. Times are seconds.
+    """The result of a request, as it is stored. Times are seconds.
 
-    `status` is the HTTP status, 499 where the client had gone; `error` its code. `summary` has for each choice the
-    means of surprisal, entropy and heat capacity and the sums of log-probability (T = 1, T used) and work. `content`
-    holds the messages or prompt and the answers; `records` for each choice its tokens (text, and columns of the
-    record by name). Both are None where content is not to be kept.
+    Attributes:
+        status: the HTTP status, 499 where the client had disconnected; `error` is its code.
+        summary: for each choice the means of surprisal, entropy and heat capacity, and the sums of log-probability
+            (at T = 1, at the T used) and work.
+        content: the messages or prompt, and the completions; None where content is not kept.
+        records: for each choice its tokens (text, and columns of the record by name); None where content is not kept.
     """
 
     request: RequestInfo
@@ -59,19 +68,19 @@ class RequestOutcome:
 
 
 class RequestObserver(Protocol):
-    """Looks on: metrics, page, traces. Called on the event loop; must not block and must not raise."""
+    """Observes requests, for metrics, dashboard and traces. Called on the event loop; must neither block nor raise."""
 
     def on_start(self, request: RequestInfo) -> None:
-        """A request has been taken."""
+        """Called when a request has been accepted."""
 
     def on_tokens(self, request: RequestInfo, event: TokensGenerated) -> None:
-        """One of its answers grew."""
+        """Called when one of its sequences has grown."""
 
     def on_finish(self, outcome: RequestOutcome) -> None:
-        """It is over, well or not; called once for every `arrived`."""
+        """Called once for every `on_start`, when the request has ended in any way."""
 
     def on_rejection(self, endpoint: str, code: str) -> None:
-        """A request was turned away before it was taken."""
+        """Called when a request was rejected before it was accepted."""
 
 
 class StoreUnavailable(Exception):
@@ -79,17 +88,21 @@ class StoreUnavailable(Exception):
 
 
 class Store(Protocol):
-    """Where answers are kept."""
+    """A store of outcomes."""
 
     @property
     def unavailable_reason(self) -> str | None:
-        """One sentence on what is down, None if nothing is."""
+        """One sentence on why it cannot be written, None if it can."""
 
     async def save(self, outcome: RequestOutcome) -> None:
-        """Store durably: when it returns, a crash loses nothing. Twice the same id stores once. Raises `StoreDown`."""
+        """Store durably: when it returns, a crash loses nothing. The same id twice stores once.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
 
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
-        """A stored answer, by id; None where there is none of that tenant (None: any tenant's)."""
+        """Return a stored outcome; None if the tenant has none of that id (tenant None: any tenant)."""
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
-        """The newest stored answers, newest first."""
+        """Return the newest stored outcomes, newest first."""

@@ -1,4 +1,4 @@
-"""An engine whose model loads when it starts, so that the port is open and health is told meanwhile."""
+"""An engine whose model is loaded by `start`, so that the port is open and health is reported meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOADING_MESSAGE = "the model is being loaded"
 
 
 class LazyEngine:
-    """The `Engine` that `make` returns, once it has; `make` runs in a thread of its own."""
+    """The `Engine` that `build` returns, once it has; `build` runs in a thread of its own."""
 
     def __init__(self, build: Callable[[], Engine]) -> None:
         self._build = build
@@ -31,16 +31,16 @@ class LazyEngine:
         return LOADING_MESSAGE if self._loaded_engine is None else self._loaded_engine.unavailable_reason
 
     async def start(self) -> None:
-        """Load, then start. Raises what the model raises."""
+        """Load the model, then start. Raises what the model raises."""
         self._loaded_engine = self._loaded_engine or await self._load_engine()
         await self._loaded_engine.start()
 
     def submit(self, request: Request) -> AsyncIterator[Event]:
-        """The steps of a request; see `Engine.submit`."""
+        """Return the events of a request; see `Engine.submit`."""
         return self._engine.submit(request)
 
     async def drain(self, seconds: float) -> None:
-        """As the engine does; nothing before there is one."""
+        """Drain the engine, if it has been loaded."""
         if self._loaded_engine is not None:
             await self._loaded_engine.drain(seconds)
 
@@ -55,7 +55,7 @@ class LazyEngine:
         made: asyncio.Future[Engine] = loop.create_future()
 
         def tell(settle: Callable[..., None], result: Engine | BaseException) -> None:
-            if not made.done():  # the server may have ended meanwhile
+            if not made.done():  # the server may have stopped meanwhile
                 settle(result)
 
         def work() -> None:
@@ -66,6 +66,6 @@ class LazyEngine:
             else:
                 loop.call_soon_threadsafe(tell, made.set_result, engine)
 
-        # A thread that does not hold up the end: nobody waits for a model that nothing will ask.
+        # A daemon thread, so that the process can end while the model is still being loaded.
         threading.Thread(target=work, name="heatbath-load", daemon=True).start()
         return await made

@@ -1,4 +1,4 @@
-"""Whether requests may come in, and which are inside: closed while the engine starts and while the server stops."""
+"""Lifecycle of the server: starting, open, draining; and the requests that are active."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class ActiveRequest:
-    """A request inside. `work`: worth waiting for at the end (an answer), unlike a page that only listens."""
+    """An active request. `is_inference`: it is waited for at shutdown, unlike a page that only listens."""
 
     is_inference: bool
     task: asyncio.Task[object]
     is_cancelled: bool = False
 
     def cancel(self) -> None:
-        """Interrupt it; what is still owed to the client is told it was cut."""
+        """Cancel it; its client gets an error if the response can still hold one."""
         self.is_cancelled = True
         self.task.cancel()
 
 
 @dataclass
 class Lifecycle:
-    """Begins "starting"; `open` and `drain` move it on, never back. `failure` is why it could not start."""
+    """State of the server: "starting", "open", then "draining", never back. `startup_error`: why the start failed."""
 
     state: str = "starting"
     has_opened: bool = False
@@ -34,41 +34,41 @@ class Lifecycle:
 
     @property
     def unavailable_reason(self) -> str | None:
-        """One sentence on why nothing may come in, None if it may."""
+        """One sentence on why requests are refused, None if they are not."""
         if self.state == "open":
             return None
         return "the model is being loaded" if self.state == "starting" else "the server is shutting down"
 
     @property
     def is_draining(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the server is shutting down."""
         return self.state == "draining"
 
     @property
     def num_inference_requests(self) -> int:
-        """Requests inside that are worth waiting for."""
+        """Number of active requests that shutdown waits for."""
         return sum(visit.is_inference for visit in self.active_requests)
 
     def open(self) -> None:
-        """Let requests in, unless the end has begun already."""
+        """Admit requests, unless the server is shutting down already."""
         if self.state == "starting":
             self.state = "open"
             self.has_opened = True
             self.on_open()
 
     def fail(self, error: BaseException) -> None:
-        """The engine could not start: nothing will ever come in."""
+        """Note that the engine could not start: no request will ever be admitted."""
         self.startup_error = error
         self.on_failure()
 
     def drain(self) -> None:
-        """Let nothing in any more; those who only listen are sent away at once."""
+        """Admit no more requests, and cancel those that only listen."""
         self.state = "draining"
         for visit in list(self.active_requests):
             if not visit.is_inference:
                 visit.cancel()
 
     def cancel_all(self) -> None:
-        """Interrupt whatever is still inside."""
+        """Cancel all active requests."""
         for visit in list(self.active_requests):
             visit.cancel()

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line on stderr, with the request's id and never with its content."""
+"""Log lines: one JSON object per line on stderr, with the request's id and never with its content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 def build_logger(level: str = "info", file: TextIO | None = None) -> Logger:
-    """A logger of its own that writes what is `level` or worse to `file` (stderr)."""
+    """Return a logger of its own, which writes lines from `level` up to `file` (stderr)."""
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -30,13 +30,16 @@ def build_logger(level: str = "info", file: TextIO | None = None) -> Logger:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """What may be logged of a bug: its kind and the lines it came through, not its text, which may quote a request."""
+    """Return the type of an exception and the lines it came through, without its text, which may quote a request."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     return {"error": type(error).__name__, "at": [f"{frame.name}:{frame.lineno}" for frame in frames]}
 
 
 class ForwardingHandler(logging.Handler):
-    """Hands the errors that a library logs to our logger. What asyncio says is left out: it may quote a request."""
+    """A logging handler that passes the errors of libraries to our logger.
+
+    The text of asyncio's errors is left out, since it may quote a request.
+    """
 
     def __init__(self, log: Logger) -> None:
         super().__init__(logging.ERROR)

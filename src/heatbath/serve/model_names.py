@@ -1,4 +1,4 @@
-"""Which names the model may be asked for by."""
+"""Names that requests may call the model by."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from heatbath.serve.settings import ModelSettings
 
 @dataclass(frozen=True)
 class ModelNames:
-    """The name of the model served, and the `aliases` that mean it (alias -> name)."""
+    """The name of the served model, and its aliases (alias -> name)."""
 
     model: str
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_names(self) -> list[str]:
-        """Every name, the model's own first."""
+        """All names, the model's own first."""
         return [self.model, *self.aliases]
 
     def resolve(self, name: str) -> str:
-        """The name of the model meant by `name`.
+        """Return the name of the model that `name` stands for.
 
         Raises:
             ApiError: 404, there is no such model.
@@ -37,7 +37,7 @@ class ModelNames:
 
 
 def build_model_names(settings: ModelSettings) -> ModelNames:
-    """The names of the settings; a model that is a folder or file goes by its last part.
+    """Return the names of the settings; a model that is a folder or file goes by the last part of its path.
 
     Raises:
         BadInput: an alias that leads nowhere.

@@ -1,4 +1,4 @@
-"""How much each tenant may use: requests and tokens in any sixty seconds, and requests at once."""
+"""Rate limits per tenant: requests and tokens in any sixty seconds, and concurrent requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heatbath.serve.settings import Allowance, Settings
 
 MINUTE_SECONDS = 60.0
 CONCURRENCY_RETRY_SECONDS = 1.0
-"""Seconds after which a tenant with too many requests at once may try again; nobody knows when one of them ends."""
+"""Retry time where too many requests run at once; when one of them will end is not known."""
 
 
 @dataclass
@@ -27,19 +27,19 @@ class Charge:
 
 @dataclass
 class RateWindow:
-    """What was charged in the last minute, of `most` at most. Exact: no sixty seconds ever hold more than `most`."""
+    """Charges of the last minute, `limit` at most. Exact: no sixty seconds ever hold more than that."""
 
     limit: int
     charges: deque[Charge] = field(default_factory=deque)
     used_amount: int = 0
 
     def drop_expired(self, now: float) -> None:
-        """Let go of what is a minute old."""
+        """Drop charges that are a minute old."""
         while self.charges and self.charges[0].time <= now - MINUTE_SECONDS:
             self.used_amount -= self.charges.popleft().amount
 
     def seconds_until(self, amount: int, now: float) -> float:
-        """Seconds until `amount` fits; inf if it never will."""
+        """Return the seconds until `amount` fits; inf if it never will."""
         over = self.used_amount + amount - self.limit
         if over <= 0:
             return 0.0
@@ -50,21 +50,21 @@ class RateWindow:
         return math.inf
 
     def add_charge(self, amount: int, now: float) -> Charge:
-        """Take `amount`, whether it fits or not."""
+        """Charge `amount`, whether it fits or not."""
         charge = Charge(now, amount)
         self.charges.append(charge)
         self.used_amount += amount
         return charge
 
     def refund(self, charge: Charge, amount: int, now: float) -> None:
-        """Give back `amount` of a charge that is not forgotten yet."""
+        """Give back `amount` of a charge, if it has not expired."""
         self.drop_expired(now)
         if charge.time > now - MINUTE_SECONDS:
             charge.amount -= amount
             self.used_amount -= amount
 
     def headers(self, kind: str, now: float) -> dict[str, str]:
-        """What is left, in OpenAI's header names; `reset` is when nothing will count any more."""
+        """Return OpenAI's headers of what is left; `reset` is when no charge counts any more."""
         reset = self.charges[-1].time + MINUTE_SECONDS - now if self.charges else 0.0
         return {
             f"x-ratelimit-limit-{kind}": str(self.limit),
@@ -75,7 +75,7 @@ class RateWindow:
 
 @dataclass
 class Account:
-    """One tenant's windows and the number of its requests at work."""
+    """One tenant's windows, and the number of its running requests."""
 
     max_concurrent: int | None
     windows: Mapping[str, RateWindow]
@@ -83,7 +83,7 @@ class Account:
     num_open: int = 0
 
     def headers(self, now: float) -> dict[str, str]:
-        """All the headers of its windows."""
+        """Return the headers of all windows."""
         found: dict[str, str] = {}
         for of, window in self.windows.items():
             window.drop_expired(now)
@@ -93,7 +93,7 @@ class Account:
 
 @dataclass
 class Lease:
-    """A request let in. `settle` it once, however it ends: a lease not settled counts as a request at work."""
+    """An admitted request. Release it exactly once, however it ends: until then it counts as running."""
 
     limiter: RateLimiter
     account: Account
@@ -103,11 +103,11 @@ class Lease:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer says of the limits."""
+        """Headers of the response on the limits."""
         return self.account.headers(self.limiter.current_time())
 
     def release(self, used_tokens: int) -> None:
-        """The request is over and used so many tokens; the rest of what was charged is given back."""
+        """End the request, which used `used_tokens`; the rest of its charge is given back."""
         if self.is_settled:
             return
         self.is_settled = True
@@ -119,7 +119,7 @@ class Lease:
 
 @dataclass
 class RateLimiter:
-    """The accounts of all tenants. `clock` is monotonic (seconds); if it is set back, no time passes by that."""
+    """The accounts of all tenants. `clock` is monotonic (seconds); if it is set back, no time passes."""
 
     allowances: Mapping[str, Allowance] = field(default_factory=dict)
     default_allowance: Allowance = field(default_factory=Allowance)
@@ -129,17 +129,17 @@ class RateLimiter:
     elapsed: float = 0.0
 
     def current_time(self) -> float:
-        """Seconds that have passed since the first look at the clock."""
+        """Return the seconds since the clock was first read."""
         reading = self.clock()
         self.elapsed += 0.0 if self.last_reading is None else max(0.0, reading - self.last_reading)
         self.last_reading = reading
         return self.elapsed
 
     def acquire(self, tenant: str, tokens: int) -> Lease:
-        """Let in a request of `tenant` that will use up to `tokens` of prompt and answer.
+        """Admit a request of `tenant` that will use up to `tokens` of prompt and completions.
 
         Raises:
-            ApiError: 429 with the seconds to wait, where there is an allowance and it is used up.
+            ApiError: 429 with the seconds to wait, where an allowance is used up.
         """
         account = self.accounts.get(tenant) or self._open_account(tenant)
         if account.is_unlimited:
@@ -168,7 +168,7 @@ class RateLimiter:
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter:
-    """The limits of the settings: a key's own where it sets any, else those of `[limits]`.
+    """Return the limits of the settings: a key's own where it sets any, else those of `[limits]`.
 
     Raises:
         BadInput: two keys of one tenant that set different limits.
@@ -201,7 +201,7 @@ def _exceeded_error(kind: str, limit: int, tokens: int, wait: float, headers: Ma
 
 
 def _format_duration(seconds: float) -> str:
-    """As OpenAI writes it: 12ms, 6.5s, 1m0s."""
+    """Return a duration as OpenAI writes it: 12ms, 6.5s, 1m0s."""
     if seconds < 1:
         return f"{math.ceil(max(0.0, seconds) * 1000)}ms"
     minutes, rest = divmod(seconds, 60)

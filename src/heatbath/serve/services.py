@@ -1,4 +1,4 @@
-"""What the parts of a running server share, and how it is put together from the settings."""
+"""The parts of a running server, and how they are built from the settings."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ LifespanFactory = Callable[[], AbstractAsyncContextManager[Any]]
 
 @dataclass(frozen=True)
 class Services:
-    """Handlers reach it by `request.app.state.services`.
+    """The parts of a server; handlers reach them by `request.app.state.services`.
 
-    `phase_map` is the one of the settings, else the one that comes with the model once that is loaded. `history` keeps
-    the minutes that `metrics` counts; `around` is entered before the engine starts and left, last
-    first, when it has stopped.
+    Attributes:
+        phase_map: that of the settings, else the one that comes with the model, once it is loaded.
+        minute_store: keeps the minutes that `metrics` counts.
+        lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
 
     settings: Settings
@@ -53,11 +54,12 @@ class Services:
 
 
 def build_services(settings: Settings, *, engine: Engine | None = None) -> Services:
-    """All of it from the settings; `engine` in place of the one they describe, whose model loads when it starts.
+    """Build all parts from the settings; `engine` replaces the one they describe, whose model loads when it starts.
 
     Raises:
-        BadInput: settings that do not go together. MissingExtra: PostgreSQL or OpenTelemetry without their parts.
-        Unusable: the database is damaged or of another version.
+        BadInput: settings that contradict each other.
+        MissingExtra: PostgreSQL or OpenTelemetry without their packages.
+        DatabaseUnusable: the database is damaged or of another version.
     """
     from heatbath.serve.telemetry import build_metrics
 
@@ -95,7 +97,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
 
 
 def find_unavailable_parts(lifecycle: Lifecycle, engine: Engine, store: Store) -> dict[str, str]:
-    """What is not as it should be, each in one sentence, by part."""
+    """Return one sentence for each part that is unavailable, by part."""
     found = (
         {"server": lifecycle.unavailable_reason}
         if lifecycle.is_draining
@@ -120,7 +122,7 @@ def _open_store(settings: Settings) -> SqlStore:
 
 
 def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
-    """The engine of the settings; its model loads when it starts."""
+    """Return the engine of the settings; its model loads when it starts."""
     engine, model = settings.engine, settings.model
 
     def make() -> Engine:

@@ -1,7 +1,7 @@
-"""The server's settings: one TOML file, the environment over it, flags over both; checked before anything starts.
+"""Settings of the server: a TOML file, overridden by the environment, overridden by flags; checked before the start.
 
 `HEATBATH_SERVER__PORT=8001` is `port = 8001` under `[server]`. Wrong values and unknown keys are `BadInput`: one
-sentence with the key, where it was set, the value and the way out.
+sentence with the key, its source, the value and what to do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from heatbath.errors import BadInput
 
 ENV_PREFIX = "HEATBATH_"
 SECRET_SECTIONS = ("keys", "storage", "otel")
-"""Sections whose values are never repeated in a message: a key or a password may have been put there."""
+"""Sections whose values are never repeated in a message: they may hold a key or a password."""
 
 Scope = Literal["infer", "read"]
 Count = Annotated[int, Field(ge=1)]
@@ -41,17 +41,17 @@ def _default_url() -> str:
 
 
 class Section(BaseModel):
-    """A section: unknown keys are refused, nothing changes after the start."""
+    """A section: unknown keys are refused, and nothing changes after the start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ServerSettings(Section):
-    """Where it listens, and what it bears with. Sizes are bytes, times seconds.
+    """Address, limits and timeouts. Sizes are bytes, times seconds.
 
     A connection without a request is closed after `keep_alive_seconds`, and a stream is never silent for longer. The
-    head of a request, and then its body, have `read_timeout` each; a client that takes nothing of its answer for
-    `write_timeout` is dropped; at the end requests may run on for `drain_seconds`.
+    head of a request, and then its body, have `read_timeout` each; a client that reads nothing of its response for
+    `write_timeout` is dropped; at shutdown requests may run on for `drain_seconds`.
 
     `hosts` are the names a request may call the server by (`*.example.org` for every name below); empty allows
     loopback names where no key is set and every name where keys are.
@@ -80,7 +80,7 @@ class ServerSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which model, and the other names it may be asked for by (`aliases`: name asked for -> name meant)."""
+    """The model, and the other names it goes by (`aliases`: alias -> name)."""
 
     name: Annotated[str, Field(min_length=1)] = "smollm2-135m"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -89,7 +89,7 @@ class ModelSettings(Section):
 
 
 class EngineSettings(Section):
-    """How much is in work at once."""
+    """Sizes of the engine's batch, queue and prefix cache."""
 
     max_rows: Count = 64
     max_waiting: Annotated[int, Field(ge=0)] = 256
@@ -99,7 +99,7 @@ class EngineSettings(Section):
 
 
 class Allowance(Section):
-    """What a tenant may use; None is no limit. A minute is any sixty seconds."""
+    """Limits of a tenant; None is no limit. A minute is any sixty seconds."""
 
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
@@ -122,7 +122,10 @@ class KeySettings(Allowance):
 
 
 class StorageSettings(Section):
-    """Where answers are kept, for how many days, and whether their content is; `required`: no answer without it."""
+    """The database, for how many days outcomes are kept, and whether their content is.
+
+    `required`: a response that cannot be stored is withheld.
+    """
 
     url: Annotated[str, Field(min_length=1)] = Field(default_factory=_default_url)
     content: bool = True
@@ -131,20 +134,20 @@ class StorageSettings(Section):
 
 
 class MetricSettings(Section):
-    """Whether there is `/metrics`."""
+    """Metrics: `enabled` serves `/metrics`."""
 
     enabled: bool = True
 
 
 class OtelSettings(Section):
-    """OpenTelemetry, sent to `endpoint` if it is on."""
+    """OpenTelemetry, sent to `endpoint` if it is enabled."""
 
     enabled: bool = False
     endpoint: str | None = None
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -167,7 +170,7 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True)
 class SettingsOrigin:
-    """What was set where: `file` and its values, names in the environment, flags (`--port` is `server.port`)."""
+    """Sources of the settings: `file` and its values, names in the environment, flags (`--port` is `server.port`)."""
 
     file: Path | None
     values: Mapping[str, Any]
@@ -186,7 +189,7 @@ class SettingsOrigin:
         return [_format_flag(key) for key in _flatten_keys(self.flags)]
 
     def describe_source(self, key: str) -> str:
-        """Where `key` was set, in words."""
+        """Return the source of `key`, in words."""
         name = ENV_PREFIX + key.replace(".", "__").upper()
         if key in _flatten_keys(self.flags):
             return _format_flag(key)
@@ -196,10 +199,10 @@ class SettingsOrigin:
 
 
 def read_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, SettingsOrigin]:
-    """The settings of `file`, the environment and `flags` (nested like the file, without what was not given).
+    """Read the settings of `file`, the environment and `flags` (nested like the file, without unset ones).
 
     Raises:
-        BadInput: no such file, no TOML, an unknown key or a wrong value.
+        BadInput: a missing file, invalid TOML, an unknown key or a wrong value.
     """
     environment = tuple(sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and "__" in name))
     _validate_sections(environment)
@@ -209,7 +212,7 @@ def read_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     except ValidationError as error:
         raise BadInput(_format_error(error, origin)) from None
     except SettingsError as error:
-        raise BadInput(f"the environment holds a value that is no JSON ({error}): mend it.") from None
+        raise BadInput(f"the environment holds a value that is not valid JSON ({error}): fix it.") from None
 
 
 def _build_settings_class(origin: SettingsOrigin) -> type[Settings]:
@@ -235,9 +238,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadInput(f"there is no file {file}: check the path of --config.") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{file} is no TOML ({str(error).lower()}): mend it.") from None
+        raise BadInput(f"{file} is not valid TOML ({str(error).lower()}): fix it.") from None
     except UnicodeDecodeError:
-        raise BadInput(f"{file} is no UTF-8: save it as UTF-8.") from None
+        raise BadInput(f"{file} is not UTF-8: save it as UTF-8.") from None
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({error.strerror}): check its permissions.") from None
 
@@ -247,17 +250,18 @@ def _validate_sections(environment: Iterable[str]) -> None:
         section = name[len(ENV_PREFIX) :].partition("__")[0].lower()
         if section not in Settings.model_fields:
             raise BadInput(
-                f"{name} sets nothing, {section} is no section: {_suggest_name(section, Settings.model_fields)}."
+                f"{name} sets nothing, {section} is not a section: {_suggest_name(section, Settings.model_fields)}."
             )
 
 
 def _format_error(error: ValidationError, origin: SettingsOrigin) -> str:
-    """The first thing that is wrong."""
+    """Return the first error as a sentence."""
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        return f"{key} in {origin.describe_source(key)} is no setting: {_suggest_name(place[-1], _section_keys(place[:-1]))}."
+        hint = _suggest_name(place[-1], _section_keys(place[:-1]))
+        return f"{key} in {origin.describe_source(key)} is not a setting: {hint}."
     if first["type"] == "missing":
         return f"{key} is missing in {origin.describe_source(key)}: set it."
     if first["type"] == "value_error":
@@ -282,14 +286,14 @@ def _format_expectation(error: Any) -> str:
 
 
 def _suggest_name(name: str, names: Iterable[str]) -> str:
-    """A hint: the known name most like `name`, or all of them."""
+    """Return a hint: the known name most like `name`, or all of them."""
     known = list(names)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f"perhaps {near[0]} is meant" if near else f"there are {', '.join(known)}"
 
 
 def _section_keys(place: list[str]) -> Iterable[str]:
-    """The keys there are in the section at `place`."""
+    """Return the keys of the section at `place`."""
     if not place:
         return Settings.model_fields
     if place[0] == "keys":

@@ -111,7 +111,9 @@ def _find_drawable_tokens(
     if not isinstance(proposal, Ancestral) or not isinstance(proposal.temperatures, float | int):
         return np.ones(energies.shape, bool)
     betas = np.full(len(prefixes), np.inf if proposal.temperatures == 0 else 1 / proposal.temperatures)
-    drawn = proposal.pipeline(_build_context(model, prefixes, energies), betas, lambda: np.zeros(len(prefixes))).drawn
+    drawn = proposal.pipeline(
+        _build_context(model, prefixes, energies), betas, lambda: np.zeros(len(prefixes))
+    ).final_energies
     return np.isfinite(np.asarray(drawn, np.float64))
 
 
@@ -136,22 +138,24 @@ def _run_sampler(sampler: Sampler, model: TableModel, seed: int) -> WeightedSamp
     task = Task(model, [[]], length, stop)
     drawn = as_sequence_sampler(sampler)
     state = drawn.init(task)
-    rng, sheet = RowRandom(seed, state.streams), TokenBuffer.empty(state.slots, length)
-    while not state.done:
+    rng, buffer = RowRandom(seed, state.num_streams), TokenBuffer.empty(state.num_slots, length)
+    while not state.is_finished:
         state, move = evaluate_step(drawn, rng, state)
         if move.sources is not None:
-            sheet = sheet.taken(move.sources, move.lengths)
+            buffer = buffer.copy_prefixes(move.sources, move.lengths)
         if move.step is not None:
-            sheet = sheet.grown(move.slots, move.step.tokens, stop)
+            buffer = buffer.append_tokens(move.slots, move.step.tokens, stop)
     samples: WeightedSamples = state.samples()
-    assert sheet.answers(np.asarray(samples.slots)) == samples.answers, "the moves of a run do not lead to its answers."
+    assert buffer.to_sequences(np.asarray(samples.slots)) == samples.sequences, (
+        "the moves of a run do not lead to its answers."
+    )
     return samples
 
 
 def check_numbers(samples: WeightedSamples, model: TableModel) -> None:
     """Answers are whole, the value is one of them, weights are neither NaN nor +inf, tokens drawn are paid for."""
-    count, stop = len(samples.answers), set(model.vocabulary.stop_token_ids)
-    for answer, finish in zip(samples.answers, samples.finish, strict=True):
+    count, stop = len(samples.sequences), set(model.vocabulary.stop_token_ids)
+    for answer, finish in zip(samples.sequences, samples.finish_reasons, strict=True):
         ended = bool(answer) and answer[-1] in stop
         assert not stop & set(answer[:-1]), f"the answer {answer} goes on after a stop token."
         assert finish == (STOP if ended else LENGTH), f"the answer {answer} is said to have ended by {finish!r}."
@@ -159,9 +163,9 @@ def check_numbers(samples: WeightedSamples, model: TableModel) -> None:
     weights = np.asarray(samples.log_weight, np.float64)
     assert weights.shape == (count,), f"log-weights have shape {weights.shape}: give one for each of {count} answers."
     assert not np.isnan(weights).any() and not (weights == np.inf).any(), "a log-weight is NaN or +inf."
-    assert 0 <= samples.value < count, f"the value is answer {samples.value} of {count}."
-    assert np.isfinite(weights[samples.value]), "the value is an answer of weight 0."
-    most = max(map(len, samples.answers))
+    assert 0 <= samples.selected_index < count, f"the value is answer {samples.selected_index} of {count}."
+    assert np.isfinite(weights[samples.selected_index]), "the value is an answer of weight 0."
+    most = max(map(len, samples.sequences))
     assert samples.tokens_spent >= most, f"{samples.tokens_spent} tokens spent cannot draw an answer of {most}."
 
 
@@ -171,7 +175,7 @@ def check_logprobs(runs: list[WeightedSamples], target: Target, model: TableMode
     for samples in runs:
         if samples.logprob is None:
             continue
-        wanted = np.asarray([exact[tuple(answer)] for answer in samples.answers])
+        wanted = np.asarray([exact[tuple(answer)] for answer in samples.sequences])
         worst = float(np.abs(samples.logprob - wanted).max())
         assert worst <= 1e-6, f"log-probabilities of answers are off by up to {worst:.3g} nats."
 
@@ -193,9 +197,9 @@ def _build_tally(runs: list[WeightedSamples], model: TableModel) -> WeightTally:
     top = max(float(np.max(samples.log_weight)) for samples in runs)
     weights = np.zeros((len(runs), len(number)))
     for run, samples in enumerate(runs):
-        index = [number[tuple(answer)] for answer in samples.answers]
+        index = [number[tuple(answer)] for answer in samples.sequences]
         np.add.at(weights[run], index, np.exp(np.asarray(samples.log_weight) - top))
-    return WeightTally(weights, sum(len(samples.answers) for samples in runs))
+    return WeightTally(weights, sum(len(samples.sequences) for samples in runs))
 
 
 def check_means(tally: WeightTally, values: dict[str, Floats], probability: Floats, error_rate: float) -> None:

@@ -165,8 +165,7 @@ def test_a_request_of_a_trace_is_a_span_of_it(services: Services) -> None:
 
     from heatbath.serve.telemetry.labels import Labels
     from heatbath.serve.telemetry.otel.export import build_providers
-    from heatbath.serve.telemetry.otel.spans import SpanOptions
-    from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
+    from heatbath.serve.telemetry.otel.spans import SpanOptions, TraceContextMiddleware
 
     spans, labels = InMemorySpanExporter(), Labels(["mock"])
     made = build_providers(

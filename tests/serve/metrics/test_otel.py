@@ -33,8 +33,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from heatbath.serve.telemetry.otel import export
-from heatbath.serve.telemetry.otel.spans import SpanOptions
-from heatbath.serve.telemetry.otel.trace_context import TraceContextMiddleware
+from heatbath.serve.telemetry.otel.spans import SpanOptions, TraceContextMiddleware
 
 LABELS = Labels(["smollm2-135m"], {"gpt-4o": "smollm2-135m"})
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -82,8 +82,8 @@ def test_it_hangs(postgres: Postgres, postgres_url: str) -> None:
         async with opened(postgres_url) as store:
             await store.save(answer())
             with postgres.frozen():
-                await refused(store, "does not answer", within=8.0)
-                await refused(store, "does not answer", within=2.0)
+                await refused(store, "does not respond", within=8.0)
+                await refused(store, "does not respond", within=2.0)
             await back(store)
             await store.save(answer("b"))
             assert {"a", "b"} <= {each.request.id for each in await store.list_recent(9, None)}

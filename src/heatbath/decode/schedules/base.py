@@ -56,7 +56,7 @@ class Schedule(ABC):
         """The memory after a draw, (B, k)."""
         return memory
 
-    def exhausted(self, memory: Floats) -> npt.NDArray[np.bool_]:
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
         """Which rows have no time for another token, (B,)."""
         return np.zeros(len(memory), bool)
 

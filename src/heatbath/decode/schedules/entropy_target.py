@@ -1,4 +1,4 @@
-"""The temperature at which the next token's distribution has a wanted entropy or heat capacity, step by step."""
+"""The schedule that keeps the entropy or heat capacity of the next token's distribution at a target."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ GRID_SIZE, MAX_ITERATIONS, TOLERANCE = 12, 40, 1e-9
 
 @dataclass(frozen=True)
 class QuantityTargetSchedule(Schedule):
-    """Holds `quantity` ("entropy" or "heat_capacity", nats) of every distribution at `target`.
+    """A schedule that solves for the temperature at which `quantity` ("entropy" or "heat_capacity") is `target`, nats.
 
-    Entropy rises with temperature, so its solution is one. Heat capacity rises and falls, and the coldest solution is
-    taken; where its peak is lower than the target, the peak's temperature on a grid of 12. T = 0 where the quantity
-    passes the target below `coldest` already, `hottest` where it stays below it.
+    Entropy rises with temperature, so its solution is unique. Heat capacity rises and falls: the coldest solution is
+    used, or the temperature of its peak on a grid of 12 where the peak is lower than the target. T = 0 where the
+    quantity exceeds the target at `min_temperature` already, `max_temperature` where the entropy stays below it.
     """
 
     quantity: str
@@ -44,20 +44,20 @@ class QuantityTargetSchedule(Schedule):
         return np.where(inside, np.exp(solved), np.where(reached, 0.0, fallback))
 
     def _find_root(self, energies: Any, bracket: Floats, ends: Floats, active: Any) -> Floats:
-        """False position in ln T, the end that stays halved (the Illinois rule), until every wanted row is close."""
+        """Return ln T by false position (the Illinois rule) until every active row is within the tolerance."""
         (low, high), (at_low, at_high) = bracket, ends
         middle, side = 0.5 * (low + high), np.zeros(low.shape)
         for _ in range(MAX_ITERATIONS if active.any() else 0):
             middle = (low * at_high - high * at_low) / (at_high - at_low)
             middle = np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
-            off = _read_quantity(state(energies, np.exp(-middle)), self.quantity) - self.target
-            if (np.abs(off)[active] <= TOLERANCE * max(self.target, 1.0)).all():
+            error = _read_quantity(state(energies, np.exp(-middle)), self.quantity) - self.target
+            if (np.abs(error)[active] <= TOLERANCE * max(self.target, 1.0)).all():
                 break
-            up = off < 0
+            up = error < 0
             at_high = np.where(up & (side > 0), at_high / 2, at_high)
             at_low = np.where(~up & (side < 0), at_low / 2, at_low)
-            low, at_low = np.where(up, middle, low), np.where(up, off, at_low)
-            high, at_high = np.where(up, high, middle), np.where(up, at_high, off)
+            low, at_low = np.where(up, middle, low), np.where(up, error, at_low)
+            high, at_high = np.where(up, high, middle), np.where(up, at_high, error)
             side = np.where(up, 1.0, -1.0)
         return np.asarray(middle)
 

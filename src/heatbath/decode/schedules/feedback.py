@@ -1,4 +1,4 @@
-"""Feedback on the surprise of what was drawn: by temperature, or by truncation (mirostat)."""
+"""Feedback schedules on the surprisal of the drawn tokens, by temperature or by truncation (mirostat)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SurprisalFeedback(Schedule):
-    r"""Integral control of the mean surprise: $\ln T\leftarrow\ln T-g\,(s-s^*)$ within [coldest, hottest].
+    r"""Integral control of the mean surprisal: $\ln T\leftarrow\ln T-g\,(s-s^*)$ between the two temperatures.
 
-    s is the surprise of the drawn token, nats, before windows cut. Memory is ln T, (B, 1), at first that of `start`.
+    s is the surprisal of the drawn token, nats, before windows are applied. Memory is ln T, (B, 1), which starts at
+    `initial_temperature`.
     """
 
     target: float
@@ -36,17 +37,17 @@ class SurprisalFeedback(Schedule):
         return np.exp(memory[:, 0])
 
     def update_memory(self, memory: Floats, step: Step) -> Floats:
-        moved = memory - self.gain * (surprisal(step) - self.target)[:, None]
-        return np.clip(moved, np.log(self.min_temperature), np.log(self.max_temperature))
+        log_temperature = memory - self.gain * (surprisal(step) - self.target)[:, None]
+        return np.clip(log_temperature, np.log(self.min_temperature), np.log(self.max_temperature))
 
 
 @dataclass(frozen=True)
 class MirostatSchedule(Schedule):
     r"""Truncation by feedback: $\mu\leftarrow\mu-\eta\,(s-\tau)$, from $\mu=2\tau$; memory is mu, (B, 1), nats.
 
-    Version 2 keeps the states of surprise at most mu. Version 1 keeps the k most probable, with k such that a Zipf law
-    fitted to the hundred most probable would be as surprising as mu. s is the surprise before any window cuts, as the
-    paper has it; llama.cpp takes the renormalised one. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
+    Version 2 keeps the states of surprisal at most mu. Version 1 keeps the k most probable states, with k from Zipf's
+    law fitted to the hundred most probable. s is the surprisal before windows are applied, as in the paper; llama.cpp
+    uses the renormalised one. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
     """
 
     target: float
@@ -69,5 +70,5 @@ class MirostatSchedule(Schedule):
 
 
 def surprisal(step: Step) -> Floats:
-    """Minus the log-probability of the drawn tokens before windows cut, (B,), nats."""
+    """Return minus the log-probability of the drawn tokens before windows are applied, (B,), nats."""
     return np.asarray(-(step.logprob + np.log(step.kept_mass)))

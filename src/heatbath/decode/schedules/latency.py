@@ -75,7 +75,7 @@ class LatencyBudget(Schedule):
         pace = memory[:, STEP_SECONDS] + PACE_SMOOTHING * (took - memory[:, STEP_SECONDS])
         return np.stack([memory[:, START_TIME], np.full(len(memory), now), pace], axis=1)
 
-    def exhausted(self, memory: Floats) -> npt.NDArray[np.bool_]:
+    def exhausted_rows(self, memory: Floats) -> npt.NDArray[np.bool_]:
         return np.asarray(self.remaining_tokens(memory) == 0)
 
     def remaining_tokens(self, memory: Floats) -> npt.NDArray[np.int64]:
@@ -99,9 +99,7 @@ def latency_budget(
     temperatures at the deadline and long before; `soft` the share of the time at which cooling begins. Raises BadInput
     for settings out of range.
     """
-    cold, hot = (
-        validate_temperature("a temperature of a latency budget", value) for value in temperature_range
-    )
+    cold, hot = (validate_temperature("a temperature of a latency budget", value) for value in temperature_range)
     if cold > hot:
         raise BadInput(f"a latency budget cools from {hot:g} to {cold:g}: give the colder temperature first.")
     if not 0 < deadline < np.inf:

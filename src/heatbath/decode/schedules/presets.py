@@ -1,10 +1,9 @@
-"""Settings by what the text is for."""
+"""Preset temperatures and windows by the intent of the text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +13,12 @@ from heatbath.decode.schedules.base import Floats, Schedule
 from heatbath.decode.windows import Window, min_p, top_p
 from heatbath.energy.base import Context
 from heatbath.energy.spec import BuildContext, Spec
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, suggest_name
 
 
 @dataclass(frozen=True)
 class IntentSchedule(Schedule):
-    """One temperature and the windows that go with it; `why` says where they come from."""
+    """One temperature and its windows; `rationale` gives the source of the values."""
 
     temperature: float
     truncation_windows: tuple[Window, ...]
@@ -50,15 +49,15 @@ INTENTS: Mapping[str, IntentSchedule] = MappingProxyType(
         "sample": IntentSchedule(1.0, (), "the model's own distribution, nothing cut"),
     }
 )
-"""Starting points, not results: a phase map of the model at hand beats them."""
+"""Starting points; a phase map of the model gives better values."""
 
 
 def by_intent(intent: str, table: Mapping[str, IntentSchedule] = INTENTS) -> IntentSchedule:
-    """The settings for an intent. Raises BadInput for one that is not in the table, naming the nearest."""
+    """Return the schedule of an intent. Raises `BadInput` for an unknown one."""
     if intent in table:
         return table[intent]
-    near = get_close_matches(intent, table, n=1, cutoff=0.0)
-    raise BadInput(f"there is no intent {intent!r}: the nearest is {near[0]!r}, and all are {', '.join(table)}.")
+    suggestion = suggest_name(intent, table, cutoff=0.0)
+    raise BadInput(f"unknown intent {intent!r}{suggestion}: choose from {', '.join(table)}.", param="intent")
 
 
 def _build_by_intent(context: BuildContext, intent: str) -> Schedule:

@@ -1,4 +1,4 @@
-"""Temperatures that depend on the place in the answer alone."""
+"""Schedules that depend only on the position of the token: constant, linear, cosine, geometric, logarithmic, pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class PositionSchedule(Schedule):
-    """`law` (B,) -> (B,) gives the temperature of the tokens at places t = 0, 1, … of the answers."""
+    """A schedule from a function: `temperature_at` maps positions t = 0, 1, … (B,) to temperatures (B,)."""
 
     label: str
     temperature_at: Callable[[Floats], Floats]
@@ -26,15 +26,15 @@ class PositionSchedule(Schedule):
 
 
 def constant(value: float) -> PositionSchedule:
-    """One temperature throughout. Raises BadInput below 0."""
-    held = validate_temperature("the temperature", value)
-    return PositionSchedule(f"constant={held:g}", lambda t: np.full(t.shape, held))
+    """Return a constant schedule. Raises `BadInput` below 0."""
+    temperature = validate_temperature("the temperature", value)
+    return PositionSchedule(f"constant={temperature:g}", lambda t: np.full(t.shape, temperature))
 
 
 def linear(start: float, end: float, steps: int) -> PositionSchedule:
-    r"""$T_t = T_0 + (T_1 - T_0)\,t/n$ up to t = n `steps`, and $T_1$ from there on.
+    r"""Return the schedule $T_t = T_0 + (T_1 - T_0)\,t/n$ up to t = n `steps`, and $T_1$ from there on.
 
-    Raises BadInput for temperatures below 0 and less than one step.
+    Raises `BadInput` for temperatures below 0 and fewer than one step.
     """
     first, last, length = _validate_ends(start, end, steps)
     return PositionSchedule(
@@ -43,9 +43,9 @@ def linear(start: float, end: float, steps: int) -> PositionSchedule:
 
 
 def cosine(start: float, end: float, steps: int) -> PositionSchedule:
-    r"""$T_t = T_1 + (T_0 - T_1)(1 + \cos\pi t/n)/2$ up to t = n `steps`, and $T_1$ from there on.
+    r"""Return the schedule $T_t = T_1 + (T_0 - T_1)(1 + \cos\pi t/n)/2$ up to t = n `steps`, and $T_1$ from there on.
 
-    Raises BadInput for temperatures below 0 and less than one step. Source: Loshchilov and Hutter 2016,
+    Raises `BadInput` for temperatures below 0 and fewer than one step. Source: Loshchilov and Hutter 2016,
     arXiv:1608.03983, equation 5, for a learning rate.
     """
     first, last, length = _validate_ends(start, end, steps)
@@ -57,46 +57,49 @@ def cosine(start: float, end: float, steps: int) -> PositionSchedule:
 
 
 def geometric(start: float, ratio: float, floor: float = 0.0) -> PositionSchedule:
-    r"""$T_t = \max(T_0 r^t, T_{min})$.
+    r"""Return the schedule $T_t = \max(T_0 r^t, T_{min})$.
 
-    Raises BadInput for a temperature below 0 or a ratio that is not above 0 and at most 1. Source: Kirkpatrick, Gelatt
-    and Vecchi 1983, doi:10.1126/science.220.4598.671.
+    Raises `BadInput` for a temperature below 0 or a ratio outside (0, 1]. Source: Kirkpatrick, Gelatt and Vecchi 1983,
+    doi:10.1126/science.220.4598.671.
     """
-    first, least = (
-        validate_temperature("the first temperature", start),
-        validate_temperature("the lowest temperature", floor),
-    )
+    first = validate_temperature("the first temperature", start)
+    lowest = validate_temperature("the lowest temperature", floor)
     if not 0 < ratio <= 1:
-        raise BadInput(f"the ratio of a geometric schedule is {ratio}: give a number above 0, at most 1.")
-    return PositionSchedule(f"geometric={first:g}*{ratio:g}^t", lambda t: np.maximum(first * ratio**t, least))
+        raise BadInput(f"the ratio of a geometric schedule must be in (0, 1], got {ratio}.", param="ratio")
+    return PositionSchedule(f"geometric={first:g}*{ratio:g}^t", lambda t: np.maximum(first * ratio**t, lowest))
 
 
 def logarithmic(scale: float, offset: float = 1.0) -> PositionSchedule:
-    r"""$T_t = c / \ln(1 + t + t_0)$, the slow cooling that finds ground states for a c as large as the barriers.
+    r"""Return the schedule $T_t = c / \ln(1 + t + t_0)$, which finds ground states for a c as large as the barriers.
 
-    Raises BadInput for a scale below 0 or an offset that is not above 0. Source: Geman and Geman 1984,
+    Raises `BadInput` for a scale below 0 or an offset that is not above 0. Source: Geman and Geman 1984,
     doi:10.1109/TPAMI.1984.4767596, theorem B.
     """
     barrier = validate_temperature("the scale of a logarithmic schedule", scale)
     if not 0 < offset < np.inf:
-        raise BadInput(f"the offset of a logarithmic schedule is {offset}: give a finite number above 0.")
+        raise BadInput(
+            f"the offset of a logarithmic schedule must be finite and greater than 0, got {offset}.", param="offset"
+        )
     return PositionSchedule(f"logarithmic={barrier:g}", lambda t: barrier / np.log(1 + t + offset))
 
 
 def by_position(pieces: Sequence[tuple[int, float]]) -> PositionSchedule:
-    """Pieces (first place, temperature), each held until the next begins: [(0, 1.0), (50, 0.3)].
+    """Return a schedule of pieces (first position, temperature), for example [(0, 1.0), (50, 0.3)].
 
-    Raises BadInput where places do not begin at 0 and rise, or for temperatures below 0.
+    Raises `BadInput` where positions do not start at 0 and increase, or for temperatures below 0.
     """
-    places = np.asarray([place for place, _ in pieces], float)
+    starts = np.asarray([start for start, _ in pieces], float)
     values = np.asarray(
-        [validate_temperature(f"the temperature from place {place} on", value) for place, value in pieces]
+        [validate_temperature(f"the temperature from position {start} on", value) for start, value in pieces]
     )
-    if not len(places) or places[0] != 0 or not (np.diff(places) > 0).all():
-        raise BadInput(f"pieces begin at {[place for place, _ in pieces]}: begin at 0, and let the places rise.")
+    if not len(starts) or starts[0] != 0 or not (np.diff(starts) > 0).all():
+        raise BadInput(
+            f"the positions of `pieces` must start at 0 and increase, got {[start for start, _ in pieces]}.",
+            param="pieces",
+        )
 
     def temperature_at(t: Floats) -> Floats:
-        return np.asarray(values[np.searchsorted(places, t, side="right") - 1])
+        return np.asarray(values[np.searchsorted(starts, t, side="right") - 1])
 
     return PositionSchedule("by_position", temperature_at)
 

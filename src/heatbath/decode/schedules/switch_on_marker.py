@@ -1,4 +1,4 @@
-"""Explore, then commit: one temperature before a marker has appeared in the answer, another after it."""
+"""A schedule with one temperature before a marker has been generated, and another after it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,24 @@ from heatbath.errors import BadInput
 
 @dataclass(frozen=True)
 class MarkerSchedule(Schedule):
-    """`before` until the answer holds the tokens `marker` in a row, `after` from the next token on."""
+    """The temperature `before` until the completion contains the tokens `marker`, `after` from the next token on."""
 
     marker: tuple[int, ...]
     before: float
     after: float
 
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
-        seen = [_contains_marker(list(context.completion(row)), self.marker) for row in range(len(context))]
-        return np.where(np.asarray(seen, bool), self.after, self.before)
+        is_after = [_contains_marker(list(context.completion(row)), self.marker) for row in range(len(context))]
+        return np.where(np.asarray(is_after, bool), self.after, self.before)
 
 
 def by_phase(marker: Sequence[int], *, before: float, after: float) -> MarkerSchedule:
-    """The schedule `ByPhase`. Raises BadInput for an empty marker and for temperatures below 0."""
+    """Return a `MarkerSchedule`. Raises `BadInput` for an empty marker and for temperatures below 0."""
     if not len(marker):
-        raise BadInput("the marker of a phase is empty: give the tokens that end it.")
-    hot, cold = (
-        validate_temperature("the temperature before the marker", before),
-        validate_temperature("that after the marker", after),
-    )
-    return MarkerSchedule(tuple(int(token) for token in marker), hot, cold)
+        raise BadInput("`marker` must have at least one token, got none.", param="marker")
+    first = validate_temperature("the temperature before the marker", before)
+    second = validate_temperature("the temperature after the marker", after)
+    return MarkerSchedule(tuple(int(token) for token in marker), first, second)
 
 
 def _contains_marker(completion: list[int], marker: tuple[int, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Windows: which energies stay. `applied` and `cut_all` put one upon another."""
+"""Windows, the truncations of a distribution: top-k, top-p, min-p and others. `apply_windows` applies several."""
 
 from heatbath.decode.windows.base import Window, WindowResult, apply_window, apply_windows, band_up_to, mask_energies
 from heatbath.decode.windows.mirostat_windows import max_surprisal, zipf_top_k

@@ -1,10 +1,10 @@
-r"""Windows are cuts in energy: the states of a row between two energies stay, all others become +inf.
+r"""Windows as cuts in energy: the states of a row between two energies are kept, all others become +inf.
 
-The order is fixed. Fields add to the energies, the temperature makes a distribution of them, and the window cuts that
-tempered distribution; other libraries differ, and a window that asks for probabilities then keeps another set. The
-band depends on the row's energies, its beta and at most one random number, so that states of equal energy stay or go
-together: ties at a border all stay, and a top-k window may keep more than k. At T = 0 a window that goes by
-probability sees the ground states alone; beta = 0 is the limit of small beta: weights are equal, the order stays.
+The order is fixed: fields add to the energies, then the temperature is applied, then the window truncates the tempered
+distribution. Libraries that truncate before the temperature keep a different set for windows that use probabilities.
+The band depends on the row's energies, its beta and at most one random number, so states of equal energy are kept or
+removed together: ties at a border are all kept, and a top-k window may keep more than k. At T = 0 a window that uses
+probabilities sees only the ground states. beta = 0 is the limit of small beta: weights are equal, the order is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ DrawUniform = Callable[[], Floats]
 
 @dataclass(frozen=True)
 class Window:
-    """`band(spectrum, uniform)` finds what stays. `random` says that it needs one uniform number a row."""
+    """A truncation: `band(statistics, uniform)` returns the energies to keep.
+
+    `is_random` states that the band needs one uniform number per row.
+    """
 
     label: str
     band: BandFunction
@@ -39,17 +42,17 @@ class Window:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """Energies (B, V) with +inf outside the windows, and the probability that they left, (B,)."""
+    """Energies (B, V) with +inf outside the windows, and the probability that was kept, (B,)."""
 
     energies: Any
     kept_mass: Floats
 
 
 def apply_window(window: Window, energies: Any, betas: Any, uniform: Floats | None = None) -> WindowResult:
-    """What a window leaves of `energies` (B, V) at `betas`, and the probability it keeps.
+    """Apply one window to `energies` (B, V) at `betas` and compute the probability it keeps.
 
-    `uniform` (B,) in [0, 1) is needed by a random window alone. Raises BadInput where it is missing or rows hold no
-    state, NotANumber for a NaN.
+    `uniform` (B,) in [0, 1) is needed only by a random window. Raises `BadInput` where it is missing or a row has no
+    state, `NotANumber` for a NaN.
     """
     return _apply_window(window, energies, betas, uniform, compute_mass=True)
 
@@ -57,19 +60,19 @@ def apply_window(window: Window, energies: Any, betas: Any, uniform: Floats | No
 def apply_windows(
     windows: Sequence[Window], energies: Any, betas: Any, draw_uniform: DrawUniform | None = None
 ) -> WindowResult:
-    """One window upon another, each cutting what the one before has left; kept masses multiply.
+    """Apply windows in sequence, each to the result of the one before; kept masses multiply.
 
-    `draw()` gives the next uniforms (B,) and is called once for each random window, and for no other.
+    `draw_uniform()` returns the next uniform numbers (B,) and is called once for each random window, never otherwise.
     """
     mass = np.ones(energies.shape[:-1])
     for window in windows:
-        left = apply_window(window, energies, betas, _draw_uniform(window, draw_uniform))
-        energies, mass = left.energies, mass * left.kept_mass
+        result = apply_window(window, energies, betas, _draw_uniform(window, draw_uniform))
+        energies, mass = result.energies, mass * result.kept_mass
     return WindowResult(energies, mass)
 
 
 def mask_energies(windows: Sequence[Window], energies: Any, betas: Any, draw_uniform: DrawUniform | None = None) -> Any:
-    """The energies of `cut_all`, without the work of weighing what is kept."""
+    """Return the energies of `apply_windows` without computing the kept mass."""
     for window in windows:
         energies = window(energies, betas, _draw_uniform(window, draw_uniform))
     return energies
@@ -82,16 +85,16 @@ def _draw_uniform(window: Window, draw_uniform: DrawUniform | None) -> Floats | 
 def _apply_window(
     window: Window, energies: Any, betas: Any, uniform: Floats | None, *, compute_mass: bool
 ) -> WindowResult:
-    seen = build_row_statistics(energies, betas)
-    if window.is_random and (uniform is None or np.shape(uniform) != seen.betas.shape):
-        raise BadInput(f"the window {window.label} is random: give one uniform number a row.")
-    band = window.band(seen, uniform)
-    mass = np.minimum(seen.band_mass(band), 1.0) if compute_mass else np.ones(seen.rows.num_rows)
-    return WindowResult(seen.apply_band(band), mass)
+    statistics = build_row_statistics(energies, betas)
+    if window.is_random and (uniform is None or np.shape(uniform) != statistics.betas.shape):
+        raise BadInput(f"the window {window.label} is random: pass one uniform number per row, got {uniform!r:.40}.")
+    band = window.band(statistics, uniform)
+    mass = np.minimum(statistics.band_mass(band), 1.0) if compute_mass else np.ones(statistics.rows.num_rows)
+    return WindowResult(statistics.apply_band(band), mass)
 
 
 def height_limit(log_weight: Floats, betas: Floats) -> Floats:
-    r"""How far above the ground a state may lie to weigh at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
+    r"""Largest height above the ground of a state of weight at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
     with np.errstate(divide="ignore", invalid="ignore"):
         height = -np.asarray(log_weight) / betas
     height = np.where(betas == 0, np.inf, np.where(np.isinf(betas), 0.0, height))
@@ -99,5 +102,5 @@ def height_limit(log_weight: Floats, betas: Floats) -> Floats:
 
 
 def band_up_to(statistics: RowStatistics, height: Any, kept_mass: Floats | None = None) -> Band:
-    """The band from the ground to `height` above it, (B,)."""
+    """Return the band from the ground to `height` above it, (B,)."""
     return Band(np.full(statistics.betas.shape, -np.inf), statistics.ground + height, kept_mass)

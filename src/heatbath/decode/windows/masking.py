@@ -1,6 +1,6 @@
-r"""The cut itself: a row's words copied where the energy lies in the band, +inf elsewhere.
+r"""Masking kernels: copy a row's words where the energy is in the band, with +inf elsewhere.
 
-Weighed on the way, where asked for: $\sum_v w_v$ over the band and over the row.
+The mass of a band is $\sum_v w_v$ over the band, divided by the same sum over the row.
 """
 
 from __future__ import annotations
@@ -9,12 +9,22 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from heatbath.kernels.block_sums import weight_32, weight_64
 from heatbath.kernels.exp2 import LOG2E
 from heatbath.kernels.float_bits import find_extremes, from_key, infinity_key, value
 from heatbath.kernels.jit import jit, jit_reassoc
 from heatbath.kernels.row_sums import LEAST_32, MOST_32, WIDEST_32
+
+
+def round_down(limit: npt.NDArray[np.float64], width: int) -> npt.NDArray[Any]:
+    """Return the highest number of `width` bytes (at least 4) that is at most `limit`."""
+    if width == 8:
+        return limit
+    with np.errstate(over="ignore"):
+        nearest = limit.astype(np.float32)
+    return np.where(nearest > limit, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 @jit
@@ -28,13 +38,13 @@ def fill_energy_range(start: Any, stop: Any, words: Any, out: Any) -> Any:
 
 @jit
 def is_float32_safe(low: Any, high: Any, beta: Any) -> Any:
-    """Whether float32 weights are safe for a row between these energies."""
+    """Test that float32 weights cannot overflow for a row between these energies."""
     return high - low < WIDEST_32 and (beta == 0.0 or LEAST_32 < beta < MOST_32)
 
 
 @jit
 def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
-    """Copy what lies in the band."""
+    """Copy the words of energies in the band to `out`, and `absent` elsewhere."""
     for v in range(row.shape[0]):
         energy = value(row[v])
         out[v] = row[v] if (energy >= low) & (energy <= high) else absent
@@ -42,7 +52,7 @@ def copy_band(row: Any, low: Any, high: Any, absent: Any, out: Any) -> Any:
 
 @jit_reassoc
 def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any:
-    """Weights of the row and of the band, in float32 with float64 totals."""
+    """Return the weights of the row and of the band, in float32 with float64 totals."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_32(row[v], ground, rate)
@@ -54,7 +64,7 @@ def sum_weights_32(row: Any, low: Any, high: Any, ground: Any, rate: Any) -> Any
 
 @jit_reassoc
 def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any:
-    """Weights of the row and of the band, in float64."""
+    """Return the weights of the row and of the band, in float64."""
     total, kept = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_64(row[v], ground, beta)
@@ -66,7 +76,7 @@ def sum_weights_64(row: Any, low: Any, high: Any, ground: Any, beta: Any) -> Any
 
 @jit
 def count_ground_states(row: Any, low: Any, high: Any, ground: Any) -> Any:
-    """Ground states of the row and of the band."""
+    """Count the ground states of the row and of the band."""
     total, kept = 0, 0
     for v in range(row.shape[0]):
         energy = value(row[v])
@@ -94,7 +104,7 @@ def fill_band_mass(
     edges: Any,
     mass: Any,
 ) -> Any:
-    """Fill mass (B,) with the share of the weight in the bands; edges (B, 2) are lowest and highest energy."""
+    """Fill mass (B,) with the share of the weight in the bands; edges (B, 2) are the lowest and highest energy."""
     for b in range(start, stop):
         row, low, high, beta = words[b], bands[b, 0], bands[b, 1], betas[b]
         ground = edges[b, 0]

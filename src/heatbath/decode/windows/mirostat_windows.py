@@ -1,4 +1,4 @@
-"""Windows with a limit of their own for every row, as feedback sets them."""
+"""Windows of the mirostat schedules, with a limit for each row that feedback sets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from heatbath.decode.windows.base import Floats, Window, band_up_to, height_limi
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
 
 ZIPF_RANKS = 100
-"""How many of the most probable states a Zipf law is fitted to."""
+"""Number of most probable states to which Zipf's law is fitted."""
 
 
 def max_surprisal(limits: Floats) -> Window:
-    r"""States of surprise $-\ln p_v$ at most `limits` (B,), nats, and always the ground states."""
+    r"""Keep the states of surprisal $-\ln p_v$ at most `limits` (B,), nats, and always the ground states."""
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         return band_up_to(statistics, height_limit(np.log(statistics.sums[0]) - limits, statistics.betas))
@@ -22,7 +22,7 @@ def max_surprisal(limits: Floats) -> Window:
 
 
 def zipf_top_k(limits: Floats) -> Window:
-    r"""The k most probable states, k such that a Zipf law fitted to the row holds surprises up to `limits` (B,), nats.
+    r"""Keep the k most probable states, with k from Zipf's law fitted to the row and surprisal `limits` (B,), nats.
 
     $\hat s=\sum t_ib_i/\sum t_i^2$ over the hundred most probable, $t_i=\ln\frac{i+1}{i}$,
     $b_i=\ln\frac{p_i}{p_{i+1}}$; $k=\left(\epsilon e^{\mu}/(1-n^{-\epsilon})\right)^{1/\hat s}$ with
@@ -37,7 +37,7 @@ def zipf_top_k(limits: Floats) -> Window:
 
 
 def compute_zipf_ranks(statistics: RowStatistics, limits: Floats) -> npt.NDArray[np.int64]:
-    """The k of `zipf_surprise`, (B,), from 1 to the number of states."""
+    """Return the k of `zipf_top_k`, (B,), from 1 to the number of states."""
     exponent = _zipf_exponent(statistics)
     excess = exponent - 1
     size = np.log(statistics.num_states)
@@ -50,7 +50,7 @@ def compute_zipf_ranks(statistics: RowStatistics, limits: Floats) -> npt.NDArray
 
 
 def _zipf_exponent(statistics: RowStatistics) -> Floats:
-    """The slope of log p over log rank among the most probable states that are present, (B,); 0 at beta = 0."""
+    """Return the slope of log p over log rank among the most probable present states, (B,); 0 at beta = 0."""
     energies = statistics.lowest_energies(min(ZIPF_RANKS, statistics.num_states))
     betas = np.where(np.isinf(statistics.betas), 0.0, statistics.betas)[:, None]
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Selection without sorting: the k-th lowest energy of a row, spreads, and the highest energy below a limit."""
+"""Order statistics without sorting: the k-th lowest energy of a row, the spread, the highest energy below a limit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from heatbath.kernels.float_bits import from_key, infinity_key, key, value
 from heatbath.kernels.jit import jit, jit_reassoc
 
 BLOCK_SIZE, BLOCKS_PER_K = 64, 4
-"""States to a block, unless k asks for more blocks: a fourth of their lowest energies must reach to k."""
+"""States per block, and the lowest number of blocks per k; blocks get smaller where k needs more of them."""
 
 
 @jit
 def lowest_key(row: Any, first: Any, last: Any) -> Any:
-    """The lowest key of a block."""
+    """Return the lowest key of a block."""
     low = key(row[first])
     for v in range(first, last):
         low = min(low, key(row[v]))
@@ -25,7 +25,7 @@ def lowest_key(row: Any, first: Any, last: Any) -> Any:
 
 @jit
 def collect_keys_within(row: Any, minima: Any, size: Any, limit: Any, near: Any) -> Any:
-    """How many keys are no higher than `limit`; the keys themselves go into `near`."""
+    """Write the keys that are at most `limit` to `near` and return their number."""
     found = 0
     for i in range(minima.shape[0]):
         if minima[i] <= limit:
@@ -39,9 +39,9 @@ def collect_keys_within(row: Any, minima: Any, size: Any, limit: Any, near: Any)
 
 @jit
 def select_lowest_keys(row: Any, k: Any, minima: Any, near: Any) -> Any:
-    """Fill the front of `near` with the k lowest keys, in no order but that the k-th is the last of them.
+    """Fill the front of `near` with the k lowest keys, unordered except that the k-th lowest is the last of them.
 
-    k blocks have their lowest energy at or below the k-th lowest of these, so that no state above it need be looked at.
+    Only keys up to the k-th lowest of the blocks' minima are collected: k states are at or below it.
     """
     size = max(1, min(BLOCK_SIZE, row.shape[0] // (BLOCKS_PER_K * k)))
     blocks = (row.shape[0] + size - 1) // size
@@ -76,7 +76,7 @@ def fill_lowest(start: Any, stop: Any, words: Any, out: Any) -> Any:
 
 @jit_reassoc
 def moments(row: Any, centre: Any) -> Any:
-    """Number of present states, sum of their distances from `centre` and of the squares, each state counted alike."""
+    """Return the number of present states, the sum of their distances from `centre` and the sum of the squares."""
     count, total, squares = 0.0, 0.0, 0.0
     for v in range(row.shape[0]):
         energy = value(row[v])

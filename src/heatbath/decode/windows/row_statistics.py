@@ -1,4 +1,4 @@
-"""What a window asks of the energies: their edges, ranks, sums and cumulative weights, each found when first asked."""
+"""Statistics of the energies of each row, computed on first use: range, order statistics, sums, weight quantiles."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Band:
-    """Energies from `low` to `high` stay, (B,) each, nats, in the gauge they came in.
+    """The energies to keep, from `low` to `high`, (B,) each, nats, in the gauge of the energies.
 
-    `kept_mass` is the probability that stays, (B,), where finding the band gave it; None where it did not.
+    `kept_mass` is the probability that is kept, (B,), where it was computed with the band, else None.
     """
 
     low: Floats
@@ -32,14 +32,14 @@ class Band:
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """The energies of a batch (B, V) at inverse temperatures (B,). Every row is an ensemble: see `spectrum`."""
+    """The energies of a batch (B, V) at inverse temperatures (B,). Use `build_row_statistics`, which validates rows."""
 
     rows: EnergyRows
     betas: Floats
 
     @property
     def num_states(self) -> int:
-        """V."""
+        """The size V of the vocabulary."""
         return self.rows.num_states
 
     @cached_property
@@ -49,39 +49,43 @@ class RowStatistics:
 
     @cached_property
     def sums(self) -> Floats:
-        r"""$Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$ with $w=e^{-\beta d}$, d the height above the ground, (4, B)."""
+        r"""The sums $Z$, $\sum wd$, $\sum wd^2$, $\sum w^2$, $w=e^{-\beta d}$, d the height above the ground, (4, B)."""
         return np.asarray(reductions.sums(self.rows, self.betas[:, None])[1:, 0])
 
     @cached_property
     def count_and_std(self) -> tuple[Floats, Floats]:
-        """Number of present states and standard deviation of their energies, every state alike, (B,) each."""
+        """Number of present states and standard deviation of their energies, unweighted, (B,) each."""
         count, deviation = self._backend.count_and_std(self.rows, self.ground)
         return count, deviation
 
     def kth_lowest_energy(self, k: int | Ints) -> Floats:
-        """The k-th lowest energy for one k or k (B,), ties counted, (B,); +inf with fewer present."""
+        """Return the k-th lowest energy for one k or k (B,), ties counted, (B,); +inf with fewer present states."""
         ranks = np.broadcast_to(np.asarray(k, np.int64), self.betas.shape).copy()
         return np.asarray(self._backend.kth_lowest_energy(self.rows, ranks))
 
     def lowest_energies(self, k: int) -> Floats:
-        """The k lowest energies in order, ties counted, (B, k); +inf with fewer present."""
+        """Return the k lowest energies in ascending order, ties counted, (B, k); +inf with fewer present states."""
         return np.asarray(self._backend.lowest_energies(self.rows, k))
 
     def highest_energy_within(self, limit: Floats) -> Floats:
-        """The highest energy of a present state that is no more than `limit`, (B,)."""
+        """Return the highest energy of a present state that is at most `limit`, (B,)."""
         return np.asarray(self._backend.highest_energy_within(self.rows, limit))
 
     def find_share_band(self, rule: str, share: float) -> Band:
-        """States by energy until their "mass" or "entropy" comes to `share`, or by |E - U| their mass ("typical")."""
+        """Return the band that holds a share of the row.
+
+        States are added in the order of energy until their "mass" or "entropy" reaches `share`, or in the order of
+        |E - U| until their mass does ("typical").
+        """
         low, high, mass = self._backend.find_share_band(self.rows, self._energy_range, self.betas, rule, share).T
         return Band(low, high, mass)
 
     def apply_band(self, band: Band) -> Any:
-        """The energies with +inf outside the band, in their library, type and shape."""
+        """Return the energies with +inf outside the band, in their own library, type and shape."""
         return self._backend.apply_band(self.rows, band.low, band.high)
 
     def band_mass(self, band: Band) -> Floats:
-        """The probability of the band, (B,)."""
+        """Return the probability of the band, (B,)."""
         if band.kept_mass is not None:
             return band.kept_mass
         return np.asarray(self._backend.band_mass(self.rows, self._energy_range, self.betas, band.low, band.high))
@@ -99,8 +103,8 @@ class RowStatistics:
 
 
 def build_row_statistics(energies: Any, betas: Any) -> RowStatistics:
-    """The spectrum of `energies` (B, V) at `betas`. Raises as `ensemble.state` does for what is no ensemble."""
-    ensembles = as_rows(energies)
-    seen = RowStatistics(ensembles, validate_betas(ensembles.broadcast(betas, "beta")))
-    seen.ground  # noqa: B018 - bad rows are refused before a window sees them
-    return seen
+    """Build the statistics of `energies` (B, V) at `betas`. Raises as `ensemble.state` does for invalid rows."""
+    rows = as_rows(energies)
+    statistics = RowStatistics(rows, validate_betas(rows.broadcast(betas, "beta")))
+    statistics.ground  # noqa: B018 - raises for invalid rows before a window reads them
+    return statistics

@@ -1,4 +1,4 @@
-"""Selection and sorting of the few states near a border, small enough to compile in no time."""
+"""Selection and sorting of the few states near a border, in kernels that compile fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heatbath.kernels.jit import jit
 
 @jit
 def select(values: Any, k: Any) -> Any:
-    """The value of rank k (from 0); those before it in the array are then no higher (Hoare's quickselect)."""
+    """Return the value of rank k (from 0) and move lower values before it in the array (Hoare's quickselect)."""
     left, right = 0, values.shape[0] - 1
     while left < right:
         pivot = values[(left + right) // 2]
@@ -34,7 +34,7 @@ def select(values: Any, k: Any) -> Any:
 
 @jit
 def sift_down(x: Any, w: Any, root: Any, end: Any) -> Any:
-    """Bring x[root] to its place in the heap x[:end], largest on top; w goes along."""
+    """Move x[root] down to its place in the heap x[:end], largest on top, and permute w in the same way."""
     while 2 * root + 1 < end:
         child = 2 * root + 1
         if child + 1 < end and x[child] < x[child + 1]:
@@ -48,7 +48,7 @@ def sift_down(x: Any, w: Any, root: Any, end: Any) -> Any:
 
 @jit
 def sort(x: Any, w: Any) -> Any:
-    """Sort x, and w along with it, in place (heapsort)."""
+    """Sort x in place (heapsort) and permute w in the same way."""
     n = x.shape[0]
     for root in range(n // 2 - 1, -1, -1):
         sift_down(x, w, root, n)

@@ -1,4 +1,4 @@
-"""Windows that keep what is probable enough, by a threshold on the probability."""
+"""Windows with a threshold on the probability: min-p, epsilon, eta, p-less, top-n-sigma, exclude-top-choices."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from heatbath.errors import BadInput
 
 
 def min_p(p: float) -> Window:
-    r"""States at least p times as probable as the most probable: $E - E_{min} \le -\ln p / \beta$.
+    r"""Keep the states at least p times as probable as the most probable: $E - E_{min} \le -\ln p / \beta$.
 
-    Raises BadInput unless 0 <= p <= 1. Source: Nguyen et al. 2024, arXiv:2407.01082.
+    Raises `BadInput` unless 0 <= p <= 1. Source: Nguyen et al. 2024, arXiv:2407.01082.
     """
     if not 0 <= p <= 1:
-        raise BadInput(f"min_p is {p}: give a number from 0 to 1.")
+        raise BadInput(f"`min_p` must be in [0, 1], got {p}.", param="min_p")
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         return band_up_to(
@@ -29,37 +29,39 @@ def min_p(p: float) -> Window:
 
 
 def epsilon(eps: float) -> Window:
-    r"""States of probability at least eps, and always the ground states: $E-E_{min}\le-\ln(\epsilon Z)/\beta$.
+    r"""Keep the states of probability at least eps, and always the ground states: $E-E_{min}\le-\ln(\epsilon Z)/\beta$.
 
-    Here Z is relative to the ground. Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
+    Here Z is relative to the ground. Raises `BadInput` unless 0 < eps < 1. Source: Hewitt et al. 2022,
+    arXiv:2210.15191.
     """
     return Window(
         f"epsilon={_validate_probability('epsilon', eps):g}",
-        _build_threshold_band(lambda seen: np.full(seen.betas.shape, np.log(eps))),
+        _build_threshold_band(lambda statistics: np.full(statistics.betas.shape, np.log(eps))),
     )
 
 
 def eta(eps: float) -> Window:
-    r"""States of probability at least $\min(\epsilon, \sqrt{\epsilon}\,e^{-S})$, and always the ground states.
+    r"""Keep the states of probability at least $\min(\epsilon, \sqrt{\epsilon}\,e^{-S})$, and always the ground states.
 
-    Raises BadInput unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
+    Raises `BadInput` unless 0 < eps < 1. Source: Hewitt et al. 2022, arXiv:2210.15191.
     """
-    _validate_probability("eta", eps)
+    log_eps = np.log(_validate_probability("eta", eps))
     return Window(
-        f"eta={eps:g}", _build_threshold_band(lambda seen: np.minimum(np.log(eps), np.log(eps) / 2 - _entropy(seen)))
+        f"eta={eps:g}",
+        _build_threshold_band(lambda statistics: np.minimum(log_eps, log_eps / 2 - _entropy(statistics))),
     )
 
 
 def p_less() -> Window:
-    r"""States at least as probable as a second draw is to repeat the first: $p_v\ge\sum_u p_u^2$.
+    r"""Keep the states at least as probable as two draws are to agree: $p_v\ge\sum_u p_u^2$.
 
     Source: Tan et al. 2025, arXiv:2509.23234.
     """
-    return Window("p_less", _build_threshold_band(lambda seen: _log_purity(seen)))
+    return Window("p_less", _build_threshold_band(_log_purity))
 
 
 def p_less_norm() -> Window:
-    r"""As `p_less`, down to $(n\sum_u p_u^2-1)/(n-1)$ with n the number of states present, which lets in more.
+    r"""Keep the states of probability at least $(n\sum_u p_u^2-1)/(n-1)$, n the present states: more than `p_less` does.
 
     Source: Tan et al. 2025, arXiv:2509.23234, with forbidden states left out of n.
     """
@@ -74,27 +76,33 @@ def p_less_norm() -> Window:
 
 
 def top_n_sigma(n: float) -> Window:
-    r"""States at most n standard deviations of the energies above the ground: $E-E_{min}\le n\sigma$.
+    r"""Keep the states at most n standard deviations of the energies above the ground: $E-E_{min}\le n\sigma$.
 
-    The deviation is that of all present states, each counted alike, so that the temperature changes nothing. Raises
-    BadInput for n below 0 or NaN; n = 0 keeps the ground states. Source: Tang et al. 2024, arXiv:2411.07641.
+    The deviation is unweighted, over all present states, so the temperature has no effect. Raises `BadInput` for n
+    below 0 or NaN; n = 0 keeps the ground states. Source: Tang et al. 2024, arXiv:2411.07641.
     """
     if not n >= 0:
-        raise BadInput(f"top_n_sigma is {n}: give 0 or a positive number.")
-    return Window(f"top_n_sigma={n:g}", lambda seen, uniform: band_up_to(seen, n * seen.count_and_std[1]))
+        raise BadInput(f"`top_n_sigma` must be 0 or greater, got {n}.", param="top_n_sigma")
+
+    def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
+        return band_up_to(statistics, n * statistics.count_and_std[1])
+
+    return Window(f"top_n_sigma={n:g}", band)
 
 
 def exclude_top_choices(threshold: float, probability: float) -> Window:
-    """With the given probability, only the least probable of the states that reach `threshold`, and what lies below.
+    """Remove, with the given probability, all states that reach `threshold` except the least probable of them.
 
-    Nothing goes where fewer than two energies reach it; ties with the least probable stay. The band is bounded from
-    below: [E_last - E_min, inf). Raises BadInput unless 0 < threshold <= 1 and 0 <= probability <= 1. Source: the XTC
-    sampler of text-generation-webui and llama.cpp.
+    Nothing is removed where fewer than two energies reach it; ties with the least probable are kept. The band is
+    bounded from below: [E_last - E_min, inf). Raises `BadInput` unless 0 < threshold <= 1 and 0 <= probability <= 1.
+    Source: the XTC sampler of text-generation-webui and llama.cpp.
     """
     if not 0 < threshold <= 1:
-        raise BadInput(f"the threshold of exclude_top_choices is {threshold}: give a number above 0, at most 1.")
+        raise BadInput(f"the threshold of exclude_top_choices must be in (0, 1], got {threshold}.", param="threshold")
     if not 0 <= probability <= 1:
-        raise BadInput(f"the probability of exclude_top_choices is {probability}: give a number from 0 to 1.")
+        raise BadInput(
+            f"the probability of exclude_top_choices must be in [0, 1], got {probability}.", param="probability"
+        )
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         height = height_limit(np.log(threshold) + np.log(statistics.sums[0]), statistics.betas)
@@ -107,7 +115,7 @@ def exclude_top_choices(threshold: float, probability: float) -> Window:
 
 def _validate_probability(name: str, eps: float) -> float:
     if not 0 < eps < 1:
-        raise BadInput(f"the probability of the window {name} is {eps}: give a number between 0 and 1.")
+        raise BadInput(f"`{name}` must be in (0, 1), got {eps}.", param=name)
     return eps
 
 
@@ -126,7 +134,7 @@ def _entropy(statistics: RowStatistics) -> Floats:
 
 
 def _log_purity(statistics: RowStatistics) -> Floats:
-    """ln of the sum of squared probabilities."""
+    """Return ln of the sum of squared probabilities."""
     return np.asarray(np.log(statistics.sums[3]) - 2 * np.log(statistics.sums[0]))
 
 

@@ -1,4 +1,4 @@
-"""A window of fixed size."""
+"""The top-k window."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from heatbath.errors import BadInput
 
 
 def top_k(k: int) -> Window:
-    """The k states of lowest energy, and every tie with the last of them: the band [0, E_(k) - E_min].
+    """Keep the k states of lowest energy and all ties with the last of them: the band [0, E_(k) - E_min].
 
-    Raises BadInput for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
+    Raises `BadInput` for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
     """
     if k < 1:
-        raise BadInput(f"top_k keeps {k} states: give at least 1.")
+        raise BadInput(f"`top_k` must be at least 1, got {k}.", param="top_k")
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
         if k >= statistics.num_states:

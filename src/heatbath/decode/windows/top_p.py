@@ -1,4 +1,4 @@
-"""Windows that hold a share of the probability or of the entropy."""
+"""Windows that keep a share of the probability (top-p, typical) or of the entropy (top-H)."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from heatbath.errors import BadInput
 
 
 def top_p(p: float) -> Window:
-    """The fewest states of lowest energy whose probability reaches p, and ties: a band from 0.
+    """Keep the fewest states of lowest energy whose probability reaches p, and ties: a band from 0.
 
-    A mass within rounding of p (1e-6 of the smaller of p and 1 - p, 1e-12 for float64) has reached it. Raises BadInput
-    unless 0 < p <= 1. Source: Holtzman et al. 2020, arXiv:1904.09751.
+    A mass within rounding of p (1e-6 of the smaller of p and 1 - p, 1e-12 for float64) has reached it. Raises
+    `BadInput` unless 0 < p <= 1. Source: Holtzman et al. 2020, arXiv:1904.09751.
     """
     if not 0 < p <= 1:
-        raise BadInput(f"top_p is {p}: give a number above 0, at most 1.")
+        raise BadInput(f"`top_p` must be in (0, 1], got {p}.", param="top_p")
     return Window(f"top_p={p:g}", _build_share_band("mass", p))
 
 
 def typical(mass: float) -> Window:
-    r"""States whose surprisal lies nearest to the entropy until their probability reaches `mass`, and ties.
+    r"""Keep the states whose surprisal is nearest to the entropy until their probability reaches `mass`, and ties.
 
     Since $-\ln p-S=\beta(E-U)$, this is a band around the mean energy U; the ground states need not be in it. Raises
-    BadInput unless 0 < mass <= 1. Source: Meister et al. 2022, arXiv:2202.00666.
+    `BadInput` unless 0 < mass <= 1. Source: Meister et al. 2022, arXiv:2202.00666.
     """
     if not 0 < mass <= 1:
-        raise BadInput(f"the mass of a typical window is {mass}: give a number above 0, at most 1.")
+        raise BadInput(f"`typical` must be in (0, 1], got {mass}.", param="typical")
     return Window(f"typical={mass:g}", _build_share_band("typical", mass))
 
 
 def top_h(h: float) -> Window:
-    """States of lowest energy as long as their own entropy, renormalised, is at most h S, and ties; always the first.
+    """Keep states of lowest energy while their renormalised entropy is at most h S, and ties; always the first.
 
-    The entropy of the lowest n states grows with n, so that this is a band from 0. Raises BadInput unless 0 < h <= 1.
+    The entropy of the lowest n states grows with n, so this is a band from 0. Raises `BadInput` unless 0 < h <= 1.
     Source: Potraghloo et al. 2025, arXiv:2509.02510.
     """
     if not 0 < h <= 1:
-        raise BadInput(f"top_h is {h}: give a number above 0, at most 1.")
+        raise BadInput(f"`top_h` must be in (0, 1], got {h}.", param="top_h")
     return Window(f"top_h={h:g}", _build_share_band("entropy", h))
 
 

@@ -1,4 +1,4 @@
-"""The same on a tensor's own device, in torch's operations: a sort where the CPU bins."""
+"""The operations of `cpu` on a tensor's own device, in PyTorch; they sort where the CPU uses bins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heatbath.decode.windows.masking import round_down
 from heatbath.decode.windows.weight_quantile import FLOAT32_ERROR, FLOAT64_ERROR
 from heatbath.ensemble.row_layout import EnergyRows
 
@@ -15,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def find_energy_range(rows: EnergyRows) -> tuple[Floats, Floats, Floats]:
-    """Status, lowest and highest finite energy, (B,) each."""
+    """Return status, lowest and highest finite energy, (B,) each."""
     import torch
 
     energies = rows.words
@@ -28,19 +29,19 @@ def find_energy_range(rows: EnergyRows) -> tuple[Floats, Floats, Floats]:
 
 
 def kth_lowest_energy(rows: EnergyRows, k: Ints) -> Floats:
-    """The k-th lowest energy for k (B,), (B,)."""
+    """Return the k-th lowest energy for k (B,), (B,)."""
     return np.take_along_axis(lowest_energies(rows, int(k.max())), k[:, None] - 1, axis=1)[:, 0]
 
 
 def lowest_energies(rows: EnergyRows, k: int) -> Floats:
-    """The k lowest energies in order, (B, k)."""
+    """Return the k lowest energies in ascending order, (B, k)."""
     import torch
 
     return _to_numpy(torch.topk(rows.words, k, dim=-1, largest=False, sorted=True).values)
 
 
 def count_and_std(rows: EnergyRows, ground: Floats) -> tuple[Floats, Floats]:
-    """Number of present states and the standard deviation of their energies, (B,) each."""
+    """Return the number of present states and the standard deviation of their energies, (B,) each."""
     import torch
 
     energies = _widen_half(rows.words)
@@ -52,18 +53,18 @@ def count_and_std(rows: EnergyRows, ground: Floats) -> tuple[Floats, Floats]:
 
 
 def highest_energy_within(rows: EnergyRows, limit: Floats) -> Floats:
-    """The highest finite energy no more than `limit`, (B,)."""
+    """Return the highest finite energy that is at most `limit`, (B,)."""
     import torch
 
     energies = _widen_half(rows.words)
-    good = (energies <= _column(_round_down(limit, energies), energies)) & (energies < torch.inf)
-    return _to_numpy(torch.where(good, energies, -torch.inf).amax(-1))
+    within = energies <= _column(round_down(limit, energies.element_size()), energies)
+    return _to_numpy(torch.where(within & (energies < torch.inf), energies, -torch.inf).amax(-1))
 
 
 def find_share_band(
     rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, rule: str, share: float
 ) -> Floats:
-    """Lowest and highest energy that stay, and their share of the weight, (B, 3)."""
+    """Return the lowest and highest energy to keep, and their share of the weight, (B, 3)."""
     import torch
 
     energies = _widen_half(rows.words)
@@ -90,6 +91,7 @@ def find_share_band(
 
 
 def _build_bands(rule: str, quantities: tuple[Any, Any, Any], ground: Floats, betas: Floats) -> Floats:
+    """Return (B, 3) from the last distance to keep, the centre and the kept mass; at T = 0 the ground states."""
     reach, centre, kept = (_to_numpy(values) for values in quantities)
     mass = np.minimum(kept, 1.0)
     low, high = np.full(len(ground), -np.inf), reach
@@ -105,7 +107,7 @@ def _build_bands(rule: str, quantities: tuple[Any, Any, Any], ground: Floats, be
 def band_mass(
     rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats, low: Floats, high: Floats
 ) -> Floats:
-    """The share of the weight between two energies, (B,)."""
+    """Return the share of the weight between two energies, (B,)."""
     import torch
 
     energies = _widen_half(rows.words)
@@ -115,19 +117,20 @@ def band_mass(
 
 
 def apply_band(rows: EnergyRows, low: Floats, high: Floats) -> Any:
-    """The energies with +inf outside the band, in the type and shape they came in."""
+    """Return the energies with +inf outside the band, in their own type and shape."""
     import torch
 
     return torch.where(_inside_band(_widen_half(rows.words), low, high), rows.words, torch.inf).reshape(rows.like.shape)
 
 
 def _inside_band(energies: Any, low: Floats, high: Floats) -> Any:
-    lowest, highest = -_round_down(-low, energies), _round_down(high, energies)
+    width = energies.element_size()
+    lowest, highest = -round_down(-low, width), round_down(high, width)
     return (energies >= _column(lowest, energies)) & (energies <= _column(highest, energies))
 
 
 def _weights(heights: Any, betas: Floats) -> Any:
-    """exp(-beta d): 1 at the ground for every beta, 0 for an absent state."""
+    """Return exp(-beta d): 1 at the ground for every beta, 0 for an absent state."""
     import torch
 
     exponent = _column(betas, heights) * heights
@@ -143,15 +146,6 @@ def _column(values: npt.NDArray[Any], like: Any) -> Any:
     import torch
 
     return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
-
-
-def _round_down(limit: Floats, like: Any) -> npt.NDArray[Any]:
-    """The highest number of the tensor's own width that is no more than the limit."""
-    if like.element_size() == 8:
-        return limit
-    with np.errstate(over="ignore"):
-        near = limit.astype(np.float32)
-    return np.where(near > limit, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def _to_numpy(values: Any) -> Floats:

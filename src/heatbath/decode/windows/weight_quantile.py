@@ -1,8 +1,8 @@
-r"""Where a cumulative weight crosses a bound, without sorting the row.
+r"""Quantiles of the weight of a row, the point where a cumulative weight crosses a bound, without sorting the row.
 
-States are taken in the order of a distance x: their height above the ground, or how far they lie from the mean energy.
-Weights $w=e^{-\beta d}$ are summed in bins of equal width in x; the bin in which the bound is crossed is then sorted,
-and no other. A state with $\beta d$ beyond 45 weighs less than 3e-20 of a ground state and shares the last bin.
+States are ordered by a distance x: the height above the ground, or the distance from the mean energy. Weights
+$w=e^{-\beta d}$ are summed in bins of equal width in x; only the bin in which the bound is crossed is then sorted. A
+state with $\beta d$ beyond 45 weighs less than 3e-20 of a ground state and shares the last bin.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MASS, TYPICAL, ENTROPY = 0, 1, 2
 NUM_BINS, MAX_EXPONENT = 2048, 45.0
 CHUNK_SIZE, SCAN_CHUNK_SIZE = 1024, 128
 FLOAT32_ERROR, FLOAT64_ERROR = 1e-6, 1e-12
-"""Rounding within which a bound counts as reached, for weights in float32 and in float64."""
+"""Relative tolerance within which a bound counts as reached, for weights in float32 and in float64."""
 
 
 @jit_reassoc
 def compute_weights_32(row: Any, ground: Any, rate: Any, heights: Any, weights: Any) -> Any:
-    """Heights and weights of a row in float32, and their sums in float64."""
+    """Fill heights and weights of a row in float32, and return z and m, the sums of w and w d, in float64."""
     z, m = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_32(row[v], ground, rate)
@@ -42,7 +42,7 @@ def compute_weights_32(row: Any, ground: Any, rate: Any, heights: Any, weights: 
 
 @jit_reassoc
 def compute_weights_64(row: Any, ground: Any, beta: Any, heights: Any, weights: Any) -> Any:
-    """The same in float64."""
+    """Fill heights and weights of a row in float64, and return z and m, the sums of w and w d."""
     z, m = 0.0, 0.0
     for v in range(row.shape[0]):
         w = weight_64(row[v], ground, beta)
@@ -55,14 +55,14 @@ def compute_weights_64(row: Any, ground: Any, beta: Any, heights: Any, weights: 
 
 @jit
 def convert_to_distances(heights: Any, centre: Any) -> Any:
-    """Heights become distances from the centre."""
+    """Replace heights by distances from the centre, in place."""
     for v in range(heights.shape[0]):
         heights[v] = abs(heights[v] - centre)
 
 
 @jit
 def assign_bins(distances: Any, rate: Any, bin_indices: Any) -> Any:
-    """The bins of one chunk of distances; the last one takes all that is far."""
+    """Fill the bins of one chunk of distances; the last bin takes all distances that are too far."""
     far = distances.dtype.type(NUM_BINS - 1)
     for j in range(distances.shape[0]):
         bin_indices[j] = np.uint32(np.int32(min(distances[j] * rate, far)))
@@ -77,28 +77,28 @@ def add_weights(weights: Any, bin_indices: Any, bins: Any) -> Any:
 
 @jit
 def add_moments(distances: Any, weights: Any, top: Any, bin_indices: Any, bins: Any) -> Any:
-    """Add weights times distances to their bins (N,); distances are kept finite, lest an absent state's be NaN."""
+    """Add weights times distances to their bins (N,); distances are capped so that an absent state adds 0, not NaN."""
     for j in range(weights.shape[0]):
         bins[np.uint64(bin_indices[j])] += np.float64(weights[j]) * min(distances[j], top)
 
 
 @jit
 def fill_bins(distances: Any, weights: Any, rate: Any, moments: Any, bins: Any) -> Any:
-    """Fill bins (2, N) with weights and, where wanted, with weights times distances."""
-    places = np.empty(CHUNK_SIZE, np.uint32)
+    """Fill bins (2, N) with weights and, if `moments`, with weights times distances."""
+    bin_indices = np.empty(CHUNK_SIZE, np.uint32)
     top = distances.dtype.type(NUM_BINS / rate)
     bins[:] = 0.0
     for first in range(0, distances.shape[0], CHUNK_SIZE):
-        some, theirs = distances[first : first + CHUNK_SIZE], weights[first : first + CHUNK_SIZE]
-        assign_bins(some, rate, places)
-        add_weights(theirs, places, bins[0])
+        chunk, chunk_weights = distances[first : first + CHUNK_SIZE], weights[first : first + CHUNK_SIZE]
+        assign_bins(chunk, rate, bin_indices)
+        add_weights(chunk_weights, bin_indices, bins[0])
         if moments:
-            add_moments(some, theirs, top, places, bins[1])
+            add_moments(chunk, chunk_weights, top, bin_indices, bins[1])
 
 
 @jit
 def count_in_bin(distances: Any, rate: Any, bin: Any) -> Any:
-    """How many states of one chunk are in a bin."""
+    """Count the states of one chunk that are in a bin."""
     far = distances.dtype.type(NUM_BINS - 1)
     n = np.int32(0)
     for j in range(distances.shape[0]):
@@ -108,15 +108,15 @@ def count_in_bin(distances: Any, rate: Any, bin: Any) -> Any:
 
 @jit
 def collect_bin_members(distances: Any, rate: Any, bin: Any, indices: Any) -> Any:
-    """Indices of the states in a bin."""
-    places = np.empty(SCAN_CHUNK_SIZE, np.uint32)
+    """Fill `indices` with the states in a bin and return their number."""
+    bin_indices = np.empty(SCAN_CHUNK_SIZE, np.uint32)
     n = 0
     for first in range(0, distances.shape[0], SCAN_CHUNK_SIZE):
-        some = distances[first : first + SCAN_CHUNK_SIZE]
-        if count_in_bin(some, rate, np.int32(bin)) > 0:
-            assign_bins(some, rate, places)
-            for j in range(some.shape[0]):
-                if places[j] == np.uint32(bin):
+        chunk = distances[first : first + SCAN_CHUNK_SIZE]
+        if count_in_bin(chunk, rate, np.int32(bin)) > 0:
+            assign_bins(chunk, rate, bin_indices)
+            for j in range(chunk.shape[0]):
+                if bin_indices[j] == np.uint32(bin):
                     indices[n] = first + j
                     n += 1
     return n
@@ -124,13 +124,13 @@ def collect_bin_members(distances: Any, rate: Any, bin: Any, indices: Any) -> An
 
 @jit
 def is_bound_reached(rule: Any, w: Any, m: Any, beta: Any, bound: Any) -> Any:
-    """Whether sums over the states so far have reached the bound; the bound on entropy must be passed."""
+    """Test whether sums over the states so far reach the bound; a bound on entropy must be exceeded."""
     return math.log(w) + beta * m / w > bound if rule == ENTROPY else w >= bound
 
 
 @jit
 def find_crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
-    """The first bin at whose end the bound is crossed (or the number of bins), and the sums before it."""
+    """Return the first bin at whose end the bound is crossed (or the number of bins), and the sums before it."""
     w, m = 0.0, 0.0
     for i in range(NUM_BINS):
         with_w, with_m = w + bins[0, i], m + bins[1, i]
@@ -142,9 +142,9 @@ def find_crossing_bin(rule: Any, bins: Any, beta: Any, bound: Any) -> Any:
 
 @jit
 def find_crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) -> Any:
-    """The last place that stays, states taken in the order of exact places x (n,), and the weight that stays.
+    """Return the last distance x to keep, from the exact distances x (n,) of one bin, and the weight that is kept.
 
-    `sums` are those of the bins before. Ties with the last state that stays all stay.
+    `sums` are the sums over the bins before it. All ties with the last state are kept.
     """
     ground, _, beta, _ = frame
     sort(x, w)
@@ -167,30 +167,30 @@ def find_crossing(rule: Any, x: Any, w: Any, sums: Any, frame: Any, bound: Any) 
 
 @jit
 def find_edge(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
-    """Last place that stays (an energy, or for "typical" a distance from the centre) and the weight that does.
+    """Return the last energy to keep (a distance from the centre for TYPICAL) and the weight that is kept.
 
-    `frame` is ground, centre, beta and the farthest distance that counts, `work` the buffers.
+    `frame` is ground, centre, beta and the largest distance that is binned, `work` the buffers.
     """
     ground, centre, beta, top = frame
-    distances, weights, bins, found = work
-    # Within these no distance times the rate is NaN, be all energies as good as equal or as far apart as can be.
+    distances, weights, bins, indices = work
+    # Within these limits no distance times the rate is NaN, however small or large the range of energies.
     rate = distances.dtype.type(min(max(NUM_BINS / top, 1e-30), 1e30) if top > 0.0 else 1.0)
     fill_bins(distances, weights, rate, rule == ENTROPY, bins)
     bin, w, m = find_crossing_bin(rule, bins, beta, bound)
     if bin == NUM_BINS:
         return np.inf, w
-    n = collect_bin_members(distances, rate, bin, found)
-    x, some = np.empty(n), np.empty(n)
+    n = collect_bin_members(distances, rate, bin, indices)
+    x, bin_weights = np.empty(n), np.empty(n)
     for i in range(n):
-        energy = np.float64(value(row[found[i]]))
+        energy = np.float64(value(row[indices[i]]))
         x[i] = abs(energy - ground - centre) if rule == TYPICAL else energy
-        some[i] = weights[found[i]]
-    return find_crossing(rule, x, some, (w, m), frame, bound)
+        bin_weights[i] = weights[indices[i]]
+    return find_crossing(rule, x, bin_weights, (w, m), frame, bound)
 
 
 @jit
 def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
-    """The bound on a cumulative weight or entropy, less or more by what rounding may have cost."""
+    """Return the bound on a cumulative weight or entropy, with the tolerance for rounding."""
     error = FLOAT64_ERROR if double else FLOAT32_ERROR
     if rule == ENTROPY:
         return share * entropy + error * entropy
@@ -199,7 +199,7 @@ def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> A
 
 @jit
 def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
-    """Lowest and highest energy that stay, for the last place that does."""
+    """Return the lowest and highest energy to keep, from the last energy or distance to keep."""
     if rule != TYPICAL:
         return -np.inf, edge
     middle = ground + centre
@@ -209,7 +209,7 @@ def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
 
 @jit
 def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any) -> Any:
-    """Band and share of the weight that stays, from the sums of a row and its filled buffers."""
+    """Return the band and the share of the weight that is kept, from the sums of a row and its filled buffers."""
     ground, high = edges
     centre = m / z
     bound = compute_bound(rule, share, z, math.log(z) + beta * centre, work[1].itemsize == 8)
@@ -225,7 +225,7 @@ def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any
 
 @jit
 def allocate_buffers(states: Any, kind: Any) -> Any:
-    """Distances, weights, bins and indices."""
+    """Return buffers for distances, weights, bins and indices."""
     return np.empty(states, kind), np.empty(states, kind), np.empty((2, NUM_BINS)), np.empty(states, np.int32)
 
 
@@ -233,7 +233,7 @@ def allocate_buffers(states: Any, kind: Any) -> Any:
 def fill_share_bands(
     start: Any, stop: Any, words: Any, edges: Any, betas: Any, rule: Any, share: Any, double: Any, out: Any
 ) -> Any:
-    """Fill out (B, 3) with lowest and highest energy that stay and their share of the weight; edges (B, 2)."""
+    """Fill out (B, 3) with the lowest and highest energy to keep and their share of the weight; edges (B, 2)."""
     small, wide = allocate_buffers(words.shape[1], np.float32), allocate_buffers(words.shape[1], np.float64)
     for b in range(start, stop):
         row, beta = words[b], betas[b]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from heatbath.energy.base import Context, Potential
 from heatbath.energy.potentials.completion_text import DecodeFunction, Floats, completion_texts, validate_energies
 from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput, HeatbathError
+from heatbath.user_functions import import_function
 
 
 class FunctionPotential(Potential):
@@ -56,13 +56,7 @@ class FunctionPotential(Potential):
 
 
 def _build_function(context: BuildContext, path: str, *, scores_prefixes: bool = False) -> Potential:
-    module, colon, name = path.partition(":")
-    if not colon:
-        raise BadInput(f"a function is named as module:function, not {path!r}.")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BadInput(f"there is no function {path}: {error}.") from error
+    function, name = import_function(path), path.partition(":")[2]
     return FunctionPotential(function, name, decode=context.model.decode, scores_prefixes=scores_prefixes)
 
 

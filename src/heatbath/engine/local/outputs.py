@@ -174,7 +174,7 @@ def _grown(job: RequestState, made: Generation, tokens: list[Token], choice: int
 def ended_run(made: Generation, why: str) -> Finished:
     """The last step of a run of a sampler of sequences; `why` says what keeps its seed from giving the same again."""
     return Finished(
-        selected_index=made.selected_index,
+        best_index=made.best_index,
         tokens_spent=made.tokens_spent,
         log_weights=made.weighted_samples.log_weight.tolist(),
         log_z=made.log_z,

@@ -1,1 +1,1 @@
-"""The report of a phase map: figures, verdicts, HTML and JSON."""
+"""The report of a phase map: figures, verdicts, HTML page and JSON file."""

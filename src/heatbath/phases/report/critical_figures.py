@@ -1,4 +1,4 @@
-"""Pictures of the critical observables: growth of tau with length, correlation, spectrum, relaxation."""
+"""Figures of the critical observables: growth of tau with length, correlation, spectrum and relaxation."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 
 from heatbath.phases.critical import Criticality
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report import plot_style as on
+from heatbath.phases.report import plot_style
+from heatbath.phases.report.verdicts import Z_95
 
 Floats = NDArray[np.float64]
 
 NUM_LINES = 6
-"""Temperatures that a figure with one line for each shows."""
+"""Number of temperatures in a figure with one line per temperature."""
 
 
 def _mark_order(axis: Axes, criticality: Criticality) -> None:
-    """Mark the end of order, or say that there is none."""
+    """Mark the end of order, or state that no edge was found."""
     edge = criticality.order
     if edge.temperature is not None and edge.interval is not None:
-        axis.axvspan(*edge.interval, color=on.COLOURS["order"], alpha=0.16, lw=0, zorder=0.5)
-        axis.axvline(edge.temperature, color=on.COLOURS["order"], lw=1.1)
+        axis.axvspan(*edge.interval, color=plot_style.COLOURS["order"], alpha=0.16, lw=0, zorder=0.5)
+        axis.axvline(edge.temperature, color=plot_style.COLOURS["order"], lw=1.1)
         words = f"T_c = {edge.temperature:.2f} ({edge.interval[0]:.2f} to {edge.interval[1]:.2f})"
     else:
         words = "end of order: no edge found"
-    axis.set_title(words, loc="right", color=on.COLOURS["order"], fontweight="normal", fontsize=8.5)
+    axis.set_title(words, loc="right", color=plot_style.COLOURS["order"], fontweight="normal", fontsize=8.5)
 
 
 def _tags_label(criticality: Criticality) -> str:
@@ -38,15 +39,15 @@ def _tags_label(criticality: Criticality) -> str:
 
 
 def plot_growth(map_: PhaseMapData, criticality: Criticality) -> Figure:
-    """tau(N) against temperature, of whole texts and within each text, for growing N."""
-    figure, axes = on.build_panels(2, 6.4)
-    on.format_temperature_axis(axes, criticality.temperature)
+    """Plot tau(N) over temperature, of all texts and within each text, for growing N."""
+    figure, axes = plot_style.build_panels(2, 6.4)
+    plot_style.format_temperature_axis(axes, criticality.temperature)
     kinds = [
         ("Susceptibility τ(N), all texts", criticality.tau),
         ("Susceptibility τ(N), within each text", criticality.tau_within),
     ]
     for axis, (title, tau) in zip(axes, kinds, strict=True):
-        for i, colour in enumerate(on.sample_colours(on.SIZE_COLORMAP, len(criticality.sizes))):
+        for i, colour in enumerate(plot_style.sample_colours(plot_style.SIZE_COLORMAP, len(criticality.sizes))):
             _plot_size(axis, criticality, i, (tau, colour))
         _set_log_scale(axis, tau)
         axis.set_title(title)
@@ -57,7 +58,7 @@ def plot_growth(map_: PhaseMapData, criticality: Criticality) -> Figure:
 
 
 def _set_log_scale(axis: Axes, value: Floats) -> None:
-    """A logarithmic scale, where there is anything to show on it."""
+    """Set a logarithmic scale if any value is positive."""
     if (value > 0).any():
         axis.set_yscale("log")
         axis.yaxis.set_minor_formatter(NullFormatter())
@@ -65,34 +66,35 @@ def _set_log_scale(axis: Axes, value: Floats) -> None:
 
 def _plot_size(axis: Axes, criticality: Criticality, i: int, tau_and_colour: tuple[Floats, tuple[float, ...]]) -> None:
     tau, colour = tau_and_colour
-    shown = np.where(tau[:, i] > 0, tau[:, i], np.nan)
-    axis.plot(criticality.temperature, shown, "-o", ms=3, lw=1.3, color=colour, label=f"{criticality.sizes[i]}")
+    visible = np.where(tau[:, i] > 0, tau[:, i], np.nan)
+    axis.plot(criticality.temperature, visible, "-o", ms=3, lw=1.3, color=colour, label=f"{criticality.sizes[i]}")
     if tau is criticality.tau:
-        error = on.Z_95 * criticality.tau_stderr[:, i]
-        low = np.maximum(shown - error, 0.02 * shown)
-        axis.fill_between(criticality.temperature, low, shown + error, color=colour, alpha=0.15, lw=0)
+        error = Z_95 * criticality.tau_stderr[:, i]
+        low = np.maximum(visible - error, 0.02 * visible)
+        axis.fill_between(criticality.temperature, low, visible + error, color=colour, alpha=0.15, lw=0)
 
 
 def plot_exponents(map_: PhaseMapData, criticality: Criticality) -> Figure:
-    """The growth exponent of tau over the last doubling, and what the flow of the tag fraction says of endless text."""
-    figure, axes = on.build_panels(1, 3.9)
+    """Plot the growth exponent of tau over the last doubling, and its limit for infinitely long text."""
+    figure, axes = plot_style.build_panels(1, 3.9)
     axis = axes[0]
-    on.format_temperature_axis(axes, criticality.temperature)
+    plot_style.format_temperature_axis(axes, criticality.temperature)
     for level, side, words in ((1.0, "right", "1: as with lasting order"), (0.0, "left", "0: as with a short memory")):
-        axis.axhline(level, color=on.COLOURS["soft"], lw=0.9, ls=(0, (2, 2)))
+        axis.axhline(level, color=plot_style.COLOURS["soft"], lw=0.9, ls=(0, (2, 2)))
         place = 0.99 if side == "right" else 0.01
         axis.annotate(words, (place, level), xycoords=("axes fraction", "data"), xytext=(0, 3), fontsize=7.5,
-                      textcoords="offset points", ha=side, color=on.COLOURS["soft"])  # fmt: skip
-    error = on.Z_95 * criticality.gamma_stderr[:, -1]
+                      textcoords="offset points", ha=side, color=plot_style.COLOURS["soft"])  # fmt: skip
+    error = Z_95 * criticality.gamma_stderr[:, -1]
     label = f"growth of τ from N = {criticality.sizes[-2]} to {criticality.sizes[-1]}"
     axis.errorbar(criticality.temperature, criticality.gamma[:, -1], error, fmt="-o", ms=4, lw=1.3, capsize=2,
-                  color=on.COLOURS["curve"], label=label)  # fmt: skip
-    axis.errorbar(criticality.temperature, criticality.gamma_flow, on.Z_95 * criticality.gamma_flow_stderr, fmt="--D", ms=4, lw=1.1,
-                  elinewidth=0.8, mfc=on.COLOURS["paper"], color=on.COLOURS["order"],
+                  color=plot_style.COLOURS["curve"], label=label)  # fmt: skip
+    error = Z_95 * criticality.gamma_flow_stderr
+    axis.errorbar(criticality.temperature, criticality.gamma_flow, error, fmt="--D", ms=4, lw=1.1,
+                  elinewidth=0.8, mfc=plot_style.COLOURS["paper"], color=plot_style.COLOURS["order"],
                   label="from the flow of the tag fraction")  # fmt: skip
-    drawn = np.concatenate([criticality.gamma[:, -1], criticality.gamma_flow])
-    drawn = drawn[np.isfinite(drawn)].clip(-1.2, 2.2)
-    axis.set_ylim(min(-0.25, *(drawn - 0.1)), max(1.35, *(drawn + 0.1)))
+    values = np.concatenate([criticality.gamma[:, -1], criticality.gamma_flow])
+    values = values[np.isfinite(values)].clip(-1.2, 2.2)
+    axis.set_ylim(min(-0.25, *(values - 0.1)), max(1.35, *(values + 0.1)))
     axis.set_title("Growth exponent γ of τ(N) ∝ N^γ")
     axis.set_ylabel("γ, error bars at 95 %")
     _mark_order(axis, criticality)
@@ -101,38 +103,39 @@ def plot_exponents(map_: PhaseMapData, criticality: Criticality) -> Figure:
 
 
 def plot_correlation(map_: PhaseMapData, criticality: Criticality) -> Figure:
-    """C of two tags against the distance between them, at several temperatures."""
-    figure, (axis,) = on.build_panels(1, 4.2)
-    colours = on.sample_colours(on.HEAT_COLORMAP, NUM_LINES)
-    shown = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
-    for colour, k in zip(colours, shown, strict=False):
+    """Plot the correlation C of two tags over their distance, at several temperatures."""
+    figure, (axis,) = plot_style.build_panels(1, 4.2)
+    colours = plot_style.sample_colours(plot_style.HEAT_COLORMAP, NUM_LINES)
+    indices = np.unique(np.linspace(0, len(criticality.temperature) - 1, NUM_LINES).round().astype(int))
+    for colour, k in zip(colours, indices, strict=False):
         value = np.where(criticality.correlation[k] > 0, criticality.correlation[k], np.nan)
         axis.plot(
             criticality.lags, value, "-o", ms=3.2, lw=1.3, color=colour, label=f"T = {criticality.temperature[k]:.2f}"
         )
     axis.set_xscale("log")
-    _set_log_scale(axis, criticality.correlation[shown])
+    _set_log_scale(axis, criticality.correlation[indices])
     axis.grid(True, axis="both")
     axis.set_title("Correlation of tags C(Δt), second half of the text")
     axis.set_xlabel(f"distance Δt in {_tags_label(criticality)}")
-    axis.set_ylabel("C(Δt); negative values are left out")
+    axis.set_ylabel("C(Δt); negative values are omitted")
     axis.legend(ncols=2, loc="best")
     return figure
 
 
 def plot_spectrum(map_: PhaseMapData, criticality: Criticality) -> Figure:
-    """The spectrum of the second tag over temperature."""
-    figure, (axis,) = on.build_panels(1, 4.2)
+    """Plot the spectrum of the second tag over temperature."""
+    figure, (axis,) = plot_style.build_panels(1, 4.2)
     omega = np.linspace(0, 0.5, criticality.spectrum.shape[1])
     power = np.ma.masked_less_equal(criticality.spectrum.T, 0)
-    # S(0) is tau, far above the rest: it would darken everything else.
+    # S(0) is tau, far above the rest: included in the scale, it would darken everything else.
     rest = power[1:].compressed()
     floor, top = np.quantile(rest, [0.02, 0.998]).tolist() if len(rest) else (1e-3, 1.0)
-    mesh = axis.pcolormesh(_cell_edges(criticality.temperature), _cell_edges(omega), power, rasterized=True, cmap="magma",
-                           norm=LogNorm(floor, max(top, 2 * floor)))  # fmt: skip
+    x, y = _cell_edges(criticality.temperature), _cell_edges(omega)
+    norm = LogNorm(floor, max(top, 2 * floor))
+    mesh = axis.pcolormesh(x, y, power, rasterized=True, cmap="magma", norm=norm)
     figure.subplots_adjust(right=0.93)
     bar = figure.colorbar(mesh, ax=axis, pad=0.02)
-    bar.set_label("S(ω), per tag; the scale leaves out ω = 0")
+    bar.set_label("S(ω), per tag; the scale omits ω = 0")
     bar.outline.set_visible(False)
     axis.set_ylim(0, 0.5)
     axis.set_xlabel("temperature T")
@@ -143,20 +146,20 @@ def plot_spectrum(map_: PhaseMapData, criticality: Criticality) -> Figure:
 
 
 def _cell_edges(centers: Floats) -> Floats:
-    """Borders of cells around rising centres."""
+    """Return the borders of cells around rising centres."""
     middle = 0.5 * (centers[1:] + centers[:-1])
     return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
 
 
 def plot_relaxation(map_: PhaseMapData, criticality: Criticality) -> Figure:
-    """How long tags take to forget the start of the text, and how many peaks their spectrum has."""
-    figure, axes = on.build_panels(2, 4.8)
-    on.format_temperature_axis(axes, criticality.temperature)
-    axes[0].plot(criticality.temperature, criticality.relaxation, "-o", ms=4, color=on.COLOURS["curve"])
+    """Plot the relaxation time of the tags from the start of the text, and the number of peaks of their spectrum."""
+    figure, axes = plot_style.build_panels(2, 4.8)
+    plot_style.format_temperature_axis(axes, criticality.temperature)
+    axes[0].plot(criticality.temperature, criticality.relaxation, "-o", ms=4, color=plot_style.COLOURS["curve"])
     axes[0].set_title("Relaxation time of the tag distribution")
     axes[0].set_ylabel(f"{_tags_label(criticality)}")
     axes[1].plot(
-        criticality.temperature, criticality.peaks, "-o", ms=4, color=on.COLOURS["curve"], drawstyle="steps-mid"
+        criticality.temperature, criticality.peaks, "-o", ms=4, color=plot_style.COLOURS["curve"], drawstyle="steps-mid"
     )
     axes[1].set_title("Peaks of the spectrum")
     axes[1].set_ylabel("number")

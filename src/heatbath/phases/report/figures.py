@@ -1,30 +1,43 @@
-"""The pictures of a phase map: one overview, one for each observable with its response, and the critical ones."""
+"""The figures of a phase map: an overview, one per observable with its response, and the critical observables."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from heatbath.phases.curves import Curve
-from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report import critical_figures as critical
-from heatbath.phases.report import plot_style as on
+from heatbath.phases.report import critical_figures, plot_style
 
 OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T = 1")
 
 DrawFigure = Callable[[], Figure]
 
+_REMOVED_MARKUP = re.compile(
+    r"""
+      ^.*?(?=<svg)                      # XML declaration and document type
+    | <metadata>.*?</metadata>
+    | <style\b.*?</style>               # a rule for every element of the page
+    | \s xmlns(?::\w+)?="[^"]*"
+    | \s id="[A-Za-z.\d]*_\d+"          # names of the parts, the same in every figure
+    | \s version="1.1"
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"')
+
 
 def write_figures(map_: PhaseMapData, folder: Path) -> list[str]:
-    """Draw everything into a folder, as PNG and SVG; the names of the figures without their endings."""
+    """Write all figures into a folder, as PNG and SVG, and return their names without suffix."""
     names = []
     for name, draw in _iterate_figures(map_):
-        with on.figure_style(name):
-            on.write_figure(draw(), folder, name)
+        with plot_style.figure_style(name):
+            plot_style.write_figure(draw(), folder, name)
         names.append(name)
     return names
 
@@ -33,27 +46,27 @@ def _iterate_figures(map_: PhaseMapData) -> Iterator[tuple[str, DrawFigure]]:
     yield "overview", lambda: plot_overview(map_)
     for curve in map_.curves:
         yield figure_name(curve), lambda curve=curve: plot_observable(map_, curve)  # type: ignore[misc]
-    for name, draw in critical.FIGURES.items() if map_.criticality else ():
+    for name, draw in critical_figures.FIGURES.items() if map_.criticality else ():
         yield name, lambda draw=draw: draw(map_, map_.criticality)  # type: ignore[misc]
 
 
 def figure_name(curve: Curve) -> str:
-    """The file name of an observable's figure."""
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in curve.name.lower())
-    return "curve-" + "-".join(part for part in kept.split("-") if part)
+    """Return the file name, without suffix, of the figure of an observable."""
+    slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in curve.name.lower())
+    return "curve-" + "-".join(part for part in slug.split("-") if part)
 
 
 def plot_overview(map_: PhaseMapData) -> Figure:
-    """Loops, entropy, heat capacity and surprisal over temperature, with edges and the recommended range."""
+    """Plot loops, entropy, heat capacity and surprisal over temperature, with edges and the recommended range."""
     curves = [map_[name] for name in OVERVIEW_CURVES]
-    lines = len(on.collect_summary_rows(map_))
-    figure, axes = on.build_panels(len(curves) + 1, 9.0, [0.17 * lines, *[1.0] * len(curves)])
-    on.format_temperature_axis(axes, curves[0].temperature)
-    on.draw_summary_strip(axes[0], map_)
+    lines = len(plot_style.collect_summary_rows(map_))
+    figure, axes = plot_style.build_panels(len(curves) + 1, 9.0, [0.17 * lines, *[1.0] * len(curves)])
+    plot_style.format_temperature_axis(axes, curves[0].temperature)
+    plot_style.draw_summary_strip(axes[0], map_)
     axes[0].set_title(_format_headline(map_), pad=9, parse_math=False)
     for axis, curve in zip(axes[1:], curves, strict=True):
-        on.draw_curve(axis, curve)
-        on.mark_edges(axis, map_)
+        plot_style.draw_curve(axis, curve)
+        plot_style.mark_edges(axis, map_)
         title, unit = title_and_unit(curve.name)
         axis.set_title(title)
         axis.set_ylabel(unit)
@@ -66,18 +79,31 @@ def _format_headline(map_: PhaseMapData) -> str:
 
 
 def plot_observable(map_: PhaseMapData, curve: Curve) -> Figure:
-    """One observable and, below, its response to temperature, measured from the same texts."""
-    figure, axes = on.build_panels(3, 5.2, [0.15 * len(on.collect_summary_rows(map_)), 1.0, 0.8])
-    on.format_temperature_axis(axes, curve.temperature)
-    on.draw_summary_strip(axes[0], map_)
+    """Plot one observable and, below, its response to temperature, measured from the same texts."""
+    figure, axes = plot_style.build_panels(3, 5.2, [0.15 * len(plot_style.collect_summary_rows(map_)), 1.0, 0.8])
+    plot_style.format_temperature_axis(axes, curve.temperature)
+    plot_style.draw_summary_strip(axes[0], map_)
     title, unit = title_and_unit(curve.name)
     for axis, response in zip(axes[1:], (False, True), strict=True):
-        on.draw_curve(axis, curve, response=response)
-        on.mark_edges(axis, map_)
+        plot_style.draw_curve(axis, curve, response=response)
+        plot_style.mark_edges(axis, map_)
     axes[1].set_title(title, parse_math=False)
     axes[1].set_ylabel(unit)
     axes[2].set_title(f"Its response to temperature, {unit}, per unit of T")
     axes[2].set_ylabel("d⟨A⟩/dT")
     if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
-        axes[2].axhline(0, color=on.COLOURS["soft"], lw=0.8)
+        axes[2].axhline(0, color=plot_style.COLOURS["soft"], lw=0.8)
     return figure
+
+
+def inline_svg(svg: str, label: str) -> str:
+    """Convert an SVG file of ours to an element of an HTML page, with a label for screen readers.
+
+    Namespaces and ids that would clash are removed, and colours become the variables of the page.
+    """
+    svg = _SIZE.sub(r"\1\2", _REMOVED_MARKUP.sub("", svg), count=1)
+    svg = svg.replace("xlink:href", "href").replace("'DejaVu Sans'", "var(--sans)")
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+    for name, colour in plot_style.COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return svg

@@ -1,4 +1,4 @@
-"""The report of a sweep: one page that needs nothing from outside, beside the figures and the map as JSON."""
+"""The report of a sweep: one self-contained HTML page, with the figures and the map as JSON beside it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from string import Template
 
 import numpy as np
 
-from heatbath.phases.curves import Curve
-from heatbath.phases.observable_labels import title_and_unit
+from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report import serialization, verdicts
-from heatbath.phases.report.figures import figure_name, write_figures
-from heatbath.phases.report.plot_style import Z_95
-from heatbath.phases.report.svg import inline_svg
-from heatbath.phases.report.verdicts import build_verdicts, replace_control_characters
+from heatbath.phases.report import serialization
+from heatbath.phases.report.figures import figure_name, inline_svg, write_figures
+from heatbath.phases.report.verdicts import (
+    Z_95,
+    build_verdicts,
+    describe_mixture,
+    format_temperature,
+    format_with_error,
+    replace_control_characters,
+)
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
@@ -35,29 +39,29 @@ _CRITICAL_FIGURES = {
 
 
 def write_report(map_: PhaseMapData, folder: Path) -> Path:
-    """Write phases.json, figures/*.png, figures/*.svg and report.html; the path of the page.
+    """Write phases.json, figures/*.png, figures/*.svg and report.html, and return the path of the page.
 
-    Everything is made aside and moved when all is there, so that a failure leaves nothing half-written.
+    All files are written to a temporary folder first and then moved, so that an error leaves no partial report.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as aside:
-        made = Path(aside)
-        (made / FIGURES_FOLDER).mkdir()
-        names = write_figures(map_, made / FIGURES_FOLDER)
-        serialization.save_phase_map(map_, made / serialization.FILE_NAME)
-        figures = {name: (made / FIGURES_FOLDER / f"{name}.svg").read_text(encoding="utf-8") for name in names}
-        (made / REPORT_FILE).write_text(render_page(map_, figures), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as temporary:
+        draft = Path(temporary)
+        (draft / FIGURES_FOLDER).mkdir()
+        names = write_figures(map_, draft / FIGURES_FOLDER)
+        serialization.save_phase_map(map_, draft / serialization.FILE_NAME)
+        figures = {name: (draft / FIGURES_FOLDER / f"{name}.svg").read_text(encoding="utf-8") for name in names}
+        (draft / REPORT_FILE).write_text(render_page(map_, figures), encoding="utf-8")
         (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
-        for path in sorted(made.rglob("*.*")):
-            os.replace(path, folder / path.relative_to(made))
+        for path in sorted(draft.rglob("*.*")):
+            os.replace(path, folder / path.relative_to(draft))
     return folder / REPORT_FILE
 
 
 def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
-    """The page; `figures` holds the SVG of each figure by its name."""
+    """Render the page; `figures` maps the name of each figure to its SVG."""
     template = Template(files("heatbath.phases.report").joinpath("report_template.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=_escape_text(f"Phase map of {map_.model.model}"),
@@ -70,7 +74,7 @@ def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
         table=_render_values(map_),
         curves="\n".join(_render_curve(curve, figures[figure_name(curve)]) for curve in map_.curves),
         criticality=_render_criticality(map_, figures),
-        made=_render_provenance(map_),
+        provenance=_render_provenance(map_),
     )
 
 
@@ -89,7 +93,7 @@ def _render_curve(curve: Curve, svg: str) -> str:
 
 
 def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
-    """A table of texts; the columns `wordy` hold sentences."""
+    """Render a table; the columns `text_columns` hold sentences and wrap."""
     kinds = [' class="words"' if i in text_columns else "" for i in range(len(head))]
     top = "".join(f'<th scope="col"{kind}>{_escape_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
     body = "\n".join(
@@ -101,7 +105,7 @@ def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_colum
 
 def _format_budget(map_: PhaseMapData) -> str:
     b = map_.budget
-    return f"{b.sequences:,} texts, {b.tokens:,} tokens, {b.seconds:,.0f} seconds of drawing. Energies are in nats."
+    return f"{b.sequences:,} texts, {b.tokens:,} tokens, {b.seconds:,.0f} seconds of sampling. Energies are in nats."
 
 
 def _render_verdicts(map_: PhaseMapData) -> str:
@@ -117,10 +121,10 @@ def _render_estimators(map_: PhaseMapData) -> str:
     for edge in map_.edges:
         for one in edge.estimators:
             sizes = ", ".join(f"{t:.2f} at {n}" for n, t in sorted(one.by_size.items()))
-            found = verdicts.format_temperature(one.temperature, one.interval)
-            rows.append((edge.name, one.name, sizes or "none", found, one.reason))
+            estimate = format_temperature(one.temperature, one.interval)
+            rows.append((edge.name, one.name, sizes or "none", estimate, one.reason))
     return _render_table(
-        ("edge", "estimator", "T at each length N", "at the longest", "judgement"), rows, text_columns=(1, 4)
+        ("edge", "estimator", "T at each length N", "T at the longest", "verdict"), rows, text_columns=(1, 4)
     )
 
 
@@ -133,7 +137,7 @@ def _render_accuracy(map_: PhaseMapData) -> str:
         (f"{t:.2f}", *(f"{one.accuracy[k]:.1%} ± {Z_95 * one.accuracy_stderr[k]:.1%}" for one in best))
         for k, t in enumerate(best[0].temperatures)
     ]
-    return f"<h2>Accuracy on the prompts with references</h2>\n{_render_table(head, rows)}"
+    return f"<h2>Accuracy on the scored prompts</h2>\n{_render_table(head, rows)}"
 
 
 def _render_samples(map_: PhaseMapData) -> str:
@@ -144,29 +148,32 @@ def _render_samples(map_: PhaseMapData) -> str:
 
 
 def _render_values(map_: PhaseMapData) -> str:
-    """Every observable at a few temperatures, with half the width of its 95 % band."""
+    """Render every observable at a few temperatures, with half the width of its 95 % band."""
     grid = map_.curves[0].temperature
-    shown = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
-    head = ("observable", "unit", *(f"T = {grid[k]:.2f}" for k in shown))
+    columns = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
+    head = ("observable", "unit", *(f"T = {grid[k]:.2f}" for k in columns))
     rows = []
     for curve in map_.curves:
         title, unit = title_and_unit(curve.name)
-        rows.append((title, unit, *(verdicts.format_with_error(curve.value[k], Z_95 * curve.stderr[k]) for k in shown)))
+        values = (format_with_error(curve.value[k], Z_95 * curve.stderr[k]) for k in columns)
+        rows.append((title, unit, *values))
     return _render_table(head, rows, text_columns=(0,))
 
 
 def _render_criticality(map_: PhaseMapData, figures: dict[str, str]) -> str:
-    found = map_.criticality
-    if found is None:
+    critical = map_.criticality
+    if critical is None:
         return ""
-    texts = f"{found.texts.sum():,.0f} texts of {found.length} tags ({found.tags}); {found.dropped.sum():,.0f} short."
-    drawn = "\n".join(_render_figure(figures[name], label) for name, label in _CRITICAL_FIGURES.items())
+    texts = f"{critical.texts.sum():,.0f} texts of {critical.length} tags ({critical.tags})"
+    dropped = f"{critical.dropped.sum():,.0f} texts were too short."
+    rendered = "\n".join(_render_figure(figures[name], label) for name, label in _CRITICAL_FIGURES.items())
     return (
         "<h2>Critical behaviour of the tags</h2>\n"
-        f"<p>{_escape_text(texts)} Growth of τ(N) with N alone is no sign of order: the end of order is read from the flow of "
-        "the tag fraction under doubling of the text, and from the variance that is left in endless text.</p>\n"
-        f"<p><b>Mixture control.</b> {_escape_text(verdicts.describe_mixture(found))}</p>\n"
-        f"{drawn}"
+        f"<p>{_escape_text(f'{texts}; {dropped}')} Growth of τ(N) with N alone does not show order: the end of order "
+        "follows from the flow of the tag fraction when the text is doubled, and from the variance that remains in "
+        "infinitely long text.</p>\n"
+        f"<p><b>Mixture control.</b> {_escape_text(describe_mixture(critical))}</p>\n"
+        f"{rendered}"
     )
 
 
@@ -175,7 +182,7 @@ def _render_provenance(map_: PhaseMapData) -> str:
         "model": map_.model.model,
         "fingerprint": map_.model.fingerprint,
         "heatbath": map_.model.version,
-        **{name: value for name, value in map_.settings.items()},
+        **map_.settings,
         "effective texts at a temperature": _format_effective_sizes(map_),
     }
     ess = map_.curves[0]

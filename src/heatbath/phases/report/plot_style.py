@@ -1,6 +1,6 @@
-"""How a phase map's figures look: colours, axes, curves with bands, marked edges, and files.
+"""The style of the figures of a phase map: colours, axes, curves with bands, marked edges, and file formats.
 
-Every colour that has to change in the dark has a name in `COLOURS`, so that a page can replace it in an SVG.
+Every colour that changes in dark mode has a name in `COLOURS`, so that a page can replace it in an SVG.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
 from heatbath.phases.phase_map_data import PhaseMapData
+from heatbath.phases.report.verdicts import NO_EDGE, Z_95
 
 Floats = NDArray[np.float64]
 
@@ -37,8 +38,6 @@ COLOURS = {
     "turn": "#a8801c",
 }
 WIDTH = 7.2
-Z_95 = 1.96
-"""Standard errors on either side of a 95 % band."""
 
 _TOP, _BOTTOM, _GAP = 0.32, 0.48, 0.32
 """Inches around and between panels."""
@@ -82,24 +81,24 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure_style(salt: str) -> Iterator[None]:
-    """The look of the figures, while they are drawn and saved; `salt` makes ids in an SVG the figure's own."""
-    look: Any = {**_STYLE, "svg.hashsalt": salt}
-    with mpl.rc_context(look), warnings.catch_warnings():
-        # A name in a script that the font lacks is an empty box in the PNG and right in the SVG.
+    """Apply the style while figures are drawn and saved; `salt` makes the ids in an SVG unique to the figure."""
+    style: Any = {**_STYLE, "svg.hashsalt": salt}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # A character missing from the font is an empty box in the PNG, and correct in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def write_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG, without anything that changes from run to run."""
+    """Write a figure as PNG and SVG, without metadata that changes from run to run."""
     figure.savefig(folder / f"{name}.png", dpi=160, metadata={"Software": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
 
 
 def build_panels(rows: int, height: float, ratios: list[float] | None = None) -> tuple[Figure, list[Axes]]:
-    """Panels above one another over one temperature axis, `height` inches in all."""
+    """Create panels above one another with a common temperature axis, `height` inches in total."""
     figure = Figure(figsize=(WIDTH, height))
-    # Margins by hand: a layout engine doubles the time that a figure takes.
+    # Fixed margins: a layout engine doubles the time per figure.
     inner = height - _TOP - _BOTTOM
     panel = (inner - (rows - 1) * _GAP) / rows
     grid = {"left": 0.134, "right": 0.98, "bottom": _BOTTOM / height, "top": 1 - _TOP / height, "hspace": _GAP / panel}
@@ -112,7 +111,7 @@ def build_panels(rows: int, height: float, ratios: list[float] | None = None) ->
 
 
 def format_temperature_axis(axes: list[Axes], x: Floats) -> None:
-    """Label the temperature axis, once, below."""
+    """Label the temperature axis below the lowest panel."""
     margin = 0.012 * float(np.ptp(x))
     axes[-1].set_xlim(float(x.min()) - margin, float(x.max()) + margin)
     axes[-1].set_xlabel("temperature T")
@@ -121,7 +120,7 @@ def format_temperature_axis(axes: list[Axes], x: Floats) -> None:
 
 
 def draw_curve(axis: Axes, curve: Curve, *, response: bool = False) -> None:
-    """Measured points with error bars, and the smooth curve in its band, both at 95 %."""
+    """Draw measured points with error bars, and the smooth curve with its band, both at 95 %."""
     p = curve.points
     value, error = (p.slope, p.slope_stderr) if response else (p.value, p.value_stderr)
     smooth, band = (curve.response, curve.response_stderr) if response else (curve.value, curve.stderr)
@@ -133,7 +132,7 @@ def draw_curve(axis: Axes, curve: Curve, *, response: bool = False) -> None:
 
 
 def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
-    """Limits that show the curve and nearly all points; one wild point does not flatten the rest."""
+    """Return limits that show the curve and nearly all points, so that an outlier does not flatten the rest."""
     curve = smooth[np.isfinite(smooth)]
     if not len(curve):
         return 0.0, 1.0
@@ -146,7 +145,7 @@ def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
 
 
 def mark_edges(axis: Axes, map_: PhaseMapData) -> None:
-    """Shade the edges' intervals and the recommended range, and draw the edges and TURN's point."""
+    """Shade the intervals of the edges and the recommended range, and mark the edges and the point of TURN."""
     for edge in map_.edges:
         if edge.interval is not None and edge.temperature is not None:
             axis.axvspan(*edge.interval, color=COLOURS[edge.name], alpha=0.16, lw=0, zorder=0.5)
@@ -158,15 +157,15 @@ def mark_edges(axis: Axes, map_: PhaseMapData) -> None:
 
 
 def collect_summary_rows(map_: PhaseMapData) -> dict[str, tuple[str, float | None, tuple[float, float] | None]]:
-    """What the strip above a picture says, by colour: label, temperature, interval."""
+    """Return the rows of the strip above a figure, by colour: label, temperature and interval."""
     edges = {edge.name: edge for edge in map_.edges}
-    said: dict[str, tuple[str, float | None, tuple[float, float] | None]] = {"freeze": _edge_row(edges["freeze"])}
-    said["use"] = ("recommended", None, map_.advice.range)
-    said["melt"] = _edge_row(edges["melt"])
+    rows: dict[str, tuple[str, float | None, tuple[float, float] | None]] = {"freeze": _edge_row(edges["freeze"])}
+    rows["use"] = ("recommended", None, map_.advice.range)
+    rows["melt"] = _edge_row(edges["melt"])
     if "order" in edges:
-        said["order"] = ("end of order", *_edge_row(edges["order"])[1:])
-    said["turn"] = ("TURN (peer)", map_.turn.temperature, map_.turn.interval)
-    return said
+        rows["order"] = ("end of order", *_edge_row(edges["order"])[1:])
+    rows["turn"] = ("TURN (baseline)", map_.turn.temperature, map_.turn.interval)
+    return rows
 
 
 def _edge_row(edge: Edge) -> tuple[str, float | None, tuple[float, float] | None]:
@@ -174,18 +173,18 @@ def _edge_row(edge: Edge) -> tuple[str, float | None, tuple[float, float] | None
 
 
 def draw_summary_strip(axis: Axes, map_: PhaseMapData) -> None:
-    """Edges, range and TURN's point with their intervals, one line each, in words where there is none."""
-    said = collect_summary_rows(map_)
-    for y, (colour, (_, temperature, interval)) in enumerate(said.items()):
+    """Draw edges, range and the point of TURN with their intervals, one row each, with their numbers in words."""
+    rows = collect_summary_rows(map_)
+    for y, (colour, (_, temperature, interval)) in enumerate(rows.items()):
         if interval is not None:
             axis.plot(interval, (y, y), color=COLOURS[colour], lw=5, solid_capstyle="butt", alpha=0.85)
         if temperature is not None:
             face = COLOURS["paper"] if interval else COLOURS[colour]
             axis.plot(temperature, y, "o", ms=5, color=face, mec=COLOURS[colour], mew=1.4, zorder=3)
         _draw_row_text(axis, y, temperature, interval, colour)
-    axis.set_ylim(len(said) - 0.4, -0.6)
-    axis.set_yticks(range(len(said)), [label for label, *_ in said.values()])
-    for tick, colour in zip(axis.get_yticklabels(), said, strict=True):
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_yticks(range(len(rows)), [label for label, *_ in rows.values()])
+    for tick, colour in zip(axis.get_yticklabels(), rows, strict=True):
         tick.set_color(COLOURS[colour])
     axis.tick_params(axis="y", length=0)
     axis.grid(False)
@@ -195,35 +194,35 @@ def draw_summary_strip(axis: Axes, map_: PhaseMapData) -> None:
 def _draw_row_text(
     axis: Axes, y: int, temperature: float | None, interval: tuple[float, float] | None, colour: str
 ) -> None:
-    known = [*(interval or ()), *([] if temperature is None else [temperature])]
+    positions = [*(interval or ()), *([] if temperature is None else [temperature])]
     low, high = axis.get_xlim()
     words = format_row(colour, temperature, interval)
-    if not known:
+    if not positions:
         axis.text(0.5, y, words, va="center", ha="center", color=COLOURS["soft"], transform=axis.get_yaxis_transform())
         return
-    right = max(known) < low + 0.62 * (high - low)
-    place = max(known) + 0.015 * (high - low) if right else min(known) - 0.015 * (high - low)
+    right = max(positions) < low + 0.62 * (high - low)
+    place = max(positions) + 0.015 * (high - low) if right else min(positions) - 0.015 * (high - low)
     axis.text(place, y, words, va="center", ha="left" if right else "right")
 
 
 def format_row(colour: str, temperature: float | None, interval: tuple[float, float] | None) -> str:
-    """A line of the strip in words."""
+    """Format a row of the strip in words."""
     span = "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
     if colour == "use":
         return span or "no range to recommend"
     if temperature is None:
-        return "no turning point found" if colour == "turn" else "no edge found"
+        return "no turning point found" if colour == "turn" else NO_EDGE
     return f"{temperature:.2f} ({span})" if span else f"{temperature:.2f} (no interval)"
 
 
 HEAT_COLORMAP: Colormap = LinearSegmentedColormap.from_list(
     "heat", ["#2a7ab9", "#6f86b8", "#a98a9a", "#d1552c", "#e79b2f"]
 )
-"""Temperatures, cold to hot."""
+"""Colours of temperatures, cold to hot."""
 SIZE_COLORMAP: Colormap = LinearSegmentedColormap.from_list("sizes", ["#7cc4b4", "#3f95a8", "#5a6fb0", "#8a4a9e"])
-"""Sizes of text, short to long."""
+"""Colours of text lengths, short to long."""
 
 
 def sample_colours(colormap: Colormap, count: int) -> list[Any]:
-    """`count` colours, evenly along a map."""
+    """Return `count` colours, evenly spaced along a colormap."""
     return [colormap(i) for i in np.linspace(0, 1, max(count, 2))[:count]]

@@ -1,4 +1,4 @@
-"""A phase map in plain words: the verdict that a report and the terminal begin with."""
+"""The verdicts of a phase map in words, as on top of the report and in the terminal, and the format of its numbers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from heatbath.phases.edges import Edge
 from heatbath.phases.phase_map_data import PhaseMapData
 
 NO_EDGE = "no edge found"
+Z_95 = 1.96
+"""Half the width of a 95 % band, in standard errors."""
 
 _EDGE_TEXTS = {
-    "freeze": ("Freezes below", "Colder than this, texts run into loops."),
-    "melt": ("Melts above", "Hotter than this, texts lose their coherence."),
-    "order": ("Order ends at", "Above this temperature tags are no longer correlated over the whole text."),
+    "freeze": ("Freezes below", "Below this temperature, texts run into loops."),
+    "melt": ("Melts above", "Above this temperature, texts lose their coherence."),
+    "order": ("Order ends at", "Above this temperature, tags are no longer correlated over the whole text."),
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the verdict: its `kind` (freeze, use, melt, order, best or turn), what it says, and why."""
+    """One line of the verdict: `kind` is freeze, use, melt, order, best or turn."""
 
     kind: str
     title: str
@@ -32,67 +34,68 @@ class Verdict:
 
 
 def build_verdicts(map_: PhaseMapData) -> list[Verdict]:
-    """Freeze, recommended range, melt; then order, the best temperatures and the peer's, where there are any."""
+    """Build the verdicts: freeze, recommended range and melt, then order, the best temperatures, and TURN."""
     edges = {edge.name: edge for edge in map_.edges}
-    said = [_edge_verdict(edges["freeze"]), _range_verdict(map_), _edge_verdict(edges["melt"])]
-    said += [_edge_verdict(edge) for name, edge in edges.items() if name not in ("freeze", "melt")]
-    return [*said, *map(_best_verdict, map_.advice.best), _turn_verdict(map_.turn)]
+    verdicts = [_edge_verdict(edges["freeze"]), _range_verdict(map_), _edge_verdict(edges["melt"])]
+    verdicts += [_edge_verdict(edge) for name, edge in edges.items() if name not in ("freeze", "melt")]
+    return [*verdicts, *map(_best_verdict, map_.advice.best), _turn_verdict(map_.turn)]
 
 
 def format_interval(interval: tuple[float, float]) -> str:
-    """An interval of temperatures."""
+    """Format an interval of temperatures."""
     return f"{interval[0]:.2f} to {interval[1]:.2f}"
 
 
 def format_temperature(temperature: float | None, interval: tuple[float, float] | None) -> str:
-    """A temperature with its 95 % interval."""
+    """Format a temperature with its 95 % interval."""
     if temperature is None:
         return "not found"
     return f"T = {temperature:.2f} ({format_interval(interval) if interval else 'no interval'})"
 
 
 def _edge_verdict(edge: Edge) -> Verdict:
-    title, about = _EDGE_TEXTS[edge.name]
+    title, meaning = _EDGE_TEXTS[edge.name]
     if edge.temperature is None:
         return Verdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
-    return Verdict(
-        edge.name, title, format_temperature(edge.temperature, edge.interval), f"{about} {to_sentence(edge.verdict)}"
-    )
+    statement = format_temperature(edge.temperature, edge.interval)
+    return Verdict(edge.name, title, statement, f"{meaning} {to_sentence(edge.verdict)}")
 
 
 def _range_verdict(map_: PhaseMapData) -> Verdict:
     interval = map_.advice.range
-    said = "no range to recommend" if interval is None else f"T = {format_interval(interval)}"
-    return Verdict("use", "Recommended", said, to_sentence(map_.advice.reason))
+    statement = "no range to recommend" if interval is None else f"T = {format_interval(interval)}"
+    return Verdict("use", "Recommended", statement, to_sentence(map_.advice.reason))
 
 
 def _best_verdict(best: BestTemperature) -> Verdict:
     accuracy = max(best.accuracy)
-    why = f"Right in {accuracy:.0%} at best; from {format_interval(best.interval)} nothing is told apart from it."
-    return Verdict("best", f"Best for {best.way}", format_temperature(best.temperature, best.interval), why)
+    reason = f"Accuracy {accuracy:.0%}; not significantly different from {format_interval(best.interval)}."
+    return Verdict("best", f"Best for {best.way}", format_temperature(best.temperature, best.interval), reason)
 
 
 def _turn_verdict(turn: EdgeEstimate) -> Verdict:
-    peer = "The entropy turning point of Du et al. 2025 (arXiv 2502.05234), a peer to compare with."
-    said = "no turning point found" if turn.temperature is None else format_temperature(turn.temperature, turn.interval)
-    return Verdict("turn", "TURN says", said, f"{peer} {to_sentence(turn.reason)}")
+    source = "The entropy turning point of Du et al. 2025 (arXiv 2502.05234), a baseline to compare with."
+    statement = "no turning point found"
+    if turn.temperature is not None:
+        statement = format_temperature(turn.temperature, turn.interval)
+    return Verdict("turn", "TURN", statement, f"{source} {to_sentence(turn.reason)}")
 
 
 def describe_mixture(criticality: Criticality) -> str:
-    """What the control for a mixture of unlike texts says."""
+    """Describe the result of the control for a mixture of unlike texts."""
     if criticality.mixture:
         return (
-            "τ grows with N at every temperature, while fluctuations within each text do not: the growth comes from "
-            "texts that differ from one another for good (language, topic), not from order within a text."
+            "τ grows with N at every temperature, but the fluctuations within each text do not: the growth comes from "
+            "permanent differences between texts (language, topic), not from order within a text."
         )
     return (
-        "Growth of τ at every temperature, with none within the texts, would point to a mixture of unlike texts "
-        "(language, topic) instead of order; that is not what was found here."
+        "Growth of τ at every temperature, without growth within the texts, would indicate a mixture of unlike texts "
+        "(language, topic) instead of order; this was not found here."
     )
 
 
 def format_with_error(value: float, half_width: float) -> str:
-    """A number with half the width of its band, to two digits of the latter."""
+    """Format a number with half the width of its band, to two digits of the latter."""
     if not half_width > 0:
         return f"{value:.3g}"
     places = max(0, 1 - math.floor(math.log10(half_width)))
@@ -100,12 +103,12 @@ def format_with_error(value: float, half_width: float) -> str:
 
 
 def to_sentence(text: str) -> str:
-    """A clause as a sentence."""
+    """Capitalize a clause, and end it with a full stop."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def replace_control_characters(text: str) -> str:
-    """The text with control characters replaced by visible signs; line breaks and tabs stay."""
+    """Replace control characters by visible symbols; line breaks and tabs stay."""
     return "".join(map(_visible_character, text))
 
 

@@ -1,7 +1,7 @@
 """The live page at `/`: traffic, distributions, the last requests, the phase map and a playground.
 
-Feed        a watcher that keeps the last answers in memory and tells viewers what happens
-routes()    the shell and its files, which hold no data; the feeds under `/page/`, which need the scope "read"
+Feed        an observer that keeps the last requests in memory and sends events to viewers
+routes()    the page and its files, which hold no data; the data under `/page/`, which need the scope "read"
 """
 
 from __future__ import annotations

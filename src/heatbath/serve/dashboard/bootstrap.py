@@ -1,13 +1,17 @@
-"""What the page needs to know once: names, limits, the phase map, the ticks of the last minutes."""
+"""The state that the page loads once: names, limits, the phase map, and the ticks of the last minutes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from heatbath.ensemble import NODE_BETAS
-from heatbath.serve.dashboard.phase_map_json import phase_map_to_json
+from heatbath.phases import PhaseMap
+from heatbath.phases.curves import title_and_unit
+from heatbath.serve.dashboard.serializers import to_json_values
 from heatbath.serve.dashboard.tick import TICK_COLUMNS
 from heatbath.serve.telemetry.buckets import NATS
+
+_EDGE_FIELDS = ("name", "temperature", "interval", "verdict")
 
 if TYPE_CHECKING:
     from heatbath.serve.dashboard.feed import Feed
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build_state(services: Services, feed: Feed) -> dict[str, Any]:
-    """Ready for JSON."""
+    """Return the state, ready for JSON."""
     from heatbath.engine.registry import SAMPLERS, WINDOWS
 
     map_ = services.phase_map
@@ -40,3 +44,16 @@ def _describe_model(services: Services) -> str:
     if not services.settings.storage.content:
         parts.append("texts are not kept")
     return " · ".join(parts)
+
+
+def phase_map_to_json(map_: PhaseMap) -> dict[str, Any]:
+    """Return curves with bands and points, edges with intervals, and the recommended range."""
+    curves = []
+    for curve in map_.curves:
+        title, unit = title_and_unit(curve.name)
+        points = {"x": curve.points.x, "value": curve.points.value}
+        columns = {"temperature": curve.temperature, "value": curve.value, "stderr": curve.stderr, "points": points}
+        curves.append({"name": curve.name, "title": title, "unit": unit, **to_json_values(columns)})
+    edges = [{name: to_json_values(getattr(edge, name)) for name in _EDGE_FIELDS} for edge in map_.edges]
+    advice = map_.advice
+    return {"curves": curves, "edges": edges, "range": to_json_values(advice.range), "reason": advice.reason}

@@ -1,4 +1,4 @@
-"""What the page is told as it happens: a tick every second, and each request as it ends.
+"""Live events of the page: a tick every second, and each request as it ends.
 
 All of it is in memory, so that the page works while the storage is down.
 """
@@ -22,15 +22,15 @@ from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 
 TICK_SECONDS = 1.0
 RECENT_SECONDS = 300
-"""Seconds that are kept of the ticks; as long after the last request or viewer the ticking stops."""
+"""Seconds of ticks that are kept; ticking stops as long after the last request or viewer."""
 
 MAX_KEPT_TOKENS = 50_000
-"""Tokens of the answers kept at most: each brings its record."""
+"""Most tokens of all kept requests, since each has a record."""
 
 
 @dataclass(frozen=True)
 class FeedLimits:
-    """How many viewers there may be, how many events may wait for one of them, how many answers are kept."""
+    """Most viewers, most events queued for one viewer, and most requests kept in memory."""
 
     max_viewers: int = 32
     max_queued_events: int = 64
@@ -39,7 +39,7 @@ class FeedLimits:
 
 @dataclass(eq=False)
 class Viewer:
-    """Someone who looks on: the events that wait for it, and whether it was dropped for being too slow."""
+    """An open page: its queue of events, and whether it was dropped for reading too slowly."""
 
     tenant: str
     queue: asyncio.Queue[bytes | None]
@@ -48,7 +48,7 @@ class Viewer:
 
 @dataclass
 class _RecentOutcomes:
-    """The last answers, newest last, by tenant and id."""
+    """The last outcomes, newest last, by tenant and id."""
 
     max_outcomes: int
     outcomes: dict[tuple[str, str], RequestOutcome] = field(default_factory=dict)
@@ -78,12 +78,18 @@ def _without_nodes(outcome: RequestOutcome) -> RequestOutcome:
 
 
 class TooManyViewers(Exception):
-    """There are as many viewers as there may be."""
+    """The limit on viewers has been reached."""
 
 
 class Feed:
-    """A `Watcher`. `snapshot` says what is going on, as `heatbath.serve.telemetry.Metrics.snapshot` does; `trouble` says
-    in one sentence what is down; `content`, whether texts may be kept."""
+    """A `RequestObserver` that sends events to viewers.
+
+    Args:
+        snapshot: returns the current figures, as `heatbath.serve.telemetry.Metrics.snapshot` does.
+        find_problem: returns one sentence on a part that is unavailable, None if there is none.
+        keep_content: whether texts may be kept in memory.
+        limits: sizes; see `FeedLimits`.
+    """
 
     def __init__(
         self,
@@ -118,17 +124,17 @@ class Feed:
         """Do nothing: the snapshot counts rejections."""
 
     def list_outcomes(self, tenant: str) -> list[RequestOutcome]:
-        """The answers of a tenant that are kept here, newest first."""
+        """Return the outcomes of a tenant that are in memory, newest first."""
         return [
             answered for (whose, _), answered in reversed(self._recent_outcomes.outcomes.items()) if whose == tenant
         ]
 
     def find_outcome(self, id: str, tenant: str) -> RequestOutcome | None:
-        """One of them; None if it is not kept here."""
+        """Return an outcome that is in memory, else None."""
         return self._recent_outcomes.outcomes.get((tenant, id))
 
     def current_tick(self) -> dict[str, Any]:
-        """What a tick says."""
+        """Return the content of a tick."""
         snapshot = self._snapshot()
         return {
             **build_tick(snapshot, time.time()),
@@ -138,10 +144,10 @@ class Feed:
 
     @contextmanager
     def connect_viewer(self, tenant: str) -> Iterator[Viewer]:
-        """A viewer for as long as the block lasts.
+        """Connect a viewer for as long as the block lasts.
 
         Raises:
-            Full: there are too many already.
+            TooManyViewers: the limit has been reached.
         """
         if len(self._viewers) >= self._limits.max_viewers:
             raise TooManyViewers
@@ -161,7 +167,7 @@ class Feed:
                 self._drop_viewer(viewer)
 
     def _drop_viewer(self, viewer: Viewer) -> None:
-        """Let go of a viewer that does not read: what waits for it is given up."""
+        """Disconnect a viewer that does not read, and discard its queue."""
         self._viewers.discard(viewer)
         viewer.is_dropped = True
         while not viewer.queue.empty():
@@ -182,7 +188,7 @@ class Feed:
 
 
 async def stream_events(viewer: Viewer) -> AsyncIterator[bytes]:
-    """What a viewer is told, until it is dropped."""
+    """Yield the events of a viewer until it is dropped."""
     while (event := await viewer.queue.get()) is not None:
         yield event
 

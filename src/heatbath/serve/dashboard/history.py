@@ -1,4 +1,4 @@
-"""Stored minutes as columns for charts: evenly spaced, with nothing where nothing happened."""
+"""Stored minutes as columns of charts: evenly spaced, with zeros where nothing happened."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from heatbath.serve.telemetry.running_totals import HISTOGRAM_EDGES
 
 MINUTE_SECONDS = 60.0
 MAX_POINTS = 360
-"""Points of a chart at most; longer ranges take several minutes together."""
+"""Most points of a chart; each point of a longer range covers several minutes."""
 
 
 def build_columns(minutes: Sequence[Minute], start: float, end: float) -> dict[str, list[Any]]:
-    """`COLUMNS` between `start` and `end` (Unix seconds), from the first minute on in which anything happened."""
+    """Return `TICK_COLUMNS` between `start` and `end` (Unix seconds), from the first minute with any activity."""
     wide = MINUTE_SECONDS * max(1, round((end - start) / MINUTE_SECONDS / MAX_POINTS))
     groups: dict[int, list[Minute]] = {}
     for minute in minutes:
@@ -30,7 +30,7 @@ def build_columns(minutes: Sequence[Minute], start: float, end: float) -> dict[s
 
 
 def merge_distributions(minutes: Iterable[Minute]) -> dict[str, dict[str, Any]]:
-    """Counts and mean of each quantity by model, over all the minutes."""
+    """Return counts and mean of each quantity by model, over all the minutes."""
     models: dict[str, list[Minute]] = {}
     for minute in minutes:
         models.setdefault(minute.model, []).append(minute)
@@ -51,7 +51,7 @@ def _build_row(minutes: Sequence[Minute], start: float, width: float) -> list[An
         count("requests") / width,
         count("grown_tokens") / width,
         count("errors") / width,
-        # Little's law: as many are inside on average as arrive in the time that one stays.
+        # Little's law: the mean number in the system is the arrival rate times the mean time in it.
         max(count("duration_sum") - count("waited_sum"), 0.0) / width,
         count("waited_sum") / width,
         level("first_token", 0.5),
@@ -70,7 +70,7 @@ def _merge_distribution(minutes: Sequence[Minute], name: str) -> dict[str, Any]:
 
 
 def _merge_histogram(minutes: Sequence[Minute], name: str) -> Floats:
-    """The sum of a histogram; one of another length was written by another release with other bins, and is left out."""
+    """Return the sum of a histogram. Those of another length, from a release with other bins, are left out."""
     length = len(HISTOGRAM_EDGES[name]) + 1
     counts = [minute.histograms.get(name, []) for minute in minutes]
     whole = [each for each in counts if len(each) == length]

@@ -1,4 +1,4 @@
-"""The paths of the page."""
+"""Routes of the page and of its data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from heatbath.serve.errors import ApiError, retry_headers, unavailable_error
 from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
 
 MAX_LISTED = 100
-"""Requests in the list."""
+"""Most requests in the list."""
 
 MAX_HISTORY_HOURS = 31 * 24.0
-"""Hours of history that may be asked for."""
+"""Most hours of history in one response."""
 
 
 def routes() -> list[Route]:
-    """The shell and its files, and what they read."""
+    """Return the routes of the page, its files, and its data."""
     return [
         Route("/", _get_index, methods=["GET"]),
         Route("/static/{path:path}", _get_file, methods=["GET"]),
@@ -78,7 +78,7 @@ async def _stream_feed(request: Request) -> Response:
 
 async def _stream_viewer_events(viewer: Viewer, stack: ExitStack) -> AsyncIterator[bytes]:
     with stack:
-        # So that a viewer knows at once that it is connected.
+        # Lets the page know at once that it is connected.
         yield b": hello\n\n"
         async for event in stream_events(viewer):
             yield event
@@ -94,7 +94,7 @@ async def _get_history(request: Request) -> Response:
         minutes = await services.minute_store.read_minutes(start) if stored else []
     except StoreUnavailable:
         minutes, stored = [], False
-    if not minutes and services.metrics is not None:  # not stored yet, or not to be read now
+    if not minutes and services.metrics is not None:  # not stored yet, or storage is unavailable
         minutes = [minute for minute in services.metrics.minute_history.minutes() if minute.start >= start]
     series = await asyncio.to_thread(build_columns, minutes, start, now)
     return _json_response({**series, "distributions": merge_distributions(minutes), "stored": stored})
@@ -117,7 +117,7 @@ async def _get_request(request: Request) -> Response:
 
 
 async def _collect_outcomes(request: Request, feed: Feed, tenant: str) -> list[RequestOutcome]:
-    """The newest answers of a tenant, newest first: the stored ones, and those that are only in memory."""
+    """Return the newest outcomes of a tenant, newest first: stored ones, and those that are only in memory."""
     kept = feed.list_outcomes(tenant)[:MAX_LISTED]
     try:
         stored = await request.app.state.services.store.list_recent(MAX_LISTED, tenant)
@@ -129,10 +129,10 @@ async def _collect_outcomes(request: Request, feed: Feed, tenant: str) -> list[R
 
 
 def _authorize_reader(request: Request) -> str:
-    """The name of the tenant that asks, who may read.
+    """Return the name of the tenant that sends the request.
 
     Raises:
-        ApiError: 403, its key has not the scope.
+        ApiError: 403, its key does not have the scope "read".
     """
     tenant = request.state.tenant
     if tenant is None or "read" not in tenant.scopes:

@@ -1,4 +1,4 @@
-"""Answers as the page reads them: a row of the list, and all of one."""
+"""Outcomes in the page's JSON: a row of the list, and the details of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NODES_PREFIX = "nodes/"
 
 
 def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
-    """What the list shows."""
+    """Return the row of the list."""
     ticket = outcome.request
     return {
         "id": ticket.id,
@@ -31,14 +31,14 @@ def summarize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
 
 
 def serialize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
-    """What opening an answer shows: settings, times, texts, and each choice's tokens with their records."""
+    """Return the details of an outcome: settings, times, texts, and each choice's tokens with their records."""
     return summarize_outcome(outcome) | {
         "settings": to_json_values(outcome.request.settings),
         "cached_tokens": outcome.cached_tokens,
         "finish": [reason for reason in outcome.finish_reasons if reason],
         "waited": outcome.queue_seconds,
         "first_token": outcome.first_token_seconds,
-        # A seed may have more bits than a number of the browser.
+        # A seed may have more bits than a number in JavaScript.
         "seed": None if outcome.seed is None else str(outcome.seed),
         "summary": to_json_values(outcome.summary),
         "content": None if outcome.content is None else _serialize_content(outcome.content),
@@ -47,7 +47,7 @@ def serialize_outcome(outcome: RequestOutcome) -> dict[str, Any]:
 
 
 def outcome_temperature(outcome: RequestOutcome) -> float | None:
-    """The temperature an answer was drawn at, None where no single one is known."""
+    """Return the temperature of an outcome, None where no single one is known."""
     drawn = [value for choice in outcome.summary for value in choice.get("temperature") or ()]
     known = set(drawn) or {outcome.request.settings.get("temperature")}
     value = known.pop()
@@ -55,7 +55,7 @@ def outcome_temperature(outcome: RequestOutcome) -> float | None:
 
 
 def to_json_values(value: Any) -> Any:
-    """Values as JSON has them: what is no finite number becomes null."""
+    """Return values that JSON can hold; numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(name): to_json_values(inner) for name, inner in value.items()}
     if hasattr(value, "tolist"):
@@ -73,7 +73,7 @@ def select_scalars(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _serialize_content(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked, as {role, text}, and the texts of the answers."""
+    """Return the input as {role, text}, and the texts of the completions."""
     asked = [
         {"role": str(message.get("role")), "text": _message_text(message)} for message in content.get("messages") or ()
     ]
@@ -89,7 +89,7 @@ def _message_text(message: Mapping[str, Any]) -> str:
 
 
 def _join_text(value: Any) -> str:
-    """A text, or a list of texts, parts or token ids, as one text."""
+    """Return a text, or a list of texts, parts or token ids, as one text."""
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The files of the page: a fixed list, so that no path leads anywhere else."""
+"""The files of the page: a fixed list, so that no path leads to any other file."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ FILE_NAMES = (
     "vendor/uplot.LICENSE.txt",
     "vendor/uplot.VERSION.txt",
 )
-"""Everything there is under `/static/`."""
+"""All files under `/static/`."""
 
 PAGE_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""No other host, no script or style in the markup, and no text that a script could turn into markup."""
+"""Forbids other hosts, scripts and styles in the markup, and texts that a script could turn into markup."""
 
 
 def serve_file(request: Request, name: str) -> Response:
-    """A file of the page; 304 if the browser has it.
+    """Return a file of the page; 304 if the browser has it.
 
     Raises:
-        ApiError: 404, no such file.
+        ApiError: 404, there is no such file.
     """
     if name not in FILE_NAMES:
         raise ApiError(404, f"there is no file {name[:100]!r}: start at /.", code="not_found")

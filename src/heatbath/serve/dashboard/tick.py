@@ -1,4 +1,4 @@
-"""One second as the page shows it, from what the metrics say is going on; all models together."""
+"""One second of figures as the page shows them, over all models."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TICK_COLUMNS = (
     "each_p95",
     "prefix",
 )
-"""Unix seconds; rates a second; requests in work and in the queue; seconds; share of prompt tokens from the cache."""
+"""Unix seconds; rates per second; requests running and waiting; seconds; share of prompt tokens from the cache."""
 
 _RATE_SPAN, _CACHE_SPAN = "10", "60"
-"""Seconds that rates are taken over, as the metrics name them."""
+"""Seconds over which rates are taken, by their names in the snapshot."""
 
 
 def build_tick(snapshot: Snapshot, now: float) -> dict[str, Any]:
-    """`COLUMNS` at `now`, and the `distributions` of the last minute by model and quantity (counts, mean)."""
+    """Return `TICK_COLUMNS` at `now`, and `distributions` of the last minute by model and quantity (counts, mean)."""
     models, edges, load = snapshot["models"], snapshot["edges"], snapshot["load"] or {}
 
     def rate(name: str, span: str = _RATE_SPAN) -> float:

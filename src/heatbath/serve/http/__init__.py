@@ -1,1 +1,1 @@
-"""What every request passes on its way in, outermost first. Plain ASGI, so that a client's leaving is seen inside."""
+"""HTTP below the routes: protocol, middleware, authentication, limits. Plain ASGI, so that handlers see disconnects."""

@@ -18,7 +18,7 @@ from heatbath.serve.http.body_limits import RequestHeaders
 
 
 def validate_host(scope: Scope, headers: RequestHeaders, hosts: Sequence[str], *, is_open: bool) -> None:
-    """Raise `ApiError` for other names than `hosts` and, where the server `is_open` (no keys), for pages of other sites.
+    """Refuse other names than `hosts` and, where the server `is_open` (no keys), pages of other sites.
 
     Raises:
         ApiError: 400 without exactly one Host header, 403 for another name or another site.

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with what it leaves open: bounds on the head of a request, and on clients that stand still.
+"""uvicorn's HTTP protocol with limits that it lacks: on the size of a request's head, and on clients that stall.
 
-A response written by the protocol itself (a request too broken for the application) keeps to the error contract.
+Responses that the protocol writes itself (to a request too malformed for the application) follow the error contract.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ MAX_URL_BYTES = 8 * 1024
 MAX_HEADERS = 128
 MAX_HEAD_BYTES = 64 * 1024
 MAX_UNSENT_BYTES = 64 * 1024
-"""Bytes that the kernel may hold before the application is made to wait."""
+"""Bytes that may wait in the kernel before the application has to wait."""
 
-MALFORMED_ERROR = ApiError(
-    400, "this is no HTTP request heatbath understands: check its head.", code="malformed_request"
-)
+MALFORMED_ERROR = ApiError(400, "this is not a valid HTTP request: check its head.", code="malformed_request")
 URL_TOO_LONG_ERROR = ApiError(
     414, f"the URL is longer than {MAX_URL_BYTES} bytes: send less of it.", code="uri_too_long"
 )
@@ -33,19 +31,20 @@ HEADERS_TOO_LARGE_ERROR = ApiError(
     code="headers_too_large",
 )
 NOT_A_PROXY_ERROR = ApiError(
-    400, "the request names a whole URL and this is no proxy: send the path.", code="not_a_proxy"
+    400, "the request names a whole URL and this server is not a proxy: send the path.", code="not_a_proxy"
 )
 
 
 class HeadRejected(Exception):
-    """The head cannot be taken; raised inside the parser, which turns it into its own error."""
+    """The head of a request is rejected; raised inside the parser, which turns it into its own error."""
 
 
 def build_protocol(read_timeout: float, write_timeout: float) -> type[HttpToolsProtocol]:
-    """The class uvicorn makes connections of.
+    """Return the class of connections for uvicorn.
 
-    `read_timeout`: seconds from the connection, or from the first byte of a later request, to the end of the headers.
-    `write_timeout`: seconds in which a client must take something of what waits for it.
+    Args:
+        read_timeout: seconds from the connection, or from the first byte of a later request, to the end of the headers.
+        write_timeout: seconds within which a client must read some of the bytes that wait for it.
     """
     return type(
         "BoundedProtocol", (BoundedHttpProtocol,), {"read_timeout": read_timeout, "write_timeout": write_timeout}
@@ -53,7 +52,7 @@ def build_protocol(read_timeout: float, write_timeout: float) -> type[HttpToolsP
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. `in_head` also while nothing has come yet, `in_body` from the headers to the message's end."""
+    """One connection. `in_head` holds also before the first byte, `in_body` from the headers to the message's end."""
 
     read_timeout: float
     write_timeout: float
@@ -68,7 +67,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=1)  # the kernel's buffer is enough; what does not fit there is watched
+        transport.set_write_buffer_limits(
+            high=1
+        )  # the kernel's buffer is enough; bytes that do not fit there are watched
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,7 +86,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self.num_messages == begun:
             self.head_bytes += len(data)
-        if self.head_bytes > MAX_URL_BYTES + 2 * MAX_HEAD_BYTES:  # one endless line, which the parser keeps to itself
+        if self.head_bytes > MAX_URL_BYTES + 2 * MAX_HEAD_BYTES:  # one endless line, which the parser does not report
             self.rejection = HEADERS_TOO_LARGE_ERROR
             self.send_400_response("")
         elif self.head_timer is None and self._is_response_complete:
@@ -121,7 +122,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.in_body and self._is_response_complete:  # whoever has not sent the body by now may keep it
+        if self.in_body and self._is_response_complete:  # the client has not sent all of the body by now
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -135,7 +136,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.stall_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """The refusal, if it cannot be taken for the answer to an earlier request, and the end of the connection."""
+        """Send the rejection, unless it could be taken for an earlier request's response, and close the connection."""
         if not self._is_response_complete and (self.cycle.response_started or not self.in_body):
             self.transport.abort()
             return
@@ -144,7 +145,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_response_complete(self) -> bool:
-        """Whether no request waits for the rest of its answer."""
+        """Whether no request waits for the rest of its response."""
         return self.cycle is None or self.cycle.response_complete
 
     def _reject(self, error: ApiError) -> None:
@@ -156,7 +157,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.head_timer = self.loop.call_later(self.read_timeout, self._handle_head_timeout)
 
     def _handle_head_timeout(self) -> None:
-        """The head did not come, unless it is us who do not read before an earlier answer is out."""
+        """Abort the connection, unless it is the server that reads nothing before an earlier response is complete."""
         if self._is_response_complete:
             self.transport.abort()
         else:
@@ -168,7 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.head_timer = None
 
     def _start_stall_timer(self, unsent: int) -> None:
-        """Drop a client that has taken none of `unsent` bytes when the time is up."""
+        """Abort the connection if the client has read none of `unsent` bytes when the time is up."""
         self.stall_timer = self.loop.call_later(self.write_timeout, self._handle_stall, unsent)
 
     def _handle_stall(self, unsent: int) -> None:

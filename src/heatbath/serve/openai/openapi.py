@@ -16,8 +16,8 @@ from heatbath.serve.openai.schema.models import (
     DetokenizeResponse,
     EmbeddingList,
     EmbeddingRequest,
-    ModelCard,
     ModelList,
+    ModelObject,
     TokenizeRequest,
     TokenizeResponse,
 )
@@ -34,7 +34,7 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
 }
 _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
     "/v1/models": (ModelList, ()),
-    "/v1/models/{name}": (ModelCard, ("name",)),
+    "/v1/models/{name}": (ModelObject, ("name",)),
     "/v1/chat/completions/{id}": (ChatCompletion, ("id",)),
 }
 _ERRORS = {

@@ -97,7 +97,7 @@ class PromptOutput:
         if by_likelihood and len(self.choices) > n:
             ranked = sorted(sorted(self.choices), key=lambda i: self.choices[i].mean_logprob, reverse=True)
             return [self.choices[i] for i in ranked[:n]]
-        preferred = 0 if self.ended is None else self.ended.selected_index
+        preferred = 0 if self.ended is None else self.ended.best_index
         if n == 1 and preferred in self.choices:
             return [self.choices[preferred]]
         # A request for no tokens has choices that never got any.

@@ -19,7 +19,7 @@ from heatbath.serve.errors import as_api_error
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.schema.sampling import GenerationRequest
-from heatbath.serve.openai.sse import EventStream, StreamWork, run_until_disconnect
+from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
 from heatbath.serve.openai.validation import Refusal, decode_body, ignored_header
 from heatbath.serve.services import Services
 
@@ -111,7 +111,7 @@ class RequestContext:
         task: GenerationTask,
         complete: Callable[[], Coroutine[Any, Any, Response]],
         stream: StreamWork | None = None,
-    ) -> Response | EventStream:
+    ) -> Response | EventStreamResponse:
         """Return the response of `complete`, or the events of `stream` if there is one; it ends `task` as it ends.
 
         Raises:
@@ -122,7 +122,7 @@ class RequestContext:
             work.add_done_callback(task.end_after)
             return await run_until_disconnect(self.http, work)
         seconds = self.services.settings.server.keep_alive_seconds
-        events = EventStream(stream, seconds)
+        events = EventStreamResponse(stream, seconds)
         events.task.add_done_callback(task.end_after)
         await events.open(self.http.receive, seconds)
         overhead = f"{task.overhead * 1000:.3f}"

@@ -78,7 +78,7 @@ class Outbox:
 StreamWork = Callable[[Outbox], Awaitable[None]]
 
 
-class EventStream:
+class EventStreamResponse:
     """A response whose events `work` puts into an outbox. `open` starts it; the framework then sends it."""
 
     status_code = 200

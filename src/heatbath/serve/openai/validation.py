@@ -207,7 +207,7 @@ def _validation_error(message: str, value: Any, type: Any) -> ApiError:
         )
     found = _value_at(value, param)
     return invalid_value(
-        f"{param or 'the body'} is {format_value(found)}: give {_expected(what, type, param)}.", param or None
+        f"{param or 'the body'} is {format_value(found)}: give {_describe_expected(what, type, param)}.", param or None
     )
 
 
@@ -217,7 +217,7 @@ def _value_at(value: Any, param: str) -> Any:
     return value
 
 
-def _expected(what: str, type: Any, param: str) -> str:
+def _describe_expected(what: str, type: Any, param: str) -> str:
     if what.startswith(("Invalid enum value", "Invalid value")):
         options = sorted({json.dumps(each) for each in _literals(inspect.type_info(type), _STEP.findall(param))})
         return f"one of {', '.join(options)}" if len(options) > 1 else "".join(options) or "another"

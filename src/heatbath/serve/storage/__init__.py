@@ -1,4 +1,4 @@
-"""Where answers and figures are kept: SQLite by default, PostgreSQL by URL, one schema."""
+"""Storage of outcomes and minutes: SQLite by default, PostgreSQL by URL, one schema."""
 
 from heatbath.serve.storage.database import default_url
 from heatbath.serve.storage.db_errors import DatabaseUnusable

@@ -1,4 +1,4 @@
-"""A database by its URL: connections that commit durably, and a file that is made, checked and watched."""
+"""A database by its URL: connections that commit durably, and an SQLite file that is created, checked and watched."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _POSTGRES_SESSION_SQL = "SET synchronous_commit TO on; SET statement_timeout TO 
 
 
 def default_url() -> str:
-    """`heatbath.db` in `$XDG_DATA_HOME/heatbath`, else in `~/.local/share/heatbath`."""
+    """Return the URL of `heatbath.db` in `$XDG_DATA_HOME/heatbath`, else in `~/.local/share/heatbath`."""
     shared = os.environ.get("XDG_DATA_HOME")
     folder = Path(shared) if shared else Path.home() / ".local" / "share"
     return f"sqlite:///{folder / 'heatbath' / 'heatbath.db'}"
 
 
 class Database:
-    """An engine, and for SQLite the file behind it. Raises `BadInput` for a URL that names neither kind."""
+    """A database engine, and for SQLite the file behind it. Raises `BadInput` for a URL of neither kind."""
 
     def __init__(self, url: str) -> None:
         parsed = _parse_url(url)
@@ -49,7 +49,7 @@ class Database:
         self._inode: tuple[int, int] | None = None
 
     def prepare(self) -> None:
-        """Make the file, check it and bring the schema up to date. Raises `Unusable` or the driver's error."""
+        """Create the file, check it and migrate the schema. Raises `DatabaseUnusable` or the driver's error."""
         if self.file is not None:
             _create_file(self.file)
             self._inode = _read_inode(self.file)
@@ -59,7 +59,11 @@ class Database:
         self.is_ready = True
 
     def ensure_ready(self) -> None:
-        """After trouble: prepare what has not been, or what was put in the file's place. Raises `Vanished`."""
+        """After a failure: prepare what has not been prepared, or a file that replaced the one opened.
+
+        Raises:
+            DatabaseFileMissing: the file is gone.
+        """
         if self.is_ready and self.file is not None:
             found = _read_inode(self.file)
             if found is None:
@@ -71,7 +75,7 @@ class Database:
             self.prepare()
 
     def ensure_present(self) -> None:
-        """Raise `Vanished` when the file is not the one that was opened: what is written to it would be lost."""
+        """Raise `DatabaseFileMissing` if the file is not the one that was opened: writes to it would be lost."""
         if self.file is not None and _read_inode(self.file) != self._inode:
             raise DatabaseFileMissing
 
@@ -112,7 +116,7 @@ def _build_engine(url: URL) -> Engine:
 
 
 def _build_opener(url: URL) -> Callable[[], sqlite3.Connection]:
-    """Opens the file, but never makes it: an empty one must not take the place of one that was moved away."""
+    """Return a function that opens the file, never creates it: an empty one must not replace one that was moved."""
     try:
         wait = float(str(url.query.get("timeout", _BUSY_TIMEOUT)))
     except ValueError:
@@ -124,7 +128,7 @@ def _build_opener(url: URL) -> Callable[[], sqlite3.Connection]:
 
 
 def _init_sqlite_session(connection: Any, _: Any) -> None:
-    # The driver begins transactions late by itself; two that read first and then write would lock each other out.
+    # The driver begins transactions late; two that read first and then write would block each other.
     connection.isolation_level = None
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
@@ -163,7 +167,7 @@ def _read_inode(file: Path) -> tuple[int, int] | None:
 
 
 def _check_integrity(engine: Engine) -> None:
-    """Look for damage and turn on the write-ahead log."""
+    """Check for damage and turn on the write-ahead log."""
     with contextlib.closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
         if cursor.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
@@ -172,7 +176,7 @@ def _check_integrity(engine: Engine) -> None:
 
 
 def _enable_wal(cursor: Any) -> None:
-    # Of processes that start at once all but one are told "locked" here without any wait.
+    # Of processes that start at once, all but one get "locked" here without any wait.
     until = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:

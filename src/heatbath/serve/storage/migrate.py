@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this version, once, however many processes start at the same time."""
+"""Migration of a database to the schema of this version, once, however many processes start at the same time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sqlalchemy import Connection, text
 
 from heatbath.serve.storage.db_errors import NEWER_SCHEMA, DatabaseUnusable
 
-# Not alembic's own name, so that another program in the same database does not meet it.
+# Not alembic's own name, which another program in the same database may use.
 VERSION_TABLE = "heatbath_schema"
-# Any number that no other program takes for its lock: the letters "heatbath".
+# A number that no other program uses for its lock: the characters "heatbath".
 _LOCK_ID = int.from_bytes(b"heatbath")
 
 
 def migrate(connection: Connection) -> None:
-    """Run what is missing inside the transaction of `connection`. Raises `Unusable` for a newer database."""
+    """Run missing migrations inside the transaction of `connection`. Raises `DatabaseUnusable` for a newer database."""
     if connection.dialect.name == "postgresql":
-        # Another process may be at it for longer than a statement may otherwise take.
+        # Another process may be migrating for longer than a statement may otherwise take.
         connection.execute(text("SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK_ID})
     scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))

@@ -1,4 +1,4 @@
-"""Figures of a minute: each process writes its own, readers get the sum over all of them."""
+"""Figures of one minute: each process writes its own, readers get the sum over all of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Minute:
-    """What happened to one model from `start` (Unix seconds, a multiple of 60) on, for a minute.
+    """Figures of one model in the minute that begins at `start` (Unix seconds, a multiple of 60).
 
-    `counts` are whatever adds up: numbers and sums by name. `histograms` are counts per bin, by name; the bins are
-    the writer's, the same for the same name.
+    `counts` are additive: numbers and sums by name. `histograms` are counts per bin, by name; the bins are the
+    writer's, the same for the same name.
     """
 
     start: float
@@ -22,17 +22,17 @@ class Minute:
 
 
 class MinuteStore(Protocol):
-    """Where minutes are kept."""
+    """A store of minutes."""
 
     async def write_minutes(self, rows: Sequence[Minute]) -> None:
-        """Store this process's figures so far; a minute stored before is replaced. Raises `StoreDown`."""
+        """Store this process's figures so far, in place of those stored before. Raises `StoreUnavailable`."""
 
     async def read_minutes(self, since: float) -> list[Minute]:
-        """The minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
+        """Return the minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
 
 
 def merge_minutes(minutes: Iterable[Minute]) -> list[Minute]:
-    """One minute for each start and model, oldest first; histograms of unlike lengths are padded with zeros."""
+    """Return one minute for each start and model, oldest first; histograms of unequal lengths are padded with zeros."""
     groups: dict[tuple[float, str], list[Minute]] = {}
     for minute in minutes:
         groups.setdefault((minute.start, minute.model), []).append(minute)

@@ -1,4 +1,4 @@
-"""What is done inside a transaction."""
+"""Queries and statements that run inside a transaction."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.row_codec import clean_text, to_json
 from heatbath.serve.storage.schema import answers, contents, minutes
 
-# An id and whose it is.
+# An id and its tenant.
 AnswerKey = tuple[str, str]
 
 _COLUMN_NAMES = [column.name for column in answers.c if column.name != "seq"]
 
-# No minute starts here, so that a row written to see whether there is room is taken for none.
+# No minute starts here, so that a row written as a probe is not taken for one.
 _PROBE_START = -1.0
 _PROBE_BYTES = 1 << 16
 
 
 def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[AnswerKey]:
-    """Insert rows of `answers` that carry their `body` too; those whose id is taken by another tenant come back.
+    """Insert rows of `answers` that carry their `body` too. Return those whose id another tenant has.
 
     An id that is there already stays as it is, so that a commit whose outcome is unknown can be repeated.
     """
     numbers = {id: seq for id, seq in _insert_new(connection, rows)}
-    # Of the same id twice in here the first went in.
+    # Of two rows with the same id the first was inserted.
     first = {row["id"]: row for row in reversed(rows)}
     bodies = {numbers[id]: row["body"] for id, row in first.items() if id in numbers and row["body"] is not None}
     if bodies:
@@ -39,7 +39,7 @@ def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
-    """Insert what is not there yet; its ids and numbers."""
+    """Insert rows that are not there yet; return their ids and numbers."""
     plain = [{name: row[name] for name in _COLUMN_NAMES} for row in rows]
     if connection.dialect.name != "postgresql":
         return connection.execute(_ignore_existing(sqlite.insert(answers)), plain)
@@ -50,9 +50,10 @@ def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> It
 
 @cache
 def _build_bulk_insert() -> Any:
-    """All rows as one parameter: the driver takes longer to read a thousand of them than the server to run them.
+    """Return a statement with all rows as one parameter: the driver takes longer to read a thousand of them than the
+    server to run them.
 
-    JSON goes in it as text, since the server does not take a NUL out of JSON, even into JSON.
+    JSON is passed in it as text, since the server does not accept a NUL inside JSON.
     """
     kinds = {name: answers.c[name].type for name in _COLUMN_NAMES}
     columns = [column(name, Text() if isinstance(kind, JSON) else kind) for name, kind in kinds.items()]
@@ -73,7 +74,7 @@ def _read_owners(connection: Connection, ids: set[str]) -> dict[str, str]:
 
 
 def upsert_minutes(connection: Connection, instance: str, rows: Sequence[Minute]) -> None:
-    """Put the figures of one process in the place of those it wrote before."""
+    """Replace the figures that one process wrote before."""
     insert = _dialect_insert(connection, minutes)
     replace = insert.on_conflict_do_update(
         index_elements=["start", "instance", "model"],
@@ -89,12 +90,12 @@ def upsert_minutes(connection: Connection, instance: str, rows: Sequence[Minute]
         }
         for row in rows
     ]
-    # In one order everywhere, or two processes could wait for each other's rows.
+    # In the same order everywhere, else two processes could wait for each other's rows.
     connection.execute(replace, sorted(values, key=lambda value: (value["start"], value["model"])))
 
 
 def probe_write(engine: Engine, instance: str) -> None:
-    """Commit a row and remove it again, to see whether the database takes any."""
+    """Commit a row and remove it again, to see whether the database can be written."""
     with engine.begin() as connection:
         upsert_minutes(connection, instance, [Minute(_PROBE_START, "", {"x" * _PROBE_BYTES: 0.0})])
     with engine.begin() as connection:
@@ -102,24 +103,24 @@ def probe_write(engine: Engine, instance: str) -> None:
 
 
 def delete_expired(connection: Connection, before: float, limit: int) -> int:
-    """Delete what was stored before that time, `limit` answers at most; how many went."""
+    """Delete outcomes stored before a time, at most `limit`, and return their number."""
     old = select(answers.c.seq).where(answers.c.stored < before).order_by(answers.c.stored).limit(limit)
     connection.execute(delete(minutes).where(minutes.c.start < before))
     return connection.execute(delete(answers).where(answers.c.seq.in_(old))).rowcount
 
 
 def read_last_stored(connection: Connection) -> float:
-    """When the latest row was written, 0 if there is none."""
+    """Return the time of the latest row, 0 if there is none."""
     return connection.execute(select(func.max(answers.c.stored))).scalar() or 0.0
 
 
 def select_answer(id: str, tenant: str | None) -> Select[Any]:
-    """The row of that id with its content."""
+    """Return the query of one outcome with its content."""
     return _select_of_tenant(tenant).where(answers.c.id == clean_text(id))
 
 
 def select_newest(count: int, tenant: str | None) -> Select[Any]:
-    """The last rows with their content, newest first."""
+    """Return the query of the newest outcomes with their content, newest first."""
     return _select_of_tenant(tenant).order_by(answers.c.seq.desc()).limit(count)
 
 
@@ -129,12 +130,12 @@ def _select_of_tenant(tenant: str | None) -> Select[Any]:
 
 
 def select_minutes_since(since: float) -> Select[Any]:
-    """Every process's figures from then on."""
+    """Return the query of all processes' figures from a time on."""
     return select(minutes).where(minutes.c.start >= max(since, 0.0))
 
 
 def minute_from_row(row: Row[Any]) -> Minute:
-    """A row of `minutes`."""
+    """Convert a row of `minutes`."""
     return Minute(row.start, row.model, row.counts, row.histograms)
 
 

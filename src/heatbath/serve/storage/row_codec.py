@@ -1,6 +1,6 @@
-"""Answers as rows and back.
+"""Outcomes as rows and back.
 
-What JSON has no number for (NaN, infinities) becomes null; half a surrogate pair, and in a column of text a NUL,
+Numbers that JSON does not have (NaN, infinities) become null; half a surrogate pair, and in a text column a NUL,
 becomes U+FFFD.
 """
 
@@ -15,7 +15,7 @@ import msgspec
 
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 
-# The fastest level: figures hardly shrink more at a higher one, and every answer waits for it.
+# The fastest level: numbers hardly shrink more at a higher one, and every response waits for it.
 _COMPRESSION_LEVEL = 1
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _UNSTORABLE_CHARACTERS = {0: "\ufffd", **_SURROGATES}
@@ -23,7 +23,7 @@ _SAME_NAME_COLUMNS = ("status", "prompt_tokens", "cached_tokens", "completion_to
 
 
 def to_row(outcome: RequestOutcome) -> dict[str, Any]:
-    """The columns of `answers` but those that the database gives."""
+    """Return the columns of `answers`, without those that the database fills in."""
     ticket = outcome.request
     return {name: getattr(outcome, name) for name in _SAME_NAME_COLUMNS} | {
         "id": clean_text(ticket.id),
@@ -43,14 +43,14 @@ def to_row(outcome: RequestOutcome) -> dict[str, Any]:
 
 
 def encode_body(outcome: RequestOutcome) -> bytes | None:
-    """Content and records, packed; None where there are neither."""
+    """Return content and records, compressed; None where there are neither."""
     if outcome.content is None and outcome.records is None:
         return None
     return zlib.compress(to_json([outcome.content, outcome.records]), _COMPRESSION_LEVEL)
 
 
 def from_row(row: Mapping[Any, Any]) -> RequestOutcome:
-    """The answer of a row of `answers` with the `body` of `contents`; `started` is lost, and 0."""
+    """Return the outcome of a row of `answers` with the `body` of `contents`; `started_at` is not stored, and 0."""
     content, records = (None, None) if row["body"] is None else from_json(zlib.decompress(row["body"]))
     ticket = RequestInfo(
         row["id"],
@@ -77,7 +77,7 @@ def from_row(row: Mapping[Any, Any]) -> RequestOutcome:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON; arrays and any mapping or sequence may be in it."""
+    """Encode as JSON; arrays and any mapping or sequence may be in it."""
     try:
         return msgspec.json.encode(value, enc_hook=_to_builtin)
     except UnicodeEncodeError:
@@ -85,12 +85,12 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(data: bytes | str) -> Any:
-    """What `to_json` wrote."""
+    """Decode the output of `to_json`."""
     return msgspec.json.decode(data)
 
 
 def clean_text(value: str) -> str:
-    """As a column holds it."""
+    """Return a text as a column can hold it."""
     return value.translate(_UNSTORABLE_CHARACTERS)
 
 

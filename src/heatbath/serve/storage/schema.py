@@ -26,7 +26,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in a column that is declared INTEGER.
+# SQLite numbers rows only in a column that is declared INTEGER.
 Number = BigInteger().with_variant(Integer(), "sqlite")
 
 answers = Table(
@@ -35,7 +35,7 @@ answers = Table(
     # Newest means the largest number: timestamps go backwards when a clock is set back.
     Column("seq", Number, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
-    # When the row was written, by a clock that does not go back; what is old goes by this one.
+    # When the row was written, by a clock that does not go back; rows expire by this time.
     Column("stored", Double, nullable=False),
     Column("created", Double, nullable=False),
     Column("tenant", Text, nullable=False),

@@ -1,4 +1,4 @@
-"""Answers and figures in SQLite or PostgreSQL."""
+"""A store of outcomes and minutes in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from heatbath.serve.storage.db_errors import (
     NOT_RESPONDING,
     UNREADABLE_ERRORS,
     DatabaseUnusable,
-    describe_db_error,
-    is_permanent,
+    classify_db_error,
 )
 from heatbath.serve.storage.minutes import Minute, merge_minutes
 from heatbath.serve.storage.row_codec import from_row
@@ -35,32 +34,33 @@ _NUM_READERS = 4
 def open_store(
     url: str, *, days: float = 30.0, content: bool = True, clock: Callable[[], float] = time.time
 ) -> SqlStore:
-    """The store at `url`: `sqlite:///FILE`, made where it is not there, or `postgresql+psycopg://…`.
+    """Open the store at `url`: `sqlite:///FILE`, created if missing, or `postgresql+psycopg://…`.
 
-    What was stored more than `days` ago goes; without `content` only what stands in the columns is kept. A database
-    that cannot be reached now is tried again every second, and until then is the store's `trouble`.
+    Outcomes older than `days` are deleted; without `content` only the columns are kept. A database that cannot be
+    reached now is tried again every second, and until then is the store's `unavailable_reason`.
 
     Raises:
         BadInput: the URL names no database, or `days` is not positive.
         MissingExtra: PostgreSQL without its driver.
-        Unusable: the database is damaged, of a newer schema, or not writable.
+        DatabaseUnusable: the database is damaged, of a newer schema, or not writable.
     """
     if not days > 0:
         raise BadInput(f"days is {days}: give a number above 0.")
     database = Database(url)
-    trouble = None
+    unavailable_reason = None
     try:
         database.prepare()
     except (SQLAlchemyError, sqlite3.Error, DatabaseUnusable) as error:
-        trouble = describe_db_error(error)
+        problem = classify_db_error(error)
         database.engine.dispose()
-        if isinstance(error, DatabaseUnusable) or is_permanent(error):
-            raise DatabaseUnusable(trouble) from None
-    return SqlStore(database, StoreConfig(days, content, uuid.uuid4().hex, clock), trouble)
+        if problem.permanent:
+            raise DatabaseUnusable(problem.message) from None
+        unavailable_reason = problem.message
+    return SqlStore(database, StoreConfig(days, content, uuid.uuid4().hex, clock), unavailable_reason)
 
 
 class SqlStore:
-    """A `serve.base.Store` and `History`; `open_store` makes one. Any number of processes may share a database."""
+    """A `Store` and `MinuteStore`; `open_store` makes one. Any number of processes may share a database."""
 
     def __init__(self, database: Database, config: StoreConfig, unavailable_reason: str | None) -> None:
         self._database = database
@@ -69,35 +69,40 @@ class SqlStore:
 
     @property
     def unavailable_reason(self) -> str | None:
-        """One sentence on what is down, None if nothing is."""
+        """One sentence on why it cannot be written, None if it can."""
         return self._writer.unavailable_reason
 
     async def save(self, outcome: RequestOutcome) -> None:
-        """Store durably: when it returns, a crash loses nothing. Twice the same id stores once. Raises `StoreDown`.
+        """Store durably: when it returns, a crash loses nothing. The same id twice stores once.
 
-        An id that another tenant's answer has is refused.
+        Raises:
+            StoreUnavailable: nothing was stored, as for an id that another tenant has.
         """
         await self._writer.write(outcome)
 
     async def write_minutes(self, rows: Sequence[Minute]) -> None:
-        """Store this process's figures so far; a minute stored before is replaced. Raises `StoreDown`."""
+        """Store this process's figures so far, in place of those stored before. Raises `StoreUnavailable`."""
         await self._writer.write(rows)
 
     async def get(self, id: str, tenant: str | None) -> RequestOutcome | None:
-        """A stored answer, by id; None where there is none of that tenant (None: any tenant's). Raises `StoreDown`."""
+        """Return a stored outcome; None if the tenant has none of that id (tenant None: any tenant).
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
         found = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
         return found[0] if found else None
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
-        """The newest stored answers, newest first. Raises `StoreDown`."""
+        """Return the newest stored outcomes, newest first. Raises `StoreUnavailable`."""
         return await self._run_query(queries.select_newest(count, tenant), _outcome_from_row)
 
     async def read_minutes(self, since: float) -> list[Minute]:
-        """The minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
+        """Return the minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
         return merge_minutes(await self._run_query(queries.select_minutes_since(since), queries.minute_from_row))
 
     async def close(self) -> None:
-        """Write what waits, then let go of the database."""
+        """Write what is queued, then close the database."""
         await asyncio.to_thread(self._writer.close)
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._database.engine.dispose()
@@ -111,7 +116,7 @@ class SqlStore:
         except TimeoutError:
             raise StoreUnavailable(NOT_RESPONDING) from None
         except (SQLAlchemyError, *UNREADABLE_ERRORS) as error:
-            raise StoreUnavailable(describe_db_error(error)) from error
+            raise StoreUnavailable(classify_db_error(error).message) from error
 
     def _fetch_rows(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
         try:
@@ -119,7 +124,7 @@ class SqlStore:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        # A connection that lay unused is told of a restarted server only now.
+        # An idle connection notices a restarted server only now.
         return self._fetch_once(query, convert)
 
     def _fetch_once(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:

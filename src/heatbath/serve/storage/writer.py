@@ -1,4 +1,4 @@
-"""One thread that writes: what waits goes into one transaction, and each waiter hears when that is committed."""
+"""The writing thread: queued jobs go into one transaction, and each waiter is notified when that is committed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from heatbath.serve.storage.db_errors import (
     NOT_RESPONDING,
     QUEUE_FULL,
     STORE_CLOSED,
-    describe_db_error,
+    classify_db_error,
     is_row_error,
     is_transient,
 )
 from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.row_codec import encode_body, to_row
 
-# Seconds that a waiter waits; after that the database is taken for silent.
+# Seconds that a waiter waits; after that the database counts as not responding.
 WRITE_TIMEOUT = 5.0
 _RETRY_SECONDS = 2.0
 _PROBE_INTERVAL = 1.0
 _CLEANUP_INTERVAL = 60.0
-# A server that is never idle must delete all the same.
+# A server that is never idle has to delete too.
 _MAX_CLEANUP_INTERVAL = 600.0
 _MAX_QUEUED = 1024
 _BATCH_SIZE = 256
@@ -41,7 +41,7 @@ _MAX_DELETED = 500
 
 @dataclass(eq=False)
 class WriteJob:
-    """Something to be written, and who waits for it."""
+    """An outcome or minutes to be written, and the future that waits for it."""
 
     payload: RequestOutcome | Sequence[Minute]
     loop: asyncio.AbstractEventLoop
@@ -51,13 +51,13 @@ class WriteJob:
 
     @property
     def key(self) -> queries.AnswerKey | None:
-        """Id and tenant of an answer."""
+        """Id and tenant of an outcome."""
         return (self.row["id"], self.row["tenant"]) if self.row else None
 
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """What is kept: `days` long, with its `content` or not; `clock` gives Unix seconds, `instance` this process."""
+    """Retention: so many `days`, with content or not; `clock` gives Unix seconds, `instance` names this process."""
 
     days: float
     keep_content: bool
@@ -66,9 +66,9 @@ class StoreConfig:
 
 
 class MonotonicClock:
-    """Time that never runs ahead of what has passed since the start, and never goes back behind what was stored.
+    """A clock that never runs ahead of the time since the start, and never goes back behind what was stored.
 
-    An answer can so be deleted late when the clock of the machine was wrong, but not early.
+    So outcomes may be deleted late when the clock of the machine was wrong, but never early.
     """
 
     def __init__(self, wall: Callable[[], float]) -> None:
@@ -77,17 +77,17 @@ class MonotonicClock:
         self.floor = 0.0
 
     def current_time(self) -> float:
-        """Unix seconds; less than the clock of the machine after it was set forward."""
+        """Return Unix seconds; less than the clock of the machine after it was set forward."""
         return min(self._wall(), self._offset + time.monotonic())
 
     def next_timestamp(self) -> float:
-        """The time to store."""
+        """Return the time to store."""
         self.floor = max(self.floor, self.current_time())
         return self.floor
 
 
 class StorageWriter:
-    """The thread and its queue. `trouble` says what is wrong with the database, None if nothing is."""
+    """The thread and its queue. `unavailable_reason` says what is wrong with the database, None if nothing is."""
 
     def __init__(self, database: Database, config: StoreConfig, unavailable_reason: str | None) -> None:
         self.unavailable_reason = unavailable_reason
@@ -103,7 +103,7 @@ class StorageWriter:
         self._thread.start()
 
     async def write(self, payload: RequestOutcome | Sequence[Minute]) -> None:
-        """Wait until it has been committed. Raises `StoreDown`, after `PATIENCE` at the latest."""
+        """Wait until `payload` has been committed. Raises `StoreUnavailable`, after `WRITE_TIMEOUT` at the latest."""
         loop = asyncio.get_running_loop()
         job = WriteJob(payload, loop, loop.create_future())
         with self._condition:
@@ -115,7 +115,7 @@ class StorageWriter:
             self._queue.append(job)
             self._condition.notify()
         try:
-            # Whoever waits may give up; what was taken is written all the same.
+            # The waiter may be cancelled; the job is written nevertheless.
             await asyncio.wait_for(asyncio.shield(job.future), WRITE_TIMEOUT)
         except TimeoutError:
             job.is_cancelled = True
@@ -123,7 +123,7 @@ class StorageWriter:
             raise StoreUnavailable(self.unavailable_reason) from None
 
     def close(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write what is queued, then end the thread."""
         with self._condition:
             self._is_closed = True
             self._condition.notify()
@@ -139,7 +139,7 @@ class StorageWriter:
                 self._delete_expired(idle=not self._queue)
 
     def _take_batch(self) -> list[WriteJob] | None:
-        """What waits, nothing after a second in which nothing came, None when closed."""
+        """Return the queued jobs, none after a second without any, None when closed."""
         with self._condition:
             if not self._queue and not self._is_closed:
                 self._condition.wait(_PROBE_INTERVAL)
@@ -158,14 +158,14 @@ class StorageWriter:
         else:
             self.unavailable_reason = None
             _resolve_jobs([job for job in jobs if job.key not in taken], None)
-            _resolve_jobs([job for job in jobs if job.key in taken], "The id of this answer is taken: send another.")
+            _resolve_jobs([job for job in jobs if job.key in taken], "The id of this response is taken: send another.")
 
     def _handle_failure(self, jobs: Sequence[WriteJob], error: Exception) -> None:
         if not is_row_error(error):
             self._mark_unavailable(error)
             _resolve_jobs(jobs, self.unavailable_reason)
         elif len(jobs) == 1:
-            _resolve_jobs(jobs, "This answer cannot be stored: it holds something that a database has no place for.")
+            _resolve_jobs(jobs, "This response cannot be stored: it holds a value that the database cannot represent.")
         else:
             for job in jobs:
                 self._store_batch([job])
@@ -175,7 +175,7 @@ class StorageWriter:
             job.row = to_row(job.payload) | {"body": encode_body(job.payload) if self._config.keep_content else None}
 
     def _commit_batch(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
-        """Commit in one transaction, and again where a lost connection leaves open whether it was."""
+        """Commit in one transaction; commit again where a lost connection leaves the outcome unknown."""
         until = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
@@ -212,12 +212,12 @@ class StorageWriter:
             self.unavailable_reason = None
 
     def _mark_unavailable(self, error: Exception) -> None:
-        self.unavailable_reason = describe_db_error(error)
+        self.unavailable_reason = classify_db_error(error).message
         self._is_floor_loaded = False
         self._database.engine.dispose()
 
     def _delete_expired(self, *, idle: bool) -> None:
-        """Delete what is old, a little at a time."""
+        """Delete expired outcomes, some at a time."""
         now = time.monotonic()
         if now < self._last_cleanup + (_CLEANUP_INTERVAL if idle else _MAX_CLEANUP_INTERVAL):
             return
@@ -226,7 +226,7 @@ class StorageWriter:
             with self._database.engine.begin() as connection:
                 gone = queries.delete_expired(connection, before, _MAX_DELETED)
         except Exception as error:
-            # Of processes that delete at once one may be turned away; another does its work.
+            # Of processes that delete at once one may be refused; another one deletes.
             if not is_transient(error):
                 self._mark_unavailable(error)
             gone = 0
@@ -235,12 +235,12 @@ class StorageWriter:
 
 
 def _resolve_jobs(jobs: Sequence[WriteJob], refusal: str | None) -> None:
-    """Tell those who wait, each event loop once."""
+    """Notify the waiters, with one call for each event loop."""
     loops: dict[asyncio.AbstractEventLoop, list[WriteJob]] = {}
     for job in jobs:
         loops.setdefault(job.loop, []).append(job)
     for loop, members in loops.items():
-        # A loop that has ended has nobody left who waits.
+        # Nothing waits on a loop that has ended.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve_futures, members, refusal)
 

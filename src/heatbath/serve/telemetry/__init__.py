@@ -1,8 +1,8 @@
-"""Metrics: Prometheus at `/metrics`, the minutes and seconds that the page shows, and OpenTelemetry where it is wanted.
+"""Metrics: Prometheus at `/metrics`, minutes and seconds for the dashboard, and OpenTelemetry where it is enabled.
 
-build(models)       Metrics: a watcher of requests, an observer of the engine's steps, a registry, a book of minutes
-routes()            `/metrics`
-otel                spans and metrics over OTLP (extra `otel`)
+build_metrics(models)   Metrics: an observer of requests, an observer of the engine's steps, a registry, minutes
+routes()                `/metrics`
+otel                    spans and metrics over OTLP (extra `otel`)
 """
 
 from __future__ import annotations

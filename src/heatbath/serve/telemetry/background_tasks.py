@@ -1,4 +1,4 @@
-"""What runs beside the requests while the server is up: the event loop's lag, the seconds, the minutes."""
+"""Tasks that run while the server is up: the lag of the event loop, ticks, and the storage of minutes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from heatbath.serve.telemetry.minute_history import MinuteHistory
 LAG_INTERVAL = 0.25
 FLUSH_INTERVAL = 10.0
 LAST_FLUSH_TIMEOUT = 5.0
-"""Seconds: between two looks at the lag, between two writes of the minutes, and for the last write at the end."""
+"""Seconds between two measurements of the lag, between two writes of the minutes, and for the last write."""
 
 
 async def measure_lag(histogram: Histogram, *, interval: float = LAG_INTERVAL) -> None:
-    """Observe for ever how much later than asked a sleep ends: what every request waits before its handler runs."""
+    """Observe for ever how late a sleep ends: every request waits as long before its handler runs."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + interval
@@ -39,7 +39,7 @@ async def call_every_second(*ticks: Callable[[], None]) -> None:
 async def flush_periodically(
     minute_history: MinuteHistory, minute_store: MinuteStore, *, interval: float = FLUSH_INTERVAL
 ) -> None:
-    """Write the minutes every so often for ever; a storage that hangs holds up nothing else."""
+    """Write the minutes every `interval` seconds for ever; storage that hangs blocks nothing else."""
     while True:
         await asyncio.sleep(interval)
         try:
@@ -51,7 +51,7 @@ async def flush_periodically(
 
 @asynccontextmanager
 async def run_in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run all of `work` while the body runs, then cancel it and wait until it is gone."""
+    """Run all of `work` while the block runs, then cancel it and wait until it has ended."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         yield
@@ -62,7 +62,7 @@ async def run_in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[N
 
 
 async def flush_before_exit(minute_history: MinuteHistory, minute_store: MinuteStore) -> None:
-    """Write the minutes once more, for a few seconds at most; where that fails the server ends all the same."""
+    """Write the minutes once more, within a few seconds; a failure does not keep the server from stopping."""
     try:
         await asyncio.wait_for(minute_history.flush(minute_store), LAST_FLUSH_TIMEOUT)
     except Exception:

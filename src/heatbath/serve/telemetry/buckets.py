@@ -1,7 +1,7 @@
-"""Edges of the histograms, and counting into them.
+"""Bucket edges of histograms, and histograms of arrays.
 
-Of durations they are those that the OpenTelemetry conventions give for servers of language models, so that both
-exports can be compared. Of nats they are six to a decade, a step of about 1.5, so that a quantile read off is within a
+Those of durations are the edges that the OpenTelemetry conventions give for servers of language models, so that both
+exports can be compared. Those of nats are six to a decade, a step of about 1.5, so that a quantile read off is within a
 fifth: from 0.01, where a token of probability 0.99 lies, past ln V of every vocabulary (12.5 at 262,144 tokens), which
 bounds entropy and log Z, to 47, past the largest heat capacity of such a vocabulary (about (ln V)²/4, 40).
 """
@@ -26,7 +26,7 @@ NATS = (
 )
 
 MAX_NATS = 1e6
-"""Nats. What is larger stems from a mask written as a large number, and would drown every sum for ever."""
+"""Largest value counted, in nats. Larger ones come from masks written as large numbers, and would dominate sums."""
 
 Floats = NDArray[np.float64]
 
@@ -36,13 +36,13 @@ class HistogramSet:
 
     def __init__(self, count: int, edges: Sequence[float] = NATS) -> None:
         self.edges = np.asarray(edges, dtype=np.float64)
-        self._width = len(edges) + 2  # the last bucket holds what is no measurement
+        self._width = len(edges) + 2  # the last bucket counts values that are not measurements
         self._offsets = np.arange(count)[:, None] * self._width
         self._counts = np.zeros(count * self._width, dtype=np.int64)
         self._sums = np.zeros(count)
 
     def add(self, values: Floats) -> None:
-        """Count values (count, A). Rounding below zero counts as zero; NaN and what is past `MOST` is kept apart."""
+        """Count values (count, A). Rounding below 0 counts as 0; NaN and values past `MAX_NATS` are counted apart."""
         sound = np.abs(values) < MAX_NATS
         kept = np.maximum(np.where(sound, values, 0.0), 0.0)
         index = np.where(sound, self.edges.searchsorted(kept), self._width - 1) + self._offsets
@@ -50,13 +50,13 @@ class HistogramSet:
         self._sums += kept.sum(axis=1)
 
     def read_counts(self) -> tuple[NDArray[Any], Floats, NDArray[Any]]:
-        """Counts (count, buckets) and sums (count,) of what was counted, and how many were kept apart (count,)."""
+        """Return counts (count, buckets) and sums (count,), and how many values were counted apart (count,)."""
         counts = self._counts.reshape(-1, self._width)
         return counts[:, :-1].copy(), self._sums.copy(), counts[:, -1].copy()
 
 
 def quantile(counts: Floats, edges: Sequence[float], level: float) -> float | None:
-    """The value below which a share `level` lies, evenly spread within its bucket; None if nothing was counted."""
+    """Return the value below which a share `level` lies, by linear interpolation in its bucket; None without counts."""
     total = float(counts.sum())
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""Distributions of what the model's ensembles looked like: filled once a step, in the engine's thread."""
+"""Histograms of the model's ensembles: filled once per step, in the engine's thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class EnsembleTotals:
-    """Totals since the start: `counts` (quantity, bucket), `sums` and values that were `left_out`, (quantity,)."""
+    """Totals since the start: `counts` (quantity, bucket), `sums` and `num_excluded` values (quantity,)."""
 
     steps: int
     drawn_tokens: int
@@ -38,7 +38,7 @@ class EnsembleTotals:
 
 
 class EnsembleObserver(Observer):
-    """Counts the ensembles of every step. `update` and `read` may be called from different threads."""
+    """Counts the ensembles of every step. `update` and `read_totals` may be called from different threads."""
 
     def __init__(self) -> None:
         self._histograms = HistogramSet(len(QUANTITIES))
@@ -54,13 +54,13 @@ class EnsembleObserver(Observer):
                 self._histograms.add(values)
 
     def read_totals(self) -> EnsembleTotals:
-        """What was counted so far, all of the same moment."""
+        """Return the totals so far, all at the same moment."""
         with self._lock:
             return EnsembleTotals(self._steps, self._drawn_tokens, *self._histograms.read_counts())
 
 
 def _compute_quantities(record: Record) -> Floats:
-    """The quantities (quantity, A); NaN where the record lacks a column."""
+    """Return the quantities (quantity, A); NaN where the record lacks a column."""
     values = np.full((len(QUANTITIES), *record.shape), np.nan)
     with np.errstate(divide="ignore"):
         for row, (column, function) in zip(values, _SOURCES, strict=True):
@@ -78,7 +78,7 @@ def _copy_column(column: Floats, out: Floats) -> None:
 
 
 def _negate_log(column: Floats, out: Floats) -> None:
-    # log_z + beta * ground loses digits at large beta and is no number at beta = inf; p_max is its exact partner.
+    # log_z + beta * ground loses digits at large beta and is NaN at beta = inf; p_max is its exact partner.
     np.negative(np.log(column), out=out)
 
 
@@ -86,7 +86,7 @@ _SOURCES = (("logprob", _negate), ("entropy", _copy_column), ("heat_capacity", _
 
 
 class EnsembleCollector(Collector):
-    """Hands what `ensembles` counted to Prometheus, under the name of its model."""
+    """Exports the totals of `ensembles` to Prometheus, under the name of their model."""
 
     def __init__(self, ensembles: EnsembleObserver, model: str) -> None:
         self._ensembles = ensembles

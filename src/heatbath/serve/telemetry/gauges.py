@@ -1,4 +1,4 @@
-"""Gauges read when somebody asks: how busy the engine is, and whether the storage can be written."""
+"""Gauges that are read on demand: the load of the engine, and whether engine and storage are available."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from heatbath.serve.interfaces import Store
 
 @dataclass(eq=False)
 class ServerGauges(Collector):
-    """The engine and store of this server once they are there; before that it shows nothing."""
+    """Gauges of the engine and store of this server, once they are attached."""
 
     engine: Engine | None = None
     store: Store | None = None
 
     @property
     def engine_stats(self) -> EngineStats | None:
-        """How busy the engine is, None without one."""
+        """The load of the engine, None without one."""
         return None if self.engine is None else self.engine.stats
 
     def describe(self) -> list[Metric]:

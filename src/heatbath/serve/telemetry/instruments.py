@@ -1,4 +1,4 @@
-"""What is counted of requests, for Prometheus: names, units, labels and buckets in one place."""
+"""Prometheus instruments of requests: names, units, labels and buckets in one place."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from heatbath.serve.telemetry.buckets import FIRST_TOKEN_SECONDS, LAG_SECONDS, REQUEST_SECONDS, TOKEN_INTERVAL_SECONDS
 
 ALLOWED_LABELS = frozenset({"model", "endpoint", "status", "finish", "code", "quantity", "version", "python"})
-"""No label may have another name: who asked and what was asked never become one."""
+"""All label names: neither tenants nor contents ever become a label."""
 
 
 @dataclass(frozen=True)
 class Instruments:
-    """Each is `heatbath_` and its name here, with its unit and `_total` as the conventions of Prometheus have it."""
+    """The instruments, exported as `heatbath_` and name, with unit and `_total` by the Prometheus conventions."""
 
     requests: Counter
     in_flight: Gauge
@@ -37,7 +37,7 @@ class Instruments:
 
 
 def build_instruments(registry: CollectorRegistry) -> Instruments:
-    """All of them, on `registry`."""
+    """Create all instruments on `registry`."""
 
     def counter(name: str, text: str, *labels: str, unit: str = "") -> Counter:
         return Counter(f"heatbath_{name}", text, labels, unit=unit, registry=registry)

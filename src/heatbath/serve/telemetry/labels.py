@@ -1,4 +1,4 @@
-"""Which values a label may have. What is not listed becomes "other", so that no client can grow the set of series."""
+"""Label values. A value that is not listed becomes "other", so that no client can grow the set of series."""
 
 from __future__ import annotations
 
@@ -69,37 +69,38 @@ CODES = frozenset(
 
 @dataclass(frozen=True)
 class Labels:
-    """The label of whatever a request named. `models` may be labels, the first is the engine's own; `aliases` count as
-    the model they stand for."""
+    """Converts values of requests to labels. `models` may be labels, the first is the engine's own; `aliases` count as
+    the model they stand for.
+    """
 
     models: Sequence[str]
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def own_model(self) -> str:
-        """The model that the engine runs."""
+        """The model of the engine."""
         return self.models[0]
 
     def model(self, name: str) -> str:
-        """The model behind a name."""
+        """Return the label of a model's name or alias."""
         meant = self.aliases.get(name, name)
         return meant if meant in self.models else OTHER
 
     def endpoint(self, path: str) -> str:
-        """A path of the API, with or without the slash before it."""
+        """Return the label of a path, with or without the slash before it."""
         full = "/" + path.strip("/")
         return full if full in ENDPOINTS else OTHER
 
     def status(self, status: int) -> str:
-        """The HTTP status, or its class where it is none the server gives on purpose."""
+        """Return the label of an HTTP status, its class if the server does not send it on purpose."""
         if status in STATUSES:
             return str(status)
         return f"{status // 100}xx" if 100 <= status < 600 else OTHER
 
     def finish(self, reason: str) -> str:
-        """Why an answer ended."""
+        """Return the label of a finish reason."""
         return reason if reason in FINISH_REASONS else OTHER
 
     def code(self, code: str) -> str:
-        """The code of an error."""
+        """Return the label of an error's code."""
         return code if code in CODES else OTHER

@@ -1,4 +1,4 @@
-"""All of it together: what the server hands requests and steps to, and what it is asked."""
+"""All metrics of a server, and the route that exports them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OPENMETRICS = "application/openmetrics-text"
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `build` gives. `meter` is a `Watcher`, `observer` belongs to the engine, `book` holds the minutes."""
+    """The metrics of a server: `request_metrics` observes requests, `observer` the steps of the engine."""
 
     registry: CollectorRegistry
     request_metrics: RequestMetrics
@@ -52,19 +52,19 @@ class Metrics:
     gauges: ServerGauges
 
     def attach_gauges(self, engine: Engine, store: Store) -> Store:
-        """Show the gauges of `engine` and `store` from now on. Returns the store to use: one that counts."""
+        """Show the gauges of `engine` and `store` from now on. Return the store to use, which counts."""
         self.gauges.engine, self.gauges.store = engine, store
         return MeteredStore(store, self.instruments)
 
     def render_exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Everything for Prometheus, and its content type: OpenMetrics where `accept` asks for it."""
+        """Return the exposition for Prometheus and its content type: OpenMetrics where `accept` asks for it."""
         if _OPENMETRICS in accept.lower():
             text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def snapshot(self) -> dict[str, Any]:
-        """What is going on now, ready for JSON: requests in flight, the engine's `load`, and what `Live.read` gives."""
+        """Return current figures, ready for JSON: requests in flight, the engine's `load`, and the rolling rates."""
         load = self.gauges.engine_stats
         return {
             "in_flight": self.request_metrics.in_flight,
@@ -74,7 +74,7 @@ class Metrics:
 
     @asynccontextmanager
     async def run_background_tasks(self, minute_store: MinuteStore | None = None) -> AsyncIterator[None]:
-        """While the server is up: measure the event loop's lag, keep time, and store the minutes in `history`."""
+        """While the server is up: measure the event loop's lag, tick, and store the minutes in `minute_store`."""
         writing = [flush_periodically(self.minute_history, minute_store)] if minute_store is not None else []
         async with run_in_background(
             measure_lag(self.instruments.lag),
@@ -87,8 +87,9 @@ class Metrics:
 
 
 def build_metrics(models: Sequence[str], aliases: Mapping[str, str] | None = None) -> Metrics:
-    """Metrics with a registry of their own. The first of `models` is the engine's, the others may be labels too;
-    `aliases` count as the model they stand for, any other name as "other"."""
+    """Return metrics with a registry of their own. The first of `models` is the engine's, the others may be labels too;
+    `aliases` count as the model they stand for, any other name as "other".
+    """
     registry = CollectorRegistry(auto_describe=True)
     labels = Labels(tuple(models), dict(aliases or {}))
     instruments, gauges, ensembles = build_instruments(registry), ServerGauges(), EnsembleObserver()

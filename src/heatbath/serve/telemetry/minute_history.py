@@ -1,4 +1,4 @@
-"""What happened in each minute, for the history of the page: kept here, handed to the storage as it grows."""
+"""History by the minute for the dashboard: kept in memory, written to storage as it grows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from heatbath.serve.telemetry.running_totals import (
 
 MINUTE_SECONDS = 60.0
 MAX_MINUTES = 24 * 60
-"""Minutes (of all models together) that wait here at most while nothing can be stored; then the oldest go."""
+"""Most minutes (of all models together) that wait for storage; then the oldest are dropped."""
 
 _Key = tuple[float, str]
 
 
 class MinuteHistory:
-    """Figures by minute and model. `tick` takes in what has happened since the last one, at `clock` (Unix seconds).
+    """Figures by minute and model. `tick` adds what has happened since the last one, at `clock` (Unix seconds).
 
-    What was stored is kept as long as there is room, so that a clock that was set back adds to a minute where it would
-    replace it.
+    Stored minutes are kept as long as there is room, so that a clock that was set back adds to a minute instead of
+    replacing it.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class MinuteHistory:
 
     @property
     def num_unsaved(self) -> int:
-        """Minutes whose figures are not stored yet."""
+        """Number of minutes that are not stored yet."""
         return len(self._unsaved_keys)
 
     def tick(self) -> None:
-        """Count what came since the last tick to the minute it is now."""
+        """Add what happened since the last tick to the current minute."""
         start = self._clock() // MINUTE_SECONDS * MINUTE_SECONDS
         for model, vector in self._totals.read_vectors().items():
             grown = vector - self._last_totals.get(model, 0.0)
@@ -56,12 +56,12 @@ class MinuteHistory:
             self._last_totals[model] = vector
 
     async def flush(self, minute_store: MinuteStore) -> bool:
-        """Store what is not stored yet; False, with nothing lost, if the storage is down."""
+        """Store what is not stored yet; False, with nothing lost, if the storage is unavailable."""
         self.tick()
         keys = sorted(self._unsaved_keys)
         if not keys:
             return True
-        # Before the wait: what is counted meanwhile must find its minute unstored again.
+        # Before the wait, so that figures counted meanwhile mark their minute as unsaved again.
         self._unsaved_keys.clear()
         try:
             await minute_store.write_minutes([_build_minute(key, self._minutes[key]) for key in keys])
@@ -73,14 +73,14 @@ class MinuteHistory:
         return True
 
     def minutes(self) -> list[Minute]:
-        """All that is kept here, oldest first."""
+        """Return all minutes in memory, oldest first."""
         return [_build_minute(key, self._minutes[key]) for key in sorted(self._minutes)]
 
     def _add(self, key: _Key, increase: Floats) -> None:
         self._minutes[key] = self._minutes.get(key, zero_vector()) + increase
         self._unsaved_keys.add(key)
         while len(self._minutes) > self._max_minutes:
-            oldest = next(iter(self._minutes))  # by when it was begun: the clock may have gone back since
+            oldest = next(iter(self._minutes))  # the first added: the clock may have gone back since
             del self._minutes[oldest]
             self._unsaved_keys.discard(oldest)
 

@@ -1,4 +1,4 @@
-"""What is going on now: rates and distributions of the last seconds, from totals kept once a second."""
+"""Current rates and distributions, from totals that are kept once a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPAN_SECONDS = (10, 60, 300)
 
 RATES = ("requests", "errors", "gone", "refused", "prompt_tokens", "cached_tokens", "grown_tokens", "drawn_tokens")
 _SUMS = {"requests": "requests", "tokens": "grown_tokens", "errors": "errors", "refused": "refused"}
-"""Totals since the start over all models."""
+"""Totals since the start over all models, by their names in the snapshot."""
 
 QUANTILE_LEVELS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -36,12 +36,15 @@ class RollingRates:
         self.tick()
 
     def tick(self) -> None:
-        """Keep the totals of now."""
+        """Keep the current totals."""
         self._ring.append((self._clock(), self._totals.read_vectors()))
 
     def read_rates(self) -> dict[str, Any]:
-        """By model: `rates` a second over each of `SPANS`; over the last minute `times` in seconds (quantiles, mean,
-        count) and `histograms` (counts, mean), whose `edges` are given once."""
+        """Return the current figures.
+
+        By model: `rates` per second over each of `SPAN_SECONDS`; over the last minute `times` in seconds (quantiles,
+        mean, count) and `histograms` (counts, mean), whose `edges` are given once. `totals` are of all models.
+        """
         now, totals = self._clock(), self._totals.read_vectors()
         models = {
             model: {
@@ -60,7 +63,7 @@ class RollingRates:
         return {name: get_count(grown, name) / seconds for name in RATES}
 
     def _increase_since(self, model: str, vector: Floats, start: float) -> tuple[Floats, float]:
-        """What was added since the newest totals that are at least as old as `start`, or the oldest; and their time."""
+        """Return the increase since the newest totals at least as old as `start`, or the oldest, and their time."""
         then, kept = next(((t, kept) for t, kept in reversed(self._ring) if t <= start), self._ring[0])
         return vector - kept.get(model, zero_vector()), then
 

@@ -10,7 +10,7 @@ from heatbath.serve.openai.schema.chat import Message
 from heatbath.serve.openai.schema.sampling import Note, TokenId
 
 
-class ModelCard(Struct, kw_only=True):
+class ModelObject(Struct, kw_only=True):
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -21,7 +21,7 @@ class ModelCard(Struct, kw_only=True):
 
 class ModelList(Struct, kw_only=True):
     object: Literal["list"] = "list"
-    data: list[ModelCard]
+    data: list[ModelObject]
 
 
 class TokenizeRequest(Struct, kw_only=True):

@@ -1,7 +1,7 @@
 """OpenTelemetry (extra `otel`): a span for every request and the conventions' server metrics, over OTLP/HTTP.
 
-traces(...)         Tracing: a watcher, and what to run beside the server
-context.Traced      middleware that finds the trace a request belongs to
+build_tracing(...)              Tracing: an observer of requests, and its shutdown
+spans.TraceContextMiddleware    finds the trace that a request belongs to
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def build_tracing(
     address: str | None = None,
     port: int | None = None,
 ) -> Tracing:
-    """Traces and metrics to the collector at `endpoint`; models and aliases as in `heatbath.serve.telemetry.build_metrics`.
+    """Return tracing to the collector at `endpoint`; models and aliases are those of `telemetry.build_metrics`.
 
     The environment says whether content is sent (`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`) and whether the
     newest names are used (`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`).
@@ -47,12 +47,12 @@ def build_tracing(
 
 
 def wants_latest() -> bool:
-    """Whether the environment asks for the newest conventions."""
+    """Return whether the environment asks for the newest conventions."""
     return conventions.LATEST in [part.strip() for part in os.environ.get(conventions.OPT_IN, "").split(",")]
 
 
 def wants_content() -> bool:
-    """Whether the environment asks for prompts and answers on spans."""
+    """Return whether the environment asks for prompts and completions on spans."""
     return os.environ.get(conventions.CAPTURE, "").strip().lower() in conventions.CAPTURE_VALUES
 
 

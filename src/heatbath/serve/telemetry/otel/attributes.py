@@ -1,4 +1,4 @@
-"""Attributes of a span, from what was asked and what was answered."""
+"""Attributes of a span, from a request and its outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Attributes = dict[str, Value]
 
 
 def request_attributes(request: RequestInfo, operation: str, *, latest: bool) -> Attributes:
-    """What is known when a request arrives. `latest`: in the names of the newest conventions."""
+    """Return the attributes known at arrival. `latest`: in the names of the newest conventions."""
     found: Attributes = {
         conventions.OPERATION_NAME: operation,
         conventions.PROVIDER_NAME: conventions.PROVIDER,
@@ -33,7 +33,7 @@ def request_attributes(request: RequestInfo, operation: str, *, latest: bool) ->
 
 
 def response_attributes(outcome: RequestOutcome, operation: str, model: str, *, latest: bool) -> Attributes:
-    """What is known when it is over; `model` is the one that answered."""
+    """Return the attributes known at the end; `model` is the one that generated."""
     found: Attributes = {
         conventions.RESPONSE_ID: conventions.ID_PREFIXES.get(operation, "") + outcome.request.id,
         conventions.RESPONSE_MODEL: model,
@@ -54,14 +54,14 @@ def response_attributes(outcome: RequestOutcome, operation: str, model: str, *, 
 
 
 def thermo_attributes(summary: Sequence[Mapping[str, Any]]) -> Attributes:
-    """The numbers of the choices' summaries, each as the list over choices; NaN where a choice has none."""
+    """Return the numbers of the choices' summaries, each as the list over choices; NaN where a choice has none."""
     flat = [_flatten_numbers(choice) for choice in summary]
     keys = sorted({key for choice in flat for key in choice})
     return {f"{conventions.THERMO}.{key}": [choice.get(key, math.nan) for choice in flat] for key in keys}
 
 
 def content_attributes(outcome: RequestOutcome) -> Attributes:
-    """Prompt and answers as the conventions write messages, in JSON; nothing where the content was not kept."""
+    """Return prompt and completions as JSON messages of the conventions; none where the content was not kept."""
     if outcome.content is None:
         return {}
     asked, answers = _convert_messages(outcome.content), outcome.content.get("answers") or []
@@ -80,7 +80,7 @@ def _convert_messages(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _build_message(role: str, source: Any) -> dict[str, Any]:
-    """One message of one part; `said` is its text, or whatever holds it."""
+    """Return a message of one part; `source` is its text, or a mapping that holds it."""
     inner = source.get("content", source.get("text")) if isinstance(source, Mapping) else source
     text = inner if isinstance(inner, str) else _encode_json(inner)
     return {"role": role, "parts": [{"type": "text", "content": text}]}

@@ -1,7 +1,7 @@
 """Names of the OpenTelemetry conventions for generative models, and our own beside them.
 
 The conventions' own Python constants are marked for removal, so the names are written out here: those of version 1.41,
-and under `LATEST` what is different in the set that follows it.
+and under `LATEST` the differences of the set that follows it.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ OPERATIONS = MappingProxyType(
         "/v1/decisions": "decision",
     }
 )
-"""By endpoint; "decision" is ours, the others are the conventions'. Other endpoints have no span."""
+"""Operations by endpoint; "decision" is ours, the others are the conventions'. Other endpoints have no span."""
 
 ID_PREFIXES = MappingProxyType({"chat": "chatcmpl-", "text_completion": "cmpl-"})
-"""What the API puts before the id of an answer, by operation."""
+"""Prefixes of the ids in responses, by operation."""
 
 NUMBER_ATTRIBUTES = MappingProxyType(
     {
@@ -65,7 +65,7 @@ NUMBER_ATTRIBUTES = MappingProxyType(
         "n": ("gen_ai.request.choice.count", int),
     }
 )
-"""Attribute and type of what a request sets, by its name there."""
+"""Attribute and type of a request's options, by their name there."""
 
 REQUEST_DURATION = ("gen_ai.server.request.duration", REQUEST_SECONDS)
 TIME_TO_FIRST_TOKEN = ("gen_ai.server.time_to_first_token", FIRST_TOKEN_SECONDS)
@@ -74,11 +74,11 @@ TIME_PER_OUTPUT_TOKEN = ("gen_ai.server.time_per_output_token", TOKEN_INTERVAL_S
 THERMO = "thermo"
 """Our namespace: nothing in the conventions covers these quantities. Nats, but for tokens and masses.
 
-    thermo.surprisal.mean, .entropy.mean, .heat_capacity.mean    means over the tokens of an answer, T as used
+    thermo.surprisal.mean, .entropy.mean, .heat_capacity.mean    means over the tokens of a sequence, T as used
     thermo.log_z_centred.mean                                    the same of log Z relative to the ground state
     thermo.logprob, thermo.logprob_at_temperature                sums over its tokens, at T = 1 and at the T used
     thermo.work.NAME, thermo.kept_mass.NAME                      sum of the work of a field; mean mass a window kept
-    thermo.tokens                                                how many tokens
+    thermo.tokens                                                number of tokens
 
 Each is a list with one number for each choice.
 """

@@ -1,4 +1,4 @@
-"""Sending spans and metrics to a collector over OTLP/HTTP, beside the requests and never in their way."""
+"""Export of spans and metrics to a collector over OTLP/HTTP, which never delays a request."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from heatbath.serve.telemetry.otel import conventions
 from heatbath.serve.telemetry.otel.spans import SpanOptions, Telemetry
 
 EXPORT_TIMEOUT = 5.0
-"""Seconds that one delivery may take, with its retries."""
+"""Seconds for one export, with its retries."""
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that the last delivery may take when the server stops."""
+"""Seconds for the last export when the server stops."""
 
 CLOSE_THREAD_NAME = "heatbath-otel-close"
-"""Name of the thread that makes it."""
+"""Name of the thread of the last export."""
 
 
 @dataclass(frozen=True)
 class Tracing:
-    """`watcher` belongs to the server's watchers; `running` delivers what is left when the server stops."""
+    """An `observer` of requests, and the providers that export its spans and metrics."""
 
     observer: Telemetry
     tracer_provider: TracerProvider
@@ -42,7 +42,7 @@ class Tracing:
 
     @asynccontextmanager
     async def close_on_exit(self) -> AsyncIterator[None]:
-        """While the server is up. At the end waits `CLOSING` seconds at most for a collector that does not answer."""
+        """Export what is left when the server stops, within `CLOSE_TIMEOUT` seconds."""
         try:
             yield
         finally:
@@ -57,7 +57,7 @@ class Tracing:
 
 
 def build_providers(processor: SpanProcessor, reader: MetricReader, labels: Labels, options: SpanOptions) -> Tracing:
-    """Spans to `processor`, metrics to `reader`, through providers of their own: the process's are left alone."""
+    """Send spans to `processor` and metrics to `reader`, through providers of their own, not those of the process."""
     name = os.environ.get("OTEL_SERVICE_NAME", conventions.PROVIDER)
     resource = Resource.create({"service.name": name, "service.version": package_version()})
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -71,7 +71,7 @@ def build_providers(processor: SpanProcessor, reader: MetricReader, labels: Labe
 
 
 def build_http_tracing(endpoint: str | None, labels: Labels, options: SpanOptions) -> Tracing:
-    """To the collector at `endpoint` (http://host:4318), else where OpenTelemetry's own environment says."""
+    """Send to the collector at `endpoint` (http://host:4318), else to that of OpenTelemetry's own environment."""
     base = None if endpoint is None else endpoint.rstrip("/")
     spans = OTLPSpanExporter(base and f"{base}/v1/traces", timeout=EXPORT_TIMEOUT)
     metrics = OTLPMetricExporter(base and f"{base}/v1/metrics", timeout=EXPORT_TIMEOUT)

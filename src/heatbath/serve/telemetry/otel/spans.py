@@ -1,13 +1,16 @@
-"""The watcher that makes a span of every request, and the three latencies that the conventions give a server."""
+"""The observer that makes a span of every request, and the three latencies that the conventions give a server."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
+from opentelemetry.context import attach, detach
 from opentelemetry.metrics import Histogram
 from opentelemetry.metrics import Meter as OtelMeter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from heatbath.engine.base import TokensGenerated
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
@@ -21,10 +24,12 @@ from heatbath.serve.telemetry.otel.attributes import (
 )
 from heatbath.serve.telemetry.request_metrics import TokenTiming, request_key
 
+_TRACE_HEADERS = (b"traceparent", b"tracestate")
+
 
 @dataclass(frozen=True)
 class SpanOptions:
-    """What a span holds: names of the `latest` conventions, `content` of prompts and answers, and who the server is."""
+    """Options of spans: names of the newest conventions, content of prompts and completions, address of the server."""
 
     use_latest: bool = False
     include_content: bool = False
@@ -33,7 +38,7 @@ class SpanOptions:
 
     @property
     def server_attributes(self) -> Attributes:
-        """The server's address, as far as it is known."""
+        """Attributes of the server's address, as far as it is known."""
         both = {conventions.SERVER_ADDRESS: self.address, conventions.SERVER_PORT: self.port}
         return {name: value for name, value in both.items() if value is not None}
 
@@ -47,7 +52,7 @@ class _OpenSpan:
 
 
 class Telemetry:
-    """A `Watcher` over a tracer and a meter. The parent of a span is whatever span the current context holds."""
+    """A `RequestObserver` over a tracer and a meter. The parent of a span is the span of the current context."""
 
     def __init__(self, tracer: Tracer, meter: OtelMeter, labels: Labels, options: SpanOptions) -> None:
         self._tracer = tracer
@@ -98,7 +103,7 @@ class Telemetry:
         span.end(open_.started_ns + round(outcome.duration * 1e9))
 
     def on_rejection(self, endpoint: str, code: str) -> None:
-        """Nothing: what was never taken has no span."""
+        """Do nothing: a rejected request has no span."""
 
     def _record_latencies(self, outcome: RequestOutcome, open_span: _OpenSpan) -> None:
         model = open_span.timing.model
@@ -123,3 +128,24 @@ class Telemetry:
 
 def _build_histogram(meter: OtelMeter, name: str, edges: tuple[float, ...], text: str) -> Histogram:
     return meter.create_histogram(name, unit="s", description=text, explicit_bucket_boundaries_advisory=edges)
+
+
+@dataclass(frozen=True)
+class TraceContextMiddleware:
+    """ASGI middleware that makes the client's span, from its `traceparent` header, the parent of spans made inside.
+
+    A malformed header counts as none.
+    """
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}
+        token = attach(TraceContextTextMapPropagator().extract(carried))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            detach(token)

@@ -1,4 +1,4 @@
-"""Answers, their contents, and figures by the minute."""
+"""Tables of outcomes, their contents, and figures by the minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """From nothing."""
+    """Create the tables."""
     _create_answers()
     op.create_table(
         "contents",
