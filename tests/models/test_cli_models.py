@@ -1,4 +1,4 @@
-"""`heatbath models`: what it prints, and what it refuses."""
+"""Output and errors of `heatbath models`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heatbath.models.hub import catalog, model_store
 RUN = CliRunner()
 
 
-def test_list_says_what_is_here() -> None:
+def test_list_shows_pulled_models() -> None:
     assert "smollm2-135m    93 MB" in RUN.invoke(app, ["list"]).output
     rows = [json.loads(line) for line in RUN.invoke(app, ["list", "--json"]).output.splitlines()]
     assert [row["name"] for row in rows] == list(catalog.CATALOG)
@@ -31,6 +31,6 @@ def test_path_and_remove_of_a_pulled_model() -> None:
     assert not folder.exists()
 
 
-def test_refusals_are_bad_input() -> None:
+def test_errors_are_bad_input() -> None:
     for command in (["path"], ["remove", "smollm2-135m"], ["pull", "gemma3-270m"], ["pull", "pony"]):
         assert isinstance(RUN.invoke(app, command).exception, BadInput)

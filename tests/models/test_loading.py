@@ -1,4 +1,4 @@
-"""Names to models: folders, files, fingerprints, the catalog, and one sentence for everything that can go wrong."""
+"""Loading by name: folders, files, fingerprints, the catalog, and one sentence for every error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_folder_is_a_model(folders: Folders, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
+def test_metadata_overrides_the_tokenizer(copy: Path) -> None:
     ModelMetadata(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
     model = load(str(copy), dtype=torch.float32)
     assert (model.name, model.vocabulary.start_token_ids, model.vocabulary.stop_token_ids) == ("carded", (1, 2), (3,))
@@ -106,13 +106,13 @@ def test_damaged_files_are_named(copy: Path) -> None:
         load(copy)
 
 
-def test_a_broken_card_is_named(copy: Path) -> None:
+def test_invalid_metadata_is_named(copy: Path) -> None:
     (copy / "heatbath.json").write_text("{nope")
     with pytest.raises(ModelError, match="not valid model metadata"):
         load(copy)
 
 
-def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
     for name, says in [("a.bin", "neither a folder nor"), ("a.gguf", "does not begin with GGUF")]:
         (tmp_path / name).write_bytes(b"hello")
         with pytest.raises(HeatbathError, match=says):
@@ -179,7 +179,7 @@ def _alphabet() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def test_the_fingerprint_sees_every_part(copy: Path) -> None:
+def test_the_fingerprint_depends_on_every_file(copy: Path) -> None:
     first = fingerprint.folder_fingerprint(copy)
     assert first.startswith("sha256:") and first == load(copy, dtype="float32").fingerprint
     seen = {first}
@@ -192,7 +192,7 @@ def test_the_fingerprint_sees_every_part(copy: Path) -> None:
     assert len(seen) == 4
 
 
-def test_hashes_of_big_files_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_of_large_files_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "_LARGE_FILE_BYTES", 3)
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
@@ -203,7 +203,7 @@ def test_hashes_of_big_files_are_remembered(tmp_path: Path, monkeypatch: pytest.
     assert fingerprint.file_hash(path) == "read again"
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_created_atomically(tmp_path: Path) -> None:
     target = tmp_path / "models" / "new"
 
     def fails(work: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_an_abandoned_draft_is_swept_and_a_fresh_one_is_not(tmp_path: Path) -> None:
+def test_only_stale_drafts_are_removed(tmp_path: Path) -> None:
     old, fresh = tmp_path / ".new-old", tmp_path / ".new-fresh"
     old.mkdir()
     fresh.mkdir()

@@ -26,7 +26,7 @@ def test_contract(name):
     check_model(MODELS[name], tolerance=1e-12)
 
 
-def test_log_law_of_extreme_energies():
+def test_log_probabilities_of_extreme_energies():
     energies = np.array([1e4, 1e4 + 2, np.inf, 1e4])
     assert np.allclose(log_probabilities(energies, 1.0), -np.log(2 + np.exp(-2)) - np.array([0, 2, np.inf, 0]))
     assert np.allclose(np.exp(log_probabilities(energies, 0.0)), [1 / 3, 1 / 3, 0, 1 / 3])
@@ -34,7 +34,7 @@ def test_log_law_of_extreme_energies():
     assert log_probabilities(np.array([0.0, 2000.0]), 1.0)[1] == pytest.approx(-2000)
 
 
-def test_tokens_are_a_view_that_keeps_what_it_showed():
+def test_tokens_are_a_stable_view():
     session = UrnModel().open([[], [1, 1]])
     session.push([0, 1])
     earlier = session.tokens
@@ -45,7 +45,7 @@ def test_tokens_are_a_view_that_keeps_what_it_showed():
     assert len(session.tokens) == 2 and session.tokens[-1:] == [session.tokens[1]]
 
 
-def test_a_long_sequence_comes_in_wide_windows():
+def test_a_long_sequence_is_scored_in_large_chunks():
     windows = list(MarkovModel(np.zeros((64, 64))).score([[0, 1] * 1500]))
     assert [len(window.rows) for window in windows] == [1024, 1024, 951]
 

@@ -1,4 +1,4 @@
-"""TableModel against brute force: every sequence walked by hand."""
+"""TableModel against brute force over all sequences."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_energies_add_along_a_sequence():
     assert model.energies().tolist() == [2, 3, 6, 8]
 
 
-def test_what_follows_the_end_is_certain_or_refused():
+def test_after_the_end_the_next_token_is_certain_or_an_error():
     ended = TableModel.random(0, 3, 2, stop_token_ids=(2,)).open([[2], [0, 1]])
     assert ended.energies().tolist() == [[np.inf, np.inf, 0.0]] * 2
     full = TableModel.random(0, 3, 2).open([[0, 1]])

@@ -135,15 +135,15 @@ class TransformersModel(Model):
         of the tokens has none before it.
         """
         # The last token is only predicted, so it may lie beyond the context.
-        checked = [[*self._validate_tokens(tokens[:-1]), *self._validate_tokens(tokens[-1:])] for tokens in sequences]
-        lengths = set(map(len, checked))
+        token_ids = [[*self._validate_tokens(tokens[:-1]), *self._validate_tokens(tokens[-1:])] for tokens in sequences]
+        lengths = set(map(len, token_ids))
         if len(lengths) != 1:
             raise BadInput(f"token gradients need sequences of one length, got {len(lengths)} lengths.")
         if not 1 <= length < min(lengths):
             raise BadInput(
                 f"`length` must be from 1 to less than the {min(lengths)} tokens of a sequence, got {length}."
             )
-        tokens = torch.tensor(checked, dtype=torch.long, device=self.device)
+        tokens = torch.tensor(token_ids, dtype=torch.long, device=self.device)
         return introspection.token_gradients(self.network, tokens, length, beta)
 
     def resolve_prompt(self, prompt: Tokens) -> Tokens:
@@ -164,14 +164,14 @@ class TransformersModel(Model):
             raise BadInput(f"a sequence must be a list of token ids, got {tokens!r:.60}: encode(text) gives one.")
         ids = validate_token_ids(ids, self.vocabulary.size)
         validate_context_length(len(ids), self.context_length)
-        checked: list[int] = ids.tolist()
-        return checked
+        token_ids: list[int] = ids.tolist()
+        return token_ids
 
     def _sequence_tensor(self, tokens: Tokens) -> torch.Tensor:
-        checked = self._validate_tokens(tokens)
-        if not checked:
+        token_ids = self._validate_tokens(tokens)
+        if not token_ids:
             raise BadInput("the sequence is empty: give at least one token.")
-        return torch.tensor(checked, dtype=torch.long, device=self.device)
+        return torch.tensor(token_ids, dtype=torch.long, device=self.device)
 
 
 def _context_length(config: Any) -> int | None:

