@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-    from heatbath.models.hub.library_output import suppress_library_output
+    from heatbath.models.hub.pretrained_loader import suppress_library_output
 
     folder = tmp_path_factory.mktemp("terminal")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -28,8 +28,8 @@ from heatbath.errors import BadInput
 from heatbath.models.exact.table import TableModel
 from heatbath.models.hf.introspection import TokenGradients
 from heatbath.models.hf.transformers_model import TransformersModel
-from heatbath.models.hub.library_output import suppress_library_output
-from heatbath.models.hub.model_card import ModelCard
+from heatbath.models.hub.pretrained_loader import suppress_library_output
+from heatbath.models.hf.model_metadata import ModelMetadata
 
 Floats = npt.NDArray[np.float64]
 SIZE, STOP, PROMPT = 5, (4,), (0, 3)
@@ -51,7 +51,11 @@ def tiny(tied: bool = True) -> TransformersModel:
     backend.decoder = decoders.ByteLevel()
     words = PreTrainedTokenizerFast(tokenizer_object=backend)
     return TransformersModel(
-        module, words, name="tiny", compute_fingerprint=lambda: "sha256:0", card=ModelCard(start=(0,), stop=STOP)
+        module,
+        words,
+        name="tiny",
+        compute_fingerprint=lambda: "sha256:0",
+        metadata=ModelMetadata(start=(0,), stop=STOP),
     )
 
 

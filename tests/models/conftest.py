@@ -21,9 +21,9 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from heatbath.models.hf.load_local import load_folder
 from heatbath.models.hf.transformers_model import TransformersModel
-from heatbath.models.hub.library_output import suppress_library_output
+from heatbath.models.hub.load_local import load_folder
+from heatbath.models.hub.pretrained_loader import suppress_library_output
 
 SIZE = 264
 _SHAPE: dict[str, Any] = {

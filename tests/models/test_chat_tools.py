@@ -1,4 +1,4 @@
-"""Tools, calls and names in a chat template: what users write stays text, wherever the template puts it."""
+"""Tools, tool calls and names in a chat template: user text stays text, wherever the template puts it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tool(name: str, description: str, parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def test_tools_are_told_by_the_template(text: ModelTokenizer) -> None:
+def test_the_template_describes_tools(text: ModelTokenizer) -> None:
     given = tool("weather", "Of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
     tokens = text.encode_chat([{"role": "user", "content": "hi"}], tools=[given])
     first = _spelled(text, tokens).split("<|turn|>")[1]
@@ -61,7 +61,7 @@ def test_tools_are_told_by_the_template(text: ModelTokenizer) -> None:
 
 
 @given(words=st.lists(HOSTILE, min_size=6, max_size=6))
-def test_no_text_of_a_user_controls(words: list[str], text: ModelTokenizer) -> None:
+def test_user_text_never_becomes_a_control_token(words: list[str], text: ModelTokenizer) -> None:
     name, description, key, value, content, argument = words
     parameters = {"type": "object", "properties": {key: {"type": "string", "enum": [value]}}}
     call = {"type": "function", "function": {"name": name, "arguments": {key: argument}}}
@@ -74,7 +74,7 @@ def test_no_text_of_a_user_controls(words: list[str], text: ModelTokenizer) -> N
 
 
 @given(description=HOSTILE)
-def test_a_description_stays_the_json_it_was(description: str, text: ModelTokenizer) -> None:
+def test_a_description_keeps_its_json(description: str, text: ModelTokenizer) -> None:
     given = tool("f", description, {"type": "object"})
     tokens = text.encode_chat([{"role": "user", "content": "hi"}], tools=[given])
     (end,) = [i for i, token in enumerate(tokens) if token == END][:1]

@@ -1,4 +1,4 @@
-"""Names to models: folders, files, fingerprints, the catalog, and one sentence for everything that can go wrong."""
+"""Loading by name: folders, files, fingerprints, the catalog, and one sentence for every error."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput, HeatbathError, ModelError
-from heatbath.models.hf.load_local import default_dtype, load_folder
+from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub import catalog, fingerprint, model_store, wheel_download
-from heatbath.models.hub.library_output import suppress_library_output
 from heatbath.models.hub.load import load
-from heatbath.models.hub.model_card import ModelCard
+from heatbath.models.hub.load_local import default_dtype, load_folder
+from heatbath.models.hub.pretrained_loader import suppress_library_output
 
 Folders = Callable[[str], Path]
 
@@ -44,8 +44,8 @@ def test_a_folder_is_a_model(folders: Folders, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
-    ModelCard(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
+def test_metadata_overrides_the_tokenizer(copy: Path) -> None:
+    ModelMetadata(name="carded", start=(1, 2), stop=(3,), prepend=(9,)).save(copy)
     model = load(str(copy), dtype=torch.float32)
     assert (model.name, model.vocabulary.start_token_ids, model.vocabulary.stop_token_ids) == ("carded", (1, 2), (3,))
     assert model.encode("")[0] == 9
@@ -53,7 +53,7 @@ def test_a_card_overrules_the_tokenizer(copy: Path) -> None:
 
 
 def test_without_a_start_token_an_empty_prompt_is_refused(copy: Path) -> None:
-    ModelCard(start=()).save(copy)
+    ModelMetadata(start=()).save(copy)
     with pytest.raises(BadInput, match=r"model has no document-start token; give a prompt"):
         load(copy, dtype="float32").open([[]])
 
@@ -106,13 +106,13 @@ def test_damaged_files_are_named(copy: Path) -> None:
         load(copy)
 
 
-def test_a_broken_card_is_named(copy: Path) -> None:
+def test_invalid_metadata_is_named(copy: Path) -> None:
     (copy / "heatbath.json").write_text("{nope")
-    with pytest.raises(ModelError, match="not a model card"):
+    with pytest.raises(ModelError, match="not valid model metadata"):
         load(copy)
 
 
-def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
+def test_a_file_that_is_not_gguf(tmp_path: Path) -> None:
     for name, says in [("a.bin", "neither a folder nor"), ("a.gguf", "does not begin with GGUF")]:
         (tmp_path / name).write_bytes(b"hello")
         with pytest.raises(HeatbathError, match=says):
@@ -179,7 +179,7 @@ def _alphabet() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def test_the_fingerprint_sees_every_part(copy: Path) -> None:
+def test_the_fingerprint_depends_on_every_file(copy: Path) -> None:
     first = fingerprint.folder_fingerprint(copy)
     assert first.startswith("sha256:") and first == load(copy, dtype="float32").fingerprint
     seen = {first}
@@ -192,7 +192,7 @@ def test_the_fingerprint_sees_every_part(copy: Path) -> None:
     assert len(seen) == 4
 
 
-def test_hashes_of_big_files_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_of_large_files_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "_LARGE_FILE_BYTES", 3)
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
@@ -203,7 +203,7 @@ def test_hashes_of_big_files_are_remembered(tmp_path: Path, monkeypatch: pytest.
     assert fingerprint.file_hash(path) == "read again"
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_created_atomically(tmp_path: Path) -> None:
     target = tmp_path / "models" / "new"
 
     def fails(work: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_an_abandoned_draft_is_swept_and_a_fresh_one_is_not(tmp_path: Path) -> None:
+def test_only_stale_drafts_are_removed(tmp_path: Path) -> None:
     old, fresh = tmp_path / ".new-old", tmp_path / ".new-fresh"
     old.mkdir()
     fresh.mkdir()
@@ -292,7 +292,7 @@ def test_the_catalog_is_removed_only_when_pulled(tmp_path: Path) -> None:
         catalog.remove("smollm2-135m")
     target = model_store.models_folder() / "smollm2-135m"
     target.mkdir(parents=True)
-    ModelCard(name="smollm2-135m").save(target)
+    ModelMetadata(name="smollm2-135m").save(target)
     assert catalog.resolve_folder("smollm2-135m") == target
     assert catalog.pull("smollm2-135m") == target
     assert catalog.remove("smollm2-135m") == target

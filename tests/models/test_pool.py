@@ -96,7 +96,7 @@ class Play:
 @pytest.mark.parametrize("family", TOGETHER)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_run_of_moves(family: str, data: st.DataObject, tiny: Tiny) -> None:
+def test_any_run_of_operations(family: str, data: st.DataObject, tiny: Tiny) -> None:
     model = tiny(family)
     pool = build_pool(model, prefix_bytes=data.draw(st.sampled_from([0, 20_000, 1 << 20])))
     assert isinstance(pool, BatchedPool) and not pool.batch_invariant
@@ -108,7 +108,7 @@ def test_any_run_of_moves(family: str, data: st.DataObject, tiny: Tiny) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), model=st.sampled_from([MarkovModel.random(0, 5), UrnModel(0.5)]))
-def test_any_run_of_moves_on_an_exact_model(data: st.DataObject, model: Model) -> None:
+def test_any_run_of_operations_on_an_exact_model(data: st.DataObject, model: Model) -> None:
     pool = build_pool(model, prefix_bytes=1 << 20)
     assert isinstance(pool, PerRowPool) and pool.batch_invariant
     Play(pool, model, data).run(data.draw(st.integers(1, 12)))
@@ -143,7 +143,7 @@ def test_a_prefix_is_read_once_and_gives_the_same_energies(family: str, tiny: Ti
     assert pool.stats.prefix_asked == 42 + sum(map(len, prompts))
 
 
-def test_prompts_that_arrive_together_share_what_they_share(tiny: Tiny) -> None:
+def test_prompts_opened_together_share_their_common_prefix(tiny: Tiny) -> None:
     model = tiny("llama")
     pool = build_pool(model, prefix_bytes=1 << 20)
     rows = [row for last in range(4) for row in pool.open([[*SYSTEM, last]])]
@@ -151,7 +151,7 @@ def test_prompts_that_arrive_together_share_what_they_share(tiny: Tiny) -> None:
     assert sorted(pool.cached_tokens(row) for row in rows) == [0, 40, 40, 40]
 
 
-def test_without_room_nothing_is_kept(tiny: Tiny) -> None:
+def test_a_cache_of_size_zero_stores_nothing(tiny: Tiny) -> None:
     pool = build_pool(tiny("llama"))
     for _ in range(2):
         rows = pool.open([SYSTEM, SYSTEM])
@@ -161,7 +161,7 @@ def test_without_room_nothing_is_kept(tiny: Tiny) -> None:
     assert pool.stats.prefix_bytes == 0
 
 
-def test_closing_without_keeping_keeps_nothing_new(tiny: Tiny) -> None:
+def test_closing_without_keep_caches_nothing(tiny: Tiny) -> None:
     pool = build_pool(tiny("llama"), prefix_bytes=1 << 20)
     rows = pool.open([[1]])
     pool.energies(rows)
@@ -187,7 +187,7 @@ def test_a_broken_row_leaves_nothing_behind(tiny: Tiny) -> None:
     assert_rows(pool, model, rows)
 
 
-def test_leaving_rows_are_replaced_by_the_last(tiny: Tiny) -> None:
+def test_the_last_row_moves_into_the_slot_of_a_closed_one(tiny: Tiny) -> None:
     model = tiny("mistral")
     pool = build_pool(model)
     assert isinstance(pool, BatchedPool)
@@ -202,7 +202,7 @@ def test_leaving_rows_are_replaced_by_the_last(tiny: Tiny) -> None:
     assert_rows(pool, model, left[::-1])
 
 
-def test_memory_follows_what_is_in_use(tiny: Tiny) -> None:
+def test_memory_follows_the_rows_in_use(tiny: Tiny) -> None:
     model = tiny("llama")
     pool = build_pool(model)
     assert isinstance(pool, BatchedPool)
@@ -218,7 +218,7 @@ def test_memory_follows_what_is_in_use(tiny: Tiny) -> None:
     assert_rows(pool, model, few)
 
 
-def test_unequal_rows_ride_along_or_are_left_out(tiny: Tiny) -> None:
+def test_rows_without_a_pending_token_take_part_or_are_left_out(tiny: Tiny) -> None:
     model = tiny("llama")
     pool = build_pool(model)
     rows = pool.open([[1, 2, 3], [4], [5, 6], [7, 8], [9]])
@@ -254,7 +254,7 @@ def test_energies_asked_for_twice_are_the_same_array(tiny: Tiny) -> None:
     assert pool.energies(rows) is not pool.energies(rows[::-1])
 
 
-def test_layers_with_a_state_get_a_session_a_row(tiny: Tiny) -> None:
+def test_layers_with_a_state_get_a_session_per_row(tiny: Tiny) -> None:
     model = tiny("qwen3next")
     pool = build_pool(model, prefix_bytes=1 << 20)
     assert isinstance(pool, PerRowPool) and pool.batch_invariant

@@ -88,7 +88,7 @@ def test_dropping_a_prefix_of_rows_copies_nothing(tiny: Tiny) -> None:
     assert session._cache.layers[0].keys.data_ptr() != address
 
 
-def test_padding_common_to_all_rows_is_forgotten(tiny: Tiny, plain: Tiny) -> None:
+def test_padding_common_to_all_rows_is_dropped(tiny: Tiny, plain: Tiny) -> None:
     for family in ("llama", "mistral"):
         session = tiny(family).open([[1], list(range(30)), [4, 5]])
         session.energies()
@@ -113,7 +113,7 @@ def test_energies_stay_the_same_array(tiny: Tiny) -> None:
 
 
 def test_bfloat16_energies_keep_their_dtype(folders: Callable[[str], Path]) -> None:
-    from heatbath.models.hf.load_local import load_folder
+    from heatbath.models.hub.load_local import load_folder
 
     model = load_folder(folders("llama"), dtype="bfloat16")
     assert model.open([[1, 2]]).energies().dtype == torch.bfloat16
@@ -121,7 +121,11 @@ def test_bfloat16_energies_keep_their_dtype(folders: Callable[[str], Path]) -> N
 
 @pytest.mark.parametrize(
     ("tokens", "says"),
-    [([1], "one token id for each of 2 rows"), ([1, 999], "token id 999"), ([1.0, 2.0], "one token id")],
+    [
+        ([1], "one token id for each of 2 rows"),
+        ([1, 999], "token id 999"),
+        ([1.0, 2.0], "1.0 is not an integer"),
+    ],
 )
 def test_bad_pushes(tokens: Sequence[Any], says: str, tiny: Tiny) -> None:
     session = tiny("llama").open([[1], [2]])

@@ -26,7 +26,7 @@ def test_contract(name):
     check_model(MODELS[name], tolerance=1e-12)
 
 
-def test_log_law_of_extreme_energies():
+def test_log_probabilities_of_extreme_energies():
     energies = np.array([1e4, 1e4 + 2, np.inf, 1e4])
     assert np.allclose(log_probabilities(energies, 1.0), -np.log(2 + np.exp(-2)) - np.array([0, 2, np.inf, 0]))
     assert np.allclose(np.exp(log_probabilities(energies, 0.0)), [1 / 3, 1 / 3, 0, 1 / 3])
@@ -34,7 +34,7 @@ def test_log_law_of_extreme_energies():
     assert log_probabilities(np.array([0.0, 2000.0]), 1.0)[1] == pytest.approx(-2000)
 
 
-def test_tokens_are_a_view_that_keeps_what_it_showed():
+def test_tokens_are_a_stable_view():
     session = UrnModel().open([[], [1, 1]])
     session.push([0, 1])
     earlier = session.tokens
@@ -45,7 +45,7 @@ def test_tokens_are_a_view_that_keeps_what_it_showed():
     assert len(session.tokens) == 2 and session.tokens[-1:] == [session.tokens[1]]
 
 
-def test_a_long_sequence_comes_in_wide_windows():
+def test_a_long_sequence_is_scored_in_large_chunks():
     windows = list(MarkovModel(np.zeros((64, 64))).score([[0, 1] * 1500]))
     assert [len(window.rows) for window in windows] == [1024, 1024, 951]
 
@@ -66,7 +66,7 @@ def test_symbols_make_text_and_back():
     assert model.decode([0, 1, 2]) == "aabé"
     with pytest.raises(BadInput, match="no symbol for 'ax' at byte 1"):
         model.encode("ax")
-    with pytest.raises(BadInput, match="different symbols"):
+    with pytest.raises(BadInput, match="2 different, non-empty byte strings"):
         MarkovModel(np.zeros((2, 2)), symbols=[b"a", b"a"])
 
 
@@ -81,7 +81,7 @@ def test_large_vocabularies_get_numbered_symbols():
         (lambda model: model.open([]), "at least one prompt"),
         (lambda model: model.open([[0, 2]]), "token id 2 is outside the vocabulary of 2"),
         (lambda model: model.open([[0.5]]), "token id 0.5"),
-        (lambda model: model.open([[[0]]]), "no flat list"),
+        (lambda model: model.open([[[0]]]), "must be a flat list"),
         (lambda model: model.open([[0]]).push([0, 1]), "one token id for each of 1 rows"),
         (lambda model: model.open([[0]]).push([-1]), "token id -1"),
         (lambda model: model.open([[0]]).fork([0, 1]), "from 0 to 0"),

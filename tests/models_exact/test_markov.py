@@ -42,7 +42,7 @@ def test_sequence_probabilities_are_products_of_steps_and_sum_to_one(beta):
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_the_stationary_law_stays_and_is_where_long_powers_go(beta):
+def test_the_stationary_distribution_is_invariant_and_the_limit_of_powers(beta):
     law, step = CHAIN.stationary_distribution(beta), CHAIN.transition_matrix(beta)
     assert np.allclose(law @ step, law, atol=1e-14)
     assert np.allclose(np.linalg.matrix_power(step, 200), law, atol=1e-12)
@@ -77,6 +77,6 @@ def test_bad_chains_are_refused(energies, initial, said):
         MarkovModel(energies, initial)
 
 
-def test_a_chain_in_two_parts_has_no_single_stationary_law():
+def test_a_chain_in_two_parts_has_no_single_stationary_distribution():
     with pytest.raises(BadInput, match="closed classes"):
         MarkovModel([[0.0, np.inf], [np.inf, 0.0]]).stationary_distribution()

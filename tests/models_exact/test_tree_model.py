@@ -1,4 +1,4 @@
-"""TableModel against brute force: every sequence walked by hand."""
+"""TableModel against brute force over all sequences."""
 
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ def test_energies_add_along_a_sequence():
     assert model.energies().tolist() == [2, 3, 6, 8]
 
 
-def test_what_follows_the_end_is_certain_or_refused():
+def test_after_the_end_the_next_token_is_certain_or_an_error():
     ended = TableModel.random(0, 3, 2, stop_token_ids=(2,)).open([[2], [0, 1]])
     assert ended.energies().tolist() == [[np.inf, np.inf, 0.0]] * 2
     full = TableModel.random(0, 3, 2).open([[0, 1]])
     with pytest.raises(BadInput, match="ends after 2 tokens"):
         full.energies()
-    with pytest.raises(BadInput, match="at most 2 tokens, not 3"):
+    with pytest.raises(BadInput, match="3 tokens are more than the 2"):
         full.push([0])
 
 
@@ -55,7 +55,7 @@ def test_what_follows_the_end_is_certain_or_refused():
         ({(): [0.0, np.nan]}, 1, (), "not NaN"),
         ({(): [np.inf, np.inf]}, 1, (), "one of them finite"),
         ({(): [0.0, 1.0]}, 0, (), "at least 1"),
-        ({(): [0.0, 1.0]}, 1, (2,), "must lie in the vocabulary"),
+        ({(): [0.0, 1.0]}, 1, (2,), "must be in the vocabulary"),
         ({(): [0.0] * 10}, 9, (), "too many"),
     ],
 )

@@ -1,4 +1,4 @@
-"""UrnModel: the exact law of counts against brute force, simulation and the known exponents."""
+"""UrnModel: the exact distribution of counts against brute force, simulation and the known exponents."""
 
 from itertools import product
 

@@ -146,11 +146,6 @@ class SamplerState(Protocol):
     def samples(self) -> WeightedSamples:
         """Return the sequences so far."""
 
-    # The names that `heatbath.engine` reads.
-    slots = property(lambda self: self.num_slots)
-    streams = property(lambda self: self.num_streams)
-    done = property(lambda self: self.is_finished)
-
 
 @dataclass(frozen=True)
 class BatchState(SamplerState):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from heatbath.models.exact.urn import UrnModel
     from heatbath.models.hf.transformers_model import TransformersModel
     from heatbath.models.hub.load import load
-    from heatbath.models.restricted import RestrictedModel
+    from heatbath.models.restricted_model import RestrictedModel
 
 _HOME = {
     "ChatModel": "base",
@@ -36,7 +36,7 @@ _HOME = {
     "Model": "base",
     "NetworkModel": "base",
     "RandomEnergyModel": "exact.random_energy",
-    "RestrictedModel": "restricted",
+    "RestrictedModel": "restricted_model",
     "Session": "base",
     "TableModel": "exact.table",
     "ToolModel": "base",

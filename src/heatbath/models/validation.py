@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def validate_token_ids(tokens: npt.NDArray[Any], vocab_size: int) -> Ints:
-    """Return token ids as int64. Raises `BadInput` for what is no integer of the vocabulary."""
+    """Return token ids as int64. Raises `BadInput` for an id that is not in the vocabulary."""
     if not tokens.size:
         return tokens.astype(np.int64)
     if tokens.dtype.kind not in "iu":
@@ -36,11 +36,12 @@ def validate_push(tokens: Sequence[int], rows: int, vocab_size: int) -> Ints:
 
 
 def validate_fork(indices: Sequence[int], rows: int) -> Ints:
-    """Return the row numbers to keep. Raises `BadInput` for none, or for a number that is no row."""
-    chosen = np.asarray(indices)
-    if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= rows:
-        raise BadInput(f"fork takes row numbers from 0 to {rows - 1}, at least one, not {chosen.tolist()!r:.60}.")
-    return chosen.astype(np.int64, copy=False)
+    """Return the row numbers to keep. Raises `BadInput` for no rows, or for a number outside them."""
+    numbers = np.asarray(indices)
+    is_list = numbers.ndim == 1 and numbers.size and numbers.dtype.kind in "iu"
+    if not is_list or numbers.min() < 0 or numbers.max() >= rows:
+        raise BadInput(f"fork takes row numbers from 0 to {rows - 1}, at least one, not {numbers.tolist()!r:.60}.")
+    return numbers.astype(np.int64, copy=False)
 
 
 def validate_context_length(length: int, context_length: int | None) -> None:

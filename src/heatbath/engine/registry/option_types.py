@@ -21,7 +21,7 @@ _NAMES: Mapping[Any, str] = {
 
 def validate_option_types(name: str, sampler: object, options: Mapping[str, Any]) -> None:
     """Raise `BadInput` for an option whose value is not of the type of the field of the same name of `sampler`."""
-    hints = _field_types(type(sampler))
+    hints = _field_types(sampler.__class__)
     for option, value in options.items():
         if option in hints and not _matches(value, hints[option]):
             expected = " or ".join(_describe(hints[option]))

@@ -1,8 +1,8 @@
-"""A Llama-like decoder in bfloat16 on the CPU, run from its own weights with little between the matrix products.
+"""A fast Llama-like decoder in bfloat16 on the CPU: packed weights, and fused kernels between the matrix products.
 
-`transformers`' forward pass makes some forty small operations a layer and lays each weight matrix out anew at every
-product. Here matrices are laid out once for the processor, those that read the same input are one, and what lies
-between is fused. Sums that `transformers` rounds at every step are kept in float32.
+The forward pass of `transformers` makes some forty small operations per layer and reorders each weight matrix at every
+product. Here matrices are packed once for the processor, those with the same input are joined, and the operations
+between them are fused. Sums that `transformers` rounds at every step are kept in float32.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class PackedLinear:
-    """One or more linear layers with the same input, laid out once: (n, in) bfloat16 -> (n, out)."""
+    """One or more linear layers with the same input, packed once: (n, in) bfloat16 -> (n, out)."""
 
     def __init__(self, *layers: torch.nn.Linear) -> None:
         weight = torch.cat(tuple(layer.weight for layer in layers))
@@ -58,7 +58,7 @@ class _DecoderLayer:
 
 @dataclass(frozen=True)
 class _LayerCache:
-    """Keys and values of one layer as the kernels and torch read them; a view takes longer than a small kernel."""
+    """Views of the keys and values of one layer, made once: a new view takes longer than a small kernel."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -68,16 +68,22 @@ class _LayerCache:
 
 @dataclass(frozen=True)
 class _ForwardLayout:
-    """Of a forward pass: slot and column of each new position (M, 2), where its keys end, its angles (M, D)."""
+    """The layout of a forward pass over M new positions.
 
-    piece: PositionBlock
+    Attributes:
+        slot_columns: slot and column of each, (M, 2).
+        ends: slot and end of the keys of each, (M, 2).
+        angles: cosines and sines of the rotary embedding of each, (M, D).
+    """
+
+    block: PositionBlock
     slot_columns: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     angles: tuple[Floats, Floats]
 
 
 class _Workspace:
-    """Room for what is between two products of `rows` positions, used again by every layer."""
+    """Buffers for the values between two matrix products of `rows` positions, shared by all layers."""
 
     def __init__(self, rows: int, *widths: int) -> None:
         self.rows = rows
@@ -86,7 +92,7 @@ class _Workspace:
 
 
 class CpuLlama:
-    """The decoder of `network` from token ids to what the head reads; see `suits`."""
+    """The decoder of `network`, from token ids to hidden states; see `supports_network`."""
 
     def __init__(self, network: Network) -> None:
         decoder = network.module.get_decoder()
@@ -103,26 +109,29 @@ class CpuLlama:
         self.head = PackedLinear(network.module.get_output_embeddings())
 
     def __call__(
-        self, tokens: torch.Tensor, buffer: torch.Tensor, piece: PositionBlock, positions: torch.Tensor
+        self, tokens: torch.Tensor, buffer: torch.Tensor, block: PositionBlock, positions: torch.Tensor
     ) -> torch.Tensor:
-        """What follows the last of `tokens` (B, q), (B, D) bfloat16; keys and values go into `buffer`."""
+        """Return the hidden state after the last of `tokens` (B, q), (B, D) bfloat16.
+
+        Keys and values are written to `buffer`.
+        """
         if buffer is not self._buffer:
             self._buffer, self._layer_caches = buffer, [_build_layer_cache(layer) for layer in buffer]
         if self._workspace.rows != tokens.numel():
             self._workspace = self._new_workspace(tokens.numel())
         stream = self._embeddings(tokens.reshape(-1)).float().numpy()
-        where = self._build_layout(piece, positions)
-        (read, _, _, gated), (_, _, _, gated_words) = self._workspace.tensors, self._workspace.words
+        layout = self._build_layout(block, positions)
+        (hidden, _, _, product), (_, _, _, product_words) = self._workspace.tensors, self._workspace.words
         delta: Words | None = None
-        for layer, kept, window in zip(self._layers, self._layer_caches, self._windows, strict=True):
+        for layer, cache, window in zip(self._layers, self._layer_caches, self._windows, strict=True):
             self._apply_norm(stream, delta, layer.input_norm)
-            seen = self._attend(layer.qkv_proj(read), kept, where, window)
-            self._apply_norm(stream, _as_words(layer.o_proj(seen)), layer.post_attention_norm)
-            both = layer.gate_up_proj(read)
-            _run_kernel(decoder_kernels.silu_multiply, len(stream), both.numel(), _as_words(both), gated_words)
-            delta = _as_words(layer.down_proj(gated))
+            attended = self._attend(layer.qkv_proj(hidden), cache, layout, window)
+            self._apply_norm(stream, _as_words(layer.o_proj(attended)), layer.post_attention_norm)
+            gate_up = layer.gate_up_proj(hidden)
+            _run_kernel(decoder_kernels.silu_multiply, len(stream), gate_up.numel(), _as_words(gate_up), product_words)
+            delta = _as_words(layer.down_proj(product))
         self._apply_norm(stream, delta, self._final_norm)
-        return read.view(*tokens.shape, -1)[:, -1].clone()
+        return hidden.view(*tokens.shape, -1)[:, -1].clone()
 
     def share_weights(self) -> CpuLlama:
         """Return a decoder on the same weights with buffers of its own, for another pool or thread."""
@@ -135,69 +144,74 @@ class CpuLlama:
         heads = self._num_heads * self._head_dim
         return _Workspace(rows, len(self._final_norm), heads, heads, layer.gate_up_proj.out_features // 2)
 
-    def _build_layout(self, piece: PositionBlock, positions: torch.Tensor) -> _ForwardLayout:
-        slots, columns = piece.slots, piece.positions
+    def _build_layout(self, block: PositionBlock, positions: torch.Tensor) -> _ForwardLayout:
+        slots, columns = block.slots, block.positions
         if isinstance(slots, slice):
             slots = torch.arange(slots.start, slots.stop)
-        at = torch.stack([slots[:, None].expand_as(columns), columns], -1).view(-1, 2).numpy()
+        slot_columns = torch.stack([slots[:, None].expand_as(columns), columns], -1).view(-1, 2).numpy()
         like = self._embeddings.weight[:1, None].float()
-        cos, sin = (angle.expand(*columns.shape, -1).reshape(len(at), -1) for angle in self._rotary(like, positions))
+        cos, sin = (
+            angle.expand(*columns.shape, -1).reshape(len(slot_columns), -1) for angle in self._rotary(like, positions)
+        )
         return _ForwardLayout(
-            piece, at, at + np.array([0, 1]), (np.ascontiguousarray(cos.numpy()), np.ascontiguousarray(sin.numpy()))
+            block,
+            slot_columns,
+            slot_columns + np.array([0, 1]),
+            (np.ascontiguousarray(cos.numpy()), np.ascontiguousarray(sin.numpy())),
         )
 
-    def _apply_norm(self, stream: Floats, more: Words | None, weight: Floats) -> None:
-        """Add `more` to the stream and put its norm on the desk."""
+    def _apply_norm(self, stream: Floats, delta: Words | None, weight: Floats) -> None:
+        """Add `delta` to the stream and write its norm into the workspace."""
         out = self._workspace.words[0]
-        if more is None:
+        if delta is None:
             _run_kernel(decoder_kernels.rms_norm, len(stream), stream.size, stream, weight, self._eps, out)
         else:
-            _run_kernel(decoder_kernels.add_rms_norm, len(stream), stream.size, stream, more, weight, self._eps, out)
+            _run_kernel(decoder_kernels.add_rms_norm, len(stream), stream.size, stream, delta, weight, self._eps, out)
 
-    def _attend(self, mixed: torch.Tensor, cache: _LayerCache, layout: _ForwardLayout, window: int) -> torch.Tensor:
-        """Attention of all new positions (M, H D), from queries, keys and values in one (M, ...)."""
+    def _attend(self, qkv: torch.Tensor, cache: _LayerCache, layout: _ForwardLayout, window: int) -> torch.Tensor:
+        """Return the attention of all new positions (M, H D), from queries, keys and values `qkv` (M, ...)."""
         _, query, out, _ = self._workspace.tensors
-        rows, heads = len(mixed), (len(mixed), self._num_heads, self._head_dim)
-        asked = self._workspace.words[1].reshape(heads)
+        rows, heads = len(qkv), (len(qkv), self._num_heads, self._head_dim)
+        query_words = self._workspace.words[1].reshape(heads)
         _run_kernel(
             decoder_kernels.rotate_and_store,
             rows,
-            mixed.numel(),
-            _as_words(mixed),
+            qkv.numel(),
+            _as_words(qkv),
             layout.angles,
             layout.slot_columns,
             cache.words,
-            asked,
+            query_words,
         )
-        if layout.piece.width > 1:
-            return self._attend_prompt(query.view(heads), cache.keys, cache.values, layout.piece, window)
-        scale, to = np.float32(self._scaling * LOG2E), self._workspace.words[2].reshape(heads)
-        work = rows * layout.piece.end * self._head_dim * cache.keys.shape[1]
-        _run_kernel(decoder_kernels.attend, rows, work, asked, cache.pairs, layout.ends, (scale, window), to)
+        if layout.block.width > 1:
+            return self._attend_prompt(query.view(heads), cache.keys, cache.values, layout.block, window)
+        scale, target = np.float32(self._scaling * LOG2E), self._workspace.words[2].reshape(heads)
+        work = rows * layout.block.end * self._head_dim * cache.keys.shape[1]
+        _run_kernel(decoder_kernels.attend, rows, work, query_words, cache.pairs, layout.ends, (scale, window), target)
         return out
 
     def _attend_prompt(
-        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, piece: PositionBlock, window: int
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, block: PositionBlock, window: int
     ) -> torch.Tensor:
-        """Attention of many positions a row, with torch's own kernel."""
-        batch = len(piece.starts)
-        asked = query.view(batch, piece.width, self._num_heads, self._head_dim).transpose(1, 2)
-        if isinstance(piece.slots, slice):
-            key, value = keys[piece.slots, :, : piece.end], values[piece.slots, :, : piece.end]
+        """Return the attention of several positions per row, with the kernel of torch."""
+        batch = len(block.starts)
+        queries = query.view(batch, block.width, self._num_heads, self._head_dim).transpose(1, 2)
+        if isinstance(block.slots, slice):
+            key, value = keys[block.slots, :, : block.end], values[block.slots, :, : block.end]
         else:
-            key, value = (array[:, :, : piece.end].index_select(0, piece.slots) for array in (keys, values))
-        plain = piece.common_start == 0 and window >= piece.end
-        mask = None if plain else piece.attention_mask(window)
+            key, value = (array[:, :, : block.end].index_select(0, block.slots) for array in (keys, values))
+        causal = block.common_start == 0 and window >= block.end
+        mask = None if causal else block.attention_mask(window)
         fold = self._num_heads // key.shape[1]
         key, value = (array.repeat_interleave(fold, 1) for array in (key, value))
-        out = scaled_dot_product_attention(asked, key, value, attn_mask=mask, is_causal=plain, scale=self._scaling)
-        return out.transpose(1, 2).reshape(batch * piece.width, -1)
+        out = scaled_dot_product_attention(queries, key, value, attn_mask=mask, is_causal=causal, scale=self._scaling)
+        return out.transpose(1, 2).reshape(batch * block.width, -1)
 
 
 def supports_network(network: Network) -> bool:
-    """Whether the decoder is built like Llama's, in bfloat16 on a CPU whose products oneDNN makes.
+    """Return True if the decoder is built like Llama's, in bfloat16 on a CPU that oneDNN supports.
 
-    By the names of its parts; that it also computes alike is for numbers to show.
+    Compares the names of modules only; `matches_network` compares numbers.
     """
     module = network.module
     if network.device.type != "cpu" or module.dtype != torch.bfloat16 or not network.has_plain_head:
@@ -265,7 +279,7 @@ def _build_layer_cache(layer: torch.Tensor) -> _LayerCache:
 
 
 def _run_kernel(kernel: Any, rows: int, work: int, *arguments: Any) -> None:
-    """Run a kernel over all rows: on threads where there is enough to do, else without asking how many there are."""
+    """Run a kernel over all rows, on several threads if there is enough work."""
     if work < 2 * WORK_PER_THREAD:
         kernel(0, rows, *arguments)
     else:

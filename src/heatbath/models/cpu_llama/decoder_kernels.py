@@ -1,7 +1,7 @@
-"""Compiled loops around the matrix products of a Llama-like decoder in bfloat16: what lies between them, in one pass.
+"""Compiled kernels between the matrix products of a Llama-like decoder in bfloat16.
 
-NumPy has no bfloat16: arrays are words, uint16 a number, or int32 a pair of neighbours (the first in the low half).
-Sums are made in float32. Each kernel works on rows `start` to `stop`, so that threads can share them.
+NumPy has no bfloat16: arrays hold words, one uint16 per number, or pairs of neighbours in an int32 (the first in the
+low half). Sums are in float32. Each kernel works on rows `start` to `stop`, so that threads can share them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from heatbath.kernels.float_bits import value
 from heatbath.kernels.jit import jit, jit_reassoc
 
 FOLD = 3
-"""Queries that read a key together: as many as fit the registers."""
+"""Number of queries that read a key together: as many as fit the registers."""
 _MAX_EXPONENT = np.float32(126.0)
 _LOG2E = np.float32(LOG2E)
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
@@ -25,19 +25,19 @@ _HALF_BITS, _HIGH_MASK = np.int32(16), np.int32(-65536)
 
 @jit
 def unpack_first(pair: Any) -> Any:
-    """The first number of a pair."""
+    """Return the first number of a pair."""
     return np.int32(pair << _HALF_BITS).view(np.float32)
 
 
 @jit
 def unpack_second(pair: Any) -> Any:
-    """The second number of a pair."""
+    """Return the second number of a pair."""
     return np.int32(pair & _HIGH_MASK).view(np.float32)
 
 
 @jit
 def to_bfloat16(number: Any) -> Any:
-    """The nearest bfloat16, ties to even."""
+    """Return the nearest bfloat16, ties to even."""
     bits = np.float32(number).view(np.int32)
     rounded = bits + np.int32(0x7FFF) + ((bits >> _HALF_BITS) & np.int32(1))
     return np.uint16((rounded if bits & np.int32(0x7FFFFFFF) <= np.int32(0x7F800000) else bits) >> _HALF_BITS)
@@ -45,7 +45,7 @@ def to_bfloat16(number: Any) -> Any:
 
 @jit_reassoc
 def rms_norm(start: Any, stop: Any, stream: Any, weight: Any, eps: Any, out: Any) -> None:
-    """Root-mean-square norm of the residual stream (M, D) float32, times `weight` (D,), as words (M, D)."""
+    """Write the root-mean-square norm of the residual stream (M, D) float32, times `weight` (D,), as words (M, D)."""
     width = stream.shape[1]
     for r in range(start, stop):
         row, to = stream[r], out[r]
@@ -58,10 +58,10 @@ def rms_norm(start: Any, stop: Any, stream: Any, weight: Any, eps: Any, out: Any
 
 
 @jit_reassoc
-def add_rms_norm(start: Any, stop: Any, stream: Any, more: Any, weight: Any, eps: Any, out: Any) -> None:
-    """Add `more` (M, D) words to the stream, then its norm."""
+def add_rms_norm(start: Any, stop: Any, stream: Any, change: Any, weight: Any, eps: Any, out: Any) -> None:
+    """Add `change` (M, D) words to the stream, then write its norm."""
     for r in range(start, stop):
-        row, delta = stream[r], more[r]
+        row, delta = stream[r], change[r]
         for d in range(row.shape[0]):
             row[d] += value(delta[d])
     rms_norm(start, stop, stream, weight, eps, out)
@@ -69,7 +69,7 @@ def add_rms_norm(start: Any, stop: Any, stream: Any, more: Any, weight: Any, eps
 
 @jit_reassoc
 def silu_multiply(start: Any, stop: Any, gate_up: Any, out: Any) -> None:
-    """silu(a) b of words (M, 2 I), a before b, as words (M, I)."""
+    """Write silu(a) b of words (M, 2 I), a before b, as words (M, I)."""
     width = out.shape[1]
     for r in range(start, stop):
         row, to = gate_up[r], out[r]
@@ -93,23 +93,23 @@ def rotate_head(head: Any, cos: Any, sin: Any, scale: Any, out: Any) -> None:
 
 @jit_reassoc
 def rotate_and_store(start: Any, stop: Any, qkv: Any, angles: Any, slot_columns: Any, kv_cache: Any, out: Any) -> None:
-    """Rotate queries and keys of new positions, keep keys and values, give back queries as words.
+    """Rotate queries and keys of new positions; store keys and values, and write queries to `out` (M, H, D) as words.
 
-    `mixed` (M, (H + 2 K) D) words: queries, keys, values of each position; `angles` their cosines and sines (M, D);
-    `at` (M, 2): slot and column; `kept`: keys and values (S, K, C, D) words; `out` (M, H, D).
+    `qkv` (M, (H + 2 K) D) words: queries, keys, values of each position; `angles`: their cosines and sines (M, D);
+    `slot_columns` (M, 2): their slot and column; `kv_cache`: keys and values (S, K, C, D) words.
     """
     cos, sin = angles
     keys, values = kv_cache
     heads, width = out.shape[1], out.shape[2]
     groups = keys.shape[1]
-    turned = np.empty(width, np.float32)
+    rotated = np.empty(width, np.float32)
     for r in range(start, stop):
         row, slot, column = qkv[r], slot_columns[r, 0], slot_columns[r, 1]
         for h in range(heads + groups):
-            rotate_head(row[h * width : (h + 1) * width], cos[r], sin[r], _ONE, turned)
+            rotate_head(row[h * width : (h + 1) * width], cos[r], sin[r], _ONE, rotated)
             to = out[r, h] if h < heads else keys[slot, h - heads, column]
             for d in range(width):
-                to[d] = to_bfloat16(turned[d])
+                to[d] = to_bfloat16(rotated[d])
         for h in range(groups):
             begin = (heads + groups + h) * width
             values[slot, h, column] = row[begin : begin + width]
@@ -117,7 +117,7 @@ def rotate_and_store(start: Any, stop: Any, qkv: Any, angles: Any, slot_columns:
 
 @jit_reassoc
 def _compute_scores(query: Any, keys: Any, out: Any) -> None:
-    """The greatest of the products of three queries (3, 2, D/2) with keys (n, D/2) of pairs, less each, (3, n)."""
+    """Write the maximum minus each product of three queries (3, 2, D/2) with keys (n, D/2) of pairs, (3, n)."""
     q0, q1, q2 = query[0], query[1], query[2]
     o0, o1, o2 = out[0], out[1], out[2]
     top0 = top1 = top2 = np.float32(-3e38)
@@ -141,7 +141,7 @@ def _compute_scores(query: Any, keys: Any, out: Any) -> None:
 
 @jit_reassoc
 def _softmax_in_place(row: Any) -> None:
-    """2^-x of each, divided by their sum, in place."""
+    """Replace each x by 2^-x divided by their sum."""
     total = _ZERO
     for j in range(row.shape[0]):
         w = exp2_32(row[j] if row[j] < _MAX_EXPONENT else _MAX_EXPONENT)
@@ -154,7 +154,7 @@ def _softmax_in_place(row: Any) -> None:
 
 @jit_reassoc
 def _mix_values(weights: Any, values: Any, out: Any) -> None:
-    """Sums of values (n, D/2) of pairs with three rows of weights (3, n), as (3, 2, D/2)."""
+    """Write the sums of values (n, D/2) of pairs with three rows of weights (3, n), as (3, 2, D/2)."""
     a0, b0, a1, b1, a2, b2 = out[0, 0], out[0, 1], out[1, 0], out[1, 1], out[2, 0], out[2, 1]
     w0, w1, w2 = weights[0], weights[1], weights[2]
     out[:] = _ZERO
@@ -185,17 +185,17 @@ def _mix_values(weights: Any, values: Any, out: Any) -> None:
 
 @jit_reassoc
 def attend(start: Any, stop: Any, query: Any, kv_cache: Any, ends: Any, scale_and_window: Any, out: Any) -> None:
-    """Attention of one position a row: `query` (M, H, D) words, `kept` keys and values (S, K, C, D/2) pairs.
+    """Write the attention of one position per row to `out` (M, H, D), words.
 
-    `ends` (M, 2): slot, and how many keys it has. `how`: the scale of products in bits, and how many of the last keys
-    are seen. `out` (M, H, D) words.
+    `query` (M, H, D): words; `kv_cache`: keys and values (S, K, C, D/2), pairs; `ends` (M, 2): slot and number of keys;
+    `scale_and_window`: scale of the products in bits, and number of the last keys that are visible.
     """
     keys, values = kv_cache
     scale, window = scale_and_window
     heads, width = query.shape[1], query.shape[2]
     fold = heads // keys.shape[1]
     folded = (fold + FOLD - 1) // FOLD * FOLD
-    asked = np.zeros((folded, 2, width // 2), np.float32)
+    scaled = np.zeros((folded, 2, width // 2), np.float32)
     weights = np.empty((folded, keys.shape[2]), np.float32)
     mixed = np.empty((FOLD, 2, width // 2), np.float32)
     for r in range(start, stop):
@@ -205,11 +205,11 @@ def attend(start: Any, stop: Any, query: Any, kv_cache: Any, ends: Any, scale_an
             for g in range(fold):
                 row = query[r, h * fold + g]
                 for d in range(width // 2):
-                    asked[g, 0, d] = scale * value(row[2 * d])
-                    asked[g, 1, d] = scale * value(row[2 * d + 1])
+                    scaled[g, 0, d] = scale * value(row[2 * d])
+                    scaled[g, 1, d] = scale * value(row[2 * d + 1])
             for g in range(0, folded, FOLD):
                 part = weights[g : g + FOLD, : high - low]
-                _compute_scores(asked[g : g + FOLD], keys[slot, h, low:high], part)
+                _compute_scores(scaled[g : g + FOLD], keys[slot, h, low:high], part)
                 for i in range(FOLD):
                     _softmax_in_place(part[i])
                 _mix_values(part, values[slot, h, low:high], mixed)

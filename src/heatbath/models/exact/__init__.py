@@ -1,1 +1,1 @@
-"""Models whose distribution is written down: every sum over sequences is known."""
+"""Exact models, whose distributions over sequences have closed forms or can be enumerated."""

@@ -1,6 +1,6 @@
-"""Models whose law is written down: a small state per row, a rule that advances it, and the energies it gives.
+"""The base of exact models: a small state per row, a rule that advances it, and the energies in each state.
 
-A subclass says three things, `begin`, `advance` and `law`; sessions, scoring and text follow from them.
+A subclass defines `initial_state`, `advance` and `next_energies`; sessions, scoring and text follow from them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MIN_CHUNK_ENERGIES = 1 << 16
 
 
 class ExactModel(Model):
-    """A model given by a recurrence on a small integer state, (B, k): exact, fast and without weights."""
+    """A model defined by a recurrence on a small integer state, (B, k): exact, fast and without weights."""
 
     def __init__(self, name: str, vocabulary: Vocabulary, symbols: Sequence[bytes] | None = None) -> None:
         self.name = name
@@ -36,49 +36,52 @@ class ExactModel(Model):
 
     @abstractmethod
     def initial_state(self, rows: int) -> Ints:
-        """The state before the first token, (B, k)."""
+        """Return the state before the first token, (B, k)."""
 
     @abstractmethod
     def advance(self, state: Ints, tokens: Ints) -> Ints:
-        """The state (B, k) after one more token per row, (B,)."""
+        """Return the state (B, k) after one more token per row, (B,)."""
 
     @abstractmethod
     def next_energies(self, state: Ints) -> Floats:
-        """Energies of the next token, (B, V), nats."""
+        """Return the energies of the next token, (B, V), nats."""
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
-        """A session on prompts of any lengths; an empty prompt starts at the first token."""
+        """Open a session on prompts of any lengths; an empty prompt starts at the first token."""
         return _ExactSession(self, prompts)
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
-        """Energies of every token that has one before it, position by position across the sequences."""
+        """Yield the energies of every token that has one before it, position by position across the sequences."""
         rows = [_validate_prompt(self, row, tokens) for row, tokens in enumerate(sequences)]
         return _merge_chunks(
             _score_by_position(self, rows), min_positions=max(1, _MIN_CHUNK_ENERGIES // self.vocabulary.size)
         )
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text, the longest symbol first. Raises `BadInput` where no symbol fits."""
+        """Return the tokens of a text, the longest matching symbol first. Raises `BadInput` where no symbol fits."""
         rest, tokens = text.encode(), []
         while rest:
-            fits = [token for token, symbol in enumerate(self.symbols) if rest.startswith(symbol)]
-            if not fits:
+            candidates = [token for token, symbol in enumerate(self.symbols) if rest.startswith(symbol)]
+            if not candidates:
                 raise BadInput(f"{self.name} has no symbol for {text!r} at byte {len(text.encode()) - len(rest)}.")
-            tokens.append(max(fits, key=lambda token: len(self.symbols[token])))
+            tokens.append(max(candidates, key=lambda token: len(self.symbols[token])))
             rest = rest[len(self.symbols[tokens[-1]]) :]
         return tokens
 
     def token_bytes(self, token: int) -> bytes:
-        """The symbol of a token."""
+        """Return the symbol of a token."""
         if not 0 <= token < self.vocabulary.size:
             raise BadInput(f"token {token} is outside the vocabulary of {self.vocabulary.size}.")
         return self.symbols[token]
 
 
 def log_probabilities(energies: Floats, beta: float) -> Floats:
-    r"""$\log p = -\beta E - \log Z$ over the last axis; +inf is absent at beta = 0 too, inf keeps ground states."""
+    r"""Return $\log p = -\beta E - \log Z$ over the last axis.
+
+    An energy of +inf is forbidden at beta = 0 too; beta = inf leaves the ground states alone.
+    """
     if not beta >= 0:
-        raise BadInput(f"beta is {beta}: give a number from 0 to inf.")
+        raise BadInput(f"`beta` must be from 0 to inf, got {beta}.")
     excess = energies - energies.min(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         logw = np.where(excess == 0, 0.0, np.where(np.isinf(excess), -np.inf, -beta * excess))
@@ -86,7 +89,7 @@ def log_probabilities(energies: Floats, beta: float) -> Floats:
 
 
 def parameter_fingerprint(kind: str, *parts: object) -> str:
-    """A fingerprint over a model's kind and parameters, arrays byte by byte."""
+    """Return a fingerprint over a model's kind and parameters; arrays count byte by byte."""
     total = hashlib.sha256(kind.encode())
     for part in parts:
         data = part.tobytes() + str(part.shape).encode() if isinstance(part, np.ndarray) else repr(part).encode()
@@ -96,7 +99,7 @@ def parameter_fingerprint(kind: str, *parts: object) -> str:
 
 @dataclass(frozen=True)
 class SessionTokens(Sequence[Tokens]):
-    """The tokens of each row, put together only when asked for: a prompt and a column of what was pushed."""
+    """The tokens of each row: its prompt and its column of `pushed_tokens` (T, B), concatenated on access."""
 
     prompts: Sequence[Tokens]
     pushed_tokens: Ints
@@ -111,7 +114,7 @@ class SessionTokens(Sequence[Tokens]):
 
 
 class _ExactSession(Session):
-    """Pushed tokens lie step by step, so that a push writes one contiguous row."""
+    """The session of an exact model. Pushed tokens are stored step by step, so that a push writes one array row."""
 
     def __init__(self, model: ExactModel, prompts: Sequence[Tokens]) -> None:
         if not len(prompts):
@@ -156,17 +159,17 @@ class _ExactSession(Session):
 
 def _resolve_symbols(size: int, symbols: Sequence[bytes] | None) -> tuple[bytes, ...]:
     if symbols is None:
-        letters = [_DEFAULT_SYMBOLS[i : i + 1] for i in range(len(_DEFAULT_SYMBOLS))]
-        symbols = letters[:size] if size <= len(letters) else [b"<%d>" % i for i in range(size)]
+        single = [_DEFAULT_SYMBOLS[i : i + 1] for i in range(len(_DEFAULT_SYMBOLS))]
+        symbols = single[:size] if size <= len(single) else [b"<%d>" % i for i in range(size)]
     if len(symbols) != size or len(set(symbols)) != size or b"" in symbols:
-        raise BadInput(f"{size} tokens need {size} different symbols, none empty: {list(symbols)!r}.")
+        raise BadInput(f"`symbols` must be {size} different, non-empty byte strings, got {list(symbols)!r}.")
     return tuple(symbols)
 
 
 def _validate_prompt(model: Model, row: int, tokens: Tokens) -> Ints:
     array = np.asarray(tokens)
     if array.ndim != 1:
-        raise BadInput(f"prompt {row} is no flat list of tokens: its shape is {array.shape}.")
+        raise BadInput(f"prompt {row} must be a flat list of token ids, got shape {array.shape}.")
     validate_context_length(len(array), model.context_length)
     return validate_token_ids(array, model.vocabulary.size)
 
@@ -183,8 +186,8 @@ def _score_by_position(model: ExactModel, sequences: Sequence[Ints]) -> Iterator
     lengths = np.asarray([len(tokens) for tokens in sequences])
     state, rows = model.initial_state(len(sequences)), np.arange(len(sequences))
     for t in range(lengths.max(initial=0)):
-        alive = lengths[rows] > t
-        rows, state = rows[alive], state[alive]
+        active = lengths[rows] > t
+        rows, state = rows[active], state[active]
         targets = np.asarray([sequences[row][t] for row in rows.tolist()], np.int64)
         if t:
             yield ScoreChunk(rows.tolist(), [t] * len(rows), targets.tolist(), model.next_energies(state))
@@ -192,17 +195,17 @@ def _score_by_position(model: ExactModel, sequences: Sequence[Ints]) -> Iterator
 
 
 def _merge_chunks(chunks: Iterator[ScoreChunk], *, min_positions: int) -> Iterator[ScoreChunk]:
-    """Windows of at least `least` positions, so that one long sequence does not come one row at a time."""
-    held: list[ScoreChunk] = []
-    waiting = 0
-    for window in chunks:
-        held.append(window)
-        waiting += len(window.rows)
-        if waiting >= min_positions:
-            yield _concatenate_chunks(held)
-            held, waiting = [], 0
-    if held:
-        yield _concatenate_chunks(held)
+    """Join chunks to at least `min_positions`, so that a long sequence does not come one position at a time."""
+    parts: list[ScoreChunk] = []
+    positions = 0
+    for chunk in chunks:
+        parts.append(chunk)
+        positions += len(chunk.rows)
+        if positions >= min_positions:
+            yield _concatenate_chunks(parts)
+            parts, positions = [], 0
+    if parts:
+        yield _concatenate_chunks(parts)
 
 
 def _concatenate_chunks(parts: Sequence[ScoreChunk]) -> ScoreChunk:

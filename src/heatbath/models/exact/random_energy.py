@@ -1,4 +1,4 @@
-"""The random energy model as a language model: sequences freeze at a known temperature.
+"""The random energy model as a language model, whose sequences freeze at a known temperature.
 
 Source: Derrida 1981, Phys. Rev. B 24, 2613.
 """
@@ -14,15 +14,15 @@ from heatbath.models.exact.tree import EnergyTree
 
 
 class RandomEnergyModel(ExactModel):
-    r"""`2^length` binary sequences with independent Gaussian energies of variance length / 2.
+    r"""A model of `2^length` binary sequences with independent Gaussian energies of variance length / 2.
 
     Drawn token by token at T = 1 a sequence has $\log p = -E - \log Z(1)$; token energies are $-\log p(x_t | x_{<t})$
-    at T = 1. The distribution $\exp(-\beta E)$ of whole sequences freezes at $\beta_c = 2\sqrt{\ln 2}$.
+    at T = 1. The distribution $\exp(-\beta E)$ over sequences freezes at $\beta_c = 2\sqrt{\ln 2}$.
     """
 
     def __init__(self, length: int, *, seed: int) -> None:
         if not 1 <= length <= 16:
-            raise BadInput(f"the length is {length}: give 1 to 16, all 2^length energies are kept.")
+            raise BadInput(f"`length` must be from 1 to 16, got {length}: all 2^length energies are held in memory.")
         self.length, self.seed = length, seed
         self.sequence_energies: Floats = np.random.default_rng(seed).normal(0.0, np.sqrt(length / 2), 2**length)
         self._tree = EnergyTree(_conditional_energies(self.sequence_energies), length)
@@ -48,26 +48,26 @@ class RandomEnergyModel(ExactModel):
         return self._tree.next_energies(state)
 
     def sequences(self) -> list[tuple[int, ...]]:
-        """Every sequence, in order of tokens."""
+        """List all sequences, in order of tokens."""
         return self._tree.sequences()
 
     def logprobs(self, beta: float = 1.0) -> Floats:
-        """Exact log-probabilities of `sequences` drawn token by token at `beta`, (n,)."""
+        """Return the exact log-probabilities of all sequences, drawn token by token at `beta`, (n,)."""
         return self._tree.logprobs(beta)
 
     def log_z(self, beta: float) -> float:
-        r"""$\log \sum_x \exp(-\beta E_x)$ over whole sequences."""
+        r"""Return $\log \sum_x \exp(-\beta E_x)$ over all sequences."""
         ground = self.sequence_energies.min()
         return float(np.log(np.exp(-beta * (self.sequence_energies - ground)).sum()) - beta * ground)
 
     def entropy(self, beta: float) -> float:
-        """Entropy of the distribution exp(-beta E) of whole sequences, nats."""
+        """Return the entropy of the distribution exp(-beta E) over sequences, nats."""
         logp = log_probabilities(self.sequence_energies, beta)
         return -float(np.exp(logp) @ np.where(np.isinf(logp), 0.0, logp))
 
 
 def _conditional_energies(energies: Floats) -> Floats:
-    """Energies of the next bit at every inner node, (nodes, 2): minus the log of the share of Z below each child."""
+    """Return the energies of the next bit at every inner node, (nodes, 2): minus log of each child's share of Z."""
     levels, below = [], -energies
     while len(below) > 1:
         pairs = below.reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""A small tree of energies given prefix by prefix: every sequence and its probability can be listed."""
+"""A model on a small table of energies, whose sequences and their probabilities can be listed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from heatbath.models.exact.tree import EnergyTree, Prefix, build_tree
 
 
 class TableModel(ExactModel):
-    """Energies (V,) for every prefix shorter than `length`, from a mapping or a function of the prefix.
+    """A model with energies (V,) for every prefix shorter than `length`, from a mapping or a function of the prefix.
 
-    A sequence has `length` tokens, or fewer when it ends in a `stop` token; then that token repeats with certainty.
-    Raises `BadInput` for missing or wrong energies.
+    A sequence has `length` tokens, or fewer if it ends in a stop token; the first stop token then pads it. Raises
+    `BadInput` for missing or invalid energies.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TableModel(ExactModel):
     def random(
         cls, seed: int, size: int, length: int, *, stop_token_ids: Sequence[int] = (), scale: float = 1.0
     ) -> TableModel:
-        """Independent Gaussian energies of standard deviation `scale`."""
+        """Build a model with independent Gaussian energies of standard deviation `scale`."""
         rng = np.random.default_rng(seed)
         return cls(lambda prefix: rng.normal(0.0, scale, size).tolist(), length, stop_token_ids=stop_token_ids)
 
@@ -55,13 +55,13 @@ class TableModel(ExactModel):
         return self.tree.next_energies(state)
 
     def sequences(self) -> list[Prefix]:
-        """Every sequence, in order of tokens."""
+        """List all sequences, in order of tokens."""
         return self.tree.sequences()
 
     def logprobs(self, beta: float = 1.0) -> Floats:
-        """Exact log-probabilities of `sequences` drawn token by token at `beta`, (n,)."""
+        """Return the exact log-probabilities of all sequences, drawn token by token at `beta`, (n,)."""
         return self.tree.logprobs(beta)
 
     def energies(self) -> Floats:
-        """Total energies of `sequences`, (n,), nats: the sum over tokens, in the gauge of the table."""
+        """Return the total energies of all sequences, (n,), nats: sums over tokens, in the gauge of the table."""
         return self.tree.energies()

@@ -1,4 +1,4 @@
-"""A tree of energies: node n has the children V n + 1 + x, and every sequence can be enumerated."""
+"""Trees of energies, whose sequences can be enumerated. Node n has the children V n + 1 + x."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MAX_NODES = 1 << 20
 
 @dataclass(frozen=True)
 class EnergyTree:
-    """Energies (nodes, V) of all prefixes shorter than `length`, in the order of `prefixes`.
+    """The energies `table` (nodes, V) of all prefixes shorter than `length`, in the order of `list_prefixes`.
 
-    After a stop token only the first stop token is possible, so an ended sequence is padded with certainty.
+    After a stop token only the first stop token is possible, which pads a finished sequence.
     """
 
     table: Floats
@@ -40,7 +40,7 @@ class EnergyTree:
     def next_energies(self, state: Ints) -> Floats:
         nodes = state[:, 0]
         if not self.stop_token_ids and (nodes == len(self.table)).any():
-            raise BadInput(f"the tree ends after {self.length} tokens: no energies follow them.")
+            raise BadInput(f"the tree ends after {self.length} tokens: there are no further energies.")
         return (
             self.table[nodes]
             if not self.stop_token_ids
@@ -48,18 +48,18 @@ class EnergyTree:
         )
 
     def sequences(self) -> list[Prefix]:
-        """Every sequence: `length` tokens, or fewer if the last is a stop token."""
+        """List all sequences: `length` tokens, or fewer if the last is a stop token."""
         leaves = product(range(self.vocab_size), repeat=self.length)
         return [
             _trim_after_stop(leaf, self.stop_token_ids) for leaf in leaves if _is_canonical(leaf, self.stop_token_ids)
         ]
 
     def logprobs(self, beta: float) -> Floats:
-        """Log-probabilities of `sequences`, drawn token by token at `beta`, (n,)."""
+        """Return the log-probabilities of all sequences, drawn token by token at `beta`, (n,)."""
         return self._sum_along_paths(log_probabilities(self.table, beta))
 
     def energies(self) -> Floats:
-        """Total energies of `sequences`, (n,), nats."""
+        """Return the total energies of all sequences, (n,), nats."""
         return self._sum_along_paths(self.table)
 
     def _sum_along_paths(self, table: Floats) -> Floats:
@@ -79,26 +79,28 @@ def build_tree(
     length: int,
     stop_token_ids: Sequence[int],
 ) -> EnergyTree:
-    """The tree of a rule from prefix to energies (V,). The rule is not asked about what follows a stop token."""
+    """Build the tree of a rule from prefix to energies (V,), which is not evaluated after a stop token."""
     rule = energies if callable(energies) else energies.__getitem__
     if length < 1:
-        raise BadInput(f"a tree of length {length} has no sequences: give at least 1.")
+        raise BadInput(f"`length` must be at least 1, got {length}.")
     size = len(np.atleast_1d(np.asarray(rule(()))))
     if size**length > _MAX_NODES:
-        raise BadInput(f"{size}^{length} sequences are too many for a table: shorten it, or write a model of your own.")
+        raise BadInput(
+            f"{size}^{length} sequences are too many for a table: give a smaller `length`, or write an `ExactModel`."
+        )
     if not all(0 <= token < size for token in stop_token_ids):
-        raise BadInput(f"stop tokens {list(stop_token_ids)} must lie in the vocabulary of {size}.")
+        raise BadInput(f"`stop_token_ids` must be in the vocabulary of {size}, got {list(stop_token_ids)}.")
     rows = [_build_row(rule, prefix, size, tuple(stop_token_ids)) for prefix in list_prefixes(size, length)]
     return EnergyTree(np.stack(rows), length, tuple(stop_token_ids))
 
 
 def list_prefixes(size: int, length: int) -> list[Prefix]:
-    """All prefixes shorter than `length`, shortest first, then in order of tokens."""
+    """List all prefixes shorter than `length`, shortest first, then in order of tokens."""
     return [prefix for n in range(length) for prefix in product(range(size), repeat=n)]
 
 
 def padding_energies(size: int, stop_token_ids: tuple[int, ...]) -> Floats:
-    """Energies of a row that has ended: the first stop token and nothing else."""
+    """Return the energies of a finished row: the first stop token and nothing else."""
     return np.where(np.arange(size) == stop_token_ids[0], 0.0, np.inf)
 
 
@@ -110,7 +112,9 @@ def _build_row(rule: Callable[[Prefix], Sequence[float]], prefix: Prefix, size: 
     except KeyError as missing:
         raise BadInput(f"the table has no energies for the prefix {prefix}.") from missing
     if row.shape != (size,) or np.isnan(row).any() or not np.isfinite(row.min()):
-        raise BadInput(f"the energies of prefix {prefix} must be {size} numbers, not NaN, one of them finite: {row}.")
+        raise BadInput(
+            f"the energies of prefix {prefix} must be {size} numbers, not NaN, one of them finite, got {row}."
+        )
     return row
 
 

@@ -1,1 +1,1 @@
-"""Causal language models of transformers: network, cache, session, tokenizer, scores."""
+"""Causal language models of transformers: network, key-value cache, session, tokenizer, scoring."""

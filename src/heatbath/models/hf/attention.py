@@ -1,7 +1,7 @@
 """Attention of one new position over grouped heads, without copying or repeating keys.
 
-A step has one query a head; the queries that share a key head are folded into rows, so that each key is read once:
-half the time of the same call with grouped heads at batch 64. Everything else is `transformers`' own.
+A step has one query per head. Queries that share a key head are folded into rows, so that each key is read once: half
+the time of the same call with grouped heads at batch 64. Everything else uses the SDPA attention of `transformers`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def folded_attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of `query` (B, H, Q, D) over `key`, `value` (B, H/G, N, D), as (B, Q, H, D): folded where Q = 1."""
+    """Return the attention of `query` (B, H, Q, D) over `key`, `value` (B, H/G, N, D), as (B, Q, H, D).
+
+    Queries are folded where Q = 1.
+    """
     groups = getattr(module, "num_key_value_groups", 1)
     if not _can_fold(query, attention_mask, groups, options):
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -46,7 +49,7 @@ def _can_fold(query: torch.Tensor, mask: torch.Tensor | None, groups: int, optio
 
 
 def register_attention() -> str:
-    """Make the function known to `transformers` under the name returned; harmless when repeated."""
+    """Register the function with `transformers` and return its name; may be repeated."""
     AttentionInterface.register(ATTENTION_NAME, folded_attention)
     AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
     return ATTENTION_NAME

@@ -1,7 +1,7 @@
 """A key-value cache written in place: preallocated, grown geometrically, returned as views.
 
-`transformers`' own cache concatenates at every step, which copies everything seen so far; a third of a decoding step
-at batch 64. Here a step writes one position and returns a slice.
+The cache of `transformers` concatenates at every step, which copies all earlier positions and takes a third of a
+decoding step at batch 64. Here a step writes one position and returns a slice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INITIAL_CAPACITY = 64
 class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer, (B, heads, capacity, D), of which `first:last` are in use.
 
-    With a `window`, attention sees the last `window - 1` positions and the new ones; what has left the window is
+    With a `window`, attention sees the last `window - 1` positions and the new ones; positions outside the window are
     dropped when the buffer is full, so that it stops growing.
     """
 
@@ -34,45 +34,45 @@ class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
         self.last = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate buffers of the shapes seen."""
+        """Allocate buffers that fit the first keys and values."""
         self._allocate_buffers(key_states, value_states, max(INITIAL_CAPACITY, 2 * key_states.shape[2]))
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Write the new positions; return keys and values of all that a query may see."""
+        """Write the new positions; return keys and values of all visible positions."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        kept, new = self._count_visible(), key_states.shape[2]
+        visible, new = self._count_visible(), key_states.shape[2]
         if self.last + new > self.keys.shape[2]:
-            self._grow_buffers(key_states, value_states, kept)
+            self._grow_buffers(key_states, value_states, visible)
         begin, end = self.last, self.last + new
         self.keys[:, :, begin:end] = key_states
         self.values[:, :, begin:end] = value_states
         self.last, self.length = end, self.length + new
-        return self.keys[:, :, begin - kept : end], self.values[:, :, begin - kept : end]
+        return self.keys[:, :, begin - visible : end], self.values[:, :, begin - visible : end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """How many keys a query of this length sees, and the position of the first."""
-        kept = self._count_visible()
-        return kept + query_length, self.length - kept
+        """Return the number of keys that a query of this length sees, and the position of the first."""
+        visible = self._count_visible()
+        return visible + query_length, self.length - visible
 
     def get_seq_length(self) -> int:
-        """Positions written so far."""
+        """Return the number of positions written."""
         return self.length
 
     def get_max_length(self) -> int:
-        """No limit of its own."""
+        """Return -1, for no limit."""
         return -1
 
     def select_rows(self, rows: torch.Tensor, prefix: bool) -> None:
-        """Keep `rows` in that order; a `prefix` of the present rows is a view."""
+        """Keep `rows`, in that order; if they are a `prefix` of the present rows, as a view."""
         if self.is_initialized:
             count = rows.shape[0]
             self.keys = self.keys[:count] if prefix else self._gather_rows(self.keys, rows)
             self.values = self.values[:count] if prefix else self._gather_rows(self.values, rows)
 
     def trim_positions(self, count: int) -> None:
-        """Forget the first `count` positions."""
+        """Drop the first `count` positions."""
         self.length -= count
         self.first = max(self.first, self.last - self.length)
 
@@ -80,11 +80,12 @@ class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
         stored = self.last - self.first
         return stored if self.window is None else min(stored, self.window - 1)
 
-    def _grow_buffers(self, key_states: torch.Tensor, value_states: torch.Tensor, kept: int) -> None:
-        keys, values = self.keys[:, :, self.last - kept : self.last], self.values[:, :, self.last - kept : self.last]
-        self._allocate_buffers(key_states, value_states, 2 * (kept + key_states.shape[2]))
-        self.keys[:, :, :kept], self.values[:, :, :kept] = keys, values
-        self.first, self.last = 0, kept
+    def _grow_buffers(self, key_states: torch.Tensor, value_states: torch.Tensor, visible: int) -> None:
+        inside = slice(self.last - visible, self.last)
+        keys, values = self.keys[:, :, inside], self.values[:, :, inside]
+        self._allocate_buffers(key_states, value_states, 2 * (visible + key_states.shape[2]))
+        self.keys[:, :, :visible], self.values[:, :, :visible] = keys, values
+        self.first, self.last = 0, visible
 
     def _allocate_buffers(self, key_states: torch.Tensor, value_states: torch.Tensor, capacity: int) -> None:
         batch, heads = key_states.shape[:2]
@@ -92,34 +93,34 @@ class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
         self.values = value_states.new_empty((batch, heads, capacity, value_states.shape[3]))
 
     def _gather_rows(self, buffer: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        picked = buffer.new_empty((rows.shape[0], *buffer.shape[1:]))
+        gathered = buffer.new_empty((rows.shape[0], *buffer.shape[1:]))
         inside = slice(self.first, self.last)
-        picked[:, :, inside] = buffer[:, :, inside].index_select(0, rows)
-        return picked
+        gathered[:, :, inside] = buffer[:, :, inside].index_select(0, rows)
+        return gathered
 
 
 class GrowingCache(Cache):  # type: ignore[misc]
-    """One `GrowingLayer` a layer of the model; `windows[l]` is the sliding window of layer l, or None."""
+    """A cache with one `GrowingLayer` per layer; `windows[l]` is the sliding window of layer l, or None."""
 
     def __init__(self, windows: Sequence[int | None]) -> None:
         super().__init__(layers=[GrowingLayer(window) for window in windows])
 
     def select_rows(self, rows: torch.Tensor) -> None:
-        """Keep the rows `rows` (B',) in that order, in every layer."""
+        """Keep `rows` (B',) in every layer, in that order."""
         prefix = bool(torch.equal(rows, torch.arange(rows.shape[0], device=rows.device)))
         for layer in self.layers:
             layer.select_rows(rows, prefix)
 
     def trim_positions(self, count: int) -> None:
-        """Forget the first `count` positions of every row, in every layer."""
+        """Drop the first `count` positions of every row, in every layer."""
         for layer in self.layers:
             layer.trim_positions(count)
 
 
 def layer_windows(config: Any) -> list[int | None] | None:
-    """The sliding window of each layer, or None where some layer keeps more than keys and values.
+    """Return the sliding window of each layer, None if some layer keeps more than keys and values.
 
-    Layers that keep a state (convolutions, recurrences) or share another's keys need `transformers`' own cache.
+    Layers that keep a state (convolutions, recurrences) or share another's keys need the cache of `transformers`.
     """
     windows: list[int | None] = []
     for layer in DynamicCache(config=config).layers:
@@ -133,12 +134,12 @@ def layer_windows(config: Any) -> list[int | None] | None:
 
 
 def build_kv_cache(config: Any, windows: Sequence[int | None] | None) -> Cache:
-    """An empty cache for a model with this config: ours where the layers allow, else `transformers`' own."""
+    """Return an empty cache: a `GrowingCache` where `windows` are known, else the cache of `transformers`."""
     return DynamicCache(config=config) if windows is None else GrowingCache(windows)
 
 
 def select_cache_rows(cache: Cache, rows: torch.Tensor) -> None:
-    """Keep the rows `rows` (B',) of a cache, in that order; in place."""
+    """Keep `rows` (B',) of a cache, in that order and in place."""
     if isinstance(cache, GrowingCache):
         cache.select_rows(rows)
     else:

@@ -1,4 +1,4 @@
-"""A batch of growing sequences on a neural model: left-padded prompts, one cache, one forward pass a step."""
+"""The session of a network: left-padded prompts, one key-value cache, one forward pass per step."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Ints = npt.NDArray[np.int64]
 
 
 class TransformersSession(Session):
-    """Rows are padded on the left to one length; padding is masked and has no position.
+    """A batch of rows padded on the left to one length; padding is masked and has no position.
 
-    A pushed token is evaluated when energies are next asked for, so that the last one of a run costs nothing.
-    `prompts` are not empty and fit `context` tokens; the model has seen to that.
+    A pushed token is evaluated at the next call of `energies`, so that the last one of a run costs nothing. `prompts`
+    must not be empty and must fit `context_length`: the model checks them.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class TransformersSession(Session):
         rows = validate_fork(indices, len(self._rows))
         if np.array_equal(rows, np.arange(len(self._rows))):
             return
-        picked = torch.as_tensor(rows, dtype=torch.long, device=self._network.device)
+        row_indices = torch.as_tensor(rows, dtype=torch.long, device=self._network.device)
         if self._cached_length:
-            select_cache_rows(self._cache, picked)
+            select_cache_rows(self._cache, row_indices)
         if self._energies is not None:
-            self._energies = self._energies.index_select(0, picked)
+            self._energies = self._energies.index_select(0, row_indices)
         self._rows = [list(self._rows[row]) for row in rows]
         self._pending_tokens, self._padding = self._pending_tokens[rows], self._padding[rows]
         self._trim_padding(int(self._padding.min()))
@@ -84,28 +84,28 @@ class TransformersSession(Session):
         self._padding = self._padding - spare
 
     def _evaluate_pending(self) -> torch.Tensor:
-        for piece in self._split_pending():
-            energies = self._forward(piece)
+        for chunk in self._split_pending():
+            energies = self._forward(chunk)
         self._pending_tokens = self._pending_tokens[:, :0]
         return energies
 
     def _split_pending(self) -> list[Ints]:
-        """Waiting columns in pieces of bounded memory; a recurrent state takes the prompt whole, then single steps."""
+        """Split pending columns into chunks of bounded memory; a recurrent state takes the whole prompt."""
         width = self._pending_tokens.shape[1]
         size = max(MIN_CHUNK, min(MAX_CHUNK, PREFILL_POSITIONS // len(self._rows)))
         if self._network.windows is None:
             size = 1 if self._cached_length else width
         return [self._pending_tokens[:, begin : begin + size] for begin in range(0, width, size)]
 
-    def _forward(self, piece: Ints) -> torch.Tensor:
+    def _forward(self, chunk: Ints) -> torch.Tensor:
         network = self._network
-        begin, end = self._cached_length, self._cached_length + piece.shape[1]
+        begin, end = self._cached_length, self._cached_length + chunk.shape[1]
         mask = positions = None
         if self._padding.any():
             pads = torch.as_tensor(self._padding, device=network.device)[:, None]
             columns = torch.arange(end, device=network.device)
             mask, positions = columns >= pads, (columns[begin:] - pads).clamp_min_(0)
-        tokens = torch.from_numpy(np.ascontiguousarray(piece)).to(network.device)
+        tokens = torch.from_numpy(np.ascontiguousarray(chunk)).to(network.device)
         energies = network.next_energies(tokens, self._cache, mask=mask, positions=positions)
         self._cached_length = end
         return energies

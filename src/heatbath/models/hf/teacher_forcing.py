@@ -1,6 +1,6 @@
-"""Teacher forcing as a stream: the decoder runs over a piece of text, the output head over a few positions at a time.
+"""Streamed teacher forcing: the decoder runs over long chunks, the output head over a few positions at a time.
 
-What would be (B, T, V) never exists: at most `WINDOW_BYTES` of logits are alive, whatever the length of the text.
+Logits of shape (B, T, V) never exist: at most `MAX_LOGITS_BYTES` are held, whatever the length of the text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _SequenceGroup:
-    """Sequences scored together: `rows` name them, `tokens` (B, T) are padded on the right, `lengths` (B,)."""
+    """Sequences scored together: their numbers `rows` (B,), `tokens` (B, T) padded on the right, and `lengths` (B,)."""
 
     rows: Ints
     tokens: Ints
@@ -33,20 +33,23 @@ class _SequenceGroup:
 
 
 def score_chunks(network: Network, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
-    """Every position that has a token before it, once, in order within a sequence. Sequences fit the context."""
-    pieces = _score_from_hidden_states if network.has_plain_head else _score_from_logits
-    most = len(sequences) if network.has_plain_head else MAX_CHUNK_POSITIONS // 4
-    for group in _group_by_length(sequences, most):
-        yield from pieces(network, group)
+    """Yield the energies of every position that has a token before it, in order within a sequence.
+
+    `sequences` must fit the context.
+    """
+    score_group = _score_from_hidden_states if network.has_plain_head else _score_from_logits
+    max_rows = len(sequences) if network.has_plain_head else MAX_CHUNK_POSITIONS // 4
+    for group in _group_by_length(sequences, max_rows):
+        yield from score_group(network, group)
 
 
 def positions_per_chunk(vocab_size: int, itemsize: int) -> int:
-    """How many positions of logits fit the memory set aside for them."""
+    """Return the number of positions whose logits fit `MAX_LOGITS_BYTES`, within bounds."""
     return max(16, min(MAX_CHUNK_POSITIONS, MAX_LOGITS_BYTES // (vocab_size * itemsize)))
 
 
 def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
-    """Decoder over long pieces, head over short ones: the fast way, where the head is a plain matrix."""
+    """Run the decoder over long chunks and the head over short ones: the fast way, for a head that is a matrix."""
     size = positions_per_chunk(network.config.vocab_size, network.module.dtype.itemsize)
     width = group.tokens.shape[1] - 1
     step = DECODER_CHUNK if network.windows is not None else width
@@ -64,7 +67,7 @@ def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterat
 
 
 def _score_from_logits(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
-    """The model's own forward pass over short pieces, for heads that cap or scale."""
+    """Run the whole forward pass over short chunks, for heads that cap or scale."""
     size = positions_per_chunk(network.config.vocab_size, network.module.dtype.itemsize)
     width, batch = group.tokens.shape[1] - 1, len(group.rows)
     step = max(1, size // batch)
@@ -82,7 +85,7 @@ def _score_from_logits(network: Network, group: _SequenceGroup) -> Iterator[Scor
 
 
 def _select_predicting_positions(group: _SequenceGroup, begin: int, end: int) -> tuple[Ints, Ints]:
-    """(row, position) pairs in [begin, end) that have a next token, row by row."""
+    """Return the (row, position) pairs in [begin, end) that have a next token, row by row."""
     rows, columns = np.nonzero(np.arange(begin, end) < group.lengths[:, None] - 1)
     return rows, columns + begin
 
@@ -101,7 +104,7 @@ def _to_tensor(network: Network, tokens: Ints) -> torch.Tensor:
 
 
 def _group_by_length(sequences: Sequence[Tokens], max_rows: int) -> Iterator[_SequenceGroup]:
-    """Sequences of like length together, so that padding is small and a batch holds a bounded number of positions."""
+    """Yield groups of sequences of similar length: little padding, and a bounded number of positions."""
     lengths = np.array([len(tokens) for tokens in sequences], dtype=np.int64)
     order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row] > 1]
     while order:
@@ -111,7 +114,7 @@ def _group_by_length(sequences: Sequence[Tokens], max_rows: int) -> Iterator[_Se
 
 
 def _count_batch_rows(lengths: Ints) -> int:
-    """How many of the first sequences, sorted by length, fit the positions a batch may hold."""
+    """Return how many of the first sequences, sorted by length, fit `MAX_BATCH_POSITIONS`; at least 1."""
     positions = np.minimum(lengths, DECODER_CHUNK) * np.arange(1, len(lengths) + 1)
     return max(1, int(np.searchsorted(positions, MAX_BATCH_POSITIONS, side="right")))
 

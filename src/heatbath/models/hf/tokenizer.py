@@ -1,4 +1,4 @@
-"""Text and tokens of a neural model: control tokens in a text are text, and every token has its bytes."""
+"""Encoding of texts and conversations into tokens, with control tokens read as text, and the bytes of tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ChatEnd = Literal["answer", "closed", "open"]
 
 
 class ModelTokenizer:
-    """A fast tokenizer of `transformers`; `prepend` goes before every text, unless the tokenizer does so itself."""
+    """A fast tokenizer of `transformers`; `prepend` goes before every text unless the tokenizer adds it already."""
 
     def __init__(self, tokenizer: Any, prepend: Sequence[int] = ()) -> None:
         self.fast_tokenizer = tokenizer
@@ -31,15 +31,15 @@ class ModelTokenizer:
             self.prepended_token_ids = ()
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text as the tokenizer makes them, control tokens in it split like any text."""
+        """Return the tokens of a text, with control tokens in it split like any other text."""
         if not isinstance(text, str):
-            raise BadInput(f"encode takes text, not {type(text).__name__}: give a str.")
+            raise BadInput(f"`encode` takes a str, got {type(text).__name__}.")
         ids = self.fast_tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
         return [*self.prepended_token_ids, *map(int, ids)]
 
     @property
     def takes_tools(self) -> bool:
-        """Whether the template tells the model of tools, in the form that begins a call with `<tool_call>`."""
+        """True if the template describes tools to the model and starts a tool call with `<tool_call>`."""
         template = self.fast_tokenizer.chat_template
         return isinstance(template, str) and "tools" in template and "<tool_call>" in template
 
@@ -51,26 +51,26 @@ class ModelTokenizer:
         end: ChatEnd = "answer",
         settings: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """Tokens of a conversation by the model's own template, ready for the answer.
+        """Return the tokens of a conversation by the model's chat template.
 
-        The template is rendered with a placeholder where each content goes; what surrounds them is read with control
-        tokens, the contents without, so that no message can speak as another role. The same holds for what else is
-        given: names, calls and tools. `end` says where to stop: where the answer begins, after the last message, or
-        within it, for one that is to be continued. `settings` are variables of the template.
+        The template is rendered with a placeholder for each content. The template's own text is encoded with control
+        tokens, the contents without, so that no message can speak as another role. The same holds for names, tool
+        calls and tools. `end` is "answer" to end where the response starts, "closed" to end after the last message, or
+        "open" to end within it, so that it can be continued. `settings` are variables of the template.
         """
         if not self.fast_tokenizer.chat_template:
             raise BadInput("this model has no chat template: give a prompt instead.")
         _validate_messages(messages)
-        places = TemplatePlaceholders(
+        placeholders = TemplatePlaceholders(
             frozenset(entry.content for entry in self.fast_tokenizer.added_tokens_decoder.values())
         )
-        marked = [places.mark_message(message) for message in messages]
-        given = [places.mark_value(tool) for tool in tools] or None
-        text = self._render_template(marked, given, end, settings or {})
-        if end == "open" and marked:
-            last = str(marked[-1]["content"])
+        safe_messages = [placeholders.mark_message(message) for message in messages]
+        safe_tools = [placeholders.mark_value(tool) for tool in tools] or None
+        text = self._render_template(safe_messages, safe_tools, end, settings or {})
+        if end == "open" and safe_messages:
+            last = str(safe_messages[-1]["content"])
             text = text[: text.rindex(last) + len(last)] if last in text else text
-        return self._encode_rendered(text, places)
+        return self._encode_rendered(text, placeholders)
 
     def _render_template(self, messages: Any, tools: Any, end: ChatEnd, settings: Mapping[str, Any]) -> str:
         from jinja2 import TemplateError
@@ -83,16 +83,16 @@ class ModelTokenizer:
             raise BadInput(f"the model's chat template refuses the conversation ({error}): change its order.") from None
         return text
 
-    def _encode_rendered(self, text: str, places: TemplatePlaceholders) -> list[int]:
+    def _encode_rendered(self, text: str, placeholders: TemplatePlaceholders) -> list[int]:
         tokens: list[int] = []
-        for piece, literal in places.split_text(text):
+        for piece, literal in placeholders.split_text(text):
             tokens += self.fast_tokenizer(piece, split_special_tokens=literal, add_special_tokens=False, verbose=False)[
                 "input_ids"
             ]
         return tokens
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of a token; control tokens give their literal text, ids the tokenizer never makes give none."""
+        """Return the bytes of a token: the literal text for a control token, b"" for an id it never produces."""
         return self._vocab_bytes[token] if 0 <= token < len(self._vocab_bytes) else b""
 
     @cached_property
@@ -116,14 +116,14 @@ def _validate_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     for message in messages:
         role, content = message.get("role"), message.get("content")
         if not isinstance(role, str) or not isinstance(content, str):
-            raise BadInput(f"a chat message needs the texts role and content, not {dict(message)!r:.80}.")
-        # A role stands in the frame, where control tokens control.
+            raise BadInput(f"a chat message needs `role` and `content`, both str, got {dict(message)!r:.80}.")
+        # A role is part of the template's own text, where control tokens take effect.
         if not _ROLE_PATTERN.fullmatch(role):
-            raise BadInput(f"the role of a chat message is a word, not {role!r:.40}.")
+            raise BadInput(f"the `role` of a chat message must be a word, got {role!r:.40}.")
 
 
 def _select_byte_spelling(decoder: Mapping[str, Any] | None) -> Any:
-    """How a vocabulary entry is spelled in bytes, from the decoder of a tokenizer.json."""
+    """Return the function from vocabulary entry to bytes for the decoder of a tokenizer.json."""
     kinds = _collect_decoder_types(decoder)
     if "ByteLevel" in kinds:
         return _byte_level_bytes
@@ -133,7 +133,7 @@ def _select_byte_spelling(decoder: Mapping[str, Any] | None) -> Any:
         return lambda name: (name.removeprefix("##") if name.startswith("##") else " " + name).encode()
     if not kinds:
         return str.encode
-    raise ModelError(f"tokens of a tokenizer with the decoder {sorted(kinds)} cannot be turned into bytes.")
+    raise ModelError(f"the tokenizer's decoder {sorted(kinds)} is not supported: the bytes of its tokens are unknown.")
 
 
 def _collect_decoder_types(decoder: Mapping[str, Any] | None) -> set[str]:
@@ -144,7 +144,7 @@ def _collect_decoder_types(decoder: Mapping[str, Any] | None) -> set[str]:
 
 
 def _byte_level_bytes(name: str) -> bytes:
-    """Byte-level vocabularies write each byte as one printable character."""
+    """Return the bytes of an entry of a byte-level vocabulary, which writes each byte as one printable character."""
     if all(character in _BYTE_ALPHABET for character in name):
         return bytes(_BYTE_ALPHABET[character] for character in name)
     return name.encode()
@@ -156,10 +156,10 @@ def _sentencepiece_bytes(name: str) -> bytes:
 
 
 def _build_byte_alphabet() -> dict[str, int]:
-    """Printable bytes stand for themselves; the others take the code points from 256 on, in order."""
-    shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+    """Return the byte of each character: printable bytes are themselves, the others the code points from 256 on."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 _BYTE_ALPHABET = _build_byte_alphabet()

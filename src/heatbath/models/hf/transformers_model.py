@@ -1,4 +1,4 @@
-"""Any causal language model of `transformers` as a `Model`: hub id, local folder or `.gguf` file, by `load`."""
+"""A `Model` on any causal language model of `transformers`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
+from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.network import build_network
 from heatbath.models.hf.session import TransformersSession
 from heatbath.models.hf.teacher_forcing import score_chunks
 from heatbath.models.hf.tokenizer import ModelTokenizer
-from heatbath.models.hub.model_card import ModelCard
 from heatbath.models.validation import validate_context_length, validate_token_ids
 
 _MAX_CONTEXT_LENGTH = 1 << 24
@@ -25,8 +25,8 @@ _MAX_CONTEXT_LENGTH = 1 << 24
 class TransformersModel(Model):
     """A neural model; energies are torch tensors in the dtype and on the device of the weights.
 
-    `module` is a causal language model of `transformers`, `tokenizer` its fast tokenizer. `mark` gives the fingerprint
-    when it is first asked for.
+    `module` is a causal language model of `transformers`, `tokenizer` its fast tokenizer. `compute_fingerprint` is
+    called when the fingerprint is first needed.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class TransformersModel(Model):
         *,
         name: str,
         compute_fingerprint: Callable[[], str],
-        card: ModelCard | None = None,
+        metadata: ModelMetadata | None = None,
     ) -> None:
-        card = ModelCard() if card is None else card
+        metadata = ModelMetadata() if metadata is None else metadata
         self.name = name
         self.network = build_network(module)
-        self.tokenizer = ModelTokenizer(tokenizer, card.prepend)
+        self.tokenizer = ModelTokenizer(tokenizer, metadata.prepend)
         self.context_length = _context_length(self.network.config)
-        self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, card)
+        self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, metadata)
         self._compute_fingerprint = compute_fingerprint
 
     @cached_property
@@ -58,58 +58,59 @@ class TransformersModel(Model):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are and the energies will be."""
+        """The device of weights and energies."""
         return self.network.device
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
-        """A session on prompts of any lengths; an empty prompt is replaced by `vocabulary.start`.
+        """Open a session on prompts of any lengths; an empty prompt is replaced by `vocabulary.start_token_ids`.
 
-        Raises `BadInput` for an empty prompt without a start token, a foreign id, or a prompt longer than the context.
+        Raises `BadInput` for an empty prompt without a start token, an id outside the vocabulary, or a prompt that is
+        too long.
         """
         if not len(prompts):
             raise BadInput("a session needs at least one prompt; [[]] starts one document.")
-        started = [self.resolve_prompt(prompt) for prompt in prompts]
+        resolved = [self.resolve_prompt(prompt) for prompt in prompts]
         return TransformersSession(
-            self.network, started, context_length=self.context_length, vocab_size=self.vocabulary.size
+            self.network, resolved, context_length=self.context_length, vocab_size=self.vocabulary.size
         )
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
-        """Energies of every token that has one before it, streamed. Raises `BadInput` beyond the context."""
+        """Yield the energies of every token that has one before it. Raises `BadInput` beyond the context."""
         return score_chunks(self.network, [self._validate_tokens(tokens) for tokens in sequences])
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text as its tokenizer makes them, control tokens in it read as text."""
+        """Return the tokens of a text, with control tokens in it read as text."""
         return self.tokenizer.encode(text)
 
     @property
     def takes_tools(self) -> bool:
-        """Whether the model's own template tells it of tools."""
+        """True if the model's chat template describes tools."""
         return self.tokenizer.takes_tools
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> list[int]:
-        """Tokens of a conversation (`role`, `content`) by the model's template, up to where the answer begins.
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
-        Contents are read as text: a control token in them does not control. `more` is that of `ModelTokenizer.encode_chat`. Raises
-        `BadInput` without a template.
+        Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises `BadInput`
+        without a chat template.
         """
-        return self.tokenizer.encode_chat(messages, **more)
+        return self.tokenizer.encode_chat(messages, **options)
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of a token; empty for ids that the model has and the tokenizer never makes."""
+        """Return the bytes of a token; b"" for ids of the model that the tokenizer never produces."""
         if not 0 <= token < self.vocabulary.size:
             raise BadInput(f"token id {token} is outside the vocabulary of {self.vocabulary.size}.")
         return self.tokenizer.token_bytes(int(token))
 
     def hidden_states(self, tokens: Tokens) -> torch.Tensor:
-        """States of one sequence (T,) before the first layer and after each, (L + 1, T, D)."""
+        """Return the hidden states of one sequence (T,) before the first layer and after each, (L + 1, T, D)."""
         return introspection.hidden_states(self.network, self._sequence_tensor(tokens))
 
     def attentions(self, tokens: Tokens) -> torch.Tensor:
-        """Attention weights of one sequence (T,), (L, H, T, T): row t over the positions up to t."""
+        """Return the attention weights of one sequence (T,), (L, H, T, T): row t over the positions up to t."""
         return introspection.attentions(self.network, self._sequence_tensor(tokens))
 
     def gradient(self, tokens: Tokens, *, position: int | None = None) -> torch.Tensor:
-        r"""$\partial \log p / \partial$ input embeddings, (T, D): of all tokens after the first, or of one position's.
+        r"""Return $\partial \log p / \partial$ input embeddings, (T, D), for all tokens but the first or for one.
 
         Raises `BadInput` for fewer than two tokens, or a position that has no token before it.
         """
@@ -122,31 +123,34 @@ class TransformersModel(Model):
 
     @property
     def embeddings(self) -> torch.Tensor:
-        """The vectors by which tokens are read, (V, D), in the dtype of the weights."""
+        """The input embedding of every token, (V, D), in the dtype of the weights."""
         return introspection.input_embeddings(self.network, self.vocabulary.size)
 
     def token_gradients(
         self, sequences: Sequence[Tokens], length: int, *, beta: float = 1.0
     ) -> introspection.TokenGradients:
-        r"""How log p of the last `length` tokens of sequences of one length changes with these tokens, at `beta`.
+        r"""Return log p of the last `length` tokens of sequences of one length at `beta`, and its gradient in them.
 
-        In float32, or float64 where the weights are. Raises `BadInput` for sequences of different lengths, or where the
-        first of the tokens has none before it.
+        In float32, or float64 for such weights. Raises `BadInput` for sequences of different lengths, or if the first
+        of the tokens has none before it.
         """
         # The last token is only predicted, so it may lie beyond the context.
-        checked = [[*self._validate_tokens(tokens[:-1]), *self._validate_tokens(tokens[-1:])] for tokens in sequences]
-        lengths = set(map(len, checked))
+        token_ids = [[*self._validate_tokens(tokens[:-1]), *self._validate_tokens(tokens[-1:])] for tokens in sequences]
+        lengths = set(map(len, token_ids))
         if len(lengths) != 1:
-            raise BadInput(f"slopes need sequences of one length, not of {len(lengths)} lengths.")
+            raise BadInput(f"token gradients need sequences of one length, got {len(lengths)} lengths.")
         if not 1 <= length < min(lengths):
-            raise BadInput(f"{length} of {min(lengths)} tokens have no slopes: give from 1 to all but the first.")
-        tokens = torch.tensor(checked, dtype=torch.long, device=self.device)
+            raise BadInput(
+                f"`length` must be from 1 to less than the {min(lengths)} tokens of a sequence, got {length}."
+            )
+        tokens = torch.tensor(token_ids, dtype=torch.long, device=self.device)
         return introspection.token_gradients(self.network, tokens, length, beta)
 
     def resolve_prompt(self, prompt: Tokens) -> Tokens:
-        """The prompt to read: as given, or the document start for an empty one.
+        """Return the prompt, or the start of a document for an empty one.
 
-        Raises `BadInput` for an empty prompt without a start token, a foreign id, or a prompt longer than the context.
+        Raises `BadInput` for an empty prompt without a start token, an id outside the vocabulary, or a prompt that is
+        too long.
         """
         if len(prompt):
             return self._validate_tokens(prompt)
@@ -157,36 +161,36 @@ class TransformersModel(Model):
     def _validate_tokens(self, tokens: Tokens) -> Tokens:
         ids = np.asarray(tokens)
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-            raise BadInput(f"a sequence is a list of token ids, not {tokens!r:.60}; encode(text) makes one.")
+            raise BadInput(f"a sequence must be a list of token ids, got {tokens!r:.60}: encode(text) gives one.")
         ids = validate_token_ids(ids, self.vocabulary.size)
         validate_context_length(len(ids), self.context_length)
-        checked: list[int] = ids.tolist()
-        return checked
+        token_ids: list[int] = ids.tolist()
+        return token_ids
 
     def _sequence_tensor(self, tokens: Tokens) -> torch.Tensor:
-        checked = self._validate_tokens(tokens)
-        if not checked:
+        token_ids = self._validate_tokens(tokens)
+        if not token_ids:
             raise BadInput("the sequence is empty: give at least one token.")
-        return torch.tensor(checked, dtype=torch.long, device=self.device)
+        return torch.tensor(token_ids, dtype=torch.long, device=self.device)
 
 
 def _context_length(config: Any) -> int | None:
-    """The longest sequence the configuration allows; absurdly large values mean none."""
+    """Return the longest sequence that the configuration allows; absurdly large values mean no limit."""
     length = getattr(config, "max_position_embeddings", None)
     return int(length) if isinstance(length, int) and 0 < length < _MAX_CONTEXT_LENGTH else None
 
 
-def _build_vocabulary(module: Any, tokenizer: Any, text: ModelTokenizer, card: ModelCard) -> Vocabulary:
-    start = card.start if card.start is not None else _as_ids(tokenizer.bos_token_id)
-    stop = card.stop if card.stop is not None else _stop_token_ids(module, tokenizer)
+def _build_vocabulary(module: Any, tokenizer: Any, text: ModelTokenizer, metadata: ModelMetadata) -> Vocabulary:
+    start = metadata.start if metadata.start is not None else _as_ids(tokenizer.bos_token_id)
+    stop = metadata.stop if metadata.stop is not None else _stop_token_ids(module, tokenizer)
     size = int(module.config.get_text_config(decoder=True).vocab_size)
     return Vocabulary(size, start_token_ids=start, stop_token_ids=stop, special_token_ids=text.special_token_ids)
 
 
 def _stop_token_ids(module: Any, tokenizer: Any) -> tuple[int, ...]:
     generation = getattr(module, "generation_config", None)
-    named = _as_ids(None if generation is None else generation.eos_token_id)
-    return tuple(dict.fromkeys([*named, *_as_ids(tokenizer.eos_token_id)]))
+    from_generation = _as_ids(None if generation is None else generation.eos_token_id)
+    return tuple(dict.fromkeys([*from_generation, *_as_ids(tokenizer.eos_token_id)]))
 
 
 def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:

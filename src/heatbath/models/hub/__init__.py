@@ -1,1 +1,1 @@
-"""Names of models -> folders of weights: catalog, downloads, conversion, fingerprints."""
+"""Models by name: the catalog, downloads, conversion of GGUF files, fingerprints and loading."""

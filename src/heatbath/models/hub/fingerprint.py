@@ -1,4 +1,4 @@
-"""A model's fingerprint: a hash over its weights, configuration and tokenizer."""
+"""Fingerprints of models: hashes over weights, configuration and tokenizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HASHED_FILES = ("config.json", "tokenizer.json", "tokenizer.model", "vocab.json
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """`sha256:…` over names and hashes of the files that make the model; hashes of big files are remembered."""
+    """Return `sha256:…` over names and hashes of the model's files; hashes of large files are cached."""
     files = sorted(
         {*folder.glob("*.safetensors"), *(folder / name for name in _HASHED_FILES if (folder / name).exists())}
     )
@@ -26,21 +26,21 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex; that of a big one is kept in the cache under its path, size and time."""
-    found = path.stat()
-    if found.st_size < _LARGE_FILE_BYTES:
+    """Return the SHA-256 of a file, in hex; that of a large one is cached under its path, size and time."""
+    status = path.stat()
+    if status.st_size < _LARGE_FILE_BYTES:
         return compute_sha256(path)
-    key = hashlib.sha256(f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}".encode()).hexdigest()
+    key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
     note = cache_folder() / "hashes" / f"{key[:32]}.json"
-    known = _read_cached_hash(note)
-    if known is None:
-        known = compute_sha256(path)
-        _write_cached_hash(note, path, known)
-    return known
+    digest = _read_cached_hash(note)
+    if digest is None:
+        digest = compute_sha256(path)
+        _write_cached_hash(note, path, digest)
+    return digest
 
 
 def compute_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -54,7 +54,7 @@ def _read_cached_hash(note: Path) -> str | None:
 
 
 def _write_cached_hash(note: Path, path: Path, value: str) -> None:
-    """Write aside and rename; a cache that cannot be written only costs time."""
+    """Write a draft and rename it; a cache that cannot be written only costs time."""
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(f".{os.getpid()}")

@@ -1,4 +1,4 @@
-"""`load`: a catalog name, a hub id, a local folder or a `.gguf` file -> a model."""
+"""Loading of a model by catalog name, hub id, local folder or `.gguf` file."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _IGNORE_PATTERNS = ["*/*"]
 def load(
     name: str | os.PathLike[str] = catalog.DEFAULT_MODEL, *, dtype: Any = None, device: Any = None
 ) -> TransformersModel:
-    """The model of that name, ready to use; a catalog model is pulled when it is missing.
+    """Load a model by catalog name, hub id, local folder or `.gguf` file; a missing catalog model is pulled.
 
     `dtype` is 'float32' or 'bfloat16'; by default bfloat16 where the processor is fast at it (CUDA, AMX, AVX512-BF16),
-    else float32. `device` is 'cpu' (default) or 'cuda'. Raises `BadInput` for a name, dtype or device that means
-    nothing, `ModelError` when weights cannot be fetched or read.
+    else float32. `device` is 'cpu' (default) or 'cuda'. Raises `BadInput` for an unknown name, dtype or device,
+    `ModelError` when weights cannot be fetched or read.
     """
-    place, label = resolve_weights(name)
-    from heatbath.models.hf.load_local import load_folder
+    folder, label = resolve_weights(name)
+    from heatbath.models.hub.load_local import load_folder
 
-    return load_folder(place, dtype=dtype, device=device, name=label)
+    return load_folder(folder, dtype=dtype, device=device, name=label)
 
 
 def resolve_weights(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """The folder with the weights of a model, fetched or converted where needed, and what to call it."""
+    """Return the folder with the weights of a model, fetched or converted where needed, and the model's name."""
     text = os.fspath(name)
     if text in catalog.CATALOG:
         return catalog.pull(text), text
@@ -48,7 +48,7 @@ def resolve_weights(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
     if _HUB_ID.fullmatch(text):
         return _download_snapshot(text), text
     catalog.find_entry(text)
-    raise BadInput(f"no model is called {text!r}.")
+    raise BadInput(f"there is no model {text!r}.")
 
 
 def _is_path_like(text: str) -> bool:
@@ -67,11 +67,11 @@ def _convert_file(path: Path) -> Path:
 
 
 def _download_snapshot(name: str) -> Path:
-    """The snapshot of a hub model; one that is already on this machine needs no network."""
+    """Return the snapshot of a hub model; one that is already on this machine needs no network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    from heatbath.models.hub.library_output import suppress_library_output
+    from heatbath.models.hub.pretrained_loader import suppress_library_output
 
     try:
         with suppress_library_output():

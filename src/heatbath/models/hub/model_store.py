@@ -1,4 +1,4 @@
-"""Where fetched and converted models are kept, and how a folder appears there whole or not at all."""
+"""The cache of fetched and converted models, and atomic creation of folders in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STALE_SECONDS = 86_400.0
 
 
 def cache_folder() -> Path:
-    """`$HEATBATH_CACHE`, else `$XDG_CACHE_HOME/heatbath`, else `~/.cache/heatbath`."""
+    """Return `$HEATBATH_CACHE`, else `$XDG_CACHE_HOME/heatbath`, else `~/.cache/heatbath`."""
     own, shared = os.environ.get("HEATBATH_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return Path(own).expanduser()
@@ -23,12 +23,12 @@ def cache_folder() -> Path:
 
 
 def models_folder() -> Path:
-    """The folder of models inside the cache."""
+    """Return the folder of models inside the cache."""
     return cache_folder() / "models"
 
 
 def build_folder(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Let `fill` write a folder beside `target`, then put it in place; of two at once the first stays.
+    """Let `fill` write a temporary folder, then rename it to `target`; of two concurrent builds the first is kept.
 
     Raises `ModelError` when the cache cannot be written.
     """

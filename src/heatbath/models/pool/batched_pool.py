@@ -1,7 +1,7 @@
-"""The pool of a neural model: all rows in one buffer of slots, one forward pass a step.
+"""The pool of a neural model: all rows in one buffer of slots, one forward pass per step.
 
-Prompts are read first, up to their last token, rows of like length together; then one pass evaluates one token of every
-row that waits. Rows that do not wait ride along where that is cheaper than leaving them out.
+Prompts are evaluated first, up to their last token, rows of similar length together; then one pass evaluates one token
+of every row with a pending token. Other rows take part where that is cheaper than leaving them out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ _RELATIVE_TOLERANCE = 0.2
 
 @dataclass(eq=False)
 class _Row:
-    """A row: the first `seen` of its tokens lie in `slot`; `last` is what the head reads, or the energies."""
+    """A row of the pool.
+
+    Attributes:
+        slot: the slot with keys and values of its first `evaluated_tokens` tokens.
+        cached_tokens: tokens of the prompt that came from the prefix cache.
+        output: hidden state after the last token, or energies where the head is not plain; None until evaluated.
+    """
 
     tokens: list[int]
     salt: bytes
@@ -46,7 +52,7 @@ class _Row:
 
 
 class BatchedPool:
-    """Rows share every forward pass, and so the order in which their sums are made."""
+    """A pool whose rows share every forward pass, so that their rounding depends on the other rows."""
 
     batch_invariant = False
 
@@ -72,8 +78,8 @@ class BatchedPool:
         return PoolStats(len(self._rows), self._prompt_tokens, self._hit_tokens, self._prefixes.bytes)
 
     def open(self, prompts: Sequence[Tokens], *, salt: bytes = b"") -> list[int]:
-        checked = [list(self._model.resolve_prompt(prompt)) for prompt in prompts]
-        return [self._open_row(tokens, salt) for tokens in checked]
+        resolved = [list(self._model.resolve_prompt(prompt)) for prompt in prompts]
+        return [self._open_row(tokens, salt) for tokens in resolved]
 
     def cached_tokens(self, row: int) -> int:
         return self._find_row(row).cached_tokens
@@ -83,10 +89,10 @@ class BatchedPool:
 
     def push(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         ids = validate_pool_push(rows, tokens, self._model.vocabulary.size)
-        grown = [self._find_row(row) for row in rows]
-        longest = max((len(row.tokens) for row in grown), default=0)
+        targets = [self._find_row(row) for row in rows]
+        longest = max((len(row.tokens) for row in targets), default=0)
         validate_context_length(longest + 1, self._model.context_length)
-        for row, token in zip(grown, ids, strict=True):
+        for row, token in zip(targets, ids, strict=True):
             row.tokens.append(token)
             row.output = None
 
@@ -102,9 +108,9 @@ class BatchedPool:
         return self._register_row(twin)
 
     def close(self, rows: Sequence[int], *, keep: bool = True) -> None:
-        closed = {row: self._find_row(row) for row in rows}
+        closing = {row: self._find_row(row) for row in rows}
         with torch.inference_mode():
-            for number, row in closed.items():
+            for number, row in closing.items():
                 if keep:
                     self._store_prefix(row, row.evaluated_tokens)
                 else:
@@ -113,11 +119,11 @@ class BatchedPool:
                 del self._rows[number]
 
     def energies(self, rows: Sequence[int]) -> torch.Tensor:
-        asked = validate_rows(rows)
-        chosen = [self._find_row(row) for row in asked]
+        numbers = validate_rows(rows)
+        selected = [self._find_row(row) for row in numbers]
         with torch.inference_mode():
-            if self._evaluate_pending() or self._last_energies is None or self._last_energies[0] != asked:
-                self._last_energies = (asked, self._compute_energies(chosen))
+            if self._evaluate_pending() or self._last_energies is None or self._last_energies[0] != numbers:
+                self._last_energies = (numbers, self._compute_energies(selected))
         return self._last_energies[1]
 
     def _find_row(self, row: int) -> _Row:
@@ -140,13 +146,13 @@ class BatchedPool:
         return number
 
     def _reserve_slots(self, new_rows: Sequence[_Row] = ()) -> None:
-        """Room for every row's tokens, and for one more column that those who ride along write."""
+        """Reserve columns for the tokens of every row, and one more that rows without a pending token write."""
         rows = [self._rows[number] for number in self._slot_rows]
         columns = max((len(row.tokens) for row in (*rows, *new_rows)), default=0) + 1
         self._slots.reserve([row.evaluated_tokens for row in rows], len(rows) + len(new_rows), columns)
 
     def _release_slot(self, closed_row: _Row) -> None:
-        """Move the last row into the slot of one that leaves."""
+        """Move the last row into the slot of a closed one."""
         number = self._slot_rows.pop()
         last = self._rows[number]
         if last is not closed_row:
@@ -154,33 +160,33 @@ class BatchedPool:
             self._slot_rows[closed_row.slot], last.slot = number, closed_row.slot
 
     def _restore_prefix(self, row: _Row) -> None:
-        """Take what is known of the row's prompt, all but its last token at most, beyond what it has."""
-        pieces = self._prefixes.find(row.tokens[:-1], row.salt)
-        known = sum(piece.shape[3] for piece in pieces)
-        if known <= row.evaluated_tokens:
+        """Copy the cached prefix of a row's prompt into its slot, up to the token before its last."""
+        segments = self._prefixes.find(row.tokens[:-1], row.salt)
+        length = sum(segment.shape[3] for segment in segments)
+        if length <= row.evaluated_tokens:
             return
         begin = 0
-        for piece in pieces:
-            self._slots.write_slot(row.slot, begin, piece)
-            begin += piece.shape[3]
-        self._hit_tokens += known - row.evaluated_tokens
-        row.evaluated_tokens = row.cached_tokens = known
+        for segment in segments:
+            self._slots.write_slot(row.slot, begin, segment)
+            begin += segment.shape[3]
+        self._hit_tokens += length - row.evaluated_tokens
+        row.evaluated_tokens = row.cached_tokens = length
 
     def _store_prefix(self, row: _Row, count: int) -> None:
         self._prefixes.add(row.tokens[:count], self._slots.read_slot(row.slot, 0, count), row.salt)
 
     def _evaluate_pending(self) -> bool:
-        """Read prompts, then one token of each row that waits; False where none did."""
-        waiting = [row for row in self._rows.values() if row.num_pending]
-        if not waiting:
+        """Evaluate prompts, then one token of each row with a pending token; False if there was none."""
+        pending = [row for row in self._rows.values() if row.num_pending]
+        if not pending:
             return False
         self._reserve_slots()
-        self._read_prompts([row for row in waiting if row.num_pending > 1])
-        self._decode_step(waiting)
+        self._read_prompts([row for row in pending if row.num_pending > 1])
+        self._decode_step(pending)
         return True
 
     def _read_prompts(self, rows: Sequence[_Row]) -> None:
-        """Evaluate all but the last token of `rows`; those that begin like another of them come second."""
+        """Evaluate all but the last token of `rows`; rows that share a prefix with another one come second."""
         first, second = _split_leaders(rows)
         self._reserve_slots()
         for group in (first, second):
@@ -200,45 +206,45 @@ class BatchedPool:
                     self._store_prefix(row, row.evaluated_tokens)
             rows = [row for row in rows if row.num_pending > 1]
 
-    def _decode_step(self, waiting: Sequence[_Row]) -> None:
-        last = max(row.slot for row in waiting) + 1
-        rows = [self._rows[number] for number in self._slot_rows[:last]] if 2 * len(waiting) >= last else waiting
+    def _decode_step(self, pending: Sequence[_Row]) -> None:
+        last = max(row.slot for row in pending) + 1
+        rows = [self._rows[number] for number in self._slot_rows[:last]] if 2 * len(pending) >= last else pending
         out = self._forward_rows(rows, 1).unbind(0)
         for row, one in zip(rows, out, strict=True):
             if row.num_pending:
                 row.evaluated_tokens, row.output = row.evaluated_tokens + 1, one
 
     def _forward_rows(self, rows: Sequence[_Row], width: int) -> torch.Tensor:
-        """Evaluate the next `width` tokens of `rows`, padded on the right; what comes after the last of them."""
-        network, shape = self._network, self._slots.layout
+        """Evaluate the next `width` tokens of `rows`, padded on the right; return the outputs after the last."""
+        network, layout = self._network, self._slots.layout
         self._reserve_padding(rows, width)
-        piece = _build_block(rows, width, shape.device)
+        block = _build_block(rows, width, layout.device)
         tokens = np.zeros((len(rows), width), np.int64)
         for line, row in zip(tokens, rows, strict=True):
-            given = row.tokens[row.evaluated_tokens : row.evaluated_tokens + width]
-            line[: len(given)] = given
-        ids, positions = torch.from_numpy(tokens).to(shape.device), self._positions(piece)
+            new_tokens = row.tokens[row.evaluated_tokens : row.evaluated_tokens + width]
+            line[: len(new_tokens)] = new_tokens
+        ids, positions = torch.from_numpy(tokens).to(layout.device), self._positions(block)
         if self._cpu_decoder is not None:
-            return self._cpu_decoder(ids, self._slots.buffer, piece=piece, positions=positions)
-        cache, mask = SlotCache(self._slots.buffer, piece), build_masks(shape, piece, additive=self._additive_masks)
+            return self._cpu_decoder(ids, self._slots.buffer, block=block, positions=positions)
+        cache, mask = SlotCache(self._slots.buffer, block), build_masks(layout, block, additive=self._additive_masks)
         if network.has_plain_head:
             return network.hidden_states(ids, cache, mask=mask, positions=positions)[:, -1]
         return network.logits(ids, cache, mask=mask, positions=positions)[:, -1].neg_()
 
-    def _positions(self, piece: PositionBlock) -> torch.Tensor:
-        """Positions of the new tokens; those of padding stay within what the model can read."""
+    def _positions(self, block: PositionBlock) -> torch.Tensor:
+        """Return the positions of the new tokens; those of padding stay within the context."""
         context = self._model.context_length
-        return piece.positions if context is None else piece.positions.clamp_max(context - 1)
+        return block.positions if context is None else block.positions.clamp_max(context - 1)
 
     def _reserve_padding(self, rows: Sequence[_Row], width: int) -> None:
-        """Padding is written too, beyond the rows' ends."""
+        """Reserve columns for padding, which is written beyond the rows' ends."""
         end = max(row.evaluated_tokens for row in rows) + width
         if end > self._slots.buffer.shape[4]:
             present = [self._rows[number] for number in self._slot_rows]
             self._slots.reserve([row.evaluated_tokens for row in present], len(present), end)
 
     def _compute_energies(self, rows: Sequence[_Row]) -> torch.Tensor:
-        """Energies (n, V) of rows evaluated."""
+        """Return the energies (n, V) of evaluated rows."""
         last = torch.stack([row.output for row in rows if row.output is not None])
         if self._cpu_decoder is not None:
             return self._cpu_decoder.head(last.neg_())
@@ -246,7 +252,7 @@ class BatchedPool:
 
 
 def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: CpuLlama | None = None) -> bool:
-    """Whether rows in slots have the energies of rows alone: a network may read masks in its own way."""
+    """Return True if a batched pool gives the energies of single rows: a network may read masks in its own way."""
     size = model.vocabulary.size
     pool = BatchedPool(model, layout, prefix_bytes=0, cpu_decoder=cpu_decoder)
     prompts = [[token % size for token in tokens] for tokens in ([1, 2, 3, 4, 5], [6, 7])]
@@ -254,29 +260,30 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
     pool.energies(rows)
     pool.push(rows, [0, 0])
     energies = pool.energies(rows).float()
-    for got, prompt in zip(energies, prompts, strict=True):
+    for actual, prompt in zip(energies, prompts, strict=True):
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
-            wanted = model.network.logits(tokens)[0, -1].neg().float()
-        if not bool(((got - wanted) - (got - wanted).mean()).abs().max() <= _RELATIVE_TOLERANCE * wanted.std()):
+            expected = model.network.logits(tokens)[0, -1].neg().float()
+        difference = actual - expected
+        if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
             return False
     return True
 
 
 def _build_block(rows: Sequence[_Row], width: int, device: torch.device) -> PositionBlock:
-    seen, slots = [row.evaluated_tokens for row in rows], [row.slot for row in rows]
-    together = slots == list(range(slots[0], slots[0] + len(slots)))
+    starts, slots = [row.evaluated_tokens for row in rows], [row.slot for row in rows]
+    contiguous = slots == list(range(slots[0], slots[0] + len(slots)))
     return PositionBlock(
-        slots=slice(slots[0], slots[0] + len(slots)) if together else torch.tensor(slots, device=device),
-        starts=torch.tensor(seen, device=device),
-        common_start=seen[0] if len(set(seen)) == 1 else None,
+        slots=slice(slots[0], slots[0] + len(slots)) if contiguous else torch.tensor(slots, device=device),
+        starts=torch.tensor(starts, device=device),
+        common_start=starts[0] if len(set(starts)) == 1 else None,
         width=width,
-        end=max(seen) + width,
+        end=max(starts) + width,
     )
 
 
 def _split_leaders(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
-    """Rows to read first, and rows that begin like one of these, to read once that is known."""
+    """Split into rows to evaluate first, and rows that can then use the prefix of one of these."""
     first: list[_Row] = []
     second: list[_Row] = []
     leader: _Row | None = None
@@ -290,14 +297,14 @@ def _split_leaders(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
 
 
 def _count_shared_tokens(row: _Row, other: _Row) -> int:
-    """How many tokens `row` could take from `other` once that has been read."""
+    """Return the number of tokens that `row` could take from `other` once that is evaluated."""
     if row.salt != other.salt:
         return 0
     return common_prefix_length(np.asarray(row.tokens[:-1]), np.asarray(other.tokens[:-1]))
 
 
 def _split_batches(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Rows of like length together, a bounded number of positions at a time."""
+    """Yield batches of rows of similar length, with a bounded number of positions each."""
     batch: list[_Row] = []
     for row in sorted(rows, key=lambda row: (row.num_pending, row.slot)):
         longest = min(PREFILL_CHUNK, row.num_pending - 1)

@@ -1,4 +1,4 @@
-"""A pool of sessions, one a row: for any model, exact or with layers that keep more than keys and values."""
+"""A pool of sessions, one per row, for any model: exact, or with layers that keep more than keys and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heatbath.models.validation import validate_context_length
 
 
 class PerRowPool:
-    """Every row is evaluated alone, so that nothing else in the pool can touch its arithmetic."""
+    """A pool that evaluates every row alone, so that its rounding does not depend on other rows."""
 
     def __init__(self, model: Model, *, batch_invariant: bool) -> None:
         self._model = model
@@ -59,8 +59,7 @@ class PerRowPool:
             self._sessions.pop(row, None)
 
     def energies(self, rows: Sequence[int]) -> Any:
-        asked = validate_rows(rows)
-        parts = [self._session(row).energies() for row in asked]
+        parts = [self._session(row).energies() for row in validate_rows(rows)]
         if isinstance(parts[0], np.ndarray):
             return np.concatenate(parts)
         import torch

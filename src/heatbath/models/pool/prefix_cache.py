@@ -1,6 +1,6 @@
-"""What a model has read before, kept as trees of tokens: one tree a salt, keys and values along its edges.
+"""A cache of keys and values by prefix: one tree of tokens per salt, with keys and values along its edges.
 
-Sequences that begin alike share what they share; what was used longest ago is dropped first, from the leaves.
+Sequences share the edges of their common prefix. The least recently used leaves are dropped first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(eq=False)
 class _Node:
-    """An edge and what hangs below it: `tokens` (n,) and their keys and values (L, 2, heads, n, D)."""
+    """An edge and its subtree: `tokens` (n,), and `values`, their keys and values (L, 2, heads, n, D)."""
 
     tokens: Ints
     values: torch.Tensor
@@ -27,7 +27,7 @@ class _Node:
 
 
 class PrefixCache:
-    """At most `limit` bytes of keys and values; entries of one salt are invisible under another."""
+    """A cache of at most `max_bytes` of keys and values; entries of one salt are invisible under another."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -37,44 +37,38 @@ class PrefixCache:
         self.bytes = 0
 
     def find(self, tokens: Sequence[int], salt: bytes) -> list[torch.Tensor]:
-        """Keys and values of the longest known prefix of `tokens`, in pieces (L, 2, heads, n, D) in order."""
-        wanted, found = np.asarray(tokens, np.int64), []
-        path = self._match_path(wanted, salt)
-        for node, count in path:
-            found.append(node.values[..., :count, :])
+        """Return keys and values of the longest cached prefix of `tokens`, as segments (L, 2, heads, n, D) in order."""
+        path = self._match_path(np.asarray(tokens, np.int64), salt)
         self._mark_used([node for node, _ in path])
-        return found
+        return [node.values[..., :count, :] for node, count in path]
 
     def add(self, tokens: Sequence[int], values: torch.Tensor, salt: bytes) -> None:
-        """Keep `values` (L, 2, heads, n, D) of `tokens` (n,), if they fit: only what is not yet known is copied."""
-        wanted = np.asarray(tokens, np.int64)
-        if not len(wanted) or values.numel() * values.element_size() > self._max_bytes:
+        """Store `values` (L, 2, heads, n, D) of `tokens` (n,) if they fit; only the part not yet cached is copied."""
+        ids = np.asarray(tokens, np.int64)
+        if not len(ids) or values.numel() * values.element_size() > self._max_bytes:
             return
-        path = self._match_path(wanted, salt)
-        known = sum(count for _, count in path)
-        if path and path[-1][1] < len(path[-1][0].tokens) and known < len(wanted):
+        path = self._match_path(ids, salt)
+        matched = sum(count for _, count in path)
+        if path and path[-1][1] < len(path[-1][0].tokens) and matched < len(ids):
             path[-1] = (self._split_node(*path[-1]), path[-1][1])
         nodes = [node for node, _ in path]
-        if known < len(wanted):
-            nodes.append(
-                self._append_child(
-                    nodes[-1] if nodes else self._get_or_create_root(salt), wanted[known:], values[..., known:, :]
-                )
-            )
+        if matched < len(ids):
+            parent = nodes[-1] if nodes else self._get_or_create_root(salt)
+            nodes.append(self._append_child(parent, ids[matched:], values[..., matched:, :]))
         self._mark_used(nodes)
         self._evict()
 
     def _match_path(self, tokens: Ints, salt: bytes) -> list[tuple[_Node, int]]:
-        """Nodes from the root down that agree with `wanted`, each with how many of its tokens do."""
+        """Return the nodes from the root down that match `tokens`, each with the number of its matching tokens."""
         path: list[tuple[_Node, int]] = []
-        node, done = self._roots.get(salt), 0
-        while node is not None and done < len(tokens):
-            node = node.children.get(int(tokens[done]))
+        node, matched = self._roots.get(salt), 0
+        while node is not None and matched < len(tokens):
+            node = node.children.get(int(tokens[matched]))
             if node is None:
                 break
-            count = common_prefix_length(node.tokens, tokens[done:])
+            count = common_prefix_length(node.tokens, tokens[matched:])
             path.append((node, count))
-            done += count
+            matched += count
             if count < len(node.tokens):
                 break
         return path
@@ -92,7 +86,7 @@ class PrefixCache:
         return node
 
     def _split_node(self, node: _Node, count: int) -> _Node:
-        """Cut an edge after `count` tokens; the upper part. Both are copied, or neither could ever be freed."""
+        """Split an edge after `count` tokens; return the upper part. Both are copied: views would hold the memory."""
         assert node.parent is not None
         tokens, values = node.tokens, node.values
         upper = _Node(tokens[:count], values[..., :count, :].clone(), node.parent)
@@ -103,7 +97,7 @@ class PrefixCache:
         return upper
 
     def _mark_used(self, path: Sequence[_Node]) -> None:
-        """Mark as used, the upper after the lower: then the one used longest ago is always a leaf."""
+        """Mark nodes as used, parents after children, so that the least recently used one is always a leaf."""
         for node in reversed(path):
             self._lru_nodes[node] = None
             self._lru_nodes.move_to_end(node)
@@ -119,7 +113,7 @@ class PrefixCache:
 
 
 def common_prefix_length(a: Ints, b: Ints) -> int:
-    """How many tokens two sequences have in common at their beginnings."""
+    """Return the length of the common prefix of two sequences."""
     length = min(len(a), len(b))
     differ = np.flatnonzero(a[:length] != b[:length])
     return int(differ[0]) if differ.size else length

@@ -1,7 +1,7 @@
-"""Keys and values of rows that come and go: one buffer of slots, each row in its own, each as long as it is.
+"""The key-value cache of a pool: one buffer of slots, one slot per row, rows of different lengths.
 
-Rows are padded on the right, where nothing has been written yet; a forward pass reads all slots up to the longest row
-it has, and a mask hides what lies beyond a row's end. Slots in use are the first ones, so that a step copies nothing.
+Rows are padded on the right. A forward pass reads all slots up to the end of its longest row, and a mask hides the
+columns beyond a row's end. The slots in use are the first ones, so that a step copies nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ _SUPPORTED_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 @dataclass(frozen=True)
 class SlotLayout:
-    """What one position of one row takes: (layers, 2, heads, width) numbers of `dtype`; `kinds` names each layer's
-    mask where there is more than one."""
+    """The layout of keys and values: (layers, 2, kv_heads, head_dim) numbers of `dtype` per position of a row.
+
+    Attributes:
+        windows: sliding window of each layer, or None.
+        mask_kinds: name of each layer's kind of mask; None where all layers share one.
+    """
 
     windows: tuple[int | None, ...]
     mask_kinds: tuple[str, ...] | None
@@ -36,7 +40,7 @@ class SlotLayout:
 
 
 def infer_slot_layout(network: Network) -> SlotLayout | None:
-    """What a network's rows take, or None where a buffer of slots does not suit its layers."""
+    """Return the layout of a network's keys and values, None where a buffer of slots does not suit its layers."""
     if network.windows is None or "position_ids" not in network.forward_parameters:
         return None
     types = getattr(network.config, "layer_types", None)
@@ -57,9 +61,13 @@ def infer_slot_layout(network: Network) -> SlotLayout | None:
 
 @dataclass(frozen=True)
 class PositionBlock:
-    """New positions of some rows: `width` of each from `starts` (n,) on, in the slots named; `end` is the longest.
+    """A block of new positions: `width` positions of each of n rows.
 
-    `slots` is a range where they lie together, else an index (n,). `start` is the start of all where it is the same.
+    Attributes:
+        slots: the slots of the rows, a slice where they are contiguous, else an index (n,).
+        starts: first new position of each row, (n,).
+        common_start: the start of all rows where it is the same, else None.
+        end: end of the longest row.
     """
 
     slots: slice | torch.Tensor
@@ -74,49 +82,49 @@ class PositionBlock:
         return self.starts[:, None] + torch.arange(self.width, device=self.starts.device)
 
     def attention_mask(self, window: int) -> torch.Tensor:
-        """Which columns each new position sees, itself and `window` - 1 before it, (n, 1, width, end)."""
+        """Return the columns that each new position sees, itself and `window` - 1 before it, (n, 1, width, end)."""
         columns = torch.arange(self.end, device=self.starts.device)
         positions = self.positions[:, None, :, None]
         return (columns <= positions) & (columns > positions - window)
 
 
 class SlotBuffer:
-    """The buffer, (L, 2, slots, heads, columns, width): zeros at first, for what is hidden must still be a number."""
+    """The buffer, (L, 2, slots, heads, columns, head_dim), zeros at first: masked columns must not be NaN."""
 
     def __init__(self, layout: SlotLayout) -> None:
         self.layout = layout
         self.buffer = self._allocate(0, 0)
 
     def reserve(self, lengths: Sequence[int], slots: int, columns: int) -> None:
-        """Make room for `slots` rows of `columns` positions; `lengths` are those of the rows there are."""
-        rows, room = self.buffer.shape[2], self.buffer.shape[4]
-        grown = (_fit_capacity(rows, slots, MIN_SLOTS), _fit_capacity(room, columns, MIN_COLUMNS))
-        if grown == (rows, room):
+        """Make room for `slots` rows of `columns` positions, keeping the first rows with these `lengths`."""
+        present = self.buffer.shape[2], self.buffer.shape[4]
+        capacity = (_fit_capacity(present[0], slots, MIN_SLOTS), _fit_capacity(present[1], columns, MIN_COLUMNS))
+        if capacity == present:
             return
-        before, self.buffer = self.buffer, self._allocate(*grown)
+        previous, self.buffer = self.buffer, self._allocate(*capacity)
         for slot, length in enumerate(lengths):
-            self.buffer[:, :, slot, :, :length] = before[:, :, slot, :, :length]
+            self.buffer[:, :, slot, :, :length] = previous[:, :, slot, :, :length]
 
     def read_slot(self, slot: int, begin: int, end: int) -> torch.Tensor:
-        """A view of some positions of a row, (L, 2, heads, n, width)."""
+        """Return a view of some positions of a row, (L, 2, heads, n, head_dim)."""
         return self.buffer[:, :, slot, :, begin:end]
 
     def write_slot(self, slot: int, begin: int, values: torch.Tensor) -> None:
-        """Put positions (L, 2, heads, n, width) into a row."""
+        """Write positions (L, 2, heads, n, head_dim) of a row."""
         self.buffer[:, :, slot, :, begin : begin + values.shape[3]] = values
 
     def clear_slot(self, slot: int) -> None:
-        """Zeros again: what a broken row left must not reach the next."""
+        """Fill a slot with zeros, so that NaN of a failed row cannot reach the next one."""
         self.buffer[:, :, slot].zero_()
 
     def _allocate(self, slots: int, columns: int) -> torch.Tensor:
-        shape = self.layout
-        size = (len(shape.windows), 2, slots, shape.kv_heads, columns, shape.head_dim)
-        return torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        layout = self.layout
+        shape = (len(layout.windows), 2, slots, layout.kv_heads, columns, layout.head_dim)
+        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
 
 
 def _fit_capacity(present: int, needed: int, minimum: int) -> int:
-    """The capacity to have: doubled when too small, cut when it is far too large."""
+    """Return the new capacity: doubled when too small, cut when far too large."""
     if needed > present:
         return max(needed, 2 * present, minimum)
     if present > SHRINK_FACTOR * max(needed, minimum):
@@ -125,49 +133,52 @@ def _fit_capacity(present: int, needed: int, minimum: int) -> int:
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer of the buffer as `transformers` sees it during one forward pass."""
+    """One layer of the buffer, in the interface of a `transformers` cache layer, for one forward pass."""
 
-    def __init__(self, layer: torch.Tensor, piece: PositionBlock) -> None:
+    def __init__(self, layer: torch.Tensor, block: PositionBlock) -> None:
         super().__init__()
-        self.layer, self.piece = layer, piece
+        self.layer, self.block = layer, block
         self.is_initialized = True
         self.is_sliding = False
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """The buffer is there."""
+        """Do nothing: the buffer exists."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Write the new positions; return keys and values up to the longest row's end."""
-        return write_keys_values(self.layer, self.piece, key_states, value_states)
+        """Write the new positions; return keys and values up to the end of the longest row."""
+        return write_keys_values(self.layer, self.block, key_states, value_states)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Keys seen and where they begin; the masks are given, so that only their absence asks."""
-        return self.piece.end, 0
+        """Return the number of keys and the position of the first; used only where no mask is passed."""
+        return self.block.end, 0
 
     def get_seq_length(self) -> int:
-        """Positions written so far, where that is one number."""
-        return self.piece.end - self.piece.width
+        """Return the number of positions before the new ones, where it is one number."""
+        return self.block.end - self.block.width
 
     def get_max_length(self) -> int:
-        """No limit of its own."""
+        """Return -1, for no limit."""
         return -1
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """The buffer as a `transformers` cache, for one piece."""
+    """The buffer in the interface of a `transformers` cache, for one block of positions."""
 
-    def __init__(self, buffer: torch.Tensor, piece: PositionBlock) -> None:
-        super().__init__(layers=[_SlotLayer(layer, piece) for layer in buffer])
+    def __init__(self, buffer: torch.Tensor, block: PositionBlock) -> None:
+        super().__init__(layers=[_SlotLayer(layer, block) for layer in buffer])
 
 
-def write_keys_values(layer: torch.Tensor, piece: PositionBlock, keys: torch.Tensor, values: torch.Tensor) -> Any:
-    """Put keys and values (n, heads, width, D) into a layer (2, S, heads, C, D); those of the rows up to the end."""
-    slots, end = piece.slots, piece.end
-    if isinstance(slots, slice) and piece.common_start is not None:
-        layer[0, slots, :, piece.common_start : end] = keys
-        layer[1, slots, :, piece.common_start : end] = values
+def write_keys_values(layer: torch.Tensor, block: PositionBlock, keys: torch.Tensor, values: torch.Tensor) -> Any:
+    """Write keys and values (n, heads, width, D) into a layer (2, S, heads, C, D).
+
+    Returns the keys and values of these rows up to the end of the longest.
+    """
+    slots, end = block.slots, block.end
+    if isinstance(slots, slice) and block.common_start is not None:
+        layer[0, slots, :, block.common_start : end] = keys
+        layer[1, slots, :, block.common_start : end] = values
         return layer[0, slots, :, :end], layer[1, slots, :, :end]
-    columns = piece.positions
+    columns = block.positions
     rows = torch.arange(slots.start, slots.stop, device=columns.device) if isinstance(slots, slice) else slots
     layer[0][rows[:, None], :, columns] = keys.transpose(1, 2)
     layer[1][rows[:, None], :, columns] = values.transpose(1, 2)
@@ -176,21 +187,21 @@ def write_keys_values(layer: torch.Tensor, piece: PositionBlock, keys: torch.Ten
     return layer[0, :, :, :end].index_select(0, slots), layer[1, :, :, :end].index_select(0, slots)
 
 
-def build_masks(layout: SlotLayout, piece: PositionBlock, *, additive: bool) -> Any:
-    """What each new position may see: a mask (n, 1, width, end), one a kind of layer, or None where it is everything.
+def build_masks(layout: SlotLayout, block: PositionBlock, *, additive: bool) -> Any:
+    """Build the mask of each new position, (n, 1, width, end), or None if all is visible; a dict for mixed layers.
 
     Boolean, or `additive`: 0 and the least number.
     """
     if layout.mask_kinds is None:
-        return _build_mask(layout, piece, layout.windows[0], additive)
+        return _build_mask(layout, block, layout.windows[0], additive)
     window = {kind: window for kind, window in zip(layout.mask_kinds, layout.windows, strict=True)}
-    return {kind: _build_mask(layout, piece, window[kind], additive) for kind in window}
+    return {kind: _build_mask(layout, block, window[kind], additive) for kind in window}
 
 
-def _build_mask(layout: SlotLayout, piece: PositionBlock, window: int | None, additive: bool) -> torch.Tensor | None:
-    span = piece.end if window is None else min(window, piece.end)
-    causal = piece.common_start == 0 and not additive  # a fused kernel then hides what comes later by itself
-    if span == piece.end and (causal or (piece.width == 1 and piece.common_start is not None)):
+def _build_mask(layout: SlotLayout, block: PositionBlock, window: int | None, additive: bool) -> torch.Tensor | None:
+    span = block.end if window is None else min(window, block.end)
+    causal = block.common_start == 0 and not additive  # a fused kernel is causal by itself then
+    if span == block.end and (causal or (block.width == 1 and block.common_start is not None)):
         return None
-    seen = piece.attention_mask(span)
-    return torch.where(seen, 0.0, torch.finfo(layout.dtype).min).to(layout.dtype) if additive else seen
+    visible = block.attention_mask(span)
+    return torch.where(visible, 0.0, torch.finfo(layout.dtype).min).to(layout.dtype) if additive else visible

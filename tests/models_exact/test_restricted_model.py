@@ -1,4 +1,4 @@
-"""Restricted: forbidden tokens never come, in either library, and the model's own arrays stay whole."""
+"""RestrictedModel: forbidden tokens have no probability, with NumPy and PyTorch; the model's arrays stay unchanged."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel, RestrictedModel
-from heatbath.models.restricted import _forbid_tokens
+from heatbath.models.restricted_model import _forbid_tokens
 
 
 def test_forbidden_tokens_are_at_infinite_energy_and_the_rest_unchanged():
@@ -17,7 +17,7 @@ def test_forbidden_tokens_are_at_infinite_energy_and_the_rest_unchanged():
     assert np.isfinite(inner.next_energies(inner.initial_state(1))).all()
 
 
-def test_scores_forbid_too():
+def test_scores_forbid_tokens_too():
     (window,) = RestrictedModel(MarkovModel.random(0, 4), [2]).score([[0, 1, 2]])
     assert np.isinf(window.energies[:, 2]).all() and np.isfinite(window.energies[:, :2]).all()
 
@@ -30,7 +30,7 @@ def test_tensors_keep_their_type_and_are_copied(dtype):
     assert torch.isfinite(energies).all()
 
 
-def test_the_fingerprint_names_what_is_forbidden():
+def test_the_fingerprint_depends_on_the_forbidden_tokens():
     inner = MarkovModel.random(0, 4)
     prints = {RestrictedModel(inner, tokens).fingerprint for tokens in ([], [1], [2], [1, 2], [2, 1, 1])}
     assert len(prints) == 4 and inner.fingerprint not in prints

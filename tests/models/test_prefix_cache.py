@@ -1,4 +1,4 @@
-"""The store of prefixes against a plain list of what went in."""
+"""The prefix cache against a plain list of its entries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_longest_prefix_is_found(entries: list[tuple[list[int], bytes]], wan
 
 
 @given(entries=st.lists(st.tuples(TOKENS, SALTS), max_size=20), limit=st.integers(0, 1500), data=st.data())
-def test_the_limit_holds_and_what_is_found_is_right(
+def test_the_size_limit_holds_and_hits_are_correct(
     entries: list[tuple[list[int], bytes]], limit: int, data: st.DataObject
 ) -> None:
     store = PrefixCache(limit)
@@ -51,7 +51,7 @@ def test_the_limit_holds_and_what_is_found_is_right(
     assert store.bytes == sum(node.values.numel() * 4 + node.tokens.nbytes for node in held)
 
 
-def test_shared_beginnings_are_held_once() -> None:
+def test_common_prefixes_are_stored_once() -> None:
     store = PrefixCache(1 << 20)
     store.add([1, 2, 3, 4], values([1, 2, 3, 4]), b"")
     once = store.bytes
@@ -62,7 +62,7 @@ def test_shared_beginnings_are_held_once() -> None:
     assert store.bytes == once * 5 // 4
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_the_least_recently_used_entry_is_dropped_first() -> None:
     store = PrefixCache(3 * (4 * 3 * 4 + 8))
     for token in (1, 2, 3):
         store.add([token], values([token]), b"")

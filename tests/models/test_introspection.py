@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from heatbath.errors import BadInput
-from heatbath.models.hub.library_output import suppress_library_output
+from heatbath.models import ChatModel, GradientModel, NetworkModel, TableModel, ToolModel
+from heatbath.models.hub.pretrained_loader import suppress_library_output
 
 Tiny = Callable[[str], Any]
 TEXT = [256, *range(40, 60)]
@@ -61,5 +62,7 @@ def test_a_gradient_needs_a_probability(tiny: Tiny) -> None:
 
 
 def test_capabilities(tiny: Tiny) -> None:
-    capabilities = tiny("llama").capabilities
-    assert capabilities.hidden_states and capabilities.attention and capabilities.gradients
+    model = tiny("llama")
+    assert all(isinstance(model, kind) for kind in (ChatModel, GradientModel, NetworkModel, ToolModel))
+    exact = TableModel.random(0, 3, 4)
+    assert not any(isinstance(exact, kind) for kind in (ChatModel, GradientModel, NetworkModel, ToolModel))

@@ -1,4 +1,4 @@
-"""The fast way through a Llama-like decoder: its energies against the module's own, and which modules it takes."""
+"""The fast Llama-like decoder: energies against those of the module, and the choice of supported modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from heatbath.kernels.exp2 import LOG2E
 from heatbath.models.cpu_llama import decoder, decoder_kernels
-from heatbath.models.hf.load_local import load_folder
+from heatbath.models.hub.load_local import load_folder
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
 
@@ -43,7 +43,7 @@ def pair(folder: Path) -> tuple[Any, Any]:
 
 @needs_bfloat16
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_nearer_to_float32_than_the_module_is(shape: str, tmp_path: Path, saved: Save) -> None:
+def test_energies_are_closer_to_float32_than_those_of_the_module(shape: str, tmp_path: Path, saved: Save) -> None:
     rough, fine = pair(saved(tmp_path, SHAPES[shape]))
     pool = build_pool(rough, prefix_bytes=1 << 20)
     assert isinstance(pool, BatchedPool) and pool._cpu_decoder is not None
@@ -65,14 +65,14 @@ def test_it_is_nearer_to_float32_than_the_module_is(shape: str, tmp_path: Path, 
 
 
 @needs_bfloat16
-def test_what_is_not_built_alike_is_left_alone(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:
+def test_modules_of_another_structure_are_refused(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:
     assert not decoder.supports_network(tiny("llama").network)
     for family, takes in {"llama": True, "mistral": True, "gemma3": False, "gemma2": False, "gpt2": False}.items():
         assert decoder.supports_network(load_folder(folders(family), dtype="bfloat16").network) == takes
 
 
 @needs_bfloat16
-def test_what_looks_alike_and_is_not_is_found_out(tmp_path: Path, saved: Save) -> None:
+def test_modules_that_compute_differently_are_detected(tmp_path: Path, saved: Save) -> None:
     model = load_folder(saved(tmp_path, SHAPES["llama"]), dtype="bfloat16")
     model.network.module.get_decoder().layers[1].mlp.register_forward_hook(lambda _module, _args, out: 3 * out)
     assert decoder.supports_network(model.network)

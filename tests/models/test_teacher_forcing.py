@@ -1,4 +1,4 @@
-"""Teacher forcing: every position once, equal to a plain forward pass, in windows of bounded size."""
+"""Teacher forcing: every position once, equal to a plain forward pass, in chunks of bounded size."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_score_equals_a_plain_forward_pass(
             torch.testing.assert_close(energies, expected[t - 1], atol=1e-4, rtol=0)
 
 
-def test_a_capped_head_is_told_from_a_plain_one(tiny: Tiny) -> None:
+def test_a_capped_head_is_distinguished_from_a_plain_one(tiny: Tiny) -> None:
     assert tiny("llama").network.has_plain_head
     assert tiny("gemma3").network.has_plain_head
     assert not tiny("gemma2").network.has_plain_head
@@ -80,13 +80,13 @@ def test_logits_of_a_whole_text_never_exist(tiny: Tiny, monkeypatch: pytest.Monk
     assert sum(sizes) == 5 * 89
 
 
-def test_window_size_follows_the_vocabulary() -> None:
+def test_chunk_size_follows_the_vocabulary() -> None:
     assert score_module.positions_per_chunk(49152, 4) == 256
     assert score_module.positions_per_chunk(262144, 4) == 64
     assert score_module.positions_per_chunk(1 << 24, 4) == 16
 
 
-def test_bad_sequences_are_refused_before_the_first_window(tiny: Tiny) -> None:
+def test_bad_sequences_are_refused_before_the_first_chunk(tiny: Tiny) -> None:
     model = tiny("llama")
     with pytest.raises(BadInput, match="97 tokens are more than the 96"):
         model.score([[1, 2], [1] * 97])

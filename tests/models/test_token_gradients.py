@@ -1,4 +1,4 @@
-"""Slopes of answers against gradients position by position, teacher-forced energies and finite differences."""
+"""Token gradients against gradients by position, teacher-forced energies and finite differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTH = 3
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
-def test_gradient_is_the_sum_over_the_answer_of_gradients_by_position(family: str, tiny: Tiny) -> None:
+def test_gradient_is_the_sum_of_gradients_by_position(family: str, tiny: Tiny) -> None:
     model = tiny(family)
     found = model.token_gradients(TEXTS, LENGTH).embedding_gradient
     for row, text in enumerate(TEXTS):
@@ -39,7 +39,7 @@ def test_logprobs_are_those_of_teacher_forced_energies(beta: float, tiny: Tiny) 
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
-def test_gradient_and_embeddings_foretell_a_small_change(family: str, tiny: Tiny) -> None:
+def test_gradient_and_embeddings_predict_a_small_change(family: str, tiny: Tiny) -> None:
     """A step of 1 % from one token's embedding to another's changes log p as the product says."""
     model, text, beta = tiny(family), TEXTS[0], 0.5
     assert model.embeddings.shape == (model.vocabulary.size, 32)
@@ -66,10 +66,10 @@ def test_a_last_token_beyond_the_context_is_only_predicted(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("sequences", "length", "sentence"),
     [
-        ([[1, 2], [1, 2, 3]], 1, "one length, not of 2 lengths"),
-        ([], 1, "one length, not of 0 lengths"),
-        ([[1, 2]], 2, "2 of 2 tokens have no slopes"),
-        ([[1, 2]], 0, "0 of 2 tokens have no slopes"),
+        ([[1, 2], [1, 2, 3]], 1, "one length, got 2 lengths"),
+        ([], 1, "one length, got 0 lengths"),
+        ([[1, 2]], 2, "the 2 tokens of a sequence, got 2"),
+        ([[1, 2]], 0, "the 2 tokens of a sequence, got 0"),
         ([[1, 999]], 1, "999"),
     ],
 )

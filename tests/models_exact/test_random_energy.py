@@ -7,12 +7,12 @@ from heatbath.errors import BadInput
 from heatbath.models import RandomEnergyModel
 
 
-def test_drawn_at_one_a_sequence_has_its_boltzmann_probability():
+def test_at_temperature_one_a_sequence_has_its_boltzmann_probability():
     model = RandomEnergyModel(9, seed=3)
     assert np.allclose(model.logprobs(), -model.sequence_energies - model.log_z(1.0), atol=1e-11)
 
 
-def test_drawn_at_another_temperature_it_has_not():
+def test_at_another_temperature_it_has_not():
     model = RandomEnergyModel(9, seed=3)
     off = model.logprobs(2.0) - (-2 * model.sequence_energies - model.log_z(2.0))
     assert np.abs(off).max() > 0.1
@@ -43,6 +43,6 @@ def test_below_freezing_the_energy_per_token_stays_and_the_entropy_is_a_few_stat
 
 
 @pytest.mark.parametrize("length", [0, 17])
-def test_lengths_that_do_not_fit_are_refused(length):
+def test_lengths_out_of_range_are_refused(length):
     with pytest.raises(BadInput, match="1 to 16"):
         RandomEnergyModel(length, seed=0)

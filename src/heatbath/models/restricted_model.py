@@ -1,4 +1,4 @@
-"""A model with some tokens forbidden, the end of a document for instance."""
+"""A model with some tokens forbidden, for example the end of a document."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from heatbath.models.exact.base import parameter_fingerprint
 
 
 class RestrictedModel(Model):
-    """`model` with the tokens `forbidden` at energy +inf, when it draws and when it scores.
+    """A model with `forbidden_token_ids` at energy +inf, in sessions and in scoring.
 
-    Raises `BadInput` for tokens outside the vocabulary and when nothing is left.
+    Raises `BadInput` for tokens outside the vocabulary and when all tokens are forbidden.
     """
 
     def __init__(self, model: Model, forbidden_token_ids: Sequence[int]) -> None:
         self.forbidden_token_ids = sorted(set(forbidden_token_ids))
         size = model.vocabulary.size
         if any(not 0 <= token < size for token in self.forbidden_token_ids):
-            raise BadInput(f"forbidden tokens {self.forbidden_token_ids} must lie in the vocabulary of {size}.")
+            raise BadInput(
+                f"`forbidden_token_ids` must be in the vocabulary of {size}, got {self.forbidden_token_ids}."
+            )
         if len(self.forbidden_token_ids) == size:
             raise BadInput(f"all {size} tokens are forbidden: leave one.")
         self._model = model
@@ -37,8 +39,8 @@ class RestrictedModel(Model):
         return _RestrictedSession(self._model.open(prompts), self.forbidden_token_ids)
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
-        for window in self._model.score(sequences):
-            yield replace(window, energies=_forbid_tokens(window.energies, self.forbidden_token_ids))
+        for chunk in self._model.score(sequences):
+            yield replace(chunk, energies=_forbid_tokens(chunk.energies, self.forbidden_token_ids))
 
     def encode(self, text: str) -> list[int]:
         return self._model.encode(text)
@@ -51,9 +53,9 @@ class RestrictedModel(Model):
 
 
 class _RestrictedSession(Session):
-    def __init__(self, session: Session, forbidden: list[int]) -> None:
+    def __init__(self, session: Session, forbidden_token_ids: list[int]) -> None:
         self._session = session
-        self._forbidden_token_ids = forbidden
+        self._forbidden_token_ids = forbidden_token_ids
         self._energies: Any = None
 
     @property
@@ -74,8 +76,8 @@ class _RestrictedSession(Session):
         self._energies = None
 
 
-def _forbid_tokens(energies: Any, forbidden: list[int]) -> Any:
+def _forbid_tokens(energies: Any, token_ids: list[int]) -> Any:
     # Multiplying by 1 copies an array of any library in its own dtype; the model's own array stays as it is.
-    kept = energies * 1
-    kept[..., forbidden] = float("inf")
-    return kept
+    result = energies * 1
+    result[..., token_ids] = float("inf")
+    return result

@@ -1,0 +1,80 @@
+"""Loading of a `TransformersModel` from a folder of weights."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heatbath.errors import BadInput, ModelError
+from heatbath.models.hf.model_metadata import read_metadata
+from heatbath.models.hf.transformers_model import TransformersModel
+from heatbath.models.hub.fingerprint import folder_fingerprint
+from heatbath.models.hub.pretrained_loader import load_pretrained, suppress_library_output
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_folder(folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None) -> TransformersModel:
+    """Load the weights, configuration and tokenizer that `save_pretrained` wrote into a folder.
+
+    Raises `BadInput` for an unsupported dtype or device, `ModelError` for files that cannot be read.
+    """
+    torch_device = _resolve_device(device)
+    torch_dtype = _resolve_dtype(dtype, torch_device)
+    _validate_folder(folder)
+    metadata = read_metadata(folder)
+    failure = f"the model in {folder} cannot be read ({{reason}}): remove the folder and fetch it again."
+    with suppress_library_output():
+        module, tokenizer = load_pretrained(folder, dtype=torch_dtype, failure=failure, local_files_only=True)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{folder} has a tokenizer without a fast version: add a tokenizer.json.")
+    return TransformersModel(
+        module.to(torch_device),
+        tokenizer,
+        name=name or metadata.name or folder.name,
+        compute_fingerprint=partial(folder_fingerprint, folder),
+        metadata=metadata,
+    )
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it fast (CUDA, AMX, AVX512-BF16), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else torch.float32
+
+
+def _validate_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no model: there is no config.json in it.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} holds no weights: there is no .safetensors file in it.")
+
+
+def _resolve_device(device: Any) -> torch.device:
+    if device is None:
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise BadInput(f"`device` must be 'cpu', 'cuda' or 'cuda:1', got {device!r}.") from error
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f"there is no device {resolved} here: give device='cpu'.")
+    if resolved.type not in {"cpu", "cuda"}:
+        raise BadInput(f"{resolved.type} devices are not supported: give 'cpu' or 'cuda'.")
+    return resolved
+
+
+def _resolve_dtype(dtype: Any, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return default_dtype(device)
+    for name, torch_dtype in DTYPES.items():
+        if dtype in (name, torch_dtype):
+            return torch_dtype
+    raise BadInput(f"dtype {dtype!r} is not supported: give 'float32' or 'bfloat16'.")
