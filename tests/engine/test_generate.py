@@ -195,7 +195,7 @@ def test_a_prompt_must_leave_room() -> None:
 
 def test_nan_stops_with_the_step() -> None:
     class Broken(MarkovModel):
-        def law(self, state: Any) -> Any:
+        def next_energies(self, state: Any) -> Any:
             law = super().next_energies(state)
             return law * np.nan if (state > 0).all() and len(state) > 2 else law
 

@@ -162,7 +162,7 @@ def summary(found: Any) -> dict[str, Any]:
     record = found.arrays.record
     return {
         "sequences": found.sequences,
-        "finish": list(found.finish),
+        "finish": list(found.finish_reasons),
         "value": int(found.value),
         "log_weight": [number(sample.log_weight) for sample in found.samples],
         "logprob": list(map(number, found.logprob)),
@@ -256,7 +256,7 @@ def told(tokens: Any) -> list[Any]:
         [
             token.id,
             None if token.logprob is None else number(token.logprob),
-            [[other, number(logprob)] for other, logprob in token.top],
+            [[other, number(logprob)] for other, logprob in token.top_logprobs],
             None if token.record is None else {key: checksum(token.record[key]) for key in sorted(token.record)},
         ]
         for token in tokens

@@ -1,9 +1,9 @@
-"""Hosts that run a model: measure a text, generate from a prompt; where samplers meet records.
+"""The decoding loop and its hosts: measure a text, generate from a prompt, serve requests.
 
-measure(model, text)            the trace of a text
+measure(model, text)              the trace of a text
 measure_stream(model, documents)  the same for documents of any length, in constant memory
-generate(model, prompt, …)      samples with their records, a `Generation`
-Run(model, prompts, Settings)   the same step by step
+generate(model, prompt, …)        samples with their records, a `Generation`
+Run(model, prompts, settings)     the same step by step
 """
 
 from __future__ import annotations

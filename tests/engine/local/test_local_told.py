@@ -26,7 +26,7 @@ COLD = MarkovModel(np.array([[0.0, np.inf, 1.0], [1.0, 0.0, np.inf], [0.5, 0.5, 
 def test_log_probabilities_are_those_at_one(sampler: str, temperature: float, record: str | None) -> None:
     settings = {"temperature": temperature, "sampler": sampler, "record": record, "seed": 4}
     request = Request((1, 2), "x", max_tokens=8, **settings)
-    plain, topped = answers(CHAIN, [request, Request(**{**vars(request), "top": 3})])
+    plain, topped = answers(CHAIN, [request, Request(**{**vars(request), "top_logprobs": 3})])
     trace = measure(CHAIN, [1, 2, *plain.ids()])
     expected = trace.logprob(1.0)[2:]
     assert [token.logprob for token in plain.tokens()] == pytest.approx(expected.tolist(), abs=1e-6)
