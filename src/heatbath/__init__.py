@@ -7,10 +7,11 @@ import heatbath as hb
     hb.bounds(logprobs, vocab_size)    what a top-k list still pins down
     hb.load("smollm2-135m")            a model: a catalog name, a hub id, a folder or a .gguf file
     hb.measure(model, text)            one thermodynamic record per token
-    hb.generate(model, prompt)         samples, with the record beside them
+    hb.generate(model, prompt, top_p=0.9, stop=".", max_tokens=64)
+                                       samples, with the record beside them
     hb.sweep(model, prompts)           where the model freezes and melts, and which temperature to use
 
-Every name is imported from its room when it is first asked for, so that the import itself costs next to nothing.
+Every name is imported from its package when it is first used, so that the import itself costs next to nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heatbath.engine.generation import generate
     from heatbath.engine.measurement import measure
+    from heatbath.engine.result import Generation
     from heatbath.ensemble import Bounds, LogZ, State, bounds, curve, nodes, state
     from heatbath.errors import BadInput, HeatbathError, MissingExtra, ModelError, NotANumber, Unreliable
     from heatbath.estimate import Estimate
-    from heatbath.models import MarkovModel, RandomEnergyModel, TableModel, TransformersModel, UrnModel, load
+    from heatbath.models import MarkovModel, Model, RandomEnergyModel, TableModel, TransformersModel, UrnModel, load
     from heatbath.phases import PhaseMap, sweep
     from heatbath.record import Trace
 
@@ -34,10 +36,12 @@ __all__ = [
     "BadInput",
     "Bounds",
     "Estimate",
+    "Generation",
     "HeatbathError",
     "LogZ",
     "MarkovModel",
     "MissingExtra",
+    "Model",
     "ModelError",
     "NotANumber",
     "PhaseMap",
@@ -60,10 +64,10 @@ __all__ = [
 
 _PUBLIC_NAMES = {
     "ensemble": ("Bounds", "LogZ", "State", "bounds", "curve", "nodes", "state"),
-    "engine": ("generate", "measure"),
+    "engine": ("Generation", "generate", "measure"),
     "errors": ("BadInput", "HeatbathError", "MissingExtra", "ModelError", "NotANumber", "Unreliable"),
     "estimate": ("Estimate",),
-    "models": ("MarkovModel", "RandomEnergyModel", "TableModel", "TransformersModel", "UrnModel", "load"),
+    "models": ("MarkovModel", "Model", "RandomEnergyModel", "TableModel", "TransformersModel", "UrnModel", "load"),
     "phases": ("PhaseMap", "sweep"),
     "record": ("Trace",),
 }
@@ -71,7 +75,7 @@ _PACKAGE_BY_NAME = {name: room for room, names in _PUBLIC_NAMES.items() for name
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room (PEP 562)."""
+    """Import a public name from its package (PEP 562)."""
     if name == "__version__":
         return _read_version()
     if name not in _PACKAGE_BY_NAME:

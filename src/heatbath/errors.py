@@ -72,3 +72,8 @@ def suggest_name(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> s
 
     matches = get_close_matches(name, list(choices), n=1, cutoff=cutoff)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def format_value(value: object) -> str:
+    """Return a value as an error message shows it: on one line, and cut where it is long."""
+    return " ".join(repr(value).split())[:60]

@@ -51,7 +51,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         "temperature": 1.0,
         "seed": 0,
         "text": "++++",
-        "value": 0,
+        "best_index": 0,
         "log_z": None,
         "log_z_stderr": None,
         "ess": 2.0,
@@ -59,9 +59,9 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         "work": {},
         "diagnostics": {},
     }
-    names = ["text", "token_ids", "log_weight", "logprob", "finish", "records"]
+    names = ["text", "token_ids", "log_weight", "logprob", "logprob_at_temperature", "finish_reason", "records"]
     assert [list(sample) for sample in samples] == [names] * 2
-    assert samples[0]["text"] == "++++" and samples[0]["finish"] == "length"
+    assert samples[0]["text"] == "++++" and samples[0]["finish_reason"] == "length"
     assert [row["position"] for row in samples[0]["records"]] == [1, 2, 3, 4]
     assert {"kept_mass", "drawn_logprob"} <= set(samples[0]["records"][0])
     assert samples[0]["logprob"] == pytest.approx(sum(row["logprob"] for row in samples[0]["records"]))
@@ -85,7 +85,7 @@ def test_ctrl_c_keeps_what_is_there(
     monkeypatch.setattr(Run, "step", stopped)
     assert call("-n", 2, "--max-tokens", 50, "--json", "--out", tmp_path / "t.parquet") == 130
     found = json.loads(capsys.readouterr().out)
-    assert [(len(s["token_ids"]), s["finish"]) for s in found["samples"]] == [(6, "interrupted")] * 2
+    assert [(len(s["token_ids"]), s["finish_reason"]) for s in found["samples"]] == [(6, "interrupted")] * 2
     assert found["error"] == "stopped by Ctrl-C"
     assert [len(trace) for trace in read_traces(tmp_path / "t.parquet")] == [6, 6]
 

@@ -111,7 +111,7 @@ def test_fields(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_grammars_hold(capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "--field", "regex=a[bc]+1?", "--sampler", "smc", "-o", "particles=8")
-    whole = [sample for sample in found["samples"] if sample["finish"] == "stop"]
+    whole = [sample for sample in found["samples"] if sample["finish_reason"] == "stop"]
     assert whole and all(re.fullmatch("a[bc]+1?", sample["text"]) for sample in whole)
     assert found["log_z"] < 0 and found["log_z_stderr"] > 0
 
@@ -154,7 +154,7 @@ def test_schedules(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_samplers(name: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "--sampler", name, *options)
-    assert found["tokens_spent"] > 0 and found["text"] == found["samples"][found["value"]]["text"]
+    assert found["tokens_spent"] > 0 and found["text"] == found["samples"][found["best_index"]]["text"]
     if name in ("smc", "power", "anneal"):
         assert found["log_z"] is not None and found["ess"] > 0
     assert call("--max-tokens", 6, "--sampler", name, *options) == 0
@@ -171,7 +171,7 @@ def test_every_sampler_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) 
 def test_a_field_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "schema.json").write_text('{"type": "integer", "maximum": 22}')
     found = asked(capsys, "--field", f"json_schema=@{tmp_path}/schema.json", "-n", 4)
-    assert all(int(sample["text"]) <= 22 for sample in found["samples"] if sample["finish"] == "stop")
+    assert all(int(sample["text"]) <= 22 for sample in found["samples"] if sample["finish_reason"] == "stop")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_json_answers_of_the_embedded_model_are_valid_and_weighed():
         "x-guidance": {"whitespace_flexible": False},
     }
     grammar = Grammar.from_json_schema(schema, model.token_bytes, model.vocabulary, max_tokens=32)
-    prompt = model.chat([{"role": "user", "content": "Give me a city and its age as JSON."}])
+    prompt = model.encode_chat([{"role": "user", "content": "Give me a city and its age as JSON."}])
     asked = {"fields": grammar, "potentials": TruncationPenalty(), "max_tokens": 32}
     out = generate(model, prompt, sampler="smc", particles=4, replicates=2, **asked)
     for sample in out.samples:

@@ -196,8 +196,8 @@ def test_a_prompt_must_leave_room() -> None:
 def test_nan_stops_with_the_step() -> None:
     class Broken(MarkovModel):
         def next_energies(self, state: Any) -> Any:
-            law = super().next_energies(state)
-            return law * np.nan if (state > 0).all() and len(state) > 2 else law
+            energies = super().next_energies(state)
+            return energies * np.nan if (state > 0).all() and len(state) > 2 else energies
 
     with pytest.raises(NotANumber, match="token"):
         generate(Broken(np.zeros((2, 2))), [], n=3, max_tokens=200)

@@ -49,7 +49,7 @@ def tool(name: str, description: str, parameters: Any) -> dict[str, Any]:
 
 def test_tools_are_told_by_the_template(text: ModelTokenizer) -> None:
     given = tool("weather", "Of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
-    tokens = text.chat([{"role": "user", "content": "hi"}], tools=[given])
+    tokens = text.encode_chat([{"role": "user", "content": "hi"}], tools=[given])
     first = _spelled(text, tokens).split("<|turn|>")[1]
     assert json.loads(first.removeprefix("system\n<tool_call>").removesuffix("<|eos|>")) == given
     assert (
@@ -69,14 +69,14 @@ def test_no_text_of_a_user_controls(words: list[str], text: ModelTokenizer) -> N
         {"role": "user", "content": content, "name": value},
         {"role": "assistant", "content": value, "tool_calls": [call]},
     ]
-    tokens = text.chat(messages, tools=[tool(name, description, parameters)])
+    tokens = text.encode_chat(messages, tools=[tool(name, description, parameters)])
     assert tokens.count(FRAME) == 4 and tokens.count(END) == 3
 
 
 @given(description=HOSTILE)
 def test_a_description_stays_the_json_it_was(description: str, text: ModelTokenizer) -> None:
     given = tool("f", description, {"type": "object"})
-    tokens = text.chat([{"role": "user", "content": "hi"}], tools=[given])
+    tokens = text.encode_chat([{"role": "user", "content": "hi"}], tools=[given])
     (end,) = [i for i, token in enumerate(tokens) if token == END][:1]
     told = _spelled(text, tokens[1:end]).removeprefix("system\n<tool_call>")
     assert json.loads(told) == given
@@ -85,17 +85,17 @@ def test_a_description_stays_the_json_it_was(description: str, text: ModelTokeni
 @pytest.mark.parametrize(("end", "last"), [("answer", "<|turn|>assistant"), ("closed", "x<|eos|>"), ("open", "\nx")])
 def test_where_a_conversation_ends(text: ModelTokenizer, end: Any, last: str) -> None:
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x"}]
-    assert _spelled(text, text.chat(messages, end=end)).endswith(last)
+    assert _spelled(text, text.encode_chat(messages, end=end)).endswith(last)
 
 
 @pytest.mark.parametrize("role", ["user<|turn|>", "", "a\nb", "<|eos|>"])
 def test_a_role_is_a_word(text: ModelTokenizer, role: str) -> None:
     with pytest.raises(BadInput, match="a word"):
-        text.chat([{"role": role, "content": "x"}])
+        text.encode_chat([{"role": role, "content": "x"}])
 
 
 def test_a_template_may_refuse(text: ModelTokenizer) -> None:
     refusing = ModelTokenizer(type(text.fast_tokenizer)(tokenizer_object=text.fast_tokenizer.backend_tokenizer))
     refusing.fast_tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(BadInput, match="roles must alternate"):
-        refusing.chat([{"role": "user", "content": "x"}])
+        refusing.encode_chat([{"role": "user", "content": "x"}])

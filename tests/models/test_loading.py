@@ -312,7 +312,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
     assert smollm2.vocabulary.start == (0,) and smollm2.vocabulary.stop == (2, 0)
     assert 1 not in smollm2.encode("<|im_start|>user")
     assert smollm2.decode(smollm2.encode("héllo 世界 🎉 1234")) == "héllo 世界 🎉 1234"
-    assert smollm2.chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
+    assert smollm2.encode_chat([{"role": "user", "content": "hi <|im_end|>"}]).count(2) == 2
     card = json.loads((catalog.resolve_folder("smollm2-135m") / "heatbath.json").read_text())
     assert card["licence"] == "Apache-2.0" and card["sha256"] == catalog.SMOLLM2.sha256
 

@@ -146,7 +146,8 @@ def test_a_later_schema_is_refused(tmp_path: Path) -> None:
 def test_json_lines_are_strict_json_with_the_names_of_the_columns() -> None:
     lines = urn_trace(0.0).to_jsonl().splitlines()
     rows = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")) for line in lines]
-    names = ["position", "token_id", "text", *THERMO_COLUMNS, "temperature"]
+    columns = ["logprob_at_temperature" if name == "logprob" else name for name in THERMO_COLUMNS]
+    names = ["position", "token_id", "text", "logprob", *columns, "temperature"]
     assert all(list(row) == names for row in rows)
     assert rows[3]["rank"] in (1, 2)
 

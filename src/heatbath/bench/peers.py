@@ -95,7 +95,7 @@ class HeatbathRunner:
             replicates=1,
             threshold=THRESHOLD,
             fields=self._grammar,
-            stop=self._stop,
+            stop_token_ids=self._stop,
             max_tokens=LENGTH if number else 2,
             record=None,
             seed=number,

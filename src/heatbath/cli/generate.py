@@ -14,8 +14,7 @@ from typer.core import TyperCommand
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
-    from heatbath.decode import Schedule, Window
-    from heatbath.engine import Generation, GenerationSettings, Run
+    from heatbath.engine import Generation, Run
     from heatbath.models import Model
 
 
@@ -66,9 +65,17 @@ def generate(
     temperature: Annotated[float, typer.Option("-T", "--temperature", help="0 is greedy.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same samples.")] = 0,
     max_tokens: Annotated[int, typer.Option(help="Tokens a sample at most.")] = 128,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text that ends a sample; can be repeated.", show_default=False)
+    ] = None,
+    stop_token_ids: Annotated[
+        list[int] | None,
+        typer.Option(help="Token id that ends a sample, not the model's own.", show_default=False),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k most probable.", show_default=False)] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the top mass p.", show_default=False)] = None,
     min_p: Annotated[float | None, typer.Option(help="Keep what has p times the top.", show_default=False)] = None,
+    record: Annotated[str, typer.Option(help="full, state, nodes or none.")] = "full",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="With --json: every token's record as well.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a Parquet trace.", show_default=False)] = None,
@@ -84,45 +91,30 @@ def generate(
         raise BadInput("--records adds to the JSON: give --json as well.")
     if out is not None and not out.parent.is_dir():
         raise BadInput(f"there is no folder {out.parent} to write {out.name} in: make it, or choose another.")
-    numbers = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
-    plain = [f"{name}={value}" for name, value in numbers.items() if value is not None]
-    asked = SteeringArguments(field or [], potential or [], [*(window or []), *plain], schedule)
+    if record != "full" and (records or out is not None):
+        raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
     options = _parse_options(option or [], alpha)
     job = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
     _validate_arguments(job, temperature)
     source, tokens = job.load_model(prompt, chat)
-    settings = asked.build_settings(source, max_tokens, temperature)
-    run = job.build_run(source, tokens, _add_seed_and_edges(settings, seed, chart))
+    settings: dict[str, Any] = {
+        **({"temperature": temperature} if schedule is None else {"schedule": schedule}),
+        "max_tokens": max_tokens,
+        "window": window or [],
+        "fields": field or [],
+        "potentials": potential or [],
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "stop": stop or (),
+        "stop_token_ids": stop_token_ids,
+        "seed": seed,
+        "edges": _read_edges(chart),
+        "record": None if record == "none" else record,
+    }
+    run = job.build_run(source, tokens, settings)
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
     _run_to_end(run, source, OutputArguments(label, as_json, records, out))
-
-
-@dataclass(frozen=True)
-class SteeringArguments:
-    """What is to steer, as it was asked for."""
-
-    fields: list[str]
-    potentials: list[str]
-    windows: list[str]
-    schedule: str | None
-
-    def build_settings(self, model: Model, max_tokens: int, temperature: float) -> GenerationSettings:
-        """Settings with all of it."""
-        from heatbath.engine import GenerationSettings
-        from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
-
-        where = BuildContext(model, max_tokens)
-        windows: list[Window] = [build_from_text(WINDOWS, each, where) for each in self.windows]
-        schedule: Schedule | None = None
-        if self.schedule is not None:
-            schedule = build_from_text(SCHEDULES, self.schedule, where)
-        return GenerationSettings(
-            temperature if schedule is None else schedule,
-            max_tokens,
-            windows,
-            fields=[build_from_text(FIELDS, each, where) for each in self.fields],
-            potentials=[build_from_text(POTENTIALS, each, where) for each in self.potentials],
-        )
 
 
 @dataclass(frozen=True)
@@ -145,14 +137,14 @@ class SamplingArguments:
             return source, source.encode(prompt) if prompt else []
         return source, encode_chat(source, [{"role": "user", "content": chat}])
 
-    def build_run(self, model: Model, tokens: list[int], settings: GenerationSettings) -> Run:
-        """The run that was asked for."""
+    def build_run(self, model: Model, tokens: list[int], settings: dict[str, Any]) -> Run:
+        """Build the run, from the keyword arguments of `heatbath.generate`."""
         from dataclasses import replace
 
-        from heatbath.engine import Run, repeat_prompts
+        from heatbath.engine import Run, build_settings, repeat_prompts
         from heatbath.engine.pool_session import find_fast_opener
 
-        chosen = replace(settings, sampler=self.sampler, options=self.options)
+        chosen = replace(build_settings(model, settings), sampler=self.sampler, options=self.options)
         prompts, chosen = repeat_prompts([tokens], chosen, self.n)
         return Run(model, prompts, chosen, opener=find_fast_opener(model))
 
@@ -192,16 +184,13 @@ def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
     return found
 
 
-def _add_seed_and_edges(settings: GenerationSettings, seed: int, chart: Path | None) -> GenerationSettings:
-    from dataclasses import replace
+def _read_edges(chart: Path | None) -> dict[str, float]:
+    """The temperatures of the edges of a phase map."""
+    if chart is None:
+        return {}
+    from heatbath.phases import PhaseMap
 
-    edges = {}
-    if chart is not None:
-        from heatbath.phases import PhaseMap
-
-        found = PhaseMap.load(chart).edges
-        edges = {edge.name: edge.temperature for edge in found if edge.temperature is not None}
-    return replace(settings, seed=seed, edges=edges)
+    return {edge.name: edge.temperature for edge in PhaseMap.load(chart).edges if edge.temperature is not None}
 
 
 def _run_to_end(run: Run, model: Model, output: OutputArguments) -> None:
@@ -238,10 +227,10 @@ def _build_observer(stack: ExitStack, run: Run, model: Model, as_json: bool) -> 
     if not run.has_independent_rows:
         stack.callback(lambda: _write_stdout(run.result().text + "\n"))
         return stack.enter_context(TokenCountView(Console(stderr=True)))
-    if console.is_terminal:
+    if console.is_terminal and run.settings.record in ("full", "state"):
         return stack.enter_context(TokenStripView(console, model.token_bytes, len(run.prompts)))
     if len(run.prompts) == 1:
-        plain = PlainTextWriter(_write_stdout, model.token_bytes, model.vocabulary.stop_token_ids)
+        plain = PlainTextWriter(_write_stdout, model.token_bytes, run.stop_token_ids, run.stop_strings)
         stack.callback(plain.flush)
         return plain
     stack.callback(lambda: _write_stdout("".join(f"[{i}] {text}\n" for i, text in enumerate(run.result().texts))))
@@ -276,7 +265,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
     content = {
         **output.labels,
         "text": result.text,
-        "value": result.selected_index,
+        "best_index": result.best_index,
         "samples": samples,
         "log_z": result.log_z,
         "log_z_stderr": result.log_z_stderr,

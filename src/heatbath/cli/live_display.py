@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heatbath.cli.colored_tokens import escape_control_characters, token_style
+from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.record import Frame, Observer, Utf8Decoder
 
 _MAX_RECENT_ROWS = 10
@@ -70,22 +71,26 @@ class PlainTextWriter(Observer):
     """The text of one row as it grows, for a pipe: `write` gets what becomes printable."""
 
     def __init__(
-        self, write: Callable[[str], object], token_to_bytes: Callable[[int], bytes], stop: tuple[int, ...]
+        self,
+        write: Callable[[str], object],
+        token_to_bytes: Callable[[int], bytes],
+        stop_token_ids: Collection[int],
+        stop_strings: StopStrings,
     ) -> None:
         self._write = write
         self._token_to_bytes = token_to_bytes
-        self._stop = stop
-        self._byte_decoder = Utf8Decoder()
+        self._stop_token_ids = stop_token_ids
+        self._detokenizer = IncrementalDetokenizer(stop_strings)
 
     def update(self, frame: Frame) -> None:
         """Write the token of row 0, unless it is a stop token."""
         token = int(frame.tokens[0])
-        if token not in self._stop:
-            self._write(self._byte_decoder.decode_bytes(self._token_to_bytes(token)))
+        if token not in self._stop_token_ids:
+            self._write(self._detokenizer.push(self._token_to_bytes(token)))
 
     def flush(self) -> None:
         """Write what is left of a character cut short, and end the line."""
-        self._write(self._byte_decoder.flush() + "\n")
+        self._write(self._detokenizer.flush() + "\n")
 
 
 class TokenCountView(Observer):

@@ -89,7 +89,7 @@ _COLUMNS = (
     "text",
     "position",
     "token_id",
-    "logprob",
+    "logprob_at_temperature",
     "rank",
     "entropy",
     "heat_capacity",
@@ -125,7 +125,7 @@ def _write_tokens(file: TextIO, trace: Trace, *, first: bool) -> None:
         values = escape(json.dumps([_round_value(row[name]) for name in _COLUMNS], ensure_ascii=False))
         reach = 0 if first and i == 0 else -1
         file.write(
-            f'<span tabindex="{reach}"{_format_style(row["logprob"])} data-r="{values}">{escape(escape_control_characters(row["text"]))}</span>'
+            f'<span tabindex="{reach}"{_format_style(row["logprob_at_temperature"])} data-r="{values}">{escape(escape_control_characters(row["text"]))}</span>'
         )
 
 

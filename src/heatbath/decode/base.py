@@ -37,6 +37,8 @@ class Task:
         prefixes: tokens already generated, one list per row; a single prompt then stands for all rows.
         observe: whether the host keeps the thermodynamics of every step, so that a draw may work them out as well.
         opener: opens sessions in place of `model.open`, for a host whose rows share a batch with others.
+        ends_rows: given rows (A,) of the run and the tokens (A,) that each has just got, returns which of them end
+            here, (A,), besides those with a stop token; for rows that are drawn independently.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Task:
     prefixes: Sequence[Tokens] = ()
     observe: bool = False
     opener: OpenSession | None = None
+    ends_rows: Callable[[Ints, Ints], npt.NDArray[np.bool_]] | None = None
 
     def open_batch(self) -> Batch:
         """A batch of the rows, at beta = 1."""

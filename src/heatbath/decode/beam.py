@@ -67,7 +67,7 @@ class BeamState:
     @property
     def score(self) -> Floats:
         """log p over the length to the power of the penalty, (2 W,)."""
-        return self.logprob / np.maximum(self.sheet.lengths, 1) ** self.penalty
+        return self.logprob / np.maximum(self.sheet.lengths, 1) ** float(self.penalty)
 
     def samples(self) -> WeightedSamples:
         """Whole answers, best first; what is still open where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from heatbath.decode.base import Batch, Floats, Ints, Task, TokenSampler
 from heatbath.decode.rng import Random
-from heatbath.decode.sequences import SequenceSampler, SequenceStep, TokenBuffer, WeightedSamples
+from heatbath.decode.sequences import Bools, SequenceSampler, SequenceStep, TokenBuffer, WeightedSamples
 from heatbath.models.base import Session
 
 
@@ -22,6 +23,8 @@ class IndependentState:
     open: Ints
     stop: tuple[int, ...]
     logprob: Floats | None
+    logprob_temperature: float | None = None
+    ends_rows: Callable[[Ints, Ints], Bools] | None = None
 
     @property
     def slots(self) -> int:
@@ -44,6 +47,7 @@ class IndependentState:
             finish=self.sheet.finish(),
             log_weight=np.zeros(n),
             logprob=self.logprob,
+            logprob_temperature=self.logprob_temperature,
             value=0,
             log_z=None,
             ess=float(n),
@@ -63,7 +67,13 @@ class Independent(SequenceSampler[IndependentState]):
         total = None if self.logprob_temperature is None else np.zeros(rows)
         batch = self.sampler.init(task)
         return IndependentState(
-            TokenBuffer.empty(rows, task.max_tokens), batch, np.arange(rows), task.stop_token_ids, total
+            TokenBuffer.empty(rows, task.max_tokens),
+            batch,
+            np.arange(rows),
+            task.stop_token_ids,
+            total,
+            self.logprob_temperature,
+            task.ends_rows,
         )
 
     def pending(self, state: IndependentState) -> Session | None:
@@ -73,6 +83,8 @@ class Independent(SequenceSampler[IndependentState]):
         stream = rng if len(state.open) == state.slots else rng.for_rows(state.open.tolist())
         batch, step = self.sampler.step(stream, state.batch, energies)
         sheet = state.sheet.grown(state.open, step.tokens, state.stop)
+        if state.ends_rows is not None:
+            sheet = sheet.with_stopped(state.open[state.ends_rows(state.open, step.tokens)])
         total = state.logprob
         if total is not None and self.logprob_temperature is not None:
             total = total.copy()

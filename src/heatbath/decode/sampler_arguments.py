@@ -12,7 +12,7 @@ import numpy.typing as npt
 from heatbath.decode.schedules import Schedule
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 
 Floats = npt.NDArray[np.float64]
 Temperature = float | Sequence[float] | Floats | Schedule
@@ -55,7 +55,7 @@ def validate_temperatures(temperature: Temperature, rows: int) -> Floats:
         values = np.asarray(np.nan)
     if isinstance(temperature, str | bytes | bool | None) or (values.ndim == 0 and np.isnan(values)):
         raise BadInput(
-            f"temperature is {temperature!r:.60}: give a number from 0 up, one for each row, or a schedule.",
+            f"temperature is {format_value(temperature)}: give a number from 0 up, one for each row, or a schedule.",
             param="temperature",
         )
     if values.shape not in ((), (rows,)):

@@ -49,8 +49,8 @@ class WeightedSamples:
         finish: "stop", "length" or "interrupted".
         log_weight: (n,), nats; the mean of their exponentials estimates Z of the sampler's target. Chains and
             independent draws weigh one each, a sequence that the target forbids nothing.
-        logprob: log-probability of each in the model, at the target's temperature, or at T = 1 where there is no
-            target, (n,), nats; None if not kept.
+        logprob: log-probability of each in the model at `logprob_temperature`, or at the temperature of the
+            sampler's target if that is None, (n,), nats; None if not kept.
         value: index of the sequence to give: a draw by weight, the best or the most voted.
         log_z: log of the target's partition function, None where a sampler has none.
         ess: effective number of independent sequences.
@@ -67,6 +67,7 @@ class WeightedSamples:
     log_z: Estimate | None
     ess: float
     tokens_spent: int
+    logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -172,6 +173,12 @@ class TokenBuffer:
         lengths[slots] += 1
         stopped[slots] = np.isin(tokens, np.asarray(stop, np.int64))
         return TokenBuffer(buffer, lengths, stopped)
+
+    def with_stopped(self, slots: Ints) -> TokenBuffer:
+        """The same with the sequences in `slots` ended where they are."""
+        stopped = self.stopped.copy()
+        stopped[slots] = True
+        return replace(self, stopped=stopped)
 
     def taken(self, sources: Ints, lengths: Ints | None = None) -> TokenBuffer:
         """Slot i holding the first `lengths[i]` tokens of what `sources[i]` held, all of them if None."""

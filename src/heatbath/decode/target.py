@@ -19,7 +19,7 @@ from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ DEFAULT_POWER = 4.0
 
 def build_target(arguments: SamplerArguments, *, alpha: float = 1.0, proposal: TokenSampler | None = None) -> Target:
     """Build the target of a sampler from the settings common to all, its power `alpha` and its proposal."""
+    if proposal is not None and not isinstance(proposal, TokenSampler):
+        raise BadInput(f"proposal is {format_value(proposal)}: give a token sampler, such as decode.Ancestral.")
     return Target(
         temperature=arguments.single_temperature(),
         power=alpha,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from heatbath.errors import BadInput, HeatbathError
+from heatbath.errors import BadInput, HeatbathError, format_value
 from heatbath.models.base import Tokens, Vocabulary
 
 RecordMode = Literal["full", "state", "nodes"] | None
@@ -23,7 +23,7 @@ def validate_record_mode(record: object) -> None:
         meant = '"full" for everything' if record else "None for nothing"
         raise BadInput(f"record is {record}: give {meant}.", param="record")
     if not (record is None or isinstance(record, str)) or record not in RECORD_MODES:
-        raise BadInput(f"record is {record!r:.60}: give 'full', 'state', 'nodes' or None.", param="record")
+        raise BadInput(f"record is {format_value(record)}: give 'full', 'state', 'nodes' or None.", param="record")
 
 
 class Unavailable(HeatbathError):
@@ -144,7 +144,7 @@ class Finished:
     says why not.
     """
 
-    selected_index: int = 0
+    best_index: int = 0
     tokens_spent: int = 0
     log_weights: Sequence[float] = ()
     log_z: float | None = None

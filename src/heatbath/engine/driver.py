@@ -20,6 +20,7 @@ from heatbath.engine.result import Generation
 from heatbath.engine.run_buffer import Floats, RunBuffer
 from heatbath.engine.settings import GenerationSettings, validate_settings
 from heatbath.engine.step_record import build_record
+from heatbath.engine.stop_strings import StopStrings, StopTracker
 from heatbath.errors import HeatbathError, NotANumber
 from heatbath.models.base import Model, Session, Tokens
 from heatbath.record import CROSSED_PREFIX, Frame, Provenance
@@ -55,8 +56,12 @@ class Run:
         )
         first, length = self.settings.first_row, self.settings.max_tokens
         observe = self.settings.record == "state"
-        task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener)
+        self.stop_token_ids, self.stop_strings = stop, StopStrings.from_texts(self.settings.stop)
         self._sampler = as_sequence_sampler(build_sampler(self.settings, len(self.prompts)))
+        ends_rows = None
+        if self.stop_strings.texts and isinstance(self._sampler, Independent):
+            ends_rows = StopTracker(self.stop_strings, model.token_bytes, frozenset(stop))
+        task = Task(model, self.prompts, length, stop, first, observe=observe, opener=opener, ends_rows=ends_rows)
         self._state: SamplerState = self._sampler.init(task)
         slots = self._state.slots
         self._random_streams = RowRandom(self.settings.seed, range(first, first + self._state.streams))
@@ -104,8 +109,15 @@ class Run:
         samples = self._state.samples()
         single = len(self.prompts) == 1
         prompts = self.prompts * len(samples.slots) if single else tuple(self.prompts[slot] for slot in samples.slots)
-        arrays = self._buffer.to_arrays(samples.slots)
-        return Generation(prompts, arrays, samples, self._provenance, self._model.token_bytes)
+        return Generation(
+            prompts,
+            self._buffer.to_arrays(samples.slots),
+            samples,
+            self._provenance,
+            self._model.token_bytes,
+            self.stop_token_ids,
+            self.stop_strings,
+        )
 
     @contextmanager
     def _attach_partial_result(self) -> Iterator[None]:

@@ -44,7 +44,7 @@ class ByteModelInfo:
     def token_bytes(self, token: int) -> bytes:
         return bytes([token]) if token < _END else b"<end>"
 
-    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         text = ""
         for message in messages:
             text += f"{message['role']}: {message['content']}\n"

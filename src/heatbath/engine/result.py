@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from heatbath.decode import WeightedSamples
 from heatbath.engine.run_buffer import Floats, GenerationArrays
+from heatbath.engine.stop_strings import StopMatch, StopStrings
 from heatbath.errors import BadInput
 from heatbath.models.base import Tokens
-from heatbath.record import WORK_PREFIX, Provenance, Trace, decode_pieces
+from heatbath.record import NODE_COLUMNS, WORK_PREFIX, Provenance, Trace, decode_pieces
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: its text and tokens (the stop token last), log-weight and log-probability in nats, and its end."""
+    """One sequence: its text, its tokens (a stop token last) and what they count, in nats.
+
+    `logprob` is its log-probability in the model at T = 1, `logprob_at_temperature` at the temperature asked for.
+    `finish_reason` is "stop" (a stop token or a stop text), "length" or "interrupted".
+    """
 
     text: str
     token_ids: list[int]
     log_weight: float
     logprob: float
-    finish: str
+    logprob_at_temperature: float
+    finish_reason: str
 
 
 @dataclass(frozen=True)
 class Generation:
     """Continuations of prompts: `arrays` holds everything, the rest is read from it when asked for.
 
-    `drawn` is what the sampler said of them; `finish` says of each row why it ended: "stop" (a stop token, which is
-    its last), "length" or "interrupted".
+    A text of `stop_strings` ends the text, tokens and trace of a sequence where it is complete. A sampler of sequences
+    draws to their end first, so that `arrays`, weights and log-probabilities are of what was drawn.
     """
 
     prompts: tuple[Tokens, ...]
@@ -39,64 +45,81 @@ class Generation:
     weighted_samples: WeightedSamples
     provenance: Provenance
     token_to_bytes: Callable[[int], bytes]
+    stop_token_ids: tuple[int, ...] = ()
+    stop_strings: StopStrings = field(default_factory=StopStrings)
 
     def __len__(self) -> int:
         return len(self.prompts)
 
-    @property
+    @cached_property
     def finish_reasons(self) -> tuple[str, ...]:
-        return self.weighted_samples.finish
+        """Why each ended: "stop" (by a stop token, which is its last, or a stop text), "length" or "interrupted"."""
+        ends = zip(self._stop_matches, self.weighted_samples.finish, strict=True)
+        return tuple(reason if match is None else "stop" for match, reason in ends)
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the sequence `best_index` ended."""
+        return self.finish_reasons[self.best_index]
 
     @cached_property
     def sequences(self) -> list[list[int]]:
         """The tokens of each continuation, without the prompt."""
-        return [row[:n].tolist() for row, n in zip(self.arrays.tokens, self.arrays.lengths, strict=True)]
+        ends = zip(self._drawn_sequences, self._stop_matches, strict=True)
+        return [tokens if match is None else tokens[: match.num_tokens] for tokens, match in ends]
 
     @cached_property
     def texts(self) -> list[str]:
-        """The text of each continuation, bytes joined first, without the stop token."""
-        return [
-            "".join(decode_pieces(map(self.token_to_bytes, self._tokens_without_stop(row)))) for row in range(len(self))
-        ]
+        """The text of each continuation, bytes joined first, without the stop token or stop text."""
+        return [self._decode_row(row) if match is None else match.text for row, match in enumerate(self._stop_matches)]
 
     @property
-    def selected_index(self) -> int:
-        """Which answer to give: a draw by weight, the best or the most voted, as the sampler has it."""
+    def best_index(self) -> int:
+        """The index of the sequence to give: a draw by weight, the best or the most voted, as the sampler has it."""
         return self.weighted_samples.value
 
     @property
     def text(self) -> str:
-        """The text of the answer to give."""
-        return self.texts[self.selected_index]
+        """The text of the sequence `best_index`."""
+        return self.texts[self.best_index]
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """All answers with their weights."""
+        """All sequences with their weights."""
         columns = (
             self.texts,
             self.sequences,
             self.weighted_samples.log_weight.tolist(),
             self.logprob.tolist(),
+            self.logprob_at_temperature.tolist(),
             self.finish_reasons,
         )
         return [Sample(*values) for values in zip(*columns, strict=True)]
 
     @cached_property
     def logprob(self) -> Floats:
-        """Log-probability of each answer in the model, (n,), nats; NaN if not kept.
+        """Log-probability of each sequence in the model at T = 1, (n,), nats.
 
-        At the temperature asked for; at T = 1 where the sampler is greedy or takes the best of n.
+        At another temperature of the draws it is read from the nodes of the record, to the bound of their
+        interpolation; NaN where there are none.
         """
-        if self.weighted_samples.logprob is not None:
-            return self.weighted_samples.logprob
+        samples = self.weighted_samples
+        if samples.logprob is not None and samples.logprob_temperature == 1:
+            return samples.logprob
+        return self._sum_columns(self._plain_logprobs())
+
+    @cached_property
+    def logprob_at_temperature(self) -> Floats:
+        """Log-probability of each sequence in the model at the temperature asked for, (n,), nats; NaN if not kept."""
+        samples = self.weighted_samples
+        if samples.logprob is not None and samples.logprob_temperature is None:
+            return samples.logprob
         record = self.arrays.record
-        if record is None or "logprob" not in record:
-            return np.full(len(self), np.nan)
-        return np.asarray(np.where(self.arrays.mask, record["logprob"], 0.0).sum(1))
+        return self._sum_columns(None if record is None or "logprob" not in record else record["logprob"])
 
     @property
     def log_z(self) -> float | None:
-        """log Z of the law that the weights are for, nats; None where the sampler gives none."""
+        """log Z of the distribution that the weights are for, nats; None where the sampler gives none."""
         return None if self.weighted_samples.log_z is None else self.weighted_samples.log_z.value
 
     @property
@@ -106,7 +129,7 @@ class Generation:
 
     @property
     def ess(self) -> float:
-        """Effective number of independent answers."""
+        """Effective number of independent sequences."""
         return self.weighted_samples.ess
 
     @property
@@ -116,12 +139,12 @@ class Generation:
 
     @property
     def tokens_spent(self) -> int:
-        """Tokens drawn in all, those of discarded answers among them."""
+        """Tokens drawn in all, those of discarded sequences among them."""
         return self.weighted_samples.tokens_spent
 
     @cached_property
     def work(self) -> dict[str, Floats]:
-        """Free-energy change of each field summed over each answer, (n,), nats; empty without a record."""
+        """Free-energy change of each field summed over each sequence, (n,), nats; empty without a record."""
         record = self.arrays.record
         names = [name for name in record or () if name.startswith(WORK_PREFIX)]
         mask = self.arrays.mask
@@ -140,13 +163,50 @@ class Generation:
         """
         if self.arrays.record is None or "entropy" not in self.arrays.record:
             raise BadInput("this run kept no full record: generate with record='full'.")
-        n = int(self.arrays.lengths[row])
+        n = len(self.sequences[row])
         tokens = self.arrays.tokens[row, :n]
         positions = len(self.prompts[row]) + np.arange(n)
         return Trace(
             tokens, positions, self.arrays.record.take((row, slice(n))), self.provenance, self.token_to_bytes, row
         )
 
-    def _tokens_without_stop(self, row: int) -> list[int]:
-        tokens = self.sequences[row]
-        return tokens[:-1] if self.finish_reasons[row] == "stop" else tokens
+    @cached_property
+    def _drawn_sequences(self) -> list[list[int]]:
+        return [row[:n].tolist() for row, n in zip(self.arrays.tokens, self.arrays.lengths, strict=True)]
+
+    @cached_property
+    def _stop_matches(self) -> list[StopMatch | None]:
+        """For each sequence its first stop text, None where there is none."""
+        if not self.stop_strings.texts:
+            return [None] * len(self)
+        return [
+            self.stop_strings.find_first(map(self.token_to_bytes, self._spoken_tokens(row))) for row in range(len(self))
+        ]
+
+    def _decode_row(self, row: int) -> str:
+        return "".join(decode_pieces(map(self.token_to_bytes, self._spoken_tokens(row))))
+
+    def _spoken_tokens(self, row: int) -> list[int]:
+        """The tokens that were drawn, without the stop token."""
+        tokens = self._drawn_sequences[row]
+        ended_by_token = self.weighted_samples.finish[row] == "stop" and tokens[-1] in self.stop_token_ids
+        return tokens[:-1] if ended_by_token else tokens
+
+    def _plain_logprobs(self) -> Floats | None:
+        """Log-probabilities of the tokens at T = 1, (n, L); NaN where the record does not know them."""
+        record = self.arrays.record
+        if record is None:
+            return None
+        own = np.zeros(self.arrays.mask.shape, bool)
+        known = np.full(own.shape, np.nan)
+        if "logprob" in record:
+            own = record["temperature"] == 1.0
+            known = np.where(own, record["logprob"], np.nan)
+        if own[self.arrays.mask].all() or NODE_COLUMNS[0] not in record:
+            return known
+        return np.where(own, known, -record["energy"] - np.asarray(record.nodes.log_z(1.0)))
+
+    def _sum_columns(self, columns: Floats | None) -> Floats:
+        if columns is None:
+            return np.full(len(self), np.nan)
+        return np.asarray(np.where(self.arrays.mask, columns, 0.0).sum(1))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from heatbath.errors import BadInput
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.errors import BadInput, format_value
 from heatbath.record import Utf8Decoder
 
 MAX_STOPS, MAX_STOP_CHARACTERS = 256, 2048
+
+
+@dataclass(frozen=True)
+class StopMatch:
+    """The text before a stop, and how many tokens it took to complete the stop."""
+
+    text: str
+    num_tokens: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,27 @@ class StopStrings:
                     f"a text of `stop` must have from 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}.",
                     param="stop",
                 )
+
+    @classmethod
+    def from_texts(cls, texts: str | Sequence[str] | None) -> StopStrings:
+        """One text, several or none. Raises `BadInput` for anything else."""
+        given = (texts,) if isinstance(texts, str) else () if texts is None else texts
+        if isinstance(given, bytes) or not isinstance(given, Sequence) or not all(isinstance(x, str) for x in given):
+            raise BadInput(
+                f"stop is {format_value(texts)}: give a text or a list of texts; token ids go into stop_token_ids.",
+                param="stop",
+            )
+        return cls(tuple(given))
+
+    def find_first(self, pieces: Iterable[bytes]) -> StopMatch | None:
+        """Return where the first of the stops is complete in a text, given as the bytes of its tokens, if any is."""
+        detokenizer, text, count = IncrementalDetokenizer(self), "", 0
+        for count, piece in enumerate(pieces, start=1):
+            text += detokenizer.push(piece)
+            if detokenizer.matched_stop is not None:
+                return StopMatch(text, count)
+        text += detokenizer.flush()
+        return None if detokenizer.matched_stop is None else StopMatch(text, count)
 
     @cached_property
     def failure_tables(self) -> tuple[tuple[int, ...], ...]:
@@ -94,6 +127,27 @@ class IncrementalDetokenizer:
                 matched = stop if matched is None or len(stop) > len(matched) else matched
                 self._match_lengths[number] = borders[-1]
         return matched
+
+
+class StopTracker:
+    """Follows the text of the rows of a run, and says which of them a stop ends."""
+
+    def __init__(
+        self, stop_strings: StopStrings, token_bytes: Callable[[int], bytes], stop_token_ids: Collection[int]
+    ) -> None:
+        self._stop_strings, self._token_bytes, self._stop_token_ids = stop_strings, token_bytes, stop_token_ids
+        self._rows: dict[int, IncrementalDetokenizer] = {}
+
+    def __call__(self, rows: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Append one of `tokens` (A,) to each of `rows` (A,) and return which of them end with it, (A,)."""
+        return np.asarray([self._append(*each) for each in zip(rows.tolist(), tokens.tolist(), strict=True)], bool)
+
+    def _append(self, row: int, token: int) -> bool:
+        if token in self._stop_token_ids:
+            return False
+        detokenizer = self._rows.setdefault(row, IncrementalDetokenizer(self._stop_strings))
+        detokenizer.push(self._token_bytes(token))
+        return detokenizer.matched_stop is not None
 
 
 def _build_failure_table(text: str) -> tuple[int, ...]:

@@ -105,7 +105,7 @@ class Model(ABC):
 class ChatModel(Protocol):
     """A model with a chat template."""
 
-    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Tokens of a conversation (`role`, `content`), up to where the response begins."""
 
 
@@ -113,7 +113,7 @@ def encode_chat(model: Model, messages: Sequence[Mapping[str, Any]]) -> list[int
     """Tokens of a conversation by the model's chat template. Raises `BadInput` for a model without one."""
     if not isinstance(model, ChatModel):
         raise BadInput(f"{model.name} has no chat template: give a plain prompt instead of messages.")
-    return list(model.chat(messages))
+    return list(model.encode_chat(messages))
 
 
 @runtime_checkable
@@ -124,8 +124,8 @@ class ToolModel(Protocol):
     def takes_tools(self) -> bool:
         """True if the template itself describes tools to the model."""
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-        """As in `ChatModel`; `options` are those of `heatbath.models.hf.tokenizer.ModelTokenizer.chat`."""
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """As in `ChatModel`; `options` are those of `heatbath.models.hf.tokenizer.ModelTokenizer.encode_chat`."""
 
 
 class LogprobGradients(Protocol):

@@ -28,7 +28,7 @@ THERMO_COLUMNS = (
     "p_max",
     "rank",
 )
-"""Columns of the raw ensemble, at the temperature of the row."""
+"""Columns of the raw ensemble, `logprob` too, at the temperature of the row, which is the column `temperature`."""
 
 NODE_COLUMNS = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
 """Columns at `NODE_BETAS`, (..., K); the first two are relative to the ground energy."""

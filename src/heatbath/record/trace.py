@@ -23,6 +23,7 @@ from heatbath.record.record import (
     DIVERGENCE_PREFIX,
     FIELD_ENERGY_PREFIX,
     KEPT_MASS_PREFIX,
+    NODE_COLUMNS,
     PIPELINE_COLUMNS,
     THERMO_COLUMNS,
     WORK_PREFIX,
@@ -139,13 +140,26 @@ class Trace:
         return pa.table(columns, metadata=build_metadata(self.provenance))
 
     def to_rows(self) -> Iterator[dict[str, Any]]:
-        """Yield one JSON-ready dict per token: the scalar columns, None where a number is missing or infinite."""
+        """Yield one JSON-ready dict per token: the scalar columns, None where a number is missing or infinite.
+
+        `logprob` is at T = 1, None where the record cannot say; the record's own column of that name, at the row's
+        `temperature`, is `logprob_at_temperature`.
+        """
         extras = [name for name in self.record if name in PIPELINE_COLUMNS or name.startswith(_PART_PREFIXES)]
         names = [*THERMO_COLUMNS, "temperature", *extras]
         columns = [self.record[name].tolist() for name in names]
+        names = ["logprob_at_temperature" if name == "logprob" else name for name in names]
+        plain = self._plain_logprob().tolist()
         for i, values in enumerate(zip(*columns, strict=True)):
             label = {"position": int(self.positions[i]), "token_id": int(self.tokens[i]), "text": self.token_texts[i]}
+            label["logprob"] = _to_json_number("logprob", plain[i])
             yield label | {name: _to_json_number(name, value) for name, value in zip(names, values, strict=True)}
+
+    def _plain_logprob(self) -> Floats:
+        """Log-probability of each token at T = 1 (n,), NaN where neither its own temperature nor the nodes say it."""
+        if NODE_COLUMNS[0] in self.record:
+            return self.logprob(1.0)
+        return np.where(self.temperature == 1.0, self.record["logprob"], np.nan)
 
     def to_jsonl(self) -> str:
         """Return the rows of `to_rows` as JSON lines."""

@@ -24,7 +24,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def prompt(smollm2: Any) -> tuple[int, ...]:
-    return tuple(smollm2.chat([{"role": "user", "content": "Name two colors, separated by a comma."}]))
+    return tuple(smollm2.encode_chat([{"role": "user", "content": "Name two colors, separated by a comma."}]))
 
 
 def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:

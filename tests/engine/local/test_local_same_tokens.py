@@ -34,7 +34,7 @@ def steered(request: Request) -> dict[str, Any]:
         "max_tokens": request.max_tokens,
         "seed": request.seed,
         "sampler": request.sampler,
-        **({"stop": ()} if request.ignore_stop else {}),
+        **({"stop_token_ids": ()} if request.ignore_stop else {}),
         **request.options,
     }
 
@@ -136,7 +136,7 @@ def test_every_sampler_gives_what_generate_gives(name: str) -> None:
     whole = generate(CHAIN, [1, 2], **steered(request))
     answered, *others = answers(CHAIN, [request, *COMPANY])
     assert answered.sequences == whole.sequences
-    assert answered.ended.selected_index == whole.selected_index
+    assert answered.ended.best_index == whole.best_index
     assert answered.ended.log_weights == pytest.approx(whole.weighted_samples.log_weight.tolist())
     assert answered.ended.log_z == (None if whole.log_z is None else pytest.approx(whole.log_z))
     assert answered.ended.tokens_spent == whole.tokens_spent

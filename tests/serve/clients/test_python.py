@@ -152,7 +152,7 @@ def test_logprobs_are_those_of_a_forward_pass(client: Any, smollm2: Any) -> None
     )
     found = answer.choices[0].logprobs.content
     assert len(found) == answer.usage.completion_tokens or found
-    prompt = smollm2.chat(HELLO)
+    prompt = smollm2.encode_chat(HELLO)
     tokens = [next(t for t in _candidates(smollm2, each)) for each in found]
     window = [
         row for part in smollm2.score([prompt + tokens]) for row in zip(part.positions, part.energies, strict=True)

@@ -53,7 +53,7 @@ class Scripted:
                 async for step in self.answer(choice, request):
                     yield step
             yield Finished(
-                selected_index=self.value,
+                best_index=self.value,
                 tokens_spent=40,
                 log_weights=[0.0, -1.0],
                 log_z=-3.5,

@@ -69,7 +69,7 @@ def test_a_choice_says_what_it_cost() -> None:
 def test_the_request_reaches_the_engine_as_it_was_asked() -> None:
     engine = Scripted()
     steer = {
-        "records": "nodes",
+        "record": "full",
         "sampler": "smc",
         "options": {"particles": 8},
         "schedule": {"linear": {"start": 1.2, "end": 0.4}},
@@ -79,7 +79,7 @@ def test_the_request_reaches_the_engine_as_it_was_asked() -> None:
     }
     assert server(engine).chat(thermo=steer, top_k=5, frequency_penalty=0.5).status_code == 200
     (request,) = engine.requests
-    assert (request.record, request.sampler, request.options) == ("nodes", "smc", {"particles": 8})
+    assert (request.record, request.sampler, request.options) == ("full", "smc", {"particles": 8})
     assert request.schedule == ComponentSpec("linear", {"start": 1.2, "end": 0.4})
     assert request.windows == (ComponentSpec("top_k", 5), ComponentSpec("typical", 0.9))
     assert [field.name for field in request.fields] == ["frequency", "bias", "bias"]

@@ -165,7 +165,7 @@ def test_settings_of_the_playground_reach_the_api(visit: Visit, server: Running,
         send(page, 6)
     body = sent.value.post_data_json
     assert body["temperature"] == 0.5 and body["max_tokens"] == 6 and body["seed"] == 3
-    assert body["thermo"] == {"records": "nodes", "windows": {"top_p": 0.9}}
+    assert body["thermo"] == {"record": "full", "windows": {"top_p": 0.9}}
     expect(page.locator("#playground .note")).to_contain_text("drawn at T = 0.500")
 
 

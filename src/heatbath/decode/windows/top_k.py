@@ -15,6 +15,8 @@ def top_k(k: int) -> Window:
 
     Raises BadInput for k < 1. Source: Fan, Lewis and Dauphin 2018, arXiv:1805.04833.
     """
+    if isinstance(k, bool) or k != int(k):
+        raise BadInput(f"top_k is {k!r:.40}: give a whole number of at least 1.")
     if k < 1:
         raise BadInput(f"top_k keeps {k} states: give at least 1.")
 

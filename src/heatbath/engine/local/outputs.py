@@ -181,7 +181,7 @@ def _build_sequence_output(
 def finished_event(generation: Generation, nondeterminism_reason: str) -> Finished:
     """Return the last event of a request with a sequence sampler."""
     return Finished(
-        selected_index=generation.selected_index,
+        best_index=generation.best_index,
         tokens_spent=generation.tokens_spent,
         log_weights=generation.weighted_samples.log_weight.tolist(),
         log_z=generation.log_z,

@@ -3,7 +3,7 @@
     build(FIELDS, ("json_schema", {"type": "object"}), context)
     build_from_text(FIELDS, "dry=0.8", context)
 
-Each registers itself beside its code (`heatbath.energy.spec`); a `BuildContext` holds the model and the greatest length.
+Each registers itself beside its code (`heatbath.energy.spec`). A `BuildContext` holds the model and `max_tokens`.
 """
 
 from heatbath.energy.spec import BuildContext, Spec

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from heatbath.energy import Field, after_tokens, apply_when, until_tokens
 from heatbath.energy.spec import BuildContext, Spec
 from heatbath.engine.registry.discovery import Registry
-from heatbath.errors import BadInput, HeatbathError
+from heatbath.errors import BadInput, HeatbathError, format_value
 
 T = TypeVar("T")
 _BUILD_ERRORS = (TypeError, AttributeError, ValueError, LookupError, OverflowError)
@@ -72,7 +72,7 @@ def resolve_components(
 def _wrong_type(registry: Registry[T], value: Any, built: type[T], param: str) -> BadInput:
     spec = next(iter(registry.values()))
     return BadInput(
-        f"{param} is {value!r:.60}: give a {registry.kind} (`{built.__name__}`), a text such as "
+        f"{param} is {format_value(value)}: give a {registry.kind} (`{built.__name__}`), a text such as "
         f"{spec.name + '=' + spec.example!r}, or a list of them.",
         param=param,
     )
@@ -89,7 +89,7 @@ def _build_spec(spec: Spec[T], context: BuildContext, value: Any) -> T:
         raise
     except _BUILD_ERRORS as error:
         raise BadInput(
-            f"the {spec.kind} {spec.name} does not take {value!r:.60} ({error}): write {spec.example}."
+            f"the {spec.kind} {spec.name} does not take {format_value(value)} ({error}): write {spec.example}."
         ) from error
 
 

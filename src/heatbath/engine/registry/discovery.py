@@ -15,7 +15,7 @@ from heatbath.decode.sequences import Sampler
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
 from heatbath.energy.spec import ComponentKind, Spec
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Registry(Mapping[str, Spec[T]]):
             near = difflib.get_close_matches(str(name)[:64], self, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise BadInput(
-                f"there is no {self.kind} {name!r:.80}{hint}: choose from {', '.join(self)}.", param=self.kind
+                f"there is no {self.kind} {format_value(name)}{hint}: choose from {', '.join(self)}.", param=self.kind
             )
         return self._specs[name]
 

@@ -43,7 +43,7 @@ class ModelTokenizer:
         template = self.fast_tokenizer.chat_template
         return isinstance(template, str) and "tools" in template and "<tool_call>" in template
 
-    def chat(
+    def encode_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         *,

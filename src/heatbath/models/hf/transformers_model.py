@@ -86,13 +86,13 @@ class TransformersModel(Model):
         """Whether the model's own template tells it of tools."""
         return self.tokenizer.takes_tools
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> list[int]:
         """Tokens of a conversation (`role`, `content`) by the model's template, up to where the answer begins.
 
-        Contents are read as text: a control token in them does not control. `more` is that of `Text.chat`. Raises
+        Contents are read as text: a control token in them does not control. `more` is that of `ModelTokenizer.encode_chat`. Raises
         `BadInput` without a template.
         """
-        return self.tokenizer.chat(messages, **more)
+        return self.tokenizer.encode_chat(messages, **more)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; empty for ids that the model has and the tokenizer never makes."""

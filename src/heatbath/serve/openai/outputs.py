@@ -97,7 +97,7 @@ class PromptOutput:
         if by_likelihood and len(self.choices) > n:
             ranked = sorted(sorted(self.choices), key=lambda i: self.choices[i].mean_logprob, reverse=True)
             return [self.choices[i] for i in ranked[:n]]
-        preferred = 0 if self.ended is None else self.ended.selected_index
+        preferred = 0 if self.ended is None else self.ended.best_index
         if n == 1 and preferred in self.choices:
             return [self.choices[preferred]]
         # A request for no tokens has choices that never got any.
@@ -157,14 +157,18 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def record_columns(tokens: Sequence[Token], texts: TokenTexts) -> dict[str, list[Any]]:
-    """Return the records of tokens as columns: texts, ids, log-probabilities at T = 1, and each column by name."""
-    columns: dict[str, list[Any]] = {"text": [], "token_id": [], "logprob_1": []}
+    """Return the records of tokens as columns: texts, ids, and each column of a record by its name.
+
+    `logprob` is at T = 1; the record's own, at the temperature used, is `logprob_at_temperature`.
+    """
+    columns: dict[str, list[Any]] = {"text": [], "token_id": [], "logprob": []}
     for row, token in enumerate(tokens):
         columns["text"].append(texts.text_and_bytes(token.id)[0])
         columns["token_id"].append(token.id)
-        columns["logprob_1"].append(token.logprob)
+        columns["logprob"].append(token.logprob)
         for name, value in (token.record or {}).items():
-            columns.setdefault(name, [None] * len(tokens))[row] = value
+            column = "logprob_at_temperature" if name == "logprob" else name
+            columns.setdefault(column, [None] * len(tokens))[row] = value
     return columns
 
 

@@ -29,7 +29,7 @@ def chat_prompt(language: ModelInfo, body: ChatRequest, tools: Sequence[Tool]) -
     """
     if not isinstance(language, ChatModel):
         raise invalid_value(f"{language.name} has no chat template: use /v1/completions.", "messages")
-    chat: Callable[..., list[int]] = language.chat
+    chat: Callable[..., list[int]] = language.encode_chat
     native = bool(tools) and isinstance(language, ToolModel) and language.takes_tools
     messages = []
     for i, message in enumerate(body.messages):

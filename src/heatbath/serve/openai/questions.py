@@ -49,7 +49,7 @@ def label_question(question: schema.Question, input_text: str, place: str) -> La
 def question_prompt(language: ModelInfo, text: str) -> tuple[int, ...]:
     """Return the tokens after which a label is expected."""
     if isinstance(language, ChatModel):
-        return tuple(language.chat([{"role": "user", "content": text}]))
+        return tuple(language.encode_chat([{"role": "user", "content": text}]))
     return tuple(language.encode(f"{text}\nAnswer: "))
 
 

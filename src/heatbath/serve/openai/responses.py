@@ -142,7 +142,7 @@ def is_buffered(body: GenerationRequest) -> bool:
         return False
     from heatbath.engine.registry import SAMPLERS
 
-    return not SAMPLERS[body.thermo.sampler].streams
+    return body.thermo.sampler not in SAMPLERS or not SAMPLERS[body.thermo.sampler].streams
 
 
 def response_headers(task: GenerationTask, stored: bool | None) -> dict[str, str]:

@@ -94,7 +94,7 @@ def build(
         keep_stop=bool(body.include_stop_str_in_output),
         stop_token_ids=_stop_tokens(body.stop_token_ids, language, ignore_stop) if body.stop_token_ids else None,
         ignore_stop=ignore_stop and not body.stop_token_ids,
-        record="nodes" if thermo.records == "nodes" else "state",
+        record=thermo.record_mode or "state",
         top_logprobs=extent.top,
         score_prompt=extent.prompt_scores,
         priority=body.priority or 0,
@@ -319,6 +319,9 @@ def check_components(thermo: ThermoOptions) -> None:
     # Imports every sampler, which a server without such requests need not load.
     from heatbath.engine.registry import FIELDS, POTENTIALS, SAMPLERS, SCHEDULES, WINDOWS
 
+    if thermo.record is not None and thermo.records is not False:
+        message = "thermo.records is another name of thermo.record: give one of them."
+        raise invalid_value(message, "thermo.records")
     schedule = thermo.schedule or {}
     _check_names("sampler", [thermo.sampler] if thermo.sampler else [], SAMPLERS.offered)
     _check_names("schedule", [schedule] if isinstance(schedule, str) else schedule, SCHEDULES.offered)

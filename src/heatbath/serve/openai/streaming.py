@@ -141,7 +141,7 @@ class StreamWriter(ABC, Generic[B]):
         extras = b""
         if self.body.return_token_ids:
             extras += b',"token_ids":' + encode_json([token.id for token in newest.tokens])
-        if self.thermo and self.thermo.records:
+        if self.thermo and self.thermo.record_mode:
             extras += b',"thermo":' + encode_json({"records": record_columns(newest.tokens, self.texts)})
         return extras
 

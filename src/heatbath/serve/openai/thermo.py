@@ -11,7 +11,7 @@ from heatbath.serve.openai.schema.sampling import ThermoOptions
 
 def choice_thermo(choice: ChoiceOutput, options: ThermoOptions, texts: TokenTexts, phase_map: Any) -> dict[str, Any]:
     """Return the records of a choice if they were asked for, its summary, and the edges of the phase map."""
-    records = {"records": record_columns(choice.tokens, texts)} if options.records else {}
+    records = {"records": record_columns(choice.tokens, texts)} if options.record_mode else {}
     return {**records, **choice_summary(choice, phase_map)}
 
 

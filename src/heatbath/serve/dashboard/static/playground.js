@@ -51,7 +51,7 @@ export function bodyOf(values) {
     max_tokens: Number(values.max_tokens),
     stream: true,
     ...(chat ? { logprobs: true, top_logprobs: TOP } : { logprobs: TOP_OF_TEXT }),
-    thermo: { records: "nodes" },
+    thermo: { record: "full" },
   };
   if (values.sampler !== "ancestral") body.thermo.sampler = values.sampler;
   if (values.window) body.thermo.windows = { [values.window]: values.amount ? Number(values.amount) : null };

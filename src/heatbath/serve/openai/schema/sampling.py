@@ -52,15 +52,26 @@ class StructuredOutputs(Struct, kw_only=True):
 
 
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: records, sampler, schedule, windows, fields and potentials."""
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields and potentials.
 
-    records: bool | Literal["nodes"] = False
+    `records` is an older name of `record`, where `true` means "state".
+    """
+
+    record: Literal["full", "state", "nodes"] | None = None
+    records: bool | Literal["full", "state", "nodes"] = False
     sampler: str | None = None
     options: dict[str, Any] = {}
     schedule: str | dict[str, Any] | None = None
     windows: dict[str, Any] | list[Any] = {}
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
+
+    @property
+    def record_mode(self) -> Literal["full", "state", "nodes"] | None:
+        """What records to return, None for none."""
+        if self.record is not None or self.records is False:
+            return self.record
+        return "state" if self.records is True else self.records
 
 
 class GenerationRequest(Struct, kw_only=True):
