@@ -34,21 +34,21 @@ class Snow(ExactModel):
     def fingerprint(self) -> str:
         return "sha256:snow"
 
-    def begin(self, rows: int) -> Any:
+    def initial_state(self, rows: int) -> Any:
         return np.zeros((rows, 1), np.int64)
 
     def advance(self, state: Any, tokens: Any) -> Any:
         return tokens[:, None]
 
-    def law(self, state: Any) -> Any:
+    def next_energies(self, state: Any) -> Any:
         return -np.arange(8.0) * (1 + state) / 8
 
 
 class Broken(Snow):
     """NaN after token 2."""
 
-    def law(self, state: Any) -> Any:
-        return np.where(state == 2, np.nan, super().law(state))
+    def next_energies(self, state: Any) -> Any:
+        return np.where(state == 2, np.nan, super().next_energies(state))
 
 
 def same(one: Trace, other: Trace) -> None:

@@ -22,13 +22,13 @@ class Bigrams(ExactModel):
     def fingerprint(self):
         return "sha256:bigrams"
 
-    def begin(self, rows):
+    def initial_state(self, rows):
         return np.zeros((rows, 1), np.int64)
 
     def advance(self, state, tokens):
         return state
 
-    def law(self, state):
+    def next_energies(self, state):
         return np.tile(self.own, (len(state), 1))
 
 

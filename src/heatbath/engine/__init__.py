@@ -1,4 +1,4 @@
-"""Hosts that run a model: measure a text, generate from a prompt, serve many requests at once.
+"""The decoding loop and its hosts: measure a text, generate from a prompt, serve many requests at once.
 
     measure(model, text)                    the trace of a text
     measure_stream(model, documents)        the same for documents of any length, in constant memory

@@ -1,6 +1,6 @@
-"""What an engine is: requests go in, asynchronous streams of steps come out. Nothing here knows where a model runs.
+"""The interface of an engine: requests go in, asynchronous streams of events come out.
 
-A request is plain data, so that an engine in this process, vLLM and a remote API can all be asked the same.
+A request is plain data, the same for an engine in this process, vLLM and a remote API.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from heatbath.errors import BadInput, HeatbathError, format_value
 from heatbath.models.base import Tokens, Vocabulary
 
 RecordMode = Literal["full", "state", "nodes"] | None
-"""What is recorded of a step: everything, all but nodes and divergences, energies and nodes alone, or nothing."""
+"""The record of a step: everything, all but nodes and divergences, energies and nodes alone, or nothing."""
 RECORD_MODES: tuple[RecordMode, ...] = ("full", "state", "nodes", None)
 
 
@@ -27,11 +27,11 @@ def validate_record_mode(record: object) -> None:
 
 
 class Unavailable(HeatbathError):
-    """The engine takes no work: it is starting, draining or broken."""
+    """The engine accepts no requests: it is starting, draining or broken."""
 
 
 class Overloaded(HeatbathError):
-    """The queue is full; `retry_after` are the seconds after which there may be room."""
+    """The queue is full; there may be room after `retry_after` seconds."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -52,21 +52,23 @@ class ComponentSpec:
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: `n` answers to `prompt` (tokens).
+    """A request for `n` sequences that continue `prompt` (tokens).
 
     Attributes:
         id: unique; names the request in records and errors.
-        tenant: whose it is; queues are fair between tenants and prefixes are never shared across them.
-        salt: keeps the prefixes of requests apart that name different salts.
+        tenant: the owner; the queue is fair between tenants, and tenants never share cached prefixes.
+        salt: requests with different salts share no cached prefixes either.
+        max_tokens: the longest sequence; 0 draws nothing, which is of use with `score_prompt`.
         temperature: used unless there is a `schedule`.
-        seed: None draws one; the seed used comes back in `Began`.
-        stop: texts that end an answer; they are not part of it unless `keep_stop`.
-        stop_tokens: tokens that end an answer, the model's own if None; `ignore_stop` ends it by length alone.
-        max_tokens: 0 draws nothing, for those who want the prompt scored.
+        options: options of the sampler, by name.
+        seed: None draws one; `Started` has the seed used.
+        stop: texts that end a sequence; they are part of its text only with `keep_stop`.
+        stop_token_ids: tokens that end a sequence, the model's own if None; with `ignore_stop` only length ends it.
         record: as in `GenerationSettings`: "full", "state", "nodes" or None, which keeps log-probabilities alone.
-        top: so many most probable alternatives of each token.
-        prompt_scores: whether the prompt's own tokens are scored.
-        priority: lower comes first. `deadline`: seconds from submission until the request is given up.
+        top_logprobs: number of most probable alternatives of each token.
+        score_prompt: score the tokens of the prompt too.
+        priority: lower is served first.
+        deadline: seconds from submission after which the request is ended.
     """
 
     prompt: tuple[int, ...]
@@ -96,11 +98,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer or a prompt.
+    """One token of a sequence or a prompt.
 
-    `logprob` is its log-probability in the model at T = 1, None for a token that has nothing before it; `top` holds
-    (token, log-probability at T = 1) of the most probable. `record` has the columns of `heatbath.record`, scalars by
-    name and the nodes as lists, of the raw ensemble at the temperature used.
+    `logprob` is its log-probability in the model at T = 1, None for a token that has nothing before it; `top_logprobs`
+    holds (token, log-probability at T = 1) of the most probable tokens. `record` has the columns of `heatbath.record`,
+    scalars by name and the nodes as lists, of the raw ensemble at the temperature used.
     """
 
     id: int
@@ -111,7 +113,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Started:
-    """The first step: the request left its queue after `waited` seconds. `cached` tokens of the prompt were known."""
+    """The first event: the request left the queue. `cached_tokens` of its prompt came from the prefix cache."""
 
     seed: int
     queue_seconds: float
@@ -121,10 +123,10 @@ class Started:
 
 @dataclass(frozen=True)
 class TokensGenerated:
-    """Answer `choice` grew by `tokens`; `text` may be shown now (what could be the beginning of a stop is held back).
+    """New tokens of sequence `choice`; `text` may be shown now (the possible beginning of a stop text is held back).
 
-    `finish` is None while it goes on, else "stop", "length", "deadline" or "cancelled"; `stopped` then is the text or
-    token that ended it. A stop token is among `tokens` and not in `text`.
+    `finish_reason` is None for a running sequence, else "stop", "length", "deadline" or "cancelled"; `stop_reason` is
+    the text or token that ended it. A stop token is among `tokens` and not in `text`.
     """
 
     choice: int
@@ -136,9 +138,10 @@ class TokensGenerated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last step. `value` is the answer to give if one is wanted; the rest as in `heatbath.engine.Generation`.
+    """The last event. `selected_index` is the sequence to show if one is needed; see `heatbath.engine.Generation`.
 
-    `repeatable` says whether the same seed gives the same tokens whatever else is in the batch; `why` if not.
+    `deterministic`: the same seed gives the same tokens whatever else is in the batch; else `nondeterminism_reason`
+    says why not.
     """
 
     best_index: int = 0
@@ -157,7 +160,7 @@ Event = Started | TokensGenerated | Finished
 
 @dataclass(frozen=True)
 class EngineStats:
-    """How busy an engine is: requests, rows of the batch, and totals of the prefix cache in tokens since the start."""
+    """Load of an engine: requests, rows of the batch, and prompt tokens looked up and found in the prefix cache."""
 
     running: int = 0
     waiting: int = 0
@@ -168,7 +171,7 @@ class EngineStats:
 
 
 class ModelInfo(Protocol):
-    """What a server needs of a model besides its steps; every `heatbath.models.Model` is one."""
+    """Name, tokenizer and limits of the model of an engine; every `heatbath.models.Model` is one."""
 
     name: str
     vocabulary: Vocabulary
@@ -193,22 +196,22 @@ class Engine(Protocol):
 
     @property
     def stats(self) -> EngineStats:
-        """How busy it is now."""
+        """The present load."""
 
     @property
     def unavailable_reason(self) -> str | None:
-        """One sentence on why it takes no work, None if it does."""
+        """The reason why it accepts no requests; None if it does."""
 
     async def start(self) -> None:
-        """Make ready, warm up. Raises what the model raises."""
+        """Start and warm up. Raises what the model raises."""
 
     def submit(self, request: Request) -> AsyncIterator[Event]:
-        """The steps of a request: `Began`, then `Grown` until every choice has finished, then `Ended`.
+        """Stream the events of a request: `Started`, then `TokensGenerated` until all are finished, then `Finished`.
 
-        Closing the iterator (`aclose`, or a cancelled task) gives up the request and frees what it holds at once.
-        Before the first step it raises `BadInput` (settings that make no sense), `Overloaded` or `Unavailable`; at any
-        time `DeadlineExceeded`, `NotANumber` or `ModelError`.
+        Closing the iterator (`aclose`, or a cancelled task) cancels the request and frees its memory at once. Before
+        the first event it raises `BadInput` (invalid settings), `Overloaded` or `Unavailable`; at any time
+        `DeadlineExceeded`, `NotANumber` or `ModelError`.
         """
 
     async def drain(self, seconds: float) -> None:
-        """Take no more work and wait until what runs has ended, `seconds` at most; then give up the rest."""
+        """Accept no more requests, wait `seconds` at most for the running ones, then cancel the rest."""

@@ -1,4 +1,4 @@
-"""From documents to stretches of tokens that fit a model's context, in constant memory."""
+"""Split documents into chunks of tokens that fit the context of a model, in constant memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SPLIT_MARGIN = 32
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of document `sequence`: the last `fresh` of `tokens` are to be scored, the others are their context.
+    """A chunk of document `sequence`: the last `num_scored` of `tokens` are scored, the others are their context.
 
-    `position` is that of the first fresh token in its document.
+    `position` is that of the first scored token in its document.
     """
 
     sequence: int
@@ -33,9 +33,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Stride:
-    """How long documents are cut: at most `length` tokens at once (None: no limit), `start` before each document.
+    """The lengths of chunks: at most `max_tokens` (None: no limit), with `start_token_ids` before each document.
 
-    Once the context is full, half of it is kept before the next fresh half, so that every token is scored once with at
+    Once the context is full, half of it is kept before the next new half, so that every token is scored once with at
     least half a context before it.
     """
 
@@ -44,7 +44,7 @@ class Stride:
 
 
 def build_stride(model: Model, *, bos: bool, context: int | None) -> Stride:
-    """The stride for a model; `context` may shorten its own context.
+    """Return the stride for a model; `context` may shorten the model's own context.
 
     Raises:
         BadInput: the model has no document start although `bos` asks for it, or the context is too short.
@@ -52,13 +52,13 @@ def build_stride(model: Model, *, bos: bool, context: int | None) -> Stride:
     if bos and not model.vocabulary.start_token_ids:
         raise BadInput(f"{model.name} has no document start to put before a text: leave out bos.")
     if context is not None and context < 8:
-        raise BadInput(f"the context is {context} tokens: give at least 8.")
+        raise BadInput(f"`context` must be at least 8 tokens, got {context}.", param="context")
     limits = [limit for limit in (model.context_length, context) if limit is not None]
     return Stride(min(limits, default=None), model.vocabulary.start_token_ids if bos else ())
 
 
 def split_documents(model: Model, documents: Iterable[Document], stride: Stride) -> Iterator[Chunk]:
-    """The stretches of all documents, in order; a stretch ends where a character does."""
+    """Yield the chunks of all documents, in order; a chunk ends where a character does."""
     for sequence, document in enumerate(documents):
         yield from _split_tokens(
             model, sequence, _drop_document_start(token_stream(model, document), stride.start_token_ids), stride
@@ -66,38 +66,38 @@ def split_documents(model: Model, documents: Iterable[Document], stride: Stride)
 
 
 def _split_tokens(model: Model, sequence: int, stream: Iterator[int], stride: Stride) -> Iterator[Chunk]:
-    tokens, fresh, position = list(stride.start_token_ids), 0, 0
+    tokens, num_new, position = list(stride.start_token_ids), 0, 0
     while True:
         room = None if stride.max_tokens is None else stride.max_tokens - len(tokens)
         new = list(islice(stream, room))
         tokens += new
-        fresh += len(new)
-        if not fresh:
+        num_new += len(new)
+        if not num_new:
             return
         last = room is None or len(new) < room
-        held = 0 if last else _count_incomplete_tokens(model, tokens[-fresh:])
-        done = tokens[: len(tokens) - held]
-        yield Chunk(sequence, position, done, fresh - held)
+        incomplete = 0 if last else _count_incomplete_tokens(model, tokens[-num_new:])
+        complete = tokens[: len(tokens) - incomplete]
+        yield Chunk(sequence, position, complete, num_new - incomplete)
         if last:
             return
-        position += fresh - held
-        fresh = held
-        tokens = tokens[-max(len(tokens) // 2, held + 1) :]
+        position += num_new - incomplete
+        num_new = incomplete
+        tokens = tokens[-max(len(tokens) // 2, incomplete + 1) :]
 
 
 def _count_incomplete_tokens(model: Model, tokens: Tokens) -> int:
-    """How many of the last tokens belong to a character that is not complete yet; never all of them."""
+    """Count the last tokens that belong to an incomplete character; never all of them."""
     most = min(4, len(tokens) - 1)
     tail = b"".join(model.token_bytes(token) for token in tokens[-8:])
-    for held in range(most + 1):
+    for count in range(most + 1):
         if not split_incomplete_character(tail)[1]:
-            return held
-        tail = tail[: len(tail) - len(model.token_bytes(tokens[-1 - held]))]
+            return count
+        tail = tail[: len(tail) - len(model.token_bytes(tokens[-1 - count]))]
     return 0
 
 
 def _drop_document_start(stream: Iterator[int], start: Tokens) -> Iterator[int]:
-    """The stream without a document start that the tokenizer itself put there, where `start` brings its own."""
+    """Yield the stream without a document start that the tokenizer has put there, where `start` brings its own."""
     head = list(islice(stream, len(start)))
     if tuple(head) != tuple(start):
         yield from head
@@ -105,7 +105,7 @@ def _drop_document_start(stream: Iterator[int], start: Tokens) -> Iterator[int]:
 
 
 def token_stream(model: Model, document: Document) -> Iterator[int]:
-    """The tokens of a document, those of `model.encode` on the whole text; a file is read block by block."""
+    """Yield the tokens of a document, as `model.encode` of the whole text gives them; a file is read block by block."""
     if isinstance(document, str):
         yield from _encode_blocks(model, iter([document]))
     elif isinstance(document, TextIOBase):
@@ -118,7 +118,7 @@ def _read_blocks(file: TextIOBase) -> Iterator[str]:
     try:
         yield from iter(lambda: file.read(_BLOCK_CHARACTERS), "")
     except UnicodeDecodeError as error:
-        raise BadInput(f"the text is no UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
+        raise BadInput(f"the text is not UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
 
 
 def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
@@ -138,7 +138,7 @@ def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
 
 
 def _find_split(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tuple[int, int] | None:
-    """(tokens, characters) before a place near the end where the text can be cut, None if it cannot."""
+    """Return (tokens, characters) before a place near the end where the text can be cut; None if there is none."""
     for characters in _find_word_starts(text):
         after = model.encode(text[characters:])[len(prefix) :]
         count = len(tokens) - len(after)
@@ -149,7 +149,7 @@ def _find_split(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tupl
 
 
 def _find_word_starts(text: str) -> Iterator[int]:
-    """Starts of words near the end of a text, last first, at most 8."""
+    """Yield starts of words near the end of a text, last first, at most 8."""
     low = len(text) // 2
     end = len(text) - 4 * _SPLIT_MARGIN
     for _ in range(8):

@@ -1,7 +1,7 @@
-"""The decoding loop: evaluate what a sampler waits for, step, record, emit frames.
+"""The decoding loop: evaluate the session that a sampler waits for, step, record, emit a frame.
 
-`hb.generate`, the command line and the local scheduler all move a `Run` this way; the scheduler evaluates many runs in
-one forward pass, and hands each its energies.
+`hb.generate`, the command line and the local scheduler all drive a `Run`; the scheduler evaluates the sessions of many
+runs in one forward pass.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from heatbath.record import CROSSED_PREFIX, Frame, Provenance
 
 
 class Run:
-    """A batch of prompts being continued: iterate for its frames, stop when you like, `result` has what there is.
+    """A batch of prompts being continued: iterate for its frames and stop at any time.
 
-    A host that evaluates several runs together takes `pending` of each and calls `step` with the energies. `opener`
-    opens sessions in place of `model.open`.
+    `result` returns the samples so far. A host that evaluates several runs together takes `pending` of each and calls
+    `step` with the energies. `opener` opens sessions in place of `model.open`.
 
     Raises:
-        BadInput: prompts that leave no room for `max_tokens` in the context, settings that make no sense. What comes
-            up on the way carries what there is as `.partial`, a `Generation`.
+        BadInput: prompts that leave no room for `max_tokens` in the context, or invalid settings. An error in a later
+            step carries the samples so far as `.partial`, a `Generation`.
         NotANumber: the model or a potential gave NaN; names the step.
     """
 
@@ -70,24 +70,24 @@ class Run:
         self._step_index = self._evaluated = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        while not self.done:
-            with self._explained():
+        while not self.is_finished:
+            with self._attach_partial_result():
                 energies = evaluate(self.pending)
             yield self.step(energies)
 
     @property
-    def done(self) -> bool:
-        """Whether there is nothing more to do."""
+    def is_finished(self) -> bool:
+        """True when all sequences are finished."""
         return self._state.is_finished
 
     @property
     def pending(self) -> Session | None:
-        """The session whose energies the next step needs; None when it needs none."""
+        """The session whose energies the next step needs; None if it needs none."""
         return self._sampler.pending(self._state)
 
     def step(self, energies: Any) -> Frame:
-        """One step, from the energies of the pending session (None where there is none), and its record."""
-        with self._explained():
+        """Run one step on the energies of the pending session (None if there is none) and return its frame."""
+        with self._attach_partial_result():
             self._state, move = self._sampler.step(self._random_streams, self._state, energies)
             frame = self._record_step(move)
         self._step_index += 1
@@ -96,23 +96,23 @@ class Run:
 
     @property
     def has_independent_rows(self) -> bool:
-        """Whether every answer goes its own way, so that its text can be shown as it grows."""
+        """True if sequences are drawn independently, so that their text can be shown as it grows."""
         return isinstance(self._sampler, Independent)
 
     @property
     def num_slots(self) -> int:
-        """How many answers are held at once."""
+        """Number of sequences held at once."""
         return self._state.num_slots
 
     def result(self) -> Generation:
-        """What has been drawn so far."""
-        drawn = self._state.samples()
+        """Return the samples so far."""
+        samples = self._state.samples()
         single = len(self.prompts) == 1
-        prompts = self.prompts * len(drawn.slots) if single else tuple(self.prompts[slot] for slot in drawn.slots)
+        prompts = self.prompts * len(samples.slots) if single else tuple(self.prompts[slot] for slot in samples.slots)
         return Generation(
             prompts,
-            self._buffer.to_arrays(drawn.slots),
-            drawn,
+            self._buffer.to_arrays(samples.slots),
+            samples,
             self._provenance,
             self._model.token_bytes,
             self.stop_token_ids,
@@ -120,8 +120,8 @@ class Run:
         )
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Errors say at which token they came up, and carry what has been drawn so far."""
+    def _attach_partial_result(self) -> Iterator[None]:
+        """Add the samples so far to an error, and the token at which it came up to a NaN of the model."""
         try:
             yield
         except NotANumber as error:
@@ -144,7 +144,7 @@ class Run:
         return Frame(self._step_index, move.slots, step.tokens, record, move.sources, move.lengths)
 
     def _mark_crossings(self, move: SequenceStep) -> dict[str, Floats]:
-        """For each edge 1 where the temperature rose through it since the token before, -1 where it fell, else 0."""
+        """Return a column per edge: 1 where the temperature rose through it since the last token, -1 where it fell."""
         assert move.step is not None
         with np.errstate(divide="ignore"):
             now = 1 / move.step.betas

@@ -1,4 +1,4 @@
-"""Measure a text: one thermodynamic record for each of its tokens, teacher-forced."""
+"""Measure texts: a thermodynamic record for each token, teacher-forced."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def measure(
     bos: bool = False,
     context: int | None = None,
 ) -> Trace:
-    """The trace of a text, or of its tokens: every token's record, given those before it.
+    """Return the trace of a text, or of its tokens: the record of every token given those before it.
 
-    The first token has nothing before it and holds NaN, unless `bos` puts the model's document start there. A text
+    The record of the first token is NaN, unless `bos` puts the model's document start before it. A text
     longer than the model's context (or than `context`) is scored in strides; see `measure_stream`.
 
     Raises:
@@ -48,27 +48,27 @@ def measure_stream(
     after: tuple[int, int] = (-1, -1),
     **options: Any,
 ) -> Iterator[Trace]:
-    """The traces of documents of any length, piece by piece in order, in constant memory.
+    """Yield the traces of documents of any length, chunk by chunk in order, in constant memory.
 
-    A document longer than the context comes in several pieces; once the context is full, half of it stays before the
-    next fresh half, so that each token is scored once, with at least half a context before it. `after` = (sequence,
-    position) skips what an earlier run has done. `options` are `bos` and `context` of `measure`.
+    A document longer than the context comes in several chunks; once the context is full, half of it stays before the
+    next new half, so that each token is scored once, with at least half a context before it. `after` = (sequence,
+    position) skips the chunks of an earlier run. `options` are `bos` and `context` of `measure`.
     """
     beta = beta_from_temperature(temperature)
     stride = build_stride(model, bos=options.pop("bos", False), context=options.pop("context", None))
     if options:
         raise TypeError(f"measure_stream has no option {next(iter(options))!r}")
-    about = Provenance.from_model(model)
-    wanted = (piece for piece in split_documents(model, documents, stride) if _end_position(piece) > after)
-    for batch in _batch_chunks(wanted):
-        for piece, record in zip(batch, _score_batch(model, batch, beta), strict=True):
-            tokens = np.asarray(piece.tokens[len(piece.tokens) - piece.num_scored :], np.int64)
-            positions = piece.position + np.arange(piece.num_scored)
-            yield Trace(tokens, positions, record, about, model.token_bytes, piece.sequence)
+    provenance = Provenance.from_model(model)
+    chunks = (chunk for chunk in split_documents(model, documents, stride) if _end_position(chunk) > after)
+    for batch in _batch_chunks(chunks):
+        for chunk, record in zip(batch, _score_batch(model, batch, beta), strict=True):
+            tokens = np.asarray(chunk.tokens[len(chunk.tokens) - chunk.num_scored :], np.int64)
+            positions = chunk.position + np.arange(chunk.num_scored)
+            yield Trace(tokens, positions, record, provenance, model.token_bytes, chunk.sequence)
 
 
 def join_traces(parts: Sequence[Trace]) -> Trace:
-    """One trace of the pieces of one document, in order."""
+    """Join the traces of the chunks of one document, in order."""
     if len(parts) == 1:
         return parts[0]
     tokens = np.concatenate([part.tokens for part in parts])
@@ -88,43 +88,43 @@ def beta_from_temperature(temperature: float) -> float:
     return 1.0 / temperature if temperature > 0 else float("inf")
 
 
-def _end_position(piece: Chunk) -> tuple[int, int]:
-    return piece.sequence, piece.position + piece.num_scored - 1
+def _end_position(chunk: Chunk) -> tuple[int, int]:
+    return chunk.sequence, chunk.position + chunk.num_scored - 1
 
 
-def _batch_chunks(pieces: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    """Pieces together that make a batch of bounded size."""
+def _batch_chunks(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """Group chunks into batches of bounded size."""
     batch: list[Chunk] = []
-    for piece in pieces:
-        if batch and (len(batch) == _BATCH_ROWS or sum(len(p.tokens) for p in [*batch, piece]) > _BATCH_TOKENS):
+    for chunk in chunks:
+        if batch and (len(batch) == _BATCH_ROWS or sum(len(c.tokens) for c in [*batch, chunk]) > _BATCH_TOKENS):
             yield batch
             batch = []
-        batch.append(piece)
+        batch.append(chunk)
     if batch:
         yield batch
 
 
 def _score_batch(model: Model, batch: Sequence[Chunk], beta: float) -> list[Record]:
-    """The records of the fresh tokens of each piece."""
-    lengths = np.asarray([len(piece.tokens) for piece in batch])
-    first = lengths - np.asarray([piece.num_scored for piece in batch])
+    """Return the records of the scored tokens of each chunk."""
+    lengths = np.asarray([len(chunk.tokens) for chunk in batch])
+    first = lengths - np.asarray([chunk.num_scored for chunk in batch])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     flat = build_missing_record(int(offsets[-1]))
-    for window in model.score([piece.tokens for piece in batch]):
-        rows, positions = np.asarray(window.rows), np.asarray(window.positions)
-        fresh = positions >= first[rows]
-        if fresh.any():
-            seen = _observe_tokens(model, window, fresh, beta)
-            place = (offsets[rows] + positions)[fresh]
+    for scores in model.score([chunk.tokens for chunk in batch]):
+        rows, positions = np.asarray(scores.rows), np.asarray(scores.positions)
+        scored = positions >= first[rows]
+        if scored.any():
+            record = _observe_tokens(model, scores, scored, beta)
+            places = (offsets[rows] + positions)[scored]
             for name in flat:
-                flat[name][place] = seen[name]
+                flat[name][places] = record[name]
     return [flat.take(slice(offsets[i] + first[i], offsets[i + 1])) for i in range(len(batch))]
 
 
-def _observe_tokens(model: Model, window: ScoreChunk, fresh: NDArray[np.bool_], beta: float) -> Record:
-    part = slice(None) if fresh.all() else np.flatnonzero(fresh)
+def _observe_tokens(model: Model, scores: ScoreChunk, scored: NDArray[np.bool_], beta: float) -> Record:
+    part = slice(None) if scored.all() else np.flatnonzero(scored)
     try:
-        return observe(window.energies[part], np.asarray(window.targets)[part], beta=beta)
+        return observe(scores.energies[part], np.asarray(scores.targets)[part], beta=beta)
     except NotANumber as error:
-        first = int(np.asarray(window.positions)[part].min())
+        first = int(np.asarray(scores.positions)[part].min())
         raise NotANumber(f"{model.name} gave NaN at or after token {first} of a text: {error}") from error

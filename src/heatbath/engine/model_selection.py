@@ -1,4 +1,4 @@
-"""Which of several models a text suits best: the lowest free energy per byte, whatever their vocabularies."""
+"""Rank models by how well they predict a text: by free energy per byte, whatever their vocabularies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from heatbath.record import Trace
 
 @dataclass(frozen=True)
 class ModelFit:
-    r"""How well a model takes to a text.
+    r"""The fit of a model to a text.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         free_energy: $-\log p(\text{text})$ per byte, nats; its standard error is that of a ratio of sums over tokens,
-            as if they were drawn one by one: what a text of the same kind and length would vary by. `ess` is their
-            number.
-        bytes: how many bytes were scored.
-        tokens: how many tokens they are in this model.
+            as if they were independent: an estimate for texts of the same kind and length. `ess` is their number.
+        num_bytes: number of bytes scored.
+        num_tokens: number of tokens scored.
     """
 
     name: str
@@ -34,7 +33,7 @@ class ModelFit:
 
 
 def rank_models(models: Sequence[Model] | Mapping[str, Model], text: str) -> list[ModelFit]:
-    """Models by the free energy per byte of `text`, lowest first; ties stay in the order given.
+    """Rank models by the free energy per byte of `text`, lowest first; ties stay in the order given.
 
     Per byte, since tokens of different vocabularies cannot be compared. A model without a document start cannot score
     its first token, whose bytes are then left out; compare models of one kind.
@@ -61,7 +60,7 @@ def _fit_model(name: str, model: Model, text: str) -> ModelFit:
 
 
 def _compute_token_costs(trace: Trace, model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Minus the log-probability of each scored token, nats, and its bytes."""
+    """Return minus the log-probability of each scored token, nats, and its number of bytes."""
     logprob = np.asarray(trace.logprob(1.0), np.float64)
     scored = ~np.isnan(logprob)
     sizes = np.array([len(model.token_bytes(int(token))) for token in trace.tokens[scored]], np.float64)

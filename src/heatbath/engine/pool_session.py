@@ -1,4 +1,4 @@
-"""Sessions whose rows lie in a pool, among the rows of others."""
+"""Sessions on rows of a pool, which they may share with other sessions."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ from heatbath.models.pool.base import Pool
 from heatbath.models.pool.open_pool import build_fast_pool
 
 PREFIX_BYTES = 256 << 20
-"""Memory for the prefixes of prompts that the rows of one run share."""
+"""Memory for the prefixes that the rows of one run share."""
 
 
 def find_fast_opener(model: Model) -> OpenSession | None:
-    """Return a function that opens sessions on the fast CPU decoder; None where the model's own serve as well.
+    """Return a function that opens sessions on the fast CPU decoder; None for a model that the decoder cannot run.
 
-    The rows live in a pool of their own, which is freed with the last session on it.
+    The sessions share a pool of their own, which is freed with the last of them.
     """
     pool = build_fast_pool(model, prefix_bytes=PREFIX_BYTES)
     return None if pool is None else PoolRows(model, pool, keep=False).open
 
 
 class PoolRows:
-    """The rows of a pool that one request or run holds: opened, copied and closed together.
+    """The rows of a pool that belong to one request or run, at most `limit` at once.
 
-    At most `limit` of them at once. Cached prefixes of `salt` are used, and with `keep` those of closed rows cached.
+    Prefixes cached under `salt` are used; with `keep`, those of closed rows are cached.
     """
 
     def __init__(
         self, model: Model, pool: Pool, *, salt: bytes = b"", limit: int | None = None, keep: bool = True
     ) -> None:
         self.pool = pool
-        self.held: set[int] = set()
+        self.open_rows: set[int] = set()
         self._start, self._salt, self._limit, self._keep = list(model.vocabulary.start_token_ids), salt, limit, keep
 
     def open(self, prompts: Sequence[Tokens]) -> PoolSession:
-        """A session on a batch of prompts. Raises `BadInput` where that needs more rows than there are."""
-        self._check(len(prompts))
+        """Open a session on a batch of prompts. Raises `BadInput` if that exceeds the limit of rows."""
+        self._validate_count(len(prompts))
         rows = self.pool.open([list(prompt) or self._start for prompt in prompts], salt=self._salt)
-        self.held.update(rows)
+        self.open_rows.update(rows)
         return PoolSession(self.pool, rows, self)
 
     def fork(self, rows: Sequence[int], indices: Sequence[int]) -> list[int]:
-        """The rows at `indices`: the first of equals is the row itself, the others are copies; absent ones go."""
+        """Return rows for the places `indices`: each row once, copies for repeats. Rows at no index are closed."""
         used: set[int] = set()
-        self._check(len(indices) - len(rows))
-        kept = []
+        self._validate_count(len(indices) - len(rows))
+        forked = []
         for index in indices:
-            kept.append(self.pool.copy(rows[index]) if index in used else rows[index])
+            forked.append(self.pool.copy(rows[index]) if index in used else rows[index])
             used.add(index)
-        self.held.update(kept)
+        self.open_rows.update(forked)
         self.close([row for index, row in enumerate(rows) if index not in used])
-        return kept
+        return forked
 
     def close(self, rows: Sequence[int]) -> None:
-        """Free those of `rows` that are held."""
-        held = [row for row in rows if row in self.held]
-        self.held.difference_update(held)
-        if held:
-            self.pool.close(held, keep=self._keep)
+        """Close those of `rows` that are open."""
+        still_open = [row for row in rows if row in self.open_rows]
+        self.open_rows.difference_update(still_open)
+        if still_open:
+            self.pool.close(still_open, keep=self._keep)
 
     def close_all(self) -> None:
-        """Free everything."""
-        self.close(sorted(self.held))
+        """Close all rows."""
+        self.close(sorted(self.open_rows))
 
-    def _check(self, more: int) -> None:
-        rows = len(self.held) + more
+    def _validate_count(self, num_new: int) -> None:
+        rows = len(self.open_rows) + num_new
         if self._limit is not None and rows > self._limit:
             raise BadInput(f"the sampler needs {rows} rows, and there are {self._limit}: ask for fewer.")
 
 
 class PoolSession(Session):
-    """A session on rows of a pool, which a host may evaluate together with those of others.
+    """A session on rows of a pool, which a host may evaluate together with the rows of other sessions.
 
-    Rows that leave it are freed by their `owner`; without one they stay open, and rows cannot be copied.
+    Its `owner` copies rows and closes those that leave; without an owner rows stay open and cannot be copied.
     """
 
     def __init__(self, pool: Pool, rows: Sequence[int], owner: PoolRows | None = None) -> None:
@@ -86,7 +86,7 @@ class PoolSession(Session):
 
     @property
     def tokens(self) -> Sequence[Tokens]:
-        return _Tokens(self._pool, self.rows)
+        return _RowTokens(self._pool, self.rows)
 
     def energies(self) -> Any:
         if self._energies is None:
@@ -98,15 +98,15 @@ class PoolSession(Session):
         self._energies = None
 
     def fork(self, indices: Sequence[int]) -> None:
-        chosen = [int(index) for index in indices]
-        if chosen == list(range(len(self.rows))):
+        places = [int(index) for index in indices]
+        if places == list(range(len(self.rows))):
             return
-        kept = [self.rows[index] for index in chosen]
-        self.rows = kept if self._owner is None else self._owner.fork(self.rows, chosen)
+        same = [self.rows[index] for index in places]
+        self.rows = same if self._owner is None else self._owner.fork(self.rows, places)
         self._energies = None
 
-    def joined(self, other: PoolSession) -> PoolSession:
-        """A session without an owner on the rows of both."""
+    def concatenate(self, other: PoolSession) -> PoolSession:
+        """Return a session without an owner on the rows of both."""
         return PoolSession(self._pool, [*self.rows, *other.rows])
 
     def close(self) -> None:
@@ -115,8 +115,8 @@ class PoolSession(Session):
         self.rows, self._energies = [], None
 
 
-class _Tokens(Sequence[Tokens]):
-    """The tokens of some rows of a pool, looked up only when asked for."""
+class _RowTokens(Sequence[Tokens]):
+    """The tokens of rows of a pool, looked up on access."""
 
     def __init__(self, pool: Pool, rows: Sequence[int]) -> None:
         self._pool, self._rows = pool, rows

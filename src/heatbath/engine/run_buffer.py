@@ -1,4 +1,4 @@
-"""Where a run writes: tokens and records of a batch, step by step, in arrays that rows leave when they end."""
+"""Arrays of a run: tokens and records of a batch, written step by step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GenerationArrays:
-    """A run as arrays over rows b and steps t: what lies at or beyond a row's length is padding, zeros.
+    """A run as arrays over rows b and steps t, padded with zeros beyond the length of a row.
 
-    `record` holds columns (B, N) and nodes (B, N, K); None when the run kept none.
+    `record` holds columns (B, N) and nodes (B, N, K); None for a run without a record.
     """
 
     tokens: NDArray[np.int32]
@@ -30,7 +30,7 @@ class GenerationArrays:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Which entries are no padding, (B, N)."""
+        """True for entries that are not padding, (B, N)."""
         return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
 
     @property
@@ -50,7 +50,7 @@ class GenerationArrays:
 
 
 class RunBuffer:
-    """Arrays being written, a column for each slot. They lie step first, so that a step is contiguous."""
+    """Arrays under construction, one column per slot. The step is their first axis, so that a step is contiguous."""
 
     def __init__(self, slots: int, steps: int) -> None:
         self._tokens = np.zeros((steps, slots), np.int32)
@@ -60,21 +60,21 @@ class RunBuffer:
         self._betas = np.ones(slots)
 
     def copy_slots(self, sources: Ints, lengths: Ints | None) -> None:
-        """Slot i becomes the first `lengths[i]` entries of what slot `sources[i]` held, all of them if None."""
-        kept = self._lengths[sources] if lengths is None else lengths
-        moved = np.flatnonzero((sources != np.arange(len(sources))) & (kept > 0))
-        if len(moved):
-            most = int(kept[moved].max())
+        """Copy the first `lengths[i]` entries of slot `sources[i]` to slot i, all of them if None."""
+        new_lengths = self._lengths[sources] if lengths is None else lengths
+        changed = np.flatnonzero((sources != np.arange(len(sources))) & (new_lengths > 0))
+        if len(changed):
+            most = int(new_lengths[changed].max())
             columns: list[NDArray[Any]] = [self._tokens, *self._columns.values()]
             for column in columns:
-                column[:most, moved] = column[:most, sources[moved]]
-            self._betas[moved] = self._betas[sources[moved]]
-        self._lengths = np.asarray(kept, np.int64).copy()
+                column[:most, changed] = column[:most, sources[changed]]
+            self._betas[changed] = self._betas[sources[changed]]
+        self._lengths = np.asarray(new_lengths, np.int64).copy()
 
     def write(self, slots: Ints, tokens: Ints, betas: Floats, record: Record | None) -> None:
-        """One more entry in each of `slots` (A,)."""
+        """Append an entry to each of `slots` (A,)."""
         at = self._lengths[slots]
-        # Rows that march in step are written as one stretch, which is twice as fast.
+        # Rows of equal length are written as one slice, which is twice as fast.
         steps = int(at[0]) if len(at) and (at == at[0]).all() else at
         self._tokens[steps, slots] = tokens
         self._betas[slots] = betas
@@ -87,19 +87,19 @@ class RunBuffer:
             self._columns[name][steps, slots] = column
 
     def to_arrays(self, slots: Ints) -> GenerationArrays:
-        """What `slots` hold, as views where they are all of them in order."""
+        """Return the entries of `slots`, as views if those are all slots in order."""
         steps = int(self._lengths[slots].max(initial=0))
-        whole = np.array_equal(slots, np.arange(self._shape[1]))
-        part: Any = slice(None) if whole else slots
+        is_view = np.array_equal(slots, np.arange(self._shape[1]))
+        part: Any = slice(None) if is_view else slots
         padding = np.arange(steps)[:, None] >= self._lengths[slots]
-        views = {name: _zero_padding(column[:steps, part], padding, whole) for name, column in self._columns.items()}
+        views = {name: _zero_padding(column[:steps, part], padding, is_view) for name, column in self._columns.items()}
         record = Record({name: view.swapaxes(0, 1) for name, view in views.items()}) if views else None
-        tokens = _zero_padding(self._tokens[:steps, part], padding, whole)
+        tokens = _zero_padding(self._tokens[:steps, part], padding, is_view)
         return GenerationArrays(tokens.T, self._lengths[slots].copy(), self._betas[slots], record)
 
 
 def _zero_padding(column: NDArray[Any], padding: NDArray[np.bool_], is_view: bool) -> NDArray[Any]:
-    """Zeros where there is padding: a slot that became shorter still holds what it lost."""
+    """Write zeros to padding, since a slot that was cut still holds its old entries."""
     if not is_view:
         column[padding] = 0
     return column

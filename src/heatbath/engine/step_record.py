@@ -1,4 +1,4 @@
-"""From a sampler's step to its record: the raw ensemble, and what every field and window did to it."""
+"""The record of a sampler's step: the raw ensemble, and the effect of every field and window on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from heatbath.decode import Step
 from heatbath.engine.base import RecordMode
 from heatbath.engine.run_buffer import Floats
-from heatbath.ensemble import State
 from heatbath.record import (
     DIVERGENCE_PREFIX,
     FIELD_ENERGY_PREFIX,
@@ -23,11 +22,11 @@ from heatbath.record import (
 )
 
 
-def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -> Record | None:
-    r"""What is kept of a step; `seen` is the raw state with the drawn tokens, where it is known already.
+def build_record(step: Step, mode: RecordMode) -> Record | None:
+    r"""Return the record of a step; None with mode None.
 
-    With "state" it is the thermodynamics without the nodes and the divergences, which take passes over the energies of
-    their own. Of an ensemble that is steered, besides the raw one:
+    With "state" it has no nodes and no divergences, which take further passes over the energies. For an ensemble with
+    fields or windows it has, besides the columns of the raw one:
 
     `work/f` and `field_energy/f` of each field, `kept_mass/w` of each window and `kept_mass` of all, `divergence/…`
     of each and of all, `log_mass` of all, and `drawn_logprob`. For 0 < beta < inf they add up: `drawn_logprob` -
@@ -37,32 +36,32 @@ def build_record(step: Step, mode: RecordMode, raw_state: State | None = None) -
         return None
     if mode == "nodes":
         return observe_nodes(step.energies, step.tokens)
-    record = _observe_raw(step, mode, raw_state)
+    record = _observe_raw(step, mode)
     if step.final_energies is step.energies:
         return record.with_columns({"kept_mass": step.kept_mass})
-    steered = step.pipeline_result
+    result = step.pipeline_result
     record = record.with_columns(
         {
-            **_add_prefix(WORK_PREFIX, steered.work),
+            **_add_prefix(WORK_PREFIX, result.work),
             **_add_prefix(FIELD_ENERGY_PREFIX, step.field_energy),
-            **_add_prefix(KEPT_MASS_PREFIX, steered.window_mass),
+            **_add_prefix(KEPT_MASS_PREFIX, result.window_mass),
             "kept_mass": step.kept_mass,
-            "log_mass": np.sum([*steered.log_mass.values()], axis=0),
+            "log_mass": np.sum([*result.log_mass.values()], axis=0),
             "drawn_logprob": step.logprob,
         }
     )
     if mode == "state":
         return record
     return record.with_columns(
-        {**_add_prefix(DIVERGENCE_PREFIX, steered.divergences), "divergence": steered.divergence}
+        {**_add_prefix(DIVERGENCE_PREFIX, result.divergences), "divergence": result.divergence}
     )
 
 
-def _observe_raw(step: Step, mode: RecordMode, raw_state: State | None) -> Record:
+def _observe_raw(step: Step, mode: RecordMode) -> Record:
     if mode == "full":
         return observe(step.energies, step.tokens, beta=step.betas)
-    if raw_state is not None:
-        return record_from_state(raw_state)
+    if step.seen is not None:
+        return record_from_state(step.seen)
     return observe_state(step.energies, step.tokens, beta=step.betas)
 
 

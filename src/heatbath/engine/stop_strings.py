@@ -1,4 +1,4 @@
-"""The text of an answer while it grows: what may be shown now, and where a stop ends it."""
+"""Incremental detokenization with stop strings."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class StopMatch:
 
 @dataclass(frozen=True)
 class StopStrings:
-    """Texts that end an answer, made ready to be looked for letter by letter; shared by the answers of a request.
+    """Texts that end a sequence, with the tables to search for them; shared by the sequences of a request.
 
-    Of several the one that is complete first ends the text, of those the longest: so it does not matter how the text
-    was cut into pieces. Raises `BadInput` for an empty one, or for more or longer ones than can be followed.
+    The text that is complete first ends the sequence, the longest if several are; so the result does not depend on how
+    the sequence is split into pieces. Raises `BadInput` for an empty text, or for too many or too long ones.
     """
 
     texts: tuple[str, ...] = ()
@@ -36,12 +36,13 @@ class StopStrings:
     def __post_init__(self) -> None:
         if len(self.texts) > MAX_STOPS:
             raise BadInput(
-                f"{len(self.texts)} stops are more than can be looked for: give at most {MAX_STOPS}.", param="stop"
+                f"`stop` takes at most {MAX_STOPS} texts, got {len(self.texts)}.", param="stop"
             )
         for text in self.texts:
             if not 0 < len(text) <= MAX_STOP_CHARACTERS:
                 raise BadInput(
-                    f"a stop has {len(text)} characters: give from 1 to {MAX_STOP_CHARACTERS}.", param="stop"
+                    f"a text of `stop` must have from 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}.",
+                    param="stop",
                 )
 
     @classmethod
@@ -67,12 +68,12 @@ class StopStrings:
 
     @cached_property
     def failure_tables(self) -> tuple[tuple[int, ...], ...]:
-        """For each stop and each of its beginnings, the longest shorter beginning that it also ends with."""
+        """For each prefix of each stop text, the length of the longest shorter prefix that is also its suffix."""
         return tuple(map(_build_failure_table, self.texts))
 
 
 class IncrementalDetokenizer:
-    """The text of one answer, token by token: incomplete characters and the beginnings of stops are held back."""
+    """The text of one sequence, token by token. Holds back incomplete characters and possible stop texts."""
 
     def __init__(self, stop_strings: StopStrings, *, keep_stop: bool = False) -> None:
         self.matched_stop: str | None = None
@@ -83,20 +84,20 @@ class IncrementalDetokenizer:
         self.rest = ""
 
     def push(self, piece: bytes) -> str:
-        """The text that may be shown after one more token; once `stopped` is set, all of it has been shown."""
+        """Add the bytes of a token; return the text that may be shown, the last of it once `matched_stop` is set."""
         return self._release_text(self._byte_decoder.decode_bytes(piece))
 
     def push_text(self, text: str) -> str:
-        """As `push`, of text; once `stopped` is set, `rest` is what follows the stop."""
+        """Add text, as `push` does. Once `matched_stop` is set, `rest` is the text after the stop."""
         return self._release_text(text)
 
     def flush(self) -> str:
-        """What is left when no more tokens come."""
+        """Return the text still held back, after the last token."""
         if self.matched_stop is not None:
             return ""
         text = self._release_text(self._byte_decoder.flush())
-        held, self._held_text = self._held_text, ""
-        return text + held
+        rest, self._held_text = self._held_text, ""
+        return text + rest
 
     def _release_text(self, text_piece: str) -> str:
         if not self._match_lengths or not text_piece:
@@ -112,20 +113,20 @@ class IncrementalDetokenizer:
         return text[:safe]
 
     def _match_character(self, character: str) -> str | None:
-        """Take in one letter; the longest stop that it completes."""
-        whole: str | None = None
+        """Add one character; return the longest stop text that it completes."""
+        matched: str | None = None
         for number, (stop, borders) in enumerate(
             zip(self._stop_strings.texts, self._stop_strings.failure_tables, strict=True)
         ):
-            found = self._match_lengths[number]
-            while found and stop[found] != character:
-                found = borders[found - 1]
-            found += stop[found] == character
-            self._match_lengths[number] = found
-            if found == len(stop):
-                whole = stop if whole is None or len(stop) > len(whole) else whole
+            length = self._match_lengths[number]
+            while length and stop[length] != character:
+                length = borders[length - 1]
+            length += stop[length] == character
+            self._match_lengths[number] = length
+            if length == len(stop):
+                matched = stop if matched is None or len(stop) > len(matched) else matched
                 self._match_lengths[number] = borders[-1]
-        return whole
+        return matched
 
 
 class StopTracker:
@@ -150,11 +151,11 @@ class StopTracker:
 
 
 def _build_failure_table(text: str) -> tuple[int, ...]:
-    """The failure function of Knuth, Morris and Pratt 1977, doi:10.1137/0206024."""
+    """Return the failure function of Knuth, Morris and Pratt 1977, doi:10.1137/0206024."""
     borders = [0]
-    for letter in text[1:]:
-        found = borders[-1]
-        while found and text[found] != letter:
-            found = borders[found - 1]
-        borders.append(found + (text[found] == letter))
+    for character in text[1:]:
+        length = borders[-1]
+        while length and text[length] != character:
+            length = borders[length - 1]
+        borders.append(length + (text[length] == character))
     return tuple(borders)

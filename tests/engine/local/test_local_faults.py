@@ -24,7 +24,7 @@ CHAIN = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
 class Cracked(MarkovModel):
     """Gives NaN after token 3."""
 
-    def law(self, state: Any) -> Any:
+    def next_energies(self, state: Any) -> Any:
         energies = super().next_energies(state).copy()
         energies[np.asarray(state)[:, 0] == 3] = np.nan
         return energies
@@ -96,7 +96,7 @@ def test_a_field_that_leaves_nothing_ends_its_request_alone() -> None:
 
 def test_a_failure_of_the_model_ends_those_in_the_step_and_the_engine_goes_on() -> None:
     async def ask() -> None:
-        async with running(CHAIN, pools=failing(5, 4)) as engine:
+        async with running(CHAIN, pool_factory=failing(5, 4)) as engine:
             for _ in range(2):
                 requests = [Request((0,), str(i), max_tokens=50) for i in range(3)]
                 requests += [Request((0,), "beam", sampler="beam", max_tokens=50)]

@@ -25,7 +25,7 @@ class Slow(MarkovModel):
 
     pause = 0.003
 
-    def law(self, state: Any) -> Any:
+    def next_energies(self, state: Any) -> Any:
         time.sleep(self.pause)
         return super().next_energies(state)
 
@@ -172,14 +172,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"n": 0}, "n is 0"),
     ({"prompt": (9,)}, "token id 9"),
     ({"prompt": (-1,)}, "token id -1"),
-    ({"stop_tokens": (7,)}, "token id 7"),
+    ({"stop_token_ids": (7,)}, "token id 7"),
     ({"max_tokens": -1}, "max_tokens"),
     ({"temperature": float("nan")}, "temperature"),
     ({"temperature": -1.0}, "temperature"),
     ({"seed": -1}, "seed"),
     ({"deadline": 0.0}, "deadline"),
     ({"deadline": float("nan")}, "deadline"),
-    ({"top": -1}, "top"),
+    ({"top_logprobs": -1}, "top_logprobs"),
     ({"record": "all"}, "record"),
     ({"sampler": "magic"}, "no sampler 'magic'"),
     ({"options": {"width": 3}}, "width"),

@@ -1,4 +1,4 @@
-"""How a local engine is set up."""
+"""The configuration of a local engine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class EngineConfig:
     """Limits of a local engine.
 
     Attributes:
-        max_rows: answers that grow at once, over all requests.
-        max_waiting: requests that may wait for rows.
-        prefix_bytes: memory for the prefixes of prompts that may be used again.
-        deadline: seconds a request may take that names no deadline itself; None for no limit.
-        warm_up: whether `start` runs a few steps, so that the first request finds everything compiled.
+        max_rows: sequences that run at once, over all requests.
+        max_waiting: requests that may wait in the queue.
+        prefix_bytes: memory of the prefix cache.
+        deadline: seconds a request may take unless it names its own; None for no limit.
+        warm_up: run a few steps at `start`, so that the first request finds everything compiled.
     """
 
     max_rows: int = 64
@@ -28,6 +28,6 @@ class EngineConfig:
     def __post_init__(self) -> None:
         for name, least in (("max_rows", 1), ("max_waiting", 0), ("prefix_bytes", 0)):
             if getattr(self, name) < least:
-                raise BadInput(f"{name} is {getattr(self, name)}: give at least {least}.")
+                raise BadInput(f"`{name}` must be at least {least}, got {getattr(self, name)}.", param=name)
         if self.deadline is not None and not self.deadline > 0:
-            raise BadInput(f"the deadline is {self.deadline} s: give a number above 0, or None.")
+            raise BadInput(f"`deadline` must be above 0 seconds or None, got {self.deadline}.", param="deadline")

@@ -1,4 +1,4 @@
-"""The engine of this process: requests from an event loop, steps from the engine's thread."""
+"""The local engine: requests come from an event loop, events from the engine thread."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ _COMPILER_THREADS = 2
 _THREAD_DIED = "the engine's thread has died"
 
 
-class EventStream:
-    """The steps of one request on their way to whoever asked; lives on the event loop."""
+class EventQueue:
+    """The events of one request on their way to its caller; used on the event loop alone."""
 
     def __init__(self) -> None:
         self._events: deque[Event | BaseException] = deque()
         self._arrival = asyncio.Event()
 
-    def put(self, step: Event | BaseException) -> None:
-        """One more step, or what ends it."""
-        self._events.append(step)
+    def put(self, event: Event | BaseException) -> None:
+        """Append an event, or the error that ends the request."""
+        self._events.append(event)
         self._arrival.set()
 
     async def next(self) -> Event:
-        """The next step. Raises what ended the request."""
+        """Return the next event. Raises the error that ended the request."""
         while not self._events:
             self._arrival.clear()
             await self._arrival.wait()
-        step = self._events.popleft()
-        if isinstance(step, BaseException):
-            raise step
-        return step
+        event = self._events.popleft()
+        if isinstance(event, BaseException):
+            raise event
+        return event
 
 
 class LocalEngine:
-    """Runs `model` in a thread of its own and answers many requests at once: an `Engine`.
+    """An `Engine` that runs `model` in a thread of its own, many requests at once.
 
-    `observers` get the frames of every step in that thread. `pools` makes the pool, the model's own unless given.
-    A request that has run out of time keeps the tokens it has, each open answer with finish "deadline"; one without
-    any, or of a sampler of whole answers, raises `DeadlineExceeded`. A drain that runs out does alike ("cancelled").
+    `observers` get the frames of every step, in that thread. `pool_factory` builds the pool, by default one that suits
+    the model. At its deadline a request keeps the tokens it has, its running sequences with finish reason "deadline";
+    a request without any, or with a sequence sampler, raises `DeadlineExceeded`. `drain` does the same at the end of
+    its time, with "cancelled".
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class LocalEngine:
         self._scheduler: Scheduler | None = None
         self._thread: threading.Thread | None = None
         self._compiler_threads: ThreadPoolExecutor | None = None
-        self._streams: set[EventStream] = set()
+        self._streams: set[EventQueue] = set()
         self._is_stopping = False
 
     @property
@@ -96,7 +97,7 @@ class LocalEngine:
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         ready = self._loop.create_future()
-        self._compiler_threads = ThreadPoolExecutor(_COMPILER_THREADS, thread_name_prefix="heatbath-maker")
+        self._compiler_threads = ThreadPoolExecutor(_COMPILER_THREADS, thread_name_prefix="heatbath-compiler")
         self._thread = threading.Thread(target=self._run_scheduler, args=(ready,), name="heatbath-engine", daemon=True)
         self._thread.start()
         await ready
@@ -109,34 +110,34 @@ class LocalEngine:
             raise
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
-        """The steps of a request; see `Engine.submit`."""
-        core = self._require_scheduler()
-        arrived = time.monotonic()
-        core.reserve()
+        """Stream the events of a request; see `Engine.submit`."""
+        scheduler = self._require_scheduler()
+        arrival_time = time.monotonic()
+        scheduler.reserve()
         try:
-            plan = await self._compile_request(request)
+            compiled = await self._compile_request(request)
             self._require_scheduler()
         except BaseException:
-            core.queue.release()
+            scheduler.queue.release()
             raise
-        stream = EventStream()
+        stream = EventQueue()
         seconds = self.config.deadline if request.deadline is None else request.deadline
-        job = RequestState(plan, stream, arrived, None if seconds is None else arrived + seconds)
+        job = RequestState(compiled, stream, arrival_time, None if seconds is None else arrival_time + seconds)
         self._streams.add(stream)
-        core.submit(job)
+        scheduler.submit(job)
         try:
             while True:
-                step = await stream.next()
-                yield step
-                if isinstance(step, Finished):
+                event = await stream.next()
+                yield event
+                if isinstance(event, Finished):
                     return
         finally:
             self._streams.discard(stream)
-            job.gone = True
-            core.wake()
+            job.cancelled = True
+            scheduler.wake()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more work and wait until what runs has ended, `seconds` at most; then give up the rest."""
+        """Take no more requests, wait `seconds` at most for the running ones, then cancel the rest."""
         if self._unavailable_reason is None:
             self._unavailable_reason = "the engine is shutting down"
         end = time.monotonic() + seconds
@@ -151,7 +152,7 @@ class LocalEngine:
             self._compiler_threads.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
-        """Give up everything and end the thread."""
+        """Cancel all requests and end the thread."""
         await self.drain(0.0)
 
     def _is_alive(self) -> bool:
@@ -163,13 +164,13 @@ class LocalEngine:
         return self._scheduler
 
     async def _compile_request(self, request: Request) -> CompiledRequest:
-        """The plan, made off the loop where it takes time."""
-        if self._compiler.quick(request) or self._compiler_threads is None:
+        """Compile a request, in another thread where that takes time."""
+        if self._compiler.is_quick(request) or self._compiler_threads is None:
             return self._compiler(request)
         return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
 
     async def _warm_up(self) -> None:
-        """A short generation alone and one of many rows, so that kernels are compiled and weights are in memory."""
+        """Run a short request with one row and one with many, so that kernels are compiled and weights in memory."""
         preparing = self._loop.run_in_executor(self._compiler_threads, self._compiler.prepare)
         prompt = tuple(self._model.vocabulary.start_token_ids) or (0,)
         for n in (1, min(16, self.config.max_rows)):
@@ -206,15 +207,15 @@ class LocalEngine:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            # The loop is closed: nobody listens any more.
+            # The loop is closed, so there are no callers left.
             self._is_stopping = True
 
     def _fail_streams(self) -> None:
-        """Nothing more will come: no stream may wait for it."""
+        """End all streams with an error, since no more events will come."""
         for stream in tuple(self._streams):
             stream.put(Unavailable(f"{self._unavailable_reason or 'the engine has ended'}: try again later."))
 
 
 def _put_events(deliveries: list[Delivery]) -> None:
-    for stream, step in deliveries:
-        cast(EventStream, stream).put(step)
+    for stream, event in deliveries:
+        cast(EventQueue, stream).put(event)

@@ -1,4 +1,4 @@
-"""Who is next: priorities first, then fair shares between tenants; bounded, so that waiting has an end."""
+"""A bounded queue of requests: by priority, then fair between tenants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMOOTHING = 0.2
 
 @dataclass(frozen=True)
 class QueueClaim:
-    """What a request asks of the engine: whose it is, its priority (lower first), and its cost in tokens."""
+    """The claim of a request on the engine: its tenant, its priority (lower first) and its cost in tokens."""
 
     tenant: str
     priority: int
@@ -33,10 +33,10 @@ class _Entry(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """A queue that many threads may use, fair by start times.
+    """A thread-safe queue with start-time fair queueing.
 
-    A request starts, in virtual time, when the tenant's last one ends or now, whichever is later, and ends `cost`
-    later; the one that starts first is next. So a tenant with many requests waits behind its own.
+    In virtual time, a request starts now or when the tenant's previous one ends, whichever is later, and ends `cost`
+    later; the request with the earliest start is next. So a tenant with many requests waits behind its own.
     Source: Goyal, Vin and Cheng 1996, doi:10.1145/248157.248171.
     """
 
@@ -50,13 +50,13 @@ class FairQueue(Generic[T]):
         self._mean_seconds = 1.0
 
     def __len__(self) -> int:
-        """How many wait, those among them that are still being made ready."""
+        """Number of waiting requests, including reserved places."""
         return self._num_reserved
 
     def reserve(self, max_waiting: int, running: int) -> None:
-        """Take one of `most` places. Raises `Overloaded` when there is none.
+        """Reserve one of `max_waiting` places. Raises `Overloaded` when all are taken.
 
-        When there will be is guessed from how long the `working` requests take.
+        The time to retry after is estimated from the duration of recent requests and the number `running`.
         """
         with self._lock:
             if self._num_reserved >= max_waiting:
@@ -64,24 +64,24 @@ class FairQueue(Generic[T]):
                     max(self._mean_seconds * self._num_reserved / max(running, 1), _MIN_RETRY_SECONDS),
                     _MAX_RETRY_SECONDS,
                 )
-                told = f"{self._num_reserved} requests are waiting, which is as many as may: try again in {wait:.0f} seconds."
-                raise Overloaded(told, wait)
+                message = f"the queue is full ({self._num_reserved} requests wait): try again in {wait:.0f} seconds."
+                raise Overloaded(message, wait)
             self._num_reserved += 1
 
     def release(self) -> None:
-        """Give up a place that was reserved and holds nothing."""
+        """Give back a reserved place that holds no item."""
         with self._lock:
             self._num_reserved -= 1
 
     def push(self, item: T, claim: QueueClaim) -> None:
-        """Put an item on a place that was reserved."""
+        """Put an item on a reserved place."""
         with self._lock:
             start = max(self._virtual_time, self._virtual_end_times.get(claim.tenant, 0.0))
             self._virtual_end_times[claim.tenant] = start + claim.cost
             heapq.heappush(self._heap, _Entry((claim.priority, start, next(self._order)), item))
 
     def pop(self, fits: Callable[[T], bool]) -> T | None:
-        """The next item, if it fits; others do not pass it, or what is large would never come."""
+        """Remove and return the next item if it fits. Nothing overtakes it, or a large item would wait for ever."""
         with self._lock:
             if not self._heap or not fits(self._heap[0].item):
                 return None
@@ -94,15 +94,15 @@ class FairQueue(Generic[T]):
             return entry.item
 
     def remove(self, predicate: Callable[[T], bool]) -> list[T]:
-        """Take out and give back all items that are `unwanted`."""
+        """Remove and return all items for which `predicate` holds."""
         with self._lock:
-            out = [entry.item for entry in self._heap if predicate(entry.item)]
-            if out:
+            removed = [entry.item for entry in self._heap if predicate(entry.item)]
+            if removed:
                 self._heap = [entry for entry in self._heap if not predicate(entry.item)]
                 heapq.heapify(self._heap)
-                self._num_reserved -= len(out)
-            return out
+                self._num_reserved -= len(removed)
+            return removed
 
     def record_duration(self, seconds: float) -> None:
-        """A request was in work for so long."""
+        """Record how long a request ran."""
         self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)

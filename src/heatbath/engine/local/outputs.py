@@ -1,4 +1,4 @@
-"""Outputs of the engine: tokens with their log-probability at T = 1, alternatives and records; texts of sequences."""
+"""Outputs of requests: tokens with their log-probability at T = 1, alternatives and records, and finished sequences."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from heatbath.record import Record, observe, observe_nodes, observe_state
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Top = Sequence[tuple[int, float]]
+Alternatives = Sequence[tuple[int, float]]
 
 
-class Row(Mapping[str, Any]):
+class RecordRow(Mapping[str, Any]):
     """One row of a record: numbers by name, nodes as lists."""
 
     __slots__ = ("_at", "_columns")
@@ -43,11 +43,11 @@ class Row(Mapping[str, Any]):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        return f"Row({dict(self)!r})"
+        return f"RecordRow({dict(self)!r})"
 
 
 def plain_logprob(energies: Any, tokens: Ints, record: Record | None) -> Floats:
-    """Log-probability of `tokens` (B,) at T = 1, from the record where it was made at T = 1."""
+    """Return the log-probability of `tokens` (B,) at T = 1, from the record where that was taken at T = 1."""
     if record is None or "logprob" not in record:
         return token_logprob(energies, np.ones(len(tokens)), tokens)
     other = np.flatnonzero(record["temperature"] != 1.0)
@@ -59,24 +59,24 @@ def plain_logprob(energies: Any, tokens: Ints, record: Record | None) -> Floats:
     return np.asarray(values)
 
 
-def alternatives(energies: Any, tokens: Ints, logprobs: Floats, wanted: Sequence[int]) -> list[Top]:
-    """For each row its `wanted` most probable tokens, with their log-probability at T = 1."""
-    found: list[Top] = [()] * len(wanted)
-    rows = np.flatnonzero(np.asarray(wanted))
+def find_alternatives(energies: Any, tokens: Ints, logprobs: Floats, counts: Sequence[int]) -> list[Alternatives]:
+    """Return the `counts[i]` most probable tokens of each row, with their log-probability at T = 1."""
+    found: list[Alternatives] = [()] * len(counts)
+    rows = np.flatnonzero(np.asarray(counts))
     if not len(rows):
         return found
-    part = energies if len(rows) == len(wanted) else energies[rows]
-    drawn = to_numpy(part[np.arange(len(rows)), tokens[rows]]).astype(np.float64)
-    lowest, order = _lowest(part, max(wanted))
+    part = energies if len(rows) == len(counts) else energies[rows]
+    own = to_numpy(part[np.arange(len(rows)), tokens[rows]]).astype(np.float64)
+    lowest, order = _find_lowest(part, max(counts))
     for place, row in enumerate(rows.tolist()):
-        # From the token whose log-probability is known, so that the same token has the same one to the last bit.
-        values = (logprobs[row] + (drawn[place] - lowest[place, : wanted[row]])).tolist()
-        found[row] = list(zip(order[place, : wanted[row]].tolist(), values, strict=True))
+        # Relative to the drawn token, so that it has the same log-probability here to the last bit.
+        values = (logprobs[row] + (own[place] - lowest[place, : counts[row]])).tolist()
+        found[row] = list(zip(order[place, : counts[row]].tolist(), values, strict=True))
     return found
 
 
-def _lowest(energies: Any, count: int) -> tuple[Floats, Ints]:
-    """The lowest energies of each row and their states, (B, k), in order."""
+def _find_lowest(energies: Any, count: int) -> tuple[Floats, Ints]:
+    """Return the lowest energies of each row and their states, (B, k), in order."""
     if isinstance(energies, np.ndarray):
         order = np.argsort(energies, axis=-1, kind="stable")[:, :count]
         return np.take_along_axis(energies, order, -1).astype(np.float64), order
@@ -85,102 +85,109 @@ def _lowest(energies: Any, count: int) -> tuple[Floats, Ints]:
 
 
 class PromptScoring:
-    """A sequence being scored at beta, a window of it at a time."""
+    """Scores a sequence at inverse temperature `beta`, one chunk per step."""
 
-    def __init__(self, model: Model, tokens: Sequence[int], *, beta: float, keep: RecordMode, top: int) -> None:
-        self._beta, self._keep, self._top = beta, keep, top
+    def __init__(self, model: Model, tokens: Sequence[int], *, beta: float, record_mode: RecordMode, top: int) -> None:
+        self._beta, self._record_mode, self._top = beta, record_mode, top
         self.tokens = [Token(token, None) for token in tokens]
-        # Of a sequence of one token nothing is to be said.
-        self._windows = iter(model.score([list(tokens)]) if len(tokens) > 1 else ())
+        # A single token has nothing before it.
+        self._chunks = iter(model.score([list(tokens)]) if len(tokens) > 1 else ())
 
     def step(self) -> bool:
-        """Score one more window; whether there are more."""
-        window = next(self._windows, None)
-        if window is not None:
-            self._take(window)
-        return window is not None
+        """Score the next chunk; return False when there is none."""
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            self._add_chunk(chunk)
+        return chunk is not None
 
-    def _take(self, window: ScoreChunk) -> None:
-        targets = np.asarray(window.targets, np.int64)
-        record = self._record(window.energies, targets)
-        logprobs = plain_logprob(window.energies, targets, record)
-        tops = alternatives(window.energies, targets, logprobs, [self._top] * len(targets))
+    def _add_chunk(self, chunk: ScoreChunk) -> None:
+        targets = np.asarray(chunk.targets, np.int64)
+        record = self._build_record(chunk.energies, targets)
+        logprobs = plain_logprob(chunk.energies, targets, record)
+        tops = find_alternatives(chunk.energies, targets, logprobs, [self._top] * len(targets))
         columns = None if record is None else record.columns
-        for at, (position, logprob, top) in enumerate(zip(window.positions, logprobs.tolist(), tops, strict=True)):
-            row = None if columns is None else Row(columns, at)
+        for at, (position, logprob, top) in enumerate(zip(chunk.positions, logprobs.tolist(), tops, strict=True)):
+            row = None if columns is None else RecordRow(columns, at)
             self.tokens[position] = Token(int(targets[at]), logprob, top, row)
 
-    def _record(self, energies: Any, targets: Any) -> Record | None:
-        if self._keep is None:
+    def _build_record(self, energies: Any, targets: Any) -> Record | None:
+        if self._record_mode is None:
             return None
-        if self._keep == "nodes":
+        if self._record_mode == "nodes":
             return observe_nodes(energies, targets)
-        see = observe if self._keep == "full" else observe_state
-        return see(energies, targets, beta=self._beta)
+        observe_chunk = observe if self._record_mode == "full" else observe_state
+        return observe_chunk(energies, targets, beta=self._beta)
 
 
-def score_prompt(model: Model, plan: CompiledRequest) -> PromptScoring:
-    """The prompt of a request at the temperature it asks for, at T = 1 where a schedule does."""
-    settings = plan.settings
+def score_prompt(model: Model, compiled: CompiledRequest) -> PromptScoring:
+    """Return the scoring of a request's prompt, at its temperature, or at T = 1 where it has a schedule."""
+    settings = compiled.settings
     greedy = settings.sampler == "greedy"
-    temperature = 0.0 if greedy else plan.request.temperature
+    temperature = 0.0 if greedy else compiled.request.temperature
     beta = 1.0 if isinstance(settings.temperature, Schedule) else beta_from_temperature(temperature)
-    return PromptScoring(model, plan.request.prompt, beta=beta, keep=plan.keep, top=plan.request.top_logprobs)
+    request = compiled.request
+    return PromptScoring(
+        model, request.prompt, beta=beta, record_mode=compiled.record_mode, top=request.top_logprobs
+    )
 
 
-def sequence_outputs(job: RequestState, made: Generation, model: Model) -> list[TokensGenerated]:
-    """One step for each sequence of a run that is over, its whole text in it."""
-    return [_grown(job, made, _tokens(job, made, model, choice), choice) for choice in range(len(made))]
+def sequence_outputs(job: RequestState, generation: Generation, model: Model) -> list[TokensGenerated]:
+    """Return one event for each sequence of a finished run, with all its tokens and text."""
+    tokens = [_build_tokens(job, generation, model, choice) for choice in range(len(generation))]
+    return [_build_sequence_output(job, generation, of_choice, choice) for choice, of_choice in enumerate(tokens)]
 
 
-def _tokens(job: RequestState, made: Generation, model: Model, choice: int) -> list[Token]:
-    """The tokens of an answer, scored once more where its record does not know them at T = 1."""
-    arrays, ids = made.arrays, made.sequences[choice]
+def _build_tokens(job: RequestState, generation: Generation, model: Model, choice: int) -> list[Token]:
+    """Return the tokens of a sequence, scored again where the record does not have them at T = 1."""
+    arrays, ids = generation.arrays, generation.sequences[choice]
     record = arrays.record
     columns = None
-    if record is not None and job.plan.keep is not None:
+    if record is not None and job.compiled.record_mode is not None:
         columns = {name: column[choice] for name, column in record.columns.items()}
-    rows = [None if columns is None else Row(columns, at) for at in range(len(ids))]
-    known = columns is not None and "logprob" in columns and not job.plan.request.top_logprobs
+    rows = [None if columns is None else RecordRow(columns, at) for at in range(len(ids))]
+    known = columns is not None and "logprob" in columns and not job.compiled.request.top_logprobs
     if columns is not None and known and (columns["temperature"][: len(ids)] == 1.0).all():
         logprobs: Sequence[float] = np.asarray(columns["logprob"])[: len(ids)].tolist()
         return [Token(*each, (), row) for each, row in zip(zip(ids, logprobs, strict=True), rows, strict=True)]
-    scored = _scored(job, model, ids)
+    scored = _score_tokens(job, model, ids)
     return [Token(each.id, each.logprob, each.top_logprobs, row) for each, row in zip(scored, rows, strict=True)]
 
 
-def _scored(job: RequestState, model: Model, ids: Sequence[int]) -> list[Token]:
-    prompt = list(job.plan.request.prompt or model.vocabulary.start_token_ids)
-    scoring = PromptScoring(model, [*prompt, *ids], beta=1.0, keep=None, top=job.plan.request.top_logprobs)
+def _score_tokens(job: RequestState, model: Model, ids: Sequence[int]) -> list[Token]:
+    prompt = list(job.compiled.request.prompt or model.vocabulary.start_token_ids)
+    scoring = PromptScoring(model, [*prompt, *ids], beta=1.0, record_mode=None, top=job.compiled.request.top_logprobs)
     while scoring.step():
         pass
     return scoring.tokens[len(prompt) :]
 
 
-def _grown(job: RequestState, made: Generation, tokens: list[Token], choice: int) -> TokensGenerated:
-    tail = IncrementalDetokenizer(job.plan.stops, keep_stop=job.plan.request.keep_stop)
-    finish = {"interrupted": "deadline"}.get(made.finish_reasons[choice], made.finish_reasons[choice])
+def _build_sequence_output(
+    job: RequestState, generation: Generation, tokens: list[Token], choice: int
+) -> TokensGenerated:
+    detokenizer = IncrementalDetokenizer(job.compiled.stop_strings, keep_stop=job.compiled.request.keep_stop)
+    finish = {"interrupted": "deadline"}.get(generation.finish_reasons[choice], generation.finish_reasons[choice])
     text = ""
     for place, token in enumerate(tokens):
         if finish == "stop" and place == len(tokens) - 1:
-            return TokensGenerated(choice, tokens, text + tail.flush(), finish, token.id)
-        text += tail.push(made.token_to_bytes(token.id))
-        if tail.matched_stop is not None:
-            return TokensGenerated(choice, tokens[: place + 1], text, "stop", tail.matched_stop)
-    text += tail.flush()
-    return TokensGenerated(choice, tokens, text, "stop" if tail.matched_stop else finish, tail.matched_stop)
+            return TokensGenerated(choice, tokens, text + detokenizer.flush(), finish, token.id)
+        text += detokenizer.push(generation.token_to_bytes(token.id))
+        if detokenizer.matched_stop is not None:
+            return TokensGenerated(choice, tokens[: place + 1], text, "stop", detokenizer.matched_stop)
+    text += detokenizer.flush()
+    stop = detokenizer.matched_stop
+    return TokensGenerated(choice, tokens, text, "stop" if stop else finish, stop)
 
 
-def ended_run(made: Generation, why: str) -> Finished:
-    """The last step of a run of a sampler of sequences; `why` says what keeps its seed from giving the same again."""
+def finished_event(generation: Generation, nondeterminism_reason: str) -> Finished:
+    """Return the last event of a request with a sequence sampler."""
     return Finished(
-        best_index=made.best_index,
-        tokens_spent=made.tokens_spent,
-        log_weights=made.weighted_samples.log_weight.tolist(),
-        log_z=made.log_z,
-        log_z_stderr=made.log_z_stderr,
-        ess=float(np.asarray(made.ess)),
-        diagnostics={name: float(value) for name, value in made.diagnostics.items()},
-        deterministic=not why,
-        nondeterminism_reason=why,
+        best_index=generation.best_index,
+        tokens_spent=generation.tokens_spent,
+        log_weights=generation.weighted_samples.log_weight.tolist(),
+        log_z=generation.log_z,
+        log_z_stderr=generation.log_z_stderr,
+        ess=float(np.asarray(generation.ess)),
+        diagnostics={name: float(value) for name, value in generation.diagnostics.items()},
+        deterministic=not nondeterminism_reason,
+        nondeterminism_reason=nondeterminism_reason,
     )

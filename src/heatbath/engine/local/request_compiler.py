@@ -37,54 +37,55 @@ _MAX_VALUE_CHARACTERS = 1 << 17
 
 @dataclass(frozen=True)
 class CompiledRequest:
-    """A request and what it asks for, built.
+    """A validated request with its components built.
 
     Attributes:
-        settings: of a run that gives the same sequences.
-        sampler: what draws them.
-        stops: texts that end a sequence.
-        rows: of the batch that it may hold at once.
-        group: which rows it may be drawn together with; None for its own alone.
-        why: what keeps the seed from giving the same tokens again, if anything.
+        settings: those of a run that gives the same sequences.
+        sampler: the sampler of the request.
+        stop_strings: texts that end a sequence.
+        rows: rows of the batch that it may hold at once.
+        batch_key: requests with the same key are drawn together; None for a request that is drawn alone.
+        nondeterminism_reason: the reason why the seed may not give the same tokens again; empty if it does.
     """
 
     request: Request
     settings: GenerationSettings
     sampler: Sampler
-    stops: StopStrings
+    stop_strings: StopStrings
     rows: int
-    group: tuple[str, ...] | None
-    why: str = ""
+    batch_key: tuple[str, ...] | None
+    nondeterminism_reason: str = ""
 
     @property
-    def by_token(self) -> bool:
-        """Whether sequences are drawn token by token, each by itself."""
+    def draws_token_by_token(self) -> bool:
+        """True if sequences are drawn token by token, independently."""
         return isinstance(self.sampler, Independent)
 
     @property
     def token_sampler(self) -> TokenSampler:
-        """What draws the tokens of a request that is drawn token by token."""
+        """The token sampler of a request that is drawn token by token."""
         assert isinstance(self.sampler, Independent)
         return self.sampler.sampler
 
     @property
     def is_plain(self) -> bool:
-        """Whether tokens are drawn from the model's own energies, at a fixed temperature."""
+        """True if tokens are drawn from the model's own energies at a fixed temperature."""
         settings = self.settings
         return not (settings.fields or settings.window or isinstance(settings.temperature, Schedule))
 
     @property
-    def stop(self) -> tuple[int, ...]:
+    def stop_token_ids(self) -> tuple[int, ...]:
         """Tokens that end a sequence."""
         return tuple(self.settings.stop_token_ids or ())
 
     @property
-    def keep(self) -> RecordMode:
+    def record_mode(self) -> RecordMode:
+        """The record to keep of each step."""
         return self.settings.record
 
     @property
     def cost(self) -> float:
-        """Tokens it may take, prompt and answers."""
+        """Upper bound on its tokens: prompt and sequences."""
         return len(self.request.prompt) + max(1, self.rows) * max(1, self.request.max_tokens)
 
 
@@ -96,37 +97,37 @@ class RequestCompiler:
         self._token_bytes = TokenBytesCache(model.token_bytes, model.vocabulary.size)
 
     @staticmethod
-    def quick(request: Request) -> bool:
-        """Whether making the plan takes no time worth a thread."""
+    def is_quick(request: Request) -> bool:
+        """Return whether the request compiles fast enough to do so on the event loop."""
         return not (request.fields or request.potentials or request.schedule)
 
     def prepare(self) -> None:
-        """Read the vocabulary and make ready for grammars, which the first request would wait for otherwise."""
+        """Read the vocabulary and prepare for grammars, which the first request would wait for otherwise."""
         self._token_bytes(0)
         with suppress(HeatbathError):
             build(FIELDS, ("regex", "[a-z]*"), BuildContext(self._model, 1, self._token_bytes))
 
     def __call__(self, request: Request) -> CompiledRequest:
-        """The plan. Raises `BadInput` for what cannot be done; the sentence names what it is."""
+        """Compile a request. Raises `BadInput` that names the setting at fault."""
         _validate_options(request, self._options)
-        setting = BuildContext(self._model, max(1, request.max_tokens), self._token_bytes)
-        settings = self._settings(request, setting)
-        validate_settings(self._model, [self._started(request)], settings)
+        context = BuildContext(self._model, max(1, request.max_tokens), self._token_bytes)
+        settings = self._build_settings(request, context)
+        validate_settings(self._model, [self._resolve_prompt(request)], settings)
         _validate_tokens(request, settings, self._model.vocabulary.size)
-        return self._planned(request, settings)
+        return self._compile(request, settings)
 
-    def _started(self, request: Request) -> Sequence[int]:
+    def _resolve_prompt(self, request: Request) -> Sequence[int]:
         return request.prompt or self._model.vocabulary.start_token_ids
 
-    def _settings(self, request: Request, setting: BuildContext) -> GenerationSettings:
-        schedule = None if request.schedule is None else _build_component(SCHEDULES, request.schedule, setting)
+    def _build_settings(self, request: Request, context: BuildContext) -> GenerationSettings:
+        schedule = None if request.schedule is None else _build_component(SCHEDULES, request.schedule, context)
         stop = self._model.vocabulary.stop_token_ids if request.stop_token_ids is None else request.stop_token_ids
         return GenerationSettings(
             temperature=request.temperature if schedule is None else schedule,
             max_tokens=max(1, request.max_tokens),
-            window=[_build_component(WINDOWS, asked, setting) for asked in request.windows],
-            fields=[_build_component(FIELDS, asked, setting) for asked in request.fields],
-            potentials=[_build_component(POTENTIALS, asked, setting) for asked in request.potentials],
+            window=[_build_component(WINDOWS, spec, context) for spec in request.windows],
+            fields=[_build_component(FIELDS, spec, context) for spec in request.fields],
+            potentials=[_build_component(POTENTIALS, spec, context) for spec in request.potentials],
             sampler=request.sampler,
             seed=secrets.randbits(48) if request.seed is None else request.seed,
             record=request.record,
@@ -134,13 +135,13 @@ class RequestCompiler:
             options=dict(request.options),
         )
 
-    def _planned(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
+    def _compile(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
         sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
         rows = request.n if isinstance(sampler, TokenSampler) else sampler.max_rows(request.n)
         if rows > self._options.max_rows:
             raise BadInput(f"the request needs {rows} rows, and there are {self._options.max_rows}: ask for fewer.")
         schedule = settings.temperature
-        clocked = isinstance(schedule, Schedule) and not schedule.deterministic
+        by_clock = isinstance(schedule, Schedule) and not schedule.deterministic
         return CompiledRequest(
             request,
             settings,
@@ -148,7 +149,7 @@ class RequestCompiler:
             StopStrings(tuple(request.stop)),
             rows if request.max_tokens else 0,
             _build_batch_key(request),
-            "the schedule goes by the clock" if clocked else "",
+            "the schedule depends on the clock" if by_clock else "",
         )
 
 
@@ -157,7 +158,7 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
     if not isinstance(request.sampler, str) or request.sampler not in offered:
         raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(offered)}.", param="sampler")
     if request.n < 1:
-        raise BadInput(f"n is {request.n}: ask for at least 1 answer.", param="n")
+        raise BadInput(f"n is {request.n}: ask for at least 1 sequence.", param="n")
     if request.max_tokens < 0:
         raise BadInput(f"max_tokens is {request.max_tokens}: give at least 0.", param="max_tokens")
     validate_record_mode(request.record)
@@ -173,29 +174,30 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
         raise BadInput(
-            f"top is {request.top_logprobs}: give a number from 0 to the {size} tokens there are.", param="top"
+            f"`top_logprobs` must be from 0 to {size}, the size of the vocabulary, got {request.top_logprobs}.",
+            param="top_logprobs",
         )
 
 
 def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:
-    """Build what is asked for, if requests may ask for it and its value is of a size that can be worked with."""
+    """Build a component that requests may name and whose value is not too large."""
     kind, offered = registry.kind, registry.offered
-    what = f"the {kind} {spec.name!r:.40}"
+    label = f"the {kind} {spec.name!r:.40}"
     param = kind if kind == "schedule" else f"{kind}s"
     if spec.name not in offered:
         message = f"there is no {kind} {spec.name!r:.40}: choose from {', '.join(offered)}."
         raise BadInput(message, param=param, component=spec.name)
-    letters = len(json.dumps(spec.value))
-    if letters > _MAX_VALUE_CHARACTERS:
+    characters = len(json.dumps(spec.value))
+    if characters > _MAX_VALUE_CHARACTERS:
         raise BadInput(
-            f"the value of {what} has {letters} characters: give at most {_MAX_VALUE_CHARACTERS}.",
+            f"the value of {label} has {characters} characters: give at most {_MAX_VALUE_CHARACTERS}.",
             param=param,
             component=spec.name,
         )
     limit = offered[spec.name].request_limit
     too_large = None if limit is None else limit(spec.value)
     if too_large is not None:
-        raise BadInput(f"{what} {too_large}", param=param, component=spec.name)
+        raise BadInput(f"{label} {too_large}", param=param, component=spec.name)
     try:
         return build(registry, (spec.name, spec.value), context)
     except HeatbathError as error:
@@ -203,12 +205,14 @@ def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildC
         raise
     except Exception as error:
         raise BadInput(
-            f"{what} cannot be made from {spec.value!r:.60}: {type(error).__name__}.", param=param, component=spec.name
+            f"{label} cannot be built from {spec.value!r:.60}: {type(error).__name__}.",
+            param=param,
+            component=spec.name,
         ) from error
 
 
 def _build_batch_key(request: Request) -> tuple[str, ...] | None:
-    """Rows with the same windows and the same kind of record are drawn together; what has fields alone."""
+    """Return the key of requests that are drawn together; None for one with fields or a schedule."""
     if request.fields or request.schedule is not None:
         return None
     return (

@@ -1,4 +1,4 @@
-"""A request in work, and the sequences that grow for it."""
+"""A running request and its sequences."""
 
 from __future__ import annotations
 
@@ -17,51 +17,65 @@ from heatbath.engine.stop_strings import IncrementalDetokenizer
 
 @dataclass(eq=False)
 class RequestState:
-    """A request on its way through the engine. `gone` is set by its stream, all else by the engine's thread.
+    """A request on its way through the engine. Its stream sets `cancelled`; the engine thread sets all else.
 
-    `rows` are those it holds in the pool, `spent` the tokens drawn for it, `cached` those of its prompt that needed no
-    reading; times are those of `time.monotonic`.
+    Attributes:
+        compiled: the validated request.
+        stream: receives its events.
+        arrival_time: when it was submitted, as by `time.monotonic`; `start_time` is when it left the queue and
+            `deadline_time` when it must end, None for no limit.
+        rows: its rows of the pool, while it runs.
+        cached_tokens: tokens of its prompt that came from the prefix cache.
+        sequences: those drawn token by token; a sequence sampler has none.
+        tokens_spent: tokens drawn so far.
+        scored_prompt: tokens of its prompt with their log-probabilities.
     """
 
-    plan: CompiledRequest
+    compiled: CompiledRequest
     stream: Any
-    arrived: float
-    until: float | None
-    gone: bool = False
-    done: bool = False
-    told: bool = False
-    began: float = 0.0
+    arrival_time: float
+    deadline_time: float | None
+    cancelled: bool = False
+    finished: bool = False
+    started: bool = False
+    start_time: float = 0.0
     rows: PoolRows | None = None
-    cached: int = 0
-    answers: list[SequenceState] = field(default_factory=list)
-    spent: int = 0
-    scored: Sequence[Token] = ()
+    cached_tokens: int = 0
+    sequences: list[SequenceState] = field(default_factory=list)
+    tokens_spent: int = 0
+    scored_prompt: Sequence[Token] = ()
 
     @cached_property
     def salt(self) -> bytes:
-        """What keeps its prefixes apart from those of other tenants and of other salts."""
-        request = self.plan.request
+        """The salt of its prefixes, which keeps them apart from those of other tenants and other salts."""
+        request = self.compiled.request
         return hashlib.sha256(json.dumps([request.tenant, request.salt]).encode()).digest()
 
+    @property
+    def all_sequences_finished(self) -> bool:
+        """True once it has sequences and all of them are finished."""
+        return bool(self.sequences) and all(sequence.is_finished for sequence in self.sequences)
+
     def is_late(self, now: float) -> bool:
-        """Whether its time is over."""
-        return self.until is not None and now >= self.until
+        """Return whether its deadline has passed."""
+        return self.deadline_time is not None and now >= self.deadline_time
 
     def free_rows(self) -> None:
-        """Give back what it holds in the pool."""
+        """Close its rows of the pool."""
         if self.rows is not None:
             self.rows.close_all()
             self.rows = None
 
 
 class SequenceState:
-    """One sequence of a request: the row it grows in, its text, and how many tokens it may still have."""
+    """A sequence of a request: its row of the pool, its text, and how many more tokens it may have."""
 
-    __slots__ = ("choice", "ended", "job", "left", "row", "stop", "tail")
+    __slots__ = ("choice", "detokenizer", "is_finished", "job", "row", "stop_token_ids", "tokens_left")
 
     def __init__(self, job: RequestState, row: int, choice: int) -> None:
         self.job, self.row, self.choice = job, row, choice
-        self.left = job.plan.request.max_tokens
-        self.stop = frozenset(job.plan.stop)
-        self.tail = IncrementalDetokenizer(job.plan.stops, keep_stop=job.plan.request.keep_stop)
-        self.ended = False
+        compiled = job.compiled
+        self.tokens_left = compiled.request.max_tokens
+        self.stop_token_ids = frozenset(compiled.stop_token_ids)
+        self.detokenizer = IncrementalDetokenizer(compiled.stop_strings, keep_stop=compiled.request.keep_stop)
+        self.is_finished = False

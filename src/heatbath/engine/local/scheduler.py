@@ -14,7 +14,7 @@ from heatbath.engine.local.config import EngineConfig
 from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.outputs import PromptScoring, score_prompt
 from heatbath.engine.local.request_state import RequestState
-from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism, public_error
+from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism_reason, public_error
 from heatbath.engine.pool_session import PoolRows
 from heatbath.errors import ModelError
 from heatbath.models.base import Model
@@ -22,45 +22,45 @@ from heatbath.models.pool.base import Pool, PoolStats
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
-_ADMITTED_TOKENS = 2048
-"""Prompt tokens read in one step, beyond which further requests wait for the next: rows that grow wait for them."""
-_IDLE = 1.0
+_MAX_ADMITTED_TOKENS = 2048
+"""Prompt tokens admitted in one step; further requests wait for the next, since running rows wait for prompts."""
+_IDLE_SECONDS = 1.0
 
 Delivery = tuple[Any, "Event | BaseException"]
 
 
 class Scheduler:
-    """The engine thread; only `reserve`, `submit`, `wake` and `load` may be called from other threads.
+    """The loop of the engine thread. Other threads may only call `reserve`, `submit`, `wake` and read `stats`.
 
-    `deliver` takes the outputs of a step, all requests together.
+    `deliver` is called once per step, with the events of all requests.
     """
 
     def __init__(
         self,
         model: Model,
-        pools: Callable[[], Pool],
-        options: EngineConfig,
+        pool_factory: Callable[[], Pool],
+        config: EngineConfig,
         *,
         observers: Sequence[Observer],
         deliver: Callable[[list[Delivery]], None],
     ) -> None:
         self.queue: FairQueue[RequestState] = FairQueue()
-        self._model, self._pools, self._options = model, pools, options
+        self._model, self._pool_factory, self._config = model, pool_factory, config
         self._observers, self._deliver = observers, deliver
-        self._wanted = threading.Event()
-        self._told: list[Delivery] = []
-        self._jobs: list[RequestState] = []
+        self._wakeup = threading.Event()
+        self._outbox: list[Delivery] = []
+        self._running: list[RequestState] = []
         self._scorings: dict[RequestState, PromptScoring] = {}
-        self._before = PoolStats()
-        self._pieces: dict[int, bytes] = {}
-        self._begin()
+        self._previous_pool_stats = PoolStats()
+        self._token_bytes_cache: dict[int, bytes] = {}
+        self._open_pool()
 
     @property
     def stats(self) -> EngineStats:
-        """How busy it is; may be asked by any thread."""
-        now, before = self._pool.stats, self._before
+        """Counts of requests and rows; may be read by any thread."""
+        now, before = self._pool.stats, self._previous_pool_stats
         return EngineStats(
-            running=len(self._jobs),
+            running=len(self._running),
             waiting=len(self.queue),
             rows=now.rows,
             prefix_asked=before.prefix_asked + now.prefix_asked,
@@ -69,245 +69,249 @@ class Scheduler:
         )
 
     def reserve(self) -> None:
-        """Take a place in the queue. Raises `Overloaded` when there is none."""
+        """Reserve a place in the queue. Raises `Overloaded` when it is full."""
         load = self.stats
-        self.queue.reserve(self._options.max_waiting + max(0, self._options.max_rows - load.rows), load.running)
+        self.queue.reserve(self._config.max_waiting + max(0, self._config.max_rows - load.rows), load.running)
 
     def submit(self, job: RequestState) -> None:
-        """Queue a request, on a place that was reserved."""
-        request = job.plan.request
-        self.queue.push(job, QueueClaim(request.tenant, request.priority, job.plan.cost))
+        """Put a request on a reserved place of the queue."""
+        request = job.compiled.request
+        self.queue.push(job, QueueClaim(request.tenant, request.priority, job.compiled.cost))
         self.wake()
 
     def wake(self) -> None:
-        """Look at once at what has changed."""
-        self._wanted.set()
+        """End the wait of an idle loop, so that it sees new or cancelled requests at once."""
+        self._wakeup.set()
 
     def run_once(self) -> None:
-        """One turn of the loop; waits for work where there is none."""
-        self._wanted.clear()
+        """Run one step; wait for work when idle."""
+        self._wakeup.clear()
         now = time.monotonic()
-        self._give_up(now)
-        self._admit(now)
-        if self._jobs:
+        self._drop_expired(now)
+        self._admit_requests(now)
+        if self._running:
             self._step()
-        self._hand_over()
-        if not self._jobs:
-            self._wanted.wait(_IDLE)
+        self._deliver_outbox()
+        if not self._running:
+            self._wakeup.wait(_IDLE_SECONDS)
 
     def shut_down(self, error: Exception) -> None:
-        """Give up all there is: what runs keeps what it has, what waits gets `error`."""
+        """End all requests: running ones keep their tokens so far, waiting ones get `error`."""
         for job in self.queue.remove(lambda _: True):
-            self._tell(job, error)
-        for job in list(self._jobs):
-            self._cut(job, "cancelled", error)
-        self._hand_over()
+            self._emit(job, error)
+        for job in list(self._running):
+            self._interrupt(job, "cancelled", error)
+        self._deliver_outbox()
 
-    def _begin(self) -> None:
-        self._pool = self._pools()
-        self._tokens = TokenRuns(self._model, self._pool, self._spell, self._tell)
-        self._sequences = SequenceRuns(self._model, self._pool, self._tell)
+    def _open_pool(self) -> None:
+        self._pool = self._pool_factory()
+        self._token_runs = TokenRuns(self._model, self._pool, self._read_token_bytes, self._emit)
+        self._sequence_runs = SequenceRuns(self._model, self._pool, self._emit)
 
-    def _spell(self, token: int) -> bytes:
-        piece = self._pieces.get(token)
+    def _read_token_bytes(self, token: int) -> bytes:
+        piece = self._token_bytes_cache.get(token)
         if piece is None:
-            piece = self._pieces[token] = self._model.token_bytes(token)
+            piece = self._token_bytes_cache[token] = self._model.token_bytes(token)
         return piece
 
     # Cancellation and deadlines.
 
-    def _give_up(self, now: float) -> None:
+    def _drop_expired(self, now: float) -> None:
         """Drop cancelled requests and those whose deadline has passed."""
-        for job in self.queue.remove(lambda job: job.gone or job.is_late(now)):
-            self._tell(job, DeadlineExceeded(_waited_too_long(job, now)))
-        for job in list(self._jobs):
-            if job.gone:
-                self._drop(job)
+        for job in self.queue.remove(lambda job: job.cancelled or job.is_late(now)):
+            self._emit(job, DeadlineExceeded(_queue_timeout_message(job, now)))
+        for job in list(self._running):
+            if job.cancelled:
+                self._release(job)
             elif job.is_late(now):
-                self._cut(job, "deadline", DeadlineExceeded(_took_too_long(job, now)))
+                self._interrupt(job, "deadline", DeadlineExceeded(_run_timeout_message(job, now)))
 
-    def _cut(self, job: RequestState, finish: str, error: Exception) -> None:
-        """End a request now: its answers as they are where it has tokens to show, else with the error."""
-        if not job.spent or not job.answers:
-            self._tell(job, error)
+    def _interrupt(self, job: RequestState, finish: str, error: Exception) -> None:
+        """End a request with the tokens it has, or with the error where it has none."""
+        if not job.tokens_spent or not job.sequences:
+            self._emit(job, error)
             return
-        for answer in job.answers:
-            if not answer.ended:
-                self._tell(job, TokensGenerated(answer.choice, (), answer.tail.flush(), finish))
-                answer.ended = True
-        self._tell(job, self._ended(job))
+        for sequence in job.sequences:
+            if not sequence.is_finished:
+                self._emit(job, TokensGenerated(sequence.choice, (), sequence.detokenizer.flush(), finish))
+                sequence.is_finished = True
+        self._emit(job, self._finished_event(job))
 
     # Admission.
 
-    def _admit(self, now: float) -> None:
+    def _admit_requests(self, now: float) -> None:
         tokens = 0
-        while tokens < _ADMITTED_TOKENS:
+        while tokens < _MAX_ADMITTED_TOKENS:
             job = self.queue.pop(self._fits)
             if job is None:
                 return
-            job.began = now
-            tokens += len(job.plan.request.prompt)
-            self._jobs.append(job)
-            self._guarded(job, partial(self._begin_with, job))
+            job.start_time = now
+            tokens += len(job.compiled.request.prompt)
+            self._running.append(job)
+            self._run_guarded(job, partial(self._start_request, job))
 
     def _fits(self, job: RequestState) -> bool:
-        return self._pool.stats.rows + self._promised() + job.plan.rows <= self._options.max_rows
+        return self._pool.stats.rows + self._count_reserved_rows() + job.compiled.rows <= self._config.max_rows
 
-    def _promised(self) -> int:
-        """Rows of requests that are still being scored."""
-        return sum(job.plan.rows for job in self._scorings)
+    def _count_reserved_rows(self) -> int:
+        """Count the rows of admitted requests whose prompts are still being scored."""
+        return sum(job.compiled.rows for job in self._scorings)
 
-    def _guarded(self, job: RequestState, act: Callable[[], Any]) -> Any:
-        """Do something for one request, which alone is told if it fails."""
+    def _run_guarded(self, job: RequestState, action: Callable[[], Any]) -> Any:
+        """Run an action for one request; an error ends that request alone."""
         try:
-            return act()
+            return action()
         except Exception as error:
-            self._tell(job, public_error(error, self._model.name, job.spent))
+            self._emit(job, public_error(error, self._model.name, job.tokens_spent))
             return None
 
-    def _begin_with(self, job: RequestState) -> None:
-        if job.plan.request.score_prompt:
-            self._scorings[job] = score_prompt(self._model, job.plan)
+    def _start_request(self, job: RequestState) -> None:
+        if job.compiled.request.score_prompt:
+            self._scorings[job] = score_prompt(self._model, job.compiled)
         else:
-            self._enter(job)
+            self._open_rows(job)
 
-    def _enter(self, job: RequestState) -> None:
-        """Give a request its rows."""
-        request = job.plan.request
+    def _open_rows(self, job: RequestState) -> None:
+        """Open the rows of a request and start its sampler."""
+        request = job.compiled.request
         if not request.max_tokens:
-            self._nothing(job)
+            self._finish_empty(job)
             return
-        job.rows = PoolRows(self._model, self._pool, salt=job.salt, limit=self._options.max_rows)
-        if not job.plan.by_token:
-            self._sequences.join(job)
+        job.rows = PoolRows(self._model, self._pool, salt=job.salt, limit=self._config.max_rows)
+        if not job.compiled.draws_token_by_token:
+            self._sequence_runs.join(job)
             return
         session = job.rows.open([request.prompt])
-        # The prompt is read once, and the copies have what it came to.
-        if request.n > 1 and self._energies(session.rows) is None:
+        # The prompt is evaluated once, before its row is copied.
+        if request.n > 1 and self._evaluate_rows(session.rows) is None:
             return
         session.fork([0] * request.n)
-        self._tokens.join(job, session)
+        self._token_runs.join(job, session)
 
-    def _energies(self, rows: Sequence[int]) -> Any:
-        """The energies of rows; None where the model failed, which ends all that run."""
+    def _evaluate_rows(self, rows: Sequence[int]) -> Any:
+        """Return the energies of rows; None where the model failed, which ends all running requests."""
         try:
             return self._pool.energies(rows)
         except Exception as error:
-            self._lost(error)
+            self._reset_pool(error)
             return None
 
-    def _nothing(self, job: RequestState) -> None:
-        """A request that wants no token."""
-        self._tell(job, self._first(job))
-        for choice in range(job.plan.request.n):
-            self._tell(job, TokensGenerated(choice, (), "", "length"))
-        self._tell(job, self._ended(job))
+    def _finish_empty(self, job: RequestState) -> None:
+        """Finish a request with `max_tokens` 0."""
+        self._emit(job, self._started_event(job))
+        for choice in range(job.compiled.request.n):
+            self._emit(job, TokensGenerated(choice, (), "", "length"))
+        self._emit(job, self._finished_event(job))
 
     # The step.
 
     def _step(self) -> None:
-        self._score()
+        self._score_prompt()
         try:
-            self._sequences.step_ready()
-            self._grow(self._tokens.rows, self._sequences.rows)
+            self._sequence_runs.step_ready()
+            self._evaluate(self._token_runs.rows, self._sequence_runs.rows)
         except Exception as error:
-            self._lost(error)
+            self._reset_pool(error)
             return
-        self._watch()
-        for job in [job for job in self._jobs if job.answers and all(answer.ended for answer in job.answers)]:
-            self._tell(job, self._ended(job))
+        self._update_observers()
+        for job in [job for job in self._running if job.all_sequences_finished]:
+            self._emit(job, self._finished_event(job))
 
-    def _grow(self, single: Sequence[int], joint: Sequence[int]) -> None:
-        """One forward pass for all rows: those drawn token by token, then those of runs of sequences."""
+    def _evaluate(self, single: Sequence[int], joint: Sequence[int]) -> None:
+        """Run one forward pass for all rows: `single` are drawn token by token, `joint` belong to sequence samplers."""
         if not single and not joint:
             return
         energies = self._pool.energies([*single, *joint])
         if single:
-            self._tokens.step(energies[: len(single)] if joint else energies)
+            self._token_runs.step(energies[: len(single)] if joint else energies)
         if joint:
-            self._sequences.step(energies[len(single) :])
+            self._sequence_runs.step(energies[len(single) :])
 
-    def _score(self) -> None:
-        """A piece of one prompt, the one that came first."""
+    def _score_prompt(self) -> None:
+        """Score a chunk of the prompt that was admitted first."""
         job = next(iter(self._scorings), None)
         if job is None:
             return
-        more = self._guarded(job, self._scorings[job].step)
+        more = self._run_guarded(job, self._scorings[job].step)
         if more is False:
-            job.scored = self._scorings.pop(job).tokens
-            self._guarded(job, partial(self._enter, job))
+            job.scored_prompt = self._scorings.pop(job).tokens
+            self._run_guarded(job, partial(self._open_rows, job))
 
-    def _watch(self) -> None:
-        for frame in (*self._tokens.pop_frames(), *self._sequences.pop_frames()):
+    def _update_observers(self) -> None:
+        for frame in (*self._token_runs.pop_frames(), *self._sequence_runs.pop_frames()):
             for observer in self._observers:
                 try:
                     observer.update(frame)
                 except Exception:
                     _LOG.exception("an observer failed at a frame")
 
-    def _lost(self, error: Exception) -> None:
-        """The model failed in the middle of a step: nobody's rows can be trusted, so that all begin anew."""
+    def _reset_pool(self, error: Exception) -> None:
+        """End all running requests and open a new pool: after a failed step no row can be trusted."""
         _LOG.error("the model failed at a step", exc_info=error)
-        told = (
+        public = (
             error
             if isinstance(error, ModelError)
             else ModelError(f"{self._model.name} failed at a step ({type(error).__name__}): send the request again.")
         )
-        for job in list(self._jobs):
+        for job in list(self._running):
             job.rows = None
-            self._tell(job, told)
-        self._hand_over()
-        self._before = _plus(self._before, self._pool.stats)
-        self._begin()
+            self._emit(job, public)
+        self._deliver_outbox()
+        self._previous_pool_stats = _add_prefix_counts(self._previous_pool_stats, self._pool.stats)
+        self._open_pool()
 
     # Output delivery.
 
-    def _first(self, job: RequestState) -> Started:
-        held = () if job.rows is None else job.rows.held
-        cached = max((self._pool.cached_tokens(row) for row in held), default=0)
-        return Started(job.plan.settings.seed, job.began - job.arrived, max(cached, job.cached), job.scored)
+    def _started_event(self, job: RequestState) -> Started:
+        rows = () if job.rows is None else job.rows.open_rows
+        cached = max([job.cached_tokens, *map(self._pool.cached_tokens, rows)])
+        return Started(job.compiled.settings.seed, job.start_time - job.arrival_time, cached, job.scored_prompt)
 
-    def _ended(self, job: RequestState) -> Finished:
-        """The last step of a request whose sequences were drawn token by token."""
-        why, n = job.plan.why or nondeterminism(self._pool), job.plan.request.n
-        return Finished(0, job.spent, [0.0] * n, ess=float(n), deterministic=not why, nondeterminism_reason=why)
+    def _finished_event(self, job: RequestState) -> Finished:
+        """Return the last event of a request whose sequences were drawn token by token."""
+        reason, n = job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool), job.compiled.request.n
+        return Finished(
+            0, job.tokens_spent, [0.0] * n, ess=float(n), deterministic=not reason, nondeterminism_reason=reason
+        )
 
-    def _tell(self, job: RequestState, step: Event | BaseException) -> None:
-        if job.done:
+    def _emit(self, job: RequestState, event: Event | BaseException) -> None:
+        if job.finished:
             return
-        if not job.told and not isinstance(step, BaseException):
-            job.told = True
-            if not isinstance(step, Started):
-                self._told.append((job.stream, self._first(job)))
-        self._told.append((job.stream, step))
-        if isinstance(step, Finished | BaseException):
-            self._drop(job)
+        if not job.started and not isinstance(event, BaseException):
+            job.started = True
+            if not isinstance(event, Started):
+                self._outbox.append((job.stream, self._started_event(job)))
+        self._outbox.append((job.stream, event))
+        if isinstance(event, Finished | BaseException):
+            self._release(job)
 
-    def _drop(self, job: RequestState) -> None:
-        """Forget a request and free what it holds."""
-        job.done = True
+    def _release(self, job: RequestState) -> None:
+        """Forget a request and free its rows."""
+        job.finished = True
         self._scorings.pop(job, None)
-        self._sequences.leave(job)
-        if job.answers:
-            self._tokens.leave(job)
+        self._sequence_runs.leave(job)
+        if job.sequences:
+            self._token_runs.leave(job)
         job.free_rows()
-        if job in self._jobs:
-            self._jobs.remove(job)
-            self.queue.record_duration(time.monotonic() - job.began)
+        if job in self._running:
+            self._running.remove(job)
+            self.queue.record_duration(time.monotonic() - job.start_time)
 
-    def _hand_over(self) -> None:
-        told, self._told = self._told, []
-        if told:
-            self._deliver(told)
-
-
-def _waited_too_long(job: RequestState, now: float) -> str:
-    return f"the request waited {now - job.arrived:.1f} s for its turn, which is all the time it has: try again later."
+    def _deliver_outbox(self) -> None:
+        deliveries, self._outbox = self._outbox, []
+        if deliveries:
+            self._deliver(deliveries)
 
 
-def _took_too_long(job: RequestState, now: float) -> str:
-    return f"the request had nothing to show after {now - job.arrived:.1f} s, all the time it has: allow it more."
+def _queue_timeout_message(job: RequestState, now: float) -> str:
+    waited = now - job.arrival_time
+    return f"the request waited {waited:.1f} s in the queue, which is past its deadline: try again later."
 
 
-def _plus(before: PoolStats, more: PoolStats) -> PoolStats:
+def _run_timeout_message(job: RequestState, now: float) -> str:
+    elapsed = now - job.arrival_time
+    return f"the request had no tokens after {elapsed:.1f} s, which is past its deadline: allow more time."
+
+
+def _add_prefix_counts(before: PoolStats, more: PoolStats) -> PoolStats:
     return PoolStats(0, before.prefix_asked + more.prefix_asked, before.prefix_hit + more.prefix_hit, 0)
