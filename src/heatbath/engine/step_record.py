@@ -52,16 +52,14 @@ def build_record(step: Step, mode: RecordMode) -> Record | None:
     )
     if mode == "state":
         return record
-    return record.with_columns(
-        {**_add_prefix(DIVERGENCE_PREFIX, result.divergences), "divergence": result.divergence}
-    )
+    return record.with_columns({**_add_prefix(DIVERGENCE_PREFIX, result.divergences), "divergence": result.divergence})
 
 
 def _observe_raw(step: Step, mode: RecordMode) -> Record:
     if mode == "full":
         return observe(step.energies, step.tokens, beta=step.betas)
-    if step.seen is not None:
-        return record_from_state(step.seen)
+    if step.model_state is not None:
+        return record_from_state(step.model_state)
     return observe_state(step.energies, step.tokens, beta=step.betas)
 
 

@@ -35,9 +35,7 @@ class StopStrings:
 
     def __post_init__(self) -> None:
         if len(self.texts) > MAX_STOPS:
-            raise BadInput(
-                f"`stop` takes at most {MAX_STOPS} texts, got {len(self.texts)}.", param="stop"
-            )
+            raise BadInput(f"`stop` takes at most {MAX_STOPS} texts, got {len(self.texts)}.", param="stop")
         for text in self.texts:
             if not 0 < len(text) <= MAX_STOP_CHARACTERS:
                 raise BadInput(

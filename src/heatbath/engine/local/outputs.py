@@ -126,9 +126,7 @@ def score_prompt(model: Model, compiled: CompiledRequest) -> PromptScoring:
     temperature = 0.0 if greedy else compiled.request.temperature
     beta = 1.0 if isinstance(settings.temperature, Schedule) else beta_from_temperature(temperature)
     request = compiled.request
-    return PromptScoring(
-        model, request.prompt, beta=beta, record_mode=compiled.record_mode, top=request.top_logprobs
-    )
+    return PromptScoring(model, request.prompt, beta=beta, record_mode=compiled.record_mode, top=request.top_logprobs)
 
 
 def sequence_outputs(job: RequestState, generation: Generation, model: Model) -> list[TokensGenerated]:

@@ -284,9 +284,7 @@ class SequenceRuns:
             generation = run.result()
             outputs: Sequence[TokensGenerated | Finished] = [
                 *sequence_outputs(job, generation, self._model),
-                finished_event(
-                    generation, job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool)
-                ),
+                finished_event(generation, job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool)),
             ]
         except Exception as error:
             self._runs.pop(job, None)

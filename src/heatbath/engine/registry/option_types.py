@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,18 +20,13 @@ _NAMES: Mapping[Any, str] = {
 
 def validate_option_types(name: str, sampler: object, options: Mapping[str, Any]) -> None:
     """Raise `BadInput` for an option whose value is not of the type of the field of the same name of `sampler`."""
-    hints = _field_types(sampler.__class__)
+    hints = get_type_hints(sampler.__class__)
     for option, value in options.items():
         if option in hints and not _matches(value, hints[option]):
             expected = " or ".join(_describe(hints[option]))
             raise BadInput(
                 f"the {name} sampler cannot take {option}={format_value(value)}: give {expected}.", param=option
             )
-
-
-@cache
-def _field_types(sampler: type) -> dict[str, Any]:
-    return get_type_hints(sampler)
 
 
 def _matches(value: Any, hint: Any) -> bool:
