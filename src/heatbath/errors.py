@@ -40,7 +40,7 @@ class HeatbathError(Exception):
 
 
 class BadInput(HeatbathError, ValueError):
-    """What the caller gave cannot be used."""
+    """An argument or a request that cannot be used."""
 
 
 class ModelError(HeatbathError):

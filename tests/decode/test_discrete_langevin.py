@@ -27,9 +27,9 @@ from heatbath.engine import generate
 from heatbath.errors import BadInput
 from heatbath.models.exact.table import TableModel
 from heatbath.models.hf.introspection import TokenGradients
+from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub.pretrained_loader import suppress_library_output
-from heatbath.models.hf.model_metadata import ModelMetadata
 
 Floats = npt.NDArray[np.float64]
 SIZE, STOP, PROMPT = 5, (4,), (0, 3)

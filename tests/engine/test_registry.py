@@ -201,9 +201,9 @@ def test_two_components_of_one_name_are_an_error(tmp_path: Path, monkeypatch: py
 
 
 def test_requests_may_not_load_models_or_code(model: TableModel) -> None:
-    assert set(FIELDS) - set(FIELDS.offered) == {"product", "mixture"}
-    assert set(POTENTIALS) - set(POTENTIALS.offered) == {"function"}
-    assert set(SAMPLERS) == set(SAMPLERS.offered) and set(WINDOWS) == set(WINDOWS.offered)
+    assert set(FIELDS) - set(FIELDS.offered_specs) == {"product", "mixture"}
+    assert set(POTENTIALS) - set(POTENTIALS.offered_specs) == {"function"}
+    assert set(SAMPLERS) == set(SAMPLERS.offered_specs) and set(WINDOWS) == set(WINDOWS.offered_specs)
     with pytest.raises(ApiError, match=r"thermo\.fields names"):
         check_components(ThermoOptions(fields={"product": "x"}))
     withheld = {"fields": ComponentSpec("mixture", "x"), "potentials": ComponentSpec("function", "os:getcwd")}

@@ -18,9 +18,12 @@ from heatbath.cli.options import (
     MinP,
     ModelName,
     Potentials,
+    RecordKind,
     SamplerName,
     SamplerOptions,
     Seed,
+    StopTexts,
+    StopTokenIds,
     TopK,
     TopP,
     TraceFile,
@@ -74,17 +77,12 @@ def generate(
     temperature: Annotated[float, typer.Option("-T", "--temperature", help="Temperature; 0 is greedy.")] = 1.0,
     seed: Seed = 0,
     max_tokens: Annotated[int, typer.Option(help="Maximum tokens per sample.")] = 128,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="Text that ends a sample; repeatable.", show_default=False)
-    ] = None,
-    stop_token_ids: Annotated[
-        list[int] | None,
-        typer.Option(help="Token id that ends a sample, in place of the model's own; repeatable.", show_default=False),
-    ] = None,
+    stop: StopTexts = None,
+    stop_token_ids: StopTokenIds = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
-    record: Annotated[str, typer.Option(help="Record of each step: full, state, nodes or none.")] = "full",
+    record: RecordKind = "full",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
     out: TraceFile = None,
@@ -94,13 +92,9 @@ def generate(
     Fields, potentials, windows and schedules steer the sampler. Their values are JSON or text; @file reads the value
     from a file. An unknown name lists the known ones.
     """
+    _validate_output(as_json, records, out, record)
     if prompt is not None and chat is not None:
         raise BadInput("give either a prompt or --chat, not both.")
-    if records and not as_json:
-        raise BadInput("--records adds to the JSON: give --json as well.")
-    validate_output_paths(out)
-    if record != "full" and (records or out is not None):
-        raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
     options = _parse_options(option or [], alpha)
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
     _validate_arguments(sampling, temperature)
@@ -165,6 +159,15 @@ class OutputArguments:
     as_json: bool
     records: bool
     path: Path | None
+
+
+def _validate_output(as_json: bool, records: bool, out: Path | None, record: str) -> None:
+    """Check that what is to be written is recorded and has a place."""
+    if records and not as_json:
+        raise BadInput("--records adds to the JSON: give --json as well.")
+    validate_output_paths(out)
+    if record != "full" and (records or out is not None):
+        raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
 
 
 def _validate_arguments(arguments: SamplingArguments, temperature: float) -> None:

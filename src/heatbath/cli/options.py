@@ -15,6 +15,12 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=Fa
 Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
 TraceFile = Annotated[Path | None, typer.Option(help="Write the traces to a Parquet file.", show_default=False)]
 
+StopTexts = Annotated[list[str] | None, typer.Option(help="Text that ends a sample; repeatable.", show_default=False)]
+StopTokenIds = Annotated[
+    list[int] | None,
+    typer.Option(help="Token id that ends a sample, in place of the model's own; repeatable.", show_default=False),
+]
+RecordKind = Annotated[str, typer.Option(help="Record of each step: full, state, nodes or none.")]
 SamplerName = Annotated[str, typer.Option(help="Name of a sampler.")]
 SamplerOptions = Annotated[
     list[str] | None,

@@ -102,7 +102,7 @@ class Spec(Generic[T_co]):
 
     @cached_property
     def requires_value(self) -> bool:
-        """Whether it cannot be built without a value."""
+        """True if it cannot be built without a value."""
         parameters = list(inspect.signature(self.build).parameters.values())[int(self.takes_context) :]
         return any(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters)
 

@@ -1,4 +1,4 @@
-"""What a run of generation gives."""
+"""The result of a generation run."""
 
 from __future__ import annotations
 

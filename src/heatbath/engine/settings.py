@@ -17,7 +17,7 @@ from heatbath.models.base import Model, Tokens
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How to generate. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
+    """Settings of a generation run. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
     Attributes:
         temperature: one, one for each row, or a `Schedule`.

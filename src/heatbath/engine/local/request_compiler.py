@@ -154,7 +154,7 @@ class RequestCompiler:
 
 
 def _validate_options(request: Request, config: EngineConfig) -> None:
-    offered = SAMPLERS.offered
+    offered = SAMPLERS.offered_specs
     if not isinstance(request.sampler, str) or request.sampler not in offered:
         raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(offered)}.", param="sampler")
     if request.n < 1:
@@ -181,7 +181,7 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
 
 def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:
     """Build a component that requests may name and whose value is not too large."""
-    kind, offered = registry.kind, registry.offered
+    kind, offered = registry.kind, registry.offered_specs
     label = f"the {kind} {spec.name!r:.40}"
     param = kind if kind == "schedule" else f"{kind}s"
     if spec.name not in offered:

@@ -40,7 +40,7 @@ class Registry(Mapping[str, Spec[T]]):
         return len(self._specs)
 
     @property
-    def offered(self) -> Mapping[str, Spec[T]]:
+    def offered_specs(self) -> Mapping[str, Spec[T]]:
         """Those that a server may offer to requests."""
         return MappingProxyType({name: spec for name, spec in self.items() if spec.offered})
 

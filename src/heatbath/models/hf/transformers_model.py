@@ -90,8 +90,8 @@ class TransformersModel(Model):
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
         """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
-        Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises `BadInput`
-        without a chat template.
+        Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises
+        `BadInput` without a chat template.
         """
         return self.tokenizer.encode_chat(messages, **options)
 

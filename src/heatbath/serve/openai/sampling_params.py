@@ -323,11 +323,11 @@ def check_components(thermo: ThermoOptions) -> None:
         message = "thermo.records is another name of thermo.record: give one of them."
         raise invalid_value(message, "thermo.records")
     schedule = thermo.schedule or {}
-    _check_names("sampler", [thermo.sampler] if thermo.sampler else [], SAMPLERS.offered)
-    _check_names("schedule", [schedule] if isinstance(schedule, str) else schedule, SCHEDULES.offered)
-    _check_names("windows", _names(thermo.windows), WINDOWS.offered)
-    _check_names("fields", _names(thermo.fields), FIELDS.offered)
-    _check_names("potentials", _names(thermo.potentials), POTENTIALS.offered)
+    _check_names("sampler", [thermo.sampler] if thermo.sampler else [], SAMPLERS.offered_specs)
+    _check_names("schedule", [schedule] if isinstance(schedule, str) else schedule, SCHEDULES.offered_specs)
+    _check_names("windows", _names(thermo.windows), WINDOWS.offered_specs)
+    _check_names("fields", _names(thermo.fields), FIELDS.offered_specs)
+    _check_names("potentials", _names(thermo.potentials), POTENTIALS.offered_specs)
 
 
 def _names(given: dict[str, Any] | list[Any]) -> Iterator[str]:

@@ -68,7 +68,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
-        """What records to return, None for none."""
+        """The kind of records to return, None for none."""
         if self.record is not None or self.records is False:
             return self.record
         return "state" if self.records is True else self.records
