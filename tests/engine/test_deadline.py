@@ -36,5 +36,5 @@ def test_what_cannot_fit_is_not_begun():
 
 
 def test_no_time_at_all_is_refused():
-    with pytest.raises(BadInput, match="allow more time"):
+    with pytest.raises(BadInput, match="is too short: one token takes"):
         generate(CHAIN, [], max_tokens=10, temperature=budget(0.5))

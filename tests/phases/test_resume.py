@@ -83,7 +83,7 @@ def test_a_larger_budget_goes_on_from_the_smaller_one(small: tuple[Path, PhaseMa
         ({"length": 100}, "multiple of 16"),
         ({"sequences": 40}, "two batches"),
         ({"sequences": 250}, "multiple"),
-        ({"anchors": 3}, "must be in 6 to"),
+        ({"anchors": 3}, "at least 6 temperatures"),
         ({"temperatures": (0.5, float("nan"), 1, 1.2, 1.4, 1.6)}, "temperature"),
     ],
 )

@@ -1,4 +1,9 @@
-"""Decoding: token samplers, sequence samplers, windows and schedules."""
+"""Decoding: token samplers, sequence samplers, windows and schedules.
+
+A new sampler is one new file here: a `TokenSampler` (`base.py`) or a `SequenceSampler` (`sequences.py`) that ends with
+`SPEC = Spec("name", "sampler", build, options=(...))` (`heatbath.energy.spec`); see `best_of.py`. The registry then
+finds it for Python, the command line and the server.
+"""
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.anneal import Anneal

@@ -56,7 +56,7 @@ class BeamState(BatchState):
     @property
     def scores(self) -> Floats:
         """Log-probability divided by length^`length_penalty`, (2 W,)."""
-        return self.logprob / np.maximum(self.buffer.lengths, 1) ** float(self.length_penalty)
+        return _normalize_by_length(self.logprob, np.maximum(self.buffer.lengths, 1), self.length_penalty)
 
     def samples(self) -> WeightedSamples:
         """Return the finished sequences, best first, or the open hypotheses where none has finished."""
@@ -170,7 +170,7 @@ class Beam(SequenceSampler[BeamState]):
                     unfinished.append(replace(hypothesis, slot=open_slots[len(unfinished)]))
                 continue
             length = int(state.buffer.lengths[state.open_slots[hypothesis.row]]) + 1
-            score = hypothesis.logprob / length**self.length_penalty
+            score = float(_normalize_by_length(hypothesis.logprob, length, self.length_penalty))
             worst = min(pool, key=scores.__getitem__)
             if score > scores[worst]:
                 scores[worst], finished[worst] = score, replace(hypothesis, slot=worst)
@@ -242,6 +242,12 @@ def _extend_beams(
         tokens_spent=state.tokens_spent + len(state.open_slots),
     )
     return state, SequenceStep(slots, step, sources)
+
+
+def _normalize_by_length(logprob: Any, length: Any, length_penalty: float) -> Any:
+    """Return log-probabilities divided by length^`length_penalty`; 0 where that overflows."""
+    with np.errstate(over="ignore"):
+        return logprob / np.power(np.asarray(length, np.float64), float(length_penalty))
 
 
 def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:

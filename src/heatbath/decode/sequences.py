@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
@@ -249,7 +250,9 @@ def validate_burn(burn: float) -> None:
 
 
 def validate_at_least(value: int, minimum: int, name: str) -> int:
-    """Return the value. Raises `BadInput` below `minimum`."""
+    """Return the value. Raises `BadInput` unless it is an integer from `minimum` up."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise BadInput(f"`{name}` must be an integer, got {value!r:.60}.", param=name)
     if value < minimum:
         raise BadInput(f"`{name}` must be at least {minimum}, got {value}.", param=name)
     return value

@@ -138,7 +138,7 @@ class TokensGenerated:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last event. `selected_index` is the sequence to show if one is needed; see `heatbath.engine.Generation`.
+    """The last event. `best_index` is the sequence to show if one is needed; see `heatbath.engine.Generation`.
 
     `deterministic`: the same seed gives the same tokens whatever else is in the batch; else `nondeterminism_reason`
     says why not.

@@ -27,10 +27,11 @@ from heatbath.record import CROSSED_PREFIX, Frame, Provenance
 
 
 class Run:
-    """A batch of prompts being continued: iterate for its frames and stop at any time.
+    """One generation over a batch of prompts.
 
-    `result` returns the samples so far. A host that evaluates several runs together takes `pending` of each and calls
-    `step` with the energies. `opener` opens sessions in place of `model.open`.
+    Iterating takes one step at a time and yields its `Frame`; leave the loop to stop early. `result` returns the samples
+    so far. To evaluate several runs in one forward pass, take the `pending` session of each and hand `step` its energies
+    (B, V). `opener` opens sessions in place of `model.open`.
 
     Raises:
         BadInput: prompts that leave no room for `max_tokens` in the context, or invalid settings. An error in a later
@@ -88,8 +89,8 @@ class Run:
     def step(self, energies: Any) -> Frame:
         """Run one step on the energies of the pending session (None if there is none) and return its frame."""
         with self._attach_partial_result():
-            self._state, move = self._sampler.step(self._random_streams, self._state, energies)
-            frame = self._record_step(move)
+            self._state, change = self._sampler.step(self._random_streams, self._state, energies)
+            frame = self._record_step(change)
         self._step_index += 1
         self._evaluated += energies is not None
         return frame
@@ -130,28 +131,28 @@ class Run:
         except HeatbathError as error:
             raise self._attach_partial(error) from error.__cause__
 
-    def _record_step(self, move: SequenceStep) -> Frame:
-        if move.sources is not None:
-            self._buffer.copy_slots(move.sources, move.lengths)
-            self._previous_temperatures = self._previous_temperatures[move.sources]
-        step = move.step
+    def _record_step(self, change: SequenceStep) -> Frame:
+        if change.sources is not None:
+            self._buffer.copy_slots(change.sources, change.lengths)
+            self._previous_temperatures = self._previous_temperatures[change.sources]
+        step = change.step
         if step is None:
-            return Frame(self._step_index, move.slots, np.empty(0, np.int64), None, move.sources, move.lengths)
+            return Frame(self._step_index, change.slots, np.empty(0, np.int64), None, change.sources, change.lengths)
         record = build_record(step, self.settings.record)
         if self.settings.edges and record is not None:
-            record = record.with_columns(self._mark_crossings(move))
-        self._buffer.write(move.slots, step.tokens, step.betas, record)
-        return Frame(self._step_index, move.slots, step.tokens, record, move.sources, move.lengths)
+            record = record.with_columns(self._mark_crossings(change))
+        self._buffer.write(change.slots, step.tokens, step.betas, record)
+        return Frame(self._step_index, change.slots, step.tokens, record, change.sources, change.lengths)
 
-    def _mark_crossings(self, move: SequenceStep) -> dict[str, Floats]:
+    def _mark_crossings(self, change: SequenceStep) -> dict[str, Floats]:
         """Return a column per edge: 1 where the temperature rose through it since the last token, -1 where it fell."""
-        assert move.step is not None
+        assert change.step is not None
         with np.errstate(divide="ignore"):
-            now = 1 / move.step.betas
+            now = 1 / change.step.betas
         before = np.where(
-            np.isnan(self._previous_temperatures[move.slots]), now, self._previous_temperatures[move.slots]
+            np.isnan(self._previous_temperatures[change.slots]), now, self._previous_temperatures[change.slots]
         )
-        self._previous_temperatures[move.slots] = now
+        self._previous_temperatures[change.slots] = now
         columns = {name: np.zeros(len(now)) for name in self.settings.edges}
         for row, pair in enumerate(zip(before.tolist(), now.tolist(), strict=True)):
             for _, name, sign in find_edge_crossings(pair, self.settings.edges):

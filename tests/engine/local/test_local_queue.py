@@ -122,7 +122,7 @@ def test_waiting_has_a_deadline_and_running_keeps_what_it_has() -> None:
             assert answered.finish(0) == answered.finish(1) == "deadline"
             assert len(answered.ids(0)) == len(answered.ids(1)) > 1
             assert answered.ended.tokens_spent == 2 * len(answered.ids())
-            with pytest.raises(DeadlineExceeded, match="nothing to show"):
+            with pytest.raises(DeadlineExceeded, match="did not finish"):
                 await asked(
                     engine, Request((0,), "whole", max_tokens=5000, sampler="beam", deadline=0.2, options={"width": 2})
                 )
@@ -172,7 +172,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"n": 0}, "n is 0"),
     ({"prompt": (9,)}, "token id 9"),
     ({"prompt": (-1,)}, "token id -1"),
-    ({"stop_token_ids": (7,)}, "token id 7"),
+    ({"stop_token_ids": (7,)}, "stop_token_ids holds 7"),
     ({"max_tokens": -1}, "max_tokens"),
     ({"temperature": float("nan")}, "temperature"),
     ({"temperature": -1.0}, "temperature"),
@@ -183,7 +183,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"record": "all"}, "record"),
     ({"sampler": "magic"}, "no sampler 'magic'"),
     ({"options": {"width": 3}}, "width"),
-    ({"sampler": "beam", "options": {"width": 1.5}}, "1.5 beams"),
+    ({"sampler": "beam", "options": {"width": 1.5}}, "`width` must be an integer, got 1.5"),
     ({"sampler": "smc"}, "needs 64 rows"),
     ({"sampler": "smc", "options": {"particles": 2, "replicates": 1}, "n": 2}, "takes no n"),
     ({"potentials": (ComponentSpec("length", 3),)}, "weighs no potentials"),
@@ -196,7 +196,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"fields": (ComponentSpec("max_entropy", {"features": {}, "lambdas": [0.0] * 1000}),)}, "1000 features"),
     ({"fields": (ComponentSpec("forbid", "x" * 200000),)}, "characters"),
     ({"windows": (ComponentSpec("top_p", 2.0),)}, "top_p"),
-    ({"windows": (ComponentSpec("top_p", None),)}, "window top_p does not"),
+    ({"windows": (ComponentSpec("top_p", None),)}, "window top_p needs a value"),
     ({"windows": (ComponentSpec("top_q", 0.5),)}, "top_p"),
     ({"sampler": "greedy", "windows": (ComponentSpec("top_k", 2),)}, "greedy"),
     ({"schedule": ComponentSpec("linear", {"start": -1, "end": 0})}, "temperature"),

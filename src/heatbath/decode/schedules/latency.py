@@ -55,7 +55,8 @@ class LatencyBudget(Schedule):
         fit = min(length, int(self.deadline / pace + 1e-9))
         if fit < 1:
             raise BadInput(
-                f"the deadline of {self.deadline:g} s is too short: one token takes {pace:g} s.", param="deadline"
+                f"the deadline of {self.deadline:g} s is too short: one token takes {pace:g} s; allow more time.",
+                param="deadline",
             )
         share = (samples - 1) / (count - 1) if count > 1 else float(fit == length)
         return SamplingPlan(

@@ -1,4 +1,8 @@
-"""Windows, the truncations of a distribution: top-k, top-p, min-p and others. `apply_windows` applies several."""
+"""Windows, the truncations of a distribution: top-k, top-p, min-p and others. `apply_windows` applies several.
+
+A new window is one new file here that builds a `Window` and ends with `SPEC = Spec("name", "window", build, "example")`
+(`heatbath.energy.spec`); see `top_k.py`. The registry then finds it for Python, the command line and the server.
+"""
 
 from heatbath.decode.windows.base import Window, WindowResult, apply_window, apply_windows, band_up_to, mask_energies
 from heatbath.decode.windows.mirostat_windows import max_surprisal, zipf_top_k

@@ -217,6 +217,7 @@ def _build_batch_key(request: Request) -> tuple[str, ...] | None:
         return None
     return (
         request.sampler,
+        json.dumps(request.options, sort_keys=True, default=repr),
         str(request.record),
         *(f"{each.name}={json.dumps(each.value, sort_keys=True)}" for each in request.windows),
     )

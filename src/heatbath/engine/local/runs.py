@@ -131,7 +131,7 @@ class TokenRuns:
         self._rows = None
 
     def leave(self, job: RequestState) -> None:
-        """Remove the sequences of a request. The caller closes its rows."""
+        """Finish and remove the sequences of a request, and close their rows."""
         for sequence in job.sequences:
             sequence.is_finished = True
         self._prune()

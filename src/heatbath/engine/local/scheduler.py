@@ -23,7 +23,7 @@ from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
 _MAX_ADMITTED_TOKENS = 2048
-"""Prompt tokens admitted in one step; further requests wait for the next, since running rows wait for prompts."""
+"""Prompt tokens after which a step admits no more requests, because running rows wait while prompts are read."""
 _IDLE_SECONDS = 1.0
 
 Delivery = tuple[Any, "Event | BaseException"]
@@ -271,7 +271,12 @@ class Scheduler:
         """Return the last event of a request whose sequences were drawn token by token."""
         reason, n = job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool), job.compiled.request.n
         return Finished(
-            0, job.tokens_spent, [0.0] * n, ess=float(n), deterministic=not reason, nondeterminism_reason=reason
+            best_index=0,
+            tokens_spent=job.tokens_spent,
+            log_weights=[0.0] * n,
+            ess=float(n),
+            deterministic=not reason,
+            nondeterminism_reason=reason,
         )
 
     def _emit(self, job: RequestState, event: Event | BaseException) -> None:
@@ -310,7 +315,9 @@ def _queue_timeout_message(job: RequestState, now: float) -> str:
 
 def _run_timeout_message(job: RequestState, now: float) -> str:
     elapsed = now - job.arrival_time
-    return f"the request had no tokens after {elapsed:.1f} s, which is past its deadline: allow more time."
+    return (
+        f"the request did not finish within {elapsed:.1f} s, waiting included, which is its deadline: allow more time."
+    )
 
 
 def _add_prefix_counts(before: PoolStats, more: PoolStats) -> PoolStats:

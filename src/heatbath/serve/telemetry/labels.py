@@ -15,9 +15,10 @@ ENDPOINTS = frozenset(
         "/v1/decisions",
         "/v1/embeddings",
         "/v1/models",
-        "/v1/models/{model}",
+        "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
+        "/openapi.json",
     }
 )
 
@@ -87,8 +88,8 @@ class Labels:
         return resolved_name if resolved_name in self.models else OTHER
 
     def endpoint(self, path: str) -> str:
-        """Return the label of a path, with or without the slash before it."""
-        full = "/" + path.strip("/")
+        """Return the label of a route's path, with or without the slash before it; converters are left out."""
+        full = "/" + path.strip("/").replace(":path}", "}")
         return full if full in ENDPOINTS else OTHER
 
     def status(self, status: int) -> str:
