@@ -77,7 +77,7 @@ COMMANDS = {
     "models": "models list --json",
     "doctor": "doctor --json",
 }
-SUMMARY = r"\d+ tokens at T = 1: surprisal .* a token, entropy .*, heat capacity .*\n"
+SUMMARY = r"\d+ tokens at T = 1: surprisal .* per token, entropy .*, heat capacity .*\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

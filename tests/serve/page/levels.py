@@ -74,5 +74,5 @@ class Levels(MockEngine):
 def _columns(record: Any, wanted: str | None) -> dict[str, Any] | None:
     if wanted is None:
         return None
-    names = [name for name in record if wanted == "nodes" or not name.startswith("nodes/")]
+    names = [name for name in record if wanted != "state" or not name.startswith("nodes/")]
     return {name: record[name][0].tolist() for name in names}

@@ -134,7 +134,7 @@ def test_an_id_is_stored_once_and_stays_its_tenants(store: SqlStore) -> None:
     async def main() -> None:
         await store.save(first)
         await asyncio.gather(store.save(answer()), store.save(first), store.save(answer("b")))
-        with pytest.raises(StoreUnavailable, match="id of this answer is taken"):
+        with pytest.raises(StoreUnavailable, match="id of this response is taken"):
             await store.save(answer(tenant="other"))
         together = store.save(answer("c")), store.save(answer("c", "other")), store.save(answer("d", "other"))
         outcomes = await asyncio.gather(*together, return_exceptions=True)

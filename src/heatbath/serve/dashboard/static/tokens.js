@@ -6,6 +6,7 @@ export const HOTTEST = 6;
 
 const NAMES = [
   "logprob",
+  "logprob_at_temperature",
   "rank",
   "temperature",
   "entropy",
