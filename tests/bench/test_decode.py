@@ -54,7 +54,7 @@ def test_the_cost_of_independent_answers_is_their_length() -> None:
 def test_a_chain_tells_of_the_sweeps_it_keeps() -> None:
     model = MarkovModel.random(3, SIZE)
     state = power.run_to_end(model, Metropolis(Target(power=ALPHA), chains=6, sweeps=8, burn=0.5), LENGTH)
-    assert power.estimate_means(state) == pytest.approx(state.logprob[:, 4:].mean(1))
+    assert power.estimate_means(state) == pytest.approx(state.logprob_history[:, 4:].mean(1))
     assert power.count_tokens(state) == state.chains.tokens_spent
 
 

@@ -42,7 +42,7 @@ def test_a_draw_from_another_law_gives_no_upper_bound():
 
 
 def test_bad_input():
-    with pytest.raises(BadInput, match="not whole"):
+    with pytest.raises(BadInput, match="pinned sequence of 2 tokens is not finished"):
         estimate_log_z_bounds(SAMPLER, TASK, RowRandom(0, 200), [0, 1])
     with pytest.raises(BadInput, match="replicates"):
         estimate_log_z_bounds(SMC(replicates=1), TASK, RowRandom(0, 200), [2])

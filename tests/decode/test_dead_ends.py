@@ -58,7 +58,7 @@ def test_a_dead_end_costs_a_particle_and_not_the_run(sampler):
 def test_independent_rows_say_where_and_why():
     with pytest.raises(BadInput, match=r"field 'dead_end' at token 1: .*all \+inf") as caught:
         generate(TREE, [], n=50, max_tokens=4, fields=AfterFirst())
-    assert caught.value.partial.to_arrays.lengths.tolist() == [1] * 50
+    assert caught.value.partial.arrays.lengths.tolist() == [1] * 50
 
 
 def test_fields_that_leave_nothing_at_once_are_refused_by_all():

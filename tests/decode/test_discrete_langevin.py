@@ -145,7 +145,7 @@ class Walker:
         self.taken: tuple[int, ...] = ()
         self.others: list[tuple[int, ...]] = []
 
-    def choose(self, probabilities: Floats) -> int:
+    def choose_index(self, probabilities: Floats) -> int:
         ways = np.flatnonzero(probabilities).tolist()
         if len(self.taken) < len(self.script):
             way = self.script[len(self.taken)]
@@ -156,14 +156,14 @@ class Walker:
         self.probability *= float(probabilities[way])
         return int(way)
 
-    def draw(self, energies: Any, betas: Floats) -> npt.NDArray[np.int64]:
+    def draw_tokens(self, energies: Any, betas: Floats) -> npt.NDArray[np.int64]:
         (row,) = energies.numpy()
-        return np.asarray([self.choose(softmax(-betas[0] * row))])
+        return np.asarray([self.choose_index(softmax(-betas[0] * row))])
 
     def uniform(self) -> Floats:
         raise AssertionError
 
-    def at(self, rows: Sequence[int]) -> Walker:
+    def for_rows(self, rows: Sequence[int]) -> Walker:
         return self
 
 
@@ -312,7 +312,8 @@ def test_the_record_adds_up_and_is_that_of_the_last_answers() -> None:
     assert made.weighted_samples.sequences == made.sequences
     for trace, sample in zip(made.traces, made.samples, strict=True):
         assert sample.finish_reason == ("stop" if sample.token_ids[-1] in STOP else "length")
-        assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob, abs=1e-5)
+        assert trace.logprob(0.8).sum() == pytest.approx(sample.logprob_at_temperature, abs=1e-5)
+        assert trace.logprob(1.0).sum() == pytest.approx(sample.logprob, abs=1e-5)
     record = made.arrays.record
     assert record is not None
     change = (record["work/min_length"] - record["field_energy/min_length"]) / 0.8
@@ -344,17 +345,17 @@ def test_the_same_seed_gives_the_same_answers() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Langevin(chains=0), "chains is 0"),
-        (lambda: Langevin(sweeps=0), "sweeps is 0"),
+        (lambda: Langevin(chains=0), "`chains` must be at least 1, got 0"),
+        (lambda: Langevin(sweeps=0), "`sweeps` must be at least 1, got 0"),
         (lambda: Langevin(burn=1.0), "`burn` must be"),
         (lambda: Langevin(step_size=0.0), "step size is 0.0"),
         (lambda: Langevin(step_size=np.nan), "step size is nan"),
-        (lambda: Langevin(positions=0), "positions is 0"),
+        (lambda: Langevin(positions=0), "`positions` must be at least 1, got 0"),
         (lambda: Langevin(Target(fields=LogitBias({1: 1.0}))), "no fields, windows or proposals"),
         (lambda: Langevin(Target(window=top_k(2))), "no fields, windows or proposals"),
         (
             lambda: Langevin().init(Task(TableModel.random(0, 4, 3), [[]], 3)),
-            "needs a model with gradients, which table does not",
+            "needs gradients, which table does not provide",
         ),
         (lambda: Langevin().init(Task(tiny(), [[0], [1]], 3)), "takes one prompt, got 2"),
     ],

@@ -150,7 +150,7 @@ class Borderless(Ends):
     """Forgets what was cut off by the greatest length."""
 
     def __call__(self, context):
-        stopped = [tokens[-1] in context.stop for tokens in context.tokens]
+        stopped = [tokens[-1] in context.stop_token_ids for tokens in context.tokens]
         return np.where(stopped, super().__call__(context), 0.0)
 
 

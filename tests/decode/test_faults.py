@@ -79,7 +79,7 @@ def test_what_was_drawn_before_comes_with_the_error(name):
     partial = caught.value.partial
     drawn = sum(map(len, partial.sequences))
     assert drawn > 0 and set(partial.finish_reasons) <= {"stop", "length", "interrupted"}
-    assert partial.token_texts and len(partial.collect_samples) == len(partial)
+    assert partial.texts and len(partial.samples) == len(partial)
 
 
 class Bad(Field):
@@ -182,7 +182,7 @@ def test_settings_that_make_no_sense_are_refused(make):
     ("name", "options", "said"),
     [
         ("power", {"alpha": -1.0}, "`alpha` must be 0 or greater and finite, got -1.0"),
-        ("smc", {"particles": 0}, "particles is 0"),
+        ("smc", {"particles": 0}, "`particles` must be at least 1, got 0"),
         ("best-of", {"n": 0}, "n is 0"),
         ("vote", {"n": 0}, "n is 0"),
         ("power", {"method": "guess"}, "guess"),
@@ -203,7 +203,7 @@ def test_samplers_of_whole_answers_take_one_prompt(make):
 
 
 def test_a_pinned_answer_that_is_not_whole_or_not_allowed_is_refused():
-    with pytest.raises(BadInput, match="not whole"):
+    with pytest.raises(BadInput, match="pinned sequence of 2 tokens is not finished"):
         hb.generate(MODEL, [], max_tokens=4, sampler=SMC(pinned_sequence=[0, 1]))
     with pytest.raises(HeatbathError, match="retained particle|forbidden"):
         sampler = SMC(

@@ -23,7 +23,7 @@ from heatbath.decode import (
     Window,
     metropolis_kernel,
 )
-from heatbath.decode.metropolis_kernel import advance
+from heatbath.decode.metropolis_kernel import advance_chains
 from heatbath.decode.sequences import evaluate, evaluate_step
 from heatbath.decode.windows import Band
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
@@ -55,17 +55,17 @@ class Chance:
         self.probability *= probabilities[options[at]]
         return int(options[at])
 
-    def choose(self, probabilities):
+    def choose_index(self, probabilities):
         return self.pick(np.asarray(probabilities) / np.sum(probabilities))
 
-    def draw(self, energies, betas):
+    def draw_tokens(self, energies, betas):
         laws = [np.exp(log_probabilities(row, beta)) for row, beta in zip(energies, betas, strict=True)]
         return np.asarray([self.pick(law) for law in laws], np.int64)
 
     def uniform(self):
         raise AssertionError("a number cannot be walked: ask for a draw or a choice.")
 
-    def at(self, rows):
+    def for_rows(self, rows):
         return self
 
     def following(self):
@@ -381,7 +381,7 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
     number = {key(answer_of(start)): n for n, start in enumerate(starts)}
     law, matrix = tempered(target, model, ladder, starts), np.zeros((len(starts), len(starts)))
     for row, start in enumerate(starts):
-        start = replace(start, sweep=sweep)
+        start = replace(start, num_finished_sweeps=sweep)
         for probability, after in swept(lambda rng, at: evaluate_step(sampler, rng, at)[0], start):
             matrix[row, number[key(answer_of(after))]] += probability
     assert matrix.sum(1) == pytest.approx(1, abs=1e-12)
@@ -391,8 +391,8 @@ def test_replicas_that_exchange_keep_the_product_of_their_laws(ladder, model, sw
 
 def one_move(rng, state):
     """A first answer for every replica."""
-    cuts = np.zeros(state.chains.count, np.int64) if state.chains.settled else None
-    return replace(state, chains=advance(state.chains, rng, evaluate(state.chains.pending), cuts)[0])
+    cuts = np.zeros(state.chains.num_chains, np.int64) if state.chains.is_idle else None
+    return replace(state, chains=advance_chains(state.chains, rng, evaluate(state.chains.pending), cuts)[0])
 
 
 def tempered(target, model, ladder, starts):

@@ -60,7 +60,7 @@ def test_samples_give_the_multipliers_within_their_standard_errors():
         found = fit_moments(np.zeros(400), matrix[draws], target)
         z.append((found.lambdas - TRUTH) / found.stderr)
     z = np.array(z)
-    assert (np.abs(z.estimate_mean(0)) * np.sqrt(300) < 4.5 + 1.5).all()  # a bias of order 1/n is allowed for
+    assert (np.abs(z.mean(0)) * np.sqrt(300) < 4.5 + 1.5).all()  # a bias of order 1/n is allowed for
     assert (np.abs(z.var(0) - 1) < 4.5 * np.sqrt(2 / 300)).all()
     assert ((z * 1.5).var(0) - 1 > 4.5 * np.sqrt(2 / 300)).all()  # errors two thirds as large would be seen
 

@@ -108,7 +108,7 @@ class Finishing(Lengths):
     """An ended row changes the rest of its batch."""
 
     def __call__(self, context):
-        return super().__call__(context) + any(context.ended)
+        return super().__call__(context) + any(context.finished_mask)
 
 
 class Undone(Lengths):
@@ -158,7 +158,7 @@ def test_a_right_field_passes():
         (Swapping(), "declares `commutes`"),
         (Scribbling(), "changed the energies"),
         (Finishing(), "when row 0 is finished"),
-        (Undone(), "with row 0 ended hold a NaN"),
+        (Undone(), "with row 0 finished hold a NaN"),
         (Costly(), "was evaluated although"),
     ],
 )

@@ -43,7 +43,7 @@ class _Bent:
     def uniform(self):
         return self.rng.uniform() ** self.power
 
-    def draw(self, energies, betas):
+    def draw_tokens(self, energies, betas):
         return quantile(energies, betas, self.uniform())
 
 
@@ -62,7 +62,7 @@ class Boasting(Skewed):
 
     def step(self, rng, batch, energies):
         batch, step = self.inner.step(rng, batch, energies)
-        return batch, replace(step, steered=replace(step.pipeline_result, betas=np.ones_like(step.betas)))
+        return batch, replace(step, pipeline_result=replace(step.pipeline_result, betas=np.ones_like(step.betas)))
 
 
 def test_claims_that_do_not_fit_the_draws_fail():
