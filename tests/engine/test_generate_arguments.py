@@ -156,7 +156,7 @@ def test_the_names_of_other_libraries_get_a_sentence(name: str) -> None:
         ({"temprature": 1.0}, "did you mean 'temperature'"),
         ({"top_k": 2.5}, "top_k is 2.5: give a whole number"),
         ({"top_p": 7.0}, "`top_p` must be in (0, 1], got 7.0"),
-        ({"sampler": "smc", "particles": "many"}, "particles='many'"),
+        ({"sampler": "smc", "particles": "many"}, "`particles` must be an integer, got 'many'"),
         ({"sampler": "best-of", "by": "length"}, "give 'logprob' or 'mean_logprob'"),
         ({"sampler": "smc", "proposal": 5}, "proposal is 5"),
         ({"options": {"alpha": 2}}, "no argument 'options'"),

@@ -56,7 +56,8 @@ class BeamState(BatchState):
     @property
     def scores(self) -> Floats:
         """Log-probability divided by length^`length_penalty`, (2 W,)."""
-        return _normalize_by_length(self.logprob, np.maximum(self.buffer.lengths, 1), self.length_penalty)
+        lengths = np.maximum(self.buffer.lengths, 1)
+        return np.asarray(_normalize_by_length(self.logprob, lengths, self.length_penalty))
 
     def samples(self) -> WeightedSamples:
         """Return the finished sequences, best first, or the open hypotheses where none has finished."""

@@ -29,9 +29,9 @@ from heatbath.record import CROSSED_PREFIX, Frame, Provenance
 class Run:
     """One generation over a batch of prompts.
 
-    Iterating takes one step at a time and yields its `Frame`; leave the loop to stop early. `result` returns the samples
-    so far. To evaluate several runs in one forward pass, take the `pending` session of each and hand `step` its energies
-    (B, V). `opener` opens sessions in place of `model.open`.
+    Iterating takes one step at a time and yields its `Frame`; leave the loop to stop early. `result` returns the
+    samples so far. To evaluate several runs in one forward pass, take the `pending` session of each and hand `step` its
+    energies (B, V). `opener` opens sessions in place of `model.open`.
 
     Raises:
         BadInput: prompts that leave no room for `max_tokens` in the context, or invalid settings. An error in a later

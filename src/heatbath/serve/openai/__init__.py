@@ -1,7 +1,7 @@
 """The OpenAI-compatible API.
 
-A new endpoint is a handler in a file here, its types in `schema/`, its route in `routes` below, an entry in `openapi.py`,
-and its label in `telemetry/labels.py`; a test compares the three lists. `tokenize.py` is a short example.
+A new endpoint is a handler in a file here, its types in `schema/`, its route in `routes` below, an entry in
+`openapi.py`, and its label in `telemetry/labels.py`; a test compares the three lists. `tokenize.py` is a short example.
 """
 
 from __future__ import annotations
