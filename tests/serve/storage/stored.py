@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
-from heatbath.serve.storage import SqlStore, open_store
+from heatbath.serve.storage import DatabaseUnusable, SqlStore, open_store
 
 
 def answer(id: str = "a", tenant: str = "t", *, created: float | None = None, **others: Any) -> RequestOutcome:
@@ -135,3 +135,14 @@ async def back(store: SqlStore) -> None:
     while store.unavailable_reason is not None:
         assert time.monotonic() < until, store.unavailable_reason
         await asyncio.sleep(0.02)
+
+
+def open_as_nobody(url: str, said: Path) -> None:
+    """Open the store as a user without rights, and write what is said of it to `said`."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        open_store(url)
+    except DatabaseUnusable as error:
+        said.write_text(str(error))

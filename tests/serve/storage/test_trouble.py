@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from stored import answer, back, child, discreet, newest, opened, refused, whole
+from stored import answer, back, child, discreet, newest, open_as_nobody, opened, refused, whole
 
 from heatbath.errors import BadInput, MissingExtra
 from heatbath.serve.interfaces import StoreUnavailable
@@ -217,16 +217,6 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(sqlite: str, where: int) ->
     assert path.read_bytes() == before
 
 
-def _open_as_nobody(url: str, said: Path) -> None:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-    try:
-        open_store(url)
-    except DatabaseUnusable as error:
-        said.write_text(str(error))
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("mode", ["file", "folder"])
 def test_a_file_that_may_not_be_written(mode: str) -> None:
@@ -238,7 +228,7 @@ def test_a_file_that_may_not_be_written(mode: str) -> None:
     url = f"sqlite:///{folder / 'heatbath.db'}"
     if mode == "file":
         _filled(url).chmod(0o644)
-    process = child(_open_as_nobody, url, said)
+    process = child(open_as_nobody, url, said)
     process.join(20)
     assert process.exitcode == 0
     assert "rights" in said.read_text() or "right to write" in said.read_text()
