@@ -93,8 +93,7 @@ def generate(
     from a file. An unknown name lists the known ones.
     """
     _validate_output(as_json, records, out, record)
-    if prompt is not None and chat is not None:
-        raise BadInput("give either a prompt or --chat, not both.")
+    _validate_prompt(prompt, chat)
     options = _parse_options(option or [], alpha)
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
     _validate_arguments(sampling, temperature)
@@ -114,9 +113,9 @@ def generate(
         "edges": _read_edges(chart),
         "record": None if record == "none" else record,
     }
-    run = sampling.build_run(source, tokens, settings)
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
-    _run_to_end(run, source, OutputArguments(label, as_json, records, out))
+    output = OutputArguments(label, as_json, records, out)
+    _run_to_end(sampling.build_run(source, tokens, settings), source, output)
 
 
 @dataclass(frozen=True)
@@ -159,6 +158,11 @@ class OutputArguments:
     as_json: bool
     records: bool
     path: Path | None
+
+
+def _validate_prompt(prompt: str | None, chat: str | None) -> None:
+    if prompt is not None and chat is not None:
+        raise BadInput("give either a prompt or --chat, not both.")
 
 
 def _validate_output(as_json: bool, records: bool, out: Path | None, record: str) -> None:

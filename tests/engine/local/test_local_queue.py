@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from asking import Answered, answers, asked, idle, running, until, within
 from heatbath.engine.base import ComponentSpec, DeadlineExceeded, Overloaded, Request, Unavailable
 from heatbath.engine.local import EngineConfig
 from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
+from heatbath.engine.local.request_compiler import build_batch_key
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel
 
@@ -247,3 +249,11 @@ def test_no_tokens_wanted_gives_none() -> None:
     (answered,) = answers(CHAIN, [Request((0, 1), "x", n=2, max_tokens=0)])
     assert [answered.finish(choice) for choice in (0, 1)] == ["length", "length"]
     assert answered.ids() == [] and answered.ended.tokens_spent == 0
+
+
+def test_requests_whose_samplers_differ_in_an_option_are_not_drawn_together() -> None:
+    plain = Request((0,), "plain", sampler="ancestral")
+    assert build_batch_key(plain) == build_batch_key(replace(plain, id="other", seed=3))
+    assert build_batch_key(plain) != build_batch_key(replace(plain, options={"width": 2}))
+    assert build_batch_key(plain) != build_batch_key(replace(plain, windows=(ComponentSpec("top_k", 2),)))
+    assert build_batch_key(replace(plain, fields=(ComponentSpec("forbid", "x"),))) is None

@@ -148,7 +148,7 @@ class RequestCompiler:
             sampler,
             StopStrings(tuple(request.stop)),
             rows if request.max_tokens else 0,
-            _build_batch_key(request),
+            build_batch_key(request),
             "the schedule depends on the clock" if by_clock else "",
         )
 
@@ -211,7 +211,7 @@ def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildC
         ) from error
 
 
-def _build_batch_key(request: Request) -> tuple[str, ...] | None:
+def build_batch_key(request: Request) -> tuple[str, ...] | None:
     """Return the key of requests that are drawn together; None for one with fields or a schedule."""
     if request.fields or request.schedule is not None:
         return None
