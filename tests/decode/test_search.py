@@ -6,6 +6,7 @@ import pytest
 from heatbath.decode import Ancestral, Beam, BestOf, RowRandom, Task, Vote
 from heatbath.decode.sequences import evaluate_step
 from heatbath.energy import ForbiddenTokens, LogitBias, Potential
+from heatbath.errors import BadInput
 from heatbath.models import TableModel
 from heatbath.models.exact.base import log_probabilities
 
@@ -72,6 +73,19 @@ def test_a_penalty_on_length_ranks_by_log_probability_over_its_power():
     found = answered(Beam(len(TREE.sequences()), length_penalty=1.0))
     score = TREE.logprobs() / np.asarray(list(map(len, TREE.sequences())))
     assert found.sequences[:10] == [answer for answer, _ in ranked(score)[:10]]
+
+
+@pytest.mark.parametrize("penalty", [-50.0, 50.0])
+def test_the_largest_penalties_on_length_give_finite_scores(penalty):
+    found = answered(Beam(len(TREE.sequences()), length_penalty=penalty))
+    score = TREE.logprobs() / np.asarray(list(map(len, TREE.sequences()))) ** penalty
+    assert found.sequences[0] == list(TREE.sequences()[int(np.argmax(score))])
+
+
+@pytest.mark.parametrize("penalty", [-1075.0, 50.1, float("inf"), float("nan")])
+def test_a_penalty_on_length_beyond_the_range_of_scores_is_refused(penalty):
+    with pytest.raises(BadInput, match=r"`length_penalty` must be from -50 to 50"):
+        Beam(length_penalty=penalty)
 
 
 def test_groups_that_pay_for_what_others_took_go_elsewhere():

@@ -35,6 +35,9 @@ from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 from heatbath.models.base import Session
 
+MAX_LENGTH_PENALTY = 50
+"""Lengths of up to a million tokens to this power are finite, and scores stay in order."""
+
 
 @dataclass(frozen=True)
 class BeamState(BatchState):
@@ -103,6 +106,9 @@ class Beam(SequenceSampler[BeamState]):
             )
         if not self.diversity >= 0:
             raise BadInput(f"`diversity` must be 0 nats or greater, got {self.diversity}.", param="diversity")
+        if not abs(self.length_penalty) <= MAX_LENGTH_PENALTY:
+            limits = f"from -{MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}"
+            raise BadInput(f"`length_penalty` must be {limits}, got {self.length_penalty}.", param="length_penalty")
 
     def init(self, task: Task) -> BeamState:
         require_single_prompt(task, "beam")
@@ -246,9 +252,8 @@ def _extend_beams(
 
 
 def _normalize_by_length(logprob: Any, length: Any, length_penalty: float) -> Any:
-    """Return log-probabilities divided by length^`length_penalty`; 0 where that overflows."""
-    with np.errstate(over="ignore"):
-        return logprob / np.power(np.asarray(length, np.float64), float(length_penalty))
+    """Return log-probabilities divided by length^`length_penalty`."""
+    return logprob / np.power(np.asarray(length, np.float64), float(length_penalty))
 
 
 def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:
