@@ -31,6 +31,7 @@ from heatbath.phases.curves import (
     subtract_columns,
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
+from heatbath.phases.prefix_sums import SweepSamples
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,14 @@ class Edge:
         )
 
 
+@dataclass(frozen=True)
+class EdgeReplicas:
+    """An estimate of an edge with its bootstrap replicas at the largest length of text, (r,); NaN is "not found"."""
+
+    estimate: EdgeEstimate
+    temperature_r: Floats
+
+
 def combine_estimators(name: str, estimators: Sequence[EdgeEstimate]) -> Edge:
     """Combine estimators into one edge: the weighted mean of their temperatures, and the hull of their intervals."""
     failed = [one for one in estimators if not one.supported or one.interval is None or one.temperature is None]
@@ -79,40 +88,46 @@ def text_sizes(length: int) -> tuple[int, int, int]:
 
 def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
     """Locate the temperature below which texts loop."""
-    sizes = text_sizes(pool.samples.length)
-    temperature_n = 1 / pool.samples.betas
-    draws = rng.exponential(size=(REPLICAS, len(temperature_n)))
-    cycles = {n: detect_loops(pool.samples.tokens, n) for n in sizes}
+    draws = rng.exponential(size=(REPLICAS, len(pool.samples)))
+    return combine_estimators("freeze", [one.estimate for one in replicate_freeze_edge(pool.samples, pieces_nt, draws)])
+
+
+def replicate_freeze_edge(
+    samples: SweepSamples, pieces_nt: Sequence[Sequence[bytes]], draws_rn: Floats
+) -> list[EdgeReplicas]:
+    """Estimate the freezing edge in every way; `draws_rn` (r, n) is how often each text counts in each replica."""
+    sizes = text_sizes(samples.length)
+    temperature_n = 1 / samples.betas
+    cycles = {n: detect_loops(samples.tokens, n) for n in sizes}
     repeats = {n: detect_stale_texts(pieces_nt, n) for n in sizes}
-    return combine_estimators(
-        "freeze",
-        [
-            _locate_half_crossing("half of the texts end in a cycle", temperature_n, cycles, draws),
-            _locate_half_crossing("half of the texts say nothing new", temperature_n, repeats, draws),
-        ],
-    )
+    return [
+        _locate_half_crossing("half of the texts end in a cycle", temperature_n, cycles, draws_rn),
+        _locate_half_crossing("half of the texts say nothing new", temperature_n, repeats, draws_rn),
+    ]
 
 
-def _locate_half_crossing(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> EdgeEstimate:
+def _locate_half_crossing(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> EdgeReplicas:
     at_size = {n: half_crossing(temperature_n, hit, np.ones_like(hit))[0] for n, hit in hits.items()}
     replicas = np.array([[half_crossing(temperature_n, hit, w)[0] for hit in hits.values()] for w in draws])
     # If random excitations break the cycles, doubling the text squares the share of cycles: one half becomes one
     # quarter, a step of ln 3 on the logistic scale.
     width = half_crossing(temperature_n, list(hits.values())[-1], np.ones_like(temperature_n))[1]
-    return estimate_edge(name, at_size, replicas, np.log(3) * width)
+    return EdgeReplicas(estimate_edge(name, at_size, replicas, np.log(3) * width), replicas[:, -1])
 
 
 def find_melt_edge(pool: PooledSamples, rng: np.random.Generator) -> Edge:
     """Locate the temperature above which texts lose coherence."""
     draws = rng.exponential(size=(REPLICAS, len(pool.samples)))
+    return combine_estimators("melt", [one.estimate for one in replicate_melt_edge(pool, draws)])
+
+
+def replicate_melt_edge(pool: PooledSamples, draws_rn: Floats) -> list[EdgeReplicas]:
+    """Estimate the melting edge in every way; `draws_rn` (r, n) is how often each text counts in each replica."""
     estimators = [
         ("text grows less predictable", _entropy_flow_column, _find_zero_crossing),
         ("heat capacity peaks", _heat_capacity_column, _find_peak),
     ]
-    return combine_estimators(
-        "melt",
-        [_locate_smooth_feature(name, pool, draws, data, feature) for name, data, feature in estimators],
-    )
+    return [_locate_smooth_feature(name, pool, draws_rn, data, feature) for name, data, feature in estimators]
 
 
 Feature = Callable[[LinearSmoother, Floats], float]
@@ -124,7 +139,7 @@ def _locate_smooth_feature(
     draws: Floats,
     data: Callable[[PooledSamples, int], ObservableColumn],
     feature: Feature,
-) -> EdgeEstimate:
+) -> EdgeReplicas:
     """Locate a feature of a smoothed curve at each length, and in bootstrap replicas with the same smoothing."""
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
     at_size: dict[int, float] = {}
@@ -135,7 +150,8 @@ def _locate_smooth_feature(
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
         each = zip(*column.replica_moments(draws), strict=True)
         replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])
-    return estimate_edge(name, at_size, np.array(replicas).T)
+    replicas_rs = np.array(replicas).T
+    return EdgeReplicas(estimate_edge(name, at_size, replicas_rs), replicas_rs[:, -1])
 
 
 def _heat_capacity_column(pool: PooledSamples, length: int) -> ObservableColumn:
