@@ -5,7 +5,7 @@ Works on NumPy arrays and PyTorch tensors, on the CPU or a CUDA device.
 
 from heatbath.ensemble.bounds import Bounds, Interval, bounds
 from heatbath.ensemble.curve import NODE_BETAS, curve, nodes, observe
-from heatbath.ensemble.divergence import divergence, jensen_shannon
+from heatbath.ensemble.divergence import divergence
 from heatbath.ensemble.interpolate import LogZ
 from heatbath.ensemble.quantile import observed_draw, quantile
 from heatbath.ensemble.state import State, state
@@ -19,7 +19,6 @@ __all__ = [
     "bounds",
     "curve",
     "divergence",
-    "jensen_shannon",
     "nodes",
     "observe",
     "observed_draw",

@@ -46,20 +46,3 @@ def _torch_log_probabilities(energies: Any, betas: Floats) -> Any:
     exponent = -values.new_tensor(betas)[..., None] * excess
     exponent = exponent.masked_fill_(excess == 0, 0.0).masked_fill_(excess == np.inf, -np.inf)
     return exponent.log_softmax(-1)
-
-
-def jensen_shannon(energies: Any, reference: Any, beta: Any = 1.0) -> Floats:
-    r"""Compute the Jensen-Shannon divergence, (…,) nats: the mean divergence of both ensembles from their mixture.
-
-    Between 0 and ln 2, symmetric, and finite even if the ensembles share no state. Arguments as in `divergence`.
-    """
-    betas = validate_betas(np.broadcast_to(np.asarray(beta, np.float64), tuple(energies.shape[:-1])))
-    log_p, log_q = (_numpy_log_probabilities(_to_host(each), betas) for each in (energies, reference))
-    log_mixture = np.logaddexp(log_p, log_q) - np.log(2.0)
-    with np.errstate(invalid="ignore"):
-        terms = [np.where(log_x == -np.inf, 0.0, np.exp(log_x) * (log_x - log_mixture)) for log_x in (log_p, log_q)]
-    return np.clip(0.5 * (terms[0].sum(-1) + terms[1].sum(-1)), 0.0, np.log(2.0))
-
-
-def _to_host(energies: Any) -> npt.NDArray[Any]:
-    return energies if isinstance(energies, np.ndarray) else np.asarray(to_numpy(energies.double()))

@@ -91,7 +91,7 @@ def sweep(
         # Fluctuations between texts are compared at one temperature, so all texts go to the same few temperatures.
         plan = replace(plan, temperatures=tuple(np.linspace(plan.low, plan.high, plan.anchors).tolist()))
     without_stop = RestrictedModel(model, model.vocabulary.stop_token_ids) if model.vocabulary.stop_token_ids else model
-    folder = _prepare_trace_folder(Path(out), plan, model) if out is not None else None
+    folder = prepare_trace_folder(Path(out), plan, model) if out is not None else None
     start = time.monotonic()
     samples = _draw_samples(without_stop, plan, folder, progress)
     seconds = time.monotonic() - start
@@ -181,7 +181,7 @@ def _select_text_samples(samples: SweepSamples, pieces: Sequence[Sequence[bytes]
     return [TextSample(float(temperatures[i]), b"".join(pieces[i]).decode("utf-8", errors="replace")) for i in rows]
 
 
-def _prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
+def prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
     """Create the folder of the traces, or check that its `plan.json` is of this sweep, and return it."""
     traces = folder / "traces"
     traces.mkdir(parents=True, exist_ok=True)

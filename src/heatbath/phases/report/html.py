@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import serialization
-from heatbath.phases.report.figures import figure_name, inline_svg, write_figures
+from heatbath.phases.report.figures import figure_name, write_figures
+from heatbath.phases.report.page_parts import escape_text as _escape_text
+from heatbath.phases.report.page_parts import load_style, load_template
+from heatbath.phases.report.page_parts import render_figure as _render_figure
+from heatbath.phases.report.page_parts import render_table as _render_table
 from heatbath.phases.report.verdicts import (
     Z_95,
     build_verdicts,
     describe_mixture,
     format_temperature,
     format_with_error,
-    replace_control_characters,
 )
 
 REPORT_FILE = "report.html"
@@ -62,8 +61,8 @@ def write_report(map_: PhaseMapData, folder: Path) -> Path:
 
 def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    template = Template(files("heatbath.phases.report").joinpath("report_template.html").read_text(encoding="utf-8"))
-    return template.substitute(
+    return load_template("report_template.html").substitute(
+        style=load_style(),
         title=_escape_text(f"Phase map of {map_.model.model}"),
         budget=_escape_text(_format_budget(map_)),
         verdict=_render_verdicts(map_),
@@ -78,29 +77,10 @@ def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     )
 
 
-def _escape_text(value: object) -> str:
-    return escape(replace_control_characters(str(value)))
-
-
-def _render_figure(svg: str, label: str) -> str:
-    return f"<figure>{inline_svg(svg, replace_control_characters(label))}</figure>"
-
-
 def _render_curve(curve: Curve, svg: str) -> str:
     title, _ = title_and_unit(curve.name)
     figure = _render_figure(svg, f"{title} and its response against temperature")
     return f"<details><summary>{_escape_text(title)}</summary>\n{figure}\n</details>"
-
-
-def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
-    """Render a table; the columns `text_columns` hold sentences and wrap."""
-    kinds = [' class="words"' if i in text_columns else "" for i in range(len(head))]
-    top = "".join(f'<th scope="col"{kind}>{_escape_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
-    body = "\n".join(
-        f"<tr>{''.join(f'<td{kind}>{_escape_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
 def _format_budget(map_: PhaseMapData) -> str:

@@ -28,7 +28,7 @@ AnyMap = TypeVar("AnyMap", bound=PhaseMapData)
 
 def dump_phase_map(map_: PhaseMapData) -> dict[str, Any]:
     """Convert a map to JSON values: `kind`, `schema` and then the fields of `PhaseMapData`."""
-    return {"kind": KIND, "schema": SCHEMA_VERSION, **_to_builtins(map_)}
+    return {"kind": KIND, "schema": SCHEMA_VERSION, **to_builtins(map_)}
 
 
 def save_phase_map(map_: PhaseMapData, path: Path) -> None:
@@ -54,7 +54,7 @@ def load_phase_map(path: str | Path, kind: type[AnyMap]) -> AnyMap:
             f"{path} has schema {schema!r}, expected {SCHEMA_VERSION}: read it with the heatbath that wrote it."
         )
     try:
-        map_: AnyMap = _build_dataclass(kind, content)
+        map_: AnyMap = build_dataclass(kind, content)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} is a damaged phase map ({error}): write it again with `heatbath sweep`.") from error
     return map_
@@ -71,22 +71,22 @@ def _read_json(path: Path) -> Any:
         raise BadInput(f"{path} is not valid JSON ({error.msg} in line {error.lineno}): sweep again.") from error
 
 
-def _to_builtins(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """Convert a value to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _to_builtins(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_builtins(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _to_builtins(entry) for key, entry in value.items()}
+        return {str(key): to_builtins(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _to_builtins(value.tolist())
+        return to_builtins(value.tolist())
     if isinstance(value, list | tuple):
-        return [_to_builtins(entry) for entry in value]
+        return [to_builtins(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
 
 
-def _build_dataclass(kind: type[Any], content: Any) -> Any:
+def build_dataclass(kind: type[Any], content: Any) -> Any:
     """Build a dataclass from its JSON object, field by field according to the type hints."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
@@ -103,7 +103,7 @@ def _convert_value(hint: Any, value: Any) -> Any:
     if origin in (Union, UnionType):
         return None if value is None else _convert_value(next(a for a in arguments if a is not NoneType), value)
     if is_dataclass(hint):
-        return _build_dataclass(hint, value)  # type: ignore[arg-type]
+        return build_dataclass(hint, value)  # type: ignore[arg-type]
     if origin is np.ndarray:
         return np.array(value, get_args(arguments[1])[0])
     if origin is tuple:
