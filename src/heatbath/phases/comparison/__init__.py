@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.phases.comparison.comparison_data import Comparison
+    from heatbath.phases.comparison.comparison import Comparison
     from heatbath.phases.comparison.map_comparison import compare_maps
     from heatbath.phases.comparison.model_comparison import compare_models
     from heatbath.phases.comparison.paired_samples import ComparisonPlan, Side
 
 _LAZY_IMPORTS = {
-    "Comparison": "comparison_data",
+    "Comparison": "comparison",
     "ComparisonPlan": "paired_samples",
     "Side": "paired_samples",
     "compare_maps": "map_comparison",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
-from heatbath.estimate.paired import Difference, combine_p_values
+from heatbath.estimate.paired_differences import Difference, combine_p_values
 from heatbath.phases.edges import Edge
 from heatbath.record import Provenance
 
@@ -132,7 +133,7 @@ class TextComparison:
 
 @dataclass(frozen=True)
 class Pairing:
-    """How alike the pairs are: share of identical texts and mean tokens to the first difference, (k,) each.
+    """The likeness of pairs: share of identical texts and mean tokens to the first difference, (k,) each.
 
     `variance_ratio` (k,) is the variance of the difference of two unpaired texts over that of a pair, for the entropy.
     """
@@ -145,22 +146,8 @@ class Pairing:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The differences between two sides, B − A, with 95 % intervals.
-
-        result = compare_models(Side(hb.load("smollm2-135m", dtype="float32")), Side(hb.load(..., dtype="bfloat16")))
-        result["entropy"].difference, result.edge("melt").interval, result.texts["divergence A to B"].value
-        result.save("comparison/")
-
-    Attributes:
-        a, b: label, model and settings of each side.
-        settings: what both sides share.
-        pairing: how alike the pairs are; None if the sides are independent sweeps.
-        curves: one `DifferenceCurve` per observable.
-        edges: freeze and melt of both sides with their differences.
-        texts: both sides on shared texts, None if there are none.
-        notes: what limits the comparison, in sentences.
-    """
+class ComparisonData(ABC):
+    """The differences between two sides, B − A, with 95 % intervals; abstract, see `Comparison`."""
 
     a: SideSummary
     b: SideSummary
@@ -191,23 +178,6 @@ class Comparison:
             f"there is no edge {name!r}: this one has {', '.join(edge.name for edge in self.edges) or 'none'}."
         )
 
+    @abstractmethod
     def save(self, folder: str | Path) -> Path:
-        """Write comparison.html and comparison.json into a folder, and return the path of the page.
-
-        Raises:
-            OSError: the folder is not writable, or the disk is full.
-        """
-        from heatbath.phases.comparison.comparison_page import write_comparison
-
-        return write_comparison(self, Path(folder))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Comparison:
-        """Read a comparison from comparison.json, or from the folder that holds it.
-
-        Raises:
-            BadInput: the file does not exist, is damaged, or has another schema version.
-        """
-        from heatbath.phases.comparison.comparison_file import load_comparison
-
-        return load_comparison(path)
+        """Write the page and the JSON file to a folder."""

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from heatbath.phases.comparison.comparison_data import Comparison, DifferenceCurve
+from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve
 from heatbath.phases.curves import title_and_unit
 from heatbath.phases.report import plot_style
 from heatbath.phases.report.figures import OVERVIEW_CURVES
@@ -19,7 +19,7 @@ _MARGIN = 0.06
 """Share of the range of an axis that is left free above and below."""
 
 
-def plot_comparison_overview(comparison: Comparison) -> Figure:
+def plot_comparison_overview(comparison: ComparisonData) -> Figure:
     """Plot the sides on the left and B − A on the right, for loops, entropy, heat capacity and surprisal."""
     names = {curve.name for curve in comparison.curves}
     curves = [comparison[name] for name in OVERVIEW_CURVES if name in names] or list(comparison.curves[:4])
@@ -81,7 +81,7 @@ def draw_difference(axis: Axes, curve: DifferenceCurve) -> None:
     axis.set_ylim(low - margin, high + margin)
 
 
-def _mark_edges(axes: NDArray[np.object_], comparison: Comparison) -> None:
+def _mark_edges(axes: NDArray[np.object_], comparison: ComparisonData) -> None:
     """Shade the intervals of the edges of each side."""
     for edge in comparison.edges:
         for colour, side in (("a", edge.a), ("b", edge.b)):

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heatbath.errors import BadInput
-from heatbath.phases.comparison.comparison_data import Comparison
+from heatbath.phases.comparison.comparison_data import ComparisonData
 from heatbath.phases.report.serialization import build_dataclass, to_builtins
 
 SCHEMA_VERSION = 1
 KIND = "heatbath comparison"
 FILE_NAME = "comparison.json"
 
+AnyComparison = TypeVar("AnyComparison", bound=ComparisonData)
 
-def dump_comparison(comparison: Comparison) -> dict[str, Any]:
+
+def dump_comparison(comparison: ComparisonData) -> dict[str, Any]:
     """Convert a comparison to JSON values; NaN becomes null."""
     return {"kind": KIND, "schema": SCHEMA_VERSION, **to_builtins(comparison)}
 
 
-def format_comparison(comparison: Comparison) -> str:
+def format_comparison(comparison: ComparisonData) -> str:
     """Format a comparison as the contents of comparison.json."""
     return json.dumps(dump_comparison(comparison), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def load_comparison(path: str | Path) -> Comparison:
-    """Read a comparison from its JSON file, or from the folder that holds it.
+def load_comparison(path: str | Path, kind: type[AnyComparison]) -> AnyComparison:
+    """Read a comparison of class `kind` from its JSON file, or from the folder that holds it.
 
     Raises:
         BadInput: the file does not exist, is not JSON, is no comparison, is damaged, or has another schema version.
@@ -46,7 +48,7 @@ def load_comparison(path: str | Path) -> Comparison:
             f"{path} has schema {schema!r}, expected {SCHEMA_VERSION}: read it with the heatbath that wrote it."
         )
     try:
-        found: Comparison = build_dataclass(Comparison, content)
+        found: AnyComparison = build_dataclass(kind, content)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} is a damaged comparison ({error}): compare again.") from error
     return found

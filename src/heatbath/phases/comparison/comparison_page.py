@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.phases.comparison.comparison_data import Comparison, DifferenceCurve, Pairing, TextComparison
+from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, Pairing, TextComparison
 from heatbath.phases.comparison.comparison_figures import plot_comparison_curve, plot_comparison_overview
 from heatbath.phases.comparison.comparison_file import FILE_NAME, format_comparison
 from heatbath.phases.comparison.comparison_verdicts import (
@@ -30,7 +30,7 @@ PAGE_FILE = "comparison.html"
 NUM_COLUMNS = 5
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> Path:
+def write_comparison(comparison: ComparisonData, folder: Path) -> Path:
     """Write comparison.json and comparison.html, and return the path of the page; an error leaves no partial file.
 
     Raises:
@@ -46,7 +46,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     return folder / PAGE_FILE
 
 
-def render_comparison(comparison: Comparison) -> str:
+def render_comparison(comparison: ComparisonData) -> str:
     """Render the page."""
     return load_template("comparison_template.html").substitute(
         style=load_style(),
@@ -69,7 +69,7 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
-def format_budget(comparison: Comparison) -> str:
+def format_budget(comparison: ComparisonData) -> str:
     """Describe the texts that were compared, in one line."""
     shared = comparison.settings
     span = f"from T = {shared['low']:.2f} to {shared['high']:.2f}"
@@ -81,7 +81,7 @@ def format_budget(comparison: Comparison) -> str:
     )
 
 
-def _describe_intervals(comparison: Comparison) -> str:
+def _describe_intervals(comparison: ComparisonData) -> str:
     if comparison.pairing is None:
         how = "The errors of both sweeps add as independent ones."
     else:
@@ -99,7 +99,7 @@ def _draw_figure(name: str, draw: DrawFigure, label: str) -> str:
     return render_figure(target.getvalue(), label)
 
 
-def _render_verdicts(comparison: Comparison) -> str:
+def _render_verdicts(comparison: ComparisonData) -> str:
     return "\n".join(
         f'<li style="--hue: var(--{v.kind})"><b>{escape_text(v.title)}</b><strong>{escape_text(v.statement)}</strong>'
         f"<span>{escape_text(v.reason)}</span></li>"
@@ -107,7 +107,7 @@ def _render_verdicts(comparison: Comparison) -> str:
     )
 
 
-def _render_edges(comparison: Comparison) -> str:
+def _render_edges(comparison: ComparisonData) -> str:
     rows: list[Sequence[str]] = []
     for edge in comparison.edges:
         for one in edge.estimators:
@@ -185,7 +185,7 @@ def _format_ratio(ratio: float) -> str:
     return "all" if np.isinf(ratio) else f"× {ratio:.1f}"
 
 
-def _render_provenance(comparison: Comparison) -> str:
+def _render_provenance(comparison: ComparisonData) -> str:
     sides = (comparison.a, comparison.b)
     rows: list[Sequence[Any]] = [
         ("model", *(side.model.model for side in sides)),

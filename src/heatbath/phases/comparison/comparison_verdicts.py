@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heatbath.estimate.paired import Difference
-from heatbath.phases.comparison.comparison_data import Comparison, DifferenceCurve, EdgeDifference, TextComparison
+from heatbath.estimate.paired_differences import Difference
+from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, EdgeDifference, TextComparison
 from heatbath.phases.report.verdicts import Verdict, to_sentence
 
 NO_DIFFERENCE = "no difference found"
 _EDGE_TITLES = {"freeze": "Freezing edge, B − A", "melt": "Melting edge, B − A", "order": "End of order, B − A"}
 
 
-def build_comparison_verdicts(comparison: Comparison) -> list[Verdict]:
+def build_comparison_verdicts(comparison: ComparisonData) -> list[Verdict]:
     """Build the verdicts: next-token distributions, observables, edges, and how alike the pairs are."""
     verdicts = [] if comparison.texts is None else [_text_verdict(comparison.texts)]
     verdicts.append(_curve_verdict(comparison.curves))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.paired import (
+from heatbath.estimate.paired_differences import (
     Difference,
     average_units,
     estimate_mean_difference,

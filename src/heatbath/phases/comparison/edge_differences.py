@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.estimate.finite_size import MIN_FOUND_SHARE, EdgeEstimate
-from heatbath.estimate.paired import draw_unit_weights, independent_difference, replica_interval
+from heatbath.estimate.paired_differences import draw_unit_weights, independent_difference, replica_interval
 from heatbath.phases.comparison.comparison_data import EdgeDifference, EstimatorDifference
 from heatbath.phases.comparison.paired_samples import SideSamples
 from heatbath.phases.curves import pool_samples

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from heatbath.errors import BadInput
-from heatbath.estimate.paired import CONFIDENCE_LEVEL
-from heatbath.phases.comparison.comparison_data import Comparison, DifferenceCurve, SideSummary
+from heatbath.estimate.paired_differences import CONFIDENCE_LEVEL
+from heatbath.phases.comparison.comparison import Comparison
+from heatbath.phases.comparison.comparison_data import DifferenceCurve, SideSummary
 from heatbath.phases.comparison.edge_differences import compare_independent_edges
 from heatbath.phases.curves import Curve
 from heatbath.phases.phase_map_data import PhaseMapData

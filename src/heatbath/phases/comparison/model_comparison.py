@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heatbath.phases.comparison.comparison_data import Comparison, SideSummary, TextComparison
+from heatbath.phases.comparison.comparison import Comparison
+from heatbath.phases.comparison.comparison_data import SideSummary, TextComparison
 from heatbath.phases.comparison.difference_curves import compare_observables, describe_pairing
 from heatbath.phases.comparison.edge_differences import WINDOWED_MELT, compare_edges
 from heatbath.phases.comparison.paired_samples import (

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from heatbath.decode.windows import mask_energies
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput, NotANumber
-from heatbath.estimate.paired import Difference, estimate_ratio
+from heatbath.estimate.paired_differences import Difference, estimate_ratio
 from heatbath.models.base import Tokens
 from heatbath.models.exact.base import log_probabilities
 from heatbath.phases.comparison.comparison_data import TextComparison, TextQuantity, TokenDisagreement
