@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import bdtr, ndtri, stdtr, stdtrit
 
 from heatbath.errors import BadInput
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CONFIDENCE_LEVEL = 0.95
-_Z = float(stats.norm.ppf(0.5 + CONFIDENCE_LEVEL / 2))
+_Z = float(ndtri(0.5 + CONFIDENCE_LEVEL / 2))
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def estimate_share_difference(a_n: Floats, b_n: Floats) -> Difference:
     center = p_gained - p_lost
     half = _Z * np.sqrt((p_gained + p_lost - center**2) / (n + 2))
     # Given how many pairs differ, as many go one way as the other if there is no difference (the exact McNemar test).
-    unequal = int(gained + lost)
-    p_value = float(stats.binomtest(int(gained), unequal).pvalue) if unequal else 1.0
+    p_value = min(1.0, 2 * float(bdtr(min(gained, lost), int(gained + lost), 0.5)))
     value = (gained - lost) / n
     return Difference(value, min(value, max(-1.0, center - half)), max(value, min(1.0, center + half)), p_value, n)
 
@@ -97,8 +96,8 @@ def _student_difference(value: float, stderr: float, units: int) -> Difference:
     if stderr <= 4 * np.finfo(float).eps * abs(value):
         # All differences are equal, and a t value would be rounding error.
         return Difference(value, value, value, float(value == 0), units)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE_LEVEL / 2, units - 1)) * stderr
-    p_value = 2 * float(stats.t.sf(abs(value) / stderr, units - 1))
+    half = float(stdtrit(units - 1, 0.5 + CONFIDENCE_LEVEL / 2)) * stderr
+    p_value = 2 * float(stdtr(units - 1, -abs(value) / stderr))
     return Difference(value, value - half, value + half, p_value, units)
 
 

@@ -61,8 +61,11 @@ def draw_sides(axis: Axes, curve: DifferenceCurve) -> None:
     shift = 0.006 * float(np.ptp(curve.temperature))
     sides = (("a", "A", curve.a, curve.a_stderr, -shift), ("b", "B", curve.b, curve.b_stderr, shift))
     for colour, label, value, stderr, offset in sides:
+        error = np.stack([Z_95 * stderr] * 2)
+        if title_and_unit(curve.name)[1].startswith("share"):
+            error = np.minimum(error, np.stack([value, 1 - value])).clip(0)
         axis.errorbar(
-            curve.temperature + offset, value, Z_95 * stderr, color=plot_style.COLOURS[colour], label=label,
+            curve.temperature + offset, value, error, color=plot_style.COLOURS[colour], label=label,
             fmt="-o" if label == "A" else "-s", ms=3, lw=1.2, elinewidth=0.9, mew=0,
         )  # fmt: skip
 

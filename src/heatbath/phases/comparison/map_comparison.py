@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from heatbath.errors import BadInput
 from heatbath.estimate.paired_differences import CONFIDENCE_LEVEL
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 GRID_SIZE = 17
 IGNORED_SETTINGS = ("seed", "sequences", "batch", "anchors")
 """Settings of a sweep that change its precision, and not what is measured."""
-_Z = float(stats.norm.ppf(0.5 + CONFIDENCE_LEVEL / 2))
+_Z = float(ndtri(0.5 + CONFIDENCE_LEVEL / 2))
 
 
 def compare_maps(a: PhaseMapData, b: PhaseMapData, labels: tuple[str, str] | None = None) -> Comparison:
@@ -75,7 +75,7 @@ def _subtract_curves(a: Curve, b: Curve, grid: Floats) -> DifferenceCurve:
     difference, stderr = columns[2] - columns[0], np.hypot(columns[1], columns[3])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, np.abs(difference) / stderr)
-    p_value = 2 * stats.norm.sf(z)
+    p_value = 2 * ndtr(-z)
     return DifferenceCurve(
         a.name, grid, *columns, difference, difference - _Z * stderr, difference + _Z * stderr, p_value
     )
