@@ -87,7 +87,14 @@ def _has_drive(text: str) -> bool:
 
 def _split_settings(text: str) -> list[str]:
     """Split at commas outside braces and brackets, which belong to the value of a window."""
-    return [part.strip() for part in re.split(r",(?![^{\[]*[}\]])", text)]
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "{[") - (character in "}]")
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def _add_setting(spec: SideSpec, setting: str, text: str) -> SideSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -9,6 +10,8 @@ from string import Template
 
 from heatbath.phases.report.figures import inline_svg
 from heatbath.phases.report.verdicts import replace_control_characters
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def load_template(name: str) -> Template:
@@ -27,8 +30,9 @@ def escape_text(value: object) -> str:
 
 
 def render_figure(svg: str, label: str) -> str:
-    """Render an SVG file of ours as a figure of the page."""
-    return f"<figure>{inline_svg(svg, replace_control_characters(label))}</figure>"
+    """Render an SVG file of ours as a figure of the page; the name of an observable in it is text of the user's."""
+    visible = _CONTROL_CHARACTERS.sub(lambda match: replace_control_characters(match[0]), svg)
+    return f"<figure>{inline_svg(visible, replace_control_characters(label))}</figure>"
 
 
 def render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
