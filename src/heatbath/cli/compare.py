@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def _run(
 def _find_maps(a: str, b: str | None) -> tuple[Path, Path] | None:
     """Return the phase maps to compare if both sides are sweeps, None if both are models."""
     sides = [Path(side) for side in (a, b or "")]
-    are_maps = [(side / "phases.json").is_file() or (side.suffix == ".json" and side.is_file()) for side in sides]
+    are_maps = [_is_map(side) for side in sides]
     if all(are_maps):
         return sides[0], sides[1]
     if any(are_maps):
@@ -127,6 +128,11 @@ def _find_maps(a: str, b: str | None) -> tuple[Path, Path] | None:
             f"{str(other) if str(other) != '.' else 'B'} is not."
         )
     return None
+
+
+def _is_map(side: Path) -> bool:
+    """Return whether a side is the folder or file of a sweep; a text that is too long for a path is not."""
+    return os.path.isfile(side / "phases.json") or (side.suffix == ".json" and os.path.isfile(side))
 
 
 def _compare_maps(a: Path, b: Path) -> Comparison:

@@ -5,9 +5,9 @@ A setting is a dtype (float32, bfloat16), a device (cpu, cuda, cuda:1), `seed=N`
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from heatbath.errors import BadInput
 
@@ -72,7 +72,7 @@ def parse_side(text: str) -> SideSpec:
         BadInput: a setting is unknown.
     """
     name, colon, settings = text.partition(":") if not _has_drive(text) else (text, "", "")
-    if not colon or (text and Path(text).exists()):
+    if not colon or os.path.exists(text):
         return SideSpec(text)
     spec = SideSpec(name)
     for setting in _split_settings(settings):
