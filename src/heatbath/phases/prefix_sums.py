@@ -6,7 +6,7 @@ takes a few hundred numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -117,3 +117,25 @@ def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
         np.concatenate([part.excess_energy for part in parts]),
         LogZ(parts[0].log_z.betas, *columns),
     )
+
+
+@dataclass(frozen=True)
+class TextRange:
+    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
+
+    start: int
+    stop: int
+
+    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
+        """Return the average per token of summed quantities over the range, (n,)."""
+        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
+
+    def split_blocks(self) -> list[TextRange]:
+        """Return the ranges between neighbouring prefixes."""
+        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+
+
+RateFunction = Callable[[PrefixSums], Floats]
+"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""
