@@ -75,9 +75,7 @@ class SweepSamples:
 
     def sums_at(self, beta: float) -> PrefixSums:
         """Return the sums of every prefix at one inverse temperature."""
-        log_z = self.log_z
-        moments = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
-        return PrefixSums(beta, self.excess_energy, *moments, self.surprisal)
+        return PrefixSums(beta, self.excess_energy, *self.log_z.moments(beta), self.surprisal)
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
         """Return the sequences selected by an index or a mask."""

@@ -24,7 +24,7 @@ from heatbath.phases.phase_map_data import Budget, TextSample
 from heatbath.phases.prefix_sums import SweepSamples
 from heatbath.phases.sampling import SweepPlan, draw_batches
 from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme
-from heatbath.phases.text_values import rate_values, text_values
+from heatbath.phases.text_values import compute_own_sums, rate_values, text_values
 from heatbath.phases.turn_baseline import find_turning_point
 from heatbath.record import Provenance
 
@@ -137,13 +137,13 @@ def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> li
     samples = pool.samples
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
     frame = curves.CurveFrame(pool, build_thermodynamic_scale(samples), grid)
-    window = curves.second_half(samples, samples.length)
+    window, sums = curves.second_half(samples, samples.length), compute_own_sums(samples)
     thermal = [
-        curves.fit_curve(name, curves.rate_column(pool, rate, window), rate_values(samples, rate, window), frame)
+        curves.fit_curve(name, curves.rate_column(pool, rate, window), rate_values(samples, sums, rate, window), frame)
         for name, rate in curves.THERMAL_RATES.items()
     ]
     counted = [
-        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, value), frame)
+        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, sums, value), frame)
         for name, value in texts.items()
     ]
     return thermal + counted

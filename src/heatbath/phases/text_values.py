@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from heatbath.estimate.curve_regression import FittedCurve, SlopeData, fit_mean_curve, fit_share_curve
 from heatbath.phases.ladder import ThermodynamicScale
-from heatbath.phases.prefix_sums import RateFunction, SweepSamples, TextRange
+from heatbath.phases.prefix_sums import PrefixSums, RateFunction, SweepSamples, TextRange
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _STEP = 1e-3
 
@@ -52,30 +54,52 @@ class TextValues:
         return SlopeData(self.slopes.product / rate, self.slopes.score / rate)
 
 
-def rate_values(samples: SweepSamples, rate: RateFunction, window: TextRange) -> TextValues:
+@dataclass(frozen=True)
+class OwnSums:
+    """The prefix sums of the texts of one temperature, `rows` (r,), there and just below and above."""
+
+    rows: Ints
+    texts: SweepSamples
+    at: PrefixSums
+    low: PrefixSums
+    high: PrefixSums
+
+    def score(self) -> Floats:
+        """Return the derivative by temperature of the log-probability of each prefix, (r, c)."""
+        return (self.at.excess_energy - self.at.mean_energy) * self.at.beta**2
+
+
+def compute_own_sums(samples: SweepSamples) -> list[OwnSums]:
+    """Compute the sums of every text at its own temperature, temperature by temperature."""
+    result = []
+    for beta in np.unique(samples.betas).tolist():
+        rows = np.flatnonzero(samples.betas == beta)
+        texts = samples.select_rows(rows)
+        around = (texts.sums_at(beta / (1 + step)) for step in (0.0, -_STEP, _STEP))
+        result.append(OwnSums(rows, texts, *around))
+    return result
+
+
+def rate_values(samples: SweepSamples, sums: Sequence[OwnSums], rate: RateFunction, window: TextRange) -> TextValues:
     """Return the values of a rate per token over a range; rates are not negative."""
     parts = window.split_blocks()
     stops = [part.stop for part in parts]
     value, product, score = (np.empty(len(samples)) for _ in range(3))
-    for beta in np.unique(samples.betas):
-        own = np.flatnonzero(samples.betas == beta)
-        texts, temperature = samples.select_rows(own), 1 / beta
-        at, low, high = (texts.sums_at(1 / (temperature * (1 + step))) for step in (0.0, -_STEP, _STEP))
-        drift = (rate(high) - rate(low)) / (1 / high.beta - 1 / low.beta)
-        block = np.array([part.mean_rate(texts, rate(at)) for part in parts])
-        block_score = (at.excess_energy - at.mean_energy)[:, stops].T * beta**2
-        value[own], score[own] = block.mean(0), block_score.mean(0)
-        product[own] = (block * block_score).mean(0) + window.mean_rate(texts, drift)
+    for own in sums:
+        drift = (rate(own.high) - rate(own.low)) / (1 / own.high.beta - 1 / own.low.beta)
+        amount = rate(own.at)
+        block = np.array([part.mean_rate(own.texts, amount) for part in parts])
+        block_score = own.score()[:, stops].T
+        value[own.rows], score[own.rows] = block.mean(0), block_score.mean(0)
+        product[own.rows] = (block * block_score).mean(0) + window.mean_rate(own.texts, drift)
     return TextValues(1 / samples.betas, value, SlopeData(product, score), (0.0, np.inf), False)
 
 
-def text_values(samples: SweepSamples, value_n: Floats) -> TextValues:
+def text_values(samples: SweepSamples, sums: Sequence[OwnSums], value_n: Floats) -> TextValues:
     """Return the values of an observable of complete texts, (n,); values within [0, 1] are taken for shares."""
     is_share = bool(np.isin(value_n, (0, 1)).all())
-    within = value_n.min() >= 0 and value_n.max() <= 1
+    limits = (0.0, 1.0) if value_n.min() >= 0 and value_n.max() <= 1 else (-np.inf, np.inf)
     score = np.empty(len(samples))
-    for beta in np.unique(samples.betas):
-        own = samples.betas == beta
-        score[own] = samples.select_rows(own).score(beta)[:, -1] * beta**2
-    limits = (0.0, 1.0) if within else (-np.inf, np.inf)
+    for own in sums:
+        score[own.rows] = own.score()[:, -1]
     return TextValues(1 / samples.betas, value_n, SlopeData(value_n * score, score), limits, is_share)
