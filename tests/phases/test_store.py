@@ -14,7 +14,7 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import serialization
 
-CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr"}
+CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr", "band", "point_interval"}
 EDGE = {"name", "temperature", "interval", "verdict", "estimators"}
 LOCATED = {"name", "temperature", "interval", "by_size", "supported", "reason"}
 KEYS: dict[str, set[str]] = {
@@ -57,8 +57,8 @@ def content(chart: PhaseMap) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_the_keys_of_schema_1(content: dict[str, Any], path: str) -> None:
-    assert serialization.SCHEMA_VERSION == content["schema"] == 1, "a change of these keys needs a new schema"
+def test_the_keys_of_schema_2(content: dict[str, Any], path: str) -> None:
+    assert serialization.SCHEMA_VERSION == content["schema"] == 2, "a change of these keys needs a new schema"
     assert set(_at(content, path)) == KEYS[path]
 
 
@@ -88,7 +88,7 @@ def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path
 
 def _broken(content: dict[str, Any], how: str) -> str:
     if how == "another schema":
-        content["schema"] = 2
+        content["schema"] = 1
     elif how == "another file":
         content["kind"] = "trace"
     elif how == "lacks":
@@ -107,7 +107,7 @@ def _broken(content: dict[str, Any], how: str) -> str:
 
 
 BROKEN = {
-    "another schema": "schema 2",
+    "another schema": "schema 1",
     "another file": "not a phase map",
     "a list": "not a phase map",
     "cut off": "not valid JSON",

@@ -19,7 +19,8 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.record import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: an edge whose estimators disagree has an interval and no temperature; curves have bands and point intervals."""
 KIND = "heatbath phase map"
 FILE_NAME = "phases.json"
 
