@@ -70,6 +70,12 @@ def second_half(samples: SweepSamples, length: int) -> TextRange:
     return TextRange(samples.find_prefix(length // 2), samples.find_prefix(length))
 
 
+def averaging_range(samples: SweepSamples) -> TextRange:
+    """The tokens that quantities per token are averaged over: the second half of texts of one length, else all."""
+    half = second_half(samples, samples.length)
+    return TextRange(-1, half.stop) if samples.may_end else half
+
+
 RateFunction = Callable[[PrefixSums], Floats]
 """Maps the sums at one temperature to the sums (n, c) of a quantity per token."""
 

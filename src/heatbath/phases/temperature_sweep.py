@@ -144,9 +144,7 @@ def _decode_prompts(model: Model, plan: SweepPlan, count: int) -> list[str]:
 
 def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> list[curves.Curve]:
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
-    window = curves.second_half(pool.samples, pool.samples.length)
-    if pool.samples.may_end:
-        window = curves.TextRange(-1, window.stop)
+    window = curves.averaging_range(pool.samples)
     columns = {name: curves.rate_column(pool, rate, window) for name, rate in curves.THERMAL_RATES.items()}
     columns |= {name: curves.text_column(pool, value) for name, value in texts.items()}
     return [
