@@ -341,13 +341,13 @@ def test_wrong_answers_are_kept_with_their_temperature_and_share():
 
 
 def test_intervals_of_accuracies_hold_their_level():
-    """Wilson's interval for 12 prompts holds 95 % of the time on average over p, within five standard errors of 4000."""
+    """Wilson's interval for 12 prompts holds 95 % of the time on average over p, to five standard errors."""
     rng = np.random.default_rng(0)
     p = rng.uniform(0.02, 0.98, 4000)
     share = rng.binomial(12, p) / 12
     inside = [low <= q <= high for q, (low, high) in zip(p, (wilson_interval(s, 12) for s in share), strict=True)]
     assert 0.93 < np.mean(inside) < 0.97
-    assert wilson_interval(1.0, 12)[0] == pytest.approx(12 / (12 + 1.96**2)) and wilson_interval(1.0, 12)[1] == pytest.approx(1)
+    assert wilson_interval(1.0, 12) == pytest.approx((12 / (12 + 1.96**2), 1.0))
     assert wilson_interval(0.0, 12) == (0.0, pytest.approx(1.96**2 / (12 + 1.96**2)))
     result = score_prompts(tree(), [ScoredPrompt("a", lambda text: True)] * 8, [0.5, 1.0], max_tokens=2)
     assert result[0].accuracy_interval == (wilson_interval(1.0, 8),) * 2, "all right: each prompt is one outcome"

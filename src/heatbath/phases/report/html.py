@@ -23,6 +23,7 @@ from heatbath.phases.report.verdicts import (
     format_temperature,
     format_with_error,
     replace_control_characters,
+    to_sentence,
 )
 
 REPORT_FILE = "report.html"
@@ -91,8 +92,7 @@ def _render_curve(curve: Curve, svg: str) -> str:
 
 
 def _render_description(map_: PhaseMapData) -> str:
-    lines = (f"{line[:1].upper()}{line[1:]}." for line in describe_sweep(map_))
-    return "\n".join(f'<p class="quiet">{escape_text(line)}</p>' for line in lines)
+    return "\n".join(f'<p class="quiet">{escape_text(to_sentence(line))}</p>' for line in describe_sweep(map_))
 
 
 def _format_budget(map_: PhaseMapData) -> str:
