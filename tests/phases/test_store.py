@@ -37,10 +37,19 @@ KEYS: dict[str, set[str]] = {
     "curves/0/points": {"x", "value", "value_stderr", "slope", "slope_stderr"},
     "edges/0": EDGE,
     "edges/0/estimators/0": LOCATED,
-    "advice": {"range", "reason", "best"},
-    "advice/best/0": {"way", "temperature", "interval", "temperatures", "accuracy", "accuracy_stderr"},
+    "advice": {"range", "reason", "best", "wrong"},
+    "advice/best/0": {
+        "way",
+        "temperature",
+        "interval",
+        "temperatures",
+        "accuracy",
+        "accuracy_stderr",
+        "accuracy_interval",
+    },
+    "advice/wrong/0": {"prompt", "expected", "grader", "temperature", "share_right", "texts"},
     "turn": LOCATED,
-    "samples/0": {"temperature", "text"},
+    "samples/0": {"temperature", "text", "prompt", "finished", "recommended"},
     "criticality/order": EDGE,
 }
 
@@ -73,6 +82,19 @@ def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
     assert back.advice == chart.advice and back.turn == chart.turn and back.model == chart.model
 
 
+def test_a_map_of_schema_1_is_read_without_what_came_later(
+    content: dict[str, Any], chart: PhaseMap, tmp_path: Path
+) -> None:
+    content["schema"] = 1
+    del content["advice"]["wrong"], content["advice"]["best"][0]["accuracy_interval"]
+    for sample in content["samples"]:
+        del sample["prompt"], sample["finished"], sample["recommended"]
+    (tmp_path / "phases.json").write_text(json.dumps(content))
+    back = PhaseMap.load(tmp_path)
+    assert back.advice.wrong == () and back.advice.best[0].accuracy_interval == ()
+    assert back.samples[-1].text == chart.samples[-1].text and back.samples[-1].prompt == ""
+
+
 def test_nothing_found_comes_back_as_none(edgeless: PhaseMap, tmp_path: Path) -> None:
     serialization.save_phase_map(edgeless, tmp_path / "a.json")
     back = PhaseMap.load(tmp_path / "a.json")
@@ -88,7 +110,7 @@ def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path
 
 def _broken(content: dict[str, Any], how: str) -> str:
     if how == "another schema":
-        content["schema"] = 1
+        content["schema"] = 3
     elif how == "another file":
         content["kind"] = "trace"
     elif how == "lacks":
@@ -107,7 +129,7 @@ def _broken(content: dict[str, Any], how: str) -> str:
 
 
 BROKEN = {
-    "another schema": "schema 1",
+    "another schema": "schema 3",
     "another file": "not a phase map",
     "a list": "not a phase map",
     "cut off": "not valid JSON",

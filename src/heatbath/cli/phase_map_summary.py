@@ -23,11 +23,17 @@ COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "or
 
 def print_summary(map_: PhaseMap, console: Console) -> None:
     """Print edges with intervals, the recommended range and a few curves."""
-    from heatbath.phases.report.verdicts import replace_control_characters
+    from heatbath.phases.report.sweep_description import describe_sweep
+    from heatbath.phases.report.verdicts import replace_control_characters, to_sentence
 
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"
     console.print(Text(replace_control_characters(title), style="bold"))
+    for line in describe_sweep(map_):
+        console.print(Text(replace_control_characters(to_sentence(line)), style="dim"))
     console.print(_build_verdict_table(map_))
+    if map_.advice.wrong:
+        prompts = "prompt has" if len(map_.advice.wrong) == 1 else "prompts have"
+        console.print(f"\n{len(map_.advice.wrong)} {prompts} answers that were scored wrong: the report shows them.")
     console.print(Text("\nOver the whole range, in nats per token, with 95 % bands:"))
     console.print(_build_curve_table(map_))
 

@@ -36,6 +36,10 @@ _NEGLIGIBLE = 1e-3
 """Share of the largest weight below which a kernel is left out."""
 _NEIGHBOURS = 40.0
 """Observations over which a variance is averaged."""
+_ROUNDS = 3
+"""Rounds of fitting the curve with the variances, and the variances from the deviations from it."""
+_RARE = 1e-3
+"""Share of the overall variance that remains where all neighbours agree."""
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -61,6 +65,22 @@ class SlopeData:
 
     product: Floats
     score: Floats
+
+
+@dataclass(frozen=True)
+class MeanData:
+    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any."""
+
+    x: Floats
+    value: Floats
+    weight: Floats
+    slopes: SlopeData | None = None
+
+    def select_counted(self) -> MeanData:
+        """Return the observations with a weight above zero."""
+        rows = self.weight > 0
+        slopes = self.slopes and SlopeData(self.slopes.product[rows], self.slopes.score[rows])
+        return MeanData(self.x[rows], self.value[rows], self.weight[rows], slopes)
 
 
 class CurveBasis:
@@ -123,42 +143,40 @@ def _select_kernels(evidence: Floats, mean: Floats, covariance: Floats) -> _Post
     return _Posterior(weight[kept] / weight[kept].sum(), mean[kept], covariance[kept])
 
 
-def fit_mean_curve(x_n: Floats, y_n: Floats, grid: Floats, slopes: SlopeData | None = None) -> FittedCurve:
-    """Fit a curve through independent observations y (n,) at x (n,), with a variance that changes with x.
+def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
+    """Fit a curve through independent observations, with a variance that changes with x.
 
     Args:
-        x_n: places, (n,).
-        y_n: observations whose mean is the curve, (n,).
+        data: observations of the values, and of the slopes if there are any.
         grid: places of the result, (g,), between the smallest and the largest x.
-        slopes: observations of the slope of the curve.
     """
-    center, scale = float(y_n.mean()), float(y_n.std()) or 1.0
-    basis = CurveBasis(float(x_n.min()), float(x_n.max()))
-    design, y = basis.values(x_n), (y_n - center) / scale
-    rise = basis.slopes(x_n)
-    kernel = _neighbour_weights(x_n)
-    noise = _smooth_variance(kernel, (y - kernel @ y) ** 2)
-    precision, target = _normal_equations(design, y, noise)
-    posterior = _solve_kernels(precision, target)
-    for _ in range(3):
-        fitted, _ = posterior.mix(design)
-        leverage = posterior.mix(design)[1] ** 2 / noise
-        noise = _smooth_variance(kernel, (y - fitted) ** 2 / np.maximum(1 - leverage, 0.5))
-        precision, target = _normal_equations(design, y, noise)
-        if slopes is not None:
-            observed = (slopes.product - center * slopes.score) / scale - fitted * slopes.score
-            slope_noise = _smooth_variance(kernel, (observed - posterior.mix(rise)[0]) ** 2)
-            more = _normal_equations(rise, observed, slope_noise)
+    counted = data.select_counted()
+    center = float(np.average(counted.value, weights=counted.weight))
+    scale = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight))) or 1.0
+    y = (counted.value - center) / scale
+    basis = CurveBasis(float(data.x.min()), float(data.x.max()))
+    design, rise = basis.values(counted.x), basis.slopes(counted.x)
+    noise = _LocalVariance(counted)
+    near = noise.kernel @ (counted.weight * y) / (noise.kernel @ counted.weight)
+    variance = noise.smooth((y - near) ** 2)
+    posterior = _solve_kernels(*_normal_equations(design, y, variance))
+    for _ in range(_ROUNDS):
+        fitted, error = posterior.mix(design)
+        leverage = error**2 / variance
+        slope = posterior.mix(rise)[0]
+        variance = noise.smooth((y - fitted) ** 2 / np.maximum(1 - leverage, 0.5))
+        precision, target = _normal_equations(design, y, variance)
+        if counted.slopes is not None:
+            observed = (counted.slopes.product - center * counted.slopes.score) / scale - fitted * counted.slopes.score
+            more = _normal_equations(rise, observed, noise.smooth((observed - slope) ** 2))
             precision, target = precision + more[0], target + more[1]
         posterior = _solve_kernels(precision, target)
     # The variances are known from about `_NEIGHBOURS` observations only.
-    wider = student_t.ppf(0.975, _NEIGHBOURS) / Z_95
+    wider = scale * float(student_t.ppf(0.975, _NEIGHBOURS)) / Z_95
     value, error = posterior.mix(basis.values(grid))
     slope, slope_error = posterior.mix(basis.slopes(grid))
-    value, error = center + scale * value, wider * scale * error
-    return FittedCurve(
-        value, value - Z_95 * error, value + Z_95 * error, scale * slope, wider * scale * slope_error
-    )
+    value, half_width = center + scale * value, Z_95 * wider * error
+    return FittedCurve(value, value - half_width, value + half_width, scale * slope, wider * slope_error)
 
 
 def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floats, Floats]:
@@ -175,22 +193,26 @@ def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     return _select_kernels(evidence, mean, covariance)
 
 
-def _neighbour_weights(x_n: Floats) -> Floats:
-    """Return for each observation the weights of its neighbours, (n, n): about `_NEIGHBOURS` of them count."""
-    order = np.sort(x_n)
-    reach = max(1, min(len(x_n) - 1, round(_NEIGHBOURS / 2)))
-    distance = np.abs(x_n[:, None] - order[None, :])
-    width = np.partition(distance, min(2 * reach, len(x_n) - 1), axis=1)[:, min(2 * reach, len(x_n) - 1)]
-    width = np.maximum(width, 1e-9 * max(float(np.ptp(x_n)), 1.0))
-    weight = np.maximum(1 - (np.abs(x_n[:, None] - x_n[None, :]) / (1.5 * width[:, None])) ** 2, 0.0)
-    return np.asarray(weight / weight.sum(1, keepdims=True))
+class _LocalVariance:
+    """Variances of observations from the squared deviations of about `_NEIGHBOURS` of them around each."""
 
+    def __init__(self, data: MeanData) -> None:
+        reach = min(round(_NEIGHBOURS), len(data.x) - 1)
+        distance = np.abs(data.x[:, None] - data.x)
+        width = np.partition(distance, reach, axis=1)[:, reach, None]
+        width = np.maximum(1.5 * width, 1e-9 * max(float(np.ptp(data.x)), 1.0))
+        weight = np.maximum(1 - (distance / width) ** 2, 0.0)
+        self.kernel = weight / weight.sum(1, keepdims=True)
+        self._weight = data.weight
 
-def _smooth_variance(kernel: Floats, square_n: Floats) -> Floats:
-    """Average squared deviations over neighbours; where all agree, one more of average size may still come."""
-    local = kernel @ square_n
-    rare = max(float(square_n.mean()), 1e-12)
-    return np.asarray(np.maximum((_NEIGHBOURS * local + 0.05 * rare) / (_NEIGHBOURS + 0.05), 1e-9 * rare))
+    def smooth(self, square_n: Floats) -> Floats:
+        """Return the variance of each observation, (n,), in inverse proportion to its weight.
+
+        Where all neighbours agree, an observation as far off as the average one may still come.
+        """
+        local = self.kernel @ (self._weight**2 * square_n) / (self.kernel @ self._weight)
+        overall = max(float(np.average(self._weight * square_n)), 1e-12)
+        return np.asarray((local + _RARE * overall) / (1 + _RARE) / self._weight)
 
 
 def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:

@@ -22,6 +22,8 @@ from heatbath.phases.text_values import TextValues
 Floats = NDArray[np.float64]
 
 _STEP = 1e-3
+MIN_PRESENT = 3.0
+"""Effective number of texts below which a temperature is left out, where texts end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ def second_half(samples: SweepSamples, length: int) -> TextRange:
     return TextRange(samples.find_prefix(length // 2), samples.find_prefix(length))
 
 
+def averaging_range(samples: SweepSamples) -> TextRange:
+    """The tokens that quantities per token are averaged over: the second half of texts of one length, else all."""
+    half = second_half(samples, samples.length)
+    return TextRange(-1, half.stop) if samples.may_end else half
+
+
 THERMAL_RATES: dict[str, RateFunction] = {
     "energy above ground": lambda sums: sums.excess_energy,
     "surprisal": lambda sums: sums.beta * sums.excess_energy + sums.log_z,
@@ -87,6 +95,15 @@ class PooledSamples:
     def ess(self) -> Floats:
         """Effective number of whole sequences at each temperature, (g,)."""
         return effective_size(self.weights[-1])
+
+    def score(self, at: PrefixSums) -> Floats:
+        """Return the derivative by T of the log-probability of each prefix, (n, c).
+
+        NaN for texts that were drawn through windows: their probability is not known from the records, so a response
+        cannot be measured, and curves are fitted to values alone.
+        """
+        score = (at.excess_energy - at.mean_energy) * at.beta**2
+        return score if self.samples.is_reweightable else np.full_like(score, np.nan)
 
 
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
@@ -144,17 +161,44 @@ def _block_moments(
     return mean_value, mean_slope + unbias * (mean_product - mean_value * mean_score)
 
 
-def rate_column(pool: PooledSamples, rate: RateFunction, window: TextRange) -> ObservableColumn:
-    """Return the column of a rate per token over a range, each block weighted by the text up to its end."""
-    samples, parts = pool.samples, window.split_blocks()
-    stops = [part.stop for part in parts]
+def rate_column(
+    pool: PooledSamples, rate: RateFunction, window: TextRange, *, reach: int | None = None
+) -> ObservableColumn:
+    """Return the column of a rate per token over a range, each block weighted by the text up to its end.
+
+    Where texts may end by themselves the range is one block, and the value is the mean over the tokens that are there:
+    each text counts in proportion to them. With `reach`, only the texts that reach this prefix count.
+    """
+    samples = pool.samples
+    parts = [window] if samples.may_end else window.split_blocks()
+    stops = [part.stop if reach is None or not samples.may_end else reach for part in parts]
+    weights, tokens = pool.weights[stops], 1.0
+    if samples.may_end:
+        weights, tokens = _weigh_present(weights, samples, window, reach)
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
     for g, (at, low, high) in enumerate(pool.sums):
         drift = (rate(high) - rate(low)) / (1 / high.beta - 1 / low.beta)
-        value[:, :, g] = [part.mean_rate(samples, rate(at)) for part in parts]
-        own[:, :, g] = [part.mean_rate(samples, drift) for part in parts]
-        score[:, :, g] = (at.excess_energy - at.mean_energy)[:, stops].T * at.beta**2
-    return ObservableColumn(pool.weights[stops], value, own, score)
+        value[:, :, g] = [part.mean_rate(samples, rate(at)) / tokens for part in parts]
+        own[:, :, g] = [part.mean_rate(samples, drift) / tokens for part in parts]
+        score[:, :, g] = pool.score(at)[:, stops].T
+    return ObservableColumn(weights, value, own, score)
+
+
+def _weigh_present(
+    weights: Floats, samples: SweepSamples, window: TextRange, reach: int | None
+) -> tuple[Floats, Floats]:
+    """Return the weights times the share of the range that each text has, and this share, at least one token.
+
+    Temperatures with fewer than three effective texts in the range have no weights: they are left out.
+    """
+    present = window.share_present(samples)
+    if reach is not None:
+        present = present * (samples.lengths >= samples.prefix_lengths[reach])
+    weighted = weights * present[None, :, None]
+    total = weighted.sum(1)
+    size = np.divide(total**2, (weighted**2).sum(1), out=np.zeros_like(total), where=total > 0)
+    weighted = np.where(size[:, None, :] >= MIN_PRESENT, weighted, np.nan)
+    return weighted, np.where(present > 0, present, 1.0)
 
 
 def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> ObservableColumn:
@@ -171,7 +215,7 @@ def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> Observa
 
 def text_column(pool: PooledSamples, value_n: Floats) -> ObservableColumn:
     """Return the column of an observable of complete texts, (n,)."""
-    score = np.stack([(at.excess_energy - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
+    score = np.stack([pool.score(at)[:, -1] for at, _, _ in pool.sums], axis=1)
     value = np.broadcast_to(value_n[:, None], score.shape)
     return ObservableColumn(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
 
@@ -200,7 +244,9 @@ def smooth_errors(points: CurveData, ess: Floats) -> CurveData:
 def _smooth_stderr(stderr: Floats, ess: Floats) -> Floats:
     variance = stderr**2 * ess
     padded = np.pad(variance, 2, mode="edge")
-    return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 5)
+    mean = np.nan_to_num(windows).sum(1) / np.maximum(np.isfinite(windows).sum(1), 1)
+    return np.where(np.isfinite(variance), np.sqrt(mean / ess), np.nan)
 
 
 def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
@@ -276,10 +322,11 @@ _LABELS = {
     "distinct bigrams": ("Distinct bigrams", "share of bigrams"),
     "compressed size": ("Compressed size", "share of bytes"),
     "characters": ("Length of the text", "characters"),
+    "finished fraction": ("Finished: the text ends by itself", "share of texts"),
+    "tokens": ("Length of the text, the end included", "tokens"),
 }
 
 
 def title_and_unit(name: str) -> tuple[str, str]:
     """Return title and unit of an observable as reports show them; a user's own observable has the unit "value"."""
-    title, unit = _LABELS.get(name, (name[:1].upper() + name[1:], "value"))
-    return (f"{title}, second half of the text" if name in THERMAL_RATES else title), unit
+    return _LABELS.get(name, (name[:1].upper() + name[1:], "value"))

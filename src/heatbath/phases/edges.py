@@ -31,11 +31,14 @@ from heatbath.phases.curves import (
     subtract_columns,
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
+from heatbath.phases.prefix_sums import TextRange
 
 Floats = NDArray[np.float64]
 
 REPLICAS = 200
 GRID_SIZE = 241
+MIN_TEMPERATURES = 6
+"""Temperatures with enough texts of a length that a feature of the curve is looked for."""
 SIGNIFICANCE = 3.0
 """Standard errors by which the entropy flow must be negative below the melt edge and positive above it."""
 
@@ -137,7 +140,10 @@ def _locate_smooth_feature(
     replicas = []
     for length in text_sizes(pool.samples.length):
         column = data(pool, length)
-        smooth = build_smoother(compute_points(column, pool.temperatures), pool, grid)
+        points = compute_points(column, pool.temperatures)
+        if np.isfinite(points.value).sum() < MIN_TEMPERATURES:
+            return EdgeEstimate(name, None, None, at_size, False, f"too few texts reach {length} tokens")
+        smooth = build_smoother(points, pool, grid)
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
         each = zip(*column.replica_moments(draws), strict=True)
         replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])
@@ -145,16 +151,23 @@ def _locate_smooth_feature(
 
 
 def _heat_capacity_column(pool: PooledSamples, length: int) -> ObservableColumn:
-    return rate_column(pool, THERMAL_RATES["heat capacity"], second_half(pool.samples, length))
+    window = second_half(pool.samples, length)
+    if pool.samples.may_end:
+        # Few texts may be left in the second half: the average is over all tokens up to `length`.
+        window = TextRange(-1, window.stop)
+    return rate_column(pool, THERMAL_RATES["heat capacity"], window)
 
 
 def _entropy_flow_column(pool: PooledSamples, length: int) -> ObservableColumn:
-    """Entropy per token of the second half of a text minus that of the quarter before it."""
-    return subtract_columns(_entropy_column(pool, length), _entropy_column(pool, length // 2))
+    """Entropy per token of the second half of a text minus that of the quarter before it.
 
-
-def _entropy_column(pool: PooledSamples, length: int) -> ObservableColumn:
-    return rate_column(pool, THERMAL_RATES["entropy"], second_half(pool.samples, length))
+    Where texts may end, those that reach `length` are compared with themselves: texts that end early differ from those
+    that go on.
+    """
+    reach = pool.samples.find_prefix(length)
+    late, early = second_half(pool.samples, length), second_half(pool.samples, length // 2)
+    rate = THERMAL_RATES["entropy"]
+    return subtract_columns(rate_column(pool, rate, late, reach=reach), rate_column(pool, rate, early, reach=reach))
 
 
 def _find_zero_crossing(smooth: LinearSmoother, value: Floats) -> float:

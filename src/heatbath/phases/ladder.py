@@ -52,7 +52,13 @@ def effective_sizes(samples: SweepSamples, temperatures: Floats) -> Floats:
 
 
 def pooled_weights(samples: SweepSamples, temperatures: Floats, prefix_indices: Sequence[int]) -> Floats:
-    """Return the balance weights (p, n, g) of some of the prefixes of each sequence, at each temperature."""
+    """Return the balance weights (p, n, g) of some of the prefixes of each sequence, at each temperature.
+
+    Sequences that cannot be reweighted count at their own temperature alone.
+    """
+    if not samples.is_reweightable:
+        own = np.isclose(1 / samples.betas[:, None], temperatures, rtol=1e-9, atol=0.0)
+        return np.broadcast_to(own.astype(np.float64), (len(prefix_indices), *own.shape))
     sampled, counts = np.unique(samples.betas, return_counts=True)
     index = list(prefix_indices)
     log_q = np.stack([samples.log_probability(beta)[:, index] for beta in sampled], axis=2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.curve_regression import FittedCurve, SlopeData, fit_mean_curve, fit_share_curve
+from heatbath.estimate.curve_regression import FittedCurve, MeanData, SlopeData, fit_mean_curve, fit_share_curve
 from heatbath.phases.ladder import ThermodynamicScale
 from heatbath.phases.prefix_sums import PrefixSums, RateFunction, SweepSamples, TextRange
 
@@ -22,11 +22,13 @@ _STEP = 1e-3
 class TextValues:
     """An observable of each text at its own temperature, (n,), with observations of its response.
 
-    `limits` are the smallest and the largest mean that the observable can have. If `is_share`, values are 0 or 1.
+    A text counts in proportion to its `weight`. `limits` are the smallest and the largest mean that the observable can
+    have. If `is_share`, values are 0 or 1.
     """
 
     temperature: Floats
     value: Floats
+    weight: Floats
     slopes: SlopeData | None
     limits: tuple[float, float]
     is_share: bool
@@ -37,7 +39,8 @@ class TextValues:
         if self.is_share:
             fitted = fit_share_curve(place_n, self.value, place_g)
         else:
-            fitted = fit_mean_curve(place_n, self.value, place_g, self._slopes_by_length(scale))
+            data = MeanData(place_n, self.value, self.weight, self._slopes_by_length(scale))
+            fitted = fit_mean_curve(data, place_g)
         rate = scale.rates(temperatures)
         return FittedCurve(
             fitted.value.clip(*self.limits),
@@ -81,18 +84,25 @@ def compute_own_sums(samples: SweepSamples) -> list[OwnSums]:
 
 
 def rate_values(samples: SweepSamples, sums: Sequence[OwnSums], rate: RateFunction, window: TextRange) -> TextValues:
-    """Return the values of a rate per token over a range; rates are not negative."""
-    parts = window.split_blocks()
+    """Return the values of a rate per token over a range, which is not negative.
+
+    Where texts may end by themselves, the value is the mean over the tokens that are there, and each text counts in
+    proportion to them.
+    """
+    parts = [window] if samples.may_end else window.split_blocks()
     stops = [part.stop for part in parts]
+    present = window.share_present(samples) if samples.may_end else np.ones(len(samples))
     value, product, score = (np.empty(len(samples)) for _ in range(3))
     for own in sums:
+        tokens = np.where(present[own.rows] > 0, present[own.rows], 1.0)
         drift = (rate(own.high) - rate(own.low)) / (1 / own.high.beta - 1 / own.low.beta)
         amount = rate(own.at)
-        block = np.array([part.mean_rate(own.texts, amount) for part in parts])
+        block = np.array([part.mean_rate(own.texts, amount) / tokens for part in parts])
         block_score = own.score()[:, stops].T
         value[own.rows], score[own.rows] = block.mean(0), block_score.mean(0)
-        product[own.rows] = (block * block_score).mean(0) + window.mean_rate(own.texts, drift)
-    return TextValues(1 / samples.betas, value, SlopeData(product, score), (0.0, np.inf), False)
+        product[own.rows] = (block * block_score).mean(0) + window.mean_rate(own.texts, drift) / tokens
+    slopes = SlopeData(product, score) if samples.is_reweightable else None
+    return TextValues(1 / samples.betas, value, present, slopes, (0.0, np.inf), False)
 
 
 def text_values(samples: SweepSamples, sums: Sequence[OwnSums], value_n: Floats) -> TextValues:
@@ -102,4 +112,5 @@ def text_values(samples: SweepSamples, sums: Sequence[OwnSums], value_n: Floats)
     score = np.empty(len(samples))
     for own in sums:
         score[own.rows] = own.score()[:, -1]
-    return TextValues(1 / samples.betas, value_n, SlopeData(value_n * score, score), limits, is_share)
+    slopes = SlopeData(value_n * score, score) if samples.is_reweightable else None
+    return TextValues(1 / samples.betas, value_n, np.ones(len(samples)), slopes, limits, is_share)
