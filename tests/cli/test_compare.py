@@ -114,6 +114,7 @@ def test_two_sweeps_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["one", "other", "--anchors", "3"], "`anchors` must be from 6 to 72, got 3."),
         (["one", "other", "--texts", "absent.txt"], "there is no file absent.txt"),
         (["one", "other", "--prompts", "absent.jsonl"], "absent.jsonl cannot be read"),
+        (["one", "other", "--chat"], "has no chat template"),
         (["one", "other", "--text-temperature", "0"], "`text_temperature` must be above 0, got 0."),
         (["one", "other", "--temperatures", "1", "0.5"], "temperatures must satisfy"),
     ],

@@ -11,13 +11,14 @@ from scipy import stats
 
 from heatbath.errors import BadInput
 from heatbath.estimate.paired_differences import (
-    average_units,
     combine_p_values,
     draw_unit_weights,
     estimate_mean_difference,
     estimate_ratio,
     estimate_share_difference,
+    estimate_weighted_difference,
     independent_difference,
+    weighted_mean_error,
 )
 
 FINITE = st.floats(-1e6, 1e6)
@@ -151,13 +152,35 @@ def test_the_smallest_p_value_counts_for_all() -> None:
     assert stats.kstest(joint, "uniform").pvalue > 1e-4
 
 
-def test_units_share_their_weights_and_means() -> None:
+def test_units_share_their_weights_in_replicas() -> None:
     units = np.array([3, 1, 3, 1, 7])
-    assert average_units(np.array([1.0, 2, 3, 4, 5]), units).tolist() == [3.0, 2.0, 5.0]
     draws = draw_unit_weights(units, 500, np.random.default_rng(0))
     assert draws.shape == (500, 5)
     assert (draws[:, 0] == draws[:, 2]).all() and (draws[:, 0] != draws[:, 1]).all()
     assert draws.mean() == pytest.approx(1, abs=0.1)
+
+
+@given(st.integers(2, 20), st.integers(0, 1000))
+def test_equal_weights_give_the_mean_of_paired_differences(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, n))
+    weights, units = np.full(n, 0.7), rng.permutation(n)
+    found, plain = estimate_weighted_difference((a, weights), (b, weights), units), estimate_mean_difference(b - a)
+    assert np.allclose([found.value, found.low, found.high], [plain.value, plain.low, plain.high])
+    assert weighted_mean_error(a, weights, units)[1] == pytest.approx(a.std(ddof=1) / np.sqrt(n))
+
+
+def test_weighted_means_of_units_cover() -> None:
+    """1500 intervals of 15 units of two values each, of unequal weight: within 4 standard errors, or a little below."""
+    rng = np.random.default_rng(4)
+    covered = []
+    for _ in range(1500):
+        common = np.repeat(rng.normal(size=15), 2)
+        a, b = common + 0.3 * rng.normal(size=30), common + 0.2 + 0.3 * rng.normal(size=30)
+        weights = rng.uniform(0.5, 1.5, (2, 30))
+        found = estimate_weighted_difference((a, weights[0]), (b, weights[1]), np.repeat(np.arange(15), 2))
+        covered.append(found.low <= 0.2 <= found.high)
+    assert 0.92 < np.mean(covered) < 0.975
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def _chain(table: np.ndarray = TABLE) -> MarkovModel:
 
 
 def _draw(side: Side, plan: ComparisonPlan = SMALL) -> SideSamples:
-    return draw_side_samples(side, [], plan, out=None, progress=lambda *_: None)
+    settled = plan.settle(side.model, side.model)
+    return draw_side_samples(side, None, settled, out=None, progress=lambda *_: None)
 
 
 def _true_entropy(table: np.ndarray, temperature: float, length: int) -> float:
@@ -244,21 +245,51 @@ def test_windows_compare_what_is_drawn() -> None:
 
 def test_a_random_window_is_refused() -> None:
     chain = _chain()
-    side = Side(chain, window={"exclude_top_choices": {"threshold": 0.1, "probability": 0.5}})
+    side = Side(chain, window='exclude_top_choices={"threshold": 0.1, "probability": 0.5}')
     with pytest.raises(BadInput, match="random window"):
         compare_on_texts(side, side, share_texts(chain, chain, ["abc", "abd"]), source="")
 
 
 def test_prompts_cycle_apart_from_temperatures_and_become_units_when_many() -> None:
     plan = replace(SMALL, pairs=4)
-    prompts = [[k] for k in range(4)]
-    sweep_plan = plan.build_sweep_plan(Side(_chain()), prompts)
-    rows = range(plan.rows)
-    pairs = {(sweep_plan.prompts[r % len(sweep_plan.prompts)], plan.temperatures[r % plan.anchors]) for r in rows}
+    order = plan.number_prompts(4)
+    pairs = {(prompt, plan.temperatures[r % plan.anchors]) for r, prompt in enumerate(order.tolist())}
     assert len(pairs) == plan.rows, "every prompt at every temperature, once"
     assert (plan.number_units(4) == np.arange(plan.rows)).all()
     many = replace(plan, pairs=2 * MIN_PROMPT_UNITS).number_units(MIN_PROMPT_UNITS)
     assert len(np.unique(many)) == MIN_PROMPT_UNITS and (np.bincount(many) == 2 * plan.anchors).all()
+
+
+def test_sides_of_other_seeds_continue_the_same_prompts() -> None:
+    chain, prompts = _chain(), ["a", "bc", "dd"]
+    plan = SMALL.settle(chain, chain)
+    one, other = (
+        draw_side_samples(Side(chain, seed=seed), prompts, plan, out=None, progress=lambda *_: None) for seed in (0, 5)
+    )
+    assert one.prompts == other.prompts and (one.samples.betas == other.samples.betas).all()
+    assert (one.samples.tokens != other.samples.tokens).any()
+
+
+def test_texts_that_end_by_themselves_are_compared_by_their_tokens() -> None:
+    """Token 5 ends a text; the mean entropy per token is a ratio, and a model still differs from itself in nothing."""
+    chain, other = _chain(), _chain(0.7 * TABLE)
+    for model in (chain, other):
+        model.vocabulary = Vocabulary(6, stop_token_ids=(5,))
+    plan = replace(SMALL, allow_end=True).settle(chain, other)
+    sides = [_draw(Side(model), plan) for model in (chain, other, chain)]
+    assert sides[0].samples.lengths.min() < 16 and (sides[0].samples.tokens[:, -1] == -1).any()
+    same, differs = (
+        {curve.name: curve for curve in compare_observables(sides[0], side, plan.number_units(1), {})}
+        for side in (sides[2], sides[1])
+    )
+    assert not any(curve.difference.any() for curve in same.values())
+    assert "finished fraction" in differs and differs["entropy"].joint_p_value < 0.01
+    hot = 1 / sides[0].samples.betas == max(plan.temperatures)
+    tokens = sides[0].samples.lengths[hot]
+    sums = sides[0].samples.select_rows(hot).sums_at(float(sides[0].samples.betas[hot][0]))
+    entropy = (sums.log_z + sums.beta * sums.mean_energy)[:, -1]
+    assert differs["entropy"].a[-1] == pytest.approx(entropy.sum() / tokens.sum())
+    assert compare_models(Side(chain), Side(other), plan=plan).texts is not None
 
 
 @pytest.mark.parametrize(
@@ -268,6 +299,7 @@ def test_prompts_cycle_apart_from_temperatures_and_become_units_when_many() -> N
         (ComparisonPlan(pairs=3), "`pairs` must be at least 4 for intervals, got 3."),
         (ComparisonPlan(low=1, high=0.5), "temperatures must satisfy"),
         (ComparisonPlan(length=40), "`length` must be a multiple"),
+        (ComparisonPlan(chat=True), "has no chat template"),
     ],
 )
 def test_a_plan_that_cannot_be_used_is_refused(plan: ComparisonPlan, words: str) -> None:

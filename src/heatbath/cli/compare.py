@@ -51,7 +51,28 @@ def compare(
     pairs: Annotated[int, typer.Option(help="Pairs of texts at each temperature.")] = 20,
     length: Annotated[int, typer.Option(help="Tokens per text.")] = 128,
     prompts: Annotated[
-        Path | None, typer.Option(help='JSON lines with "prompt" or "messages" to continue.', show_default=False)
+        Path | None,
+        typer.Option(help='JSON lines with "prompt" or "messages": see docs/prompts.md.', show_default=False),
+    ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat",
+            " /--raw",
+            help="Prompts as user turns of the chat template, or as text to continue.",
+            show_default="chat if both models have a template",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System message in front of every prompt.", show_default=False)
+    ] = None,
+    allow_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-end/--forbid-end",
+            help="Texts may end by themselves, or have one length.",
+            show_default="allowed in a chat",
+        ),
     ] = None,
     texts: Annotated[
         Path | None,
@@ -80,29 +101,23 @@ def compare(
     common = SideSpec(windows=tuple(window or ()), dtype=dtype, device=device, seed=seed)
     of_b = SideSpec(windows=tuple(window_b or ()), dtype=dtype_b, seed=seed_b)
     specs = parse_side_specs((a, b), common, of_b)
-    plan, items, shared = (
-        _build_plan(temperatures, anchors, pairs, length),
-        _read_prompts(prompts),
-        _build_shared(texts, text_temperature),
-    )
+    from heatbath.phases.comparison import ComparisonPlan
+
+    plan = ComparisonPlan(temperatures[0], temperatures[1], anchors, pairs, length, chat, system, allow_end)
+    items, shared = _read_prompts(prompts), _build_shared(texts, text_temperature)
     _validate_folder(out, resume)
     sides = _load_sides(specs)
+    plan = plan.settle(sides[0].model, sides[1].model)
+    for side in sides:
+        plan.build_sweep_plan(side, items)
     with _progress_bar() as progress:
         comparison = _run(sides, items, (plan, shared), (out, progress))
     _print_result(comparison, out, as_json)
 
 
-def _build_plan(temperatures: tuple[float, float], anchors: int, pairs: int, length: int) -> ComparisonPlan:
-    from heatbath.phases.comparison import ComparisonPlan
-
-    plan = ComparisonPlan(temperatures[0], temperatures[1], anchors, pairs, length)
-    plan.validate()
-    return plan
-
-
 def _run(
     sides: tuple[Side, Side],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt] | None,
     settings: tuple[ComparisonPlan, SharedTextOptions],
     output: tuple[Path, Progress],
 ) -> Comparison:
@@ -144,10 +159,10 @@ def _compare_maps(a: Path, b: Path) -> Comparison:
     return compare_maps(maps[0], maps[1], (labels[0], labels[1]))
 
 
-def _read_prompts(path: Path | None) -> list[Prompt]:
-    from heatbath.phases.scored_prompts import read_scored_prompts
+def _read_prompts(path: Path | None) -> list[Prompt] | None:
+    from heatbath.phases.scored_prompts import read_prompt_file
 
-    return [] if path is None else [item.prompt for item in read_scored_prompts(path, lambda prompt, text: 0.0)]
+    return None if path is None else [item.prompt for item in read_prompt_file(path).items]
 
 
 def _build_shared(path: Path | None, temperature: float) -> SharedTextOptions:
@@ -176,9 +191,7 @@ def _load_sides(specs: tuple[SideSpec, SideSpec]) -> tuple[Side, Side]:
         if key not in models:
             models[key] = load(spec.model, dtype=spec.dtype, device=spec.device)
         model = models[key]
-        facts = {name: str(getattr(model, name)).removeprefix("torch.") for name in ("dtype", "device")
-                 if hasattr(model, name)}  # fmt: skip
-        side = Side(model, spec.seed or 0, spec.windows, spec.format_label(specs, model.name), facts)
+        side = Side(model, spec.seed or 0, spec.windows, spec.format_label(specs, model.name))
         side.windows  # noqa: B018
         sides.append(side)
     return sides[0], sides[1]

@@ -38,12 +38,6 @@ class Difference:
     units: int
 
 
-def average_units(values_n: Floats, unit_n: Ints) -> Floats:
-    """Return the mean of the values of each unit, (u,), in the order of the units' numbers."""
-    _, index = np.unique(unit_n, return_inverse=True)
-    return np.asarray(np.bincount(index, values_n) / np.bincount(index))
-
-
 def estimate_mean_difference(difference_u: Floats) -> Difference:
     """Return the mean of independent differences (u,) with its t interval.
 
@@ -75,6 +69,37 @@ def estimate_share_difference(a_n: Floats, b_n: Floats) -> Difference:
     p_value = min(1.0, 2 * float(bdtr(min(gained, lost), int(gained + lost), 0.5)))
     value = (gained - lost) / n
     return Difference(value, min(value, max(-1.0, center - half)), max(value, min(1.0, center + half)), p_value, n)
+
+
+def estimate_weighted_difference(a: tuple[Floats, Floats], b: tuple[Floats, Floats], unit_n: Ints) -> Difference:
+    """Return the difference of two weighted means from paired values.
+
+    A side is (values, weights), (n,) each. The interval is that of the influence of each unit on the difference, which
+    for equal weights is the t interval of the mean paired difference.
+
+    Raises:
+        BadInput: fewer than two units.
+    """
+    (mean_a, influence_a), (mean_b, influence_b) = (_weighted_influence(*side, unit_n) for side in (a, b))
+    units = len(influence_a)
+    if units < 2:
+        raise BadInput(f"an interval needs at least two independent pairs, got {units}: draw more.")
+    stderr = float((influence_b - influence_a).std(ddof=1) / np.sqrt(units))
+    return _student_difference(mean_b - mean_a, stderr, units)
+
+
+def weighted_mean_error(values_n: Floats, weights_n: Floats, unit_n: Ints) -> tuple[float, float]:
+    """Return a weighted mean with its standard error over independent units."""
+    mean, influence = _weighted_influence(values_n, weights_n, unit_n)
+    return mean, float(influence.std(ddof=1) / np.sqrt(len(influence)))
+
+
+def _weighted_influence(values_n: Floats, weights_n: Floats, unit_n: Ints) -> tuple[float, Floats]:
+    """Return the weighted mean, and the number of units times the change of it that each unit causes, (u,)."""
+    _, index = np.unique(unit_n, return_inverse=True)
+    weight_u, total_u = np.bincount(index, weights_n), np.bincount(index, weights_n * values_n)
+    mean = float(total_u.sum() / weight_u.sum())
+    return mean, np.asarray((total_u - mean * weight_u) / weight_u.mean())
 
 
 def estimate_ratio(totals_u: Floats, sizes_u: Floats) -> Difference:

@@ -24,21 +24,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REPLICAS = 200
-WINDOWED_MELT = "the melting edge is that of the full distribution, and texts were drawn through windows"
 
 
 def compare_edges(a: SideSamples, b: SideSamples, unit_n: Ints, rng: np.random.Generator) -> list[EdgeDifference]:
-    """Compare both edges of paired texts, estimator by estimator, at the length of the texts.
-
-    The melting edge needs texts of the full distribution at every temperature, so it is not compared through windows.
-    """
+    """Compare both edges of paired texts, estimator by estimator, at the length of the texts."""
     draws = draw_unit_weights(unit_n, REPLICAS, rng)
     freeze = [replicate_freeze_edge(side.samples, side.pieces, draws) for side in (a, b)]
-    found = [_combine_differences("freeze", *freeze, _paired_difference)]
-    if not (a.side.windows or b.side.windows):
-        melt = [_replicate_melt(side, draws) for side in (a, b)]
-        found.append(_combine_differences("melt", *melt, _paired_difference))
-    return found
+    melt = [_replicate_melt(side, draws) for side in (a, b)]
+    return [
+        _combine_differences("freeze", *freeze, _paired_difference),
+        _combine_differences("melt", *melt, _paired_difference),
+    ]
 
 
 def _replicate_melt(side: SideSamples, draws: Floats) -> list[EdgeReplicas]:

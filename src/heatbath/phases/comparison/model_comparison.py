@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from heatbath.models.base import TensorModel
 from heatbath.phases.comparison.comparison import Comparison
 from heatbath.phases.comparison.comparison_data import SideSummary, TextComparison
 from heatbath.phases.comparison.difference_curves import compare_observables, describe_pairing
-from heatbath.phases.comparison.edge_differences import WINDOWED_MELT, compare_edges
+from heatbath.phases.comparison.edge_differences import compare_edges
 from heatbath.phases.comparison.paired_samples import (
     MIN_PROMPT_UNITS,
     ComparisonPlan,
@@ -23,7 +24,6 @@ from heatbath.phases.comparison.paired_samples import (
 from heatbath.phases.comparison.shared_texts import have_same_vocabulary, share_samples, share_texts
 from heatbath.phases.comparison.text_comparison import compare_on_texts
 from heatbath.phases.observables import TextFunction
-from heatbath.phases.report.verdicts import to_sentence
 from heatbath.phases.scored_prompts import Prompt
 from heatbath.record import Provenance
 
@@ -54,12 +54,12 @@ def compare_models(
     """Compare two models, or one model in two precisions, quantisations, seeds or windows; differences are B − A.
 
     Both sides continue the same prompts at the same temperatures from the same random streams (unless their seeds
-    differ), so that much of the noise cancels; end-of-text is forbidden on both. With at least 20 prompts the intervals
-    hold for prompts like these, with fewer for these prompts.
+    differ), so that much of the noise cancels. If both models have a chat template, prompts are user turns and texts
+    may end, as in a sweep. With at least 20 prompts the intervals hold for prompts like these, with fewer for these.
 
     Args:
         a, b: the sides.
-        prompts: texts or messages that both sides continue, in turn; by default the start of a document.
+        prompts: texts or messages that both sides continue, in turn; by default as in a sweep.
         plan: temperatures, number of pairs and length.
         shared: texts for the comparison of the next-token distributions; by default texts that both sides drew.
         observables: functions of the text to compare beside the standard observables.
@@ -71,8 +71,7 @@ def compare_models(
         NotANumber: a model returned NaN.
     """
     plan, shared, report = plan or ComparisonPlan(), shared or SharedTextOptions(), progress or (lambda *_: None)
-    plan.validate()
-    prompts = list(prompts or [])
+    plan = plan.settle(a.model, b.model)
     sampled_a, sampled_b = (
         draw_side_samples(
             side,
@@ -83,25 +82,27 @@ def compare_models(
         )
         for letter, side in (("A", a), ("B", b))
     )
-    unit_n = plan.number_units(max(1, len(prompts)))
+    num_prompts = sampled_a.num_prompts
+    unit_n = plan.number_units(num_prompts)
     rng = np.random.default_rng([a.seed, b.seed, plan.rows])
     return Comparison(
         a=_summarize_side(a),
         b=_summarize_side(b),
-        settings=describe_plan(plan, prompts),
+        settings=describe_plan(plan, num_prompts),
         pairing=describe_pairing(sampled_a, sampled_b),
         curves=compare_observables(sampled_a, sampled_b, unit_n, observables or {}),
         edges=compare_edges(sampled_a, sampled_b, unit_n, rng),
         texts=_compare_texts(sampled_a, sampled_b, shared),
-        notes=_build_notes(a, b, len(prompts)),
+        notes=_build_notes(a, b, num_prompts),
     )
 
 
 def _summarize_side(side: Side) -> SideSummary:
+    model, facts = side.model, {}
+    if isinstance(model, TensorModel):
+        facts = {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)}
     windows = ", ".join(window.label for window in side.windows) or "none"
-    return SideSummary(
-        side.name, Provenance.from_model(side.model), {"seed": side.seed, "windows": windows, **(side.settings or {})}
-    )
+    return SideSummary(side.name, Provenance.from_model(model), {**facts, "seed": side.seed, "windows": windows})
 
 
 def _compare_texts(a: SideSamples, b: SideSamples, shared: SharedTextOptions) -> TextComparison:
@@ -125,8 +126,8 @@ def _build_notes(a: Side, b: Side, num_prompts: int) -> list[str]:
         )
     if a.windows or b.windows:
         notes.append(
-            f"Windows cut what is drawn; entropy, heat capacity and the other energies are those of the whole "
-            f"distribution along the drawn texts. {to_sentence(WINDOWED_MELT)} It is not compared."
+            "Windows cut what is drawn; entropy, heat capacity and the other energies are those of the whole "
+            "distribution along the drawn texts."
         )
     if num_prompts >= MIN_PROMPT_UNITS:
         notes.append("The intervals are over prompts: they hold for further prompts like these.")

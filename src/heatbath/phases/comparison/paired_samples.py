@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from heatbath.decode.windows import Window
 from heatbath.engine.registry import WINDOWS, BuildContext, resolve_components
 from heatbath.errors import BadInput
-from heatbath.models import Model, RestrictedModel
+from heatbath.models import Model
 from heatbath.models.base import Tokens
-from heatbath.phases.prefix_sums import SweepSamples
-from heatbath.phases.sampling import SweepPlan, draw_batches
-from heatbath.phases.scored_prompts import Prompt, encode_prompt
+from heatbath.phases.plan_preparation import prepare_plan, restrict_model
+from heatbath.phases.prefix_sums import SweepSamples, concatenate_samples
+from heatbath.phases.sampling import BatchRows, SweepPlan, draw_rows, read_rows
+from heatbath.phases.scored_prompts import Prompt
+from heatbath.phases.sweep_prompts import has_chat_template
+from heatbath.phases.text_samples import decode_pieces
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,16 +39,19 @@ class Side:
     Attributes:
         model: any model.
         seed: of the random streams; two sides of one seed draw from the same streams.
-        window: windows that cut what is drawn, as in `generate`: "top_p=0.9", {"top_k": 40}, or several.
+        window: windows that cut what is drawn: "top_p=0.9", or several.
         label: as reports show it; by default the name of the model.
-        settings: further facts for the report, such as the dtype.
     """
 
     model: Model
     seed: int = 0
-    window: str | Mapping[str, Any] | Window | Sequence[str | Mapping[str, Any] | Window] | None = None
+    window: str | Sequence[str] = ()
     label: str = ""
-    settings: Mapping[str, Any] | None = None
+
+    @property
+    def window_texts(self) -> tuple[str, ...]:
+        """The windows as text."""
+        return (self.window,) if isinstance(self.window, str) else tuple(self.window)
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
@@ -55,7 +61,7 @@ class Side:
             BadInput: no such window, or a value that does not fit.
         """
         context = BuildContext(self.model, 1)
-        return tuple(resolve_components(WINDOWS, self.window, context, built=Window, param="window"))
+        return tuple(resolve_components(WINDOWS, list(self.window_texts), context, built=Window, param="window"))
 
     @property
     def name(self) -> str:
@@ -68,7 +74,8 @@ class ComparisonPlan:
     """`pairs` pairs of texts of `length` tokens at each of `anchors` evenly spaced temperatures in [`low`, `high`].
 
     Pair g at temperature k is row r = g · anchors + k of both sides: it continues prompt g modulo the number of prompts
-    and draws from the random stream (seed, r) of its side.
+    and draws from the random stream (seed, r) of its side. `chat`, `system` and `allow_end` are those of `SweepPlan`;
+    by default both sides are in a chat, and may end, if both models can.
     """
 
     low: float = 0.2
@@ -76,9 +83,12 @@ class ComparisonPlan:
     anchors: int = 17
     pairs: int = 20
     length: int = 128
+    chat: bool | None = None
+    system: str | None = None
+    allow_end: bool | None = None
 
-    def validate(self) -> None:
-        """Check the numbers that `SweepPlan` does not.
+    def settle(self, a: Model, b: Model) -> ComparisonPlan:
+        """Return the plan with chat and end of text settled for two models.
 
         Raises:
             BadInput: too few temperatures or pairs.
@@ -87,6 +97,9 @@ class ComparisonPlan:
             raise BadInput(f"`anchors` must be from 6 to {MAX_BATCH_ROWS}, got {self.anchors}.")
         if self.pairs < 4:
             raise BadInput(f"`pairs` must be at least 4 for intervals, got {self.pairs}.")
+        chat = has_chat_template(a) and has_chat_template(b) if self.chat is None else self.chat
+        can_end = bool(a.vocabulary.stop_token_ids) and bool(b.vocabulary.stop_token_ids)
+        return replace(self, chat=chat, allow_end=chat and can_end if self.allow_end is None else self.allow_end)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -98,48 +111,58 @@ class ComparisonPlan:
         """The number of texts of each side."""
         return self.anchors * self.pairs
 
-    def build_sweep_plan(self, side: Side, prompts: Sequence[Tokens]) -> SweepPlan:
-        """Return the plan of one side's texts, whose prompts and temperatures cycle independently."""
-        repeats = max(m for m in range(1, self.pairs // 2 + 1) if self.pairs % m == 0 and self._fits(m))
-        cycle = tuple(tuple(prompts[g % len(prompts)]) for g in range(len(prompts)) for _ in range(self.anchors))
-        return SweepPlan(
+    def build_sweep_plan(self, side: Side, prompts: Sequence[Prompt] | None) -> SweepPlan:
+        """Return the plan of one side's texts, with its prompts as tokens.
+
+        Raises:
+            BadInput: a number, a prompt or a window cannot be used with the model.
+        """
+        fitting = [
+            m for m in range(1, self.pairs // 2 + 1) if self.pairs % m == 0 and self.anchors * m <= MAX_BATCH_ROWS
+        ]
+        plan = SweepPlan(
             low=self.low,
             high=self.high,
             length=self.length,
             sequences=self.rows,
-            batch=self.anchors * repeats,
+            batch=self.anchors * max(m for m in divisors if self.anchors * m <= MAX_BATCH_ROWS),
             anchors=self.anchors,
             seed=side.seed,
-            prompts=cycle,
             temperatures=self.temperatures,
+            chat=self.chat,
+            system=self.system,
+            window=side.window_texts,
+            allow_end=self.allow_end,
         )
+        return prepare_plan(side.model, plan, prompts)
 
-    def _fits(self, repeats: int) -> bool:
-        return repeats == 1 or self.anchors * repeats <= MAX_BATCH_ROWS
+    def number_prompts(self, num_prompts: int) -> Ints:
+        """Return the index of the prompt of each row, (n,): it cycles apart from the temperature."""
+        return np.arange(self.rows) // self.anchors % num_prompts
 
     def number_units(self, num_prompts: int) -> Ints:
         """Return the number of the independent unit of each pair, (n,): its prompt if there are many, or the pair."""
-        row = np.arange(self.rows)
-        return row // self.anchors % num_prompts if num_prompts >= MIN_PROMPT_UNITS else row
+        many = num_prompts >= MIN_PROMPT_UNITS
+        return self.number_prompts(num_prompts) if many else np.arange(self.rows)
 
 
 @dataclass(frozen=True)
 class SideSamples:
-    """The texts of one side: sums over each, and the bytes of every token."""
+    """The texts of one side: the prompt of each, and sums over its tokens."""
 
     side: Side
     prompts: Sequence[Tokens]
+    num_prompts: int
     samples: SweepSamples
 
     @cached_property
     def pieces(self) -> list[list[bytes]]:
-        """The bytes of the tokens of each text."""
-        model = self.side.model
-        return [[model.token_bytes(token) for token in row] for row in self.samples.tokens.tolist()]
+        """The bytes of the tokens of each text, without the token that ended it."""
+        return decode_pieces(self.side.model, self.samples)
 
 
 def draw_side_samples(
-    side: Side, prompts: Sequence[Prompt], plan: ComparisonPlan, *, out: Path | None, progress: Progress
+    side: Side, prompts: Sequence[Prompt] | None, plan: ComparisonPlan, *, out: Path | None, progress: Progress
 ) -> SideSamples:
     """Draw the texts of one side, or read those of an interrupted comparison from `out`.
 
@@ -148,19 +171,25 @@ def draw_side_samples(
     """
     from heatbath.phases.temperature_sweep import prepare_trace_folder
 
-    model = side.model
-    tokens = [encode_prompt(model, prompt) for prompt in prompts] or [()]
-    sweep_plan = plan.build_sweep_plan(side, tokens)
-    sweep_plan.validate(model)
-    stop = model.vocabulary.stop_token_ids
-    folder = prepare_trace_folder(out, sweep_plan, model) if out is not None else None
-    samples: SweepSamples | None = None
-    for samples in draw_batches(RestrictedModel(model, stop) if stop else model, sweep_plan, folder):
-        progress(len(samples), plan.rows)
-    assert samples is not None
-    return SideSamples(side, tokens, samples)
+    sweep_plan = plan.build_sweep_plan(side, prompts)
+    folder = prepare_trace_folder(out, sweep_plan, side.model) if out is not None else None
+    model = restrict_model(side.model, sweep_plan)
+    order = plan.number_prompts(len(sweep_plan.prompts))
+    row_prompts = [sweep_plan.prompts[i] for i in order]
+    parts: list[SweepSamples] = []
+    for first in range(0, plan.rows, sweep_plan.batch):
+        last = first + sweep_plan.batch
+        path = folder / f"batch-{first // sweep_plan.batch:04d}.parquet" if folder is not None else None
+        if path is not None and path.exists():
+            parts.append(read_rows(path, sweep_plan))
+        else:
+            temperatures = np.take(plan.temperatures, np.arange(first, last), mode="wrap")
+            rows = BatchRows(row_prompts[first:last], temperatures, first)
+            parts.append(draw_rows(model, sweep_plan, rows, path))
+        progress(last, plan.rows)
+    return SideSamples(side, row_prompts, len(sweep_plan.prompts), concatenate_samples(parts))
 
 
-def describe_plan(plan: ComparisonPlan, prompts: Sequence[Prompt]) -> dict[str, Any]:
+def describe_plan(plan: ComparisonPlan, num_prompts: int) -> dict[str, Any]:
     """Return the settings that both sides share, for the report."""
-    return {**asdict(plan), "prompts": len(prompts)}
+    return {**asdict(plan), "prompts": num_prompts}

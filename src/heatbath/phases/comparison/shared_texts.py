@@ -93,9 +93,8 @@ def share_samples(a: SideSamples, b: SideSamples, temperature: float) -> list[Sh
 
 def _share_sample(sampled: SideSamples, row: int) -> SharedText:
     """Return a drawn text behind its prompt, whose tokens are not scored."""
-    model = sampled.side.model
-    anchors = len(np.unique(sampled.samples.betas))
-    prompt = sampled.prompts[row // anchors % len(sampled.prompts)] or model.vocabulary.start_token_ids[:1]
-    tokens = [*prompt, *sampled.samples.tokens[row].tolist()]
+    model, samples = sampled.side.model, sampled.samples
+    prompt = sampled.prompts[row] or model.vocabulary.start_token_ids[:1]
+    tokens = [*prompt, *samples.tokens[row, : samples.lengths[row]].tolist()]
     context = max(1, len(prompt))
     return SharedText(tokens, tokens, context, sum(len(model.token_bytes(token)) for token in tokens[context:]))

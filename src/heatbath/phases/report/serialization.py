@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,7 +19,10 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.record import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 lacks fields that have a default: prompts and marks of text samples, accuracy intervals, wrong answers,
+bands and intervals of points. In version 2 an edge whose estimators disagree has an interval and no temperature."""
 KIND = "heatbath phase map"
 FILE_NAME = "phases.json"
 
@@ -49,7 +52,7 @@ def load_phase_map(path: str | Path, kind: type[AnyMap]) -> AnyMap:
     content = _read_json(path)
     if not isinstance(content, dict) or content.pop("kind", None) != KIND:
         raise BadInput(f"{path} is not a phase map: write one with `heatbath sweep`.")
-    if (schema := content.pop("schema", None)) != SCHEMA_VERSION:
+    if (schema := content.pop("schema", None)) not in READABLE_VERSIONS:
         raise BadInput(
             f"{path} has schema {schema!r}, expected {SCHEMA_VERSION}: read it with the heatbath that wrote it."
         )
@@ -87,14 +90,15 @@ def to_builtins(value: Any) -> Any:
 
 
 def build_dataclass(kind: type[Any], content: Any) -> Any:
-    """Build a dataclass from its JSON object, field by field according to the type hints."""
+    """Build a dataclass from its JSON object, field by field according to the type hints; defaults may be left out."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
     if not isinstance(content, dict):
         raise TypeError(f"{kind.__name__} is {type(content).__name__}, not an object")
-    for name in sorted(names ^ content.keys()):
+    for name in sorted((names - optional - content.keys()) | (content.keys() - names)):
         raise KeyError(f"{kind.__name__} {'lacks' if name in names else 'has an unknown'} {name}")
-    return kind(**{name: _convert_value(hints[name], content[name]) for name in names})
+    return kind(**{name: _convert_value(hints[name], value) for name, value in content.items()})
 
 
 def _convert_value(hint: Any, value: Any) -> Any:
