@@ -25,7 +25,10 @@ SMALL = ["--length", "32", "--pairs", "4", "--anchors", "6", "--temperatures", "
 
 @pytest.fixture(autouse=True, scope="module")
 def loaded() -> Iterator[list[tuple[str, Any, Any]]]:
-    """A chain of letters is loaded for every name, other energies for "other"; what was asked for. No figures."""
+    """A chain of letters is loaded for every name, other energies for "other"; what was asked for.
+
+    Neither figures nor edges, which have their own tests and take most of the time.
+    """
     table = np.random.default_rng(0).normal(size=(5, 4))
     asked: list[tuple[str, Any, Any]] = []
 
@@ -36,6 +39,7 @@ def loaded() -> Iterator[list[tuple[str, Any, Any]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatbath.models.load", load)
+        patch.setattr("heatbath.phases.comparison.model_comparison.compare_edges", lambda *_: [])
         patch.setattr("heatbath.phases.comparison.comparison_page._draw_figure", lambda *_: "<figure></figure>")
         yield asked
 

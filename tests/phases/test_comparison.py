@@ -54,8 +54,14 @@ def itself() -> Comparison:
     return compare_models(Side(chain, label="<b>one</b>"), Side(chain, label="two"), plan=SMALL)
 
 
-@pytest.fixture(scope="module")
-def shifted() -> Comparison:
+@pytest.fixture
+def no_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the edges, which take most of the time."""
+    monkeypatch.setattr("heatbath.phases.comparison.model_comparison.compare_edges", lambda *_: [])
+
+
+@pytest.fixture
+def shifted(no_edges: None) -> Comparison:
     """A chain compared with one of other energies, most of them nearer to one another."""
     return compare_models(Side(_chain()), Side(_chain(0.7 * TABLE + SHIFT)), plan=SMALL)
 
@@ -78,7 +84,7 @@ def test_a_model_differs_from_itself_in_nothing(itself: Comparison) -> None:
         assert all(one.difference in (None, 0.0) for one in edge.estimators)
 
 
-def test_known_differences_on_shared_texts_are_exact(shifted: Comparison) -> None:
+def test_known_differences_on_shared_texts_are_exact() -> None:
     """Every ensemble is a row of the table, so each mean follows by hand from the tokens of the texts."""
     a, b = _chain(), _chain(TABLE + SHIFT)
     rng = np.random.default_rng(5)
@@ -270,7 +276,7 @@ def test_sides_of_other_seeds_continue_the_same_prompts() -> None:
     assert (one.samples.tokens != other.samples.tokens).any()
 
 
-def test_texts_that_end_by_themselves_are_compared_by_their_tokens() -> None:
+def test_texts_that_end_by_themselves_are_compared_by_their_tokens(no_edges: None) -> None:
     """Token 5 ends a text; the mean entropy per token is a ratio, and a model still differs from itself in nothing."""
     chain, other = _chain(), _chain(0.7 * TABLE)
     for model in (chain, other):
@@ -308,7 +314,7 @@ def test_a_plan_that_cannot_be_used_is_refused(plan: ComparisonPlan, words: str)
 
 
 def test_an_interrupted_comparison_continues_to_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_edges: None
 ) -> None:
     sides = Side(_chain()), Side(_chain(TABLE + SHIFT))
     plan, shared = replace(SMALL, pairs=4), SharedTextOptions(["abcdef", "fedcba"])

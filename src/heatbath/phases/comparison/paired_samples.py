@@ -117,9 +117,7 @@ class ComparisonPlan:
         Raises:
             BadInput: a number, a prompt or a window cannot be used with the model.
         """
-        fitting = [
-            m for m in range(1, self.pairs // 2 + 1) if self.pairs % m == 0 and self.anchors * m <= MAX_BATCH_ROWS
-        ]
+        divisors = [m for m in range(1, self.pairs // 2 + 1) if self.pairs % m == 0]
         plan = SweepPlan(
             low=self.low,
             high=self.high,
