@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from heatbath.errors import BadInput, ModelError
-from heatbath.models.hf.template_placeholders import TemplatePlaceholders
+from heatbath.models.hf.control_texts import ControlTexts, RenderedChat
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE_MARK = "\u2581"
@@ -53,24 +53,22 @@ class ModelTokenizer:
     ) -> list[int]:
         """Return the tokens of a conversation by the model's chat template.
 
-        The template is rendered with a placeholder for each content. The template's own text is encoded with control
-        tokens, the contents without, so that no message can speak as another role. The same holds for names, tool
-        calls and tools. `end` is "answer" to end where the response starts, "closed" to end after the last message, or
-        "open" to end within it, so that it can be continued. `settings` are variables of the template.
+        These are the ids that `apply_chat_template(tokenize=True)` gives, except that control tokens in contents,
+        names, tool calls and tools are read as text, so that no message can speak as another role. `end` is "answer" to
+        end where the response starts, "closed" to end after the last message, or "open" to end within it, so that it
+        can be continued. `settings` are variables of the template.
         """
         if not self.fast_tokenizer.chat_template:
             raise BadInput("this model has no chat template: give a prompt instead.")
         _validate_messages(messages)
-        placeholders = TemplatePlaceholders(
-            frozenset(entry.content for entry in self.fast_tokenizer.added_tokens_decoder.values())
+
+        def render(safe_messages: Any, safe_tools: Any) -> str:
+            return self._render_template(safe_messages, safe_tools or None, end, settings or {})
+
+        is_open = end == "open" and bool(messages)
+        return self._encode_rendered(
+            self._control_texts.render_chat(render, list(messages), list(tools), is_open=is_open)
         )
-        safe_messages = [placeholders.mark_message(message) for message in messages]
-        safe_tools = [placeholders.mark_value(tool) for tool in tools] or None
-        text = self._render_template(safe_messages, safe_tools, end, settings or {})
-        if end == "open" and safe_messages:
-            last = str(safe_messages[-1]["content"])
-            text = text[: text.rindex(last) + len(last)] if last in text else text
-        return self._encode_rendered(text, placeholders)
 
     def _render_template(self, messages: Any, tools: Any, end: ChatEnd, settings: Mapping[str, Any]) -> str:
         from jinja2 import TemplateError
@@ -83,13 +81,15 @@ class ModelTokenizer:
             raise BadInput(f"the model's chat template refuses the conversation ({error}): change its order.") from None
         return text
 
-    def _encode_rendered(self, text: str, placeholders: TemplatePlaceholders) -> list[int]:
-        tokens: list[int] = []
-        for piece, literal in placeholders.split_text(text):
-            tokens += self.fast_tokenizer(piece, split_special_tokens=literal, add_special_tokens=False, verbose=False)[
-                "input_ids"
-            ]
-        return tokens
+    def _encode_rendered(self, chat: RenderedChat) -> list[int]:
+        if chat.has_marks:
+            return self._control_texts.encode_chat(chat)
+        ids = self.fast_tokenizer(chat.text, add_special_tokens=False, verbose=False)["input_ids"]
+        return list(map(int, ids))
+
+    @cached_property
+    def _control_texts(self) -> ControlTexts:
+        return ControlTexts(self.fast_tokenizer.backend_tokenizer, self.fast_tokenizer.added_tokens_decoder)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token: the literal text for a control token, b"" for an id it never produces."""

@@ -17,16 +17,25 @@ from heatbath.errors import ModelError
 def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
     """Return the causal language model and the tokenizer at `place`.
 
-    `options` go to both `from_pretrained` calls. Raises `ModelError` with the message `failure`, in which `{reason}`
-    stands for the first line of the error: a damaged file can make the readers raise anything.
+    `options` go to both `from_pretrained` calls. Raises `ModelError` as `name_failures` does.
     """
-    try:
+    with name_failures(failure):
         module = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    return module, tokenizer
+
+
+@contextmanager
+def name_failures(failure: str) -> Iterator[None]:
+    """Raise any error as a `ModelError` with the message `failure`: a damaged file can make readers raise anything.
+
+    `{reason}` in the message stands for the first line of the error.
+    """
+    try:
+        yield
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(failure.replace("{reason}", reason[:200])) from error
-    return module, tokenizer
 
 
 @contextmanager
