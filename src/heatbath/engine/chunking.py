@@ -123,24 +123,38 @@ def _read_blocks(file: TextIOBase) -> Iterator[str]:
 
 def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
     """Encode block by block, cutting where the tokens after the cut are the same with and without what is before it."""
-    prefix = model.encode("")
-    buffer, skip = "", 0
+    ending = _document_end(model)
+    buffer, is_start = "", True
     for block in blocks:
         buffer += block
-        tokens = model.encode(buffer)[skip:]
-        cut = _find_split(model, tokens, buffer, prefix) if len(buffer) > 2 * _SPLIT_MARGIN else None
+        if len(buffer) <= 2 * _SPLIT_MARGIN:
+            continue
+        tokens = model.encode(buffer, document_start=is_start)
+        tokens = tokens[: len(tokens) - len(ending)] if is_start else tokens
+        cut = _find_split(model, tokens, buffer)
         if cut is None:
             continue
         count, characters = cut
         yield from tokens[:count]
-        buffer, skip = buffer[characters:], len(prefix)
-    yield from model.encode(buffer)[skip:] if buffer or not skip else ()
+        buffer, is_start = buffer[characters:], False
+    yield from model.encode(buffer, document_start=is_start)
+    yield from () if is_start else ending
 
 
-def _find_split(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tuple[int, int] | None:
+def _document_end(model: Model) -> list[int]:
+    """Return the tokens that the tokenizer puts after a document."""
+    if not model.encode(""):
+        return []
+    document, letter = model.encode("\n"), model.encode("\n", document_start=False)
+    starts = range(len(document) - len(letter), -1, -1)
+    start = next((i for i in starts if document[i : i + len(letter)] == letter), None)
+    return [] if start is None else document[start + len(letter) :]
+
+
+def _find_split(model: Model, tokens: Tokens, text: str) -> tuple[int, int] | None:
     """Return (tokens, characters) before a place near the end where the text can be cut; None if there is none."""
     for characters in _find_word_starts(text):
-        after = model.encode(text[characters:])[len(prefix) :]
+        after = model.encode(text[characters:], document_start=False)
         count = len(tokens) - len(after)
         sure = len(after) - _SPLIT_MARGIN // 2
         if sure > 0 and count > 0 and list(tokens[count : count + sure]) == list(after[:sure]):

@@ -12,6 +12,7 @@ import torch
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
+from heatbath.models.hf.end_tokens import as_token_ids, find_end_tokens
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.network import build_network
 from heatbath.models.hf.session import TransformersSession
@@ -78,9 +79,12 @@ class TransformersModel(Model):
         """Yield the energies of every token that has one before it. Raises `BadInput` beyond the context."""
         return score_chunks(self.network, [self._validate_tokens(tokens) for tokens in sequences])
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, with control tokens in it read as text."""
-        return self.tokenizer.encode(text)
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text, with control tokens in it read as text.
+
+        `document_start=False` leaves out what the tokenizer puts around a document: control tokens and a first space.
+        """
+        return self.tokenizer.encode(text, document_start=document_start)
 
     @property
     def takes_tools(self) -> bool:
@@ -181,19 +185,7 @@ def _context_length(config: Any) -> int | None:
 
 
 def _build_vocabulary(module: Any, tokenizer: Any, text: ModelTokenizer, metadata: ModelMetadata) -> Vocabulary:
-    start = metadata.start if metadata.start is not None else _as_ids(tokenizer.bos_token_id)
-    stop = metadata.stop if metadata.stop is not None else _stop_token_ids(module, tokenizer)
+    start = metadata.start if metadata.start is not None else as_token_ids(tokenizer.bos_token_id)
     size = int(module.config.get_text_config(decoder=True).vocab_size)
+    stop = metadata.stop if metadata.stop is not None else find_end_tokens(module, tokenizer, size)
     return Vocabulary(size, start_token_ids=start, stop_token_ids=stop, special_token_ids=text.special_token_ids)
-
-
-def _stop_token_ids(module: Any, tokenizer: Any) -> tuple[int, ...]:
-    generation = getattr(module, "generation_config", None)
-    from_generation = _as_ids(None if generation is None else generation.eos_token_id)
-    return tuple(dict.fromkeys([*from_generation, *_as_ids(tokenizer.eos_token_id)]))
-
-
-def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)
