@@ -70,9 +70,7 @@ def test_a_state_at_the_threshold_is_kept(numbers, data, gauge, dtype, beta):
     check(windows.epsilon(border / total), numbers, stay, gauge, dtype, beta)
     check(windows.max_surprisal(np.full(1, -np.log(border / total))), numbers, stay, gauge, dtype, beta)
     above = min(c for c in numbers if c >= border)
-    check(
-        windows.exclude_top_choices(border / total, 1.0), numbers, [c <= above for c in numbers], gauge, dtype, beta
-    )
+    check(windows.exclude_top_choices(border / total, 1.0), numbers, [c <= above for c in numbers], gauge, dtype, beta)
     p = np.asarray(numbers) / total
     eps = (border / total) ** 2 * np.exp(2 * -(p * np.log(p)).sum())
     if eps < 1 and np.sqrt(eps) * np.exp((p * np.log(p)).sum()) <= eps:
