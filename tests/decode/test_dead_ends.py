@@ -82,6 +82,45 @@ def test_a_target_without_an_answer_is_told():
         generate(TREE, [], max_tokens=4, sampler="anneal", potentials=Never())
 
 
+WITH_POTENTIALS = {
+    "best-of": {"n": 4},
+    "smc": {"particles": 4},
+    "power": {"particles": 4},
+    "power-metropolis": {"method": "metropolis", "chains": 2, "sweeps": 3},
+    "power-lookahead": {"method": "lookahead", "n": 2, "candidates": 2, "rollouts": 1, "horizon": 2, "block": 2},
+    "anneal": {"particles": 4, "ladder": 2},
+    "tempering": {"chains": 2, "ladder": 2, "sweeps": 4},
+}
+
+
+@pytest.mark.parametrize("name", WITH_POTENTIALS)
+def test_no_sampler_selects_a_sequence_that_the_potentials_forbid(name):
+    with pytest.raises(BadInput, match=r"'never'.*increase") as caught:
+        options = WITH_POTENTIALS[name]
+        generate(
+            TREE, [], max_tokens=4, sampler=name.partition("-m")[0].partition("-l")[0], potentials=Never(), **options
+        )
+    assert len(caught.value.partial) > 0
+
+
+class Sometimes(Potential):
+    """Forbids what begins with token 0."""
+
+    name = "sometimes"
+
+    def __call__(self, context):
+        first = [context.completion(row)[:1] == [0] for row in range(len(context))]
+        return np.where(first, np.inf, 1.0)
+
+
+def test_the_best_of_n_gives_forbidden_sequences_no_weight():
+    out = generate(TREE, [], max_tokens=4, sampler="best-of", n=40, potentials=Sometimes(), seed=1)
+    is_forbidden = np.asarray([tokens[0] == 0 for tokens in out.sequences])
+    assert is_forbidden.any() and not is_forbidden[out.best_index]
+    assert np.array_equal(np.isneginf(out.weighted_samples.log_weight), is_forbidden)
+    assert out.ess == (~is_forbidden).sum()
+
+
 def test_a_replicate_that_dies_counts_as_nothing():
     """Mean of Z estimates over 40 runs of 32 replicates of 2 particles, four standard errors: error rate 1e-4."""
     exact = np.exp(logsumexp(TREE.logprobs()[kept()]))

@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from heatbath.decode import windows
-from heatbath.decode.schedules import mirostat, thermostat
+from heatbath.decode import Ancestral, RowRandom, Task, windows
+from heatbath.decode.schedules import Schedule, mirostat, thermostat
+from heatbath.decode.sequences import evaluate_step
+from heatbath.energy import ForbiddenTokens, LogitBias
 from heatbath.ensemble import quantile, state
 from heatbath.errors import BadInput
+from heatbath.models import MarkovModel
 
 rows = arrays(float, (3, 9), elements=st.integers(-12, 12).map(lambda n: n / 4) | st.just(np.inf)).filter(
     lambda e: np.isfinite(e).any(-1).all()
@@ -54,6 +57,43 @@ def test_heat_capacity_is_held_on_the_cold_side(values, target):
         elif t > 0:
             assert state(values[row], 1 / t).heat_capacity == pytest.approx(target, abs=1e-8)
             assert (peaks[grid < t * (1 - 1e-9), row] < target).all()
+
+
+@pytest.mark.parametrize("window", [None, windows.top_p(0.8)])
+def test_the_thermostat_holds_the_entropy_that_the_token_is_drawn_from(window):
+    """With fields; a bias of 6 nats would leave the model's own entropy of 1 with an entropy of .03. Before windows."""
+    model = MarkovModel.random(seed=2, size=9, scale=1.0)
+    fields = [LogitBias({5: 6.0}), ForbiddenTokens([1])]
+    sampler = Ancestral(thermostat("entropy", 1.0), window, fields)
+    batch = sampler.init(Task(model, [[0], [3], [5]], 4, ()))
+    for _ in range(4):
+        batch, step = evaluate_step(sampler, RowRandom(0, 3), batch)
+        steered = step.pipeline_result.field_stages[-1].energies
+        assert state(steered, step.betas).entropy == pytest.approx(1.0, abs=1e-7)
+        assert np.isinf(steered[:, 1]).all()
+        assert step.logprob == pytest.approx(
+            -step.betas * step.final_energies[np.arange(3), step.tokens] - state(step.final_energies, step.betas).log_z
+        )
+
+
+class Watching(Schedule):
+    """Keeps what a schedule is shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def temperatures(self, context, energies, memory):
+        self.seen.append((np.array(energies), np.array(context.energies)))
+        return np.ones(len(context))
+
+
+def test_all_schedules_are_shown_the_energies_of_the_draw():
+    model = MarkovModel.random(seed=2, size=5, scale=1.0)
+    schedule = Watching()
+    sampler = Ancestral(schedule, windows.top_k(2), LogitBias({2: 3.0}))
+    _, step = evaluate_step(sampler, RowRandom(0, 1), sampler.init(Task(model, [[0]], 3, ())))
+    (shown, in_context), expected = schedule.seen[0], np.asarray(step.energies) - 3.0 * (np.arange(5) == 2)
+    assert shown == pytest.approx(expected) and in_context == pytest.approx(expected)
 
 
 def test_surprisal_settles_at_its_target():

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heatbath.decode import Ancestral, Beam, BestOf, RowRandom, Task, Vote
 from heatbath.decode.sequences import evaluate_step
@@ -48,11 +50,29 @@ def test_log_probabilities_of_beams_are_exact_and_in_order(width):
     assert len({tuple(answer) for answer in found.sequences}) == len(found.sequences) == width
 
 
-def test_a_beam_of_one_is_greedy():
+@given(
+    st.integers(0, 10**6),
+    st.integers(2, 5),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 0.01, 1.0, 1e-200]),
+    st.sampled_from([0.1, 1.0, 1e6]),
+    st.sampled_from([-2.0, 0.0, 0.7, 3.0]),
+)
+def test_a_beam_of_one_is_greedy(seed, size, length, scale, temperature, penalty):
+    """With and without ties, at any temperature and penalty on length, with one or two stop tokens."""
+    stop = (size - 1,) if seed % 3 else (0, size - 1)
+    model = TableModel.random(seed, size, length, stop_token_ids=stop, scale=scale)
     answer = []
-    while len(answer) < TREE.tree.length and (not answer or answer[-1] != 3):
-        answer.append(int(np.argmin(TREE.open([answer]).energies()[0])))
-    assert answered(Beam(1)).sequences == [answer]
+    while len(answer) < length and (not answer or answer[-1] not in stop):
+        answer.append(int(np.argmin(model.open([answer]).energies()[0])))
+    assert answered(Beam(1, temperature, length_penalty=penalty), model).sequences == [answer]
+
+
+def test_a_beam_of_one_does_not_end_on_the_second_best_token():
+    """The sequence of the stop token alone is more probable than the greedy one; a beam of 4 finds it."""
+    model = TableModel.random(seed=0, size=4, length=4, stop_token_ids=(3,))
+    assert answered(Beam(1), model).sequences == [[0, 1, 3]]
+    assert answered(Beam(4), model).sequences[0] == [3]
 
 
 def test_a_search_with_fields_scores_by_what_was_steered_and_tells_the_model():

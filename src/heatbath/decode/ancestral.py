@@ -61,10 +61,13 @@ class Ancestral(TokenSampler):
         schedule = self.temperatures
         if not isinstance(schedule, Schedule):
             return draw_tokens(rng, state, energies, self.pipeline)
-        memory = np.asarray(state.memory)
-        temperatures = schedule.temperatures(state.build_context(energies), energies, memory)
+        memory, context = np.asarray(state.memory), state.build_context(energies)
+        steered = self.pipeline.add_fields(context, np.ones(len(state.row_ids)))
+        drawn_from = steered.final_energies
+        temperatures = schedule.temperatures(replace(context, energies=drawn_from), drawn_from, memory)
         batch = replace(state, betas=betas_from_temperatures(temperatures, len(state.row_ids)))
-        batch, step = draw_tokens(rng, batch, energies, self.pipeline.with_windows(schedule.windows(memory)))
+        pipeline = self.pipeline.with_windows(schedule.windows(memory))
+        batch, step = draw_tokens(rng, batch, energies, pipeline, steered=steered.with_betas(batch.betas))
         return replace(batch, memory=schedule.update_memory(memory, step)), step
 
     def is_exhausted(self, state: Batch) -> bool:
@@ -73,13 +76,18 @@ class Ancestral(TokenSampler):
         return bool(self.temperatures.exhausted_rows(state.memory).all())
 
 
-def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
+def draw_tokens(
+    rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline, *, steered: PipelineResult | None = None
+) -> tuple[Batch, Step]:
     """Draw one token per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`.
 
-    Where `batch.observe` is set, the draw and the thermodynamics are computed in one pass over the energies.
+    `steered` is the result of its fields where they have been added already. Where `batch.observe` is set, the draw and
+    the thermodynamics are computed in one pass over the energies.
     """
     if pipeline.has_steps:
-        result = pipeline(batch.build_context(energies), batch.betas, rng.uniform)
+        context = batch.build_context(energies)
+        result = pipeline.add_fields(context, batch.betas) if steered is None else steered
+        result = pipeline.apply_windows(result, context, rng.uniform)
     else:
         result = PipelineResult(energies, batch.betas)
     if not batch.observe:

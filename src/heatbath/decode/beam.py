@@ -1,5 +1,11 @@
 """Beam search for the most probable sequences, with exact scores.
 
+The rule of when a hypothesis ends is that of transformers (`early_stopping=False`). A stop token ends a hypothesis only
+where it is among the `width` best extensions of a step; the open hypotheses are the best other extensions. The `width`
+finished ones with the best scores are kept. The search ends when there are `width` of them and no open hypothesis has,
+at its present length, a better score than the worst of them; without a `length_penalty` none could then enter any more.
+A beam of width 1 is therefore greedy decoding, at every temperature and `length_penalty`.
+
 With several groups it is diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424): tokens that earlier groups
 chose at the same step are penalised.
 """
@@ -139,28 +145,28 @@ class Beam(SequenceSampler[BeamState]):
         if not state.tokens_spent:
             batch, energies = batch.copy_row(state.open_slots, energies)
         result = EnergyPipeline(self.fields, self.window)(batch.build_context(energies), batch.betas, rng.uniform)
-        hypotheses = self._select_hypotheses(state, _extended_logprobs(state, result))
+        hypotheses = self._select_hypotheses(state, _compute_extensions(state, result))
         if not hypotheses:
             batch.session.close()
             spent = state.tokens_spent + len(state.open_slots)
             return replace(state, open_slots=state.open_slots[:0], tokens_spent=spent), SequenceStep.copies()
         return _extend_beams(state, batch, hypotheses, result)
 
-    def _select_hypotheses(self, state: BeamState, total: Floats) -> list[Hypothesis]:
-        """Select the hypotheses to keep, from log-probabilities (A, V) of all extensions."""
+    def _select_hypotheses(self, state: BeamState, extensions: Extensions) -> list[Hypothesis]:
+        """Select the hypotheses to keep among all extensions."""
         group_size = self.width // self.groups
-        cost, hypotheses = np.zeros(total.shape[1]), list[Hypothesis]()
+        cost, hypotheses = np.zeros(extensions.energies.shape[1]), list[Hypothesis]()
         for group in range(self.groups):
             rows = np.flatnonzero(state.open_slots // group_size == group)
             if not len(rows):
                 continue
-            selection = self._select_in_group(state, rows, total[rows], cost)
+            selection = self._select_in_group(state, rows, extensions.select_rows(rows), cost)
             for hypothesis in selection:
                 cost[hypothesis.token] += self.diversity
             hypotheses += selection
         return hypotheses
 
-    def _select_in_group(self, state: BeamState, rows: Ints, total: Floats, cost: Floats) -> list[Hypothesis]:
+    def _select_in_group(self, state: BeamState, rows: Ints, extensions: Extensions, cost: Floats) -> list[Hypothesis]:
         """Select the hypotheses of a group that stay open, and finished ones that beat those in its finished slots."""
         group_size = self.width // self.groups
         group = int(state.open_slots[rows[0]]) // group_size
@@ -169,22 +175,32 @@ class Beam(SequenceSampler[BeamState]):
         scores = {slot: state.scores[slot] if state.finished_mask[slot] else -np.inf for slot in pool}
         is_last = int(state.buffer.lengths[state.open_slots].max()) + 1 == state.buffer.tokens.shape[1]
         unfinished, finished = list[Hypothesis](), dict[int, Hypothesis]()
-        for flat in _find_best_indices(total - cost, 2 * group_size + len(state.stop_token_ids)):
-            row, token = divmod(flat, total.shape[1])
-            hypothesis = Hypothesis(int(rows[row]), token, open_slots[0], float(total[row, token]))
+        # So many that `group_size` of them stay open although stop tokens are among the best of every row.
+        count = group_size * (1 + max(1, len(state.stop_token_ids)))
+        for rank, flat in enumerate(_find_best_indices(extensions, cost, count)):
+            row, token = divmod(flat, len(cost))
+            hypothesis = Hypothesis(int(rows[row]), token, open_slots[0], float(extensions.logprob[row, token]))
             if token not in state.stop_token_ids and not is_last:
                 if len(unfinished) < group_size:
                     unfinished.append(replace(hypothesis, slot=open_slots[len(unfinished)]))
+                continue
+            if rank >= group_size:
                 continue
             length = int(state.buffer.lengths[state.open_slots[hypothesis.row]]) + 1
             score = float(_normalize_by_length(hypothesis.logprob, length, self.length_penalty))
             worst = min(pool, key=scores.__getitem__)
             if score > scores[worst]:
                 scores[worst], finished[worst] = score, replace(hypothesis, slot=worst)
-        if self.length_penalty == 0:
-            # Probability only falls with length, so a hypothesis below the worst finished one can never enter.
-            unfinished = [hypothesis for hypothesis in unfinished if hypothesis.logprob > min(scores.values())]
-        return unfinished + list(finished.values())
+        length = int(state.buffer.lengths[state.open_slots[rows]].max()) + 1
+        return self._drop_hopeless(unfinished, length, min(scores.values())) + list(finished.values())
+
+    def _drop_hopeless(self, unfinished: list[Hypothesis], length: int, worst: float) -> list[Hypothesis]:
+        """Return the open hypotheses of a group without those that need not go on; `worst` is the worst end's score."""
+        scores = [_normalize_by_length(hypothesis.logprob, length, self.length_penalty) for hypothesis in unfinished]
+        if self.length_penalty:
+            return unfinished if max(scores, default=-np.inf) > worst else []
+        # Probability only falls with length, so a hypothesis below the worst finished one can never enter.
+        return [hypothesis for hypothesis, score in zip(unfinished, scores, strict=True) if score > worst]
 
 
 @dataclass(frozen=True)
@@ -197,22 +213,36 @@ class Hypothesis:
     logprob: float
 
 
-def _extended_logprobs(state: BeamState, pipeline_result: PipelineResult) -> Floats:
-    """Return the log-probability (A, V) of every open hypothesis with every token."""
+@dataclass(frozen=True)
+class Extensions:
+    """All extensions of open hypotheses by one token: log-probability and energy of the token, (A, V) each."""
+
+    logprob: Floats
+    energies: Floats
+
+    def select_rows(self, rows: Ints) -> Extensions:
+        """Return the extensions of some hypotheses."""
+        return Extensions(self.logprob[rows], self.energies[rows])
+
+
+def _compute_extensions(state: BeamState, pipeline_result: PipelineResult) -> Extensions:
+    """Return the extensions of every open hypothesis by every token."""
     energies = to_numpy(pipeline_result.final_energies).astype(np.float64)
     log_z = to_numpy(thermodynamics(pipeline_result.final_energies, pipeline_result.betas).log_z)
-    return np.asarray(
-        state.logprob[state.open_slots][:, None] - pipeline_result.betas[:, None] * energies - log_z[:, None]
-    )
+    logprob = state.logprob[state.open_slots][:, None] - pipeline_result.betas[:, None] * energies - log_z[:, None]
+    return Extensions(np.asarray(logprob), energies)
 
 
-def _find_best_indices(total: Floats, count: int) -> list[int]:
-    """Return flat indices of the largest finite values of `total`, best first, ties in order of index."""
-    flat = total.ravel()
+def _find_best_indices(extensions: Extensions, cost: Floats, count: int) -> list[int]:
+    """Return flat indices of the most probable extensions after `cost` (V,), best first, then by energy and index.
+
+    Log-probabilities tie by rounding where they are large or T is high; energies still tell the tokens of a row apart.
+    """
+    flat = (extensions.logprob - cost).ravel()
     count = min(count, len(flat))
     threshold = np.partition(flat, len(flat) - count)[len(flat) - count]
     indices = np.flatnonzero((flat >= threshold) & np.isfinite(flat))
-    best: list[int] = indices[np.argsort(-flat[indices], kind="stable")][:count].tolist()
+    best: list[int] = indices[np.lexsort((extensions.energies.ravel()[indices], -flat[indices]))][:count].tolist()
     return best
 
 

@@ -24,6 +24,7 @@ from heatbath.decode.sequences import (
 )
 from heatbath.energy.base import Potential
 from heatbath.energy.spec import Spec
+from heatbath.errors import BadInput
 from heatbath.models.base import Session
 
 
@@ -36,11 +37,17 @@ class BestOfState(SelectionState):
     energies: Floats | None = None
 
     def samples(self) -> WeightedSamples:
-        """Return all sequences; the selected one has the lowest score."""
+        """Return all sequences; the selected one has the lowest score, a sequence that potentials forbid weight 0."""
         energies = self._model_scores() if self.energies is None else self.energies
-        best = int(np.argmin(energies))
-        figures = {"score": float(energies[best]), "mean_score": energies.mean()}
-        return replace(self.inner_state.samples(), selected_index=best, diagnostics=figures)
+        best, allowed = int(np.argmin(energies)), np.isfinite(energies)
+        figures = {"score": float(energies[best]), "mean_score": float(energies.mean())}
+        return replace(
+            self.inner_state.samples(),
+            selected_index=best,
+            log_weight=np.where(allowed, 0.0, -np.inf),
+            ess=float(allowed.sum()),
+            diagnostics=figures,
+        )
 
     def _model_scores(self) -> Floats:
         """Return minus the log-probabilities, which rank sequences that potentials have not scored."""
@@ -54,7 +61,8 @@ class BestOf(SequenceSampler[BestOfState]):
     """Draw `n` sequences with `sampler` and select the one with the lowest energy in `potentials`.
 
     Without potentials the model's probability at T = 1 ranks them, per token (`by="mean_logprob"`) or in total. The
-    sequences are draws of `sampler` with weight 1 each; the distribution of the best of them is not known.
+    sequences are draws of `sampler` with weight 1 each, or 0 where the potentials forbid them; the distribution of the
+    best of them is not known. Raises `BadInput` where the potentials forbid every sequence.
     """
 
     n: int = 8
@@ -80,7 +88,15 @@ class BestOf(SequenceSampler[BestOfState]):
         state = replace(state, inner_state=rows)
         if rows.is_finished and state.scorer.potentials:
             state = replace(state, energies=state.scorer(rows.buffer.to_sequences(), rows.buffer.finished_mask))
+            self._validate_energies(state)
         return state, change
+
+    def _validate_energies(self, state: BestOfState) -> None:
+        """Raise `BadInput` where the potentials forbid every sequence, so that none can be selected."""
+        if state.energies is None or np.isfinite(state.energies).any():
+            return
+        names = ", ".join(repr(part.name) for _, part in state.scorer.potentials)
+        raise BadInput(f"all {self.n} sequences are forbidden by {names}: increase `n` or relax the constraint.")
 
 
 def _build_best_of(arguments: SamplerArguments, **options: Any) -> BestOf:

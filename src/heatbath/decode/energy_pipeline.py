@@ -124,6 +124,11 @@ class PipelineResult:
             fields = (*fields[:-1], replace(fields[-1], known_state=final_state))
         return replace(self, field_stages=fields, window_stages=windows, known_state=model_state)
 
+    def with_betas(self, betas: Floats) -> PipelineResult:
+        """Return the same energies at other temperatures, of fields alone: windows depend on the temperature."""
+        fields = tuple(PipelineStage(stage.name, stage.energies, betas) for stage in self.field_stages)
+        return PipelineResult(self.energies, betas, fields, (), self.dead_rows)
+
     def select_rows(self, rows: Ints) -> PipelineResult:
         """Return the result for some rows, in that order."""
         betas = self.betas[rows]
@@ -188,6 +193,10 @@ class EnergyPipeline:
         `draw_uniform` returns uniform numbers (B,) for a random window. Raises `BadInput` or `NotANumber` with the name
         of the component at fault and the index of the token.
         """
+        return self.apply_windows(self.add_fields(context, betas), context, draw_uniform)
+
+    def add_fields(self, context: Context, betas: Floats) -> PipelineResult:
+        """Add the fields alone to the energies in `context`; they do not depend on `betas`."""
         stages: list[PipelineStage] = []
         energies, dead = context.energies, None
         for name, weight, part in self._named_terms:
@@ -197,13 +206,20 @@ class EnergyPipeline:
                     total, dead = _restore_dead_rows(energies, total, dead)
                 stages.append(_validate_stage(PipelineStage(name, total, betas)))
             energies = total
-        window_stages: list[PipelineStage] = []
+        return PipelineResult(context.energies, betas, tuple(stages), (), dead)
+
+    def apply_windows(
+        self, result: PipelineResult, context: Context, draw_uniform: Callable[[], Floats]
+    ) -> PipelineResult:
+        """Apply the windows to energies with the fields added."""
+        stages: list[PipelineStage] = []
+        energies, betas = result.final_energies, result.betas
         at = betas if self.window_temperature is None else np.full(len(betas), 1 / self.window_temperature)
         for window in self.windows:
             with _attribute_errors(f"window {window.label}", context):
                 energies = mask_energies([window], energies, at, draw_uniform)
-            window_stages.append(PipelineStage(window.label, energies, betas))
-        return PipelineResult(context.energies, betas, tuple(stages), tuple(window_stages), dead)
+            stages.append(PipelineStage(window.label, energies, betas))
+        return replace(result, window_stages=tuple(stages))
 
 
 def _find_next_position(context: Context) -> int:

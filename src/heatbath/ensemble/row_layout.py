@@ -75,8 +75,11 @@ class EnergyRows:
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
-    """Convert a number, a list, an array or a tensor to a NumPy array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    """Convert a number, a list, an array or a tensor to a NumPy array; bfloat16, which NumPy lacks, to float32."""
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    host = values.detach().cpu()
+    return np.asarray(host.float() if str(host.dtype) == "torch.bfloat16" else host)
 
 
 def as_rows(energies: Any) -> EnergyRows:

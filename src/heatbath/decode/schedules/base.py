@@ -42,7 +42,11 @@ class Schedule(ABC):
 
     @abstractmethod
     def temperatures(self, context: Context, energies: Any, memory: Floats) -> Floats:
-        """Return the temperatures of the next draw, (B,); `energies` (B, V) are those of the model."""
+        """Return the temperatures of the next draw, (B,).
+
+        `energies` (B, V), which are also those in `context`, are the energies that the draw is from: the model's with
+        the fields added, before windows, which depend on the temperature.
+        """
 
     def init(self, rows: int) -> Floats:
         """Return the memory of rows without a generated token, (B, k)."""

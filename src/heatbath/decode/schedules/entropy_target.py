@@ -19,6 +19,7 @@ GRID_SIZE, MAX_ITERATIONS, TOLERANCE = 12, 40, 1e-9
 class QuantityTargetSchedule(Schedule):
     """A schedule that solves for the temperature at which `quantity` ("entropy" or "heat_capacity") is `target`, nats.
 
+    It is that of the distribution with the fields and before windows, as is the surprisal of the feedback schedules.
     Entropy rises with temperature, so its solution is unique. Heat capacity rises and falls: the coldest solution is
     used, or the temperature of its peak on a grid of 12 where the peak is lower than the target. T = 0 where the
     quantity exceeds the target at `min_temperature` already, `max_temperature` where the entropy stays below it.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class SurprisalFeedback(Schedule):
     r"""Integral control of the mean surprisal: $\ln T\leftarrow\ln T-g\,(s-s^*)$ between the two temperatures.
 
-    s is the surprisal of the drawn token, nats, before windows are applied. Memory is ln T, (B, 1), which starts at
-    `initial_temperature`.
+    s is the surprisal of the drawn token, nats, with the fields and before windows. Memory is ln T, (B, 1), which
+    starts at `initial_temperature`.
     """
 
     target: float
@@ -46,8 +46,8 @@ class MirostatSchedule(Schedule):
     r"""Truncation by feedback: $\mu\leftarrow\mu-\eta\,(s-\tau)$, from $\mu=2\tau$; memory is mu, (B, 1), nats.
 
     Version 2 keeps the states of surprisal at most mu. Version 1 keeps the k most probable states, with k from Zipf's
-    law fitted to the hundred most probable. s is the surprisal before windows are applied, as in the paper; llama.cpp
-    uses the renormalised one. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
+    law fitted to the hundred most probable. s is the surprisal with the fields and before windows, as in the paper;
+    llama.cpp uses the renormalised one. Source: Basu et al. 2020, arXiv:2007.14966, algorithm 1.
     """
 
     target: float

@@ -18,11 +18,12 @@ def thermostat(
 ) -> Schedule:
     """Return a schedule that keeps the quantity `hold`, in nats, at `target`, within `temperature_range`.
 
-    "entropy" and "heat_capacity" of the next token's distribution are solved for at every step
-    (`QuantityTargetSchedule`: T = 0 below the lower temperature). "surprisal" is kept on average by
-    `SurprisalFeedback` with `gain` 0.1. "mirostat" (version 2) and "mirostat_v1" use truncation, with `gain` 1 and
-    T = 1 (`MirostatSchedule`; targets in the paper are in bits, which are 0.693 nats). Raises `BadInput` for another
-    `hold`, a target or gain that is not positive and finite, and a range that does not increase from above 0.
+    All are quantities of the distribution that the token is drawn from, with the fields and before windows. "entropy"
+    and "heat_capacity" are solved for at every step (`QuantityTargetSchedule`: T = 0 below the lower temperature).
+    "surprisal" is kept on average by `SurprisalFeedback` with `gain` 0.1. "mirostat" (version 2) and "mirostat_v1" use
+    truncation, with `gain` 1 and T = 1 (`MirostatSchedule`; targets in the paper are in bits, which are 0.693 nats).
+    Raises `BadInput` for another `hold`, a target or gain that is not positive and finite, and a range that does not
+    increase from above 0.
     """
     if hold not in HOLD_QUANTITIES:
         raise BadInput(f"`hold` must be one of {', '.join(HOLD_QUANTITIES)}, got {format_value(hold)}.", param="hold")

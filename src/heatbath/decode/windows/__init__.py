@@ -4,7 +4,15 @@ A new window is one new file here that builds a `Window` and ends with `SPEC = S
 (`heatbath.energy.spec`); see `top_k.py`. The registry then finds it for Python, the command line and the server.
 """
 
-from heatbath.decode.windows.base import Window, WindowResult, apply_window, apply_windows, band_up_to, mask_energies
+from heatbath.decode.windows.base import (
+    Window,
+    WindowResult,
+    apply_window,
+    apply_windows,
+    band_above,
+    band_up_to,
+    mask_energies,
+)
 from heatbath.decode.windows.mirostat_windows import max_surprisal, zipf_top_k
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
 from heatbath.decode.windows.threshold import epsilon, eta, exclude_top_choices, min_p, p_less, p_less_norm, top_n_sigma
@@ -18,6 +26,7 @@ __all__ = [
     "WindowResult",
     "apply_window",
     "apply_windows",
+    "band_above",
     "band_up_to",
     "epsilon",
     "eta",

@@ -2,9 +2,23 @@ r"""Windows as cuts in energy: the states of a row between two energies are kept
 
 The order is fixed: fields add to the energies, then the temperature is applied, then the window truncates the tempered
 distribution. Libraries that truncate before the temperature keep a different set for windows that use probabilities.
-The band depends on the row's energies, its beta and at most one random number, so states of equal energy are kept or
-removed together: ties at a border are all kept, and a top-k window may keep more than k. At T = 0 a window that uses
+The band depends on the row's energies, its beta and at most one random number. At T = 0 a window that uses
 probabilities sees only the ground states. beta = 0 is the limit of small beta: weights are equal, the order is kept.
+
+One rule holds for borders in all windows:
+
+1. *Ties.* States of equal energy are kept or removed together. Ties at a border are all kept, so a top-k window may
+   keep more than k. For `typical`, states of equal distance from the mean energy are ties.
+2. *Rounding.* A state or a cumulative mass that differs from the border by no more than rounding has reached it. An
+   energy is known to $\epsilon_E|E|$, so a border at height h above the ground has the tolerance
+   $\epsilon_E(|E_0|+h)$, plus $\epsilon_wT$ where it is a probability or $\epsilon_wh$ where it is a multiple of the
+   spread. A share p of the mass or entropy has the tolerance $\min(p,1-p)\,(\epsilon_w+\beta\epsilon_E(|E_0|+U-E_0))$.
+   $\epsilon_E$ is $2^{-22}$ and $\epsilon_w$ $10^{-6}$ for float32, $2^{-50}$ and $10^{-12}$ for float64, so that an
+   exact border that is kept in float64 is kept in float32. float16 and bfloat16 energies are taken as the numbers that
+   they are, with the tolerance of float32. `top_k` compares energies alone and needs no tolerance.
+3. *Gauge.* A constant added to all energies of a row changes nothing, up to the rounding of the energies themselves.
+4. *Never empty.* At least one state of every row is kept, and the kept mass is that of the states that are kept. Only
+   `typical` and `exclude_top_choices` may remove the ground states.
 """
 
 from __future__ import annotations
@@ -93,14 +107,14 @@ def _apply_window(
     return WindowResult(statistics.apply_band(band), mass)
 
 
-def height_limit(log_weight: Floats, betas: Floats) -> Floats:
-    r"""Return the largest height of a state of weight at least $e^{x}$: $-x/\beta$, or 0 for x > 0, (B,), nats."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        height = -np.asarray(log_weight) / betas
-    height = np.where(betas == 0, np.inf, np.where(np.isinf(betas), 0.0, height))
-    return np.where(np.asarray(log_weight) > 0, 0.0, height)
+def band_up_to(statistics: RowStatistics, height: Any) -> Band:
+    """Return the band from the ground to `height` above it, (B,), with the tolerance for rounding; 0: ground only."""
+    heights = np.broadcast_to(np.asarray(height, np.float64), statistics.betas.shape)
+    top = statistics.ground + statistics.add_tolerance(heights, heights)
+    return Band(np.full(statistics.betas.shape, -np.inf), top)
 
 
-def band_up_to(statistics: RowStatistics, height: Any, kept_mass: Floats | None = None) -> Band:
-    """Return the band from the ground to `height` above it, (B,)."""
-    return Band(np.full(statistics.betas.shape, -np.inf), statistics.ground + height, kept_mass)
+def band_above(statistics: RowStatistics, log_weight: Any) -> Band:
+    r"""Return the band of the states of weight $e^{-\beta(E-E_0)}$ at least $e^x$, x (B,), and the ground states."""
+    top = statistics.ground + statistics.probability_height(log_weight)
+    return Band(np.full(statistics.betas.shape, -np.inf), top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.decode.windows.base import Floats, Window, band_up_to, height_limit
+from heatbath.decode.windows.base import Floats, Window, band_above
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
 
 ZIPF_RANKS = 100
@@ -16,7 +16,7 @@ def max_surprisal(limits: Floats) -> Window:
     r"""Keep the states of surprisal $-\ln p_v$ at most `limits` (B,), nats, and always the ground states."""
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
-        return band_up_to(statistics, height_limit(np.log(statistics.sums[0]) - limits, statistics.betas))
+        return band_above(statistics, np.log(statistics.sums[0]) - limits)
 
     return Window("surprise_at_most", band)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heatbath.decode.windows.rounding import height_tolerance, relative_errors
 from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_rows
 from heatbath.ensemble.state import validate_betas
@@ -42,6 +43,11 @@ class RowStatistics:
         """The size V of the vocabulary."""
         return self.rows.num_states
 
+    @property
+    def width(self) -> int:
+        """The bytes of an energy."""
+        return int(self.rows.words.itemsize)
+
     @cached_property
     def ground(self) -> Floats:
         """The lowest energy, (B,), nats."""
@@ -57,6 +63,22 @@ class RowStatistics:
         """Number of present states and standard deviation of their energies, unweighted, (B,) each."""
         count, deviation = self._backend.count_and_std(self.rows, self.ground)
         return count, deviation
+
+    def add_tolerance(self, height: Floats, unit: Floats) -> Floats:
+        """Return the height of a border with its tolerance for rounding (`rounding.height_tolerance`), (B,), nats."""
+        return np.asarray(height + height_tolerance(self.width, self.ground, height, unit))
+
+    def probability_height(self, log_weight: Any) -> Floats:
+        r"""Return the largest height of a state of weight at least $e^{x}$: $-x/\beta$ with its tolerance, (B,), nats.
+
+        0, the height of the ground states, where no state has this weight. At beta = 0 all weights are equal.
+        """
+        x = np.broadcast_to(np.asarray(log_weight, np.float64), self.betas.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            height, unit = np.maximum(-x / self.betas, 0.0), 1 / self.betas
+        height = np.where(np.isinf(self.betas), 0.0, height)
+        hot = np.where(x > relative_errors(self.width)[0], 0.0, np.inf)
+        return np.where(self.betas == 0, hot, self.add_tolerance(height, unit))
 
     def kth_lowest_energy(self, k: int | Ints) -> Floats:
         """Return the k-th lowest energy for one k or k (B,), ties counted, (B,); +inf with fewer present states."""
@@ -78,7 +100,8 @@ class RowStatistics:
         |E - U| until their mass does ("typical").
         """
         low, high, mass = self._backend.find_share_band(self.rows, self._energy_range, self.betas, rule, share).T
-        return Band(low, high, mass)
+        # The sum over the states nearest to U leaves out ties by rounding, which the band keeps.
+        return Band(low, high, None if rule == "typical" else mass)
 
     def apply_band(self, band: Band) -> Any:
         """Return the energies with +inf outside the band, in their own library, type and shape."""

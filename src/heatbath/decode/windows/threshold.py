@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from heatbath.decode.windows.base import BandFunction, Floats, Window, band_up_to, height_limit
+from heatbath.decode.windows.base import BandFunction, Floats, Window, band_above, band_up_to
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
 from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
@@ -21,9 +21,7 @@ def min_p(p: float) -> Window:
         raise BadInput(f"`min_p` must be in [0, 1], got {p}.", param="min_p")
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
-        return band_up_to(
-            statistics, np.inf if p == 0 else height_limit(np.full(statistics.betas.shape, np.log(p)), statistics.betas)
-        )
+        return band_up_to(statistics, np.inf) if p == 0 else band_above(statistics, np.log(p))
 
     return Window(f"min_p={p:g}", band)
 
@@ -105,7 +103,7 @@ def exclude_top_choices(threshold: float, probability: float) -> Window:
         )
 
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
-        height = height_limit(np.log(threshold) + np.log(statistics.sums[0]), statistics.betas)
+        height = statistics.probability_height(np.log(threshold) + np.log(statistics.sums[0]))
         last = statistics.highest_energy_within(statistics.ground + height)
         low = np.where(np.asarray(uniform) < probability, last, -np.inf)
         return Band(low, np.full(statistics.betas.shape, np.inf))
@@ -121,9 +119,7 @@ def _validate_probability(name: str, eps: float) -> float:
 
 def _build_threshold_band(log_threshold: Callable[[RowStatistics], Floats]) -> BandFunction:
     def band(statistics: RowStatistics, uniform: Floats | None) -> Band:
-        return band_up_to(
-            statistics, height_limit(log_threshold(statistics) + np.log(statistics.sums[0]), statistics.betas)
-        )
+        return band_above(statistics, log_threshold(statistics) + np.log(statistics.sums[0]))
 
     return band
 

@@ -13,8 +13,8 @@ from heatbath.errors import BadInput
 def top_p(p: float) -> Window:
     """Keep the fewest states of lowest energy whose probability reaches p, and ties: a band from 0.
 
-    A mass within rounding of p (1e-6 of the smaller of p and 1 - p, 1e-12 for float64) has reached it. Raises
-    `BadInput` unless 0 < p <= 1. Source: Holtzman et al. 2020, arXiv:1904.09751.
+    A mass within rounding of p has reached it (the rule in `heatbath.decode.windows.base`). Raises `BadInput` unless
+    0 < p <= 1. Source: Holtzman et al. 2020, arXiv:1904.09751.
     """
     if not 0 < p <= 1:
         raise BadInput(f"`top_p` must be in (0, 1], got {p}.", param="top_p")

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.decode.windows.masking import round_down
-from heatbath.decode.windows.weight_quantile import FLOAT32_ERROR, FLOAT64_ERROR
+from heatbath.decode.windows.rounding import distance_tolerance, share_tolerance
 from heatbath.ensemble.row_layout import EnergyRows
+from heatbath.kernels.row_sums import LEAST_32, MOST_32, WIDEST_32
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -67,7 +68,7 @@ def find_share_band(
     """Return the lowest and highest energy to keep, and their share of the weight, (B, 3)."""
     import torch
 
-    energies = _widen_half(rows.words)
+    energies = _widen_range(rows, energy_range, betas)
     heights = energies - _column(energy_range[0], energies)
     weights = _weights(heights, betas).double()
     z = weights.sum(-1, keepdim=True)
@@ -75,30 +76,32 @@ def find_share_band(
     centre = (weights * finite).sum(-1, keepdim=True) / z
     distance, order = ((heights - centre).abs() if rule == "typical" else energies.double()).sort(-1)
     sums = weights.gather(-1, order).cumsum(-1)
-    error = FLOAT64_ERROR if energies.dtype == torch.float64 else FLOAT32_ERROR
+    error = share_tolerance(rows.words.element_size(), energy_range[0], _to_numpy(centre[:, 0]), betas)
+    margin = _column(error, sums) * min(share, 1.0 - share)
     if rule == "entropy":
         beta = torch.tensor(betas, device=energies.device)[:, None]
         rate = torch.where(torch.isinf(beta), 0.0, beta)
         moments = (weights * finite).gather(-1, order).cumsum(-1)
-        inside = sums.log() + rate * moments / sums <= (share + error) * (z.log() + rate * centre)
+        inside = sums.log() + rate * moments / sums <= (share + margin) * (z.log() + rate * centre)
         last = inside.sum(-1, keepdim=True).clamp(min=1) - 1
     else:
-        inside = sums < (share - error * min(share, 1.0 - share)) * z
+        inside = sums < (share - margin) * z
         last = inside.sum(-1, keepdim=True).clamp(max=energies.shape[-1] - 1)
     edge = distance.gather(-1, last)
     kept = torch.where(distance <= edge, weights.gather(-1, order), 0.0).sum(-1) / z[:, 0]
-    return _build_bands(rule, (edge[:, 0], centre[:, 0], kept), energy_range[0], betas)
+    bands = [_to_numpy(values) for values in (edge[:, 0], centre[:, 0], kept)]
+    return _build_bands(rule, bands, (rows.words.element_size(), energy_range[0]), betas)
 
 
-def _build_bands(rule: str, quantities: tuple[Any, Any, Any], ground: Floats, betas: Floats) -> Floats:
+def _build_bands(rule: str, quantities: list[Floats], scale: tuple[int, Floats], betas: Floats) -> Floats:
     """Return (B, 3) from the last distance to keep, the centre and the kept mass; at T = 0 the ground states."""
-    reach, centre, kept = (_to_numpy(values) for values in quantities)
+    (reach, centre, kept), (width, ground) = quantities, scale
     mass = np.minimum(kept, 1.0)
     low, high = np.full(len(ground), -np.inf), reach
     if rule == "typical":
         middle = ground + centre
-        slack = 8.9e-16 * np.maximum(np.abs(middle), reach)
-        low, high = middle - reach - slack, middle + reach + slack
+        tolerance = distance_tolerance(width, ground, centre, reach)
+        low, high = middle - reach - tolerance, middle + reach + tolerance
     frozen = np.isinf(betas)
     columns = [np.where(frozen, ground, low), np.where(frozen, ground, high), np.where(frozen, 1.0, mass)]
     return np.stack(columns, axis=1)
@@ -110,7 +113,7 @@ def band_mass(
     """Return the share of the weight between two energies, (B,)."""
     import torch
 
-    energies = _widen_half(rows.words)
+    energies = _widen_range(rows, energy_range, betas)
     weights = _weights(energies - _column(energy_range[0], energies), betas)
     kept = torch.where(_inside_band(energies, low, high), weights, 0.0)
     return _to_numpy(kept.double().sum(-1) / weights.double().sum(-1))
@@ -140,6 +143,13 @@ def _weights(heights: Any, betas: Floats) -> Any:
 
 def _widen_half(energies: Any) -> Any:
     return energies.float() if energies.element_size() < 4 else energies
+
+
+def _widen_range(rows: EnergyRows, energy_range: tuple[Floats, Floats], betas: Floats) -> Any:
+    """Return the energies in float32, or in float64 where float32 could overflow."""
+    energies, (low, high) = _widen_half(rows.words), energy_range
+    is_safe = (high - low < WIDEST_32) & ((betas == 0) | ((betas > LEAST_32) & (betas < MOST_32)) | np.isinf(betas))
+    return energies if is_safe.all() else energies.double()
 
 
 def _column(values: npt.NDArray[Any], like: Any) -> Any:

@@ -13,6 +13,13 @@ from typing import Any
 import numpy as np
 
 from heatbath.decode.windows.masking import is_float32_safe
+from heatbath.decode.windows.rounding import (
+    ENERGY_ROUNDING_32,
+    ENERGY_ROUNDING_64,
+    LARGEST_ROUNDING,
+    WEIGHT_ROUNDING_32,
+    WEIGHT_ROUNDING_64,
+)
 from heatbath.decode.windows.sorting import sort
 from heatbath.kernels.block_sums import weight_32, weight_64
 from heatbath.kernels.exp2 import LOG2E
@@ -23,8 +30,6 @@ MASS, TYPICAL, ENTROPY = 0, 1, 2
 """Bounds: a share of the weight by energy; the same by distance from U; a share of the entropy by energy."""
 NUM_BINS, MAX_EXPONENT = 2048, 45.0
 CHUNK_SIZE, SCAN_CHUNK_SIZE = 1024, 128
-FLOAT32_ERROR, FLOAT64_ERROR = 1e-6, 1e-12
-"""Relative tolerance within which a bound counts as reached, for weights in float32 and in float64."""
 
 
 @jit_reassoc
@@ -189,37 +194,46 @@ def find_edge(rule: Any, row: Any, frame: Any, work: Any, bound: Any) -> Any:
 
 
 @jit
-def compute_bound(rule: Any, share: Any, z: Any, entropy: Any, double: Any) -> Any:
-    """Return the bound on a cumulative weight or entropy, with the tolerance for rounding."""
-    error = FLOAT64_ERROR if double else FLOAT32_ERROR
+def compute_bound(rule: Any, share: Any, z: Any, frame: Any, double: Any) -> Any:
+    """Return the bound on a cumulative weight or entropy, with the tolerance of `rounding.share_tolerance`."""
+    ground, centre, beta, _ = frame
+    error = WEIGHT_ROUNDING_64 if double else WEIGHT_ROUNDING_32
+    error += beta * (abs(ground) + centre) * (ENERGY_ROUNDING_64 if double else ENERGY_ROUNDING_32)
+    error = min(error, LARGEST_ROUNDING)
     if rule == ENTROPY:
-        return share * entropy + error * entropy
+        return (share + error * min(share, 1.0 - share)) * (math.log(z) + beta * centre)
     return (share - error * min(share, 1.0 - share)) * z
 
 
 @jit
-def compute_band(rule: Any, edge: Any, ground: Any, centre: Any) -> Any:
-    """Return the lowest and highest energy to keep, from the last energy or distance to keep."""
+def compute_band(rule: Any, edge: Any, ground: Any, centre: Any, double: Any) -> Any:
+    """Return the lowest and highest energy to keep, from the last energy or distance to keep.
+
+    The band of TYPICAL is wider by the tolerance of `rounding.distance_tolerance`.
+    """
     if rule != TYPICAL:
         return -np.inf, edge
+    tolerance = (WEIGHT_ROUNDING_64 if double else WEIGHT_ROUNDING_32) * centre
+    tolerance += (ENERGY_ROUNDING_64 if double else ENERGY_ROUNDING_32) * (abs(ground) + centre + edge)
     middle = ground + centre
-    slack = 8.9e-16 * max(abs(middle), edge)
-    return middle - edge - slack, middle + edge + slack
+    return middle - edge - tolerance, middle + edge + tolerance
 
 
 @jit
-def compute_band_and_mass(rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any) -> Any:
+def compute_band_and_mass(
+    rule: Any, row: Any, edges: Any, beta: Any, share: Any, z: Any, m: Any, work: Any, double: Any
+) -> Any:
     """Return the band and the share of the weight that is kept, from the sums of a row and its filled buffers."""
     ground, high = edges
     centre = m / z
-    bound = compute_bound(rule, share, z, math.log(z) + beta * centre, work[1].itemsize == 8)
+    bound = compute_bound(rule, share, z, (ground, centre, beta, high), double)
     top = high - ground
     top = min(top, MAX_EXPONENT / beta) if beta > 0.0 else top
     if rule == TYPICAL:
         convert_to_distances(work[0], work[0].dtype.type(centre))
         top = max(centre, top - centre)
     edge, kept = find_edge(rule, row, (ground, centre, beta, top), work, bound)
-    low, high = compute_band(rule, edge, ground, centre)
+    low, high = compute_band(rule, edge, ground, centre, double)
     return low, high, min(kept / z, 1.0)
 
 
@@ -242,7 +256,7 @@ def fill_share_bands(
             out[b, 0], out[b, 1], out[b, 2] = ground, ground, 1.0
         elif double or not is_float32_safe(ground, high, beta):
             z, m = compute_weights_64(row, ground, beta, wide[0], wide[1])
-            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, wide)
+            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, wide, double)
         else:
             z, m = compute_weights_32(row, np.float32(ground), np.float32(beta * LOG2E), small[0], small[1])
-            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, small)
+            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, small, double)
