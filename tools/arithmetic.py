@@ -1,4 +1,4 @@
-"""Sums that the embedded model gets partly right: power sampling against low temperature, best of n and votes.
+"""Sums that the default model gets partly right: power sampling against low temperature, best of n and votes.
 
     python tools/arithmetic.py --questions 60
 
