@@ -4,7 +4,7 @@
 
 The questions are reasoning-gym's `chain_sum` with two terms of one digit, of which greedy decoding gets between 20 and
 70 % right; that was the rule by which the task was chosen, on other questions than these. Every method answers the same
-questions. An answer is right if the last number in it is. Needs `pip install 'heatbath[bench]'`.
+questions. An answer is right if the last number in it is. Needs the extra `bench`.
 """
 
 from __future__ import annotations
