@@ -28,8 +28,8 @@ from heatbath.cli.options import (
     TopP,
     TraceFile,
     Windows,
-    validate_output_paths,
 )
+from heatbath.cli.output_files import Force, validate_output_file
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
     out: TraceFile = None,
+    force: Force = False,
 ) -> None:
     """Generate text with any sampler, with a record of every token.
 
@@ -93,6 +94,7 @@ def generate(
     from a file. An unknown name lists the known ones.
     """
     _validate_output(as_json, records, out, record)
+    validate_output_file(out, "Parquet", force=force)
     _validate_prompt(prompt, chat)
     options = _parse_options(option or [], alpha)
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
@@ -169,7 +171,6 @@ def _validate_output(as_json: bool, records: bool, out: Path | None, record: str
     """Check that what is to be written is recorded and has a place."""
     if records and not as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
-    validate_output_paths(out)
     if record != "full" and (records or out is not None):
         raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
 

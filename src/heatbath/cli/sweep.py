@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heatbath.cli.options import Device, Dtype, ModelName, Seed
+from heatbath.cli.output_files import Force, validate_output_folder
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def sweep(
     tags: Annotated[str, typer.Option(help="Tag scheme: auto, whitespace, pos or tokens.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the report and the traces.")] = Path("report"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in the folder.")] = False,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print phases.json in place of tables.")] = False,
 ) -> None:
     """Find where a model freezes and melts, and a temperature to use.
@@ -74,9 +76,11 @@ def sweep(
     plan = _build_plan(temperatures, seed, THOROUGH_PLAN if thorough else {}, options)
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
     items, scored = _read_prompts(prompts, import_function(scorer) if scorer else None)
-    _validate_folder(out, resume)
+    _validate_folder(out, resume, force)
     run = _Sweep(load(model, dtype=dtype, device=device), plan, analysis, out, items if scored else [])
     run.prepare(items)
+    if force:
+        _remove_traces(out)
     map_ = _run_with_progress(run, lambda: _format_resume_command(ctx))
     map_ = replace(map_, settings={**map_.settings, "dtype": dtype, "device": device})
     _print_result(map_, map_.save(out), as_json)
@@ -110,16 +114,21 @@ def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> tuple
     return (read_scored_prompts(path) if scored and scorer is None else items), scored
 
 
-def _validate_folder(out: Path, resume: bool) -> None:
+def _validate_folder(out: Path, resume: bool, force: bool) -> None:
     """Check before any work that the folder can be used."""
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file: give a folder for --out.")
-    if not resume and any((out / "traces").glob("*.parquet")):
-        raise BadInput(f"{out} holds the traces of a sweep: add --resume to continue it, or give another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".writable"
-    probe.touch()
-    probe.unlink()
+    if resume and force:
+        raise BadInput("--resume continues what is there and --force overwrites it: give one of them.")
+    if not (resume or force) and any((out / "traces").glob("*.parquet")):
+        raise BadInput(
+            f"{out} holds the traces of a sweep: add --resume to continue it, --force to overwrite it, "
+            "or give another --out."
+        )
+    validate_output_folder(out, ("report.html", "phases.json"), force=resume or force)
+
+
+def _remove_traces(out: Path) -> None:
+    for path in [*(out / "traces").glob("batch-*.parquet"), out / "traces" / "plan.json"]:
+        path.unlink(missing_ok=True)
 
 
 class _Sweep:

@@ -166,9 +166,10 @@ class Trace:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.to_rows())
 
     def save(self, path: str | Path) -> None:
-        """Write a Parquet file; an error leaves no partial file.
+        """Write a Parquet file, whose name ends in .parquet; an error leaves no partial file.
 
         Raises:
+            BadInput: the name has the suffix of another format.
             OSError: the folder is not writable, or the disk is full.
         """
         write_traces(path, [self])
@@ -194,7 +195,7 @@ def write_traces(path: str | Path, traces: Sequence[Trace]) -> None:
     """Write traces to one Parquet file, in their order; an error leaves no partial file.
 
     Raises:
-        BadInput: there are no traces.
+        BadInput: there are no traces, or the name of the file has the suffix of another format.
         OSError: the folder is not writable, or the disk is full.
     """
     from heatbath.record.parquet import write_tables

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import socket
 import re
+import socket
 import sys
 import threading
 import time
