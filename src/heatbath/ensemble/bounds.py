@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from heatbath.ensemble.row_layout import as_array
 from heatbath.errors import BadInput, NotANumber
+from heatbath.short_repr import short_repr
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,19 +25,21 @@ TOLERANCE = 1e-4
 """Tolerance on the total mass, for log-probabilities that were rounded to float32 or printed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """An interval that contains the true value: `low` <= truth <= `high`, arrays (…)."""
 
     low: Any
     high: Any
 
+    __repr__ = short_repr
+
     @property
     def width(self) -> Any:
         return self.high - self.low
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bounds:
     """Rigorous bounds at T = 1 from `logprobs` (…, k), most probable first, of `vocab_size` states.
 
@@ -48,6 +51,8 @@ class Bounds:
     entropy: Interval
     purity: Interval
     tail_mass: Interval
+
+    __repr__ = short_repr
 
     def log_z(self, beta: float) -> Interval:
         r"""$\log\sum_v p_v^\beta$: log Z in the gauge $E=-\ln p$, in which it is 0 at beta = 1.
