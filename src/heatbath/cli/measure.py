@@ -52,6 +52,7 @@ def measure(
     from heatbath.cli.inputs import Inputs
     from heatbath.engine import beta_from_temperature
     from heatbath.models import load
+    from heatbath.models.layerwise.layerwise_model import find_layerwise_model
 
     inputs = Inputs(text, files or [], jsonl)
     inputs.validate()
@@ -59,7 +60,8 @@ def measure(
     _validate_resume(out, inputs, resume, force)
     validate_output_file(out, "Parquet", force=force or resume, inputs=inputs.files)
     validate_output_file(html, "HTML", force=force, inputs=inputs.files)
-    run = _Measurement(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
+    source = find_layerwise_model(model, dtype=dtype, device=device) or load(model, dtype=dtype, device=device)
+    run = _Measurement(source, inputs, temperature, {"bos": bos, "context": context})
     with ExitStack() as stack:
         writer = run.open_writer(out, resume, force)
         sinks = list(_build_sinks(stack, run, html, as_json, quiet=out is not None))
