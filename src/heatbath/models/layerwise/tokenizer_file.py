@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+
+from heatbath.models.hf.tokenizer import select_byte_spelling
 
 _PLAIN_CLASSES = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 """The classes of `transformers` that use a tokenizer.json as it is; others rebuild parts of it."""
@@ -57,6 +60,18 @@ class TokenizerFile:
         """Return the ids of all tokens."""
         return self._tokenizer.get_vocab(with_added_tokens=True)
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of one token, without spelling the whole vocabulary; b"" for an id it never produces."""
+        if token in self.added_tokens_decoder:
+            return str(self.added_tokens_decoder[token].content).encode()
+        name = self._tokenizer.id_to_token(token) if token >= 0 else None
+        return b"" if name is None else self._spell(name)
+
+    @cached_property
+    def _spell(self) -> Callable[[str], bytes]:
+        spell: Callable[[str], bytes] = select_byte_spelling(json.loads(self.to_str())["decoder"])
+        return spell
+
 
 def open_tokenizer(folder: Path, vocab_size: int) -> TokenizerFile | None:
     """Return the tokenizer of a folder; None unless `transformers` would use its file as it is, with an id for each.
@@ -75,6 +90,5 @@ def open_tokenizer(folder: Path, vocab_size: int) -> TokenizerFile | None:
     is_plain = named <= special and not options.get("extra_special_tokens") and not options.get("added_tokens_decoder")
     if not is_plain or (folder / "special_tokens_map.json").exists() or (folder / "added_tokens.json").exists():
         return None
-    if tokenizer.get_vocab_size(with_added_tokens=True) != vocab_size:
-        return None
-    return TokenizerFile(tokenizer)
+    found = TokenizerFile(tokenizer)
+    return found if set(found.get_vocab().values()) == set(range(vocab_size)) else None
