@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis profiles, thread counts, the embedded model, which warnings fail, and skips."""
+"""What every test shares: hypothesis profiles, thread counts, the default model, which warnings fail, and skips."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
-    """The folder of the embedded model, fetched once into the user's cache."""
+    """The folder of the default model, fetched once into the user's cache."""
     from heatbath.models.hub import catalog
 
     return Path(catalog.pull(MODEL))
@@ -133,7 +133,7 @@ def smollm2_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_folder: Path) -> Any:
-    """The embedded model in float32. Ask for it only in tests marked `weights`."""
+    """The default model in float32. Ask for it only in tests marked `weights`."""
     import heatbath
 
     return heatbath.load(MODEL, dtype="float32")

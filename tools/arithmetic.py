@@ -1,10 +1,10 @@
-"""Sums that the embedded model gets partly right: power sampling against low temperature, best of n and votes.
+"""Sums that the default model gets partly right: power sampling against low temperature, best of n and votes.
 
     python tools/arithmetic.py --questions 60
 
 The questions are reasoning-gym's `chain_sum` with two terms of one digit, of which greedy decoding gets between 20 and
 70 % right; that was the rule by which the task was chosen, on other questions than these. Every method answers the same
-questions. An answer is right if the last number in it is. Needs `pip install 'heatbath[bench]'`.
+questions. An answer is right if the last number in it is. Needs the extra `bench`.
 """
 
 from __future__ import annotations

@@ -54,10 +54,12 @@ class NotANumber(ModelError, ValueError):
 
 
 class MissingExtra(HeatbathError, ImportError):
-    """An optional part is not installed."""
+    """An optional part is not installed; the message has the command that installs it from where heatbath came."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part: run pip install 'heatbath[{extra}]'.")
+        from heatbath.installation import install_command
+
+        super().__init__(f"{what} needs an optional part: run {install_command(extra)}.")
 
 
 class Unreliable(HeatbathError):

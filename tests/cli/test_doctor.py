@@ -10,6 +10,7 @@ import pytest
 
 from heatbath.cli import doctor
 from heatbath.cli.main import main
+from heatbath.installation import EXTRAS
 
 
 def _report(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
@@ -43,3 +44,15 @@ def test_people_get_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["heatbath", "processor", "cores", "GPU"]
     assert lines[-1] in ("no problems found", "problems found")
+
+
+def test_every_extra_has_a_line_with_its_state_and_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("extras"))
+    shown = lines[start + 1 : start + 1 + len(EXTRAS)]
+    assert [line.split()[0] for line in shown] == list(EXTRAS)
+    for line, purpose in zip(shown, EXTRAS.values(), strict=True):
+        assert purpose in line and ("  installed  " in line or "  not installed  " in line)
+    _, report = _report(capsys)
+    assert report["extras"]["test"]["installed"] and report["extras"]["test"]["packages"]["pytest"]

@@ -72,6 +72,17 @@ def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert [trace.text for trace in read_traces(tmp_path / "t.parquet")] == generate(URN, [], n=3, max_tokens=5).texts
 
 
+def test_a_file_is_not_overwritten_unasked_or_misnamed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_text("precious")
+    assert call("--max-tokens", 5, "--out", path) == 2
+    assert "--force" in capsys.readouterr().err and path.read_text() == "precious"
+    assert call("--max-tokens", 5, "--out", tmp_path / "t.csv", "--force") == 2
+    assert "Parquet files end in .parquet, got t.csv" in capsys.readouterr().err
+    assert call("--max-tokens", 5, "--out", path, "--force") == 0
+    assert len(read_traces(path)) == 1 and list(tmp_path.iterdir()) == [path]
+
+
 def test_ctrl_c_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

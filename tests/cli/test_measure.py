@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_sentence(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "t.parquet"))
 
-    monkeypatch.setattr("heatbath.record.parquet.os.replace", full)
+    monkeypatch.setattr("heatbath.record.output_files.os.replace", full)
     assert call("--text", TEXT, "--out", tmp_path / "t.parquet") == 1
     assert "disk is full" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -248,3 +248,68 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(b"+-\xff\xfe")
     assert call(path) == 2
     assert "UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "name", "other"), [("--out", "t.parquet", "t.csv"), ("--html", "t.html", "t.txt")])
+def test_no_file_is_overwritten_unasked_or_misnamed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str, other: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("precious")
+    assert call("--text", TEXT, option, path) == 2
+    err = capsys.readouterr().err
+    assert "--force" in err and len(err.splitlines()) == 1 and path.read_text() == "precious"
+    assert call("--text", TEXT, option, path, "--force") == 0
+    assert path.read_bytes() != b"precious"
+    for misnamed in (other, "t", "t.parquet.csv"):
+        assert call("--text", TEXT, option, tmp_path / misnamed, "--force") == 2
+        assert f" files end in {path.suffix}, got {misnamed}" in capsys.readouterr().err
+    (tmp_path / f"folder{path.suffix}").mkdir()
+    assert call("--text", TEXT, option, tmp_path / f"folder{path.suffix}", "--force") == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"folder{path.suffix}"])
+
+
+def test_the_input_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(TEXT)
+    (tmp_path / "link.html").symlink_to(path)
+    for output in (path, tmp_path / "link.html"):
+        assert call(path, "--html", output, "--force") == 2
+        assert "is read by this command" in capsys.readouterr().err
+    assert path.read_text() == TEXT
+
+
+def test_leftovers_of_another_run_never_end_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts without a run.json were taken for those of this run: the file held the old text."""
+    out, parts = tmp_path / "x.parquet", tmp_path / "x.parquet.parts"
+    parts.mkdir()
+    with pytest.raises(KeyboardInterrupt), TraceWriter(tmp_path / "old.parquet") as writer:
+        writer.write(measure(URN, "--------"))
+        raise KeyboardInterrupt
+    (tmp_path / "old.parquet.parts" / "00000000.parquet").replace(parts / "00000000.parquet")
+    for label in (None, "", "{", '"another"'):
+        if label is not None:
+            (parts / "run.json").write_text(label)
+        for options in ([], ["--resume"]):
+            assert call("--text", TEXT, "--out", out, *options) == 2
+            err = capsys.readouterr().err
+            assert len(err.splitlines()) == 1 and "x.parquet.parts" in err and not out.exists()
+    assert call("--text", TEXT, "--out", out, "--force") == 0
+    assert Trace.load(out).text == TEXT and not parts.exists()
+
+
+def test_what_is_complete_or_cannot_be_compared_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "t.parquet"
+    assert call("--text", TEXT, "--out", out) == 0
+    for options, words in (
+        (["--text", TEXT, "--resume"], "is complete"),
+        (["--text", TEXT, "--resume", "--force"], "give one of them"),
+        (["-", "--resume"], "stdin"),
+    ):
+        capsys.readouterr()
+        assert call("--out", out, *options) == 2
+        assert words in capsys.readouterr().err
+    assert Trace.load(out).text == TEXT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_prompts_are_continued_and_those_with_answers_scored(
     assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
     assert quick[0]["plan"].prompts == ((0, 1), (2,)) and not scored
     path.write_text('{"prompt": "ab", "answer": "c"}\n' * 8)
-    assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
+    assert main(["sweep", "--out", str(tmp_path), "--force", "--prompts", str(path)]) == 0
     assert scored == [8]
     out = capsys.readouterr().out
     assert "T = 0.40 (0.20 to 0.60)" in out and "1 prompt has answers that were scored wrong" in out
@@ -251,6 +252,39 @@ def test_a_folder_that_cannot_be_written_is_found_first(
 def test_another_sweeps_folder_is_refused(done: Path, quick: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "--out", str(done)]) == 2
     assert "add --resume" in _last(capsys) and not quick
+
+
+def test_a_report_is_not_overwritten_unasked(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "phases.json").write_text("precious")
+    assert main(["sweep", "--out", str(tmp_path)]) == 2
+    assert "phases.json exists: add --force" in _last(capsys) and not quick
+    assert main(["sweep", "--out", str(tmp_path), "--force", "--resume"]) == 2
+    assert "give one of them" in _last(capsys)
+    assert (tmp_path / "phases.json").read_text() == "precious"
+
+
+def test_force_removes_the_traces_of_the_sweep_before(quick: list[Any], tmp_path: Path) -> None:
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    for name in ("batch-0000.parquet", "plan.json", "notes.txt"):
+        (traces / name).write_text("old")
+    assert main(["sweep", "--out", str(tmp_path), "--force", "--tags", "nonsense", "--criticality"]) == 2
+    assert len(list(traces.iterdir())) == 3, "bad input removes nothing"
+    assert main(["sweep", "--out", str(tmp_path), "--force"]) == 0
+    assert [path.name for path in traces.iterdir()] == ["notes.txt"] and (tmp_path / "phases.json").exists()
+
+
+@pytest.mark.parametrize("plan", [None, "", "{", "[]"])
+def test_traces_that_may_be_of_any_sweep_are_not_used(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str | None
+) -> None:
+    shutil.copytree(done, tmp_path / "copy")
+    path = tmp_path / "copy" / "traces" / "plan.json"
+    path.unlink() if plan is None else path.write_text(plan)
+    assert main(["sweep", "--out", str(tmp_path / "copy"), "--resume", "--seed", "3", *SMALL]) == 2
+    assert "plan.json" in _last(capsys)
 
 
 def test_resuming_with_other_settings_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:

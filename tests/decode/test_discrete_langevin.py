@@ -375,7 +375,7 @@ def test_a_token_gradient_of_the_wrong_shape_is_named() -> None:
 
 
 @pytest.mark.weights
-def test_on_the_embedded_model(smollm2: Any) -> None:
+def test_on_the_default_model(smollm2: Any) -> None:
     """A session along the last answers finds what the passes with gradients found."""
     likes = FunctionPotential(lambda text: 0.0 if "e" in text else 3.0, "an e", decode=smollm2.decode)
     sampler = Langevin(Target(power=2.0, potentials=likes), chains=2, sweeps=4)

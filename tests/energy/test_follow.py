@@ -130,7 +130,7 @@ def test_the_probe_sees_energies_in_the_context():
 
 
 @pytest.mark.weights
-def test_on_the_embedded_model_a_fork_and_a_push_give_what_reopening_gives(smollm2):
+def test_on_the_default_model_a_fork_and_a_push_give_what_reopening_gives(smollm2):
     prompt = smollm2.encode("The weather today is")
     follower = AuxiliarySession(smollm2, lambda own: prompt)
     first, second, third = smollm2.encode(" nice and cold")[:3]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from heatbath.energy import Context
 from heatbath.energy.grammar import Grammar
 from heatbath.errors import BadInput, MissingExtra
+from heatbath.installation import install_command
 from heatbath.models import Vocabulary
 from heatbath.testing import check_field
 
@@ -151,7 +152,7 @@ def test_dead_ends_of_a_small_vocabulary_are_forbidden_throughout():
 
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    with pytest.raises(MissingExtra, match=r"the grammar field needs .* pip install 'heatbath\[grammar\]'"):
+    with pytest.raises(MissingExtra, match=r"the grammar field needs .*" + re.escape(install_command("grammar"))):
         regex("ab")
 
 

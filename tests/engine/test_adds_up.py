@@ -109,7 +109,7 @@ def test_the_record_says_where_a_schedule_crosses_an_edge():
 
 @pytest.mark.weights
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_embedded_model_adds_up(dtype):
+def test_the_default_model_adds_up(dtype):
     model = load("smollm2-135m", dtype=dtype)
     fields = [RepetitionPenalty(1.3), LogitBias({260: 2.0}), ForbiddenTokens([28])]
     out = generate(model, "The sea", n=3, max_tokens=8, temperature=0.9, fields=fields, window=[top_k(50), top_p(0.9)])
@@ -117,7 +117,7 @@ def test_the_embedded_model_adds_up(dtype):
 
 
 @pytest.mark.weights
-def test_json_answers_of_the_embedded_model_are_valid_and_weighed():
+def test_json_answers_of_the_default_model_are_valid_and_weighed():
     model = load("smollm2-135m", dtype="bfloat16")
     schema = {
         "type": "object",

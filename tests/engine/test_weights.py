@@ -1,4 +1,4 @@
-"""The instrument on the embedded model against a plain forward pass of `transformers`, in float32."""
+"""The instrument on the default model against a plain forward pass of `transformers`, in float32."""
 
 from __future__ import annotations
 

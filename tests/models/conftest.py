@@ -141,7 +141,7 @@ def plain(folders: Callable[[str], Path]) -> Callable[[str], Plain]:
 
 @pytest.fixture(autouse=True)
 def _cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Tests without the embedded model never touch the user's cache."""
+    """Tests without the default model never touch the user's cache."""
     if not request.node.get_closest_marker("weights"):
         monkeypatch.setenv("HEATBATH_CACHE", str(tmp_path / "cache"))
 

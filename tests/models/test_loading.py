@@ -339,7 +339,7 @@ def test_the_default_dtype_is_one_the_processor_is_fast_at() -> None:
 
 
 @pytest.mark.weights
-def test_the_embedded_model(smollm2: Any) -> None:
+def test_the_default_model(smollm2: Any) -> None:
     tokens = smollm2.encode("The capital of France is")
     energies = smollm2.open([tokens]).energies()[0]
     paris = smollm2.encode(" Paris")
@@ -353,7 +353,7 @@ def test_the_embedded_model(smollm2: Any) -> None:
 
 
 @pytest.mark.weights
-def test_the_embedded_model_pads_without_a_trace(smollm2: Any) -> None:
+def test_the_default_model_pads_without_a_trace(smollm2: Any) -> None:
     # In float64: on some processors float32 rounds what follows a lone start token by 7e-4.
     module = deepcopy(smollm2.network.module).double()
     model = TransformersModel(module, smollm2.tokenizer.fast_tokenizer, name="double", compute_fingerprint=lambda: "")

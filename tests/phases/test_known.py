@@ -7,7 +7,7 @@ from heatbath.phases.phase_map import load_bundled_map
 
 
 @pytest.mark.weights
-def test_the_map_of_the_embedded_model_is_of_its_weights():
+def test_the_map_of_the_default_model_is_of_its_weights():
     model = load("smollm2-135m")
     chart = load_bundled_map(model.name, model.fingerprint)
     assert chart is not None

@@ -13,6 +13,7 @@ import pytest
 
 from heatbath.cli.main import main
 from heatbath.errors import BadInput
+from heatbath.installation import install_command
 from heatbath.serve.errors import ApiError
 from heatbath.serve.http.auth import build_keyring, create_key
 from heatbath.serve.interfaces import Tenant
@@ -210,4 +211,4 @@ def test_without_the_extra_it_says_what_to_install(
     real = importlib.util.find_spec
     monkeypatch.setattr("heatbath.cli.serve.find_spec", lambda name: None if name == "uvicorn" else real(name))
     code, _, err = command(capsys)
-    assert code == 1 and "pip install 'heatbath[serve]'" in err
+    assert code == 1 and install_command("serve") in err

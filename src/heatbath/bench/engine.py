@@ -1,4 +1,4 @@
-"""The overhead of the engine over the model, on the embedded model.
+"""The overhead of the engine over the model, on the default model.
 
 Measuring against the bare forward pass; generation with and without records, and against `transformers.generate`.
 """

@@ -1,4 +1,4 @@
-"""Fields that read text, on one core: microseconds per token along sequences of the embedded model.
+"""Fields that read text, on one core: microseconds per token along sequences of the default model.
 
 A new field is evaluated at every prefix of every sequence, one row at a time, as in decoding. The time is that of a
 whole call: the step of the automaton or parser, the mask and its energies.

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-EXTRAS = {"pos": "spacy", "test": "pytest", "docs": "mkdocs"}
+from heatbath.installation import ExtraReport, find_extras, install_command
+
+_MAX_DETAILS = 3
 
 
 def doctor(
@@ -29,7 +31,7 @@ def doctor(
 
 def collect_report() -> dict[str, Any]:
     """Collect machine, model cache, extras, and a list of problems, one sentence each."""
-    from heatbath.bench.machine import describe_machine, find_version
+    from heatbath.bench.machine import describe_machine
     from heatbath.models.hub.model_store import models_folder
 
     cache = models_folder()
@@ -37,9 +39,30 @@ def collect_report() -> dict[str, Any]:
     return {
         "machine": machine,
         "cache": {"folder": str(cache), "writable": _is_writable(cache), "models": _find_model_folders()},
-        "extras": {extra: find_version(package) for extra, package in EXTRAS.items()},
+        "extras": {extra.name: _describe_extra(extra) for extra in find_extras()},
         "problems": list(_find_problems(machine, cache)),
     }
+
+
+def _describe_extra(extra: ExtraReport) -> dict[str, Any]:
+    return {
+        "installed": extra.is_installed,
+        "purpose": extra.purpose,
+        "packages": dict(extra.packages),
+        "problems": list(extra.problems),
+    }
+
+
+def _render_extra(extra: dict[str, Any]) -> str:
+    packages = [f"{name} {version}" for name, version in extra["packages"].items() if version is not None]
+    details = packages if extra["installed"] else extra["problems"] if packages else []
+    shown = [*details[:_MAX_DETAILS], *(["…"] if len(details) > _MAX_DETAILS else [])]
+    state = "installed" if extra["installed"] else "not installed"
+    return f"{state:<15}{extra['purpose']}{_in_parentheses(shown)}"
+
+
+def _in_parentheses(words: list[str]) -> str:
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _find_model_folders() -> dict[str, str | None]:
@@ -61,7 +84,7 @@ def _find_problems(machine: dict[str, Any], cache: Path) -> Iterator[str]:
         yield f"PyTorch uses {machine['threads']} threads on {machine['cores']} cores: set OMP_NUM_THREADS."
     for package, version in machine["packages"].items():
         if version is None:
-            yield f"{package} is not installed: run pip install heatbath again."
+            yield f"{package} is not installed: run {install_command()}."
 
 
 def _render_report(report: dict[str, Any]) -> Iterator[str]:
@@ -74,7 +97,7 @@ def _render_report(report: dict[str, Any]) -> Iterator[str]:
     yield f"model cache   {cache['folder']} ({'writable' if cache['writable'] else 'NOT writable'})"
     for name, folder in cache["models"].items():
         yield f"  {name:<18}{folder or f'not downloaded (heatbath models pull {name})'}"
-    extras = (f"{name}: {version or 'not installed'}" for name, version in report["extras"].items())
-    yield f"extras        {', '.join(extras)}"
+    yield f"extras        installed by {install_command('NAME')}"
+    yield from (f"  {name:<12}{_render_extra(extra)}" for name, extra in report["extras"].items())
     yield from (f"problem       {sentence}" for sentence in report["problems"])
     yield "problems found" if report["problems"] else "no problems found"

@@ -29,8 +29,8 @@ from heatbath.cli.options import (
     TopP,
     TraceFile,
     Windows,
-    validate_output_paths,
 )
+from heatbath.cli.output_files import Force, validate_output_file
 from heatbath.errors import BadInput, HeatbathError
 
 if TYPE_CHECKING:
@@ -88,13 +88,16 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all samples.")] = False,
     records: Annotated[bool, typer.Option(help="Add the record of every token to --json.")] = False,
     out: TraceFile = None,
+    force: Force = False,
 ) -> None:
     """Generate text with any sampler, with a record of every token.
 
     Fields, potentials, windows and schedules steer the sampler. Their values are JSON or text; @file reads the value
     from a file. An unknown name lists the known ones.
     """
-    _validate_output(as_json, records, out, record)
+    label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
+    output = OutputArguments(label, as_json, records, out)
+    _validate_output(output, record, force)
     _validate_prompt(prompt, chat)
     options = _parse_options(option or [], alpha)
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
@@ -116,8 +119,6 @@ def generate(
         "edges": _read_edges(chart),
         "record": None if record == "none" else record,
     }
-    label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
-    output = OutputArguments(label, as_json, records, out)
     _run_to_end(sampling.build_run(source, tokens, settings), source, output)
 
 
@@ -168,12 +169,12 @@ def _validate_prompt(prompt: str | None, chat: str | None) -> None:
         raise BadInput("give either a prompt or --chat, not both.")
 
 
-def _validate_output(as_json: bool, records: bool, out: Path | None, record: str) -> None:
+def _validate_output(output: OutputArguments, record: str, force: bool) -> None:
     """Check that what is to be written is recorded and has a place."""
-    if records and not as_json:
+    if output.records and not output.as_json:
         raise BadInput("--records adds to the JSON: give --json as well.")
-    validate_output_paths(out)
-    if record != "full" and (records or out is not None):
+    validate_output_file(output.path, "Parquet", force=force)
+    if record != "full" and (output.records or output.path is not None):
         raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
 
 

@@ -11,9 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from heatbath.cli.colored_tokens import escape_control_characters, token_style
+from heatbath.cli.colored_tokens import token_style
 from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.record import Frame, Observer, Utf8Decoder
+from heatbath.record.token_display import escape_control_characters
 
 _MAX_RECENT_ROWS = 10
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heatbath.cli.options import Device, Dtype, ModelName, TraceFile, validate_output_paths
+from heatbath.cli.options import Device, Dtype, ModelName, TraceFile
+from heatbath.cli.output_files import Force, validate_output_file
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def measure(
         Path | None, typer.Option(help="Write an HTML page that shows records on hover.", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted --out file.")] = False,
+    force: Force = False,
 ) -> None:
     """Measure a text: one thermodynamic record per token.
 
@@ -50,18 +52,34 @@ def measure(
     from heatbath.cli.inputs import Inputs
     from heatbath.engine import beta_from_temperature
     from heatbath.models import load
+    from heatbath.models.layerwise.layerwise_model import find_layerwise_model
 
     inputs = Inputs(text, files or [], jsonl)
     inputs.validate()
     beta_from_temperature(temperature)
-    if resume and out is None:
-        raise BadInput("--resume continues a Parquet file: give --out as well.")
-    validate_output_paths(out, html)
-    run = _Measurement(load(model, dtype=dtype, device=device), inputs, temperature, {"bos": bos, "context": context})
+    _validate_resume(out, inputs, resume, force)
+    validate_output_file(out, "Parquet", force=force or resume, inputs=inputs.files)
+    validate_output_file(html, "HTML", force=force, inputs=inputs.files)
+    source = find_layerwise_model(model, dtype=dtype, device=device) or load(model, dtype=dtype, device=device)
+    run = _Measurement(source, inputs, temperature, {"bos": bos, "context": context})
     with ExitStack() as stack:
-        writer = run.open_writer(out, resume)
+        writer = run.open_writer(out, resume, force)
         sinks = list(_build_sinks(stack, run, html, as_json, quiet=out is not None))
         _measure_all(run, stack.enter_context(writer) if writer else None, sinks)
+
+
+def _validate_resume(out: Path | None, inputs: Inputs, resume: bool, force: bool) -> None:
+    """Check that there is a run to continue, and that its input can be told to be the same."""
+    if not resume:
+        return
+    if out is None:
+        raise BadInput("--resume continues a Parquet file: give --out as well.")
+    if force:
+        raise BadInput("--resume continues what is there and --force overwrites it: give one of them.")
+    if "-" in inputs.files:
+        raise BadInput("--resume cannot tell whether stdin holds the same text: give a file.")
+    if out.exists() and not out.with_name(out.name + ".parts").exists():
+        raise BadInput(f"{out} is complete: there is nothing to resume; --force measures again and overwrites it.")
 
 
 class _Measurement:
@@ -73,14 +91,14 @@ class _Measurement:
         self.temperature = temperature
         self.options = options
 
-    def open_writer(self, out: Path | None, resume: bool) -> TraceWriter | None:
+    def open_writer(self, out: Path | None, resume: bool, force: bool) -> TraceWriter | None:
         """Open the Parquet writer of this run, or return None without `out`."""
         from heatbath.record import TraceWriter
 
         if out is None:
             return None
         settings = [self.model.fingerprint, self.temperature, self.options, self.inputs.compute_digest()]
-        return TraceWriter(out, run_id=json.dumps(settings), resume=resume)
+        return TraceWriter(out, run_id=json.dumps(settings), resume=resume, discard=force)
 
     def measure_documents(self, after: tuple[int, int]) -> Iterator[Trace]:
         """Measure the documents after the (sequence, position) of the last token that is already measured."""

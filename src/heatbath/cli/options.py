@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from heatbath.errors import BadInput
-
 ModelName = Annotated[str, typer.Option(help="Catalog name, hub id, folder or .gguf file.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)]
@@ -39,14 +37,3 @@ TopP = Annotated[float | None, typer.Option(help="Keep the most probable tokens 
 MinP = Annotated[
     float | None, typer.Option(help="Keep tokens of at least p times the top probability.", show_default=False)
 ]
-
-
-def validate_output_paths(*paths: Path | None) -> None:
-    """Check that the folder of each output file exists.
-
-    Raises:
-        BadInput: a folder does not exist.
-    """
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise BadInput(f"there is no folder {path.parent} for {path.name}: create it, or choose another path.")

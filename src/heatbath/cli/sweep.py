@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from heatbath.cli.options import Device, Dtype, ModelName, Seed, Windows
+from heatbath.cli.output_files import Force, validate_output_folder
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def sweep(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print tokens and minutes that it would take, and stop.")
     ] = False,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print phases.json in place of tables.")] = False,
 ) -> None:
     """Find where a model freezes and melts, and a temperature to use.
@@ -101,13 +103,15 @@ def sweep(
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
     file = _read_prompts(prompts, import_function(scorer) if scorer else None)
     if not plan:
-        _validate_folder(out, resume)
+        _validate_folder(out, resume, force)
     run = _Sweep(load(model, dtype=dtype, device=device), _build_plan(thorough, options), analysis, out)
     run.prepare(file)
     if plan or sys.stderr.isatty():
         _print_estimate(run, as_json if plan else None)
     if plan:
         return
+    if force:
+        _remove_traces(out)
     map_ = _run_with_progress(run, lambda: _format_resume_command(ctx))
     if prompts is not None:
         map_ = replace(map_, settings={**map_.settings, "prompt_source": prompts.name})
@@ -149,16 +153,21 @@ def _print_estimate(run: _Sweep, as_json: bool | None) -> None:
         print(f"heatbath: {run.title}: {cost}", file=sys.stderr if as_json is None else sys.stdout)
 
 
-def _validate_folder(out: Path, resume: bool) -> None:
+def _validate_folder(out: Path, resume: bool, force: bool) -> None:
     """Check before any work that the folder can be used."""
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file: give a folder for --out.")
-    if not resume and any((out / "traces").glob("*.parquet")):
-        raise BadInput(f"{out} holds the traces of a sweep: add --resume to continue it, or give another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".writable"
-    probe.touch()
-    probe.unlink()
+    if resume and force:
+        raise BadInput("--resume continues what is there and --force overwrites it: give one of them.")
+    if not (resume or force) and any((out / "traces").glob("*.parquet")):
+        raise BadInput(
+            f"{out} holds the traces of a sweep: add --resume to continue it, --force to overwrite it, "
+            "or give another --out."
+        )
+    validate_output_folder(out, ("report.html", "phases.json"), force=resume or force)
+
+
+def _remove_traces(out: Path) -> None:
+    for path in [*(out / "traces").glob("batch-*.parquet"), out / "traces" / "plan.json"]:
+        path.unlink(missing_ok=True)
 
 
 class _Sweep:

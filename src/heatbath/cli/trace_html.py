@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TextIO
 
-from heatbath.cli.colored_tokens import escape_control_characters, surprisal_colour
 from heatbath.record import Trace, atomic_write
+from heatbath.record.token_display import escape_control_characters, surprisal_colour
 
 _HEAD = """<!doctype html>
 <html lang="en">

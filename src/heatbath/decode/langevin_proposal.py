@@ -8,7 +8,7 @@ $\alpha \log p_T(v|x_{<i})$, through later positions $\alpha\, e_v \cdot \partia
 minus the gradient of the potentials that have one. $a$ is the step size times the mean $|e_v - e_w|^2$ of all pairs.
 
 A gradient with respect to the embeddings alone omits the term at the token's own position: then none of 320 proposals
-was accepted on the embedded model, at one position and a step size of 1, against one in seven with it.
+was accepted on the default model, at one position and a step size of 1, against one in seven with it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from heatbath.decode.rng import Random
 from heatbath.errors import BadInput, format_value
 from heatbath.estimate.estimate import Estimate
 from heatbath.models.base import Session
+from heatbath.short_repr import short_repr
 
 Bools = npt.NDArray[np.bool_]
 INTERRUPTED, STOP, LENGTH = "interrupted", "stop", "length"
@@ -40,7 +41,7 @@ class SequenceStep:
         return cls(np.empty(0, np.int64), None, sources, lengths)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WeightedSamples:
     """Generated sequences with their weights.
 
@@ -70,6 +71,8 @@ class WeightedSamples:
     tokens_spent: int
     logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

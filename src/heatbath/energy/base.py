@@ -15,6 +15,7 @@ from heatbath.energy.algebra import scale_energies, validate_weight
 from heatbath.energy.context import Context
 from heatbath.ensemble.arrays import asarray_like, upcast_half
 from heatbath.errors import BadInput
+from heatbath.short_repr import format_repr
 
 __all__ = ["Context", "Energy", "Field", "FieldSum", "Potential", "PotentialSum"]
 
@@ -23,6 +24,11 @@ class Energy(ABC):
     """An energy in nats that is added to a model's; `+inf` forbids. `name` labels it in records."""
 
     name: str
+
+    def __repr__(self) -> str:
+        values = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        values = {name: value for name, value in values.items() if name != "name" and not name.startswith("_")}
+        return format_repr(type(self).__name__, values, first=getattr(self, "name", None))
 
     @abstractmethod
     def __call__(self, context: Context) -> Any:
@@ -91,7 +97,7 @@ class GradientPotential(Protocol):
         """Energy of each token at each place of the completions, up to a constant per place, (B, L, V)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FieldSum(Field):
     """A weighted sum of fields, flattened."""
 
@@ -100,6 +106,9 @@ class FieldSum(Field):
     @property
     def terms(self) -> tuple[tuple[float, Field], ...]:
         return self.parts
+
+    def __repr__(self) -> str:
+        return format_repr(type(self).__name__, {"weights": [weight for weight, _ in self.terms]}, first=self.name)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -119,7 +128,7 @@ class FieldSum(Field):
         return np.zeros(context.vocab_size) if total is None else total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PotentialSum(Potential):
     """A weighted sum of potentials, flattened."""
 
@@ -128,6 +137,9 @@ class PotentialSum(Potential):
     @property
     def terms(self) -> tuple[tuple[float, Potential], ...]:
         return self.parts
+
+    def __repr__(self) -> str:
+        return format_repr(type(self).__name__, {"weights": [weight for weight, _ in self.terms]}, first=self.name)
 
     @property
     def name(self) -> str:  # type: ignore[override]

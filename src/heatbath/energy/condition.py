@@ -55,7 +55,7 @@ def until_tokens(n: int) -> Condition:
     return lambda context: [len(context.completion(row)) < n for row in range(len(context))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConditionalField(Field):
     """A field on the rows where a condition holds, (B, V) float32; built by `apply_when`."""
 
@@ -77,7 +77,7 @@ class ConditionalField(Field):
         return energies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConditionalPotential(Potential):
     """A potential on the rows where a condition holds, (B,) float64; built by `apply_when`."""
 

@@ -15,7 +15,7 @@ from heatbath.errors import BadInput
 _MAX_LOG_POWER = log(1e30)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DryPenalty(Field):
     r"""Energy for each token that would continue a repetition, (B, V), in nats.
 

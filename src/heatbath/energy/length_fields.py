@@ -12,7 +12,7 @@ from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MinLength(Field):
     """Energy +inf for stop tokens while the completion has fewer than `n` tokens, (B, V).
 
@@ -33,7 +33,7 @@ class MinLength(Field):
         return energies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaxLength(Field):
     """Energy +inf for all but stop tokens from the `n`-th token on, (B, V): at most n - 1 tokens, then a stop token.
 
@@ -58,7 +58,7 @@ class MaxLength(Field):
         return energies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LengthBias(Field):
     r"""Energy `rate`, in nats, for every token that is not a stop token, (B, V).
 

@@ -14,7 +14,7 @@ from heatbath.energy.spec import BuildContext, Spec
 from heatbath.errors import BadInput
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Noise(Field):
     scale: float
     seed: int = 0
@@ -37,7 +37,7 @@ class _Noise(Field):
         """Draw noise of scale 1 on energies, (V,)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GumbelNoise(_Noise):
     r"""Adds $-s G_v$ with independent standard Gumbel $G_v$, s the `scale` in nats, (B, V).
 
@@ -58,7 +58,7 @@ class GumbelNoise(_Noise):
         return np.log(np.maximum(rng.standard_exponential(size), np.finfo(np.float64).tiny))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GaussianNoise(_Noise):
     r"""Adds $s \xi_v$ with independent standard normal $\xi_v$, s the `scale` in nats, (B, V).
 

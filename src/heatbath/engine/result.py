@@ -14,9 +14,10 @@ from heatbath.engine.stop_strings import StopMatch, StopStrings
 from heatbath.errors import BadInput
 from heatbath.models.base import Tokens
 from heatbath.record import NODE_COLUMNS, WORK_PREFIX, Provenance, Trace, decode_pieces
+from heatbath.short_repr import format_repr, short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """One sequence: its text, its tokens (a stop token last) and what they count, in nats.
 
@@ -31,8 +32,10 @@ class Sample:
     logprob_at_temperature: float
     finish_reason: str
 
+    __repr__ = short_repr
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Generation:
     """Continuations of prompts: `arrays` holds everything, the rest is read from it when asked for.
 
@@ -50,6 +53,16 @@ class Generation:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def __repr__(self) -> str:
+        weights = {} if self.log_z is None else {"log_z": self.log_z, "ess": self.ess}
+        values = {"samples": len(self), "tokens_spent": self.tokens_spent, **weights, "model": self.provenance.model}
+        return format_repr("Generation", values, first=self.text if len(self) else "")
+
+    def _repr_html_(self) -> str:
+        from heatbath.engine.generation_html import render_generation
+
+        return render_generation(self)
 
     @cached_property
     def finish_reasons(self) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from heatbath.ensemble import LogZ
 from heatbath.errors import BadInput
 from heatbath.record import Record
+from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GenerationArrays:
     """A run as arrays over rows b and steps t, padded with zeros beyond the length of a row.
 
@@ -27,6 +28,8 @@ class GenerationArrays:
     lengths: Ints
     betas: Floats
     record: Record | None
+
+    __repr__ = short_repr
 
     @property
     def mask(self) -> NDArray[np.bool_]:

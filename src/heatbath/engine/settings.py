@@ -13,9 +13,10 @@ from heatbath.energy import Field, Potential
 from heatbath.engine.base import RecordMode, validate_record_mode
 from heatbath.errors import BadInput, format_value
 from heatbath.models.base import Model, Tokens
+from heatbath.short_repr import short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GenerationSettings:
     """Settings of a generation run. Row i draws from the stream (`seed`, `first_row` + i), whatever batch it is in.
 
@@ -50,6 +51,8 @@ class GenerationSettings:
         """Return the tokens that end a sequence."""
         own = () if self.ignore_eos else model.vocabulary.stop_token_ids
         return tuple(dict.fromkeys((*own, *self.stop_token_ids)))
+
+    __repr__ = short_repr
 
 
 def validate_settings(model: Model, prompts: Sequence[Tokens], settings: GenerationSettings) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from heatbath.ensemble.rounding import logprob_rounding
 from heatbath.ensemble.row_layout import as_array
 from heatbath.errors import BadInput, NotANumber
+from heatbath.short_repr import short_repr
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,19 +30,21 @@ ARITHMETIC_ERROR = 1e-15
 """Error of a sum of probabilities in float64."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """An interval that contains the true value: `low` <= truth <= `high`, arrays (…)."""
 
     low: Any
     high: Any
 
+    __repr__ = short_repr
+
     @property
     def width(self) -> Any:
         return self.high - self.low
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bounds:
     """Rigorous bounds at T = 1 from `logprobs` (…, k), most probable first, of `vocab_size` states.
 
@@ -55,6 +58,8 @@ class Bounds:
     purity: Interval
     tail_mass: Interval
     rounding: Floats
+
+    __repr__ = short_repr
 
     def log_z(self, beta: float) -> Interval:
         r"""$\log\sum_v p_v^\beta$: log Z in the gauge $E=-\ln p$, in which it is 0 at beta = 1.

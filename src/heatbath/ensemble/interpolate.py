@@ -16,6 +16,7 @@ import numpy.typing as npt
 from heatbath.ensemble.hermite import cardinal_jets
 from heatbath.ensemble.row_layout import as_array
 from heatbath.errors import BadInput
+from heatbath.short_repr import short_repr
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,7 +27,7 @@ BETA_TOLERANCE = 1e-9
 """Relative tolerance at the ends of the nodes, for betas computed as 1/T."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogZ:
     """log Z as a function of beta for ensembles (…), from values at the nodes `betas` (K,). NumPy arrays, nats.
 
@@ -40,6 +41,8 @@ class LogZ:
     log_z_k: Floats
     mean_energy_k: Floats
     variance_k: Floats
+
+    __repr__ = short_repr
 
     def log_z(self, beta: Any) -> Floats:
         r"""$\log Z(\beta)$ in the gauge of the energies."""

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from heatbath.ensemble import reductions
 from heatbath.ensemble.row_layout import EnergyRows, as_array, as_rows
 from heatbath.errors import BadInput
+from heatbath.short_repr import short_repr
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State:
     r"""Thermodynamics of ensembles, float64 arrays (…,) in the library of the energies; nats.
 
@@ -41,6 +42,8 @@ class State:
     energy: Any = None
     logprob: Any = None
     rank: Any = None
+
+    __repr__ = short_repr
 
 
 def state(energies: Any, beta: Any = 1.0, *, index: Any = None) -> State:

@@ -10,11 +10,12 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from heatbath.errors import BadInput
+from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CurveData:
     """Measurements at x (m,): values and slopes with standard errors, (m,) each; NaN entries are ignored."""
 
@@ -23,6 +24,8 @@ class CurveData:
     value_stderr: Floats
     slope: Floats
     slope_stderr: Floats
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

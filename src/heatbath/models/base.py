@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from heatbath.errors import BadInput
+from heatbath.short_repr import format_repr, short_repr
 
 Tokens = Sequence[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoreChunk:
     """Energies of a stretch of scored positions, flat over sequences: n (sequence, position) pairs.
 
@@ -29,6 +30,8 @@ class ScoreChunk:
     positions: Sequence[int]
     targets: Sequence[int]
     energies: Any
+
+    __repr__ = short_repr
 
 
 class Session(ABC):
@@ -55,7 +58,7 @@ class Session(ABC):
         """Free the memory of the session, which cannot be used afterwards. Closing it again does nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """The size of a vocabulary, the ids that start a document and end one, and the ids of control tokens."""
 
@@ -64,6 +67,8 @@ class Vocabulary:
     stop_token_ids: tuple[int, ...] = ()
     special_token_ids: frozenset[int] = field(default_factory=frozenset)
 
+    __repr__ = short_repr
+
 
 class Model(ABC):
     """A source of energies. Its contract suite is `heatbath.testing.check_model`."""
@@ -71,6 +76,14 @@ class Model(ABC):
     name: str
     vocabulary: Vocabulary
     context_length: int | None
+
+    def __repr__(self) -> str:
+        return format_repr(type(self).__name__, self._repr_values(), first=self.name)
+
+    def _repr_values(self) -> dict[str, Any]:
+        """Return the values that `repr` shows beside the name."""
+        context = {} if self.context_length is None else {"context_length": self.context_length}
+        return {"vocab_size": self.vocabulary.size, **context}
 
     @property
     @abstractmethod

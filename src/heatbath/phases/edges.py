@@ -32,6 +32,7 @@ from heatbath.phases.curves import (
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
 from heatbath.phases.prefix_sums import SweepSamples, TextRange
+from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ SIGNIFICANCE = 3.0
 """Standard errors by which the entropy flow must be negative below the melt edge and positive above it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edge:
     """An edge of the phase map: `temperature` and `interval`, with the reason in `verdict`.
 
@@ -56,6 +57,8 @@ class Edge:
     interval: tuple[float, float] | None
     verdict: str
     estimators: tuple[EdgeEstimate, ...]
+
+    __repr__ = short_repr
 
     def __str__(self) -> str:
         if self.interval is None:

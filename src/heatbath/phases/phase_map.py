@@ -7,11 +7,12 @@ from pathlib import Path
 
 from heatbath.models.hub import catalog
 from heatbath.phases.phase_map_data import PhaseMapData
+from heatbath.short_repr import format_repr
 
 _BUNDLED_MAPS = Path(__file__).parent / "maps"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PhaseMap(PhaseMapData):
     """Curves over temperature, edges with intervals, and advice for one model.
 
@@ -33,6 +34,17 @@ class PhaseMap(PhaseMapData):
         criticality: critical observables, None if they were not measured.
         samples: the beginnings of a few texts over the range.
     """
+
+    def __repr__(self) -> str:
+        values = {edge.name: edge.temperature for edge in self.edges}
+        return format_repr(
+            "PhaseMap", {**values, "range": self.advice.range, "texts": self.budget.sequences}, first=self.model.model
+        )
+
+    def _repr_html_(self) -> str:
+        from heatbath.phases.report.notebook_html import render_phase_map
+
+        return render_phase_map(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write report.html, phases.json and the figures into a folder, and return the path of report.html.

@@ -31,7 +31,7 @@ from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme
 from heatbath.phases.text_samples import decode_pieces, select_text_samples
 from heatbath.phases.text_values import compute_own_sums, rate_values, text_values
 from heatbath.phases.turn_baseline import find_turning_point
-from heatbath.record import Provenance
+from heatbath.record import Provenance, atomic_write
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
@@ -197,10 +197,23 @@ def prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
     traces.mkdir(parents=True, exist_ok=True)
     plan_file = traces / "plan.json"
     current = json.loads(json.dumps({"model": model.fingerprint, **asdict(plan)}))
+    if not plan_file.exists() and any(traces.glob("batch-*.parquet")):
+        raise BadInput(f"{traces} holds traces but no plan.json that says of which sweep: give another folder.")
     if plan_file.exists():
-        previous = json.loads(plan_file.read_text())
+        previous = _read_plan(plan_file)
         # More sequences continue the same random streams; any other difference makes it another sweep.
         if {**previous, "sequences": 0} != {**current, "sequences": 0}:
             raise BadInput(f"{traces} holds the traces of another sweep: give another folder, or the same settings.")
-    plan_file.write_text(json.dumps(current, indent=2))
+    with atomic_write(plan_file) as temporary:
+        temporary.write_text(json.dumps(current, indent=2), encoding="utf-8")
     return traces
+
+
+def _read_plan(path: Path) -> dict[str, object]:
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise BadInput(f"{path} is damaged, so that the traces may be of any sweep: give another folder.")
+    return plan

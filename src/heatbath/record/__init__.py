@@ -32,7 +32,7 @@ from heatbath.record.record import (
 from heatbath.record.trace import Trace, read_traces, write_traces
 
 if TYPE_CHECKING:
-    from heatbath.record.parquet import atomic_write
+    from heatbath.record.output_files import atomic_write
     from heatbath.record.parquet_writer import TraceWriter
 
 __all__ = [
@@ -62,7 +62,7 @@ __all__ = [
     "write_traces",
 ]
 
-_LAZY_IMPORTS = {"atomic_write": "parquet", "TraceWriter": "parquet_writer"}
+_LAZY_IMPORTS = {"atomic_write": "output_files", "TraceWriter": "parquet_writer"}
 
 
 def __getattr__(name: str) -> Any:

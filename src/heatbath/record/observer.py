@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.record.record import Record
+from heatbath.short_repr import short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frame:
     """One step of a run: at step `index` the batch rows `rows` (A,) drew `tokens` (A,).
 
@@ -25,6 +26,8 @@ class Frame:
     record: Record | None
     sources: NDArray[np.int64] | None = None
     lengths: NDArray[np.int64] | None = None
+
+    __repr__ = short_repr
 
 
 class Observer(ABC):

@@ -1,19 +1,20 @@
-"""Arrow tables as Parquet files, replaced atomically."""
+"""Arrow tables as Parquet files, written whole or not at all, and marked with the run that they are part of."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heatbath.errors import BadInput
+from heatbath.record.output_files import atomic_write, validate_suffix
 from heatbath.record.record import NODE_COLUMNS
 
 ROW_GROUP_SIZE = 16_384
+_RUN_KEY = b"heatbath-run"
 _DICTIONARY_COLUMNS = ("token_id", "text", "bytes", "sequence")
 
 
@@ -30,7 +31,12 @@ def read_table(path: str | Path) -> pa.Table:
 
 
 def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Write tables of one schema to one file in constant memory; an error leaves no partial file."""
+    """Write tables of one schema to one file in constant memory; an error leaves no partial file.
+
+    Raises:
+        BadInput: the name of the file has the suffix of another format.
+    """
+    validate_suffix(path, "Parquet")
     with atomic_write(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
@@ -42,15 +48,33 @@ def write_tables(path: Path, tables: Iterable[pa.Table]) -> None:
                 writer.close()
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which replaces `path` at the end or is removed on an error."""
-    temporary = path.with_name(f".{path.name}.part")
+def mark_run(table: pa.Table, run_id: str) -> pa.Table:
+    """Return the table with a hash of `run_id` in its metadata."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _RUN_KEY: _hash_run(run_id)})
+
+
+def remove_run_mark(table: pa.Table) -> pa.Table:
+    """Return the table without the mark of `mark_run`."""
+    metadata = dict(table.schema.metadata or {})
+    metadata.pop(_RUN_KEY, None)
+    return table.replace_schema_metadata(metadata)
+
+
+def has_run_mark(path: Path, run_id: str) -> bool:
+    """Return True if the file holds a table that `mark_run` marked with `run_id`.
+
+    Raises:
+        BadInput: the file cannot be read as Parquet.
+    """
     try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadInput(f"{path} cannot be read as Parquet: {error}") from error
+    return metadata.get(_RUN_KEY) == _hash_run(run_id)
+
+
+def _hash_run(run_id: str) -> bytes:
+    return hashlib.sha256(run_id.encode()).hexdigest().encode()
 
 
 def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

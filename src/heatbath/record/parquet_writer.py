@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heatbath.errors import BadInput
-from heatbath.record.parquet import ROW_GROUP_SIZE, write_tables
+from heatbath.record.output_files import atomic_write, validate_suffix
+from heatbath.record.parquet import ROW_GROUP_SIZE, has_run_mark, mark_run, remove_run_mark, write_tables
 from heatbath.record.trace import Trace, read_traces
 
 
@@ -21,33 +22,73 @@ class TraceWriter:
 
     Parts are kept in the folder `path` + `.parts` until the block ends without an error, and are then merged into
     `path`. After an error they stay: with `resume`, writing continues after `last_row`, the (sequence, position) of
-    the last row on disk. `run_id` names the run that the parts belong to.
+    the last row on disk. `run_id` names the run that the parts belong to; it is in the folder's `run.json` and in each
+    part. With `discard`, parts of an earlier run are removed.
 
     Raises:
-        BadInput: parts exist, and `resume` is false or they belong to another run.
+        BadInput: the path has the suffix of another format, or parts exist, and neither `resume` nor `discard` is true
+            or they are not those of this run.
         OSError: the folder is not writable, or the disk is full.
     """
 
-    def __init__(self, path: str | Path, *, run_id: str = "", resume: bool = False) -> None:
+    def __init__(self, path: str | Path, *, run_id: str = "", resume: bool = False, discard: bool = False) -> None:
         self._path = Path(path)
+        validate_suffix(self._path, "Parquet")
         self._folder = self._path.with_name(self._path.name + ".parts")
+        self._run_id = run_id
         self._tables: list[pa.Table] = []
-        self._prepare(run_id, resume)
+        if discard:
+            self._remove_parts()
+        self._validate_parts(resume)
+        if not self._label.exists():
+            self._create_folder()
         self._num_parts = len(self._list_parts())
         self.last_row = self._read_last_row()
 
-    def _prepare(self, run_id: str, resume: bool) -> None:
-        label = self._folder / "run.json"
-        if label.exists():
-            if not resume:
-                raise BadInput(f"{self._folder} holds an unfinished run: resume it, or remove the folder.")
-            if json.loads(label.read_text()) != run_id:
-                raise BadInput(f"{self._folder} belongs to another run: remove the folder, or give the same input.")
+    def _create_folder(self) -> None:
         self._folder.mkdir(exist_ok=True)
-        label.write_text(json.dumps(run_id))
+        try:
+            with atomic_write(self._label) as temporary:
+                temporary.write_text(json.dumps(self._run_id), encoding="utf-8")
+        except OSError:
+            self._remove_parts()
+            raise
+
+    @property
+    def _label(self) -> Path:
+        return self._folder / "run.json"
+
+    def _validate_parts(self, resume: bool) -> None:
+        """Check that what is in the folder is of this run."""
+        if not self._label.exists():
+            # A folder without a label may be anything; one that a killed run has just created is empty.
+            if any(not path.name.endswith(".part") for path in self._iterate_folder()):
+                raise BadInput(f"{self._folder} holds files but no run.json that says of which run: remove the folder.")
+            return
+        if not resume:
+            raise BadInput(f"{self._folder} holds an unfinished run: resume it, or remove the folder.")
+        if self._read_label() != self._run_id:
+            raise BadInput(f"{self._folder} belongs to another run: remove the folder, or give the same input.")
+        for number, part in enumerate(self._list_parts()):
+            if part != self._part_path(number) or not has_run_mark(part, self._run_id):
+                raise BadInput(f"{part} is not the part {number} of this run: remove the folder {self._folder}.")
+
+    def _read_label(self) -> object:
+        try:
+            return json.loads(self._label.read_text(encoding="utf-8"))
+        except ValueError:
+            raise BadInput(
+                f"{self._label} is damaged, so that its parts may be of any run: remove the folder {self._folder}."
+            ) from None
+
+    def _iterate_folder(self) -> Iterator[Path]:
+        return self._folder.iterdir() if self._folder.is_dir() else iter(())
 
     def _list_parts(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))
+
+    def _part_path(self, number: int) -> Path:
+        return self._folder / f"{number:08d}.parquet"
 
     def _read_last_row(self) -> tuple[int, int]:
         """The (sequence, position) of the last row on disk, (-1, -1) if there is none."""
@@ -70,7 +111,8 @@ class TraceWriter:
     def flush(self) -> None:
         """Write the buffered pieces as a part."""
         if self._tables:
-            write_tables(self._folder / f"{self._num_parts:08d}.parquet", [pa.concat_tables(self._tables)])
+            table = mark_run(pa.concat_tables(self._tables), self._run_id)
+            write_tables(self._part_path(self._num_parts), [table])
             self._num_parts += 1
             self._tables = []
 
@@ -79,11 +121,18 @@ class TraceWriter:
         self.flush()
         if self._num_parts:
             write_tables(self._path, self._read_merged_groups())
-        shutil.rmtree(self._folder)
+        self._remove_parts()
 
     def _read_merged_groups(self) -> Iterator[pa.Table]:
         for part in self._list_parts():
-            yield from _read_row_groups(part)
+            yield from map(remove_run_mark, _read_row_groups(part))
+
+    def _remove_parts(self) -> None:
+        """Remove what the writer made; the folder stays if there is anything else in it."""
+        for path in [*self._list_parts(), self._label, *self._folder.glob(".*.part")]:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -98,7 +147,7 @@ class TraceWriter:
                 self.flush()
         finally:
             if not self._num_parts:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                self._remove_parts()
 
 
 def _read_row_groups(part: Path) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.ensemble import NODE_BETAS, LogZ
+from heatbath.short_repr import short_repr
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ PIPELINE_COLUMNS = ("kept_mass", "log_mass", "divergence", "drawn_logprob")
 """Columns of all fields and windows of a step together; each one's own columns have the prefixes above."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """Columns (...,) of one value per ensemble or, for the nodes, (..., K); energies in nats.
 
@@ -63,6 +64,8 @@ class Record:
     """
 
     columns: Mapping[str, Array]
+
+    __repr__ = short_repr
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]

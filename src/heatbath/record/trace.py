@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ from heatbath.record.record import (
     Array,
     Record,
 )
+from heatbath.short_repr import MAX_TEXT, format_repr
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 _INTEGER_COLUMNS = ("sequence", "position", "token_id", "rank")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """The records of one sequence of n tokens: `record` (n,), NaN for a token without context.
 
@@ -55,6 +56,19 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        values = {"tokens": len(self), "model": self.provenance.model}
+        return format_repr("Trace", values, first=self.take(slice(MAX_TEXT + 1)).text)
+
+    def _repr_html_(self) -> str:
+        from heatbath.record.token_display import render_trace
+
+        return render_trace(self)
+
+    def take(self, rows: slice) -> Trace:
+        """Return the trace of a slice of the tokens; a view of this one."""
+        return replace(self, tokens=self.tokens[rows], positions=self.positions[rows], record=self.record.take(rows))
 
     @property
     def energies(self) -> Floats:
@@ -166,9 +180,10 @@ class Trace:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.to_rows())
 
     def save(self, path: str | Path) -> None:
-        """Write a Parquet file; an error leaves no partial file.
+        """Write a Parquet file, whose name ends in .parquet; an error leaves no partial file.
 
         Raises:
+            BadInput: the name has the suffix of another format.
             OSError: the folder is not writable, or the disk is full.
         """
         write_traces(path, [self])
@@ -194,7 +209,7 @@ def write_traces(path: str | Path, traces: Sequence[Trace]) -> None:
     """Write traces to one Parquet file, in their order; an error leaves no partial file.
 
     Raises:
-        BadInput: there are no traces.
+        BadInput: there are no traces, or the name of the file has the suffix of another format.
         OSError: the folder is not writable, or the disk is full.
     """
     from heatbath.record.parquet import write_tables

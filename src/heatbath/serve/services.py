@@ -87,7 +87,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         keys=keys,
         rate_limiter=limits,
         lifecycle=lifecycle,
-        log=build_logger(settings.server.log),
+        log=build_logger(settings.server.log, form=settings.server.log_format),
         lifespans=(
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),

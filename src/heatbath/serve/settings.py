@@ -53,6 +53,8 @@ class ServerSettings(Section):
     head of a request, and then its body, have `read_timeout` each; a client that reads nothing of its response for
     `write_timeout` is dropped; at shutdown requests may run on for `drain_seconds`.
 
+    Log lines are JSON objects, or text if standard error is a terminal (`log_format`).
+
     `hosts` are the names a request may call the server by (`*.example.org` for every name below); empty allows
     loopback names where no key is set and every name where keys are.
     """
@@ -70,6 +72,7 @@ class ServerSettings(Section):
     write_timeout: Seconds = 30.0
     page: bool = True
     log: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
 
     @model_validator(mode="after")
     def _validate_tls_pair(self) -> ServerSettings:

@@ -1,4 +1,4 @@
-"""The engine on the embedded model: many at once, a schema, stops, log-probabilities, prefixes."""
+"""The engine on the default model: many at once, a schema, stops, log-probabilities, prefixes."""
 
 from __future__ import annotations
 

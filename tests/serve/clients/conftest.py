@@ -1,4 +1,4 @@
-"""Servers that the official clients talk to: one without a model, one with the embedded model in float32."""
+"""Servers that the official clients talk to: one without a model, one with the default model in float32."""
 
 from __future__ import annotations
 

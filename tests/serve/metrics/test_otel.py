@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import socket
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from heatbath.engine.base import TokensGenerated
 from heatbath.errors import MissingExtra
+from heatbath.installation import install_command
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome
 from heatbath.serve.telemetry import otel
 from heatbath.serve.telemetry.labels import Labels
@@ -438,7 +440,7 @@ def test_a_collector_that_is_not_there_holds_up_nothing(
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(
-        MissingExtra, match=r"^sending traces needs an optional part: run pip install 'heatbath\[otel\]'\.$"
+        MissingExtra, match=rf"^sending traces needs an optional part: run {re.escape(install_command('otel'))}\.$"
     ):
         otel.build_tracing(None, ["m"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from sqlalchemy import event
 from stored import answer, back, child, discreet, newest, open_as_nobody, opened, refused, whole
 
 from heatbath.errors import BadInput, MissingExtra
+from heatbath.installation import install_command
 from heatbath.serve.interfaces import StoreUnavailable
 from heatbath.serve.storage import DatabaseUnusable, SqlStore, open_store, writer
 
@@ -277,7 +279,7 @@ def test_a_url_that_names_no_database(url: str, match: str) -> None:
 
 def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'heatbath\[postgres\]'"):
+    with pytest.raises(MissingExtra, match=re.escape(install_command("postgres"))):
         open_store("postgresql+psycopg://me:secret@host/db")
 
 

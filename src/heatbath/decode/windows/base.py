@@ -38,7 +38,7 @@ BandFunction = Callable[[RowStatistics, Floats | None], Band]
 DrawUniform = Callable[[], Floats]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Window:
     """A truncation: `band(statistics, uniform)` returns the energies to keep.
 
@@ -48,6 +48,9 @@ class Window:
     label: str
     band: BandFunction
     is_random: bool = False
+
+    def __repr__(self) -> str:
+        return f"Window({self.label!r})"
 
     def __call__(self, energies: Any, betas: Any, uniform: Floats | None = None) -> Any:
         """Energies (B, V) with +inf outside the window, in the library and type of `energies`."""

@@ -47,6 +47,9 @@ class TransformersModel(Model):
         self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, metadata)
         self._compute_fingerprint = compute_fingerprint
 
+    def _repr_values(self) -> dict[str, Any]:
+        return {**super()._repr_values(), "dtype": str(self.dtype), "device": str(self.device)}
+
     @cached_property
     def fingerprint(self) -> str:
         return self._compute_fingerprint()

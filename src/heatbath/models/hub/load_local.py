@@ -12,6 +12,7 @@ from heatbath.errors import BadInput, ModelError
 from heatbath.models.hf.model_metadata import read_metadata
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub.fingerprint import folder_fingerprint
+from heatbath.models.hub.precision import default_dtype
 from heatbath.models.hub.pretrained_loader import load_pretrained, suppress_library_output
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -38,16 +39,6 @@ def load_folder(folder: Path, *, dtype: Any = None, device: Any = None, name: st
         compute_fingerprint=partial(folder_fingerprint, folder),
         metadata=metadata,
     )
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it fast (CUDA, AMX, AVX512-BF16), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return torch.float32
-    capabilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else torch.float32
 
 
 def _validate_folder(folder: Path) -> None:

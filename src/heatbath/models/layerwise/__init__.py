@@ -1,0 +1,1 @@
+"""Short texts scored with weights that are read layer by layer: without `transformers`, and without a whole model."""
