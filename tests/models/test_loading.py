@@ -128,7 +128,8 @@ def test_a_gguf_file_is_converted_once(folders: Folders, tmp_path: Path) -> None
     model = load(path, dtype="float32")
     again = load(path, dtype="float32")
     expected = load(folders("llama"), dtype="float32").open([[5, 6, 7]]).energies()
-    torch.testing.assert_close(model.open([[5, 6, 7]]).energies(), expected, atol=1e-4, rtol=0)
+    # The vocabulary of the file names all 264 rows, that of the folder 259 of them.
+    torch.testing.assert_close(model.open([[5, 6, 7]]).energies()[:, :259], expected[:, :259], atol=1e-4, rtol=0)
     assert model.fingerprint == again.fingerprint
     kept = list((tmp_path / "cache" / "models").iterdir())
     assert len(kept) == 1 and (kept[0] / "model.safetensors").exists()

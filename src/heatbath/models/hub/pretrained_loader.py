@@ -12,21 +12,44 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from heatbath.errors import ModelError
+from heatbath.models.hub.loading_report import read_loading_report
 
 
 def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
-    """Return the causal language model and the tokenizer at `place`.
+    """Return the causal language model and the tokenizer at `place`; see `load_module` and `load_tokenizer`."""
+    module = load_module(place, dtype=dtype, failure=failure, **options)
+    return module, load_tokenizer(place, failure=failure, **options)
 
-    `options` go to both `from_pretrained` calls. Raises `ModelError` with the message `failure`, in which `{reason}`
-    stands for the first line of the error: a damaged file can make the readers raise anything.
+
+def load_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> Any:
+    """Return the causal language model at `place`.
+
+    `options` go to `from_pretrained`. Raises `ModelError`: for tensors that are missing, unused or of another shape,
+    with their names; for any other error with the message `failure`, in which `{reason}` stands for its first line,
+    since a damaged file can make the readers raise anything.
     """
+    with _convert_errors(failure):
+        # Tensors of another shape are in the report then, and named.
+        module, info = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    read_loading_report(module, info).raise_problems(options.get("gguf_file", place))
+    return module
+
+
+def load_tokenizer(place: Any, *, failure: str, **options: Any) -> Any:
+    """Return the tokenizer at `place`, with the errors of `load_module`."""
+    with _convert_errors(failure):
+        return AutoTokenizer.from_pretrained(place, **options)
+
+
+@contextmanager
+def _convert_errors(failure: str) -> Iterator[None]:
     try:
-        module = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        yield
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(failure.replace("{reason}", reason[:200])) from error
-    return module, tokenizer
 
 
 @contextmanager

@@ -229,7 +229,7 @@ class BatchedPool:
         cache, mask = SlotCache(self._slots.buffer, block), build_masks(layout, block, additive=self._additive_masks)
         if network.has_plain_head:
             return network.hidden_states(ids, cache, mask=mask, positions=positions)[:, -1]
-        return network.logits(ids, cache, mask=mask, positions=positions)[:, -1].neg_()
+        return network.position_energies(ids, cache, mask=mask, positions=positions)[:, -1]
 
     def _positions(self, block: PositionBlock) -> torch.Tensor:
         """Return the positions of the new tokens; those of padding stay within the context."""
@@ -247,7 +247,7 @@ class BatchedPool:
         """Return the energies (n, V) of evaluated rows."""
         last = torch.stack([row.output for row in rows if row.output is not None])
         if self._cpu_decoder is not None:
-            return self._cpu_decoder.head(last.neg_())
+            return self._network.close_tokens(self._cpu_decoder.head(last.neg_()))
         return self._network.head_energies(last) if self._network.has_plain_head else last
 
 
@@ -263,8 +263,9 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
     for actual, prompt in zip(energies, prompts, strict=True):
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
-            expected = model.network.logits(tokens)[0, -1].neg().float()
-        difference = actual - expected
+            expected = model.network.position_energies(tokens)[0, -1].float()
+        is_open = expected.isfinite()
+        difference, expected = (actual - expected)[is_open], expected[is_open]
         if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
             return False
     return True
