@@ -69,19 +69,16 @@ def check_network(network: Network, *, name: str, context_length: int | None) ->
     try:
         if not network.has_plain_head:
             use_wide_head(network.module)
-        whole = trial.whole_energies()
+        cache_use, step = trial.find_cache_use(tolerance)
+        if trial.whole is None:
+            trial.evaluate_whole()
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{name} cannot be evaluated by transformers ({reason:.200}).") from error
-    _validate_finite(network, whole, name)
-    causality = trial.validate_causality(whole, tolerance, name)
-    for cache_use in _possible_uses(network):
-        candidate = replace(network, cache_use=cache_use)
-        step = trial.step_difference(candidate, whole)
-        if step is not None and step.relative <= tolerance:
-            return candidate, NetworkCheck(cache_use, causality, step, tolerance)
-    uncached = replace(network, cache_use="none", windows=None)
-    return uncached, NetworkCheck("none", causality, None, tolerance)
+    trial.validate_finite(name)
+    causality = trial.validate_causality(tolerance, name)
+    used = replace(network, cache_use=cache_use, windows=None if cache_use == "none" else network.windows)
+    return used, NetworkCheck(cache_use, causality, step, tolerance)
 
 
 def energy_difference(actual: torch.Tensor, expected: torch.Tensor) -> Difference:
@@ -102,29 +99,62 @@ def _centre(energies: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:
     return torch.where(is_open, finite - mean, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trial:
-    """Sequences `tokens` (2, T) that differ in their last two tokens."""
+    """Sequences `tokens` (2, T) that differ in their last two tokens, and their energies `whole` (2, T, V)."""
 
     network: Network
     tokens: torch.Tensor
     context_length: int | None
+    whole: torch.Tensor | None = None
 
-    def whole_energies(self) -> torch.Tensor:
-        """Return the energies at every position of both sequences, (2, T, V), without a cache."""
+    def evaluate_whole(self) -> torch.Tensor:
+        """Compute the energies at every position of both sequences without a cache."""
         with torch.inference_mode():
-            return self.network.position_energies(self.tokens, keep=0)
+            self.whole = self.network.position_energies(self.tokens, keep=0)
+        return self.whole
 
-    def validate_causality(self, whole: torch.Tensor, tolerance: float, name: str) -> Difference:
+    def find_cache_use(self, tolerance: float) -> tuple[CacheUse, Difference | None]:
+        """Return the widest use of the cache whose steps have the energies of one pass, and their distance."""
+        for cache_use in _possible_uses(self.network):
+            step = self._step_difference(replace(self.network, cache_use=cache_use))
+            if step is not None and step.relative <= tolerance:
+                return cache_use, step
+        return "none", None
+
+    def _step_difference(self, network: Network) -> Difference | None:
+        """Return the distance of a session's energies from those of one pass; None for a cache that cannot be used."""
+        long = self.tokens.shape[1] - 2
+        places = [(0, long), (1, long)] if network.cache_use == "length" else [(0, long), (0, 1)]
+        try:
+            return energy_difference(*self._evaluate_step(network, places))
+        except Exception:  # a network refuses a cache it does not know in its own way
+            return None
+
+    def _evaluate_step(self, network: Network, places: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the energies of a session before and after a step, and those of one pass between: (4, V) each.
+
+        `places` are the row of each prompt and its length.
+        """
+        sequences: list[list[int]] = self.tokens.tolist()
+        prompts = [sequences[row][:length] for row, length in places]
+        size = int(network.config.vocab_size)
+        session = open_session(network, prompts, context_length=self.context_length, vocab_size=size)
+        before = session.energies()
+        whole = self.evaluate_whole()
+        session.push([sequences[row][length] for row, length in places])
+        rows, columns = torch.tensor(places, device=whole.device).T
+        expected = torch.cat([whole[rows, columns - 1], whole[rows, columns]])
+        return torch.cat([before, session.energies()]).to(expected.dtype), expected
+
+    def validate_causality(self, tolerance: float, name: str) -> Difference:
         """Return the change of the energies that both sequences share; raise `ModelError` for more than rounding."""
-        last = self.tokens.shape[1] - 2
-        change = energy_difference(whole[1, :last], whole[0, :last])
-        limit = _CAUSALITY_FLOOR * tolerance
+        whole, last = self._shared_energies(), self.tokens.shape[1] - 2
+        change, limit = energy_difference(whole[1], whole[0]), _CAUSALITY_FLOOR * tolerance
         if change.relative > limit:  # a mixture of experts rounds differently when other tokens go elsewhere
             with torch.inference_mode():
-                alone = self.network.position_energies(self.tokens[:1], keep=0)
-            noise = energy_difference(alone[0, :last], whole[0, :last])
-            limit = max(limit, min(tolerance, _NOISE_FACTOR * noise.relative))
+                alone = self.network.position_energies(self.tokens[:1], keep=0)[0, :last]
+            limit = max(limit, min(tolerance, _NOISE_FACTOR * energy_difference(alone, whole[0]).relative))
         if change.relative > limit:
             raise ModelError(
                 f"{name} ({type(self.network.module).__name__}) is not a causal language model: other tokens at the "
@@ -133,31 +163,18 @@ class _Trial:
             )
         return change
 
-    def step_difference(self, network: Network, whole: torch.Tensor) -> Difference | None:
-        """Return the distance of the energies of a session from `whole`; None for a cache that cannot be used."""
-        long = self.tokens.shape[1] - 2
-        places = [(0, long), (1, long)] if network.cache_use == "length" else [(0, long), (0, 1)]
-        try:
-            return energy_difference(*self._evaluate_step(network, whole, places))
-        except Exception:  # a network refuses a cache it does not know in its own way
-            return None
+    def validate_finite(self, name: str) -> None:
+        """Raise `ModelError` for NaN, and for infinite energies of tokens that are not closed."""
+        whole = self._shared_energies()
+        is_open = self.network.close_tokens(torch.zeros_like(whole[0, 0])).isfinite()
+        if not bool(whole[..., is_open].isfinite().all()):
+            wide = self.network.module.dtype.itemsize >= 4
+            remedy = "fetch its weights again" if wide else "load it with dtype='float32', or fetch its weights again"
+            raise ModelError(f"{name} gives energies that are not finite: {remedy}.")
 
-    def _evaluate_step(
-        self, network: Network, whole: torch.Tensor, places: list[tuple[int, int]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the energies of a session before and after a step, and those of `whole`: (4, V) each.
-
-        `places` are the row of each prompt and its length.
-        """
-        sequences: list[list[int]] = self.tokens.tolist()
-        prompts = [sequences[row][:length] for row, length in places]
-        session = open_session(network, prompts, context_length=self.context_length, vocab_size=whole.shape[-1])
-        before = session.energies()
-        self.whole_energies()
-        session.push([sequences[row][length] for row, length in places])
-        rows, columns = torch.tensor(places, device=whole.device).T
-        expected = torch.cat([whole[rows, columns - 1], whole[rows, columns]])
-        return torch.cat([before, session.energies()]).to(expected.dtype), expected
+    def _shared_energies(self) -> torch.Tensor:
+        whole = self.evaluate_whole() if self.whole is None else self.whole
+        return whole[:, : self.tokens.shape[1] - 2]
 
 
 def _possible_uses(network: Network) -> Sequence[CacheUse]:
@@ -174,11 +191,3 @@ def _draw_tokens(network: Network, length: int) -> torch.Tensor:
     places = torch.arange(length)
     later = places + (places >= length - 2)
     return torch.stack([order[places % len(order)], order[later % len(order)]]).to(network.device)
-
-
-def _validate_finite(network: Network, energies: torch.Tensor, name: str) -> None:
-    is_open = network.close_tokens(torch.zeros_like(energies[0, 0])).isfinite()
-    if not bool(energies[..., is_open].isfinite().all()):
-        wide = network.module.dtype.itemsize >= 4
-        remedy = "fetch its weights again" if wide else "load it with dtype='float32', or fetch its weights again"
-        raise ModelError(f"{name} gives energies that are not finite: {remedy}.")

@@ -14,7 +14,7 @@ from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.network import build_network
-from heatbath.models.hf.network_check import NetworkCheck, check_network
+from heatbath.models.hf.network_check import check_network
 from heatbath.models.hf.row_sessions import open_session
 from heatbath.models.hf.teacher_forcing import score_chunks
 from heatbath.models.hf.token_ids import TokenIds

@@ -14,18 +14,22 @@ from transformers import AutoModelForCausalLM
 from heatbath.errors import ModelError
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hub.fingerprint import file_hash
+from heatbath.models.hub.gguf_tensors import use_all_tensors
 from heatbath.models.hub.model_store import build_folder, models_folder
-from heatbath.models.hub.pretrained_loader import load_pretrained, suppress_library_output
+from heatbath.models.hub.pretrained_loader import load_tokenizer, read_module, suppress_library_output
 
 
 def convert_gguf(gguf: Path, folder: Path, metadata: ModelMetadata) -> None:
     """Write the model in `gguf` into an existing `folder`, with its metadata.
 
-    Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, or a full disk.
+    Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, tensors that are missing
+    or that it does not use, or a full disk.
     """
     failure = f"{gguf} cannot be read ({{reason}}): check the file, or give the original safetensors."
     with suppress_library_output(), redirect_stderr(StringIO()):
-        module, tokenizer = load_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, failure=failure)
+        module, report = read_module(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, failure=failure)
+        use_all_tensors(gguf, module, report)
+        tokenizer = load_tokenizer(gguf.parent, gguf_file=gguf.name, failure=failure)
         plain = _drop_quantization(module)
         try:
             plain.save_pretrained(folder)

@@ -20,12 +20,14 @@ class LoadingReport:
     """The tensors of a file that do not fit a model, by name.
 
     Attributes:
-        num_tensors: number of tensors of the model.
+        model_class: class of the model.
+        num_tensors: number of its tensors.
         missing: tensors of the model that are not in the file.
         unused: tensors of the file that are not in the model.
         mismatched: tensors of another shape, with the shape in the file and in the model.
     """
 
+    model_class: str
     num_tensors: int
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
@@ -46,8 +48,8 @@ class LoadingReport:
             )
         if self.unused:
             raise ModelError(
-                f"{place} has {len(self.unused)} tensors that the model does not use ({list_names(self.unused)}): "
-                "take a configuration that describes these weights; `transformers` may not implement all of this model."
+                f"{place} has tensors that {self.model_class} does not use ({list_names(self.unused)}): "
+                "take a configuration that describes these weights, or another form of the model."
             )
 
 
@@ -55,6 +57,7 @@ def read_loading_report(module: Any, info: Mapping[str, Any]) -> LoadingReport:
     """Return the report for what `from_pretrained` gave with `output_loading_info`."""
     mismatched = ((name, tuple(found), tuple(expected)) for name, found, expected in info["mismatched_keys"])
     return LoadingReport(
+        model_class=type(module).__name__,
         num_tensors=len(module.state_dict()),
         missing=tuple(sorted(info["missing_keys"])),
         unused=tuple(sorted(info["unexpected_keys"])),

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from heatbath.errors import ModelError
-from heatbath.models.hub.loading_report import read_loading_report
+from heatbath.models.hub.loading_report import LoadingReport, read_loading_report
 
 
 def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
@@ -25,26 +25,35 @@ def load_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> Any:
     """Return the causal language model at `place`.
 
     `options` go to `from_pretrained`. Raises `ModelError`: for tensors that are missing, unused or of another shape,
-    with their names; for any other error with the message `failure`, in which `{reason}` stands for its first line,
-    since a damaged file can make the readers raise anything.
+    with their names; for any other error as `name_failures` does.
     """
-    with _convert_errors(failure):
+    module, report = read_module(place, dtype=dtype, failure=failure, **options)
+    report.raise_problems(place)
+    return module
+
+
+def read_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, LoadingReport]:
+    """Return the causal language model at `place` and its loading report: what is missing is random in it."""
+    with name_failures(failure):
         # Tensors of another shape are in the report then, and named.
         module, info = AutoModelForCausalLM.from_pretrained(
             place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    read_loading_report(module, info).raise_problems(options.get("gguf_file", place))
-    return module
+    return module, read_loading_report(module, info)
 
 
 def load_tokenizer(place: Any, *, failure: str, **options: Any) -> Any:
     """Return the tokenizer at `place`, with the errors of `load_module`."""
-    with _convert_errors(failure):
+    with name_failures(failure):
         return AutoTokenizer.from_pretrained(place, **options)
 
 
 @contextmanager
-def _convert_errors(failure: str) -> Iterator[None]:
+def name_failures(failure: str) -> Iterator[None]:
+    """Raise any error as a `ModelError` with the message `failure`: a damaged file can make readers raise anything.
+
+    `{reason}` in the message stands for the first line of the error.
+    """
     try:
         yield
     except Exception as error:
