@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from heatbath.models.base import Tokens
+from heatbath.models.hf.network_check import TOLERANCES, energy_difference
 from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.pool.prefix_cache import PrefixCache, common_prefix_length
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PREFILL_CHUNK = 512
 MAX_BATCH_POSITIONS = 1024
 MIN_SHARED_TOKENS = 16
-_RELATIVE_TOLERANCE = 0.2
 
 
 @dataclass(eq=False)
@@ -260,13 +260,12 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
     pool.energies(rows)
     pool.push(rows, [0, 0])
     energies = pool.energies(rows).float()
+    tolerance = TOLERANCES[model.network.module.dtype]
     for actual, prompt in zip(energies, prompts, strict=True):
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
             expected = model.network.position_energies(tokens)[0, -1].float()
-        is_open = expected.isfinite()
-        difference, expected = (actual - expected)[is_open], expected[is_open]
-        if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
+        if not energy_difference(actual, expected).relative <= tolerance:
             return False
     return True
 
