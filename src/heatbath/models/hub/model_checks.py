@@ -66,8 +66,8 @@ def _describe_loading(model: TransformersModel) -> ModelCheck:
     return ModelCheck(
         "loading",
         True,
-        f"{kind}, {millions:.4g} million parameters in {dtype} on {model.device}; {count} tensors, none missing, unused "
-        "or of another shape",
+        f"{kind}, {millions:.4g} million parameters in {dtype} on {model.device}; {count} tensors, none missing, "
+        "unused or of another shape",
         {"class": kind, "parameters": int(millions * 1e6), "tensors": count, "dtype": dtype},
     )
 
@@ -90,7 +90,7 @@ def _check_tokenizer(model: TransformersModel, tokenizer: ModelTokenizer) -> Mod
     ours = model.decode(tokens)
     theirs = tokenizer.fast_tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
     passed = ours.lstrip(" ") == theirs.lstrip(" ")
-    text = f"{size} rows, {closed} of them without a token, which are closed; {len(tokens)} ids for {len(_TEXT)} characters"
+    text = f"{size} rows, {closed} without a token and closed; {len(tokens)} ids for {len(_TEXT)} characters"
     if not passed:
         text += f"; their text is {ours!r:.60}, transformers gives {theirs!r:.60}"
     values = {"rows": size, "closed": closed, "start": list(model.vocabulary.start_token_ids)}
