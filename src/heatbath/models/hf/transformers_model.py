@@ -196,14 +196,16 @@ def _build_vocabulary(
 
 def _find_closed_tokens(tokenizer: Any, vocabulary: Vocabulary, device: torch.device) -> slice | torch.Tensor | None:
     """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix."""
-    if tokenizer is None or len(tokenizer) == vocabulary.size:
+    if tokenizer is None:
         return None
-    known = {*tokenizer.get_vocab().values(), *vocabulary.start_token_ids, *vocabulary.stop_token_ids}
-    closed = [token for token in range(vocabulary.size) if token not in known]
-    if not closed or len(closed) == vocabulary.size:
+    ids = [*tokenizer.get_vocab().values(), *vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    known = np.zeros(max(vocabulary.size, max(ids) + 1), bool)
+    known[ids] = True
+    closed = np.flatnonzero(~known[: vocabulary.size])
+    if not closed.size:
         return None
-    is_suffix = closed[0] + len(closed) == vocabulary.size
-    return slice(closed[0], None) if is_suffix else torch.tensor(closed, device=device)
+    is_suffix = closed[0] + closed.size == vocabulary.size
+    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed).to(device)
 
 
 def _stop_token_ids(module: Any, tokenizer: Any) -> tuple[int, ...]:
