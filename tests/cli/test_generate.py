@@ -54,6 +54,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         "best_index": 0,
         "log_z": None,
         "log_z_stderr": None,
+        "unreliable": None,
         "ess": 2.0,
         "tokens_spent": 8,
         "work": {},
@@ -65,6 +66,18 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["position"] for row in samples[0]["records"]] == [1, 2, 3, 4]
     assert {"kept_mass", "drawn_logprob"} <= set(samples[0]["records"][0])
     assert samples[0]["logprob"] == pytest.approx(sum(row["logprob"] for row in samples[0]["records"]))
+
+
+def test_a_run_that_has_not_converged_says_so_in_place_of_log_z(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--sampler", "power", "--alpha", 4, "-o", "method=metropolis", "-o", "sweeps=6", "--max-tokens", 6)
+    assert call(*options, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["log_z"] is None and found["log_z_stderr"] is None
+    assert found["unreliable"].startswith("log Z = ") and "fewer than 4" in found["unreliable"]
+    assert len(found["samples"]) == 8 and "acceptance" in found["diagnostics"]
+    assert call(*options) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == found["text"] and found["unreliable"] in captured.err
 
 
 def test_traces_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

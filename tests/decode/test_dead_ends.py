@@ -128,7 +128,7 @@ def test_a_replicate_that_dies_counts_as_nothing():
         generate(TREE, [], max_tokens=4, sampler="smc", fields=AfterFirst(), particles=2, replicates=32, seed=seed)
         for seed in range(40)
     ]
-    found = np.exp([out.log_z for out in runs])
+    found = np.exp([out.weighted_samples.log_z.value for out in runs])
     died = [np.isneginf(out.weighted_samples.log_weight.reshape(32, 2)).all(1).any() for out in runs]
     assert any(died), "with no replicate dead there is nothing to test"
     assert abs(found.mean() - exact) < 4 * found.std(ddof=1) / np.sqrt(len(found))

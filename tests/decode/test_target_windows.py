@@ -38,4 +38,5 @@ def test_all_methods_aim_at_one_law(method):
     inside = {sequence for sequence, kept_ in zip(TREE.sequences(), INSIDE, strict=True) if kept_}
     assert {tuple(answer) for answer in out.sequences} <= inside and 1 < len(inside) < len(INSIDE)
     exact = logsumexp(3.0 * TREE.logprobs()[INSIDE])
-    assert abs(out.log_z - exact) < 5 * out.log_z_stderr < 0.5
+    estimate = out.weighted_samples.log_z  # r_hat of so few sweeps is above 1.1, so that `out.log_z` does not give it
+    assert abs(estimate.value - exact) < 5 * estimate.stderr < 0.5

@@ -163,13 +163,15 @@ def summary(found: Any) -> dict[str, Any]:
     # The golden file has the sampler's own figure where it keeps one: of the greedy sampler and best-of it is at T = 1.
     own = found.weighted_samples.logprob
     logprob = found.logprob_at_temperature if own is None else own
+    log_z = found.weighted_samples.log_z
     return {
         "sequences": found.sequences,
         "finish": list(found.finish_reasons),
         "value": int(found.best_index),
         "log_weight": [number(sample.log_weight) for sample in found.samples],
         "logprob": list(map(number, logprob)),
-        "log_z": None if found.log_z is None else [number(found.log_z), number(found.log_z_stderr)],
+        "log_z": None if log_z is None else [number(log_z.value), number(log_z.stderr)],
+        "is_reliable": not found.unreliable_reason,
         "ess": number(found.ess),
         "tokens_spent": int(found.tokens_spent),
         "diagnostics": {name: number(value) for name, value in found.diagnostics.items()},

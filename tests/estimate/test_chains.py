@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, rankdata
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.mcmc_diagnostics import (
     autocorrelation,
     autocorrelation_time,
@@ -147,7 +147,10 @@ def test_chains_that_stand_still_are_one_draw_each():
     assert estimate_mean(still).ess == pytest.approx(2) and np.isnan(estimate_mean(still).stderr)
     apart = np.tile(np.array([[0.1], [0.3]]), (1, 100))
     assert r_hat(apart) == np.inf
-    assert estimate_mean(apart).ess < 4
+    assert estimate_mean(apart, max_r_hat=np.inf).ess < 4
+    with pytest.raises(Unreliable, match=r"have not mixed, r_hat is inf") as caught:
+        estimate_mean(apart)
+    assert caught.value.estimate == estimate_mean(apart, max_r_hat=np.inf)
 
 
 def test_stuck_chains_are_worth_few_draws():

@@ -226,7 +226,7 @@ def _run_to_end(run: Run, model: Model, output: OutputArguments) -> None:
     result = run.result()
     if output.as_json:
         _print_json(result, output, failure)
-    elif failure is None and (result.log_z is not None or result.diagnostics):
+    elif failure is None and (result.reliable_log_z is not None or result.diagnostics):
         print(format_summary(result), file=sys.stderr)
     if output.path is not None and result.arrays.lengths.any():
         _write_traces(result, output.path)
@@ -264,12 +264,14 @@ def _write_stdout(text: str) -> None:
 def format_summary(result: Generation) -> str:
     """Format the number of samples, log Z and diagnostics in one line."""
     parts = [f"{len(result)} samples, {result.tokens_spent} tokens generated"]
-    if result.log_z is not None:
-        parts.append(f"log Z {result.log_z:.3f} ± {result.log_z_stderr:.3f}")
+    if result.reliable_log_z is not None:
+        parts.append(f"log Z {result.reliable_log_z.value:.3f} ± {result.reliable_log_z.stderr:.3f}")
     if result.ess == result.ess:
         parts.append(f"effective samples {result.ess:.1f}")
     scalars = {name: value for name, value in result.diagnostics.items() if "/" not in name}
     parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in scalars.items()]
+    if result.unreliable_reason:
+        parts.append(result.unreliable_reason)
     return "; ".join(parts)
 
 
@@ -277,7 +279,7 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
     import json
     from dataclasses import asdict
 
-    samples = [asdict(sample) for sample in result.samples]
+    samples, log_z = [asdict(sample) for sample in result.samples], result.reliable_log_z
     if output.records:
         for sample, trace in zip(samples, result.traces, strict=True):
             sample["records"] = list(trace.to_rows())
@@ -286,8 +288,9 @@ def _print_json(result: Generation, output: OutputArguments, failure: BaseExcept
         "text": result.text,
         "best_index": result.best_index,
         "samples": samples,
-        "log_z": result.log_z,
-        "log_z_stderr": result.log_z_stderr,
+        "log_z": None if log_z is None else log_z.value,
+        "log_z_stderr": None if log_z is None else log_z.stderr,
+        "unreliable": result.unreliable_reason or None,
         "ess": result.ess,
         "tokens_spent": result.tokens_spent,
         "work": {name: values.tolist() for name, values in result.work.items()},

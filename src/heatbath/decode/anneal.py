@@ -29,6 +29,7 @@ from heatbath.decode.target import Target, build_default_target, split_target_op
 from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
+from heatbath.estimate.convergence import find_population_fault
 from heatbath.estimate.resample import ess, genealogical_ess, resample_particles
 from heatbath.models.base import Session
 
@@ -77,6 +78,7 @@ class AnnealState(ChainState):
             "work_stderr": _standard_error(self.work),
             "rungs": float(len(self.ladder) - 1),
         }
+        log_z, size = log_mean(log_weight), genealogical_ess(log_weight, self.root_ancestors)
         return WeightedSamples(
             sequences=current.buffer.to_sequences(),
             slots=self.chains.current_slots,
@@ -84,10 +86,11 @@ class AnnealState(ChainState):
             log_weight=log_weight,
             logprob=current.total_logprob,
             selected_index=self.selected_index,
-            log_z=log_mean(log_weight),
-            ess=genealogical_ess(log_weight, self.root_ancestors),
+            log_z=log_z,
+            ess=size,
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=find_population_fault(log_z, size),
         )
 
 

@@ -33,7 +33,7 @@ from heatbath.decode.target import Target, build_target, split_target_options
 from heatbath.energy.length_fields import MinLength
 from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput
-from heatbath.estimate.mcmc_diagnostics import mixing_diagnostics
+from heatbath.estimate.convergence import assess_chains, find_forbidden_chain
 from heatbath.models.base import Session
 
 
@@ -86,12 +86,12 @@ class LangevinState(SamplerState):
         sweep changes, since a high acceptance can also mean that steps are too small. `forbidden` is the share of
         chains on a forbidden sequence.
         """
-        r_hat, effective = mixing_diagnostics(self.logprob_history[:, self.burn_in_sweeps :])
+        convergence = assess_chains([self.logprob_history[:, self.burn_in_sweeps :]], self.acceptance_history)
         figures = {
             "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
             "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),
             "forbidden": float(self.forbidden_mask.mean()),
-            "r_hat": r_hat,
+            "r_hat": convergence.r_hat,
             "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
@@ -102,10 +102,14 @@ class LangevinState(SamplerState):
             logprob=self.token_logprobs.sum(1),
             selected_index=self.selected_index,
             log_z=None,
-            ess=effective,
+            ess=convergence.ess,
             tokens_spent=self.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=self._find_forbidden_chain() or convergence.reason,
         )
+
+    def _find_forbidden_chain(self) -> str:
+        return find_forbidden_chain(np.where(self.forbidden_mask, -np.inf, 0.0)) if self.has_finished_sweeps else ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from heatbath.decode.sequences import (
 from heatbath.decode.target import Target
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
+from heatbath.estimate.convergence import find_population_fault
 from heatbath.estimate.population_diagnostics import independence_acceptance, weighted_r_hat
 from heatbath.estimate.resample import ess
 from heatbath.models.base import Session
@@ -78,6 +79,7 @@ class LookaheadState(SamplerState):
             "acceptance": independence_acceptance(weight) if alive else 0.0,
             "r_hat": _grouped_r_hat(current.total_logprob[:size], weight[:size], groups),
         }
+        log_z, effective = log_mean(weight), ess(weight) if alive else 0.0
         return WeightedSamples(
             sequences=current.buffer.to_sequences(),
             slots=self.current_slots,
@@ -85,10 +87,11 @@ class LookaheadState(SamplerState):
             log_weight=weight,
             logprob=current.total_logprob,
             selected_index=self.selected_index,
-            log_z=log_mean(weight),
-            ess=ess(weight) if alive else 0.0,
+            log_z=log_z,
+            ess=effective,
             tokens_spent=self.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=find_population_fault(log_z, effective),
         )
 
 

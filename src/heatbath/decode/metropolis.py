@@ -21,8 +21,14 @@ from heatbath.decode.sequences import (
 from heatbath.decode.target import Target
 from heatbath.errors import Unreliable
 from heatbath.estimate.bridge import bar
+from heatbath.estimate.convergence import (
+    ChainConvergence,
+    assess_chains,
+    autocorrelated_bridge_error,
+    find_forbidden_chain,
+)
 from heatbath.estimate.estimate import Estimate
-from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
+from heatbath.estimate.mcmc_diagnostics import jackknife
 from heatbath.models.base import Session
 
 
@@ -49,10 +55,10 @@ class MetropolisState(ChainState):
     def samples(self) -> WeightedSamples:
         """Return the current sequences; diagnostics are over the sweeps after `burn_in_sweeps`."""
         chains, current = self.chains, self.chains.current
-        r_hat, effective = mixing_diagnostics(self.logprob_history[:, self.burn_in_sweeps :])
+        convergence = self._assess_convergence()
         figures = {
             "acceptance": float(np.mean(self.acceptance_history)) if self.acceptance_history.size else float("nan"),
-            "r_hat": r_hat,
+            "r_hat": convergence.r_hat,
             "sweeps": float(self.logprob_history.shape[1]),
         }
         return WeightedSamples(
@@ -63,15 +69,26 @@ class MetropolisState(ChainState):
             logprob=current.total_logprob,
             selected_index=self.selected_index,
             log_z=self.estimate_log_z(),
-            ess=effective,
+            ess=convergence.ess,
             tokens_spent=chains.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=convergence.reason,
         )
+
+    def _assess_convergence(self) -> ChainConvergence:
+        """Assess the chains by log p_T, and by the log-weights where no chain is on a forbidden sequence."""
+        logprob, log_weight = (
+            history[:, self.burn_in_sweeps :] for history in (self.logprob_history, self.log_weight_history)
+        )
+        forbidden = find_forbidden_chain(log_weight)
+        convergence = assess_chains([logprob] if forbidden else [logprob, log_weight], self.acceptance_history)
+        return replace(convergence, reason=forbidden or convergence.reason)
 
     def estimate_log_z(self) -> Estimate | None:
         """Estimate log Z of the target by Bennett's ratio between draws from the proposal and the visited sequences.
 
-        The error is a jackknife over chains. None where chains grow by blocks, or where a chain has not found a
+        The error is the larger of a jackknife over chains and of the asymptotic one with the autocorrelation of the
+        chains. None where chains grow by blocks, or where a chain has not found a
         sequence that the target allows.
         """
         visited = self.log_weight_history[:, self.burn_in_sweeps :]
@@ -79,7 +96,12 @@ class MetropolisState(ChainState):
             return None
         try:
             log_weights = np.concatenate([self.initial_log_weights[None], visited.T])
-            return replace(bar(self.initial_log_weights, visited.ravel()), stderr=jackknife(_bridge_log_z, log_weights))
+            estimate = bar(self.initial_log_weights, visited.ravel())
+            errors = (
+                jackknife(_bridge_log_z, log_weights),
+                autocorrelated_bridge_error(estimate, self.initial_log_weights, visited),
+            )
+            return replace(estimate, stderr=float(np.fmax(*errors)))
         except Unreliable:
             return None
 

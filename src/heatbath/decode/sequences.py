@@ -58,6 +58,8 @@ class WeightedSamples:
         ess: effective number of independent sequences.
         tokens_spent: total number of drawn tokens.
         diagnostics: further figures, by name.
+        unreliable_reason: why means over the sequences and `log_z` are not to be relied on, as a part of a sentence;
+            empty where the diagnostics do not say so.
     """
 
     sequences: list[list[int]]
@@ -71,6 +73,7 @@ class WeightedSamples:
     tokens_spent: int
     logprob_temperature: float | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    unreliable_reason: str = ""
 
     __repr__ = short_repr
 

@@ -11,6 +11,7 @@ from heatbath.decode.base import Floats, Ints
 from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.sequences import BatchState, Bools, WeightedSamples
 from heatbath.estimate.bridge import combine_replicates
+from heatbath.estimate.convergence import find_population_fault
 from heatbath.estimate.estimate import Estimate
 from heatbath.estimate.population_diagnostics import independence_acceptance, weighted_r_hat
 from heatbath.estimate.resample import ess, genealogical_ess, genealogical_variance
@@ -93,6 +94,7 @@ class SMCState(BatchState):
             "acceptance": independence_acceptance(weights),
             "r_hat": weighted_r_hat(self.logprob[alive], self.log_weight[alive]),
         }
+        log_z, size = self.estimate_log_z(), genealogical_ess(weights, self.root_ancestors)
         return WeightedSamples(
             sequences=self.buffer.to_sequences(),
             slots=np.arange(self.num_slots),
@@ -100,8 +102,9 @@ class SMCState(BatchState):
             log_weight=weights,
             logprob=self.logprob,
             selected_index=self.selected_index,
-            log_z=self.estimate_log_z(),
-            ess=genealogical_ess(weights, self.root_ancestors),
+            log_z=log_z,
+            ess=size,
             tokens_spent=self.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=find_population_fault(log_z, size),
         )

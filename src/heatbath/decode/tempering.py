@@ -31,8 +31,14 @@ from heatbath.energy.spec import Spec
 from heatbath.errors import Unreliable
 from heatbath.estimate import ladder_spacing
 from heatbath.estimate.bridge import bar
+from heatbath.estimate.convergence import (
+    ChainConvergence,
+    assess_chains,
+    autocorrelated_bridge_error,
+    find_forbidden_chain,
+)
 from heatbath.estimate.estimate import Estimate
-from heatbath.estimate.mcmc_diagnostics import jackknife, mixing_diagnostics
+from heatbath.estimate.mcmc_diagnostics import jackknife
 from heatbath.models.base import Session
 
 
@@ -71,10 +77,10 @@ class TemperingState(ChainState):
         current, rows = self.chains.current, self.target_chains
         attempts, exchanges = self.exchange_counts.T
         rate = exchanges / np.maximum(attempts, 1)
-        r_hat, effective = mixing_diagnostics(self.logprob_history[:, -1].T)
+        convergence = self._assess_convergence()
         figures = {
             "acceptance": float(np.mean(self.acceptance_rates)) if self.acceptance_rates else float("nan"),
-            "r_hat": r_hat,
+            "r_hat": convergence.r_hat,
             **{f"exchange/{k}": float(rate[k]) for k in range(len(rate))},
             **{f"ladder/{k}": float(value) for k, value in enumerate(self.ladder)},
         }
@@ -86,16 +92,24 @@ class TemperingState(ChainState):
             logprob=current.total_logprob[rows],
             selected_index=self.selected_index,
             log_z=self.estimate_log_z(),
-            ess=effective,
+            ess=convergence.ess,
             tokens_spent=self.chains.tokens_spent,
             diagnostics=figures,
+            unreliable_reason=convergence.reason,
         )
+
+    def _assess_convergence(self) -> ChainConvergence:
+        """Assess the chains at the target by log p_T, and those of every rung by the log-weights."""
+        weights = [rung.T for rung in self.log_weight_history.transpose(1, 0, 2) if np.isfinite(rung).all()]
+        convergence = assess_chains([self.logprob_history[:, -1].T, *weights], self.acceptance_rates)
+        return replace(convergence, reason=find_forbidden_chain(self.log_weight_history[:, 1:]) or convergence.reason)
 
     def estimate_log_z(self) -> Estimate | None:
         """Estimate log Z of the target as the sum of Bennett's ratios between neighbours.
 
-        The error is a jackknife over chains. None where a replica visited a forbidden sequence or neighbours do not
-        overlap.
+        The error is the larger of a jackknife over chains and of the asymptotic one with the autocorrelation of the
+        chains, which takes the neighbours as independent. None where a replica visited a forbidden sequence or
+        neighbours do not overlap.
         """
         if not self.log_weight_history.size or not np.isfinite(self.log_weight_history[:, 1:]).all():
             return None
@@ -107,7 +121,8 @@ class TemperingState(ChainState):
             )
         except Unreliable:
             return None
-        return Estimate(sum(part.value for part in parts), stderr, min(part.ess for part in parts))
+        errors = stderr, _autocorrelated_error(self.log_weight_history, self.ladder, parts)
+        return Estimate(sum(part.value for part in parts), float(np.fmax(*errors)), min(part.ess for part in parts))
 
 
 @dataclass(frozen=True)
@@ -219,6 +234,15 @@ def _estimate_log_ratios(log_weight_history: Floats, ladder: Floats) -> list[Est
         bar(h * log_weight_history[:, k].ravel(), h * log_weight_history[:, k + 1].ravel())
         for k, h in enumerate(steps.tolist())
     ]
+
+
+def _autocorrelated_error(log_weight_history: Floats, ladder: Floats, parts: Sequence[Estimate]) -> float:
+    """Return the standard error of the sum of Bennett's ratios; NaN where there are too few sweeps."""
+    variance = 0.0
+    for k, (step, part) in enumerate(zip(np.diff(ladder), parts, strict=True)):
+        forward, reverse = step * log_weight_history[:, k].T, step * log_weight_history[:, k + 1].T
+        variance += autocorrelated_bridge_error(part, forward, reverse) ** 2
+    return float(np.sqrt(variance))
 
 
 def _build_tempering(arguments: SamplerArguments, **options: Any) -> Tempering:

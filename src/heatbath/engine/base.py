@@ -142,7 +142,8 @@ class Finished:
     """The last event. `best_index` is the sequence to show if one is needed; see `heatbath.engine.Generation`.
 
     `deterministic`: the same seed gives the same tokens whatever else is in the batch; else `nondeterminism_reason`
-    says why not.
+    says why not. `unreliable_reason` says why there is no log Z although the sampler has an estimate of it, and why
+    means over the sequences are not reliable; empty where nothing says so.
     """
 
     best_index: int = 0
@@ -154,6 +155,7 @@ class Finished:
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     deterministic: bool = True
     nondeterminism_reason: str = ""
+    unreliable_reason: str = ""
 
 
 Event = Started | TokensGenerated | Finished

@@ -11,7 +11,8 @@ import numpy as np
 from heatbath.decode import WeightedSamples
 from heatbath.engine.run_buffer import Floats, GenerationArrays
 from heatbath.engine.stop_strings import StopMatch, StopStrings
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, Unreliable
+from heatbath.estimate.estimate import Estimate
 from heatbath.models.base import Tokens
 from heatbath.record import NODE_COLUMNS, WORK_PREFIX, Provenance, Trace, decode_pieces
 from heatbath.short_repr import format_repr, short_repr
@@ -132,13 +133,39 @@ class Generation:
 
     @property
     def log_z(self) -> float | None:
-        """log Z of the distribution that the weights are for, nats; None where the sampler gives none."""
-        return None if self.weighted_samples.log_z is None else self.weighted_samples.log_z.value
+        """log Z of the distribution that the weights are for, nats; None where the sampler gives none.
+
+        Raises:
+            Unreliable: the diagnostics say that the run has not converged; `.estimate` carries the `Estimate`.
+        """
+        estimate = self._require_log_z()
+        return None if estimate is None else estimate.value
 
     @property
     def log_z_stderr(self) -> float | None:
-        """Its standard error."""
-        return None if self.weighted_samples.log_z is None else self.weighted_samples.log_z.stderr
+        """Its standard error. Raises `Unreliable` as `log_z` does."""
+        estimate = self._require_log_z()
+        return None if estimate is None else estimate.stderr
+
+    @property
+    def reliable_log_z(self) -> Estimate | None:
+        """log Z as an `Estimate`; None where the sampler gives none, or where `unreliable_reason` is given."""
+        return None if self.unreliable_reason else self.weighted_samples.log_z
+
+    @property
+    def unreliable_reason(self) -> str:
+        """A sentence that says why log Z and means over the samples are not reliable; empty where nothing says so."""
+        reason, estimate = self.weighted_samples.unreliable_reason, self.weighted_samples.log_z
+        if not reason:
+            return ""
+        value = "" if estimate is None else f"log Z = {estimate} and "
+        return f"{value}means over the samples are not reliable: {reason}."
+
+    def _require_log_z(self) -> Estimate | None:
+        estimate = self.weighted_samples.log_z
+        if estimate is not None and self.unreliable_reason:
+            raise Unreliable(self.unreliable_reason, estimate)
+        return estimate
 
     @property
     def ess(self) -> float:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.estimate import Estimate
 
 Floats = NDArray[np.float64]
 
 MIN_STEPS = 4
 """Minimal number of steps per chain: half a chain must still have a variance."""
+
+MAX_R_HAT = 1.1
+"""Largest split R-hat at which a mean is given: each half of a chain then has about five autocorrelation times."""
 
 _MAX_GROUPS = 32
 
@@ -103,18 +106,26 @@ def effective_steps(x_cn: ArrayLike, *, method: str = "geyer") -> float:
     return x.size / autocorrelation_time(x, method=method)
 
 
-def estimate_mean(x_cn: ArrayLike, *, method: str = "geyer") -> Estimate:
+def estimate_mean(x_cn: ArrayLike, *, method: str = "geyer", max_r_hat: float = MAX_R_HAT) -> Estimate:
     r"""Mean over chains and steps with the standard error $\sqrt{\widehat{\mathrm{var}}^+ \tau / cn}$.
 
     If nothing moves the standard error is NaN and the effective size that of one draw per chain.
 
     Raises:
         BadInput: fewer than four steps, or a number that is not finite.
+        Unreliable: `r_hat` is above `max_r_hat`, so that the error says nothing of what the chains have not visited.
     """
     x = _validate_chains(x_cn)
     size = effective_steps(x, method=method)
     _, total = _compute_variances(x)
-    return Estimate(float(x.mean()), float(np.sqrt(total / size)) if total > 0 else float("nan"), size)
+    estimate = Estimate(float(x.mean()), float(np.sqrt(total / size)) if total > 0 else float("nan"), size)
+    if max_r_hat < np.inf and (ratio := r_hat(x)) > max_r_hat:
+        raise Unreliable(
+            f"{estimate} is the mean of chains that have not mixed, r_hat is {ratio:.2f}, above {max_r_hat:g}: "
+            "run more steps, or read `.estimate`.",
+            estimate,
+        )
+    return estimate
 
 
 def jackknife(estimate: Callable[[Floats], float], samples: Floats) -> float:
@@ -152,7 +163,9 @@ def summarize_acceptance(accepted_cn: ArrayLike) -> AcceptanceSummary:
     accepted = _validate_chains(accepted_cn)
     by_chain = accepted.mean(1)
     longest = max(_longest_zero_run(row) for row in accepted)
-    return AcceptanceSummary(estimate_mean(accepted), float(by_chain.min()), float(by_chain.max()), longest)
+    return AcceptanceSummary(
+        estimate_mean(accepted, max_r_hat=np.inf), float(by_chain.min()), float(by_chain.max()), longest
+    )
 
 
 def _longest_zero_run(row: Floats) -> int:

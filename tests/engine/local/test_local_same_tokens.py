@@ -138,7 +138,9 @@ def test_every_sampler_gives_what_generate_gives(name: str) -> None:
     assert answered.sequences == whole.sequences
     assert answered.ended.best_index == whole.best_index
     assert answered.ended.log_weights == pytest.approx(whole.weighted_samples.log_weight.tolist())
-    assert answered.ended.log_z == (None if whole.log_z is None else pytest.approx(whole.log_z))
+    log_z = whole.reliable_log_z
+    assert answered.ended.log_z == (None if log_z is None else pytest.approx(log_z.value))
+    assert answered.ended.unreliable_reason == whole.unreliable_reason
     assert answered.ended.tokens_spent == whole.tokens_spent
     assert answered.ended.diagnostics == pytest.approx(dict(whole.diagnostics), nan_ok=True)
     assert [answered.text(choice) for choice in range(len(whole))] == whole.texts

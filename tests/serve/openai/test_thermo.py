@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from scripted import Scripted
 from serving import server
 
-from heatbath.engine.base import ComponentSpec, Token
+from heatbath.engine.base import ComponentSpec, Finished, Token
 from heatbath.serve.openai.decisions import exclusive_probabilities, normalize
 from heatbath.serve.openai.outputs import summarize_records
-from heatbath.serve.openai.thermo import locate_edges
+from heatbath.serve.openai.thermo import locate_edges, response_thermo
 from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, TextDelta, ToolCallReader
 
 
@@ -94,6 +95,13 @@ def test_of_many_answers_the_engines_own_choice_is_given(stream: bool) -> None:
     assert kept.content is not None and kept.content["answers"] == ["yes"]
     assert ("maybe" in answer.text) is False and answer.status_code == 200
     assert kept.completion_tokens == 3 + 4 + 6
+
+
+def test_a_run_that_has_not_converged_says_so_in_place_of_log_z() -> None:
+    ended = Finished(log_z=None, unreliable_reason="log Z = -3.5 ± 0.1 and means are not reliable: r_hat is 1.9.")
+    output = SimpleNamespace(began=None, ended=ended)
+    found = response_thermo([output], None)  # type: ignore[list-item]
+    assert found["log_z"] is None and found["unreliable"] == ended.unreliable_reason
 
 
 def test_the_best_of_many_is_the_most_likely_token_by_token() -> None:

@@ -178,14 +178,16 @@ def _build_sequence_output(
 
 def finished_event(generation: Generation, nondeterminism_reason: str) -> Finished:
     """Return the last event of a request with a sequence sampler."""
+    log_z = generation.reliable_log_z
     return Finished(
         best_index=generation.best_index,
         tokens_spent=generation.tokens_spent,
         log_weights=generation.weighted_samples.log_weight.tolist(),
-        log_z=generation.log_z,
-        log_z_stderr=generation.log_z_stderr,
+        log_z=None if log_z is None else log_z.value,
+        log_z_stderr=None if log_z is None else log_z.stderr,
         ess=float(np.asarray(generation.ess)),
         diagnostics={name: float(value) for name, value in generation.diagnostics.items()},
         deterministic=not nondeterminism_reason,
         nondeterminism_reason=nondeterminism_reason,
+        unreliable_reason=generation.unreliable_reason,
     )

@@ -63,6 +63,7 @@ def _sampler_figures(output: PromptOutput) -> dict[str, Any]:
     return {
         "log_z": ended.log_z,
         "log_z_stderr": ended.log_z_stderr,
+        "unreliable": ended.unreliable_reason or None,
         "ess": ended.ess,
         "log_weights": list(ended.log_weights),
         "diagnostics": dict(ended.diagnostics),
