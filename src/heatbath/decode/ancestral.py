@@ -60,12 +60,17 @@ class Ancestral(TokenSampler):
     def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
         schedule = self.temperatures
         if not isinstance(schedule, Schedule):
-            return draw_tokens(rng, state, energies, self.pipeline)
+            return self.draw_tokens(rng, state, apply_pipeline(rng, state, energies, self.pipeline))
         memory = np.asarray(state.memory)
         temperatures = schedule.temperatures(state.build_context(energies), energies, memory)
         batch = replace(state, betas=betas_from_temperatures(temperatures, len(state.row_ids)))
-        batch, step = draw_tokens(rng, batch, energies, self.pipeline.with_windows(schedule.windows(memory)))
+        pipeline = self.pipeline.with_windows(schedule.windows(memory))
+        batch, step = self.draw_tokens(rng, batch, apply_pipeline(rng, batch, energies, pipeline))
         return replace(batch, memory=schedule.update_memory(memory, step)), step
+
+    def draw_tokens(self, rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
+        """Draw one token per row of a batch from the energies after its fields and windows."""
+        return draw_tokens(rng, batch, result)
 
     def is_exhausted(self, state: Batch) -> bool:
         if not isinstance(self.temperatures, Schedule) or state.memory is None:
@@ -73,26 +78,29 @@ class Ancestral(TokenSampler):
         return bool(self.temperatures.exhausted_rows(state.memory).all())
 
 
-def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
-    """Draw one token per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`.
+def apply_pipeline(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> PipelineResult:
+    """Apply fields and windows to the energies (B, V) of a batch."""
+    if pipeline.has_steps:
+        return pipeline(batch.build_context(energies), batch.betas, rng.uniform)
+    return PipelineResult(energies, batch.betas)
+
+
+def draw_tokens(rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
+    """Draw one token per row of a batch from the final energies of `result`.
 
     Where `batch.observe` is set, the draw and the thermodynamics are computed in one pass over the energies.
     """
-    if pipeline.has_steps:
-        result = pipeline(batch.build_context(energies), batch.betas, rng.uniform)
-    else:
-        result = PipelineResult(energies, batch.betas)
     if not batch.observe:
         tokens = rng.draw_tokens(result.final_energies, batch.betas)
         return replace(batch, pending_tokens=tokens), Step(tokens, result)
     tokens, final_state, plain = rng.draw_observed(result.final_energies, batch.betas)
     logprob = to_numpy(final_state.logprob).astype(np.float64)
-    if result.final_energies is energies:
+    if result.final_energies is result.energies:
         step = Step(
             tokens, replace(result, known_state=final_state), logprob, final_state, to_numpy(plain).astype(np.float64)
         )
     else:
-        model_state = state(energies, batch.betas, index=tokens)
+        model_state = state(result.energies, batch.betas, index=tokens)
         step = Step(tokens, result.with_states(model_state, final_state), logprob, model_state)
     return replace(batch, pending_tokens=tokens), step
 

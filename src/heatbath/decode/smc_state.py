@@ -28,7 +28,6 @@ class SMCState(BatchState):
         root_ancestors: the first ancestor of each, (N,), numbered through all replicates.
         resampling_counts: number of resamplings of each replicate, (R,).
         first_row: the number of slot 0 among all rows of a job.
-        needs_resampling: replicates that are resampled in the next step, (R,).
         current_power: the power of p_T at present.
         tokens_spent: number of drawn tokens.
         selected_index: the slot drawn by weight once all sequences have ended.
@@ -42,7 +41,6 @@ class SMCState(BatchState):
     root_ancestors: Ints
     resampling_counts: Ints
     first_row: int
-    needs_resampling: Bools
     current_power: float = 0.0
     tokens_spent: int = 0
     selected_index: int = 0
