@@ -1,8 +1,8 @@
 r"""Adaptive weighted rejection sampling: potentials that forbid tokens, asked about a few of them at each step.
 
-A mask over the vocabulary takes V evaluations of a potential. Here tokens are drawn from the model without those rejected
-before, until `accepts` draws were accepted. The first accepted token is the sample; the draws that were needed give an
-unbiased weight for it.
+A mask over the vocabulary takes V evaluations of a potential. Here tokens are drawn from the model without those
+rejected before, until `accepts` draws were accepted. The first accepted token is the sample; the draws that were needed
+give an unbiased weight for it.
 
 Let $S_j$ be the probability of the first j rejected tokens, in the order of their rejection. Between the j-th rejection
 and the next, a draw is accepted with probability $Z / (1 - S_j)$, where Z is the probability of all tokens that are

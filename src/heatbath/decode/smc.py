@@ -25,6 +25,7 @@ from heatbath.decode.potential_scorer import PotentialScorer
 from heatbath.decode.rng import ForcedTokens, Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.schedules import Schedule
+from heatbath.decode.selection_step import advance_by_selection, leave_one_open, validate_selection
 from heatbath.decode.sequences import (
     Bools,
     SequenceSampler,
@@ -33,12 +34,15 @@ from heatbath.decode.sequences import (
     require_single_prompt,
     validate_at_least,
 )
-from heatbath.decode.smc_state import SMCState
+from heatbath.decode.smc_state import SMCState, copy_parents, subtract_energy_change
 from heatbath.decode.target import Target, TokenScores, build_target, split_target_options
 from heatbath.energy.spec import Spec
 from heatbath.errors import BadInput, suggest_name
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample_particles
 from heatbath.models.base import Session
+
+OPTIMAL = "optimal"
+RESAMPLINGS = (*SCHEMES, OPTIMAL)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class SMC(SequenceSampler[SMCState]):
 
     Attributes:
         replicates: independent populations in one batch, whose spread gives the error of log Z.
-        resampling: name of the resampling scheme.
+        resampling: name of the resampling scheme; "optimal" selects among all continuations at every step.
         ladder: number of tokens over which the power rises from 1 to that of the target.
         pinned_sequence: stays in the first slot of each replicate. If it is an exact draw from the target, the mean of
             log Z estimates is an upper bound (conditional SMC; Andrieu et al. 2010).
@@ -65,11 +69,14 @@ class SMC(SequenceSampler[SMCState]):
         validate_at_least(self.particles, 1, "particles")
         validate_at_least(self.replicates, 1, "replicates")
         validate_at_least(self.ladder, 0, "ladder")
-        if self.resampling not in SCHEMES:
-            hint = suggest_name(self.resampling, SCHEMES)
+        if self.resampling not in RESAMPLINGS:
+            hint = suggest_name(self.resampling, RESAMPLINGS)
             raise BadInput(
-                f"unknown resampling {self.resampling!r}{hint}: choose from {', '.join(SCHEMES)}.", param="resampling"
+                f"unknown resampling {self.resampling!r}{hint}: choose from {', '.join(RESAMPLINGS)}.",
+                param="resampling",
             )
+        if self.resampling == OPTIMAL:
+            validate_selection(self.target, self.ladder, self.pinned_sequence is not None)
         if not 0 <= self.threshold <= 1:
             raise BadInput(f"`threshold` must be in [0, 1], got {self.threshold}.", param="threshold")
 
@@ -78,7 +85,7 @@ class SMC(SequenceSampler[SMCState]):
         scorer = PotentialScorer.from_task(self.target.potentials, require_single_prompt(task, "SMC"))
         self._validate_pinned(task)
         zeros, replicate_zeros = np.zeros(count), np.zeros(self.replicates)
-        return SMCState(
+        state = SMCState(
             buffer=TokenBuffer.empty(count, task.max_tokens),
             batch=self.target.proposal_sampler.init(task),
             open_slots=np.arange(count),
@@ -91,7 +98,9 @@ class SMC(SequenceSampler[SMCState]):
             resampling_counts=replicate_zeros.astype(np.int64),
             first_row=task.first_row,
             current_power=self._power_at_length(0),
+            has_lineages=self.resampling != OPTIMAL,
         )
+        return state if state.has_lineages else leave_one_open(state)
 
     def pending(self, state: SMCState) -> Session | None:
         return state.session
@@ -103,6 +112,9 @@ class SMC(SequenceSampler[SMCState]):
         if not state.tokens_spent:
             batch, energies = state.batch.copy_row(state.open_slots, energies)
             state = replace(state, batch=batch)
+        if self.resampling == OPTIMAL:
+            state, change = advance_by_selection(self.target, rng, state, energies)
+            return self._select_sequence(rng, self._validate_alive(state)), change
         sampler, result, sources = self.target.proposal_sampler, None, None
         if isinstance(sampler, Ancestral) and not isinstance(sampler.temperatures, Schedule):
             result = apply_pipeline(rng.for_rows(state.open_slots.tolist()), state.batch, energies, sampler.pipeline)
@@ -148,7 +160,7 @@ class SMC(SequenceSampler[SMCState]):
         log_weight += power * logprob - state.current_power * state.logprob
         energy = state.energy.copy()
         energy[slots] = self._score_potentials(state.scorer, step, buffer, slots)
-        log_weight = _subtract_energy_change(log_weight, energy, state.energy)
+        log_weight = subtract_energy_change(log_weight, energy, state.energy)
         state = replace(
             state,
             buffer=buffer,
@@ -160,10 +172,13 @@ class SMC(SequenceSampler[SMCState]):
             current_power=power,
             tokens_spent=state.tokens_spent + len(slots),
         )
-        state = self._validate_alive(state)
-        if not len(remaining):
-            state = replace(state, selected_index=rng.choose_index(state.normalized_weights))
-        return state, SequenceStep(slots, step, sources)
+        return self._select_sequence(rng, self._validate_alive(state)), SequenceStep(slots, step, sources)
+
+    def _select_sequence(self, rng: Random, state: SMCState) -> SMCState:
+        """Draw a sequence by weight once all have ended."""
+        if not state.is_finished:
+            return state
+        return replace(state, selected_index=rng.choose_index(state.normalized_weights))
 
     def _score_potentials(self, scorer: PotentialScorer, step: Step, buffer: TokenBuffer, slots: Ints) -> Floats:
         """Return the energies of the potentials in `slots`, (A,), from the proposal where it has evaluated them."""
@@ -175,7 +190,7 @@ class SMC(SequenceSampler[SMCState]):
         """Raise the weights to the power of the target where resampling has kept only finished sequences."""
         increment = (self.target.power - state.current_power) * state.logprob
         state = replace(state, log_weight=state.log_weight + increment, current_power=self.target.power)
-        return replace(state, selected_index=rng.choose_index(state.normalized_weights))
+        return self._select_sequence(rng, state)
 
     def _validate_pinned(self, task: Task) -> None:
         """Raise `BadInput` unless the pinned sequence is finished and its weight in the proposal is known."""
@@ -252,31 +267,11 @@ class SMC(SequenceSampler[SMCState]):
         return state
 
 
-def copy_parents(state: SMCState, parents: Ints) -> SMCState:
-    """Return the state in which each slot is a copy of its parent (N,); the batch has yet to follow."""
-    buffer = state.buffer.copy_prefixes(parents)
-    return replace(
-        state,
-        buffer=buffer,
-        open_slots=np.flatnonzero(~buffer.finished_mask),
-        logprob=state.logprob[parents],
-        energy=state.energy[parents],
-        root_ancestors=state.root_ancestors[parents],
-    )
-
-
 def _log_weight_increment(scores: TokenScores) -> Floats:
     """Return the change of log-weights by fields and proposal, (A,); -inf for a token that cannot be drawn."""
     forbidden = np.isposinf(scores.field_energy) | np.isneginf(scores.proposal_logprob)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(forbidden, -np.inf, -scores.field_energy - scores.proposal_logprob))
-
-
-def _subtract_energy_change(log_weight: Floats, energy: Floats, before: Floats) -> Floats:
-    """Return log-weights after the potentials changed from `before` to `energy`; -inf where `energy` is infinite."""
-    with np.errstate(invalid="ignore"):
-        increase = np.where(np.isinf(energy), np.inf, energy - before)
-    return log_weight - increase
 
 
 PARTICLE_OPTIONS = ("particles", "replicates", "resampling", "threshold", "ladder")
