@@ -125,8 +125,8 @@ def without_lengths(chains, rng):
 class Unmoved(SMC):
     """Resamples and leaves the weights as they were."""
 
-    def _resample_particles(self, rng, state):
-        after, sources = super()._resample_particles(rng, state)
+    def _resample_particles(self, rng, state, *details):
+        after, sources = super()._resample_particles(rng, state, *details)
         return replace(after, log_weight=state.log_weight), sources
 
 

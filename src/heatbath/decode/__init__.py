@@ -5,6 +5,7 @@ A new sampler is one new file here: a `TokenSampler` (`base.py`) or a `SequenceS
 finds it for Python, the command line and the server.
 """
 
+from heatbath.decode.adaptive_rejection import AdaptiveRejection
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.anneal import Anneal
 from heatbath.decode.base import Batch, Step, Task, TokenSampler
@@ -36,6 +37,7 @@ from heatbath.decode.windows import Window, min_p, top_k, top_p
 
 __all__ = [
     "SMC",
+    "AdaptiveRejection",
     "Ancestral",
     "Anneal",
     "Batch",

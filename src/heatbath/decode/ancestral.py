@@ -60,15 +60,20 @@ class Ancestral(TokenSampler):
     def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
         schedule = self.temperatures
         if not isinstance(schedule, Schedule):
-            return draw_tokens(rng, state, energies, self.pipeline)
+            return self.draw_tokens(rng, state, apply_pipeline(rng, state, energies, self.pipeline))
         memory, context = np.asarray(state.memory), state.build_context(energies)
         steered = self.pipeline.add_fields(context, np.ones(len(state.row_ids)))
         drawn_from = steered.final_energies
         temperatures = schedule.temperatures(replace(context, energies=drawn_from), drawn_from, memory)
         batch = replace(state, betas=betas_from_temperatures(temperatures, len(state.row_ids)))
         pipeline = self.pipeline.with_windows(schedule.windows(memory))
-        batch, step = draw_tokens(rng, batch, energies, pipeline, steered=steered.with_betas(batch.betas))
+        result = apply_pipeline(rng, batch, energies, pipeline, steered=steered.with_betas(batch.betas))
+        batch, step = self.draw_tokens(rng, batch, result)
         return replace(batch, memory=schedule.update_memory(memory, step)), step
+
+    def draw_tokens(self, rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
+        """Draw one token per row of a batch from the energies after its fields and windows."""
+        return draw_tokens(rng, batch, result)
 
     def is_exhausted(self, state: Batch) -> bool:
         if not isinstance(self.temperatures, Schedule) or state.memory is None:
@@ -76,31 +81,33 @@ class Ancestral(TokenSampler):
         return bool(self.temperatures.exhausted_rows(state.memory).all())
 
 
-def draw_tokens(
+def apply_pipeline(
     rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline, *, steered: PipelineResult | None = None
-) -> tuple[Batch, Step]:
-    """Draw one token per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`.
+) -> PipelineResult:
+    """Apply fields and windows to the energies (B, V) of a batch; `steered` is after its fields, where that is known."""
+    if not pipeline.has_steps:
+        return PipelineResult(energies, batch.betas)
+    context = batch.build_context(energies)
+    result = pipeline.add_fields(context, batch.betas) if steered is None else steered
+    return pipeline.apply_windows(result, context, rng.uniform)
 
-    `steered` is the result of its fields where they have been added already. Where `batch.observe` is set, the draw and
-    the thermodynamics are computed in one pass over the energies.
+
+def draw_tokens(rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
+    """Draw one token per row of a batch from the final energies of `result`.
+
+    Where `batch.observe` is set, the draw and the thermodynamics are computed in one pass over the energies.
     """
-    if pipeline.has_steps:
-        context = batch.build_context(energies)
-        result = pipeline.add_fields(context, batch.betas) if steered is None else steered
-        result = pipeline.apply_windows(result, context, rng.uniform)
-    else:
-        result = PipelineResult(energies, batch.betas)
     if not batch.observe:
         tokens = rng.draw_tokens(result.final_energies, batch.betas)
         return replace(batch, pending_tokens=tokens), Step(tokens, result)
     tokens, final_state, plain = rng.draw_observed(result.final_energies, batch.betas)
     logprob = to_numpy(final_state.logprob).astype(np.float64)
-    if result.final_energies is energies:
+    if result.final_energies is result.energies:
         step = Step(
             tokens, replace(result, known_state=final_state), logprob, final_state, to_numpy(plain).astype(np.float64)
         )
     else:
-        model_state = state(energies, batch.betas, index=tokens)
+        model_state = state(result.energies, batch.betas, index=tokens)
         step = Step(tokens, result.with_states(model_state, final_state), logprob, model_state)
     return replace(batch, pending_tokens=tokens), step
 

@@ -61,7 +61,15 @@ class Task:
         session = opener([[*prompt, *prefix] for prompt, prefix in zip(prompts, prefixes, strict=True)])
         lengths = np.asarray(list(map(len, prompts)), np.int64)
         row_ids = self.first_row + np.arange(len(prompts))
-        return Batch(session, np.ones(len(prompts)), lengths, row_ids, self.stop_token_ids, observe=self.observe)
+        return Batch(
+            session,
+            np.ones(len(prompts)),
+            lengths,
+            row_ids,
+            self.stop_token_ids,
+            observe=self.observe,
+            max_tokens=self.max_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class Batch:
         pending_tokens: tokens drawn but not yet pushed into the session, (B,): those of ended rows are never pushed.
         memory: the memory of a schedule for each row, (B, k).
         observe: as in `Task`.
+        max_tokens: greatest length of a sequence; 0 if a batch was built without a task.
     """
 
     session: Session
@@ -86,6 +95,7 @@ class Batch:
     pending_tokens: Ints | None = None
     memory: Floats | None = None
     observe: bool = False
+    max_tokens: int = 0
 
     def select_rows(self, indices: Sequence[int] | Ints) -> Batch:
         """Return the batch of the rows `indices`, in that order; the session forks. Repeats need new `row_ids`."""
@@ -137,6 +147,9 @@ class Step:
         known_logprob: `logprob` where it is known already.
         model_state: thermodynamics of the model's energies with the drawn tokens, where the draw computed them.
         plain_logprob: log-probability of the tokens in the model at T = 1, (B,), where the draw computed it.
+        log_accepted_mass: for tokens drawn by rejection, log of an unbiased estimate of the probability that the
+            distribution of the draw gives to tokens that are not rejected, (B,); None if nothing was rejected.
+        potential_energy: total energy of the potentials after the drawn tokens, (B,), where the draw evaluated them.
 
     For 0 < beta < inf, with p the distribution of the draw,
     $\log p - \log p_{model} = \beta \sum_f (\Delta F_f - E_f) - \log m_{kept}$.
@@ -147,6 +160,8 @@ class Step:
     known_logprob: Floats | None = None
     model_state: State | None = None
     plain_logprob: Floats | None = None
+    log_accepted_mass: Floats | None = None
+    potential_energy: Floats | None = None
 
     @property
     def energies(self) -> Any:
@@ -199,7 +214,12 @@ class Step:
 
 
 class TokenSampler(ABC):
-    """A sampler of one token for every row of a batch. The contract suite is `heatbath.testing.check_sampler`."""
+    """A sampler of one token for every row of a batch. The contract suite is `heatbath.testing.check_sampler`.
+
+    `estimates_mass` is True if its steps have a `log_accepted_mass`, so that tokens are drawn with random weights.
+    """
+
+    estimates_mass: bool = False
 
     @abstractmethod
     def init(self, task: Task) -> Batch:

@@ -60,6 +60,18 @@ class PipelineResult:
         return stages[-1].energies if stages else self.energies
 
     @cached_property
+    def final_log_z(self) -> Floats:
+        """log Z of the energies of the draw, (B,)."""
+        stages = self.field_stages + self.window_stages
+        return _to_float64((stages[-1] if stages else self._model_stage).state.log_z)
+
+    def model_log_z(self, betas: Floats) -> Floats:
+        """Return log Z of the model's own energies at `betas` (B,), (B,)."""
+        if np.array_equal(betas, self.betas):
+            return _to_float64(self._model_stage.state.log_z)
+        return _to_float64(state(self.energies, betas).log_z)
+
+    @cached_property
     def _model_stage(self) -> PipelineStage:
         return PipelineStage("the model", self.energies, self.betas, self.known_state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import logsumexp
@@ -29,10 +29,10 @@ class SMCState(BatchState):
         root_ancestors: the first ancestor of each, (N,), numbered through all replicates.
         resampling_counts: number of resamplings of each replicate, (R,).
         first_row: the number of slot 0 among all rows of a job.
-        needs_resampling: replicates that are resampled in the next step, (R,).
         current_power: the power of p_T at present.
         tokens_spent: number of drawn tokens.
         selected_index: the slot drawn by weight once all sequences have ended.
+        has_lineages: whether particles descend from independent draws, so that their genealogy gives an error.
     """
 
     scorer: PotentialScorer
@@ -43,10 +43,10 @@ class SMCState(BatchState):
     root_ancestors: Ints
     resampling_counts: Ints
     first_row: int
-    needs_resampling: Bools
     current_power: float = 0.0
     tokens_spent: int = 0
     selected_index: int = 0
+    has_lineages: bool = True
 
     @property
     def replicate_slots(self) -> Ints:
@@ -81,7 +81,7 @@ class SMCState(BatchState):
         if len(logs) > 1 or self.num_slots == 1:
             return combine_replicates(logs)
         variance = genealogical_variance(self.log_weight, self.root_ancestors, int(self.resampling_counts[0]))
-        stderr = float(np.sqrt(variance)) if variance >= 0 else float("nan")
+        stderr = float(np.sqrt(variance)) if variance >= 0 and self.has_lineages else float("nan")
         return Estimate(float(logs[0]), stderr, genealogical_ess(self.log_weight, self.root_ancestors))
 
     def samples(self) -> WeightedSamples:
@@ -108,3 +108,23 @@ class SMCState(BatchState):
             diagnostics=figures,
             unreliable_reason=find_population_fault(log_z, size),
         )
+
+
+def copy_parents(state: SMCState, parents: Ints) -> SMCState:
+    """Return the state in which each slot is a copy of its parent (N,); the batch has yet to follow."""
+    buffer = state.buffer.copy_prefixes(parents)
+    return replace(
+        state,
+        buffer=buffer,
+        open_slots=np.flatnonzero(~buffer.finished_mask),
+        logprob=state.logprob[parents],
+        energy=state.energy[parents],
+        root_ancestors=state.root_ancestors[parents],
+    )
+
+
+def subtract_energy_change(log_weight: Floats, energy: Floats, before: Floats) -> Floats:
+    """Return log-weights after the potentials changed from `before` to `energy`; -inf where `energy` is infinite."""
+    with np.errstate(invalid="ignore"):
+        increase = np.where(np.isinf(energy), np.inf, energy - before)
+    return log_weight - increase

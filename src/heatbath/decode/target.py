@@ -15,7 +15,7 @@ import numpy as np
 
 from heatbath.decode.ancestral import Ancestral
 from heatbath.decode.base import Batch, Floats, Step, TokenSampler
-from heatbath.decode.energy_pipeline import EnergyPipeline
+from heatbath.decode.energy_pipeline import EnergyPipeline, PipelineResult
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
@@ -59,8 +59,7 @@ class Target:
         """The token sampler that draws proposals."""
         if self.proposal is not None:
             return self.proposal
-        cold = self.temperature / self.power if self.power else np.inf
-        return self.build_sampler_at(cold)
+        return self.build_sampler_at(self._proposal_temperature)
 
     def build_sampler_at(self, temperature: float) -> Ancestral:
         """Build a sampler of the model at `temperature` with the target's fields and windows.
@@ -70,6 +69,21 @@ class Target:
         return Ancestral(
             temperature, self.window, self.fields, keep_dead_rows=True, window_temperature=self.temperature
         )
+
+    @cached_property
+    def has_local_proposal(self) -> bool:
+        """True if the proposal is the model at T / alpha with the fields of the target."""
+        sampler = self.proposal_sampler
+        return (
+            isinstance(sampler, Ancestral)
+            and isinstance(sampler.temperatures, float | int)
+            and sampler.temperatures == self._proposal_temperature
+            and sampler.pipeline.fields == self.field_pipeline.fields
+        )
+
+    @property
+    def _proposal_temperature(self) -> float:
+        return self.temperature / self.power if self.power else np.inf
 
     @cached_property
     def field_pipeline(self) -> EnergyPipeline:
@@ -89,7 +103,19 @@ class Target:
         model = step.model_logprob if np.array_equal(step.betas, betas) else step.logprob_at(betas)
         field = self._compute_field_energy(batch, step) * betas
         dead = step.pipeline_result.dead_rows
-        return TokenScores(model, field if dead is None else np.where(dead, np.inf, field), step.logprob)
+        field = field if dead is None else np.where(dead, np.inf, field)
+        proposal = step.logprob if step.log_accepted_mass is None else step.logprob - step.log_accepted_mass
+        return TokenScores(model, field, proposal)
+
+    def predict_increments(self, result: PipelineResult) -> Floats:
+        r"""Return the change of log-weights that a draw from a local proposal brings, before it is made, (B,).
+
+        It is $\log Z_q - \alpha \log Z_T$, the same for all tokens if there are no fields, if these only forbid, or if
+        alpha is 1; otherwise it is a prediction.
+        """
+        log_z = result.model_log_z(np.full(len(result.betas), 1 / self.temperature))
+        change = result.final_log_z - self.power * log_z
+        return change if result.dead_rows is None else np.where(result.dead_rows, -np.inf, change)
 
     def _compute_field_energy(self, batch: Batch, step: Step) -> Floats:
         """Return the energies of the drawn tokens in all fields together, (B,)."""
@@ -107,7 +133,10 @@ class Target:
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Scores of drawn tokens, (B,): log p_T of the model, beta times the energy of fields, log q of the proposal."""
+    """Scores of drawn tokens, (B,): log p_T of the model, beta times the energy of fields, log q of the proposal.
+
+    For tokens drawn by rejection q is an estimate, whose inverse is unbiased; it is inf where none was accepted.
+    """
 
     model_logprob: Floats
     field_energy: Floats

@@ -77,6 +77,8 @@ class GenerationOptions(TypedDict, total=False):
     resampling: str
     threshold: float
     ladder: int | Sequence[float]
+    accepts: int
+    max_rejects: int
     chains: int
     sweeps: int
     burn: float

@@ -48,8 +48,6 @@ def load_folder(
         )
 
 
-
-
 def _resolve_device(device: Any) -> torch.device:
     if device is None:
         return torch.device("cpu")
