@@ -84,7 +84,7 @@ class Ancestral(TokenSampler):
 def apply_pipeline(
     rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline, *, steered: PipelineResult | None = None
 ) -> PipelineResult:
-    """Apply fields and windows to the energies (B, V) of a batch; `steered` is after its fields, where that is known."""
+    """Apply fields and windows to the energies (B, V) of a batch; `steered` has its fields added already."""
     if not pipeline.has_steps:
         return PipelineResult(energies, batch.betas)
     context = batch.build_context(energies)
