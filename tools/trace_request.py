@@ -91,7 +91,7 @@ async def measure(folder: Path) -> set[CodeType]:
         while not app.state.services.lifecycle.has_opened:
             await asyncio.sleep(0.01)
         assert b"[DONE]" in await ask(app)
-        for _ in range(3):
+        for _ in range(6):
             await asyncio.sleep(0.05)
             with recording(rounds):
                 body = await ask(app)
