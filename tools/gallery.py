@@ -54,8 +54,8 @@ EXHIBITS = {
     "smollm2-chat": Exhibit(
         "SmolLM2-135M-Instruct in a chat, float32",
         lambda: hb.load("smollm2-135m", dtype="float32"),
-        "Prompts are the built-in questions as user turns, and texts may end. Cold answers finish or repeat themselves; "
-        "above the melting edge they no longer end at all.",
+        "Prompts are the built-in questions as user turns, and texts may end. Cold answers end or repeat themselves, "
+        "hot ones no longer end.",
         _small_command("--dtype float32"),
         SMALL,
     ),
@@ -102,9 +102,10 @@ EXHIBITS = {
 HEAD = """# A gallery of phase maps
 
 Every map below was made by the command above it; `python tools/gallery.py` makes all of them again. Sweeps of neural
-models are small here, {texts} texts of {length} tokens each, so that all run in {minutes} minutes on two cores: intervals are wide,
-and an edge that is not found may be found with more texts. [The phase map of the default model](phase-map.md) is the
-full-size one, and [how to choose a temperature](choosing-a-temperature.md) describes how to read a map.
+models are small here, {texts} texts of up to {length} tokens each, so that sampling took {minutes} minutes in all:
+intervals are wide, and an edge that is not found may be found with more texts.
+[The phase map of the default model](phase-map.md) is the full-size one, and
+[how to choose a temperature](choosing-a-temperature.md) describes how to read a map.
 """
 
 
@@ -142,7 +143,7 @@ def _verdicts(chart: hb.PhaseMap) -> list[Any]:
 
 
 def render_random_energy() -> str:
-    """Draw the exact entropy of a random energy model, whose sequences are too short to sweep, and render its section."""
+    """Draw the exact entropy of a random energy model, which is too short to sweep, and render its section."""
     model = hb.RandomEnergyModel(16, seed=0)
     temperatures = np.linspace(0.2, 1.8, 161)
     critical = 1 / model.critical_beta
