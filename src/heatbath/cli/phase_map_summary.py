@@ -53,8 +53,8 @@ def _build_verdict_table(map_: PhaseMap) -> Table:
 
 
 def _build_curve_table(map_: PhaseMap) -> Table:
-    """Build the table of curves: values with half the width of their 95 % bands."""
-    from heatbath.phases.report.verdicts import Z_95, format_with_error
+    """Build the table of curves: values with their 95 % bands."""
+    from heatbath.phases.report.verdicts import format_with_band
 
     grid = map_.curves[0].temperature
     curves = [map_[name] for name in CURVE_LABELS]
@@ -62,6 +62,6 @@ def _build_curve_table(map_: PhaseMap) -> Table:
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for k in np.linspace(0, len(grid) - 1, 5).round().astype(int):
-        values = [format_with_error(float(curve.value[k]), Z_95 * float(curve.stderr[k])) for curve in curves]
+        values = [format_with_band(float(curve.value[k]), *curve.band[:, k].tolist()) for curve in curves]
         table.add_row(f"{grid[k]:.2f}", *values)
     return table

@@ -7,15 +7,17 @@ text. Averages are over the second half of the text, where the start is forgotte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heatbath.estimate.curve_regression import Z_95
 from heatbath.estimate.reweighting import effective_size
 from heatbath.estimate.smooth import CurveData, LinearSmoother, fit_smoother
-from heatbath.phases.ladder import pooled_weights
-from heatbath.phases.prefix_sums import PrefixSums, SweepSamples
+from heatbath.phases.ladder import ThermodynamicScale, pooled_weights
+from heatbath.phases.prefix_sums import PrefixSums, RateFunction, SweepSamples, TextRange
+from heatbath.phases.text_values import TextValues
 
 Floats = NDArray[np.float64]
 
@@ -26,9 +28,11 @@ MIN_PRESENT = 3.0
 
 @dataclass(frozen=True)
 class Curve:
-    """One observable over temperature: measured `points`, and a smooth curve with standard errors on a grid.
+    """One observable over temperature: measured `points`, and a smooth curve on a grid of temperatures (g,).
 
-    `ess` is the effective number of sequences at each point; `response` is the derivative by temperature.
+    `ess` is the effective number of sequences at each point; `response` is the derivative by temperature. `band` (2, g)
+    and `point_interval` (2, k) are the lower and upper ends of 95 % intervals, which are not symmetric for shares;
+    `stderr` is half the width of the band over 1.96. Both default to 1.96 standard errors on each side.
     """
 
     name: str
@@ -39,30 +43,19 @@ class Curve:
     stderr: Floats
     response: Floats
     response_stderr: Floats
+    band: Floats = field(default_factory=lambda: np.empty(0))
+    point_interval: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if not self.band.size:
+            object.__setattr__(self, "band", _symmetric_interval(self.value, self.stderr))
+        if not self.point_interval.size:
+            interval = _symmetric_interval(self.points.value, self.points.value_stderr)
+            object.__setattr__(self, "point_interval", interval)
 
 
-@dataclass(frozen=True)
-class TextRange:
-    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
-
-    start: int
-    stop: int
-
-    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
-        """Return the average per token of summed quantities over the range, (n,)."""
-        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
-        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
-        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
-
-    def share_present(self, samples: SweepSamples) -> Floats:
-        """Return the share of the range that each text reaches before it ends, (n,)."""
-        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
-        width = samples.prefix_lengths[self.stop] - first
-        return np.asarray(np.clip(samples.lengths - first, 0, width) / width)
-
-    def split_blocks(self) -> list[TextRange]:
-        """Return the ranges between neighbouring prefixes."""
-        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+def _symmetric_interval(value: Floats, stderr: Floats) -> Floats:
+    return np.stack([value - Z_95 * stderr, value + Z_95 * stderr])
 
 
 def second_half(samples: SweepSamples, length: int) -> TextRange:
@@ -75,9 +68,6 @@ def averaging_range(samples: SweepSamples) -> TextRange:
     half = second_half(samples, samples.length)
     return TextRange(-1, half.stop) if samples.may_end else half
 
-
-RateFunction = Callable[[PrefixSums], Floats]
-"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""
 
 THERMAL_RATES: dict[str, RateFunction] = {
     "energy above ground": lambda sums: sums.excess_energy,
@@ -234,9 +224,6 @@ def compute_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
     """Return the measured values and responses of an observable, with standard errors."""
     value, slope = column.moments()
     value_stderr, slope_stderr = column.stderr()
-    if np.isin(column.value, (0, 1)).all():
-        # A share of exactly 0 or 1 is still uncertain by about one text.
-        value_stderr = np.maximum(value_stderr, 1 / (effective_size(column.weights[-1]) + 2))
     return CurveData(temperatures, value, value_stderr, slope, slope_stderr)
 
 
@@ -271,12 +258,55 @@ def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> Line
     return fit_smoother(noise, grid)
 
 
-def fit_curve(name: str, points: CurveData, pool: PooledSamples, grid: Floats) -> Curve:
-    """Smooth measured points into a curve on a grid of temperatures."""
-    smoother = build_smoother(points, pool, grid)
-    value, response = smoother.apply(points.value, points.slope)
-    smooth = smooth_errors(points, pool.ess())
-    return Curve(name, smooth, pool.ess(), grid, value, smoother.stderr[0], response, smoother.stderr[1])
+@dataclass(frozen=True)
+class CurveFrame:
+    """The pool of all sequences, the thermodynamic scale of the smoothing, and the grid of the curves (g,)."""
+
+    pool: PooledSamples
+    scale: ThermodynamicScale
+    grid: Floats
+
+
+def fit_curve(name: str, column: ObservableColumn, own: TextValues, frame: CurveFrame) -> Curve:
+    """Fit a curve through the values of all texts, and measure points by reweighting the same texts.
+
+    The curve uses every text at its own temperature, where texts are independent; a point uses every text with its
+    weight at the temperature of the point.
+    """
+    temperatures, ess = frame.pool.temperatures, frame.pool.ess()
+    points = compute_points(column, temperatures)
+    if own.is_share:
+        points, interval = _correct_share_points(points, column, ess)
+    else:
+        points = smooth_errors(points, ess)
+        interval = _symmetric_interval(points.value, points.value_stderr).clip(*own.limits)
+    fitted = own.fit(frame.scale, frame.grid)
+    stderr = (fitted.high - fitted.low) / (2 * Z_95)
+    band = np.stack([fitted.low, fitted.high])
+    return Curve(
+        name, points, ess, frame.grid, fitted.value, stderr, fitted.slope, fitted.slope_stderr, band, interval
+    )
+
+
+def _correct_share_points(points: CurveData, column: ObservableColumn, ess: Floats) -> tuple[CurveData, Floats]:
+    """Return the points of a share with errors that do not vanish where all texts agree, and Wilson's intervals.
+
+    The error of a slope is that of the Agresti-Coull share, in which two hits and two misses are added.
+    """
+    interval = wilson_interval(points.value, ess)
+    value_stderr = np.ptp(interval, axis=0) / (2 * Z_95)
+    added = (points.value * ess + 2) / (ess + 4)
+    share = column.weights[0] / column.weights[0].sum(0)
+    slope_stderr = np.sqrt(added * (1 - added) * (share**2 * column.score[0] ** 2).sum(0))
+    slope_stderr = np.maximum(slope_stderr, points.slope_stderr)
+    return CurveData(points.x, points.value, value_stderr, points.slope, slope_stderr), interval
+
+
+def wilson_interval(share: Floats, count: Floats) -> Floats:
+    """Return Wilson's 95 % interval of shares of `count` outcomes, (2, k): within [0, 1], and never of width zero."""
+    center = (share + Z_95**2 / (2 * count)) / (1 + Z_95**2 / count)
+    half = Z_95 / (1 + Z_95**2 / count) * np.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
+    return np.stack([np.minimum(center - half, share), np.maximum(center + half, share)]).clip(0.0, 1.0)
 
 
 _LABELS = {

@@ -5,8 +5,8 @@ Each edge has two estimators, evaluated at three lengths of text:
 * freeze: half of the texts end in an exact cycle; in half of them the second half mostly repeats the first.
 * melt: the entropy per token starts to rise along the text instead of falling; the heat capacity per token peaks.
 
-An edge is reported when both estimators find it and it persists as the text grows; otherwise its verdict says what
-failed.
+An edge is reported when both estimators find it and it does not fade as the text grows; otherwise its verdict says what
+failed. Where the two disagree the edge is an interval without a temperature.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from heatbath.phases.curves import (
     THERMAL_RATES,
     ObservableColumn,
     PooledSamples,
-    TextRange,
     build_smoother,
     compute_points,
     rate_column,
@@ -32,6 +31,7 @@ from heatbath.phases.curves import (
     subtract_columns,
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
+from heatbath.phases.prefix_sums import TextRange
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,11 @@ SIGNIFICANCE = 3.0
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge of the phase map: temperature and interval, or None with the reason in `verdict`."""
+    """An edge of the phase map: `temperature` and `interval`, with the reason in `verdict`.
+
+    Where the estimators disagree there is no temperature, only the interval that covers both; both are None where no
+    edge was found.
+    """
 
     name: str
     temperature: float | None
@@ -54,25 +58,27 @@ class Edge:
     estimators: tuple[EdgeEstimate, ...]
 
     def __str__(self) -> str:
-        if self.temperature is None or self.interval is None:
+        if self.interval is None:
             return f"{self.name}: no edge found ({self.verdict})"
+        if self.temperature is None:
+            return f"{self.name}: between T = {self.interval[0]:.2f} and {self.interval[1]:.2f} ({self.verdict})"
         return (
             f"{self.name}: T = {self.temperature:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}] ({self.verdict})"
         )
 
 
 def combine_estimators(name: str, estimators: Sequence[EdgeEstimate]) -> Edge:
-    """Combine estimators into one edge: the weighted mean of their temperatures, and the hull of their intervals."""
+    """Combine estimators into one edge: the hull of their intervals and, if these overlap, their weighted mean."""
     failed = [one for one in estimators if not one.supported or one.interval is None or one.temperature is None]
     if failed:
         return Edge(name, None, None, "; ".join(f"{one.name}: {one.reason}" for one in failed), tuple(estimators))
     intervals = np.array([one.interval for one in estimators])
+    hull = (float(intervals[:, 0].min()), float(intervals[:, 1].max()))
+    if intervals[:, 0].max() > intervals[:, 1].min():
+        return Edge(name, None, hull, "the estimators disagree; the interval covers both", tuple(estimators))
     weight = 1 / np.maximum(np.ptp(intervals, axis=1), 1e-6) ** 2
     temperature = float(np.average([one.temperature for one in estimators if one.temperature], weights=weight))
-    hull = (float(intervals[:, 0].min()), float(intervals[:, 1].max()))
-    agree = intervals[:, 0].max() <= intervals[:, 1].min()
-    verdict = "two estimators agree" if agree else "the estimators disagree; the interval covers both"
-    return Edge(name, temperature, hull, verdict, tuple(estimators))
+    return Edge(name, temperature, hull, "two estimators agree", tuple(estimators))
 
 
 def text_sizes(length: int) -> tuple[int, int, int]:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline
 
 from heatbath.estimate.reweighting import balance_weights, effective_size
 from heatbath.phases.prefix_sums import SweepSamples
 
 Floats = NDArray[np.float64]
+
+_SMALLEST_RATE = 0.25
+"""Smallest rate of the thermodynamic scale, as a share of its mean."""
 
 
 def geometric_ladder(low: float, high: float, count: int) -> Floats:
@@ -67,3 +73,42 @@ def choose_batch_temperatures(samples: SweepSamples, anchors: Floats, num_rows: 
     candidates = np.sort(np.concatenate([anchors, middle]))
     worst = np.argsort(effective_sizes(samples, candidates), kind="stable")[: max(1, num_rows // repeats)]
     return np.resize(np.repeat(np.sort(candidates[worst]), repeats), num_rows)
+
+
+@dataclass(frozen=True)
+class ThermodynamicScale:
+    """Thermodynamic length from the lowest temperature, on which curves bend equally fast everywhere.
+
+    A step of one unit changes the mean of any observable by at most one standard deviation (the Cauchy-Schwarz bound on
+    its response), so that noise and smoothness have the same relation at every temperature.
+    """
+
+    temperature: Floats
+    length: Floats
+    rate: Floats
+
+    def places(self, temperature: Floats) -> Floats:
+        """Return the thermodynamic length up to each temperature."""
+        return np.asarray(CubicHermiteSpline(self.temperature, self.length, self.rate)(temperature))
+
+    def rates(self, temperature: Floats) -> Floats:
+        """Return the derivative of the length by temperature."""
+        return np.asarray(CubicHermiteSpline(self.temperature, self.length, self.rate)(temperature, 1))
+
+
+def build_thermodynamic_scale(samples: SweepSamples) -> ThermodynamicScale:
+    """Measure the thermodynamic length between the lowest and the highest temperature of the samples.
+
+    The information is smoothed over temperature. Where it is very small the scale is linear in temperature: few texts
+    cannot show that nothing changes.
+    """
+    sampled, counts = np.unique(1 / samples.betas, return_counts=True)
+    log_rate = [0.5 * np.log(max(_fisher_information(samples, t), 1e-12)) - 2 * np.log(t) for t in sampled]
+    floored = np.maximum(log_rate, np.max(log_rate) - 6)
+    degree = min(5, len(sampled) - 1)
+    fit = np.polynomial.Polynomial.fit(np.log(sampled), floored, degree, w=np.sqrt(counts))
+    grid = np.linspace(sampled[0], sampled[-1], 400)
+    rate = np.exp(fit(np.log(grid)))
+    rate = np.maximum(rate, _SMALLEST_RATE * rate.mean())
+    length = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * np.diff(grid))])
+    return ThermodynamicScale(grid, length, rate)

@@ -6,7 +6,7 @@ takes a few hundred numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -89,9 +89,7 @@ class SweepSamples:
 
     def sums_at(self, beta: float) -> PrefixSums:
         """Return the sums of every prefix at one inverse temperature."""
-        log_z = self.log_z
-        moments = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
-        return PrefixSums(beta, self.excess_energy, *moments, self.surprisal)
+        return PrefixSums(beta, self.excess_energy, *self.log_z.moments(beta), self.surprisal)
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
         """Return the sequences selected by an index or a mask."""
@@ -136,3 +134,31 @@ def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
         excess_energy=np.concatenate([part.excess_energy for part in parts]),
         log_z=LogZ(parts[0].log_z.betas, *columns),
     )
+
+
+@dataclass(frozen=True)
+class TextRange:
+    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
+
+    start: int
+    stop: int
+
+    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
+        """Return the average per token of summed quantities over the range, (n,)."""
+        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
+
+    def share_present(self, samples: SweepSamples) -> Floats:
+        """Return the share of the range that each text reaches before it ends, (n,)."""
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        width = samples.prefix_lengths[self.stop] - first
+        return np.asarray(np.clip(samples.lengths - first, 0, width) / width)
+
+    def split_blocks(self) -> list[TextRange]:
+        """Return the ranges between neighbouring prefixes."""
+        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+
+
+RateFunction = Callable[[PrefixSums], Floats]
+"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""

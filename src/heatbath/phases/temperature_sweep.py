@@ -18,6 +18,7 @@ from heatbath.phases import curves
 from heatbath.phases.advice import recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
 from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
+from heatbath.phases.ladder import build_thermodynamic_scale
 from heatbath.phases.observables import FINISHED_OBSERVABLES, TEXT_OBSERVABLES, TextFunction, measure_observables
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.phase_map_data import Budget
@@ -28,6 +29,7 @@ from heatbath.phases.scored_prompts import Prompt
 from heatbath.phases.sweep_prompts import assign_prompts
 from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme
 from heatbath.phases.text_samples import decode_pieces, select_text_samples
+from heatbath.phases.text_values import compute_own_sums, rate_values, text_values
 from heatbath.phases.turn_baseline import find_turning_point
 from heatbath.record import Provenance
 
@@ -143,14 +145,19 @@ def _decode_prompts(model: Model, plan: SweepPlan, count: int) -> list[str]:
 
 
 def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> list[curves.Curve]:
+    samples = pool.samples
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
-    window = curves.averaging_range(pool.samples)
-    columns = {name: curves.rate_column(pool, rate, window) for name, rate in curves.THERMAL_RATES.items()}
-    columns |= {name: curves.text_column(pool, value) for name, value in texts.items()}
-    return [
-        curves.fit_curve(name, curves.compute_points(column, pool.temperatures), pool, grid)
-        for name, column in columns.items()
+    frame = curves.CurveFrame(pool, build_thermodynamic_scale(samples), grid)
+    window, sums = curves.averaging_range(samples), compute_own_sums(samples)
+    thermal = [
+        curves.fit_curve(name, curves.rate_column(pool, rate, window), rate_values(samples, sums, rate, window), frame)
+        for name, rate in curves.THERMAL_RATES.items()
     ]
+    counted = [
+        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, sums, value), frame)
+        for name, value in texts.items()
+    ]
+    return thermal + counted
 
 
 def _find_order_edge(

@@ -21,7 +21,7 @@ from heatbath.phases.report.verdicts import (
     build_verdicts,
     describe_mixture,
     format_temperature,
-    format_with_error,
+    format_with_band,
     replace_control_characters,
     to_sentence,
 )
@@ -132,14 +132,14 @@ def _render_samples(map_: PhaseMapData) -> str:
 
 
 def _render_values(map_: PhaseMapData) -> str:
-    """Render every observable at a few temperatures, with half the width of its 95 % band."""
+    """Render every observable at a few temperatures, with its 95 % band."""
     grid = map_.curves[0].temperature
     columns = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
     head = ("observable", "unit", *(f"T = {grid[k]:.2f}" for k in columns))
     rows = []
     for curve in map_.curves:
         title, unit = title_and_unit(curve.name)
-        values = (format_with_error(curve.value[k], Z_95 * curve.stderr[k]) for k in columns)
+        values = (format_with_band(float(curve.value[k]), *curve.band[:, k].tolist()) for k in columns)
         rows.append((title, unit, *values))
     return render_table(head, rows, text_columns=(0,))
 
