@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ def load(
     `ModelError` when weights cannot be fetched or read.
     """
     folder, label = resolve_weights(name)
-    from heatbath.models.hub.load_local import load_folder
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, in a notebook without ipywidgets
+        from heatbath.models.hub.load_local import load_folder
 
     return load_folder(folder, dtype=dtype, device=device, name=label)
 
