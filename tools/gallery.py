@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 import heatbath as hb
-from heatbath.models.exact.base import log_probabilities
-from heatbath.phases import SweepPlan, sweep
+from heatbath.models.exact.base import ExactModel, log_probabilities
+from heatbath.phases import AnalysisOptions, SweepPlan, sweep
 from heatbath.phases.report import plot_style
 from heatbath.phases.report.sweep_description import describe_sweep
 from heatbath.phases.report.verdicts import build_verdicts, to_sentence
@@ -43,6 +44,7 @@ class Exhibit:
     remark: str
     command: str
     plan: dict[str, Any] = field(default_factory=dict)
+    criticality: bool = False
 
 
 def _small_command(options: str) -> str:
@@ -54,8 +56,8 @@ EXHIBITS = {
     "smollm2-chat": Exhibit(
         "SmolLM2-135M-Instruct in a chat, float32",
         lambda: hb.load("smollm2-135m", dtype="float32"),
-        "Prompts are the built-in questions as user turns, and texts may end. Cold answers finish or repeat themselves; "
-        "above the melting edge they no longer end at all.",
+        "Prompts are the built-in questions as user turns, and texts may end. Cold answers end or repeat themselves, "
+        "hot ones no longer end.",
         _small_command("--dtype float32"),
         SMALL,
     ),
@@ -84,10 +86,12 @@ EXHIBITS = {
     "urn": Exhibit(
         "An urn with a phase transition at T = 1",
         lambda: hb.UrnModel(J=1.0),
-        "Two tokens, each more likely the more often it was drawn. Below T = J = 1 one of them takes over and texts of "
-        "a single token are cycles; above it both stay. Its order ends at a temperature known exactly.",
+        "Two tokens, each more likely the more often it was drawn. Below T = J = 1 one takes over, above it both stay: "
+        "the order ends at a temperature that is known exactly, which the map must find. Cold texts of a single token "
+        "are cycles, but a longer text breaks them, so that there is no freezing edge to report.",
         "python tools/gallery.py urn",
-        {"low": 0.3, "high": 2.0, "length": 128, "sequences": 448},
+        {"length": 256, "sequences": 4200, "batch": 1400, "temperatures": tuple(np.linspace(0.5, 1.8, 14).tolist())},
+        criticality=True,
     ),
     "markov": Exhibit(
         "A Markov chain of eight states",
@@ -102,9 +106,10 @@ EXHIBITS = {
 HEAD = """# A gallery of phase maps
 
 Every map below was made by the command above it; `python tools/gallery.py` makes all of them again. Sweeps of neural
-models are small here, {texts} texts of {length} tokens each, so that all run in {minutes} minutes on two cores: intervals are wide,
-and an edge that is not found may be found with more texts. [The phase map of the default model](phase-map.md) is the
-full-size one, and [how to choose a temperature](choosing-a-temperature.md) describes how to read a map.
+models are small here, {texts} texts of up to {length} tokens each, drawn in {minutes} minutes in all: intervals are
+wide, and an edge that is not found may be found with more texts.
+[The phase map of the default model](phase-map.md) is the full-size one, and
+[how to choose a temperature](choosing-a-temperature.md) describes how to read a map.
 """
 
 
@@ -117,10 +122,13 @@ def make_report(name: str) -> None:
     def show(done: int, total: int) -> None:
         print(f"\r{name}: {done} of {total} texts", end="", file=sys.stderr, flush=True)
 
-    chart = sweep(exhibit.build(), plan=SweepPlan(**exhibit.plan), out=folder, progress=show)
+    plan, analysis = SweepPlan(**exhibit.plan), AnalysisOptions(criticality=exhibit.criticality)
+    model = exhibit.build()
+    out = None if isinstance(model, ExactModel) else folder  # exact models are faster than the disk
+    chart = sweep(model, plan=plan, analysis=analysis, out=out, progress=show)
     print(file=sys.stderr)
     chart.save(folder)
-    shutil.rmtree(folder / "traces")
+    shutil.rmtree(folder / "traces", ignore_errors=True)
 
 
 def render_section(name: str) -> str:
@@ -128,21 +136,30 @@ def render_section(name: str) -> str:
     exhibit, chart = EXHIBITS[name], hb.PhaseMap.load(REPORTS / name)
     IMAGES.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(REPORTS / name / "figures" / "overview.png", IMAGES / f"{name}.png")
-    lines = "\n".join(f"- {verdict.title}: **{verdict.statement}**. {verdict.reason}" for verdict in _verdicts(chart))
+    lines = "\n".join(_wrap(f"- {v.title}: **{v.statement}**. {v.reason}", indent="  ") for v in _verdicts(chart))
     swept = " ".join(to_sentence(line) for line in describe_sweep(chart))
     budget = f"{chart.budget.sequences} texts, {chart.budget.tokens:,} tokens, {chart.budget.seconds:,.0f} seconds."
-    return (
-        f"## {exhibit.title}\n\n```sh\n{exhibit.command}\n```\n\n{exhibit.remark}\n\n{swept} {budget}\n\n{lines}\n\n"
-        f"![Phase map of {exhibit.title}](img/gallery/{name}.png)\n"
-    )
+    parts = [
+        f"## {exhibit.title}",
+        f"```sh\n{exhibit.command}\n```",
+        _wrap(exhibit.remark),
+        _wrap(f"{swept} {budget}"),
+        lines,
+        f"![Phase map of {exhibit.title}](img/gallery/{name}.png)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _wrap(text: str, *, indent: str = "") -> str:
+    return textwrap.fill(text, 128, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _verdicts(chart: hb.PhaseMap) -> list[Any]:
-    return [verdict for verdict in build_verdicts(chart) if verdict.kind in ("freeze", "use", "melt")]
+    return [verdict for verdict in build_verdicts(chart) if verdict.kind in ("freeze", "use", "melt", "order")]
 
 
 def render_random_energy() -> str:
-    """Draw the exact entropy of a random energy model, whose sequences are too short to sweep, and render its section."""
+    """Draw the exact entropy of a random energy model, which is too short to sweep, and render its section."""
     model = hb.RandomEnergyModel(16, seed=0)
     temperatures = np.linspace(0.2, 1.8, 161)
     critical = 1 / model.critical_beta
@@ -161,9 +178,12 @@ def render_random_energy() -> str:
         figure.savefig(IMAGES / "random-energy.png", dpi=160, metadata={"Software": None})
     return (
         "## A random energy model, exactly\n\n```sh\npython tools/gallery.py --page\n```\n\n"
-        "Every sequence of 16 tokens has its own Gaussian energy (Derrida 1981). The model is too short for a sweep, "
-        "which needs 32 tokens, and small enough to enumerate: below its critical temperature a few sequences have all "
-        "the probability, and the entropy per token of long ones is zero.\n\n"
+        + _wrap(
+            "Every sequence of 16 tokens has its own Gaussian energy (Derrida 1981). The model is too short for a "
+            "sweep, which needs 32 tokens, and small enough to enumerate: below its critical temperature a few "
+            "sequences have all the probability, and the entropy per token of long ones is zero."
+        )
+        + "\n\n"
         "![Entropy per token of a random energy model over temperature](img/gallery/random-energy.png)\n"
     )
 
@@ -172,7 +192,7 @@ def write_page() -> None:
     """Write docs/gallery.md from the reports that exist, in the order of EXHIBITS."""
     names = [name for name in EXHIBITS if (REPORTS / name / "phases.json").is_file()]
     seconds = sum(hb.PhaseMap.load(REPORTS / name).budget.seconds for name in names)
-    head = HEAD.format(texts=SMALL["sequences"], length=SMALL["length"], minutes=round(seconds / 60))
+    head = HEAD.format(texts=SMALL["sequences"], length=SMALL["length"], minutes=max(2, round(seconds / 60)))
     PAGE.write_text("\n".join([head, *map(render_section, names), render_random_energy()]), encoding="utf-8")
     print(f"wrote {PAGE} with {len(names)} maps; without a report: {', '.join(EXHIBITS.keys() - names) or 'none'}")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -351,3 +352,14 @@ def test_intervals_of_accuracies_hold_their_level():
     assert wilson_interval(0.0, 12) == (0.0, pytest.approx(1.96**2 / (12 + 1.96**2)))
     result = score_prompts(tree(), [ScoredPrompt("a", lambda text: True)] * 8, [0.5, 1.0], max_tokens=2)
     assert result[0].accuracy_interval == (wilson_interval(1.0, 8),) * 2, "all right: each prompt is one outcome"
+
+
+def test_the_examples_of_the_documentation_are_true(tmp_path):
+    """Every row of the table of graders: a line, texts that are right, and texts that are wrong."""
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    rows = [row.strip("|").split(" | ") for row in page.splitlines() if row.startswith('| `{"prompt"')]
+    assert len(rows) == 8
+    for line, right, wrong in rows:
+        (item,) = read_scored_prompts(written(tmp_path, line.strip(" `")))
+        for texts, expected in ((right, True), (wrong, False)):
+            assert {bool(item.score(text)) for text in re.findall("`([^`]+)`", texts)} == {expected}, line

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -175,7 +176,7 @@ def _build_shared(path: Path | None, temperature: float) -> SharedTextOptions:
         return SharedTextOptions(temperature=temperature)
     inputs = Inputs(None, [str(path)], path.suffix == ".jsonl")
     inputs.validate()
-    found = [text if isinstance(text, str) else text.read() for text in inputs.open_documents()]
+    found = [text.read() if isinstance(text, TextIOBase) else str(text) for text in inputs.open_documents()]
     return SharedTextOptions(found, temperature, f"the texts of {path.name}")
 
 

@@ -17,7 +17,8 @@ class Comparison(ComparisonData):
         result.save("comparison/")
 
     Attributes:
-        a, b: label, model and settings of each side.
+        a: label, model and settings of one side.
+        b: those of the other.
         settings: what both sides share.
         pairing: how alike the pairs are; None if the sides are independent sweeps.
         curves: one `DifferenceCurve` per observable.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,9 @@ REPLICAS = 200
 def compare_edges(a: SideSamples, b: SideSamples, unit_n: Ints, rng: np.random.Generator) -> list[EdgeDifference]:
     """Compare both edges of paired texts, estimator by estimator, at the length of the texts."""
     draws = draw_unit_weights(unit_n, REPLICAS, rng)
-    freeze = [replicate_freeze_edge(side.samples, side.pieces, draws) for side in (a, b)]
-    melt = [_replicate_melt(side, draws) for side in (a, b)]
-    return [
-        _combine_differences("freeze", *freeze, _paired_difference),
-        _combine_differences("melt", *melt, _paired_difference),
-    ]
+    freeze_a, freeze_b = (replicate_freeze_edge(side.samples, side.pieces, draws) for side in (a, b))
+    melt_a, melt_b = (_replicate_melt(side, draws) for side in (a, b))
+    return [_compare_replicas("freeze", freeze_a, freeze_b), _compare_replicas("melt", melt_a, melt_b)]
 
 
 def _replicate_melt(side: SideSamples, draws: Floats) -> list[EdgeReplicas]:
@@ -43,36 +40,33 @@ def _replicate_melt(side: SideSamples, draws: Floats) -> list[EdgeReplicas]:
 
 def compare_independent_edges(a: Edge, b: Edge) -> EdgeDifference:
     """Compare an edge of two independent sweeps from the intervals of each estimator."""
-    freeze = [[EdgeReplicas(one, np.empty(0)) for one in edge.estimators] for edge in (a, b)]
-    return _combine_differences(a.name, *freeze, _independent_difference, edges=(a, b))
+    of_b = {one.name: one for one in b.estimators}
+    pairs = [(one, of_b[one.name]) for one in a.estimators if one.name in of_b]
+    return _combine_differences((a, b), tuple(_independent_difference(one, other) for one, other in pairs))
 
 
-Subtract = Callable[[EdgeReplicas, EdgeReplicas], EstimatorDifference]
+def _compare_replicas(name: str, a: Sequence[EdgeReplicas], b: Sequence[EdgeReplicas]) -> EdgeDifference:
+    edge_a, edge_b = (combine_estimators(name, [one.estimate for one in side]) for side in (a, b))
+    differences = tuple(_paired_difference(one, other) for one, other in zip(a, b, strict=True))
+    return _combine_differences((edge_a, edge_b), differences)
 
 
-def _combine_differences(
-    name: str,
-    a: Sequence[EdgeReplicas],
-    b: Sequence[EdgeReplicas],
-    subtract: Subtract,
-    edges: tuple[Edge, Edge] | None = None,
-) -> EdgeDifference:
+def _combine_differences(sides: tuple[Edge, Edge], estimators: tuple[EstimatorDifference, ...]) -> EdgeDifference:
     """Combine the differences of all estimators: the hull of their intervals, with a value only if they agree."""
-    sides = edges or tuple(combine_estimators(name, [one.estimate for one in side]) for side in (a, b))
-    estimators = tuple(subtract(one, other) for one, other in zip(a, b, strict=True))
+    (a, b), name = sides, sides[0].name
     intervals = [one.interval for one in estimators if one.interval is not None]
     if len(intervals) < len(estimators) or not intervals:
         missing = [one for one in estimators if one.interval is None]
         verdict = "; ".join(f"{one.name}: {one.reason}" for one in missing) or "no estimator in common"
-        return EdgeDifference(name, *sides, None, None, verdict, estimators)
+        return EdgeDifference(name, a, b, None, None, verdict, estimators)
     bounds = np.array(intervals)
     hull = (float(bounds[:, 0].min()), float(bounds[:, 1].max()))
     if bounds[:, 0].max() > bounds[:, 1].min():
         verdict = "the estimators disagree on the difference; the interval covers both"
-        return EdgeDifference(name, *sides, None, hull, verdict, estimators)
+        return EdgeDifference(name, a, b, None, hull, verdict, estimators)
     weight = 1 / np.maximum(np.ptp(bounds, axis=1), 1e-6) ** 2
     value = float(np.average([one.difference for one in estimators if one.difference is not None], weights=weight))
-    return EdgeDifference(name, *sides, value, hull, "two estimators agree on the difference", estimators)
+    return EdgeDifference(name, a, b, value, hull, "two estimators agree on the difference", estimators)
 
 
 def _paired_difference(a: EdgeReplicas, b: EdgeReplicas) -> EstimatorDifference:
@@ -88,8 +82,8 @@ def _paired_difference(a: EdgeReplicas, b: EdgeReplicas) -> EstimatorDifference:
     return _estimator_difference(a.estimate, b.estimate, interval)
 
 
-def _independent_difference(a: EdgeReplicas, b: EdgeReplicas) -> EstimatorDifference:
-    one, other = a.estimate, b.estimate
+def _independent_difference(one: EdgeEstimate, other: EdgeEstimate) -> EstimatorDifference:
+    """Subtract two estimates whose errors are independent."""
     missing = _missing_difference(one, other)
     if missing is not None:
         return missing
@@ -114,8 +108,6 @@ def _missing_difference(a: EdgeEstimate, b: EdgeEstimate) -> EstimatorDifference
     missing = [f"{side}: {one.reason}" for side, one in (("A", a), ("B", b)) if one.temperature is None]
     if len(missing) == 2 and a.reason == b.reason:
         missing = [f"{a.reason} on both sides"]
-    if a.name != b.name:
-        missing.append(f"another estimator, {b.name}")
     return _no_difference(a, b, "; ".join(missing)) if missing else None
 
 

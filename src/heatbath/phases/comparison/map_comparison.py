@@ -71,13 +71,23 @@ def _common_grid(a: PhaseMapData, b: PhaseMapData) -> Floats:
 
 
 def _subtract_curves(a: Curve, b: Curve, grid: Floats) -> DifferenceCurve:
-    columns = [np.interp(grid, curve.temperature, column) for curve in (a, b) for column in (curve.value, curve.stderr)]
-    difference, stderr = columns[2] - columns[0], np.hypot(columns[1], columns[3])
+    value_a, value_b = (np.interp(grid, curve.temperature, curve.value) for curve in (a, b))
+    stderr_a, stderr_b = (np.interp(grid, curve.temperature, curve.stderr) for curve in (a, b))
+    difference, stderr = value_b - value_a, np.hypot(stderr_a, stderr_b)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, np.abs(difference) / stderr)
     p_value = 2 * ndtr(-z)
     return DifferenceCurve(
-        a.name, grid, *columns, difference, difference - _Z * stderr, difference + _Z * stderr, p_value
+        name=a.name,
+        temperature=grid,
+        a=value_a,
+        a_stderr=stderr_a,
+        b=value_b,
+        b_stderr=stderr_b,
+        difference=difference,
+        low=difference - _Z * stderr,
+        high=difference + _Z * stderr,
+        p_value=p_value,
     )
 
 

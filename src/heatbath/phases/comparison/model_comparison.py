@@ -58,7 +58,8 @@ def compare_models(
     may end, as in a sweep. With at least 20 prompts the intervals hold for prompts like these, with fewer for these.
 
     Args:
-        a, b: the sides.
+        a: one side.
+        b: the other side, from which A is subtracted.
         prompts: texts or messages that both sides continue, in turn; by default as in a sweep.
         plan: temperatures, number of pairs and length.
         shared: texts for the comparison of the next-token distributions; by default texts that both sides drew.
