@@ -98,8 +98,7 @@ def generate(
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
     output = OutputArguments(label, as_json, records, out)
     _validate_output(output, record, force)
-    load_options = {"dtype": dtype, "device": device}
-    sampling = SamplingArguments(model, load_options, sampler, _parse_options(option or [], alpha), n)
+    sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, _parse_options(option, alpha), n)
     _validate_arguments(sampling, temperature, prompt, chat)
     source, tokens = sampling.load_model(prompt, chat)
     settings: dict[str, Any] = {
@@ -183,12 +182,12 @@ def _validate_arguments(arguments: SamplingArguments, temperature: float, prompt
         raise BadInput(f"`n` must be at least 1, got {arguments.n}.")
 
 
-def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
+def _parse_options(entries: list[str] | None, alpha: float | None) -> dict[str, Any]:
     """Parse the options of a sampler; values are JSON or text."""
     import json
 
     options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
-    for each in entries:
+    for each in entries or ():
         name, equals, text = each.partition("=")
         if not equals:
             raise BadInput(f"the option {each!r} has no value: write name=value.")
