@@ -16,14 +16,13 @@ from heatbath.estimate.reweighting import effective_size
 from heatbath.estimate.smooth import CurveData, LinearSmoother, fit_smoother
 from heatbath.phases.ladder import pooled_weights
 from heatbath.phases.prefix_sums import PrefixSums, SweepSamples
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
 _STEP = 1e-3
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Curve:
     """One observable over temperature: measured `points`, and a smooth curve with standard errors on a grid.
 
@@ -38,8 +37,6 @@ class Curve:
     stderr: Floats
     response: Floats
     response_stderr: Floats
-
-    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

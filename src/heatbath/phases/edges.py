@@ -31,7 +31,6 @@ from heatbath.phases.curves import (
     subtract_columns,
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +40,7 @@ SIGNIFICANCE = 3.0
 """Standard errors by which the entropy flow must be negative below the melt edge and positive above it."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Edge:
     """An edge of the phase map: temperature and interval, or None with the reason in `verdict`."""
 
@@ -50,8 +49,6 @@ class Edge:
     interval: tuple[float, float] | None
     verdict: str
     estimators: tuple[EdgeEstimate, ...]
-
-    __repr__ = short_repr
 
     def __str__(self) -> str:
         if self.temperature is None or self.interval is None:

@@ -14,12 +14,11 @@ from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.phases import ladder
 from heatbath.phases.prefix_sums import BLOCKS, SweepSamples, compute_prefix_sums, concatenate_samples
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class SweepPlan:
     """The samples of a sweep: `sequences` of `length` tokens in batches of `batch`, at temperatures in [`low`, `high`].
 
@@ -38,8 +37,6 @@ class SweepPlan:
     seed: int = 0
     prompts: tuple[Tokens, ...] = field(default=((),))
     temperatures: tuple[float, ...] | None = None
-
-    __repr__ = short_repr
 
     def validate(self, model: Model) -> None:
         """Check the plan against `model`.
