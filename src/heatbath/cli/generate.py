@@ -98,10 +98,8 @@ def generate(
     label = {"prompt": prompt or chat or "", "sampler": sampler, "temperature": temperature, "seed": seed}
     output = OutputArguments(label, as_json, records, out)
     _validate_output(output, record, force)
-    _validate_prompt(prompt, chat)
-    options = _parse_options(option or [], alpha)
-    sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, options, n)
-    _validate_arguments(sampling, temperature)
+    sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, _parse_options(option, alpha), n)
+    _validate_arguments(sampling, temperature, prompt, chat)
     source, tokens = sampling.load_model(prompt, chat)
     settings: dict[str, Any] = {
         **({"temperature": temperature} if schedule is None else {"schedule": schedule}),
@@ -164,11 +162,6 @@ class OutputArguments:
     path: Path | None
 
 
-def _validate_prompt(prompt: str | None, chat: str | None) -> None:
-    if prompt is not None and chat is not None:
-        raise BadInput("give either a prompt or --chat, not both.")
-
-
 def _validate_output(output: OutputArguments, record: str, force: bool) -> None:
     """Check that what is to be written is recorded and has a place."""
     if output.records and not output.as_json:
@@ -178,21 +171,23 @@ def _validate_output(output: OutputArguments, record: str, force: bool) -> None:
         raise BadInput(f"--records and --out need the whole record, not --record {record}: leave it out.")
 
 
-def _validate_arguments(arguments: SamplingArguments, temperature: float) -> None:
+def _validate_arguments(arguments: SamplingArguments, temperature: float, prompt: str | None, chat: str | None) -> None:
     """Check the arguments before a model is loaded."""
     from heatbath.engine import validate_temperatures
 
+    if prompt is not None and chat is not None:
+        raise BadInput("give either a prompt or --chat, not both.")
     validate_temperatures(temperature, 1)
     if arguments.n < 1:
         raise BadInput(f"`n` must be at least 1, got {arguments.n}.")
 
 
-def _parse_options(entries: list[str], alpha: float | None) -> dict[str, Any]:
+def _parse_options(entries: list[str] | None, alpha: float | None) -> dict[str, Any]:
     """Parse the options of a sampler; values are JSON or text."""
     import json
 
     options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
-    for each in entries:
+    for each in entries or ():
         name, equals, text = each.partition("=")
         if not equals:
             raise BadInput(f"the option {each!r} has no value: write name=value.")

@@ -47,12 +47,12 @@ class GenerationSettings:
     edges: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    __repr__ = short_repr
+
     def resolve_stop_token_ids(self, model: Model) -> tuple[int, ...]:
         """Return the tokens that end a sequence."""
         own = () if self.ignore_eos else model.vocabulary.stop_token_ids
         return tuple(dict.fromkeys((*own, *self.stop_token_ids)))
-
-    __repr__ = short_repr
 
 
 def validate_settings(model: Model, prompts: Sequence[Tokens], settings: GenerationSettings) -> None:

@@ -18,7 +18,6 @@ from heatbath.estimate.smooth import CurveData, LinearSmoother, fit_smoother
 from heatbath.phases.ladder import ThermodynamicScale, pooled_weights
 from heatbath.phases.prefix_sums import PrefixSums, RateFunction, SweepSamples, TextRange
 from heatbath.phases.text_values import TextValues
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +26,7 @@ MIN_PRESENT = 3.0
 """Effective number of texts below which a temperature is left out, where texts end by themselves."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Curve:
     """One observable over temperature: measured `points`, and a smooth curve on a grid of temperatures (g,).
 
@@ -53,8 +52,6 @@ class Curve:
         if not self.point_interval.size:
             interval = _symmetric_interval(self.points.value, self.points.value_stderr)
             object.__setattr__(self, "point_interval", interval)
-
-    __repr__ = short_repr
 
 
 def _symmetric_interval(value: Floats, stderr: Floats) -> Floats:

@@ -32,7 +32,6 @@ from heatbath.phases.curves import (
 )
 from heatbath.phases.observables import detect_loops, detect_stale_texts
 from heatbath.phases.prefix_sums import SweepSamples, TextRange
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ SIGNIFICANCE = 3.0
 """Standard errors by which the entropy flow must be negative below the melt edge and positive above it."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Edge:
     """An edge of the phase map: `temperature` and `interval`, with the reason in `verdict`.
 
@@ -57,8 +56,6 @@ class Edge:
     interval: tuple[float, float] | None
     verdict: str
     estimators: tuple[EdgeEstimate, ...]
-
-    __repr__ = short_repr
 
     def __str__(self) -> str:
         if self.interval is None:

@@ -17,14 +17,13 @@ from heatbath.phases import ladder
 from heatbath.phases.prefix_sums import BLOCKS, SweepSamples, compute_prefix_sums, concatenate_samples
 from heatbath.phases.sweep_prompts import assign_prompts
 from heatbath.record import NODE_COLUMNS, Record
-from heatbath.short_repr import short_repr
 
 Floats = NDArray[np.float64]
 
 _SUMMED_COLUMNS = ("energy", "ground")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class SweepPlan:
     """The samples of a sweep: `sequences` of `length` tokens in batches of `batch`, at temperatures in [`low`, `high`].
 
@@ -55,8 +54,6 @@ class SweepPlan:
     system: str | None = None
     window: tuple[str, ...] = ()
     allow_end: bool | None = None
-
-    __repr__ = short_repr
 
     def validate(self, model: Model) -> None:
         """Check the plan against `model`.

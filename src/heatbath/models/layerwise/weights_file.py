@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ def open_weights(path: Path) -> WeightsFile | None:
         return None
 
 
-def _parse_header(path: Path, header: dict[str, dict[str, list[int]]], begin: int, length: int) -> WeightsFile | None:
+def _parse_header(path: Path, header: dict[str, dict[str, Any]], begin: int, length: int) -> WeightsFile | None:
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     offsets = {name: entry["data_offsets"] for name, entry in entries.items()}

@@ -15,13 +15,14 @@ from heatbath.record.token_display import BOX
 WIDTH, HEIGHT = 560, 90
 CURVES = ("entropy", "heat capacity")
 _LEFT = 'style="text-align:left"'
+_NOWRAP = 'style="text-align:left;white-space:nowrap"'
 
 
 def render_phase_map(map_: PhaseMapData) -> str:
     """Render the verdicts of a map as a table, and entropy and heat capacity over temperature as small pictures."""
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences:,} texts, {map_.budget.tokens:,} tokens"
     rows = "".join(
-        f"<tr><th {_LEFT}>{_clean(verdict.title)}</th><td {_LEFT}><b>{_clean(verdict.statement)}</b></td>"
+        f"<tr><th {_LEFT}>{_clean(verdict.title)}</th><td {_NOWRAP}><b>{_clean(verdict.statement)}</b></td>"
         f"<td {_LEFT}>{_clean(verdict.reason)}</td></tr>"
         for verdict in build_verdicts(map_)
     )
@@ -38,7 +39,8 @@ def _render_curve(curve: Curve, map_: PhaseMapData) -> str:
     y, above, below = (_scale(values, bottom, top, (HEIGHT, 0.0)) for values in (curve.value, high, low))
     band = [*zip(x, above, strict=True), *zip(x[::-1], below[::-1], strict=True)]
     intervals = [_scale(edge.interval, t[0], t[-1], (0.0, WIDTH)) for edge in map_.edges if edge.interval]
-    label = _clean(f"{curve.name}, {bottom:.3g} to {top:.3g}, over T from {t[0]:.2f} to {t[-1]:.2f}")
+    values = f"{curve.value.min():.3g} to {curve.value.max():.3g}"
+    label = _clean(f"{curve.name}, {values}, over T from {t[0]:.2f} to {t[-1]:.2f}")
     return (
         f'<figure style="margin:.5rem 0"><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'role="img" aria-label="{label}" style="max-width:100%">{"".join(map(_render_interval, intervals))}'

@@ -1,4 +1,4 @@
-"""Objects in a notebook: representations on one short line, and HTML that no text can break out of."""
+"""Objects at a prompt or in a notebook: representations on one short line, and HTML that no text can break out of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import heatbath as hb
 from heatbath.engine import GenerationSettings, generate, measure
 from heatbath.engine.registry import FIELDS, POTENTIALS, SCHEDULES, WINDOWS, BuildContext, build_from_text
-from heatbath.phases import PhaseMap, SweepPlan
+from heatbath.phases import PhaseMap
 from heatbath.record.token_display import MAX_HTML_TOKENS
 from heatbath.short_repr import MAX_LENGTH, format_repr, shorten_value
 
@@ -55,10 +55,7 @@ def objects() -> list[Any]:
         LONG,
         LONG.record,
         MAP,
-        MAP.curves[0],
-        MAP.edges[0],
         GenerationSettings(),
-        SweepPlan(prompts=((1, 2, 3),) * 5000),
     ]
 
 
