@@ -75,18 +75,21 @@ class _Words:
 
 
 @pytest.mark.parametrize(
-    ("size", "ends", "closed"),
+    ("size", "ends", "padding", "closed"),
     [
-        (12, (), [7, 8, 10, 11]),
-        (12, (11,), [7, 8, 10]),
-        (12, (7, 8), [10, 11]),
-        (10, (7, 8), []),
-        (8, (), [7]),
+        (12, (), (), [7, 8, 10, 11]),
+        (12, (11,), (), [7, 8, 10]),
+        (12, (7, 8), (), [10, 11]),
+        (10, (7, 8), (), []),
+        (8, (), (), [7]),
+        (12, (8,), (5, 8), [5, 7, 10, 11]),
     ],
 )
-def test_gaps_are_closed_and_ends_stay_open(size: int, ends: tuple[int, ...], closed: list[int]) -> None:
+def test_gaps_are_closed_and_ends_stay_open(
+    size: int, ends: tuple[int, ...], padding: tuple[int, ...], closed: list[int]
+) -> None:
     """A token that ends a document does so even if the tokenizer does not have it."""
-    found = _find_closed_tokens(_Words(), Vocabulary(size, stop_token_ids=ends), torch.device("cpu"))
+    found = _find_closed_tokens(_Words(), Vocabulary(size, stop_token_ids=ends), padding)
     energies = torch.zeros(2, size)
     if found is not None:
         energies[..., found] = torch.inf

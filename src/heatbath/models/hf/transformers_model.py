@@ -12,6 +12,7 @@ import torch
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
+from heatbath.models.hf.end_tokens import as_token_ids, find_end_tokens
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.network import build_network
 from heatbath.models.hf.network_check import check_network
@@ -48,7 +49,7 @@ class TransformersModel(Model):
         self.name = name
         self.tokenizer = TokenIds() if tokenizer is None else ModelTokenizer(tokenizer, metadata.prepend)
         self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, metadata)
-        network = build_network(module, _find_closed_tokens(tokenizer, self.vocabulary, module.device))
+        network = build_network(module, _find_closed_tokens(tokenizer, self.vocabulary, metadata.closed))
         self.context_length = _context_length(network.config)
         self.network, self.network_check = check_network(network, name=name, context_length=self.context_length)
         self._compute_fingerprint = compute_fingerprint
@@ -83,9 +84,12 @@ class TransformersModel(Model):
         """Yield the energies of every token that has one before it. Raises `BadInput` beyond the context."""
         return score_chunks(self.network, [self._validate_tokens(tokens) for tokens in sequences])
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, with control tokens in it read as text."""
-        return self.tokenizer.encode(text)
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text, with control tokens in it read as text.
+
+        `document_start=False` leaves out what the tokenizer puts around a document: control tokens and a first space.
+        """
+        return self.tokenizer.encode(text, document_start=document_start)
 
     @property
     def takes_tools(self) -> bool:
@@ -188,33 +192,28 @@ def _context_length(config: Any) -> int | None:
 def _build_vocabulary(
     module: Any, tokenizer: Any, text: ModelTokenizer | TokenIds, metadata: ModelMetadata
 ) -> Vocabulary:
-    start = metadata.start if metadata.start is not None else _as_ids(getattr(tokenizer, "bos_token_id", None))
-    stop = metadata.stop if metadata.stop is not None else _stop_token_ids(module, tokenizer)
+    start = metadata.start if metadata.start is not None else as_token_ids(getattr(tokenizer, "bos_token_id", None))
     size = int(module.config.get_text_config(decoder=True).vocab_size)
+    stop = metadata.stop if metadata.stop is not None else find_end_tokens(module, tokenizer, size)
     return Vocabulary(size, start_token_ids=start, stop_token_ids=stop, special_token_ids=text.special_token_ids)
 
 
-def _find_closed_tokens(tokenizer: Any, vocabulary: Vocabulary, device: torch.device) -> slice | torch.Tensor | None:
-    """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix."""
+def _find_closed_tokens(
+    tokenizer: Any, vocabulary: Vocabulary, padding: Sequence[int] = ()
+) -> slice | torch.Tensor | None:
+    """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix.
+
+    They are those that the tokenizer lacks, and `padding`.
+    """
     if tokenizer is None:
         return None
-    ids = [*tokenizer.get_vocab().values(), *vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    ends = [*vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    ids = [*tokenizer.get_vocab().values(), *ends]
     known = np.zeros(max(vocabulary.size, max(ids) + 1), bool)
     known[ids] = True
+    known[list(set(padding) - set(ends))] = False
     closed = np.flatnonzero(~known[: vocabulary.size])
     if not closed.size:
         return None
     is_suffix = closed[0] + closed.size == vocabulary.size
-    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed).to(device)
-
-
-def _stop_token_ids(module: Any, tokenizer: Any) -> tuple[int, ...]:
-    generation = getattr(module, "generation_config", None)
-    from_generation = _as_ids(None if generation is None else generation.eos_token_id)
-    return tuple(dict.fromkeys([*from_generation, *_as_ids(getattr(tokenizer, "eos_token_id", None))]))
-
-
-def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)
+    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed)
