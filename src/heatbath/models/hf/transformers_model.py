@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, ModelError
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
 from heatbath.models.hf.end_tokens import as_token_ids, find_end_tokens
@@ -18,6 +18,7 @@ from heatbath.models.hf.network import build_network
 from heatbath.models.hf.network_check import check_network
 from heatbath.models.hf.row_sessions import open_session
 from heatbath.models.hf.teacher_forcing import score_chunks
+from heatbath.models.hf.template_check import find_template_differences
 from heatbath.models.hf.token_ids import TokenIds
 from heatbath.models.hf.tokenizer import ModelTokenizer
 from heatbath.models.validation import validate_context_length, validate_token_ids
@@ -100,9 +101,20 @@ class TransformersModel(Model):
         """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
         Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises
-        `BadInput` without a chat template.
+        `BadInput` without a chat template, `ModelError` if some short conversations have other ids than
+        `transformers` gives them, which is tried once.
         """
+        if self._template_differences:
+            raise ModelError(
+                f"the chat template of {self.name} gives other ids than transformers does "
+                f"({self._template_differences[0]}): give prompts instead of messages."
+            )
         return self.tokenizer.encode_chat(messages, **options)
+
+    @cached_property
+    def _template_differences(self) -> list[str]:
+        has_template = isinstance(self.tokenizer, ModelTokenizer) and self.tokenizer.fast_tokenizer.chat_template
+        return find_template_differences(self.tokenizer)[1] if has_template else []
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token; b"" for ids of the model that the tokenizer never produces."""
