@@ -37,7 +37,7 @@ def test_log_z_of_measuring_is_over_tokens(family: str, tiny: Tiny, plain: Tiny)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_z_of_generating_is_over_tokens_and_no_other_row_is_drawn(family: str, tiny: Tiny, plain: Tiny) -> None:
-    out = hb.generate(tiny(family), [[5, 6, 7]], n=120, max_tokens=4, temperature=5.0, seed=0, stop_token_ids=[])
+    out = hb.generate(tiny(family), [[5, 6, 7]], n=120, max_tokens=4, temperature=5.0, seed=0, ignore_eos=True)
     assert max(token for row in out.sequences for token in row) < TOKENS
     for row in (0, 50):
         tokens = [5, 6, 7, *out.sequences[row]]
@@ -60,7 +60,7 @@ def test_without_closing_them_they_are_drawn(folders: Callable[[str], Path]) -> 
     """Negative control: at T = 5 some of 480 tokens are among 5 of 264 rows."""
     model = load_folder(folders("llama"), dtype="float32")
     object.__setattr__(model.network, "closed_tokens", None)
-    out = hb.generate(model, [[5, 6, 7]], n=120, max_tokens=4, temperature=5.0, seed=0, stop_token_ids=[])
+    out = hb.generate(model, [[5, 6, 7]], n=120, max_tokens=4, temperature=5.0, seed=0, ignore_eos=True)
     assert max(token for row in out.sequences for token in row) >= TOKENS
 
 
@@ -75,18 +75,21 @@ class _Words:
 
 
 @pytest.mark.parametrize(
-    ("size", "ends", "closed"),
+    ("size", "ends", "padding", "closed"),
     [
-        (12, (), [7, 8, 10, 11]),
-        (12, (11,), [7, 8, 10]),
-        (12, (7, 8), [10, 11]),
-        (10, (7, 8), []),
-        (8, (), [7]),
+        (12, (), (), [7, 8, 10, 11]),
+        (12, (11,), (), [7, 8, 10]),
+        (12, (7, 8), (), [10, 11]),
+        (10, (7, 8), (), []),
+        (8, (), (), [7]),
+        (12, (8,), (5, 8), [5, 7, 10, 11]),
     ],
 )
-def test_gaps_are_closed_and_ends_stay_open(size: int, ends: tuple[int, ...], closed: list[int]) -> None:
+def test_gaps_are_closed_and_ends_stay_open(
+    size: int, ends: tuple[int, ...], padding: tuple[int, ...], closed: list[int]
+) -> None:
     """A token that ends a document does so even if the tokenizer does not have it."""
-    found = _find_closed_tokens(_Words(), Vocabulary(size, stop_token_ids=ends), torch.device("cpu"))
+    found = _find_closed_tokens(_Words(), Vocabulary(size, stop_token_ids=ends), padding)
     energies = torch.zeros(2, size)
     if found is not None:
         energies[..., found] = torch.inf

@@ -252,6 +252,23 @@ def test_a_tensor_of_a_gguf_file_that_nothing_uses_is_named(name: str, write_fil
         load(path)
 
 
+def test_rows_that_only_pad_a_gguf_file_are_closed(
+    write_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_list, names = gguf.GGUFWriter.add_token_list, {260: "[PAD260]", 261: "[PAD7]", 263: "[PAD263]"}
+    monkeypatch.setattr(
+        gguf.GGUFWriter,
+        "add_token_list",
+        lambda writer, words: add_list(writer, [names.get(token, word) for token, word in enumerate(words)]),
+    )
+    add_types = gguf.GGUFWriter.add_token_types
+    monkeypatch.setattr(
+        gguf.GGUFWriter, "add_token_types", lambda writer, types: add_types(writer, [*types[:260], 5, 5, 1, 5])
+    )
+    energies = load(write_file(), dtype="float32").open([[5, 6]]).energies()[0]
+    assert energies.isinf().nonzero()[:, 0].tolist() == [260, 263]
+
+
 def test_rotary_factors_of_llama_3_reach_the_configuration(write_file: Callable[..., Path]) -> None:
     """Dimensions 0 to 3 of theta = 10000: wavelengths 6, 63, 628 and 6283, the last between 2048 and 8192."""
     low, high, factor, wavelength = 1.0, 4.0, 8.0, 2 * np.pi * 1000.0

@@ -10,8 +10,6 @@ import pytest
 import torch
 
 import heatbath as hb
-from heatbath.models.base import describe_precision
-from heatbath.models.exact.urn import UrnModel
 from heatbath.models.hf import output_head
 from heatbath.models.hub.load_local import load_folder
 
@@ -53,11 +51,6 @@ def test_a_head_with_a_bias_is_added_in_float32() -> None:
 def test_float32_heads_are_left_alone(folders: Callable[[str], Path]) -> None:
     model = load_folder(folders("gemma2"), dtype="float32")
     assert "forward" not in vars(model.network.module.get_output_embeddings())
-
-
-def test_the_precision_of_a_model_has_a_name(folders: Callable[[str], Path]) -> None:
-    assert describe_precision(load_folder(folders("llama"), dtype="bfloat16")) == "bfloat16"
-    assert describe_precision(UrnModel()) == "float64"
 
 
 def test_log_probabilities_at_low_temperature_are_not_on_a_grid(folders: Callable[[str], Path]) -> None:

@@ -123,12 +123,13 @@ def _read_blocks(file: TextIOBase) -> Iterator[str]:
 
 def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
     """Encode block by block, cutting where the tokens after the cut are the same with and without what is before it."""
-    ending = _document_end(model)
+    ending: Tokens | None = None
     buffer, is_start = "", True
     for block in blocks:
         buffer += block
         if len(buffer) <= 2 * _SPLIT_MARGIN:
             continue
+        ending = _document_end(model, buffer[0]) if ending is None else ending
         tokens = model.encode(buffer, document_start=is_start)
         tokens = tokens[: len(tokens) - len(ending)] if is_start else tokens
         cut = _find_split(model, tokens, buffer)
@@ -138,17 +139,17 @@ def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
         yield from tokens[:count]
         buffer, is_start = buffer[characters:], False
     yield from model.encode(buffer, document_start=is_start)
-    yield from () if is_start else ending
+    yield from () if is_start or ending is None else ending
 
 
-def _document_end(model: Model) -> list[int]:
-    """Return the tokens that the tokenizer puts after a document."""
-    if not model.encode(""):
+def _document_end(model: Model, letter: str) -> Tokens:
+    """Return the tokens that the tokenizer puts after a document: those that end it with and without a letter."""
+    empty, document = model.encode(""), model.encode(letter)
+    if empty == document:
         return []
-    document, letter = model.encode("\n"), model.encode("\n", document_start=False)
-    starts = range(len(document) - len(letter), -1, -1)
-    start = next((i for i in starts if document[i : i + len(letter)] == letter), None)
-    return [] if start is None else document[start + len(letter) :]
+    pairs = enumerate(zip(empty[::-1], document[::-1], strict=False))
+    count = next((i for i, (one, other) in pairs if one != other), len(empty))
+    return empty[len(empty) - count :]
 
 
 def _find_split(model: Model, tokens: Tokens, text: str) -> tuple[int, int] | None:

@@ -189,8 +189,3 @@ class NetworkModel(Protocol):
     @property
     def network(self) -> Any:
         """The network, a `heatbath.models.hf.network.Network`."""
-
-
-def describe_precision(model: Model) -> str:
-    """Return the dtype of a network's weights, "float64" for an exact model."""
-    return str(model.network.module.dtype).removeprefix("torch.") if isinstance(model, NetworkModel) else "float64"

@@ -54,7 +54,10 @@ def by_phase(
     if not isinstance(marker, str):
         return MarkerSchedule(tuple(int(token) for token in marker), first, second)
     if token_bytes is None:
-        raise BadInput("a `marker` of text needs `token_bytes` of the model: give it, or token ids.", param="marker")
+        raise BadInput(
+            "`marker` must come with the model's `token_bytes` if it is a text: give these, or token ids.",
+            param="marker",
+        )
     return MarkerSchedule(marker.encode("utf-8", errors="replace"), first, second, token_bytes)
 
 

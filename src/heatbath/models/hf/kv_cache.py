@@ -7,7 +7,7 @@ decoding step at batch 64. Here a step writes one position and returns a slice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import Cache, DynamicCache
@@ -28,7 +28,7 @@ class StateCache:
             self.state = [tensor.index_select(0, rows) for tensor in self.state]
 
 
-NetworkCache = Cache | StateCache
+NetworkCache: TypeAlias = Cache | StateCache
 
 
 class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]

@@ -196,6 +196,8 @@ def build_network(module: Any, closed_tokens: slice | torch.Tensor | None = None
     parameters = frozenset(inspect.signature(module.forward).parameters)
     cache_name = next((name for name in _CACHE_NAMES if name in parameters), None)
     windows = layer_windows(module.config) if cache_name in {"cache", "past_key_values"} else None
+    if isinstance(closed_tokens, torch.Tensor):
+        closed_tokens = closed_tokens.to(module.device)
     return Network(module, None if windows is None else tuple(windows), parameters, cache_name, closed_tokens)
 
 

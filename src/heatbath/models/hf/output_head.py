@@ -31,7 +31,7 @@ def use_wide_head(module: Any) -> None:
     """Let the output head of a module compute in float32, so that caps and scales after it do as well."""
     head = module.get_output_embeddings()
     if type(head) is torch.nn.Linear and head.weight.dtype.itemsize < 4:
-        head.forward = MethodType(compute_wide_logits, head)
+        vars(head)["forward"] = MethodType(compute_wide_logits, head)
 
 
 def _multiply_wide(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

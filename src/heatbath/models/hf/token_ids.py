@@ -20,7 +20,7 @@ class TokenIds:
     special_token_ids: frozenset[int] = frozenset()
     takes_tools = False
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
         """Return the ids of a text such as `<17><4>`. Raises `BadInput` for any other."""
         if not isinstance(text, str) or not _IDS.fullmatch(text):
             raise BadInput(

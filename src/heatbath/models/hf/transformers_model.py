@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, ModelError
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
 from heatbath.models.hf.end_tokens import as_token_ids, find_end_tokens
@@ -18,6 +18,7 @@ from heatbath.models.hf.network import build_network
 from heatbath.models.hf.network_check import check_network
 from heatbath.models.hf.row_sessions import open_session
 from heatbath.models.hf.teacher_forcing import score_chunks
+from heatbath.models.hf.template_check import find_template_differences
 from heatbath.models.hf.token_ids import TokenIds
 from heatbath.models.hf.tokenizer import ModelTokenizer
 from heatbath.models.validation import validate_context_length, validate_token_ids
@@ -49,7 +50,7 @@ class TransformersModel(Model):
         self.name = name
         self.tokenizer = TokenIds() if tokenizer is None else ModelTokenizer(tokenizer, metadata.prepend)
         self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, metadata)
-        network = build_network(module, _find_closed_tokens(tokenizer, self.vocabulary, module.device))
+        network = build_network(module, _find_closed_tokens(tokenizer, self.vocabulary, metadata.closed))
         self.context_length = _context_length(network.config)
         self.network, self.network_check = check_network(network, name=name, context_length=self.context_length)
         self._compute_fingerprint = compute_fingerprint
@@ -103,9 +104,20 @@ class TransformersModel(Model):
         """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
         Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises
-        `BadInput` without a chat template.
+        `BadInput` without a chat template, `ModelError` if some short conversations have other ids than
+        `transformers` gives them, which is tried once.
         """
+        if self._template_differences:
+            raise ModelError(
+                f"the chat template of {self.name} gives other ids than transformers does "
+                f"({self._template_differences[0]}): give prompts instead of messages."
+            )
         return self.tokenizer.encode_chat(messages, **options)
+
+    @cached_property
+    def _template_differences(self) -> list[str]:
+        has_template = isinstance(self.tokenizer, ModelTokenizer) and self.tokenizer.fast_tokenizer.chat_template
+        return find_template_differences(self.tokenizer)[1] if has_template else []
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token; b"" for ids of the model that the tokenizer never produces."""
@@ -201,15 +213,22 @@ def _build_vocabulary(
     return Vocabulary(size, start_token_ids=start, stop_token_ids=stop, special_token_ids=text.special_token_ids)
 
 
-def _find_closed_tokens(tokenizer: Any, vocabulary: Vocabulary, device: torch.device) -> slice | torch.Tensor | None:
-    """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix."""
+def _find_closed_tokens(
+    tokenizer: Any, vocabulary: Vocabulary, padding: Sequence[int] = ()
+) -> slice | torch.Tensor | None:
+    """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix.
+
+    They are those that the tokenizer lacks, and `padding`.
+    """
     if tokenizer is None:
         return None
-    ids = [*tokenizer.get_vocab().values(), *vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    ends = [*vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    ids = [*tokenizer.get_vocab().values(), *ends]
     known = np.zeros(max(vocabulary.size, max(ids) + 1), bool)
     known[ids] = True
+    known[list(set(padding) - set(ends))] = False
     closed = np.flatnonzero(~known[: vocabulary.size])
     if not closed.size:
         return None
     is_suffix = closed[0] + closed.size == vocabulary.size
-    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed).to(device)
+    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed)

@@ -15,12 +15,6 @@ from heatbath.errors import ModelError
 from heatbath.models.hub.loading_report import LoadingReport, read_loading_report
 
 
-def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
-    """Return the causal language model and the tokenizer at `place`; see `load_module` and `load_tokenizer`."""
-    module = load_module(place, dtype=dtype, failure=failure, **options)
-    return module, load_tokenizer(place, failure=failure, **options)
-
-
 def load_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> Any:
     """Return the causal language model at `place`.
 

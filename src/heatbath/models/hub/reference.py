@@ -22,13 +22,13 @@ class ReferenceErrors:
         score: energies of measuring, at every position.
         session: energies of generation: prompts of different lengths in one batch, then token by token.
         pool: energies of a server's batch, the same way.
-        token_rms: root mean square error of the log-probability of the tokens themselves, by measuring.
+        token_errors: errors of the log-probability of the tokens themselves, by measuring, (n,).
     """
 
     score: Difference
     session: Difference
     pool: Difference
-    token_rms: float
+    token_errors: torch.Tensor
 
 
 def compare_with_module(model: TransformersModel, module: Any, sequences: Sequence[Tokens]) -> ReferenceErrors:
@@ -41,7 +41,7 @@ def compare_with_module(model: TransformersModel, module: Any, sequences: Sequen
     score = energy_difference(actual, expected)
     session = energy_difference(*_session_pairs(model, sequences, reference))
     pool = energy_difference(*_pool_pairs(model, sequences, reference))
-    return ReferenceErrors(score, session, pool, float(errors.square().mean().sqrt()))
+    return ReferenceErrors(score, session, pool, errors.abs())
 
 
 def _reference_energies(model: TransformersModel, module: Any, tokens: Tokens) -> torch.Tensor:

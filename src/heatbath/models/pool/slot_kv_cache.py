@@ -48,7 +48,7 @@ def infer_slot_layout(network: Network) -> SlotLayout | None:
         return None
     if types is None and len(set(network.windows)) > 1:
         return None
-    cache = network.new_kv_cache()
+    cache: Any = network.new_kv_cache()
     with torch.inference_mode():
         network.logits(torch.zeros((1, 1), dtype=torch.long, device=network.device), cache)
     arrays = [array for layer in cache.layers for array in (layer.keys, layer.values)]
