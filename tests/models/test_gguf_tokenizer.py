@@ -138,6 +138,23 @@ def _byte(token: int) -> str:
     return bytes(build_tokenizer(_vocabulary("gpt-2")).backend_tokenizer.decode([token]), "utf-8").decode()
 
 
+def test_an_end_of_a_turn_is_a_control_token_whatever_its_type() -> None:
+    base = _sentencepiece(add_bos_token=False, add_space_prefix=False)
+    for kind in (TokenType.NORMAL, TokenType.USER_DEFINED):
+        tokens, types = (*base.tokens, "<|im_end|>"), (*base.types, kind)
+        tokenizer = build_tokenizer(replace(base, tokens=tokens, types=types, scores=(*base.scores, -999.0)))
+        (end,) = tokenizer("<|im_end|>")["input_ids"]
+        assert end == len(base.tokens)
+        assert end not in ModelTokenizer(tokenizer).encode("<|im_end|>")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Phi-3 mini", ["<user>", "a"]), ("Llama", ["<user>", "<0x0A>", "a"])])
+def test_added_tokens_of_some_models_take_the_spaces_after_them(name: str, expected: list[str]) -> None:
+    vocabulary = replace(_sentencepiece(add_bos_token=False, add_space_prefix=False), name=name)
+    tokenizer = build_tokenizer(vocabulary)
+    assert tokenizer.convert_ids_to_tokens(tokenizer("<user>\na")["input_ids"]) == expected
+
+
 def test_files_with_raw_utf8_merges() -> None:
     tokens = ("<pad>", "<bos>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "\n", "\n\n")
     types = (3, 3, *(6,) * 256, *(1,) * 5)
