@@ -53,9 +53,10 @@ def find_end_tokens(module: Any, tokenizer: Any, vocab_size: int) -> tuple[int, 
     named = [
         *as_token_ids(getattr(getattr(module, "generation_config", None), "eos_token_id", None)),
         *_configured_ids(module.config),
-        *as_token_ids(tokenizer.eos_token_id),
+        *as_token_ids(getattr(tokenizer, "eos_token_id", None)),
     ]
-    ids = dict.fromkeys([*named, *_find_end_markers(tokenizer)])
+    markers = () if tokenizer is None else _find_end_markers(tokenizer)
+    ids = dict.fromkeys([*named, *markers])
     return tuple(token for token in ids if 0 <= token < vocab_size)
 
 

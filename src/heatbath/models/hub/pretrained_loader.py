@@ -12,17 +12,34 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from heatbath.errors import ModelError
+from heatbath.models.hub.loading_report import LoadingReport, read_loading_report
 
 
-def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
-    """Return the causal language model and the tokenizer at `place`.
+def load_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> Any:
+    """Return the causal language model at `place`.
 
-    `options` go to both `from_pretrained` calls. Raises `ModelError` as `name_failures` does.
+    `options` go to `from_pretrained`. Raises `ModelError`: for tensors that are missing, unused or of another shape,
+    with their names; for any other error as `name_failures` does.
     """
+    module, report = read_module(place, dtype=dtype, failure=failure, **options)
+    report.raise_problems(place)
+    return module
+
+
+def read_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, LoadingReport]:
+    """Return the causal language model at `place` and its loading report: what is missing is random in it."""
     with name_failures(failure):
-        module = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    return module, tokenizer
+        # Tensors of another shape are in the report then, and named.
+        module, info = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    return module, read_loading_report(module, info)
+
+
+def load_tokenizer(place: Any, *, failure: str, **options: Any) -> Any:
+    """Return the tokenizer at `place`, with the errors of `load_module`."""
+    with name_failures(failure):
+        return AutoTokenizer.from_pretrained(place, **options)
 
 
 @contextmanager
