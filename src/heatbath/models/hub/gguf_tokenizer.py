@@ -96,8 +96,12 @@ def read_vocabulary(path: Path) -> GgufVocabulary:
 def build_tokenizer(vocabulary: GgufVocabulary) -> PreTrainedTokenizerFast:
     """Build the fast tokenizer of a vocabulary.
 
-    Raises `ModelError` for a kind of tokenizer or a pre-tokenizer that is not known, or a token that stands twice.
+    Raises `ModelError` for a kind of tokenizer or a pre-tokenizer that is not known, a token that stands twice, or
+    tokens without a type.
     """
+    count, typed = len(vocabulary.tokens), len(vocabulary.types)
+    if count != typed:
+        raise ModelError(f"the vocabulary has {count} tokens and {typed} types: the file is damaged, fetch it again.")
     if vocabulary.model == "llama":
         tokenizer, adds_start = _build_sentencepiece(vocabulary), True
     elif vocabulary.model in ("gpt2", "gemma4"):
@@ -201,7 +205,7 @@ def _add_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary) -> None:
     """
     strips = any(name in vocabulary.name.lower() for name in _STRIPPING_MODELS)
     special, users = [], []
-    for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=False):
+    for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
         rstrip = strips and token not in _NOT_STRIPPING
         if kind in (TokenType.CONTROL, TokenType.UNKNOWN) or token in END_TEXTS:
             special.append(AddedToken(token, special=True, normalized=False, rstrip=rstrip))
