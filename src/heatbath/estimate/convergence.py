@@ -38,7 +38,7 @@ class ChainConvergence:
 def assess_chains(quantities: Sequence[ArrayLike], accepted: ArrayLike | None = None) -> ChainConvergence:
     """Assess chains by some quantities, (c, n) finite numbers each without warm-up.
 
-    `accepted` are the acceptances of all proposals, of any shape. Quantities that are the same number at all steps of
+    `accepted` are the acceptances of the proposals in the same sweeps, of any shape. Quantities that are the same number at all steps of
     all chains say nothing of mixing, except that chains that never accept a proposal have not moved.
     """
     nan = float("nan")
@@ -64,7 +64,7 @@ def find_forbidden_chain(log_weights: Floats) -> str:
 
 def _describe_fault(ratio: float, size: float | None, accepted: ArrayLike | None) -> str:
     if accepted is not None and np.size(accepted) and not np.any(accepted):
-        return "no proposal was accepted, so that the chains have not moved: increase `sweeps`"
+        return "no proposal was accepted after the burn-in, so that the chains have not moved: increase `sweeps`"
     if ratio > MAX_R_HAT:
         return f"r_hat is {ratio:.2f}, above {MAX_R_HAT}: the chains have not mixed; increase `sweeps`"
     if size is not None and size < MIN_CHAIN_ESS:
