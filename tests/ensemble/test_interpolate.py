@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 from ensembles import normal
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from heatbath.ensemble import NODE_BETAS, LogZ, curve, nodes
 from heatbath.errors import BadInput
@@ -61,6 +63,48 @@ def test_bound_holds_even_where_two_levels_defeat_the_nodes(degeneracy):
     assert (errors <= 1.001 * limits + 1e-9).all()
     if degeneracy > 1000:
         assert errors.max() > 1e-3, "these are the ensembles that the bound is for"
+
+
+groups = st.lists(st.tuples(st.floats(0.01, 60.0), st.floats(0.0, 12.5)), min_size=1, max_size=4)
+
+
+def grouped(levels: list[tuple[float, float]], betas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log Z, U and Var E (1, K) of one ground state and groups of states, each an energy and the log of a number."""
+    energies, logs = (np.asarray([0.0, *part]) for part in zip(*levels, strict=True))
+    exponents = logs[:, None] - energies[:, None] * betas
+    log_z = np.logaddexp.reduce(exponents, axis=0)
+    p = np.exp(exponents - log_z)
+    mean = (p * energies[:, None]).sum(0)
+    return log_z[None], mean[None], (p * (energies[:, None] - mean) ** 2).sum(0)[None]
+
+
+@given(groups, st.floats(0.1, 3.0))
+@example([(2.5, math.log(49_151))], 0.25)
+def test_the_bound_holds_for_groups_of_energies(levels: list[tuple[float, float]], temperature: float) -> None:
+    """Among them two levels, which the nodes cannot follow; U and S lie between their values at the nodes."""
+    beta = 1 / temperature
+    kept = LogZ(NODE_BETAS, np.zeros(1), *grouped(levels, NODE_BETAS))
+    log_z, mean, _ = (float(values[0, 0]) for values in grouped(levels, np.array([beta])))
+    assert abs(kept.log_z(beta)[0] - log_z) <= 1.0001 * kept.error_bound(beta)[0] + 1e-9
+    right = int(np.clip(np.searchsorted(NODE_BETAS, beta), 1, len(NODE_BETAS) - 1))
+    entropies, means = kept.log_z_k[0] + NODE_BETAS * kept.mean_energy_k[0], kept.mean_energy_k[0]
+    for found, truth, nodes_of in (
+        (kept.entropy(beta), log_z + beta * mean, entropies),
+        (kept.mean_energy(beta), mean, means),
+    ):
+        for value in (float(found[0]), truth):
+            assert nodes_of[right] - 1e-9 <= value <= nodes_of[right - 1] + 1e-9
+
+
+def test_the_heat_capacity_between_nodes_has_no_bound() -> None:
+    """One state and 49,151 states 2.5 nats above: log Z is off by 4e-3, within its bound, and C by nearly 1."""
+    levels = [(2.5, math.log(49_151))]
+    kept, betas = LogZ(NODE_BETAS, np.zeros(1), *grouped(levels, NODE_BETAS)), 1 / np.geomspace(0.1, 3, 60)
+    log_z, _, variance = grouped(levels, betas)
+    errors = [abs(kept.log_z(b)[0] - log_z[0, k]) for k, b in enumerate(betas)]
+    misses = [abs(kept.heat_capacity(b)[0] - b * b * variance[0, k]) for k, b in enumerate(betas)]
+    assert 1e-3 < max(errors) < 1e-2 and max(misses) > 0.5
+    assert all(error <= 1.001 * kept.error_bound(b)[0] + 1e-9 for error, b in zip(errors, betas, strict=True))
 
 
 def test_nodes_are_exact_there_and_the_gauge_is_that_of_the_energies():

@@ -86,7 +86,9 @@ class LangevinState(SamplerState):
         sweep changes, since a high acceptance can also mean that steps are too small. `forbidden` is the share of
         chains on a forbidden sequence.
         """
-        convergence = assess_chains([self.logprob_history[:, self.burn_in_sweeps :]], self.acceptance_history)
+        convergence = assess_chains(
+            [self.logprob_history[:, self.burn_in_sweeps :]], self.acceptance_history[:, self.burn_in_sweeps :]
+        )
         figures = {
             "acceptance": float(self.acceptance_history.mean()) if self.acceptance_history.size else float("nan"),
             "changed": float(self.change_counts.mean()) if self.change_counts.size else float("nan"),

@@ -81,7 +81,8 @@ class MetropolisState(ChainState):
             history[:, self.burn_in_sweeps :] for history in (self.logprob_history, self.log_weight_history)
         )
         forbidden = find_forbidden_chain(log_weight)
-        convergence = assess_chains([logprob] if forbidden else [logprob, log_weight], self.acceptance_history)
+        accepted = self.acceptance_history[:, self.acceptance_history.shape[1] - logprob.shape[1] :]
+        convergence = assess_chains([logprob] if forbidden else [logprob, log_weight], accepted)
         return replace(convergence, reason=forbidden or convergence.reason)
 
     def estimate_log_z(self) -> Estimate | None:

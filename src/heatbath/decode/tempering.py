@@ -100,8 +100,9 @@ class TemperingState(ChainState):
 
     def _assess_convergence(self) -> ChainConvergence:
         """Assess the chains at the target by log p_T, and those of every rung by the log-weights."""
+        accepted = np.repeat(self.acceptance_rates, self.chains.num_chains) == 1
         weights = [rung.T for rung in self.log_weight_history.transpose(1, 0, 2) if np.isfinite(rung).all()]
-        convergence = assess_chains([self.logprob_history[:, -1].T, *weights], self.acceptance_rates)
+        convergence = assess_chains([self.logprob_history[:, -1].T, *weights], accepted)
         return replace(convergence, reason=find_forbidden_chain(self.log_weight_history[:, 1:]) or convergence.reason)
 
     def estimate_log_z(self) -> Estimate | None:

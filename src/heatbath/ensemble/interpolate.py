@@ -3,6 +3,9 @@ r"""Interpolation of log Z to any temperature between nodes.
 In $x=\ln\beta$ the nodes give $f=\log Z$, $f'=-\beta U$ and $f''=-\beta U+\beta^2\mathrm{Var}E$, so that Hermite
 interpolation over the four nearest nodes matches twelve numbers. All values are relative to the ground energy, which
 avoids cancellation.
+
+At a node all are exact. Between nodes log Z is right within `LogZ.error_bound`, U and S lie between their values at the
+neighbouring nodes, and C is an estimate without a bound.
 """
 
 from __future__ import annotations
@@ -50,21 +53,28 @@ class LogZ:
         return np.asarray(self._interpolate_jet(points)[0] - points * self.ground)
 
     def mean_energy(self, beta: Any) -> Floats:
-        """U in the gauge of the energies."""
+        """U in the gauge of the energies, between its values at the two neighbouring nodes, since U falls with beta."""
         points = self._validate_points(beta)
-        return np.asarray(self.ground - self._interpolate_jet(points)[1] / points)
+        low, high = self._node_range(points, self.mean_energy_k)
+        return np.asarray(self.ground + np.clip(-self._interpolate_jet(points)[1] / points, low, high))
 
     def variance(self, beta: Any) -> Floats:
         """Var E."""
         return np.asarray(self.heat_capacity(beta) / self._validate_points(beta) ** 2)
 
     def entropy(self, beta: Any) -> Floats:
-        r"""$S=\log Z+\beta U$."""
-        value, slope, _ = self._interpolate_jet(self._validate_points(beta))
-        return np.asarray(value - slope)
+        r"""$S=\log Z+\beta U$, between its values at the two neighbouring nodes, since S falls with beta."""
+        points = self._validate_points(beta)
+        value, slope, _ = self._interpolate_jet(points)
+        low, high = self._node_range(points, self.log_z_k + self.betas * self.mean_energy_k)
+        return np.asarray(np.clip(value - slope, low, high))
 
     def heat_capacity(self, beta: Any) -> Floats:
-        r"""$C=\beta^2\mathrm{Var}E$."""
+        r"""$C=\beta^2\mathrm{Var}E$: the curvature of the interpolant, without a bound between nodes.
+
+        Where two groups of energies change places within an interval, C peaks between its nodes and this may miss the
+        peak altogether; compute `ensemble.state` at such a temperature.
+        """
         _, slope, bend = self._interpolate_jet(self._validate_points(beta))
         # Between nodes the interpolant can become slightly negative, which a variance cannot.
         return np.asarray(np.maximum(bend - slope, 0.0))
@@ -77,7 +87,7 @@ class LogZ:
         return value - points * self.ground, self.ground - slope / points, variance
 
     def error_bound(self, beta: Any) -> Floats:
-        """Return a bound on the error of `log_z` at beta, (…) nats; 0 at a node.
+        """Return a bound on the error of `log_z` at beta, (…) nats; 0 at a node. There is none for U, S and C.
 
         The smaller of two numbers: three times the largest difference between interpolation over four nodes and over
         two, in this interval and its neighbours; and the gap that convexity leaves between chord and tangents. The
@@ -91,6 +101,12 @@ class LogZ:
         gap = np.max([self._stencil_disagreement(interval) for interval in around], axis=0)
         away = np.minimum(x - grid[left], grid[left + 1] - x) > BETA_TOLERANCE
         return np.asarray(np.where(away, np.minimum(SAFETY_FACTOR * gap, self._convexity_gap(points, left)), 0.0))
+
+    def _node_range(self, points: Floats, columns: Floats) -> tuple[Floats, Floats]:
+        """Return the values (…) at the right and the left node of a quantity (…, K) that falls with beta."""
+        both = self._find_interval(np.log(points))[..., None] + np.arange(2)
+        values = _take_columns(columns, both)
+        return np.minimum(values[..., 1], values[..., 0]), values[..., 0]
 
     def _stencil_disagreement(self, left: npt.NDArray[np.intp]) -> Floats:
         """Return the largest difference (…) between interpolations over four nodes and over two within an interval."""

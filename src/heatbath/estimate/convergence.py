@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 MIN_CHAIN_ESS = 10.0
 """Fewest effective steps, over all chains, for a mean and its error."""
+MIN_CERTAIN_PROPOSALS = 30
+"""Fewest proposals that show a target of one sequence: others then have a probability below a tenth."""
 MIN_WEIGHT_ESS = 10.0
 """Fewest effective members of a weighted population for the error of its log Z."""
 
@@ -35,24 +37,30 @@ class ChainConvergence:
     reason: str
 
 
-def assess_chains(quantities: Sequence[ArrayLike], accepted: ArrayLike | None = None) -> ChainConvergence:
+def assess_chains(quantities: Sequence[ArrayLike], accepted: ArrayLike) -> ChainConvergence:
     """Assess chains by some quantities, (c, n) finite numbers each without warm-up.
 
-    `accepted` are the acceptances of all proposals, of any shape. Quantities that are the same number at all steps of
-    all chains say nothing of mixing, except that chains that never accept a proposal have not moved.
+    `accepted` are the acceptances of the proposals in the same sweeps, of any shape. Chains that stand still are one
+    draw each, unless each of at least `MIN_CERTAIN_PROPOSALS` proposals was accepted: then there is but one sequence.
     """
-    nan = float("nan")
+    nan, moves = float("nan"), np.asarray(accepted, np.float64)
     rows = [np.asarray(x_cn, np.float64) for x_cn in quantities]
-    if not rows or rows[0].shape[1] < MIN_STEPS:
-        steps = rows[0].shape[1] if rows else 0
-        return ChainConvergence(
-            nan, nan, f"{steps} sweeps after the burn-in are fewer than {MIN_STEPS}: increase `sweeps`"
-        )
-    ratios, sizes = [r_hat(x) for x in rows], [effective_steps(x) for x in rows]
-    moving = [i for i, x in enumerate(rows) if np.ptp(x) > 0]
-    worst = max((ratios[i] for i in moving), default=nan)
-    least = min((sizes[i] for i in moving), default=min(sizes))
-    return ChainConvergence(worst, least, _describe_fault(worst, least if moving else None, accepted))
+    if rows[0].shape[1] < MIN_STEPS:
+        few = f"{rows[0].shape[1]} sweeps after the burn-in are fewer than {MIN_STEPS}: increase `sweeps`"
+        return ChainConvergence(nan, nan, few)
+    moving = [x for x in rows if np.ptp(x) > 0]
+    if not moving and moves.size >= MIN_CERTAIN_PROPOSALS and moves.all():
+        return ChainConvergence(nan, effective_steps(rows[0]), "")
+    ratio, size = max(map(r_hat, moving), default=nan), min(map(effective_steps, moving or rows))
+    return ChainConvergence(ratio, size, _describe_fault(ratio, size))
+
+
+def _describe_fault(ratio: float, size: float) -> str:
+    if ratio > MAX_R_HAT:
+        return f"r_hat is {ratio:.2f}, above {MAX_R_HAT}: the chains have not mixed; increase `sweeps`"
+    if size < MIN_CHAIN_ESS:
+        return f"{size:.1f} effective steps are fewer than {MIN_CHAIN_ESS:g}: increase `sweeps` or `chains`"
+    return ""
 
 
 def find_forbidden_chain(log_weights: Floats) -> str:
@@ -60,16 +68,6 @@ def find_forbidden_chain(log_weights: Floats) -> str:
     if np.isfinite(log_weights).all():
         return ""
     return "a chain was still on a sequence that the target forbids after the burn-in: increase `sweeps` or `burn`"
-
-
-def _describe_fault(ratio: float, size: float | None, accepted: ArrayLike | None) -> str:
-    if accepted is not None and np.size(accepted) and not np.any(accepted):
-        return "no proposal was accepted, so that the chains have not moved: increase `sweeps`"
-    if ratio > MAX_R_HAT:
-        return f"r_hat is {ratio:.2f}, above {MAX_R_HAT}: the chains have not mixed; increase `sweeps`"
-    if size is not None and size < MIN_CHAIN_ESS:
-        return f"{size:.1f} effective steps are fewer than {MIN_CHAIN_ESS:g}: increase `sweeps` or `chains`"
-    return ""
 
 
 def find_population_fault(estimate: Estimate, size: float) -> str:

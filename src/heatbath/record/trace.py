@@ -108,8 +108,8 @@ class Trace:
     def logprob(self, temperature: float | Floats) -> Floats:
         r"""\(\ln p_T(x) = -\beta E_x - \ln Z(\beta)\) of each token (n,), nats; NaN without a context.
 
-        `temperature` is a scalar or (n,). Exact at the row's own temperature, elsewhere within the error bound of
-        `log_z`.
+        `temperature` is a scalar or (n,). Exact for the recorded energies at the row's own temperature and at the
+        nodes, elsewhere within the stated bound, `log_z.error_bound(1 / temperature)`.
 
         Raises:
             BadInput: a temperature is negative, or outside [0.1, 3] and not the row's own.
@@ -117,11 +117,11 @@ class Trace:
         return self._evaluate_at(temperature, "logprob", lambda beta: -beta * self.energies - self.log_z.log_z(beta))
 
     def entropy(self, temperature: float | Floats) -> Floats:
-        r"""\(S = \ln Z + \beta U\) of each ensemble (n,), nats; see `logprob`."""
+        r"""\(S = \ln Z + \beta U\) of each ensemble (n,), nats; between nodes of `log_z` between its values at them."""
         return self._evaluate_at(temperature, "entropy", lambda beta: self.log_z.entropy(beta))
 
     def heat_capacity(self, temperature: float | Floats) -> Floats:
-        r"""\(C = \beta^2\,\mathrm{Var}\,E\) of each ensemble (n,); see `logprob`."""
+        r"""\(C = \beta^2\,\mathrm{Var}\,E\) of each ensemble (n,), without a bound between nodes of `log_z`."""
         return self._evaluate_at(temperature, "heat_capacity", lambda beta: self.log_z.heat_capacity(beta))
 
     def _evaluate_at(self, temperature: float | Floats, name: str, compute: Callable[[Floats], Floats]) -> Floats:
