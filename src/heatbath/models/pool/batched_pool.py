@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PREFILL_CHUNK = 512
 MAX_BATCH_POSITIONS = 1024
 MIN_SHARED_TOKENS = 16
-_RELATIVE_TOLERANCE = 0.2
+_RELATIVE_TOLERANCE = 0.1
+"""Root mean square of differences of energies, in units of their spread: a module in bfloat16 is off by up to 0.05."""
 
 
 @dataclass(eq=False)
@@ -264,8 +265,7 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
             expected = model.network.logits(tokens)[0, -1].neg().float()
-        difference = actual - expected
-        if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
+        if not bool((actual - expected).std() <= _RELATIVE_TOLERANCE * expected.std()):
             return False
     return True
 
