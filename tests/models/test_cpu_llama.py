@@ -29,9 +29,7 @@ SHAPES = {
     "sliding": MistralConfig(**WIDE, sliding_window=8),
     "biased": Qwen2Config(**WIDE),
 }
-needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 products on this processor"
-)
+HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def pair(folder: Path) -> tuple[Any, Any]:
@@ -41,9 +39,12 @@ def pair(folder: Path) -> tuple[Any, Any]:
     return rough, fine
 
 
-@needs_bfloat16
+@pytest.mark.parametrize("multiplies", [True, False] if HAS_BFLOAT16 else [False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_energies_are_closer_to_float32_than_those_of_the_module(shape: str, tmp_path: Path, saved: Save) -> None:
+def test_energies_are_closer_to_float32_than_those_of_the_module(
+    shape: str, multiplies: bool, tmp_path: Path, saved: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "_multiplies_bfloat16", lambda: multiplies)
     rough, fine = pair(saved(tmp_path, SHAPES[shape]))
     pool = build_pool(rough, prefix_bytes=1 << 20)
     assert isinstance(pool, BatchedPool) and pool._cpu_decoder is not None
@@ -64,14 +65,20 @@ def test_energies_are_closer_to_float32_than_those_of_the_module(shape: str, tmp
     assert np.mean(ours) < np.mean(theirs)
 
 
-@needs_bfloat16
 def test_modules_of_another_structure_are_refused(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:
     assert not decoder.supports_network(tiny("llama").network)
     for family, takes in {"llama": True, "mistral": True, "gemma3": False, "gemma2": False, "gpt2": False}.items():
         assert decoder.supports_network(load_folder(folders(family), dtype="bfloat16").network) == takes
 
 
-@needs_bfloat16
+def test_large_modules_are_not_copied(folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_MAX_COPIED_WEIGHTS", 1000)
+    network = load_folder(folders("llama"), dtype="bfloat16").network
+    for multiplies in (True, False):
+        monkeypatch.setattr(decoder, "_multiplies_bfloat16", lambda multiplies=multiplies: multiplies)
+        assert decoder.supports_network(network) == multiplies
+
+
 def test_modules_that_compute_differently_are_detected(tmp_path: Path, saved: Save) -> None:
     model = load_folder(saved(tmp_path, SHAPES["llama"]), dtype="bfloat16")
     model.network.module.get_decoder().layers[1].mlp.register_forward_hook(lambda _module, _args, out: 3 * out)

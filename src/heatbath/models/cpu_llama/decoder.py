@@ -27,23 +27,33 @@ _ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _MLP_PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 _NO_WINDOW = 1 << 40
 _PACKED_BATCH_ROWS = 64
+_MAX_COPIED_WEIGHTS = 600_000_000
+"""Weights of the largest model that is copied to float32: 2.4 GB."""
 
 Words = npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.float32]
 
 
 class PackedLinear:
-    """One or more linear layers with the same input, packed once: (n, in) bfloat16 -> (n, out)."""
+    """One or more linear layers with the same input, packed once: (n, in) bfloat16 -> (n, out).
+
+    A processor without instructions for bfloat16 multiplies in float32, from a copy of the weights twice their size.
+    The products are then those of the same numbers, and only sums are more precise.
+    """
 
     def __init__(self, *layers: torch.nn.Linear) -> None:
-        weight = torch.cat(tuple(layer.weight for layer in layers))
+        dtype = torch.bfloat16 if _multiplies_bfloat16() else torch.float32
+        weight = torch.cat(tuple(layer.weight for layer in layers)).to(dtype)
         biases = [layer.bias for layer in layers]
-        self.out_features, self._bias = weight.shape[0], None if biases[0] is None else torch.cat(tuple(biases))
+        self.out_features = weight.shape[0]
+        self._bias = None if biases[0] is None else torch.cat(tuple(biases)).to(dtype)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_BATCH_ROWS)
+        self._dtype = dtype
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "none", [], "")
-        return out
+        converted = inputs.to(self._dtype)
+        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(converted, self._weight, self._bias, "none", [], "")
+        return out.to(inputs.dtype)
 
 
 @dataclass(frozen=True)
@@ -211,12 +221,13 @@ class CpuLlama:
 def supports_network(network: Network) -> bool:
     """Return True if the decoder is built like Llama's, in bfloat16 on a CPU that oneDNN supports.
 
+    Where the processor has no instructions for bfloat16 the model must be small, since its weights are copied.
     Compares the names of modules only; `matches_network` compares numbers.
     """
     module = network.module
     if network.device.type != "cpu" or module.dtype != torch.bfloat16 or not network.has_plain_head:
         return False
-    if not torch.backends.mkldnn.enabled or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not torch.backends.mkldnn.enabled or not (_multiplies_bfloat16() or _is_small(module)):
         return False
     decoder, head = module.get_decoder(), module.get_output_embeddings()
     names = {name for name, _ in decoder.named_children()}
@@ -226,6 +237,14 @@ def supports_network(network: Network) -> bool:
         and names == {"embed_tokens", "layers", "norm", "rotary_emb"}
         and all(map(_is_llama_layer, decoder.layers))
     )
+
+
+def _multiplies_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _is_small(module: torch.nn.Module) -> bool:
+    return sum(weights.numel() for weights in module.parameters()) <= _MAX_COPIED_WEIGHTS
 
 
 def _is_llama_layer(layer: Any) -> bool:
