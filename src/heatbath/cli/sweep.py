@@ -100,7 +100,7 @@ def sweep(
     from heatbath.phases import AnalysisOptions
     from heatbath.user_functions import import_function, import_named_functions
 
-    options = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
+    options: dict[str, Any] = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
     options |= {"chat": chat, "system": system, "window": tuple(window or ()), "allow_end": allow_end, "seed": seed}
     options |= {"low": temperatures[0], "high": temperatures[1]}
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))

@@ -189,7 +189,7 @@ def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     prior = _prior_precisions()
     covariance = np.linalg.inv(prior + precision)
     mean = covariance @ target
-    evidence = 0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target)
+    evidence = np.asarray(0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target))
     return _select_kernels(evidence, mean, covariance)
 
 
@@ -221,14 +221,15 @@ def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
     Where fewer than one and a half hits were seen nearby, the band reaches down to 0, and likewise up to 1.
     """
     x, index, total = np.unique(x_n, return_inverse=True, return_counts=True)
-    hits = np.bincount(index, hit_n)
+    hits = np.asarray(np.bincount(index, hit_n), np.float64)
+    misses = total - hits
     basis = CurveBasis(float(x.min()), float(x.max()))
     posterior = _fit_logits(basis.values(x), hits, total.astype(np.float64))
     logit, variance = posterior.project(basis.values(grid))
     low, value, high = (
         expit(_mixture_quantile(q, posterior.weight, logit, np.sqrt(variance))) for q in (0.025, 0.5, 0.975)
     )
-    near = _count_neighbours(grid, x, hits), _count_neighbours(grid, x, total - hits)
+    near = _count_neighbours(grid, x, hits), _count_neighbours(grid, x, misses)
     low = low * (near[0] - 0.5).clip(0, 1)
     high = 1 - (1 - high) * (near[1] - 0.5).clip(0, 1)
     slope, slope_stderr = _share_slope(posterior, basis, grid)
@@ -250,7 +251,8 @@ def _fit_logits(design: Floats, hits: Floats, total: Floats) -> _Posterior:
     logit = mean @ design.T
     likelihood = logit @ hits - np.logaddexp(0, logit) @ total
     penalty = (mean * (prior @ mean[..., None])[..., 0]).sum(1)
-    evidence = likelihood - 0.5 * penalty + 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1])
+    volume = np.asarray(np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1], np.float64)
+    evidence = likelihood - 0.5 * penalty + 0.5 * volume
     return _select_kernels(evidence, mean, np.linalg.inv(precision))
 
 

@@ -186,7 +186,9 @@ class LayerwiseModel(Model):
         else:
             yield from self._score_layerwise(scored)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        if not document_start:
+            return self.whole_model.encode(text, document_start=False)
         return self.tokenizer.encode(text)
 
     def token_bytes(self, token: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from heatbath.models.hf.tokenizer_json import Spelling, select_byte_spellings
+from heatbath.models.hf.tokenizer_parts import Spelling, select_byte_spellings
 
 _PLAIN_CLASSES = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 """The classes of `transformers` that use a tokenizer.json as it is; others rebuild parts of it."""
