@@ -187,7 +187,7 @@ def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floa
 def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     """Return the posterior for each kernel, weighted by its marginal likelihood."""
     prior = _prior_precisions()
-    covariance = np.linalg.inv(prior + precision)
+    covariance: Floats = np.asarray(np.linalg.inv(prior + precision), np.float64)
     mean = covariance @ target
     evidence = np.asarray(0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target))
     return _select_kernels(evidence, mean, covariance)
@@ -253,7 +253,7 @@ def _fit_logits(design: Floats, hits: Floats, total: Floats) -> _Posterior:
     penalty = (mean * (prior @ mean[..., None])[..., 0]).sum(1)
     volume = np.asarray(np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1], np.float64)
     evidence = likelihood - 0.5 * penalty + 0.5 * volume
-    return _select_kernels(evidence, mean, np.linalg.inv(precision))
+    return _select_kernels(evidence, mean, np.asarray(np.linalg.inv(precision), np.float64))
 
 
 def _mixture_quantile(q: float, weight_l: Floats, mean_lg: Floats, deviation_lg: Floats) -> Floats:
