@@ -126,7 +126,7 @@ class SamplingArguments:
     """Model, sampler with its options, and number of samples."""
 
     model: str
-    load_options: dict[str, str | None]
+    load_options: dict[str, Any]
     sampler: str
     options: dict[str, Any]
     n: int
