@@ -106,7 +106,7 @@ class WeightedAutomaton(WeightedLanguage[PathWeights]):
             if byte not in self._arcs:
                 return PathWeights(np.zeros(self.num_states))
             sources, targets, weights = self._arcs[byte]
-            vector = np.bincount(targets, vector[sources] * weights, minlength=self.num_states)
+            vector = np.asarray(np.bincount(targets, vector[sources] * weights, self.num_states), np.float64)
             if self._closure is not None:
                 vector = vector @ self._closure
             # States that lead nowhere must not set the scale.
