@@ -73,7 +73,7 @@ class Ancestral(TokenSampler):
 
     def draw_tokens(self, rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
         """Draw one token per row of a batch from the energies after its fields and windows."""
-        return draw_tokens(rng, batch, result)
+        return draw_from_result(rng, batch, result)
 
     def is_exhausted(self, state: Batch) -> bool:
         if not isinstance(self.temperatures, Schedule) or state.memory is None:
@@ -92,7 +92,12 @@ def apply_pipeline(
     return pipeline.apply_windows(result, context, rng.uniform)
 
 
-def draw_tokens(rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
+def draw_tokens(rng: Random, batch: Batch, energies: Any, pipeline: EnergyPipeline) -> tuple[Batch, Step]:
+    """Draw one token per row from `energies` (B, V) of a batch, after the fields and windows of `pipeline`."""
+    return draw_from_result(rng, batch, apply_pipeline(rng, batch, energies, pipeline))
+
+
+def draw_from_result(rng: Random, batch: Batch, result: PipelineResult) -> tuple[Batch, Step]:
     """Draw one token per row of a batch from the final energies of `result`.
 
     Where `batch.observe` is set, the draw and the thermodynamics are computed in one pass over the energies.

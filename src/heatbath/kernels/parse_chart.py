@@ -22,7 +22,7 @@ def normalize_row(row: Any, scale: float) -> float:
         row[:] = 0.0
         return -np.inf
     row /= top
-    return scale + float(np.log(top))
+    return float(scale + np.log(top))
 
 
 @jit
