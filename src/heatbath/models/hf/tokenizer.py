@@ -103,7 +103,7 @@ class ModelTokenizer:
 
     @cached_property
     def _vocab_bytes(self) -> list[bytes]:
-        spell = select_byte_spelling(json.loads(self.fast_tokenizer.backend_tokenizer.to_str()).get("decoder"))
+        spell = _select_byte_spelling(json.loads(self.fast_tokenizer.backend_tokenizer.to_str()).get("decoder"))
         added = {token: entry.content for token, entry in self.fast_tokenizer.added_tokens_decoder.items()}
         names = {token: name for name, token in self.fast_tokenizer.get_vocab().items()}
         table = [b""] * (max(names, default=-1) + 1)
@@ -122,7 +122,7 @@ def _validate_messages(messages: Sequence[Mapping[str, Any]]) -> None:
             raise BadInput(f"the `role` of a chat message must be a word, got {role!r:.40}.")
 
 
-def select_byte_spelling(decoder: Mapping[str, Any] | None) -> Any:
+def _select_byte_spelling(decoder: Mapping[str, Any] | None) -> Any:
     """Return the function from vocabulary entry to bytes for the decoder of a tokenizer.json."""
     kinds = _collect_decoder_types(decoder)
     if "ByteLevel" in kinds:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-
-from heatbath.models.hf.tokenizer import select_byte_spelling
 
 _PLAIN_CLASSES = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 """The classes of `transformers` that use a tokenizer.json as it is; others rebuild parts of it."""
@@ -38,39 +35,21 @@ class TokenizerFile:
     chat_template = None
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self.backend_tokenizer = self
+        self.backend_tokenizer = tokenizer
 
-    def __call__(self, text: str, *, split_special_tokens: bool = False, verbose: bool = True) -> dict[str, list[int]]:
+    def __call__(self, text: str, *, split_special_tokens: bool = False, **options: Any) -> dict[str, list[int]]:
         """Return the ids of a text; with `split_special_tokens`, control tokens in it are split like other text."""
-        self._tokenizer.encode_special_tokens = split_special_tokens
-        return {"input_ids": self._tokenizer.encode(text).ids}
-
-    def to_str(self) -> str:
-        """Return the part of tokenizer.json that tells how tokens are spelled."""
-        decoder: Any = self._tokenizer.decoder
-        return json.dumps({"decoder": None if decoder is None else json.loads(decoder.__getstate__())})
+        self.backend_tokenizer.encode_special_tokens = split_special_tokens
+        return {"input_ids": self.backend_tokenizer.encode(text).ids}
 
     @cached_property
     def added_tokens_decoder(self) -> dict[int, Any]:
         """The added tokens by id."""
-        return self._tokenizer.get_added_tokens_decoder()
+        return self.backend_tokenizer.get_added_tokens_decoder()
 
     def get_vocab(self) -> dict[str, int]:
         """Return the ids of all tokens."""
-        return self._tokenizer.get_vocab(with_added_tokens=True)
-
-    def token_bytes(self, token: int) -> bytes:
-        """Return the bytes of one token, without spelling the whole vocabulary; b"" for an id it never produces."""
-        if token in self.added_tokens_decoder:
-            return str(self.added_tokens_decoder[token].content).encode()
-        name = self._tokenizer.id_to_token(token) if token >= 0 else None
-        return b"" if name is None else self._spell(name)
-
-    @cached_property
-    def _spell(self) -> Callable[[str], bytes]:
-        spell: Callable[[str], bytes] = select_byte_spelling(json.loads(self.to_str())["decoder"])
-        return spell
+        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
 
 def open_tokenizer(folder: Path, vocab_size: int) -> TokenizerFile | None:
