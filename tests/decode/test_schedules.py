@@ -60,6 +60,17 @@ def test_a_phase_ends_when_the_marker_is_in_the_answer(answer, prompt, stop):
     assert schedule.temperatures(seen, None, schedule.init(1)).tolist() == [0.0 if ended else 1.2]
 
 
+@given(st.lists(st.sampled_from(["is", " is", "i", "s", " ", "capital", "é"]), max_size=8), st.booleans())
+def test_a_phase_ends_when_the_text_has_the_marker(pieces, prompted):
+    vocabulary = [piece.encode() for piece in pieces] + [b"\xc3", b"\xa9"]
+    for marker in ("is", "al is", "é"):
+        schedule = schedules.by_phase(marker, before=1.2, after=0.0, token_bytes=vocabulary.__getitem__)
+        tokens, prompt = list(range(len(pieces))), [0] if pieces and prompted else []
+        seen = Context([prompt + tokens, [len(pieces), len(pieces) + 1]], [len(prompt), 0], len(vocabulary))
+        expected = [0.0 if marker in "".join(pieces) else 1.2, 0.0 if marker == "é" else 1.2]
+        assert schedule.temperatures(seen, None, schedule.init(2)).tolist() == expected
+
+
 def test_intents_name_the_nearest():
     assert at(schedules.by_intent("extract"), 3) == [0.0]
     story = schedules.by_intent("story")
@@ -158,6 +169,8 @@ BAD = [
     lambda: schedules.by_position([(1, 1.0)]),
     lambda: schedules.by_position([(0, 1.0), (0, 2.0)]),
     lambda: schedules.by_phase([], before=1.0, after=0.0),
+    lambda: schedules.by_phase("", before=1.0, after=0.0, token_bytes=bytes),
+    lambda: schedules.by_phase("is", before=1.0, after=0.0),
     lambda: schedules.by_phase([1], before=1.0, after=-1.0),
     lambda: latency_budget(0.0, (1.0, 1.0)),
     lambda: latency_budget(1.0, (0.0, 0.0)),

@@ -140,6 +140,28 @@ def test_a_file_is_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(token_stream(Snow(), io.StringIO(text))) == Snow().encode(text)
 
 
+class Framed(Snow):
+    """Puts `first`, a space and `last` around a document."""
+
+    def __init__(self, first: list[int], last: list[int]) -> None:
+        super().__init__()
+        self.first, self.last = first, last
+
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        tokens = super().encode(f" {text}" if document_start and text else text)
+        return [*self.first, *tokens, *self.last] if document_start else tokens
+
+
+@pytest.mark.parametrize(("first", "last"), [([0], [2]), ([0], []), ([], [2, 2]), ([], [])])
+def test_a_file_is_framed_once(first: list[int], last: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatbath.engine.chunking._BLOCK_CHARACTERS", 512)
+    text = " ".join("a☃é"[RNG.integers(3)] * int(RNG.integers(1, 9)) for _ in range(500))
+    model = Framed(first, last)
+    for document in (text, "a", "", text[:200]):
+        assert list(token_stream(model, io.StringIO(document))) == model.encode(document)
+    assert list(token_stream(model, text)) == model.encode(text)
+
+
 @pytest.mark.parametrize(
     ("call", "word"),
     [

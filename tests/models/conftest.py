@@ -25,7 +25,8 @@ from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub.load_local import load_folder
 from heatbath.models.hub.pretrained_loader import suppress_library_output
 
-SIZE = 264
+SIZE, TOKENS = 264, 259
+"""Rows of the output matrix, and those with a token of the tokenizer behind them."""
 _SHAPE: dict[str, Any] = {
     "vocab_size": SIZE,
     "hidden_size": 32,
@@ -130,7 +131,7 @@ class Plain:
         """Energies after each position of one sequence, (T, V)."""
         with torch.no_grad():
             logits: torch.Tensor = self.module(torch.tensor([list(tokens)]), use_cache=False).logits[0]
-        return -logits
+        return torch.where(torch.arange(SIZE) < TOKENS, -logits, torch.inf)
 
 
 @pytest.fixture(scope="session")

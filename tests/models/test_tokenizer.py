@@ -101,3 +101,53 @@ def test_an_unknown_decoder_is_an_error() -> None:
 def test_only_text_is_encoded(tiny: Tiny) -> None:
     with pytest.raises(BadInput, match="takes a str, got bytes"):
         tiny("llama").encode(b"a")
+
+
+def _metaspace(scheme: str = "always") -> PreTrainedTokenizerFast:
+    """A tokenizer that puts `<s>` and a space before a text, with an added token of two spaces."""
+    pieces = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = Tokenizer(models.BPE(vocabulary, [("▁", "a")], byte_fallback=True, unk_token="<unk>"))
+    if scheme == "prepend":
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.add_special_tokens([AddedToken("<s>", special=True, normalized=False)])
+    backend.add_tokens([AddedToken("▁▁", special=False, normalized=True)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+
+
+def test_an_added_token_of_space_marks_is_spaces() -> None:
+    words = ModelTokenizer(_metaspace())
+    added = words.fast_tokenizer.convert_tokens_to_ids("▁▁")
+    assert words.token_bytes(added) == b"  "
+    control = PreTrainedTokenizerFast(tokenizer_object=_metaspace().backend_tokenizer)
+    control.add_special_tokens({"additional_special_tokens": ["<▁x>"]})
+    assert ModelTokenizer(control).token_bytes(control.convert_tokens_to_ids("<▁x>")) == "<▁x>".encode()
+
+
+@pytest.mark.parametrize("scheme", ["always", "first", "prepend"])
+@given(text=st.text("ab é世\n<s>", max_size=20))
+def test_a_fragment_spells_its_text(scheme: str, text: str) -> None:
+    words = ModelTokenizer(_metaspace(scheme), prepend=(1,))
+    assert words.encode(text)[0] == 1
+    fragment = words.encode(text, document_start=False)
+    assert 1 not in fragment
+    assert b"".join(map(words.token_bytes, fragment)) == text.encode()
+
+
+def test_a_fragment_of_a_byte_level_tokenizer_has_no_first_space() -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({character: i for i, character in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    words = ModelTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert b"".join(map(words.token_bytes, words.encode("ab"))) == b" ab"
+    assert b"".join(map(words.token_bytes, words.encode("ab", document_start=False))) == b"ab"
+
+
+def test_fragments_are_texts(tiny: Tiny) -> None:
+    with pytest.raises(BadInput, match="takes a str, got bytes"):
+        tiny("llama").encode(b"a", document_start=False)

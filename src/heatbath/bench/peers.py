@@ -81,7 +81,7 @@ class HeatbathRunner:
 
     def __init__(self, model: TransformersModel) -> None:
         self._model = model
-        self._stop = tuple(model.encode(END))
+        self._stop = tuple(model.encode(END, document_start=False))
         words = TaskVocabulary(model.vocabulary.size, self._stop, frozenset(model.vocabulary.special_token_ids))
         self._grammar = Grammar.from_regex(PATTERN, model.token_bytes, words)
 

@@ -1,4 +1,4 @@
-"""`heatbath doctor`: a report on the installation and the machine, with problems and their remedies."""
+"""`heatbath doctor`: a report on the installation and the machine, or on a model, with problems and their remedies."""
 
 from __future__ import annotations
 
@@ -10,18 +10,33 @@ from typing import Annotated, Any
 
 import typer
 
+from heatbath.cli.model_report import report_model
+from heatbath.cli.options import Device, Dtype
 from heatbath.installation import ExtraReport, find_extras, install_command
 
 _MAX_DETAILS = 3
 
 
 def doctor(
+    model: Annotated[
+        str | None, typer.Argument(help="Check this model instead: a name, hub id, folder or .gguf file.")
+    ] = None,
+    *,
+    dtype: Dtype = None,
+    device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check this installation and machine.
+    """Check this installation and machine, or a model.
 
-    Prints versions, processor, GPU, model cache and extras. The exit code is 1 if there is a problem.
+    Prints versions, processor, GPU, model cache and extras. For a model: whether
+    its weights fit its configuration, its cache and its tokenizer work, and how
+    far its log-probabilities are from those of transformers in float32. The exit
+    code is 1 if there is a problem.
     """
+    if model is not None:
+        if not report_model(model, dtype=dtype, device=device, as_json=as_json):
+            raise typer.Exit(1)
+        return
     report = collect_report()
     problems = report["problems"]
     typer.echo(json.dumps(report) if as_json else "\n".join(_render_report(report)))

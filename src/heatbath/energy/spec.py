@@ -27,7 +27,7 @@ class TextModel(Protocol):
     @property
     def vocabulary(self) -> Any: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]: ...
 
     def decode(self, tokens: Sequence[int]) -> str: ...
 
@@ -59,7 +59,7 @@ class BuildContext:
         """Return the one token that a text is, or the one that a number names. Raises `BadInput` for more tokens."""
         if text.isdigit():
             return int(text)
-        tokens = self.model.encode(text)
+        tokens = self.model.encode(text, document_start=False)
         if len(tokens) != 1:
             raise BadInput(f"{text!r} is {len(tokens)} tokens of {self.model.name}: give one token, or its number.")
         return tokens[0]

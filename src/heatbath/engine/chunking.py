@@ -123,24 +123,39 @@ def _read_blocks(file: TextIOBase) -> Iterator[str]:
 
 def _encode_blocks(model: Model, blocks: Iterator[str]) -> Iterator[int]:
     """Encode block by block, cutting where the tokens after the cut are the same with and without what is before it."""
-    prefix = model.encode("")
-    buffer, skip = "", 0
+    ending: Tokens | None = None
+    buffer, is_start = "", True
     for block in blocks:
         buffer += block
-        tokens = model.encode(buffer)[skip:]
-        cut = _find_split(model, tokens, buffer, prefix) if len(buffer) > 2 * _SPLIT_MARGIN else None
+        if len(buffer) <= 2 * _SPLIT_MARGIN:
+            continue
+        ending = _document_end(model, buffer[0]) if ending is None else ending
+        tokens = model.encode(buffer, document_start=is_start)
+        tokens = tokens[: len(tokens) - len(ending)] if is_start else tokens
+        cut = _find_split(model, tokens, buffer)
         if cut is None:
             continue
         count, characters = cut
         yield from tokens[:count]
-        buffer, skip = buffer[characters:], len(prefix)
-    yield from model.encode(buffer)[skip:] if buffer or not skip else ()
+        buffer, is_start = buffer[characters:], False
+    yield from model.encode(buffer, document_start=is_start)
+    yield from () if is_start or ending is None else ending
 
 
-def _find_split(model: Model, tokens: Tokens, text: str, prefix: Tokens) -> tuple[int, int] | None:
+def _document_end(model: Model, letter: str) -> Tokens:
+    """Return the tokens that the tokenizer puts after a document: those that end it with and without a letter."""
+    empty, document = model.encode(""), model.encode(letter)
+    if empty == document:
+        return []
+    pairs = enumerate(zip(empty[::-1], document[::-1], strict=False))
+    count = next((i for i, (one, other) in pairs if one != other), len(empty))
+    return empty[len(empty) - count :]
+
+
+def _find_split(model: Model, tokens: Tokens, text: str) -> tuple[int, int] | None:
     """Return (tokens, characters) before a place near the end where the text can be cut; None if there is none."""
     for characters in _find_word_starts(text):
-        after = model.encode(text[characters:])[len(prefix) :]
+        after = model.encode(text[characters:], document_start=False)
         count = len(tokens) - len(after)
         sure = len(after) - _SPLIT_MARGIN // 2
         if sure > 0 and count > 0 and list(tokens[count : count + sure]) == list(after[:sure]):

@@ -35,7 +35,7 @@ class ByteModelInfo:
     context_length: int | None = 4096
     fingerprint = "sha256:" + hashlib.sha256(b"heatbath mock").hexdigest()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
         return list(text.encode())
 
     def decode(self, tokens: Tokens) -> str:

@@ -102,8 +102,12 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Tokens of a text, control tokens in it read as text; exactly what the tokenizer adds by itself."""
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Tokens of a text, control tokens in it read as text; exactly what the tokenizer adds by itself.
+
+        With `document_start=False` the text is a fragment of a document: nothing is added, and the bytes of the tokens
+        are those of the text.
+        """
 
     @abstractmethod
     def token_bytes(self, token: int) -> bytes:

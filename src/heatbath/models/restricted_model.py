@@ -42,8 +42,8 @@ class RestrictedModel(Model):
         for chunk in self._model.score(sequences):
             yield replace(chunk, energies=_forbid_tokens(chunk.energies, self.forbidden_token_ids))
 
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        return self._model.encode(text, document_start=document_start)
 
     def token_bytes(self, token: int) -> bytes:
         return self._model.token_bytes(token)

@@ -57,7 +57,7 @@ class ExactModel(Model):
             _score_by_position(self, rows), min_positions=max(1, _MIN_CHUNK_ENERGIES // self.vocabulary.size)
         )
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
         """Return the tokens of a text, the longest matching symbol first. Raises `BadInput` where no symbol fits."""
         rest, tokens = text.encode(), []
         while rest:

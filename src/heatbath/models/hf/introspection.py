@@ -28,7 +28,8 @@ def gradient(network: Network, tokens: torch.Tensor, position: int | None) -> to
     embeddings = network.module.get_input_embeddings()(tokens[None]).detach().clone().requires_grad_(True)
     with torch.enable_grad():
         out = network.module(inputs_embeds=embeddings, use_cache=False, return_dict=True)
-        logprobs = out.logits[0, :-1].float().log_softmax(-1).gather(-1, tokens[1:, None])[:, 0]
+        logits = -network.close_tokens(-out.logits[0, :-1].float())
+        logprobs = logits.log_softmax(-1).gather(-1, tokens[1:, None])[:, 0]
         total = logprobs.sum() if position is None else logprobs[position - 1]
         (embedding_gradient,) = torch.autograd.grad(total, embeddings)
     result: torch.Tensor = embedding_gradient[0]
@@ -59,7 +60,7 @@ def token_gradients(network: Network, tokens: torch.Tensor, length: int, beta: f
         logits = network.module(inputs_embeds=embeddings, use_cache=False, return_dict=True, **options).logits
         logits = logits if options else logits[:, scored]
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        logprobs = (beta * wide).log_softmax(-1)
+        logprobs = (-network.close_tokens(-beta * wide)).log_softmax(-1)
         total = logprobs.gather(-1, tokens[:, -length:, None]).sum()
         (input_gradient,) = torch.autograd.grad(total, embeddings)
     last = torch.zeros_like(input_gradient[:, :1])

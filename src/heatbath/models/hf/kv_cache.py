@@ -7,13 +7,28 @@ decoding step at batch 64. Here a step writes one position and returns a slice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 INITIAL_CAPACITY = 64
+
+
+class StateCache:
+    """The state of a recurrent network that is handed in and returned: tensors (B, ...), None before the first pass."""
+
+    def __init__(self) -> None:
+        self.state: list[torch.Tensor] | None = None
+
+    def select_rows(self, rows: torch.Tensor) -> None:
+        """Keep `rows` (B',), in that order."""
+        if self.state is not None:
+            self.state = [tensor.index_select(0, rows) for tensor in self.state]
+
+
+NetworkCache: TypeAlias = Cache | StateCache
 
 
 class GrowingLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -138,9 +153,9 @@ def build_kv_cache(config: Any, windows: Sequence[int | None] | None) -> Cache:
     return DynamicCache(config=config) if windows is None else GrowingCache(windows)
 
 
-def select_cache_rows(cache: Cache, rows: torch.Tensor) -> None:
+def select_cache_rows(cache: NetworkCache, rows: torch.Tensor) -> None:
     """Keep `rows` (B',) of a cache, in that order and in place."""
-    if isinstance(cache, GrowingCache):
+    if isinstance(cache, GrowingCache | StateCache):
         cache.select_rows(rows)
     else:
         cache.reorder_cache(rows)

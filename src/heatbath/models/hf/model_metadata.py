@@ -21,6 +21,7 @@ class ModelMetadata:
         start: ids of the tokens that start a document.
         stop: ids of the tokens that end one.
         prepend: ids put before every encoded text.
+        closed: ids of rows that only pad the output matrix, beside those that the tokenizer lacks.
     """
 
     name: str | None = None
@@ -30,6 +31,7 @@ class ModelMetadata:
     start: tuple[int, ...] | None = None
     stop: tuple[int, ...] | None = None
     prepend: tuple[int, ...] = ()
+    closed: tuple[int, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write `heatbath.json` into a folder."""

@@ -1,4 +1,4 @@
-"""The forward passes of a causal language model of `transformers`: logits, hidden states, next energies."""
+"""The forward passes of a causal language model of `transformers`: logits, hidden states, energies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import Cache
 
 from heatbath.models.hf import attention
-from heatbath.models.hf.kv_cache import build_kv_cache, layer_windows
+from heatbath.models.hf.kv_cache import NetworkCache, StateCache, build_kv_cache, layer_windows
+from heatbath.models.hf.output_head import compute_wide_logits
+
+CacheUse = Literal["batch", "length", "row", "none"]
 
 _AMPLIFICATION = 1e3
+_CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,19 @@ class Network:
     Attributes:
         windows: sliding window of each layer; None where some layer keeps a state other than keys and values.
         forward_parameters: names of the parameters of the forward pass.
-        cache_name: the parameter for the cache: `cache` since transformers 5.24, `past_key_values` before.
+        cache_name: the parameter for the cache: `cache` since transformers 5.24, before that `past_key_values` or
+            `cache_params`; `state` for RWKV; None for a network without a cache.
+        closed_tokens: ids with no token behind them, whose energies are +inf: a slice or an index (n,); None for none.
+        cache_use: the sessions that the cache is right for: a padded "batch", rows of one "length", a "row" alone, or
+            "none".
     """
 
     module: Any
     windows: tuple[int | None, ...] | None
     forward_parameters: frozenset[str]
-    cache_name: str
+    cache_name: str | None
+    closed_tokens: slice | torch.Tensor | None = None
+    cache_use: CacheUse = "batch"
 
     @property
     def device(self) -> torch.device:
@@ -43,31 +52,42 @@ class Network:
         """The part of the configuration that describes the text model."""
         return self.module.config.get_text_config(decoder=True)
 
-    def new_kv_cache(self) -> Cache:
-        """Return an empty key-value cache."""
-        return build_kv_cache(self.module.config, self.windows)
+    def new_kv_cache(self) -> NetworkCache:
+        """Return an empty cache: of keys and values, or of the state of a recurrent network."""
+        return StateCache() if self.cache_name == "state" else build_kv_cache(self.module.config, self.windows)
 
     def logits(
         self,
         tokens: torch.Tensor,
-        cache: Cache | None = None,
+        cache: NetworkCache | None = None,
         *,
         mask: torch.Tensor | None = None,
         positions: torch.Tensor | None = None,
         keep: int = 1,
     ) -> torch.Tensor:
-        """Return the logits (B, n, V) at the last `keep` positions of `tokens` (B, q); 0 keeps all."""
+        """Return the logits (B, n, V) at the last `keep` positions of `tokens` (B, q); 0 keeps all.
+
+        As the network gives them: closed tokens have logits as well. `position_energies` has them closed.
+        """
         values = {"position_ids": positions, "logits_to_keep": self._select_kept_positions(tokens, keep)}
         options = {
             name: value for name, value in values.items() if name in self.forward_parameters and value is not None
         }
-        out = self.module(input_ids=tokens, attention_mask=mask, **self._cache_arguments(cache), **options)
+        out = self._call(self.module, tokens, cache, mask, options)
         logits: torch.Tensor = out.logits
         return logits if "logits_to_keep" in self.forward_parameters else logits[:, -keep:]
 
-    def _cache_arguments(self, cache: Cache | None) -> dict[str, Any]:
-        """Return the arguments of the forward pass for a cache."""
-        return {self.cache_name: cache, "use_cache": cache is not None}
+    def _call(
+        self, module: Any, tokens: torch.Tensor, cache: NetworkCache | None, mask: Any, options: dict[str, Any]
+    ) -> Any:
+        """Run the module or its decoder; keep the state that a recurrent network returns."""
+        options = {**options, "use_cache": cache is not None}
+        if self.cache_name is not None and cache is not None:
+            options[self.cache_name] = cache.state if isinstance(cache, StateCache) else cache
+        out = module(input_ids=tokens, attention_mask=mask, **options)
+        if isinstance(cache, StateCache):
+            cache.state = out.state
+        return out
 
     @staticmethod
     def _select_kept_positions(tokens: torch.Tensor, keep: int) -> int | torch.Tensor:
@@ -84,7 +104,7 @@ class Network:
     def hidden_states(
         self,
         tokens: torch.Tensor,
-        cache: Cache | None = None,
+        cache: NetworkCache | None = None,
         *,
         mask: torch.Tensor | None = None,
         positions: torch.Tensor | None = None,
@@ -92,29 +112,51 @@ class Network:
         """Return the input of the output head, (B, q, D). Only for a network with `has_plain_head`."""
         takes_positions = positions is not None and "position_ids" in self.forward_parameters
         options = {"position_ids": positions} if takes_positions else {}
-        out = self.module.get_decoder()(
-            input_ids=tokens, attention_mask=mask, **self._cache_arguments(cache), **options
-        )
-        hidden: torch.Tensor = out.last_hidden_state
+        hidden: torch.Tensor = self._call(self.module.get_decoder(), tokens, cache, mask, options).last_hidden_state
         return hidden
 
-    def head_energies(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the energies (n, V) of hidden states (n, D). Only for a network with `has_plain_head`."""
+    def head_energies(self, hidden: torch.Tensor, *, wide: bool = False) -> torch.Tensor:
+        """Return the energies (n, V) of hidden states (n, D). Only for a network with `has_plain_head`.
+
+        In the dtype of the weights, or `wide`, in float32 at least.
+        """
         head = self.module.get_output_embeddings()
         energies: torch.Tensor
-        if isinstance(head, torch.nn.Linear) and head.bias is None:
+        if not isinstance(head, torch.nn.Linear):
+            energies = head(hidden).neg_()
+            energies = energies.float() if wide and energies.itemsize < 4 else energies
+        elif wide:
+            energies = compute_wide_logits(head, hidden).neg_()
+        elif head.bias is None:
             energies = head(hidden.neg())  # the same bits as -head(hidden), without another pass over (n, V)
         else:
             energies = head(hidden).neg_()
+        return self.close_tokens(energies)
+
+    def position_energies(
+        self, tokens: torch.Tensor, cache: NetworkCache | None = None, *, keep: int = 1, **options: Any
+    ) -> torch.Tensor:
+        """Return the energies (B, n, V) at the last `keep` positions of `tokens` (B, q); 0 keeps all."""
+        return self.close_tokens(self.logits(tokens, cache, keep=keep, **options).neg_())
+
+    def close_tokens(self, energies: torch.Tensor) -> torch.Tensor:
+        """Set the energies (..., V) of ids without a token to +inf, in place."""
+        if self.closed_tokens is not None:
+            energies[..., self.closed_tokens] = torch.inf
         return energies
 
     def next_energies(
-        self, tokens: torch.Tensor, cache: Cache, *, mask: torch.Tensor | None, positions: torch.Tensor | None
+        self,
+        tokens: torch.Tensor,
+        cache: NetworkCache | None,
+        *,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor | None,
     ) -> torch.Tensor:
         """Return the energies (B, V) after the last position of `tokens` (B, q)."""
         if self.has_plain_head:
             return self.head_energies(self.hidden_states(tokens, cache, mask=mask, positions=positions)[:, -1])
-        return self.logits(tokens, cache, mask=mask, positions=positions)[:, -1].neg_()
+        return self.position_energies(tokens, cache, mask=mask, positions=positions)[:, -1]
 
     @cached_property
     def has_plain_head(self) -> bool:
@@ -126,11 +168,12 @@ class Network:
         if decoder is None or head is None or decoder is self.module:
             return False
         outputs: list[torch.Tensor] = []
-        hook = decoder.register_forward_hook(lambda _module, _args, out: outputs.append(_amplify_hidden(out)))
+        hook = decoder.register_forward_hook(lambda _module, _args, out: outputs.extend(_amplify_hidden(out)))
         try:
             with torch.no_grad():
                 logits = self.logits(torch.zeros((1, 1), dtype=torch.long, device=self.device), keep=0)
-                return bool(outputs) and torch.equal(logits, head(outputs[0]))
+                fits = bool(outputs) and outputs[0].shape[-1] == head.weight.shape[-1]
+                return fits and torch.equal(logits, head(outputs[0]).to(logits.dtype))
         finally:
             hook.remove()
 
@@ -145,17 +188,20 @@ class Network:
             self.module.set_attn_implementation(before)
 
 
-def build_network(module: Any) -> Network:
+def build_network(module: Any, closed_tokens: slice | torch.Tensor | None = None) -> Network:
     """Prepare a causal language model of `transformers`: evaluation mode, folded attention in place of `sdpa`."""
     module.eval().requires_grad_(False)
     if module.config.get_text_config(decoder=True)._attn_implementation == "sdpa":
         module.set_attn_implementation(attention.register_attention())
-    windows = layer_windows(module.config)
     parameters = frozenset(inspect.signature(module.forward).parameters)
-    cache_name = "cache" if "cache" in parameters else "past_key_values"
-    return Network(module, None if windows is None else tuple(windows), parameters, cache_name)
+    cache_name = next((name for name in _CACHE_NAMES if name in parameters), None)
+    windows = layer_windows(module.config) if cache_name in {"cache", "past_key_values"} else None
+    if isinstance(closed_tokens, torch.Tensor):
+        closed_tokens = closed_tokens.to(module.device)
+    return Network(module, None if windows is None else tuple(windows), parameters, cache_name, closed_tokens)
 
 
-def _amplify_hidden(output: Any) -> torch.Tensor:
-    hidden: torch.Tensor = output.last_hidden_state
-    return hidden.mul_(_AMPLIFICATION)
+def _amplify_hidden(output: Any) -> list[torch.Tensor]:
+    """Amplify the hidden state of an output in place and return it, nothing for an output without one."""
+    hidden = getattr(output, "last_hidden_state", None)
+    return [] if hidden is None else [hidden.mul_(_AMPLIFICATION)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy, deepcopy
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,14 @@ class TransformersSession(Session):
         self._rows = [list(self._rows[row]) for row in rows]
         self._pending_tokens, self._padding = self._pending_tokens[rows], self._padding[rows]
         self._trim_padding(int(self._padding.min()))
+
+    def copy(self) -> TransformersSession:
+        """Return a session on the same rows that grows by itself."""
+        other = copy(self)
+        other._rows = [list(row) for row in self._rows]
+        with torch.inference_mode():
+            other._cache = deepcopy(self._cache)
+        return other
 
     def _trim_padding(self, spare: int) -> None:
         """Drop columns that are padding in every row."""

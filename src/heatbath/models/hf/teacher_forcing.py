@@ -1,6 +1,7 @@
 """Streamed teacher forcing: the decoder runs over long chunks, the output head over a few positions at a time.
 
-Logits of shape (B, T, V) never exist: at most `MAX_LOGITS_BYTES` are held, whatever the length of the text.
+Logits of shape (B, T, V) never exist: at most `MAX_LOGITS_BYTES` are held, whatever the length of the text. They are in
+float32 at least, since a log-probability in bfloat16 would be rounded to a multiple of 1/8 nat.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def positions_per_chunk(vocab_size: int, itemsize: int) -> int:
 
 def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
     """Run the decoder over long chunks and the head over short ones: the fast way, for a head that is a matrix."""
-    size = positions_per_chunk(network.config.vocab_size, network.module.dtype.itemsize)
+    size = positions_per_chunk(network.config.vocab_size, max(4, network.module.dtype.itemsize))
     width = group.tokens.shape[1] - 1
     step = DECODER_CHUNK if network.windows is not None else width
     cache = network.new_kv_cache() if width > step else None
@@ -62,13 +63,13 @@ def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterat
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             with torch.inference_mode():
-                energies = network.head_energies(hidden[rows[part], columns[part] - begin])
+                energies = network.head_energies(hidden[rows[part], columns[part] - begin], wide=True)
             yield _build_chunk(group, rows[part], columns[part], energies)
 
 
 def _score_from_logits(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
     """Run the whole forward pass over short chunks, for heads that cap or scale."""
-    size = positions_per_chunk(network.config.vocab_size, network.module.dtype.itemsize)
+    size = positions_per_chunk(network.config.vocab_size, max(4, network.module.dtype.itemsize))
     width, batch = group.tokens.shape[1] - 1, len(group.rows)
     step = max(1, size // batch)
     cache = network.new_kv_cache() if network.windows is not None else None
@@ -77,10 +78,10 @@ def _score_from_logits(network: Network, group: _SequenceGroup) -> Iterator[Scor
         rows, columns = _select_predicting_positions(group, begin, end)
         with torch.inference_mode():
             if cache is not None:
-                logits = network.logits(_to_tensor(network, group.tokens[:, begin:end]), cache, keep=0)
+                energies = network.position_energies(_to_tensor(network, group.tokens[:, begin:end]), cache, keep=0)
             else:
-                logits = network.logits(_to_tensor(network, group.tokens[:, :end]), keep=end - begin)
-            energies = logits[rows, columns - begin].neg_()
+                energies = network.position_energies(_to_tensor(network, group.tokens[:, :end]), keep=end - begin)
+            energies = energies[rows, columns - begin]
         yield _build_chunk(group, rows, columns, energies)
 
 

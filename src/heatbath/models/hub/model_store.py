@@ -12,6 +12,9 @@ from pathlib import Path
 from heatbath.errors import ModelError
 
 _STALE_SECONDS = 86_400.0
+# Raised when a conversion writes something else than before, so that folders of an older one are not used. Version 2
+# writes the tokenizer that the GGUF file names.
+_CONVERSION_VERSION = 2
 
 
 def cache_folder() -> Path:
@@ -23,8 +26,18 @@ def cache_folder() -> Path:
 
 
 def models_folder() -> Path:
-    """Return the folder of models inside the cache."""
-    return cache_folder() / "models"
+    """Return the folder of models inside the cache; another one for each version of the conversion."""
+    return _versioned_folder(_CONVERSION_VERSION)
+
+
+def find_older_folders() -> list[Path]:
+    """Return the folders of models that an older version converted and that are no longer used."""
+    folders = [_versioned_folder(version) for version in range(1, _CONVERSION_VERSION)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _versioned_folder(version: int) -> Path:
+    return cache_folder() / ("models" if version == 1 else f"models-v{version}")
 
 
 def build_folder(target: Path, fill: Callable[[Path], None]) -> Path:

@@ -12,21 +12,47 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from heatbath.errors import ModelError
+from heatbath.models.hub.loading_report import LoadingReport, read_loading_report
 
 
-def load_pretrained(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, Any]:
-    """Return the causal language model and the tokenizer at `place`.
+def load_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> Any:
+    """Return the causal language model at `place`.
 
-    `options` go to both `from_pretrained` calls. Raises `ModelError` with the message `failure`, in which `{reason}`
-    stands for the first line of the error: a damaged file can make the readers raise anything.
+    `options` go to `from_pretrained`. Raises `ModelError`: for tensors that are missing, unused or of another shape,
+    with their names; for any other error as `name_failures` does.
+    """
+    module, report = read_module(place, dtype=dtype, failure=failure, **options)
+    report.raise_problems(place)
+    return module
+
+
+def read_module(place: Any, *, dtype: Any, failure: str, **options: Any) -> tuple[Any, LoadingReport]:
+    """Return the causal language model at `place` and its loading report: what is missing is random in it."""
+    with name_failures(failure):
+        # Tensors of another shape are in the report then, and named.
+        module, info = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    return module, read_loading_report(module, info)
+
+
+def load_tokenizer(place: Any, *, failure: str, **options: Any) -> Any:
+    """Return the tokenizer at `place`, with the errors of `load_module`."""
+    with name_failures(failure):
+        return AutoTokenizer.from_pretrained(place, **options)
+
+
+@contextmanager
+def name_failures(failure: str) -> Iterator[None]:
+    """Raise any error as a `ModelError` with the message `failure`: a damaged file can make readers raise anything.
+
+    `{reason}` in the message stands for the first line of the error.
     """
     try:
-        module = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        yield
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(failure.replace("{reason}", reason[:200])) from error
-    return module, tokenizer
 
 
 @contextmanager

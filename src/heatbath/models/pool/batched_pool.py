@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from heatbath.models.base import Tokens
+from heatbath.models.hf.network_check import TOLERANCES, energy_difference
 from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.pool.prefix_cache import PrefixCache, common_prefix_length
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PREFILL_CHUNK = 512
 MAX_BATCH_POSITIONS = 1024
 MIN_SHARED_TOKENS = 16
-_RELATIVE_TOLERANCE = 0.2
 
 
 @dataclass(eq=False)
@@ -229,7 +229,7 @@ class BatchedPool:
         cache, mask = SlotCache(self._slots.buffer, block), build_masks(layout, block, additive=self._additive_masks)
         if network.has_plain_head:
             return network.hidden_states(ids, cache, mask=mask, positions=positions)[:, -1]
-        return network.logits(ids, cache, mask=mask, positions=positions)[:, -1].neg_()
+        return network.position_energies(ids, cache, mask=mask, positions=positions)[:, -1]
 
     def _positions(self, block: PositionBlock) -> torch.Tensor:
         """Return the positions of the new tokens; those of padding stay within the context."""
@@ -247,7 +247,7 @@ class BatchedPool:
         """Return the energies (n, V) of evaluated rows."""
         last = torch.stack([row.output for row in rows if row.output is not None])
         if self._cpu_decoder is not None:
-            return self._cpu_decoder.head(last.neg_())
+            return self._network.close_tokens(self._cpu_decoder.head(last.neg_()))
         return self._network.head_energies(last) if self._network.has_plain_head else last
 
 
@@ -260,12 +260,12 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
     pool.energies(rows)
     pool.push(rows, [0, 0])
     energies = pool.energies(rows).float()
+    tolerance = TOLERANCES[model.network.module.dtype]
     for actual, prompt in zip(energies, prompts, strict=True):
         with torch.inference_mode():
             tokens = torch.tensor([[*prompt, 0]], device=layout.device)
-            expected = model.network.logits(tokens)[0, -1].neg().float()
-        difference = actual - expected
-        if not bool((difference - difference.mean()).abs().max() <= _RELATIVE_TOLERANCE * expected.std()):
+            expected = model.network.position_energies(tokens)[0, -1].float()
+        if not energy_difference(actual, expected).relative <= tolerance:
             return False
     return True
 

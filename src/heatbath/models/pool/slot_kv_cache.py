@@ -41,14 +41,14 @@ class SlotLayout:
 
 def infer_slot_layout(network: Network) -> SlotLayout | None:
     """Return the layout of a network's keys and values, None where a buffer of slots does not suit its layers."""
-    if network.windows is None or "position_ids" not in network.forward_parameters:
+    if network.windows is None or network.cache_use != "batch" or "position_ids" not in network.forward_parameters:
         return None
     types = getattr(network.config, "layer_types", None)
     if types is not None and not _SUPPORTED_LAYER_TYPES.issuperset(types):
         return None
     if types is None and len(set(network.windows)) > 1:
         return None
-    cache = network.new_kv_cache()
+    cache: Any = network.new_kv_cache()
     with torch.inference_mode():
         network.logits(torch.zeros((1, 1), dtype=torch.long, device=network.device), cache)
     arrays = [array for layer in cache.layers for array in (layer.keys, layer.values)]

@@ -16,7 +16,7 @@ from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.generation import GenerationTask
 from heatbath.serve.openai.outputs import PromptOutput, usage
-from heatbath.serve.openai.questions import label_question, question_prompt, render_input
+from heatbath.serve.openai.questions import LabeledQuestion, label_question, question_prompt, render_input
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responses import response_headers
 from heatbath.serve.openai.sampling_params import available_tokens
@@ -50,12 +50,12 @@ async def decisions(context: RequestContext) -> Any:
 def _tokenize_questions(language: ModelInfo, body: schema.DecisionRequest) -> list[TokenizedQuestion]:
     text = render_input(body.input)
     questions = [label_question(question, text, f"questions[{i}]") for i, question in enumerate(body.questions)]
-    return [
-        TokenizedQuestion(
-            question_prompt(language, question.text), tuple(tuple(language.encode(label)) for label in question.labels)
-        )
-        for question in questions
-    ]
+    return [_tokenize_question(language, question) for question in questions]
+
+
+def _tokenize_question(language: ModelInfo, question: LabeledQuestion) -> TokenizedQuestion:
+    labels = tuple(tuple(language.encode(label, document_start=False)) for label in question.labels)
+    return TokenizedQuestion(question_prompt(language, question.text), labels)
 
 
 def _check(context: RequestContext, questions: Sequence[TokenizedQuestion]) -> None:

@@ -1,0 +1,88 @@
+"""The `tokenizer.json` of a fast tokenizer: the bytes of its tokens by its decoder, and the space it puts first."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from heatbath.errors import ModelError
+
+Spelling = Callable[[str], bytes]
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE_MARK = "\u2581"
+
+
+def drop_first_space(tokenizer_json: str) -> str:
+    """Return the tokenizer without the steps that put a space before a text."""
+    spec = json.loads(tokenizer_json)
+    for part in ("normalizer", "pre_tokenizer"):
+        spec[part] = _drop_prefix(spec.get(part))
+    return json.dumps(spec)
+
+
+def _drop_prefix(step: Any) -> Any:
+    if step is None or step["type"] == "Prepend":
+        return None
+    if step["type"] == "Sequence":
+        name = "normalizers" if "normalizers" in step else "pretokenizers"
+        return {**step, name: [kept for kept in map(_drop_prefix, step[name]) if kept is not None]}
+    if step["type"] == "Metaspace":
+        return {**step, "prepend_scheme": "never"}
+    return {**step, "add_prefix_space": False} if "add_prefix_space" in step else step
+
+
+def select_byte_spellings(tokenizer_json: str) -> tuple[Spelling, Spelling]:
+    """Return the functions from vocabulary entry to bytes and from added token to bytes, for the tokenizer's decoder.
+
+    Raises `ModelError` for a decoder that is not supported.
+    """
+    kinds = _collect_decoder_types(json.loads(tokenizer_json).get("decoder"))
+    if "ByteLevel" in kinds:
+        return _byte_level_bytes, str.encode
+    if kinds & {"Metaspace", "ByteFallback", "Replace"}:
+        return _sentencepiece_bytes, _spaced_bytes
+    if "WordPiece" in kinds:
+        return _word_piece_bytes, str.encode
+    if not kinds:
+        return str.encode, str.encode
+    raise ModelError(f"the tokenizer's decoder {sorted(kinds)} is not supported: the bytes of its tokens are unknown.")
+
+
+def _collect_decoder_types(decoder: Mapping[str, Any] | None) -> set[str]:
+    if decoder is None:
+        return set()
+    inner = [_collect_decoder_types(part) for part in decoder.get("decoders", [])]
+    return {decoder["type"]}.union(*inner)
+
+
+def _byte_level_bytes(name: str) -> bytes:
+    """Return the bytes of an entry of a byte-level vocabulary, which writes each byte as one printable character."""
+    if all(character in _BYTE_ALPHABET for character in name):
+        return bytes(_BYTE_ALPHABET[character] for character in name)
+    return name.encode()
+
+
+def _sentencepiece_bytes(name: str) -> bytes:
+    byte = _BYTE_TOKEN.fullmatch(name)
+    return bytes([int(byte[1], 16)]) if byte else _spaced_bytes(name)
+
+
+def _spaced_bytes(name: str) -> bytes:
+    return name.replace(_SPACE_MARK, " ").encode()
+
+
+def _word_piece_bytes(name: str) -> bytes:
+    return (name.removeprefix("##") if name.startswith("##") else " " + name).encode()
+
+
+def _build_byte_alphabet() -> dict[str, int]:
+    """Return the byte of each character: printable bytes are themselves, the others the code points from 256 on."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTE_ALPHABET = _build_byte_alphabet()
