@@ -186,8 +186,8 @@ class LayerwiseModel(Model):
         else:
             yield from self._score_layerwise(scored)
 
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text)
+    def encode(self, text: str, **options: Any) -> list[int]:
+        return self.tokenizer.encode(text, **options)
 
     def token_bytes(self, token: int) -> bytes:
         return self.tokenizer.token_bytes(token)
