@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -81,16 +82,20 @@ def test_the_terminal_gets_a_verdict_and_the_way_to_the_report(
 ) -> None:
     assert main(["sweep", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
+    assert out.splitlines()[1:3] == [
+        "Without a chat template, texts from the start of a document.",
+        "Drawn without windows, 32 tokens, end of text forbidden.",
+    ]
     assert "Freezes below  no edge found" in out and "no range to recommend" in out
     assert all(f"\n{t}  " in out for t in ("0.20", "0.60", "1.00", "1.40", "1.80"))
     assert out.rstrip().endswith(f"The report is {tmp_path / 'report.html'}")
 
 
 def test_json_is_the_map(quick: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sweep", "--out", str(tmp_path), "--json", "--dtype", "float32"]) == 0
+    assert main(["sweep", "--out", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((tmp_path / "phases.json").read_text())
-    assert json.loads(out)["settings"]["dtype"] == "float32" and "report.html" in err
+    assert json.loads(out)["settings"]["chat"] is False and "report.html" in err
 
 
 def test_options_reach_the_plan(quick: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -99,6 +104,48 @@ def test_options_reach_the_plan(quick: list[dict[str, Any]], tmp_path: Path) -> 
     plan, look = quick[0]["plan"], quick[0]["analysis"]
     assert (plan.low, plan.high, plan.length, plan.sequences, plan.anchors) == (0.4, 2.0, 256, 2048, 9)
     assert look.criticality and look.tags == "tokens"
+
+
+def test_how_texts_are_asked_for_and_drawn(quick: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert main(["sweep", "--out", str(tmp_path), "--raw", "--window", "top_p=0.9", "--window", "min_p=0.05"]) == 0
+    plan = quick[0]["plan"]
+    assert (plan.chat, plan.allow_end, plan.window) == (False, False, ("top_p=0.9", "min_p=0.05"))
+    assert len(plan.temperatures) == 20, "with windows all texts go to the same temperatures"
+
+
+def test_the_plan_says_tokens_and_minutes_and_starts_nothing(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    assert main(["sweep", "--plan", "--out", str(out), *SMALL]) == 0
+    said = capsys.readouterr().out
+    pattern = r"heatbath: sweep of markov, without a chat template, texts from the start of a document: "
+    pattern += r"24 texts, 768 tokens, \d+ to \d+ seconds on this machine\n"
+    assert re.fullmatch(pattern, said)
+    assert main(["sweep", "--plan", "--json", "--out", str(out), *SMALL]) == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert (cost["texts"], cost["tokens"], cost["may_end"]) == (24, 768, False) and 0 < cost["seconds"][0] < cost[
+        "seconds"
+    ][1]
+    assert not out.exists() and not quick
+
+
+def test_the_plan_counts_the_answers_to_scored_prompts(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "ab", "answer": "c"}\n' * 8)
+    assert main(["sweep", "--plan", "--json", "--prompts", str(path), *SMALL]) == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert (cost["texts"], cost["tokens"], cost["may_end"]) == (24 + 8 * 8 * 16, 768 + 8 * 8 * 16 * 64, True)
+
+
+def test_a_terminal_gets_the_estimate_first(
+    quick: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(["sweep", "--out", str(tmp_path), *SMALL]) == 0
+    assert capsys.readouterr().err.startswith("heatbath: sweep of markov, without a chat template")
 
 
 def test_the_users_functions(quick: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +160,17 @@ def test_the_users_functions(quick: list[dict[str, Any]], tmp_path: Path, monkey
 def test_prompts_are_continued_and_those_with_answers_scored(
     quick: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heatbath.phases.advice import BestTemperature
+    from heatbath.phases.accuracy import ScoringResult
+    from heatbath.phases.advice import BestTemperature, WrongAnswers
 
     best = (BestTemperature("one answer", 0.4, (0.2, 0.6), (0.2, 0.4), (0.5, 0.75), (0.1, 0.1)),)
     scored: list[int] = []
 
-    def score(model: Any, items: Any, temperatures: Any, **given: Any) -> tuple[BestTemperature, ...]:
+    def score(model: Any, items: Any, temperatures: Any, **given: Any) -> ScoringResult:
         scored.append(len(items))
-        return best
+        return ScoringResult(best, (WrongAnswers("ab", "c", "contains", 0.4, 0.5, ("d",)),))
 
-    monkeypatch.setattr("heatbath.phases.accuracy.score_prompts", score)
+    monkeypatch.setattr("heatbath.phases.accuracy.grade_prompts", score)
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "ab"}\n\n{"prompt": "c"}\n')
     assert main(["sweep", "--out", str(tmp_path), "--prompts", str(path)]) == 0
@@ -130,7 +178,10 @@ def test_prompts_are_continued_and_those_with_answers_scored(
     path.write_text('{"prompt": "ab", "answer": "c"}\n' * 8)
     assert main(["sweep", "--out", str(tmp_path), "--force", "--prompts", str(path)]) == 0
     assert scored == [8]
-    assert "T = 0.40 (0.20 to 0.60)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "T = 0.40 (0.20 to 0.60)" in out and "1 prompt has answers that were scored wrong" in out
+    assert PhaseMap.load(tmp_path).settings["prompt_source"] == "prompts.jsonl"
+    assert [one.texts for one in PhaseMap.load(tmp_path).advice.wrong] == [("d",)]
 
 
 REFUSED = [
@@ -146,6 +197,12 @@ REFUSED = [
     (["--observable", "a=json:__name__"], "must be a function"),
     (["--scorer", "json:dumps"], "give --prompts as well"),
     (["--prompts", "nowhere.jsonl"], "cannot be read"),
+    (["--chat"], "has no chat template"),
+    (["--system", "be brief"], "a system message needs a chat template"),
+    (["--allow-end"], "no token that ends a text"),
+    (["--window", "top_q=0.9"], "no window 'top_q'"),
+    (["--window", "top_p"], "write top_p="),
+    (["--window", "top_k=3", "--anchors", "64", "--sequences", "128"], "at least 256 for 64 temperatures"),
 ]
 
 

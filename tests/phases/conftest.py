@@ -11,7 +11,7 @@ import pytest
 
 from heatbath.estimate.finite_size import EdgeEstimate
 from heatbath.estimate.smooth import CurveData
-from heatbath.phases.advice import Advice, BestTemperature
+from heatbath.phases.advice import Advice, BestTemperature, WrongAnswers
 from heatbath.phases.critical import Criticality
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
@@ -103,19 +103,40 @@ def chart() -> PhaseMap:
     """Both edges found, no order, criticality, advice from references, and texts that are out to do harm."""
     rng = np.random.default_rng(0)
     critical = _criticality()
-    curve = (0.2, 0.5, 0.8), (0.3, 0.4, 0.2), (0.02, 0.02, 0.02)
+    curve = (0.2, 0.5, 0.8), (0.3, 0.4, 0.2), (0.02, 0.02, 0.02), ((0.26, 0.34), (0.36, 0.44), (0.16, 0.24))
+    wrong = (WrongAnswers(f"2 + 2 = {EVIL}", "4", "numeric", 0.5, 0.125, ("five", EVIL)),)
     return PhaseMap(
         model=Provenance("smollm2-<135m>", "sha256:" + "ab" * 32, "0.1.0"),
-        settings={"low": 0.2, "high": 1.8, "length": 128, "seed": 7, "tags": "auto"},
+        settings={
+            "dtype": "bfloat16",
+            "device": "cpu",
+            "low": 0.2,
+            "high": 1.8,
+            "length": 128,
+            "seed": 7,
+            "prompts": 57,
+            "prompt_source": "questions.jsonl",
+            "chat": True,
+            "system": "be brief",
+            "window": ["top_p=0.9", "min_p=0.05"],
+            "allow_end": True,
+            "tags": "auto",
+        },
         budget=Budget(448, 448 * 128, 212.4),
         curves=[_curve(name, rng) for name in SHAPES],
         edges=[_edge("freeze", 0.45), _edge("melt", 1.08), critical.order],
         advice=Advice(
-            (0.51, 1.03), "clear of both edges' intervals", (BestTemperature("one answer", 0.5, (0.2, 0.6), *curve),)
+            (0.51, 1.03),
+            "clear of both edges' intervals",
+            (BestTemperature("one answer", 0.5, (0.2, 0.6), *curve),),
+            wrong,
         ),
         turn=EdgeEstimate("entropy turning point", 0.9, (0.8, 1.0), {128: 0.9}, True, "log H turns convex"),
         criticality=critical,
-        samples=[TextSample(t, f"T = {t}: {EVIL}") for t in (0.2, 0.6, 1.0, 1.4, 1.8)],
+        samples=[
+            *[TextSample(t, f"T = {t}: {EVIL}") for t in (0.2, 0.6, 1.0, 1.4, 1.8)],
+            TextSample(0.72, "a text of the range", f"<|user|> {EVIL}", finished=True, recommended=True),
+        ],
     )
 
 

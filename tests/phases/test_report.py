@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -78,7 +79,9 @@ def test_ids_are_unique_and_found(page: Page) -> None:
 
 def test_text_is_escaped(page: Page) -> None:
     assert "script" not in page.tags
-    assert page.words.count("<script>alert('x')</script> & ") == 5
+    assert page.words.count("<script>alert('x')</script> & ") == 8, (
+        "five texts, a prompt, and a wrong answer with its prompt"
+    )
     assert "smollm2-<135m>" in page.words and "Length of <b>words</b>" in page.words
     assert "\x1b" not in page.words and "␛[31m" in page.words
 
@@ -88,6 +91,42 @@ def test_the_verdict_is_on_top(page: Page, chart: PhaseMap) -> None:
     assert places == sorted(places) and places[-1] < page.words.index("Estimates of each edge")
     for words in ("T = 0.45 (0.40 to 0.51)", "T = 0.51 to 1.03", "T = 1.08 (1.03 to 1.14)", "T = 0.90 (0.80 to 1.00)"):
         assert words in page.words
+
+
+def test_what_was_swept_is_said_first(page: Page, written: Path) -> None:
+    first = page.words[: page.words.index("57,344 tokens")]
+    for words in (
+        "Bfloat16 on cpu, chat template, system message 'be brief', 57 prompts of questions.jsonl.",
+        "Drawn through top_p=0.9, then min_p=0.05, up to 128 tokens, end of text allowed.",
+    ):
+        assert words in first
+    assert list(json.loads((written / "phases.json").read_text()))[:4] == ["kind", "schema", "model", "settings"]
+    assert "counts at that temperature alone" in page.words and "without truncation" not in page.words
+    assert "over all tokens of the texts" in page.words
+    for setting in ("precision", "chat template", "windows", "end of text allowed", "top_p=0.9, min_p=0.05"):
+        assert setting in page.words
+
+
+def test_an_earlier_map_says_what_it_knows(chart: PhaseMap) -> None:
+    page = _plain(replace(chart, settings={"length": 128, "dtype": None, "prompts": 1}))
+    assert "None" not in page.words and "chat" not in page.words[:2000].replace("chart", "")
+    assert "without truncation" in page.words
+
+
+def test_what_was_scored_wrong_is_shown(page: Page, chart: PhaseMap) -> None:
+    place = page.words.index("Scored wrong at T = 0.50")
+    table = page.words[place : place + 1200]
+    for words in ("2 + 2 = ", "numeric", "12%", "five", "All prompts with a wrong answer"):
+        assert words in table
+    many = replace(chart, advice=replace(chart.advice, wrong=chart.advice.wrong * 57))
+    assert "40 of 57 prompts" in _plain(many).words
+    assert "Scored wrong" not in _plain(replace(chart, advice=replace(chart.advice, wrong=()))).words
+
+
+def test_texts_of_the_recommended_range_come_first(page: Page) -> None:
+    words = page.words
+    assert "T = 0.72, in the recommended range, ended by itself" in words and "<|user|> " in words
+    assert words.index("a text of the range") < words.index("T = 0.2: ")
 
 
 def test_everything_that_was_found_is_there(page: Page, chart: PhaseMap) -> None:
@@ -100,7 +139,12 @@ def test_everything_that_was_found_is_there(page: Page, chart: PhaseMap) -> None
         "57,344 tokens",
     ):
         assert words in page.words
-    for words in ("Mixture control", "40.0% ± 3.9%", "Effective number of texts", "40.0 to 40.0, median 40.0"):
+    for words in (
+        "Mixture control",
+        "40.0% (36.0% to 44.0%)",
+        "Effective number of texts",
+        "40.0 to 40.0, median 40.0",
+    ):
         assert words in page.words
     assert page.tags["svg"] == 1 + len(chart.curves) + 5
 

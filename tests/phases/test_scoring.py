@@ -2,13 +2,25 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from heatbath.errors import BadInput, Unreliable
 from heatbath.models import TableModel
-from heatbath.phases.accuracy import ScoredPrompt, read_scored_prompts, score_prompts
+from heatbath.phases.accuracy import ScoredPrompt, grade_prompts, read_scored_prompts, score_prompts, wilson_interval
+from heatbath.phases.graders import (
+    build_choice,
+    build_contains,
+    build_exact,
+    build_numeric,
+    contains_answer,
+    final_number,
+    normalise_answer,
+)
 
 TEMPERATURES = [0.3, 0.6, 1.0, 1.6, 2.5]
 
@@ -19,11 +31,97 @@ def written(tmp_path, *lines):
     return path
 
 
-def test_an_answer_is_the_whole_text_but_for_space_and_case(tmp_path):
-    (item,) = read_scored_prompts(written(tmp_path, {"prompt": "Q", "answer": " Paris "}))
-    assert item.prompt == "Q"
-    assert [bool(item.score(text)) for text in ("paris\n", "PARIS", "Paris.", "")] == [True, True, False, False]
-    assert item.vote(" Straße\n") == item.vote("STRASSE")
+CAPITAL = {"prompt": "The capital of France is", "answer": "Paris"}
+RIGHT = [
+    (
+        CAPITAL,
+        [
+            "Paris",
+            " paris.",
+            "Paris, a city on the Seine.",
+            "**Paris**",
+            "It is PARIS!",
+            "the city of Paris\n\nQ: Rome",
+        ],
+    ),
+    ({"answer": "the Eiffel Tower"}, ["Eiffel tower.", "An Eiffel-Tower"]),
+    ({"answer": "C++"}, ["I would use C++.", "c++"]),
+    ({"answer": "東京"}, ["日本の首都は東京です。"]),
+    ({"answer": ["UK", "United Kingdom"]}, ["The U.K.", "the United Kingdom of Great Britain"]),
+    (
+        {"answer": 42},
+        ["42", "It is 42.", "6 * 7 = 42", "The answer is 42. I checked 3 times.", "#### 42\n7", "42.0", "$42"],
+    ),
+    ({"answer": "1,234.5"}, ["1234.5", "about 1,234.50 metres"]),
+    ({"answer": "-5"}, ["x = -5", "\u22125 degrees"]),
+    ({"answer": "3/4"}, ["0.75", "It is 3 / 4."]),
+    ({"answer": 3.14159, "tolerance": 0.01}, ["3.14", "pi is about 3.15"]),
+    (
+        {"answer": "B"},
+        ["B", "(B)", "B. Rome", "B) Rome", "The answer is (B).", "Answer: **B**", "A good answer is B", "b\nB"],
+    ),
+    ({"answer": 1, "choices": ["Rome", "Paris", "Paris Hilton"]}, ["B", "Paris", "It must be Paris.", "(B) Paris"]),
+    ({"answer": "Paris Hilton", "choices": ["Rome", "Paris", "Paris Hilton"]}, ["C", "I say Paris Hilton."]),
+    ({"answer": "Yes.", "grader": "exact"}, ["Yes.", " Yes.\n"]),
+    ({"answer": "Yes", "grader": "normalised"}, ["yes", "YES!", "the yes"]),
+]
+WRONG = [
+    (CAPITAL, ["", "Parisian", "London", "Comparison", "Par is"]),
+    ({"answer": "C++"}, ["C", "C is older"]),
+    ({"answer": "C"}, ["The answer is B.", "none"]),
+    ({"answer": 42}, ["420", "142", "4.2", "no number", "42 or 43", "#### 7\n42", "v42x"]),
+    ({"answer": "B"}, ["A", "The answer is (A), not (B)? No: answer: A", "Because", "b"]),
+    ({"answer": 1, "choices": ["Rome", "Paris", "Paris Hilton"]}, ["Paris or Rome", "Paris Hilton", "A", "D", "2"]),
+    ({"answer": "Yes.", "grader": "exact"}, ["yes.", "Yes", "Yes. No."]),
+    ({"answer": "Yes", "grader": "normalised"}, ["Yes, of course", "no"]),
+]
+
+
+@pytest.mark.parametrize(("cases", "right"), [(RIGHT, True), (WRONG, False)])
+def test_the_obvious_is_scored_right_and_its_like_wrong(tmp_path, cases, right):
+    items = read_scored_prompts(written(tmp_path, *({"prompt": "Q", **entry} for entry, _ in cases)))
+    for item, (entry, texts) in zip(items, cases, strict=True):
+        for text in texts:
+            assert item.score(text) == right, (entry, text, item.grader)
+
+
+def test_the_grader_follows_from_the_answer_and_is_named(tmp_path):
+    entries = [
+        ("contains", {"answer": "Paris"}),
+        ("numeric", {"answer": "42"}),
+        ("numeric", {"answer": 4.5}),
+        ("contains", {"answer": ["42", "forty-two"]}),
+        ("choice", {"answer": "D"}),
+        ("choice", {"answer": 0, "choices": ["a", "b"]}),
+        ("regex", {"regex": "x"}),
+        ("exact", {"answer": "D", "grader": "exact"}),
+    ]
+    items = read_scored_prompts(written(tmp_path, *({"prompt": "Q", **entry} for _, entry in entries)))
+    assert [item.grader for item in items] == [name for name, _ in entries]
+    assert [item.expected for item in items][3:7] == ["42 or forty-two", "D", "A (a)", "/x/"]
+    assert items[0].place.endswith("prompts.jsonl, line 1") and items[0].question == "Q"
+
+
+@given(st.floats(-1e12, 1e12).map(lambda x: round(x, 3)))
+def test_a_number_is_found_however_it_is_written(number):
+    for text in (f"It is {number:,}.", f"= {number:.3f}", f"The answer is {number:.6e}. 7 people agree."):
+        assert final_number(text) == pytest.approx(number, rel=1e-6, abs=1e-3)
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_an_answer_is_contained_in_every_text_around_it(around, answer):
+    """With separators on both sides; normalising twice changes nothing."""
+    assume(normalise_answer(answer))
+    assert contains_answer(f"{around}\n{answer}\n{around}", answer)
+    assert normalise_answer(normalise_answer(around)) == normalise_answer(around)
+
+
+@given(st.text(max_size=80))
+def test_votes_and_scores_come_of_any_text(text):
+    for grader in (build_contains(["x"]), build_numeric([1]), build_choice(["A"], ["u", "v"], "B"), build_exact(["x"])):
+        assert isinstance(grader.vote(text), str) and grader.is_right(text) in (True, False)
+        if grader.name == "choice":
+            assert grader.is_right(text) == (grader.vote(text) == "A")
 
 
 def test_a_regex_is_found_anywhere_and_its_group_is_the_vote(tmp_path):
@@ -73,11 +171,32 @@ def test_blank_lines_are_skipped_and_messages_kept(tmp_path):
         ({"prompt": "Q", "answer": True}, "`answer` must be a string or a number"),
         ({"prompt": "Q", "regex": "("}, "is not a regular expression"),
         ({"prompt": "Q", "regex": 3}, "`regex` must be a string"),
+        ({"prompt": "Q", "answer": []}, "at least one accepted answer"),
+        ({"prompt": "Q", "answer": [1, None]}, "`answer` must be a string or a number"),
+        ('{"prompt": "Q", "answer": NaN}', "`answer` must be a string or a number"),
+        ({"prompt": "Q", "answer": " "}, "must not be empty"),
+        ({"prompt": "Q", "answer": "!?"}, "nothing but punctuation"),
+        ({"prompt": "Q", "anwser": "a"}, "unknown key 'anwser' (did you mean 'answer'?)"),
+        ({"prompt": "Q", "answer": "a", "grader": "fuzzy"}, "`grader` must be one of exact, normalised, contains"),
+        ({"prompt": "Q", "answer": "a", "grader": 3}, "`grader` must be one of"),
+        ({"prompt": "Q", "answer": "a", "grader": "numeric"}, "needs a number as `answer`"),
+        ({"prompt": "Q", "answer": "a", "grader": "regex"}, "needs a `regex`"),
+        ({"prompt": "Q", "regex": "a", "grader": "exact"}, "needs an `answer`"),
+        ({"prompt": "Q", "answer": "a", "regex": "a", "grader": "exact"}, "takes no `regex`"),
+        ({"prompt": "Q", "answer": "abc", "choices": ["u", "v"]}, "one of the `choices`"),
+        ({"prompt": "Q", "answer": 2, "choices": ["u", "v"]}, "one of the `choices`"),
+        ({"prompt": "Q", "answer": "Z", "choices": ["u", "v"]}, "one of the `choices`"),
+        ({"prompt": "Q", "answer": "abc", "grader": "choice"}, "needs a capital letter"),
+        ({"prompt": "Q", "answer": 1, "choices": ["u"]}, "2 to 26 strings"),
+        ({"prompt": "Q", "answer": "a", "tolerance": 1}, "takes no `tolerance`"),
+        ({"prompt": "Q", "answer": 1, "tolerance": -1}, "`tolerance` must be a number of at least 0"),
+        ('{"prompt": "\\ud800", "answer": "a"}', "half of a surrogate pair"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):
     good = [{"prompt": "Q", "answer": "a"}] * 16
-    with pytest.raises(BadInput, match=rf"prompts.jsonl, line 17: .*{re.escape(said)}"):
+    with pytest.raises(BadInput, match=rf"^[^\n]*prompts.jsonl, line 17: [^\n]*{re.escape(said)}[^\n]*$"):
         read_scored_prompts(written(tmp_path, *good, line, {"prompt": "Q", "answer": "a"}))
 
 
@@ -90,6 +209,12 @@ def test_files_that_cannot_be_used_are_refused(tmp_path):
     latin.write_bytes(b'{"prompt": "\xe9"}')
     with pytest.raises(BadInput, match="UTF-8"):
         read_scored_prompts(latin)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / "bom.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "Q", "answer": "a"}\r\n\r\n')
+    assert [item.prompt for item in read_scored_prompts(path)] == ["Q"]
 
 
 def tree(stop=()) -> TableModel:
@@ -201,3 +326,40 @@ def test_batches_do_not_change_what_is_drawn(monkeypatch):
 def test_what_cannot_be_scored_is_refused(arguments, settings, said):
     with pytest.raises(BadInput, match=said):
         score_prompts(tree(), *arguments, **settings)
+
+
+def test_wrong_answers_are_kept_with_their_temperature_and_share():
+    items = [exact_item("a", "bc"), exact_item("b", "aa"), ScoredPrompt("c", lambda text: True)] * 3
+    result = grade_prompts(tree(), items, TEMPERATURES, max_tokens=2)
+    best = result.best[0]
+    k = best.temperatures.index(best.temperature)
+    assert all(one.temperature == best.temperature for one in result.wrong)
+    assert [one.prompt for one in result.wrong].count("c") == 0
+    assert sorted(one.share_right for one in result.wrong) == [one.share_right for one in result.wrong]
+    assert (sum(one.share_right for one in result.wrong) + 9 - len(result.wrong)) / 9 == pytest.approx(best.accuracy[k])
+    for one in result.wrong:
+        assert 1 <= len(one.texts) <= 3 and {"a": "bc", "b": "aa"}[one.prompt] not in one.texts
+
+
+def test_intervals_of_accuracies_hold_their_level():
+    """Wilson's interval for 12 prompts holds 95 % of the time on average over p, to five standard errors."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.02, 0.98, 4000)
+    share = rng.binomial(12, p) / 12
+    inside = [low <= q <= high for q, (low, high) in zip(p, (wilson_interval(s, 12) for s in share), strict=True)]
+    assert 0.93 < np.mean(inside) < 0.97
+    assert wilson_interval(1.0, 12) == pytest.approx((12 / (12 + 1.96**2), 1.0))
+    assert wilson_interval(0.0, 12) == (0.0, pytest.approx(1.96**2 / (12 + 1.96**2)))
+    result = score_prompts(tree(), [ScoredPrompt("a", lambda text: True)] * 8, [0.5, 1.0], max_tokens=2)
+    assert result[0].accuracy_interval == (wilson_interval(1.0, 8),) * 2, "all right: each prompt is one outcome"
+
+
+def test_the_examples_of_the_documentation_are_true(tmp_path):
+    """Every row of the table of graders: a line, texts that are right, and texts that are wrong."""
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    rows = [row.strip("|").split(" | ") for row in page.splitlines() if row.startswith('| `{"prompt"')]
+    assert len(rows) == 8
+    for line, right, wrong in rows:
+        (item,) = read_scored_prompts(written(tmp_path, line.strip(" `")))
+        for texts, expected in ((right, True), (wrong, False)):
+            assert {bool(item.score(text)) for text in re.findall("`([^`]+)`", texts)} == {expected}, line

@@ -14,7 +14,18 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import serialization
 
-CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr"}
+CURVE = {
+    "name",
+    "points",
+    "ess",
+    "temperature",
+    "value",
+    "stderr",
+    "response",
+    "response_stderr",
+    "band",
+    "point_interval",
+}
 EDGE = {"name", "temperature", "interval", "verdict", "estimators"}
 LOCATED = {"name", "temperature", "interval", "by_size", "supported", "reason"}
 KEYS: dict[str, set[str]] = {
@@ -37,10 +48,19 @@ KEYS: dict[str, set[str]] = {
     "curves/0/points": {"x", "value", "value_stderr", "slope", "slope_stderr"},
     "edges/0": EDGE,
     "edges/0/estimators/0": LOCATED,
-    "advice": {"range", "reason", "best"},
-    "advice/best/0": {"way", "temperature", "interval", "temperatures", "accuracy", "accuracy_stderr"},
+    "advice": {"range", "reason", "best", "wrong"},
+    "advice/best/0": {
+        "way",
+        "temperature",
+        "interval",
+        "temperatures",
+        "accuracy",
+        "accuracy_stderr",
+        "accuracy_interval",
+    },
+    "advice/wrong/0": {"prompt", "expected", "grader", "temperature", "share_right", "texts"},
     "turn": LOCATED,
-    "samples/0": {"temperature", "text"},
+    "samples/0": {"temperature", "text", "prompt", "finished", "recommended"},
     "criticality/order": EDGE,
 }
 
@@ -57,8 +77,8 @@ def content(chart: PhaseMap) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_the_keys_of_schema_1(content: dict[str, Any], path: str) -> None:
-    assert serialization.SCHEMA_VERSION == content["schema"] == 1, "a change of these keys needs a new schema"
+def test_the_keys_of_schema_2(content: dict[str, Any], path: str) -> None:
+    assert serialization.SCHEMA_VERSION == content["schema"] == 2, "a change of these keys needs a new schema"
     assert set(_at(content, path)) == KEYS[path]
 
 
@@ -71,6 +91,19 @@ def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
     assert back.criticality.lags.dtype == np.int64
     assert back.edges == list(chart.edges), "edges are tuples, floats and int keys again"
     assert back.advice == chart.advice and back.turn == chart.turn and back.model == chart.model
+
+
+def test_a_map_of_schema_1_is_read_without_what_came_later(
+    content: dict[str, Any], chart: PhaseMap, tmp_path: Path
+) -> None:
+    content["schema"] = 1
+    del content["advice"]["wrong"], content["advice"]["best"][0]["accuracy_interval"]
+    for sample in content["samples"]:
+        del sample["prompt"], sample["finished"], sample["recommended"]
+    (tmp_path / "phases.json").write_text(json.dumps(content))
+    back = PhaseMap.load(tmp_path)
+    assert back.advice.wrong == () and back.advice.best[0].accuracy_interval == ()
+    assert back.samples[-1].text == chart.samples[-1].text and back.samples[-1].prompt == ""
 
 
 def test_nothing_found_comes_back_as_none(edgeless: PhaseMap, tmp_path: Path) -> None:
@@ -88,7 +121,7 @@ def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path
 
 def _broken(content: dict[str, Any], how: str) -> str:
     if how == "another schema":
-        content["schema"] = 2
+        content["schema"] = 3
     elif how == "another file":
         content["kind"] = "trace"
     elif how == "lacks":
@@ -107,7 +140,7 @@ def _broken(content: dict[str, Any], how: str) -> str:
 
 
 BROKEN = {
-    "another schema": "schema 2",
+    "another schema": "schema 3",
     "another file": "not a phase map",
     "a list": "not a phase map",
     "cut off": "not valid JSON",

@@ -25,6 +25,7 @@ COMMANDS = {
     "measure": "Measure a text: one thermodynamic record per token.",
     "generate": "Generate text with any sampler, with a record of every token.",
     "sweep": "Find where a model freezes and melts, and a temperature to use.",
+    "compare": "Compare two models, precisions, seeds or windows, with intervals.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine.",

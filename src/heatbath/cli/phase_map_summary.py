@@ -23,11 +23,17 @@ COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "or
 
 def print_summary(map_: PhaseMap, console: Console) -> None:
     """Print edges with intervals, the recommended range and a few curves."""
-    from heatbath.phases.report.verdicts import replace_control_characters
+    from heatbath.phases.report.sweep_description import describe_sweep
+    from heatbath.phases.report.verdicts import replace_control_characters, to_sentence
 
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"
     console.print(Text(replace_control_characters(title), style="bold"))
+    for line in describe_sweep(map_):
+        console.print(Text(replace_control_characters(to_sentence(line)), style="dim"))
     console.print(_build_verdict_table(map_))
+    if map_.advice.wrong:
+        prompts = "prompt has" if len(map_.advice.wrong) == 1 else "prompts have"
+        console.print(f"\n{len(map_.advice.wrong)} {prompts} answers that were scored wrong: the report shows them.")
     console.print(Text("\nOver the whole range, in nats per token, with 95 % bands:"))
     console.print(_build_curve_table(map_))
 
@@ -47,8 +53,8 @@ def _build_verdict_table(map_: PhaseMap) -> Table:
 
 
 def _build_curve_table(map_: PhaseMap) -> Table:
-    """Build the table of curves: values with half the width of their 95 % bands."""
-    from heatbath.phases.report.verdicts import Z_95, format_with_error
+    """Build the table of curves: values with their 95 % bands."""
+    from heatbath.phases.report.verdicts import format_with_band
 
     grid = map_.curves[0].temperature
     curves = [map_[name] for name in CURVE_LABELS]
@@ -56,6 +62,6 @@ def _build_curve_table(map_: PhaseMap) -> Table:
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for k in np.linspace(0, len(grid) - 1, 5).round().astype(int):
-        values = [format_with_error(float(curve.value[k]), Z_95 * float(curve.stderr[k])) for curve in curves]
+        values = [format_with_band(float(curve.value[k]), *curve.band[:, k].tolist()) for curve in curves]
         table.add_row(f"{grid[k]:.2f}", *values)
     return table

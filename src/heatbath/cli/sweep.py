@@ -20,7 +20,8 @@ from heatbath.errors import BadInput
 if TYPE_CHECKING:
     from heatbath.models import Model
     from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan
-    from heatbath.phases.scored_prompts import ScoredPrompt
+    from heatbath.phases.cost_estimate import CostEstimate
+    from heatbath.phases.scored_prompts import PromptFile, ScoredPrompt
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -44,7 +45,31 @@ def sweep(
     seed: Seed = 0,
     prompts: Annotated[
         Path | None,
-        typer.Option(help='JSON lines with "prompt", and "answer" or "regex" to score.', show_default=False),
+        typer.Option(help='JSON lines with "prompt", and "answer" to score: see docs/prompts.md.', show_default=False),
+    ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--no-chat",
+            " /--raw",
+            help="Prompts as user turns of the chat template, or as text to continue.",
+            show_default="chat if the model has a template",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System message in front of every prompt.", show_default=False)
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="Window that tokens are drawn through, such as top_p=0.9; repeatable.", show_default=False),
+    ] = None,
+    allow_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-end/--forbid-end",
+            help="Texts may end by themselves, or have one length.",
+            show_default="allowed in a chat",
+        ),
     ] = None,
     scorer: Annotated[
         str | None, typer.Option(help="module:function from prompt and text to a score, 0 to 1.", show_default=False)
@@ -60,58 +85,75 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder for the report and the traces.")] = Path("report"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in the folder.")] = False,
     force: Force = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print tokens and minutes that it would take, and stop.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print phases.json in place of tables.")] = False,
 ) -> None:
     """Find where a model freezes and melts, and a temperature to use.
 
     Samples texts over a range of temperatures and saves them as traces; the report, its figures and phases.json are
-    written to the same folder. Ctrl-C keeps finished batches. With scored prompts, the most accurate temperature is
-    found as well.
+    written to the same folder. A model with a chat template is asked in a chat, and its texts may end; --raw continues
+    text. Ctrl-C keeps finished batches. With scored prompts, the most accurate temperature is found as well.
     """
     from heatbath.models import load
     from heatbath.phases import AnalysisOptions
     from heatbath.user_functions import import_function, import_named_functions
 
     options = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
-    plan = _build_plan(temperatures, seed, THOROUGH_PLAN if thorough else {}, options)
+    options |= {"chat": chat, "system": system, "window": tuple(window or ()), "allow_end": allow_end, "seed": seed}
+    options |= {"low": temperatures[0], "high": temperatures[1]}
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
-    items, scored = _read_prompts(prompts, import_function(scorer) if scorer else None)
-    _validate_folder(out, resume, force)
-    run = _Sweep(load(model, dtype=dtype, device=device), plan, analysis, out, items if scored else [])
-    run.prepare(items)
+    file = _read_prompts(prompts, import_function(scorer) if scorer else None)
+    if not plan:
+        _validate_folder(out, resume, force)
+    run = _Sweep(load(model, dtype=dtype, device=device), _build_plan(thorough, options), analysis, out)
+    run.prepare(file)
+    if plan or sys.stderr.isatty():
+        _print_estimate(run, as_json if plan else None)
+    if plan:
+        return
     if force:
         _remove_traces(out)
     map_ = _run_with_progress(run, lambda: _format_resume_command(ctx))
-    map_ = replace(map_, settings={**map_.settings, "dtype": dtype, "device": device})
+    if prompts is not None:
+        map_ = replace(map_, settings={**map_.settings, "prompt_source": prompts.name})
     _print_result(map_, map_.save(out), as_json)
 
 
-def _build_plan(
-    temperatures: tuple[float, float], seed: int, base: dict[str, int], options: dict[str, int | None]
-) -> SweepPlan:
+def _build_plan(thorough: bool, options: dict[str, Any]) -> SweepPlan:
     from heatbath.phases import SweepPlan
 
-    numbers: dict[str, Any] = {**base, **{name: value for name, value in options.items() if value is not None}}
-    return SweepPlan(low=temperatures[0], high=temperatures[1], seed=seed, **numbers)
+    given = {name: value for name, value in options.items() if value is not None}
+    return SweepPlan(**{**(THOROUGH_PLAN if thorough else {}), **given})
 
 
-def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> tuple[list[ScoredPrompt], bool]:
-    """Return the prompts, and whether they can be scored."""
+def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> PromptFile:
+    """Return the prompts of the file, none without one."""
     from heatbath.phases.accuracy import MIN_PROMPTS
-    from heatbath.phases.scored_prompts import read_scored_prompts
+    from heatbath.phases.scored_prompts import PromptFile, read_prompt_file
 
     if path is None:
         if scorer is not None:
             raise BadInput("--scorer scores prompts: give --prompts as well.")
-        return [], False
-    items = read_scored_prompts(path, scorer or (lambda prompt, text: 0.0))
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
-    scored = scorer is not None or any({"answer", "regex"} & line.keys() for line in lines)
-    if scored and len(items) < MIN_PROMPTS:
+        return PromptFile((), is_scored=False)
+    file = read_prompt_file(path, scorer)
+    if file.is_scored and len(file.items) < MIN_PROMPTS:
         raise BadInput(
-            f"{path} has {len(items)} prompts, too few to choose a temperature: give at least {MIN_PROMPTS}."
+            f"{path} has {len(file.items)} prompts, too few to choose a temperature: give at least {MIN_PROMPTS}."
         )
-    return (read_scored_prompts(path) if scored and scorer is None else items), scored
+    return file
+
+
+def _print_estimate(run: _Sweep, as_json: bool | None) -> None:
+    """Print the cost of a sweep: as the result of --plan, or with None as the first line of progress."""
+    cost = run.estimate()
+    if as_json:
+        print(
+            json.dumps({"texts": cost.texts, "tokens": cost.tokens, "seconds": cost.seconds, "may_end": cost.may_end})
+        )
+    else:
+        print(f"heatbath: {run.title}: {cost}", file=sys.stderr if as_json is None else sys.stdout)
 
 
 def _validate_folder(out: Path, resume: bool, force: bool) -> None:
@@ -134,24 +176,38 @@ def _remove_traces(out: Path) -> None:
 class _Sweep:
     """A sweep with its model, plan, analysis, folder and scored prompts, and the number of texts so far."""
 
-    def __init__(
-        self, model: Model, plan: SweepPlan, analysis: AnalysisOptions, out: Path, scored: Sequence[ScoredPrompt]
-    ) -> None:
+    def __init__(self, model: Model, plan: SweepPlan, analysis: AnalysisOptions, out: Path) -> None:
         self.model = model
         self.plan = plan
         self.analysis = analysis
         self.out = out
-        self.scored_items = scored
+        self.scored_items: Sequence[ScoredPrompt] = ()
         self.num_texts = 0
 
-    def prepare(self, items: Sequence[ScoredPrompt]) -> None:
+    def prepare(self, file: PromptFile) -> None:
         """Add the prompts to the plan, and check plan and analysis against the model."""
-        from heatbath.phases.scored_prompts import encode_prompt
+        from heatbath.phases.plan_preparation import prepare_plan
 
-        if items:
-            self.plan = replace(self.plan, prompts=tuple(encode_prompt(self.model, item.prompt) for item in items))
-        self.plan.validate(self.model)
+        self.plan = prepare_plan(self.model, self.plan, file.items or None, fixed=self.analysis.criticality)
         self.analysis.validate(self.model)
+        self.scored_items = file.items if file.is_scored else ()
+
+    @property
+    def title(self) -> str:
+        """What is swept, in a few words."""
+        from heatbath.phases.plan_preparation import describe_plan
+        from heatbath.phases.report.sweep_description import describe_settings
+
+        return f"sweep of {self.model.name}, {describe_settings(describe_plan(self.model, self.plan))[0]}"
+
+    def estimate(self) -> CostEstimate:
+        """Estimate tokens and time by a short probe of the model."""
+        from heatbath.phases.accuracy import ScoringPlan
+        from heatbath.phases.cost_estimate import estimate_cost
+
+        scoring = ScoringPlan()
+        answers = len(self.scored_items) * NUM_SCORED_TEMPERATURES * scoring.samples
+        return estimate_cost(self.model, self.plan, answers=answers, answer_tokens=scoring.max_tokens)
 
     def run_sweep(self, advance: ProgressCallback) -> PhaseMap:
         """Sample the texts, or read those of an earlier run, and analyze them."""
@@ -167,11 +223,20 @@ class _Sweep:
         """Find the most accurate temperatures, and add them to the advice."""
         import numpy as np
 
-        from heatbath.phases.accuracy import score_prompts
+        from heatbath.phases.accuracy import grade_prompts
 
         temperatures = np.linspace(self.plan.low, self.plan.high, NUM_SCORED_TEMPERATURES).round(2).tolist()
-        best = score_prompts(self.model, self.scored_items, temperatures, progress=advance, seed=self.plan.seed)
-        return replace(map_, advice=replace(map_.advice, best=best))
+        result = grade_prompts(
+            self.model,
+            self.scored_items,
+            temperatures,
+            progress=advance,
+            seed=self.plan.seed,
+            chat=self.plan.chat,
+            system=self.plan.system,
+            window=self.plan.window,
+        )
+        return replace(map_, advice=replace(map_.advice, best=result.best, wrong=result.wrong))
 
 
 def _run_with_progress(run: _Sweep, resume_command: Callable[[], str]) -> PhaseMap:
@@ -200,7 +265,7 @@ def _format_resume_command(ctx: typer.Context) -> str:
             continue
         option = max(parameter.opts, key=len)
         if isinstance(value, bool):
-            words += [option]
+            words += [option if value else max(parameter.secondary_opts, key=len)]
         elif isinstance(value, list):
             words += [word for entry in value for word in (option, str(entry))]
         else:

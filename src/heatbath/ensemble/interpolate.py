@@ -69,6 +69,13 @@ class LogZ:
         # Between nodes the interpolant can become slightly negative, which a variance cannot.
         return np.asarray(np.maximum(bend - slope, 0.0))
 
+    def moments(self, beta: Any) -> tuple[Floats, Floats, Floats]:
+        """Return log Z, U and Var E from one interpolation."""
+        points = self._validate_points(beta)
+        value, slope, bend = self._interpolate_jet(points)
+        variance = np.maximum(bend - slope, 0.0) / points**2
+        return value - points * self.ground, self.ground - slope / points, variance
+
     def error_bound(self, beta: Any) -> Floats:
         """Return a bound on the error of `log_z` at beta, (…) nats; 0 at a node.
 

@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 CONFIDENCE_LEVEL = 0.95
 """Coverage of the intervals."""
 
+STEADY_SHARE = 0.1
+"""An edge holds as the text grows if its drift is known to be less than this share of its temperature."""
+
 MIN_FOUND_SHARE = 0.8
 """Share of bootstrap replicas that must show an edge; the others carry no information on its position."""
 
@@ -49,8 +52,22 @@ def estimate_edge(name: str, at_size_s: dict[int, float], replicas_bs: Floats, f
     low, high = np.quantile(replicas[:, -1], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
     step = temperatures[-1] - temperatures[-2]
     interval = (float(min(low, low + step)), float(max(high, high + step)))
-    drift = np.quantile(replicas[:, -1] - replicas[:, 0], 0.5 - CONFIDENCE_LEVEL / 2)
+    drift = np.quantile(replicas[:, -1] - replicas[:, 0], [0.5 - CONFIDENCE_LEVEL / 2, 0.5 + CONFIDENCE_LEVEL / 2])
     doublings = np.log2(sizes[-1] / sizes[0])
-    supported = bool(fade == 0 or drift > -0.5 * fade * doublings)
-    reason = "holds as the text grows" if supported else "falls as the text grows, as without a transition"
+    supported = bool(fade == 0 or drift[0] > -0.5 * fade * doublings)
+    reason = _describe_drift(at_size_s, drift) if supported else "falls as the text grows, as without a transition"
     return EdgeEstimate(name, float(temperatures[-1]), interval, by_size, supported, reason)
+
+
+def _describe_drift(at_size_s: dict[int, float], drift: Floats) -> str:
+    """Say if the edge holds, rises or falls as the text grows, from the interval of its drift; or that it is not known.
+
+    It holds only if the whole interval is small and has both signs: an interval that is wide shows nothing.
+    """
+    temperatures = ", ".join(f"{t:.2f}" for t in at_size_s.values())
+    place = f"{temperatures} at {', '.join(map(str, at_size_s))} tokens"
+    if drift[0] > 0 or drift[1] < 0:
+        return f"{'rises' if drift[0] > 0 else 'falls'} as the text grows: {place}"
+    if np.abs(drift).max() <= STEADY_SHARE * list(at_size_s.values())[-1]:
+        return "holds as the text grows"
+    return f"too few texts to tell if it holds as the text grows: {place}"

@@ -134,6 +134,19 @@ def encode_chat(model: Model, messages: Sequence[Mapping[str, Any]]) -> list[int
 
 
 @runtime_checkable
+class TensorModel(Protocol):
+    """A model whose energies are tensors of one precision on one device."""
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of weights and energies."""
+
+    @property
+    def device(self) -> Any:
+        """The device of weights and energies."""
+
+
+@runtime_checkable
 class ToolModel(Protocol):
     """A model whose chat template has variables, may end within a message, and may describe tools."""
 

@@ -6,18 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heatbath.phases.comparison import Comparison, ComparisonPlan, Side, compare_maps, compare_models
     from heatbath.phases.phase_map import PhaseMap
     from heatbath.phases.sampling import SweepPlan
     from heatbath.phases.temperature_sweep import AnalysisOptions, sweep
 
 _LAZY_IMPORTS = {
     "AnalysisOptions": "temperature_sweep",
+    "Comparison": "comparison",
+    "ComparisonPlan": "comparison",
     "PhaseMap": "phase_map",
+    "Side": "comparison",
     "SweepPlan": "sampling",
+    "compare_maps": "comparison",
+    "compare_models": "comparison",
     "sweep": "temperature_sweep",
 }
 
-__all__ = ["AnalysisOptions", "PhaseMap", "SweepPlan", "sweep"]
+__all__ = [
+    "AnalysisOptions",
+    "Comparison",
+    "ComparisonPlan",
+    "PhaseMap",
+    "Side",
+    "SweepPlan",
+    "compare_maps",
+    "compare_models",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ There are three ways of answering: one answer, the best of n, and the majority v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
@@ -16,27 +17,46 @@ from heatbath.engine import generate
 from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.best_of_n import best_of_n_score, bootstrap_means, is_tied_with_best, majority_vote_score
 from heatbath.models.base import Model, Tokens
-from heatbath.phases.advice import BestTemperature
-from heatbath.phases.scored_prompts import ScoredPrompt, ScoreFunction, encode_prompt, read_scored_prompts
+from heatbath.phases.advice import BestTemperature, WrongAnswers
+from heatbath.phases.scored_prompts import ScoredPrompt, ScoreFunction, read_scored_prompts
+from heatbath.phases.sweep_prompts import encode_scored_prompts, has_chat_template
 
-__all__ = ["ScoreFunction", "ScoredPrompt", "ScoringOptions", "ScoringPlan", "read_scored_prompts", "score_prompts"]
+__all__ = [
+    "ScoreFunction",
+    "ScoredPrompt",
+    "ScoringOptions",
+    "ScoringPlan",
+    "ScoringResult",
+    "grade_prompts",
+    "read_scored_prompts",
+    "score_prompts",
+]
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
 
 MIN_PROMPTS = 8
 """Prompts that are needed to recommend a temperature."""
+MAX_WRONG_TEXTS = 3
+"""Wrong texts that are kept for a prompt and a temperature."""
 _MAX_ROWS = 64
+_Z_95 = 1.96
 
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """`samples` texts of at most `max_tokens` for each prompt; `best_of` is the n of best of n and of the vote."""
+    """`samples` texts of at most `max_tokens` for each prompt; `best_of` is the n of best of n and of the vote.
+
+    `chat`, `system` and `window` are as in `SweepPlan`.
+    """
 
     samples: int = 16
     best_of: int = 8
     max_tokens: int = 64
     seed: int = 0
+    chat: bool | None = None
+    system: str | None = None
+    window: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.best_of <= self.samples:
@@ -50,6 +70,17 @@ class ScoringOptions(TypedDict, total=False):
     best_of: int
     max_tokens: int
     seed: int
+    chat: bool | None
+    system: str | None
+    window: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoringResult:
+    """The best temperature for each way of answering, and the prompts that were answered wrongly at the first."""
+
+    best: tuple[BestTemperature, ...]
+    wrong: tuple[WrongAnswers, ...]
 
 
 def score_prompts(
@@ -71,19 +102,14 @@ def score_prompts(
         items: prompts with their checks.
         temperatures: the temperatures to compare, in any order.
         progress: called with (texts sampled, texts in all) after each batch.
-        **options: fields of `ScoringPlan`: samples = 16, best_of = 8, max_tokens = 64, seed = 0.
+        **options: fields of `ScoringPlan`: samples = 16, best_of = 8, max_tokens = 64, seed = 0, and chat, system and
+            window as in `SweepPlan`.
 
     Raises:
         BadInput: no items or temperatures, a prompt that does not fit the model, a score outside 0 to 1.
         Unreliable: fewer than 8 prompts; `.estimate` carries the result.
     """
-    plan, ladder = ScoringPlan(**options), np.unique(np.asarray(temperatures, np.float64))
-    if not items or not ladder.size:
-        raise BadInput(f"expected at least one prompt and one temperature, got {len(items)} and {ladder.size}.")
-    scores_pkw = _measure_scores(model, items, ladder, plan, progress)
-    rng = np.random.default_rng(plan.seed)
-    ways = ("one answer", f"best of {plan.best_of}", f"majority vote of {plan.best_of}")
-    best = tuple(_find_best(way, ladder, scores_pkw[:, :, w], rng) for w, way in enumerate(ways))
+    best = grade_prompts(model, items, temperatures, progress=progress, **options).best
     if len(items) < MIN_PROMPTS:
         raise Unreliable(
             f"{len(items)} prompts are too few to choose a temperature: give at least {MIN_PROMPTS}, "
@@ -93,22 +119,56 @@ def score_prompts(
     return best
 
 
-def _measure_scores(
+def grade_prompts(
+    model: Model,
+    items: Sequence[ScoredPrompt],
+    temperatures: Sequence[float],
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[ScoringOptions],
+) -> ScoringResult:
+    """Find the best temperatures as `score_prompts` does, for any number of prompts, and what was answered wrongly.
+
+    Raises:
+        BadInput: no items or temperatures, a prompt that does not fit the model, a score outside 0 to 1.
+    """
+    plan, ladder = ScoringPlan(**options), np.unique(np.asarray(temperatures, np.float64))
+    if not items or not ladder.size:
+        raise BadInput(f"expected at least one prompt and one temperature, got {len(items)} and {ladder.size}.")
+    grades_kp = _grade_texts(model, items, ladder, plan, progress)
+    scores_pkw = np.array([[grade.ways for grade in row] for row in grades_kp]).swapaxes(0, 1)
+    rng = np.random.default_rng(plan.seed)
+    ways = ("one answer", f"best of {plan.best_of}", f"majority vote of {plan.best_of}")
+    best = tuple(_find_best(way, ladder, scores_pkw[:, :, w], rng, plan.samples) for w, way in enumerate(ways))
+    chosen = int(np.flatnonzero(ladder == best[0].temperature)[0])
+    return ScoringResult(best, _collect_wrong(items, grades_kp[chosen], best[0].temperature))
+
+
+@dataclass(frozen=True)
+class _PromptGrade:
+    """The scores of one prompt at one temperature for each way of answering, and the first wrong texts."""
+
+    ways: tuple[float, float, float]
+    wrong_texts: tuple[str, ...]
+
+
+def _grade_texts(
     model: Model, items: Sequence[ScoredPrompt], ladder: Floats, plan: ScoringPlan, progress: Progress | None
-) -> Floats:
-    """Return the score of each prompt at each temperature for each way, (p, k, 3)."""
-    prompts = [encode_prompt(model, item.prompt) for item in items]
+) -> list[list[_PromptGrade]]:
+    """Return the grade of each prompt at each temperature, k lists of p."""
+    chat = has_chat_template(model) if plan.chat is None else plan.chat
+    prompts = encode_scored_prompts(model, items, plan.max_tokens, chat=chat, system=plan.system)
     total = len(items) * len(ladder) * plan.samples
-    scores_kpw: list[list[tuple[float, float, float]]] = []
+    grades_kp: list[list[_PromptGrade]] = []
     for temperature in ladder.tolist():
-        scores_kpw.append([])
+        grades_kp.append([])
         for first, texts in _draw_texts(model, prompts, temperature, plan):
             batch = zip(items[first:], texts, strict=False)
-            scores_kpw[-1] += [_score_ways(item, answers, plan.best_of) for item, answers in batch]
+            grades_kp[-1] += [_grade_prompt(item, answers, plan.best_of) for item, answers in batch]
             if progress is not None:
-                done = (len(scores_kpw) - 1) * len(items) + len(scores_kpw[-1])
+                done = (len(grades_kp) - 1) * len(items) + len(grades_kp[-1])
                 progress(done * plan.samples, total)
-    return np.array(scores_kpw).swapaxes(0, 1)
+    return grades_kp
 
 
 def _draw_texts(
@@ -123,6 +183,7 @@ def _draw_texts(
             n=plan.samples,
             temperature=temperature,
             max_tokens=plan.max_tokens,
+            window=plan.window,
             seed=plan.seed,
             first_row=first * plan.samples,
             record=None,
@@ -130,11 +191,13 @@ def _draw_texts(
         yield first, [run.texts[i : i + plan.samples] for i in range(0, len(run), plan.samples)]
 
 
-def _score_ways(item: ScoredPrompt, texts: Sequence[str], n: int) -> tuple[float, float, float]:
-    """Return the score of one prompt by one answer, by the best of n, and by majority vote."""
+def _grade_prompt(item: ScoredPrompt, texts: Sequence[str], n: int) -> _PromptGrade:
+    """Score one prompt by one answer, by the best of n, and by majority vote."""
     scores = np.array([_score_text(item, text) for text in texts])
     votes = [item.vote(text) for text in texts]
-    return float(scores.mean()), best_of_n_score(scores, n), majority_vote_score(scores, votes, n)
+    wrong = tuple(dict.fromkeys(text for text, score in zip(texts, scores, strict=True) if score < 0.5))
+    ways = float(scores.mean()), best_of_n_score(scores, n), majority_vote_score(scores, votes, n)
+    return _PromptGrade(ways, wrong[:MAX_WRONG_TEXTS])
 
 
 def _score_text(item: ScoredPrompt, text: str) -> float:
@@ -144,8 +207,36 @@ def _score_text(item: ScoredPrompt, text: str) -> float:
     return score
 
 
-def _find_best(way: str, ladder: Floats, scores_pk: Floats, rng: np.random.Generator) -> BestTemperature:
+def _collect_wrong(
+    items: Sequence[ScoredPrompt], grades_p: Sequence[_PromptGrade], temperature: float
+) -> tuple[WrongAnswers, ...]:
+    wrong = [
+        WrongAnswers(item.question, item.expected, item.grader, temperature, grade.ways[0], grade.wrong_texts)
+        for item, grade in zip(items, grades_p, strict=True)
+        if grade.wrong_texts
+    ]
+    return tuple(sorted(wrong, key=lambda one: one.share_right))
+
+
+def wilson_interval(share: float, size: float, z: float = _Z_95) -> tuple[float, float]:
+    """Return Wilson's interval for a share measured on `size` independent outcomes; it never has zero width."""
+    center, spread = share + z**2 / (2 * size), z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    scale = 1 + z**2 / size
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+
+
+def _accuracy_interval(mean: float, stderr: float, num_prompts: int, samples: int) -> tuple[float, float]:
+    """Return the interval of an accuracy: texts of one prompt are alike, so its effective size is that of `stderr`.
+
+    Where all prompts did equally well the error says nothing, and each prompt counts as one outcome.
+    """
+    size = mean * (1 - mean) / stderr**2 if stderr > 1e-9 else float(num_prompts)
+    return wilson_interval(mean, min(max(size, 1.0), num_prompts * samples))
+
+
+def _find_best(way: str, ladder: Floats, scores_pk: Floats, rng: np.random.Generator, samples: int) -> BestTemperature:
     mean_k, draws_bk = scores_pk.mean(0), bootstrap_means(scores_pk, rng)
+    stderr_k = draws_bk.std(0).tolist()
     best = int(mean_k.argmax())
     worse = np.flatnonzero(~is_tied_with_best(mean_k, draws_bk))
     low = worse[worse < best].max(initial=-1) + 1
@@ -156,5 +247,8 @@ def _find_best(way: str, ladder: Floats, scores_pk: Floats, rng: np.random.Gener
         (float(ladder[low]), float(ladder[high])),
         tuple(ladder.tolist()),
         tuple(mean_k.tolist()),
-        tuple(draws_bk.std(0).tolist()),
+        tuple(stderr_k),
+        tuple(
+            _accuracy_interval(m, e, len(scores_pk), samples) for m, e in zip(mean_k.tolist(), stderr_k, strict=True)
+        ),
     )

@@ -12,7 +12,8 @@ from heatbath.phases.edges import Edge
 class BestTemperature:
     """The best temperature for one way of answering: its `accuracy` (k,) at `temperatures` (k,) is the highest.
 
-    `interval` is the range around it whose accuracies do not differ from it at 95 %.
+    `interval` is the range around it whose accuracies do not differ from it at 95 %. `accuracy_interval` holds Wilson
+    intervals at 95 % for the accuracy on prompts like these, (k, 2).
     """
 
     way: str
@@ -21,15 +22,34 @@ class BestTemperature:
     temperatures: tuple[float, ...]
     accuracy: tuple[float, ...]
     accuracy_stderr: tuple[float, ...]
+    accuracy_interval: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class WrongAnswers:
+    """A prompt that texts at `temperature` answered wrongly: the share that was right, and a few of the texts
+    that scored below one half.
+    """
+
+    prompt: str
+    expected: str
+    grader: str
+    temperature: float
+    share_right: float
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A recommended `range` between the edges, or None, with the `reason`; `best` for each way of answering."""
+    """A recommended `range` between the edges, or None, with the `reason`; `best` for each way of answering.
+
+    `wrong` are the prompts that were answered wrongly at the best temperature for one answer, the worst first.
+    """
 
     range: tuple[float, float] | None
     reason: str
     best: tuple[BestTemperature, ...] = ()
+    wrong: tuple[WrongAnswers, ...] = ()
 
 
 def recommend_range(edges: Sequence[Edge]) -> Advice:

@@ -6,27 +6,33 @@ text. Averages are over the second half of the text, where the start is forgotte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heatbath.estimate.curve_regression import Z_95
 from heatbath.estimate.reweighting import effective_size
 from heatbath.estimate.smooth import CurveData, LinearSmoother, fit_smoother
-from heatbath.phases.ladder import pooled_weights
-from heatbath.phases.prefix_sums import PrefixSums, SweepSamples
+from heatbath.phases.ladder import ThermodynamicScale, pooled_weights
+from heatbath.phases.prefix_sums import PrefixSums, RateFunction, SweepSamples, TextRange
+from heatbath.phases.text_values import TextValues
 
 Floats = NDArray[np.float64]
 
 _STEP = 1e-3
+MIN_PRESENT = 3.0
+"""Effective number of texts below which a temperature is left out, where texts end by themselves."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One observable over temperature: measured `points`, and a smooth curve with standard errors on a grid.
+    """One observable over temperature: measured `points`, and a smooth curve on a grid of temperatures (g,).
 
-    `ess` is the effective number of sequences at each point; `response` is the derivative by temperature.
+    `ess` is the effective number of sequences at each point; `response` is the derivative by temperature. `band` (2, g)
+    and `point_interval` (2, k) are the lower and upper ends of 95 % intervals, which are not symmetric for shares;
+    `stderr` is half the width of the band over 1.96. Both default to 1.96 standard errors on each side.
     """
 
     name: str
@@ -37,24 +43,19 @@ class Curve:
     stderr: Floats
     response: Floats
     response_stderr: Floats
+    band: Floats = field(default_factory=lambda: np.empty(0))
+    point_interval: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if not self.band.size:
+            object.__setattr__(self, "band", _symmetric_interval(self.value, self.stderr))
+        if not self.point_interval.size:
+            interval = _symmetric_interval(self.points.value, self.points.value_stderr)
+            object.__setattr__(self, "point_interval", interval)
 
 
-@dataclass(frozen=True)
-class TextRange:
-    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
-
-    start: int
-    stop: int
-
-    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
-        """Return the average per token of summed quantities over the range, (n,)."""
-        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
-        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
-        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
-
-    def split_blocks(self) -> list[TextRange]:
-        """Return the ranges between neighbouring prefixes."""
-        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+def _symmetric_interval(value: Floats, stderr: Floats) -> Floats:
+    return np.stack([value - Z_95 * stderr, value + Z_95 * stderr])
 
 
 def second_half(samples: SweepSamples, length: int) -> TextRange:
@@ -62,8 +63,11 @@ def second_half(samples: SweepSamples, length: int) -> TextRange:
     return TextRange(samples.find_prefix(length // 2), samples.find_prefix(length))
 
 
-RateFunction = Callable[[PrefixSums], Floats]
-"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""
+def averaging_range(samples: SweepSamples) -> TextRange:
+    """The tokens that quantities per token are averaged over: the second half of texts of one length, else all."""
+    half = second_half(samples, samples.length)
+    return TextRange(-1, half.stop) if samples.may_end else half
+
 
 THERMAL_RATES: dict[str, RateFunction] = {
     "energy above ground": lambda sums: sums.excess_energy,
@@ -91,6 +95,15 @@ class PooledSamples:
     def ess(self) -> Floats:
         """Effective number of whole sequences at each temperature, (g,)."""
         return effective_size(self.weights[-1])
+
+    def score(self, at: PrefixSums) -> Floats:
+        """Return the derivative by T of the log-probability of each prefix, (n, c).
+
+        NaN for texts that were drawn through windows: their probability is not known from the records, so a response
+        cannot be measured, and curves are fitted to values alone.
+        """
+        score = (at.excess_energy - at.mean_energy) * at.beta**2
+        return score if self.samples.is_reweightable else np.full_like(score, np.nan)
 
 
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
@@ -148,17 +161,44 @@ def _block_moments(
     return mean_value, mean_slope + unbias * (mean_product - mean_value * mean_score)
 
 
-def rate_column(pool: PooledSamples, rate: RateFunction, window: TextRange) -> ObservableColumn:
-    """Return the column of a rate per token over a range, each block weighted by the text up to its end."""
-    samples, parts = pool.samples, window.split_blocks()
-    stops = [part.stop for part in parts]
+def rate_column(
+    pool: PooledSamples, rate: RateFunction, window: TextRange, *, reach: int | None = None
+) -> ObservableColumn:
+    """Return the column of a rate per token over a range, each block weighted by the text up to its end.
+
+    Where texts may end by themselves the range is one block, and the value is the mean over the tokens that are there:
+    each text counts in proportion to them. With `reach`, only the texts that reach this prefix count.
+    """
+    samples = pool.samples
+    parts = [window] if samples.may_end else window.split_blocks()
+    stops = [part.stop if reach is None or not samples.may_end else reach for part in parts]
+    weights, tokens = pool.weights[stops], 1.0
+    if samples.may_end:
+        weights, tokens = _weigh_present(weights, samples, window, reach)
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))
     for g, (at, low, high) in enumerate(pool.sums):
         drift = (rate(high) - rate(low)) / (1 / high.beta - 1 / low.beta)
-        value[:, :, g] = [part.mean_rate(samples, rate(at)) for part in parts]
-        own[:, :, g] = [part.mean_rate(samples, drift) for part in parts]
-        score[:, :, g] = (at.excess_energy - at.mean_energy)[:, stops].T * at.beta**2
-    return ObservableColumn(pool.weights[stops], value, own, score)
+        value[:, :, g] = [part.mean_rate(samples, rate(at)) / tokens for part in parts]
+        own[:, :, g] = [part.mean_rate(samples, drift) / tokens for part in parts]
+        score[:, :, g] = pool.score(at)[:, stops].T
+    return ObservableColumn(weights, value, own, score)
+
+
+def _weigh_present(
+    weights: Floats, samples: SweepSamples, window: TextRange, reach: int | None
+) -> tuple[Floats, Floats]:
+    """Return the weights times the share of the range that each text has, and this share, at least one token.
+
+    Temperatures with fewer than three effective texts in the range have no weights: they are left out.
+    """
+    present = window.share_present(samples)
+    if reach is not None:
+        present = present * (samples.lengths >= samples.prefix_lengths[reach])
+    weighted = weights * present[None, :, None]
+    total = weighted.sum(1)
+    size = np.divide(total**2, (weighted**2).sum(1), out=np.zeros_like(total), where=total > 0)
+    weighted = np.where(size[:, None, :] >= MIN_PRESENT, weighted, np.nan)
+    return weighted, np.where(present > 0, present, 1.0)
 
 
 def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> ObservableColumn:
@@ -175,7 +215,7 @@ def subtract_columns(late: ObservableColumn, early: ObservableColumn) -> Observa
 
 def text_column(pool: PooledSamples, value_n: Floats) -> ObservableColumn:
     """Return the column of an observable of complete texts, (n,)."""
-    score = np.stack([(at.excess_energy - at.mean_energy)[:, -1] * at.beta**2 for at, _, _ in pool.sums], axis=1)
+    score = np.stack([pool.score(at)[:, -1] for at, _, _ in pool.sums], axis=1)
     value = np.broadcast_to(value_n[:, None], score.shape)
     return ObservableColumn(pool.weights[-1:], value[None], np.zeros_like(score)[None], score[None])
 
@@ -184,9 +224,6 @@ def compute_points(column: ObservableColumn, temperatures: Floats) -> CurveData:
     """Return the measured values and responses of an observable, with standard errors."""
     value, slope = column.moments()
     value_stderr, slope_stderr = column.stderr()
-    if np.isin(column.value, (0, 1)).all():
-        # A share of exactly 0 or 1 is still uncertain by about one text.
-        value_stderr = np.maximum(value_stderr, 1 / (effective_size(column.weights[-1]) + 2))
     return CurveData(temperatures, value, value_stderr, slope, slope_stderr)
 
 
@@ -207,7 +244,9 @@ def smooth_errors(points: CurveData, ess: Floats) -> CurveData:
 def _smooth_stderr(stderr: Floats, ess: Floats) -> Floats:
     variance = stderr**2 * ess
     padded = np.pad(variance, 2, mode="edge")
-    return np.asarray(np.sqrt(np.lib.stride_tricks.sliding_window_view(padded, 5).mean(1) / ess))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 5)
+    mean = np.nan_to_num(windows).sum(1) / np.maximum(np.isfinite(windows).sum(1), 1)
+    return np.where(np.isfinite(variance), np.sqrt(mean / ess), np.nan)
 
 
 def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> LinearSmoother:
@@ -219,12 +258,53 @@ def build_smoother(points: CurveData, pool: PooledSamples, grid: Floats) -> Line
     return fit_smoother(noise, grid)
 
 
-def fit_curve(name: str, points: CurveData, pool: PooledSamples, grid: Floats) -> Curve:
-    """Smooth measured points into a curve on a grid of temperatures."""
-    smoother = build_smoother(points, pool, grid)
-    value, response = smoother.apply(points.value, points.slope)
-    smooth = smooth_errors(points, pool.ess())
-    return Curve(name, smooth, pool.ess(), grid, value, smoother.stderr[0], response, smoother.stderr[1])
+@dataclass(frozen=True)
+class CurveFrame:
+    """The pool of all sequences, the thermodynamic scale of the smoothing, and the grid of the curves (g,)."""
+
+    pool: PooledSamples
+    scale: ThermodynamicScale
+    grid: Floats
+
+
+def fit_curve(name: str, column: ObservableColumn, own: TextValues, frame: CurveFrame) -> Curve:
+    """Fit a curve through the values of all texts, and measure points by reweighting the same texts.
+
+    The curve uses every text at its own temperature, where texts are independent; a point uses every text with its
+    weight at the temperature of the point.
+    """
+    temperatures, ess = frame.pool.temperatures, frame.pool.ess()
+    points = compute_points(column, temperatures)
+    if own.is_share:
+        points, interval = _correct_share_points(points, column, ess)
+    else:
+        points = smooth_errors(points, ess)
+        interval = _symmetric_interval(points.value, points.value_stderr).clip(*own.limits)
+    fitted = own.fit(frame.scale, frame.grid)
+    stderr = (fitted.high - fitted.low) / (2 * Z_95)
+    band = np.stack([fitted.low, fitted.high])
+    return Curve(name, points, ess, frame.grid, fitted.value, stderr, fitted.slope, fitted.slope_stderr, band, interval)
+
+
+def _correct_share_points(points: CurveData, column: ObservableColumn, ess: Floats) -> tuple[CurveData, Floats]:
+    """Return the points of a share with errors that do not vanish where all texts agree, and Wilson's intervals.
+
+    The error of a slope is that of the Agresti-Coull share, in which two hits and two misses are added.
+    """
+    interval = wilson_interval(points.value, ess)
+    value_stderr = np.ptp(interval, axis=0) / (2 * Z_95)
+    added = (points.value * ess + 2) / (ess + 4)
+    share = column.weights[0] / column.weights[0].sum(0)
+    slope_stderr = np.sqrt(added * (1 - added) * (share**2 * column.score[0] ** 2).sum(0))
+    slope_stderr = np.maximum(slope_stderr, points.slope_stderr)
+    return CurveData(points.x, points.value, value_stderr, points.slope, slope_stderr), interval
+
+
+def wilson_interval(share: Floats, count: Floats) -> Floats:
+    """Return Wilson's 95 % interval of shares of `count` outcomes, (2, k): within [0, 1], and never of width zero."""
+    center = (share + Z_95**2 / (2 * count)) / (1 + Z_95**2 / count)
+    half = Z_95 / (1 + Z_95**2 / count) * np.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
+    return np.stack([np.minimum(center - half, share), np.maximum(center + half, share)]).clip(0.0, 1.0)
 
 
 _LABELS = {
@@ -240,10 +320,11 @@ _LABELS = {
     "distinct bigrams": ("Distinct bigrams", "share of bigrams"),
     "compressed size": ("Compressed size", "share of bytes"),
     "characters": ("Length of the text", "characters"),
+    "finished fraction": ("Finished: the text ends by itself", "share of texts"),
+    "tokens": ("Length of the text, the end included", "tokens"),
 }
 
 
 def title_and_unit(name: str) -> tuple[str, str]:
     """Return title and unit of an observable as reports show them; a user's own observable has the unit "value"."""
-    title, unit = _LABELS.get(name, (name[:1].upper() + name[1:], "value"))
-    return (f"{title}, second half of the text" if name in THERMAL_RATES else title), unit
+    return _LABELS.get(name, (name[:1].upper() + name[1:], "value"))

@@ -8,14 +8,19 @@ that length only, so many anchors with few sequences each are better than few wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline
 
 from heatbath.estimate.reweighting import balance_weights, effective_size
 from heatbath.phases.prefix_sums import SweepSamples
 
 Floats = NDArray[np.float64]
+
+_SMALLEST_RATE = 0.25
+"""Smallest rate of the thermodynamic scale, as a share of its mean."""
 
 
 def geometric_ladder(low: float, high: float, count: int) -> Floats:
@@ -46,7 +51,13 @@ def effective_sizes(samples: SweepSamples, temperatures: Floats) -> Floats:
 
 
 def pooled_weights(samples: SweepSamples, temperatures: Floats, prefix_indices: Sequence[int]) -> Floats:
-    """Return the balance weights (p, n, g) of some of the prefixes of each sequence, at each temperature."""
+    """Return the balance weights (p, n, g) of some of the prefixes of each sequence, at each temperature.
+
+    Sequences that cannot be reweighted count at their own temperature alone.
+    """
+    if not samples.is_reweightable:
+        own = np.isclose(1 / samples.betas[:, None], temperatures, rtol=1e-9, atol=0.0)
+        return np.broadcast_to(own.astype(np.float64), (len(prefix_indices), *own.shape))
     sampled, counts = np.unique(samples.betas, return_counts=True)
     index = list(prefix_indices)
     log_q = np.stack([samples.log_probability(beta)[:, index] for beta in sampled], axis=2)
@@ -61,3 +72,42 @@ def choose_batch_temperatures(samples: SweepSamples, anchors: Floats, num_rows: 
     candidates = np.sort(np.concatenate([anchors, middle]))
     worst = np.argsort(effective_sizes(samples, candidates), kind="stable")[: max(1, num_rows // repeats)]
     return np.resize(np.repeat(np.sort(candidates[worst]), repeats), num_rows)
+
+
+@dataclass(frozen=True)
+class ThermodynamicScale:
+    """Thermodynamic length from the lowest temperature, on which curves bend equally fast everywhere.
+
+    A step of one unit changes the mean of any observable by at most one standard deviation (the Cauchy-Schwarz bound on
+    its response), so that noise and smoothness have the same relation at every temperature.
+    """
+
+    temperature: Floats
+    length: Floats
+    rate: Floats
+
+    def places(self, temperature: Floats) -> Floats:
+        """Return the thermodynamic length up to each temperature."""
+        return np.asarray(CubicHermiteSpline(self.temperature, self.length, self.rate)(temperature))
+
+    def rates(self, temperature: Floats) -> Floats:
+        """Return the derivative of the length by temperature."""
+        return np.asarray(CubicHermiteSpline(self.temperature, self.length, self.rate)(temperature, 1))
+
+
+def build_thermodynamic_scale(samples: SweepSamples) -> ThermodynamicScale:
+    """Measure the thermodynamic length between the lowest and the highest temperature of the samples.
+
+    The information is smoothed over temperature. Where it is very small the scale is linear in temperature: few texts
+    cannot show that nothing changes.
+    """
+    sampled, counts = np.unique(1 / samples.betas, return_counts=True)
+    log_rate = [0.5 * np.log(max(_fisher_information(samples, t), 1e-12)) - 2 * np.log(t) for t in sampled]
+    floored = np.maximum(log_rate, np.max(log_rate) - 6)
+    degree = min(5, len(sampled) - 1)
+    fit = np.polynomial.Polynomial.fit(np.log(sampled), floored, degree, w=np.sqrt(counts))
+    grid = np.linspace(sampled[0], sampled[-1], 400)
+    rate = np.exp(fit(np.log(grid)))
+    rate = np.maximum(rate, _SMALLEST_RATE * rate.mean())
+    length = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * np.diff(grid))])
+    return ThermodynamicScale(grid, length, rate)

@@ -26,24 +26,35 @@ TEXT_OBSERVABLES = (
     "characters",
 )
 """The observables that every sweep measures on its texts."""
+FINISHED_OBSERVABLES = ("finished fraction", "tokens")
+"""Those of sweeps whose texts may end by themselves."""
 
 _ZLIB_FRAME = 8
 
 
 def detect_loops(tokens_nt: NDArray[np.int32], length: int) -> Floats:
-    """Return 1 for texts whose first `length` tokens end in a cycle: in the second half, at least two periods, (n,)."""
+    """Return 1 for texts whose first `length` tokens end in a cycle: in the second half, at least two periods, (n,).
+
+    A text that has ended before is in no cycle.
+    """
     tail = tokens_nt[:, length // 2 : length]
     loops = np.zeros(len(tail), np.bool_)
     for period in range(1, tail.shape[1] // 2 + 1):
         rest = np.flatnonzero(~loops)
         loops[rest] = (tail[rest, period:] == tail[rest, :-period]).all(1)
-    return loops.astype(np.float64)
+    return (loops & (tokens_nt[:, length - 1] >= 0)).astype(np.float64)
 
 
 def detect_stale_texts(pieces_nt: Sequence[Sequence[bytes]], length: int) -> Floats:
-    """Return 1 for texts whose second half mostly repeats the first, by compressed size: 0 or 1, (n,)."""
+    """Return 1 for texts whose second half mostly repeats the first, by compressed size: 0 or 1, (n,).
+
+    A text that has ended before `length` tokens is not stale.
+    """
     middle = length // 2
-    return np.array([_novelty(b"".join(p[:middle]), b"".join(p[middle:length])) < 0.5 for p in pieces_nt], np.float64)
+    return np.array(
+        [len(p) >= length and _novelty(b"".join(p[:middle]), b"".join(p[middle:length])) < 0.5 for p in pieces_nt],
+        np.float64,
+    )
 
 
 def _novelty(first: bytes, second: bytes) -> float:
@@ -63,12 +74,14 @@ def compressibility(pieces_nt: Sequence[Sequence[bytes]]) -> Floats:
 
 
 def distinct_ngram_share(tokens_nt: NDArray[np.int32], n: int = 2) -> Floats:
-    """Return the share of distinct n-grams of each sequence, (n,)."""
+    """Return the share of distinct n-grams of each sequence, (n,); 1 for one without an n-gram."""
     width = tokens_nt.shape[1] - n + 1
     if width < 1:
         return np.ones(len(tokens_nt))
     grams = np.stack([tokens_nt[:, i : i + width] for i in range(n)], axis=2)
-    return np.array([len(np.unique(row, axis=0)) / width for row in grams])
+    counts = np.clip((tokens_nt >= 0).sum(1) - n + 1, 0, width)
+    shares = [len(np.unique(row[:count], axis=0)) / max(count, 1) for row, count in zip(grams, counts, strict=True)]
+    return np.where(counts > 0, shares, 1.0)
 
 
 def repetition(tokens_nt: NDArray[np.int32], window: int = 32) -> Floats:
@@ -76,13 +89,24 @@ def repetition(tokens_nt: NDArray[np.int32], window: int = 32) -> Floats:
     repeated = np.zeros(tokens_nt.shape, np.bool_)
     for lag in range(1, min(window, tokens_nt.shape[1] - 1) + 1):
         repeated[:, lag:] |= tokens_nt[:, lag:] == tokens_nt[:, :-lag]
-    return np.asarray(repeated.mean(1))
+    present = tokens_nt >= 0
+    return np.asarray((repeated & present).sum(1) / np.maximum(present.sum(1), 1))
 
 
 def measure_observables(
-    tokens_nt: NDArray[np.int32], pieces_nt: Sequence[Sequence[bytes]], functions: Mapping[str, TextFunction]
+    tokens_nt: NDArray[np.int32],
+    pieces_nt: Sequence[Sequence[bytes]],
+    functions: Mapping[str, TextFunction],
+    *,
+    may_end: bool = False,
 ) -> dict[str, Floats]:
     """Measure every observable of every sequence, (n,) each, under the names in reports.
+
+    Args:
+        tokens_nt: the tokens, -1 beyond the end of a text.
+        pieces_nt: the bytes of each token, without those of the token that ended the text.
+        functions: functions of the user by name.
+        may_end: texts may end by themselves, and the share of those that did is measured.
 
     Raises:
         BadInput: a function of the user returns something other than a finite number.
@@ -97,7 +121,12 @@ def measure_observables(
         np.array([float(len(_decode_text(pieces))) for pieces in pieces_nt]),
     )
     own = {name: _apply_text_function(name, function, pieces_nt) for name, function in functions.items()}
-    return dict(zip(TEXT_OBSERVABLES, values, strict=True)) | own
+    ends: dict[str, Floats] = {}
+    if may_end:
+        lengths = (tokens_nt >= 0).sum(1)
+        finished = lengths > [len(pieces) for pieces in pieces_nt]
+        ends = dict(zip(FINISHED_OBSERVABLES, (finished.astype(np.float64), lengths.astype(np.float64)), strict=True))
+    return dict(zip(TEXT_OBSERVABLES, values, strict=True)) | ends | own
 
 
 def _apply_text_function(name: str, function: TextFunction, pieces_nt: Sequence[Sequence[bytes]]) -> Floats:

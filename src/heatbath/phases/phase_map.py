@@ -19,7 +19,7 @@ class PhaseMap(PhaseMapData):
     A sweep returns one, `save` writes its report, and `load` reads it back:
 
         chart = hb.sweep(model)
-        chart.edge("melt").temperature, chart.advice.range, chart["entropy"].value
+        chart.edge("melt").interval, chart.advice.range, chart["entropy"].value
         chart.save("report/")
         chart = PhaseMap.load("report/")
 

@@ -31,10 +31,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class TextSample:
-    """The beginning of one text sampled at `temperature`."""
+    """One text sampled at `temperature`, and the prompt that it continues, as the model got it.
+
+    `finished` texts ended by themselves; `recommended` ones were drawn inside the recommended range.
+    """
 
     temperature: float
     text: str
+    prompt: str = ""
+    finished: bool = False
+    recommended: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ takes a few hundred numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,10 +40,17 @@ class PrefixSums:
 
 @dataclass(frozen=True)
 class SweepSamples:
-    """n sequences of N tokens, sampled at `betas` (n,), with sums over their first `prefix_lengths` (c,) tokens.
+    """n sequences of up to N tokens, sampled at `betas` (n,), with sums over their first `prefix_lengths` (c,) tokens.
 
     `excess_energy` (n, c) sums the energies of the tokens above the ground state of their ensembles; `log_z` (n, c)
     sums the log-partition functions, in the gauge where every ground energy is zero.
+
+    With `may_end`, texts may have ended by themselves: `tokens` (n, N) holds -1 beyond their last, which is the
+    end-of-text token. An ended text is one that stays as it is with probability 1, so it adds nothing to the sums, and
+    they still give its probability at any temperature.
+
+    `is_reweightable` is false for texts drawn through windows. The sums are of the model without windows, so they do
+    not give the probability of such a text, and each counts at its own temperature alone.
     """
 
     betas: Floats
@@ -51,14 +58,21 @@ class SweepSamples:
     prefix_lengths: Ints
     excess_energy: Floats
     log_z: LogZ
+    may_end: bool = False
+    is_reweightable: bool = True
 
     def __len__(self) -> int:
         return len(self.betas)
 
     @property
     def length(self) -> int:
-        """Tokens per sequence, N."""
+        """Most tokens per sequence, N."""
         return int(self.tokens.shape[1])
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Tokens of each sequence, the end-of-text token included, (n,)."""
+        return np.asarray((self.tokens >= 0).sum(1), np.int64)
 
     def log_probability(self, beta: float) -> Floats:
         r"""$\log q_\beta$ of each prefix, $-\sum_t [\beta E_t + \log Z_t(\beta)]$, (n, c) nats."""
@@ -75,14 +89,14 @@ class SweepSamples:
 
     def sums_at(self, beta: float) -> PrefixSums:
         """Return the sums of every prefix at one inverse temperature."""
-        log_z = self.log_z
-        moments = log_z.log_z(beta), log_z.mean_energy(beta), log_z.variance(beta)
-        return PrefixSums(beta, self.excess_energy, *moments, self.surprisal)
+        return PrefixSums(beta, self.excess_energy, *self.log_z.moments(beta), self.surprisal)
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
         """Return the sequences selected by an index or a mask."""
         log_z = LogZ(self.log_z.betas, *(column[rows] for column in _log_z_columns(self.log_z)))
-        return SweepSamples(self.betas[rows], self.tokens[rows], self.prefix_lengths, self.excess_energy[rows], log_z)
+        return replace(
+            self, betas=self.betas[rows], tokens=self.tokens[rows], excess_energy=self.excess_energy[rows], log_z=log_z
+        )
 
     def find_prefix(self, length: int) -> int:
         """Return the index of a length in `prefix_lengths`."""
@@ -94,7 +108,10 @@ def _log_z_columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record) -> SweepSamples:
-    """Compute the sums of sequences of equal length: betas (n,), tokens (n, N), a record of shape (n, N)."""
+    """Compute the sums of sequences: betas (n,), tokens (n, N), a record of shape (n, N).
+
+    Beyond the end of a sequence tokens are -1 and the columns of the record zero.
+    """
     n, length = tokens.shape
     prefix_lengths = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
     excess = (record["energy"] - record["ground"]).cumsum(1)[:, prefix_lengths - 1]
@@ -108,12 +125,40 @@ def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record
 
 
 def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
-    """Join samples of equal length."""
+    """Join samples of one plan."""
     columns = [np.concatenate(column) for column in zip(*(_log_z_columns(part.log_z) for part in parts), strict=True)]
-    return SweepSamples(
-        np.concatenate([part.betas for part in parts]),
-        np.concatenate([part.tokens for part in parts]),
-        parts[0].prefix_lengths,
-        np.concatenate([part.excess_energy for part in parts]),
-        LogZ(parts[0].log_z.betas, *columns),
+    return replace(
+        parts[0],
+        betas=np.concatenate([part.betas for part in parts]),
+        tokens=np.concatenate([part.tokens for part in parts]),
+        excess_energy=np.concatenate([part.excess_energy for part in parts]),
+        log_z=LogZ(parts[0].log_z.betas, *columns),
     )
+
+
+@dataclass(frozen=True)
+class TextRange:
+    """A range of the text between two prefixes: the indices `start` (-1: the beginning) and `stop`."""
+
+    start: int
+    stop: int
+
+    def mean_rate(self, samples: SweepSamples, sums_nc: Floats) -> Floats:
+        """Return the average per token of summed quantities over the range, (n,)."""
+        before = sums_nc[:, self.start] if self.start >= 0 else 0.0
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        return np.asarray((sums_nc[:, self.stop] - before) / (samples.prefix_lengths[self.stop] - first))
+
+    def share_present(self, samples: SweepSamples) -> Floats:
+        """Return the share of the range that each text reaches before it ends, (n,)."""
+        first = samples.prefix_lengths[self.start] if self.start >= 0 else 0
+        width = samples.prefix_lengths[self.stop] - first
+        return np.asarray(np.clip(samples.lengths - first, 0, width) / width)
+
+    def split_blocks(self) -> list[TextRange]:
+        """Return the ranges between neighbouring prefixes."""
+        return [TextRange(i - 1, i) for i in range(self.start + 1, self.stop + 1)]
+
+
+RateFunction = Callable[[PrefixSums], Floats]
+"""Maps the sums at one temperature to the sums (n, c) of a quantity per token."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.phases import ladder
 from heatbath.phases.prefix_sums import BLOCKS, SweepSamples, compute_prefix_sums, concatenate_samples
+from heatbath.phases.sweep_prompts import assign_prompts
+from heatbath.record import NODE_COLUMNS, Record
 
 Floats = NDArray[np.float64]
+
+_SUMMED_COLUMNS = ("energy", "ground")
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,16 @@ class SweepPlan:
 
     The first batch is at `anchors` geometrically spaced temperatures. From it follows a ladder of `anchors` steps of
     equal thermodynamic length, and later batches go to its temperatures with the smallest effective sample size;
-    `temperatures` fixes the ladder instead. Row r of the sweep uses the random stream (`seed`, r) and continues
-    prompt r modulo the number of prompts.
+    `temperatures` fixes the ladder instead. Row r of the sweep uses the random stream (`seed`, r); as many rows in
+    turn as there are prompts continue each prompt once.
+
+    Attributes:
+        prompts: tokens that texts continue; an empty prompt is the start of a document.
+        chat: prompts go through the chat template of the model; None: if it has one.
+        system: a system message in front of the prompts of a chat.
+        window: windows that tokens are drawn through, such as ("top_p=0.9",); records stay of the model without them,
+            and every text counts at its own temperature alone.
+        allow_end: texts may end before `length`; None: in a chat. Otherwise the end of a text is forbidden.
     """
 
     low: float = 0.2
@@ -37,6 +50,10 @@ class SweepPlan:
     seed: int = 0
     prompts: tuple[Tokens, ...] = field(default=((),))
     temperatures: tuple[float, ...] | None = None
+    chat: bool | None = None
+    system: str | None = None
+    window: tuple[str, ...] = ()
+    allow_end: bool | None = None
 
     def validate(self, model: Model) -> None:
         """Check the plan against `model`.
@@ -73,6 +90,15 @@ class SweepPlan:
             )
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """The prompts and temperatures of the rows from `first_row` on, (n,) each."""
+
+    prompts: Sequence[Tokens]
+    temperatures: Floats
+    first_row: int
+
+
 def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> Iterator[SweepSamples]:
     """Sample batch after batch, and yield all samples so far after each.
 
@@ -84,7 +110,7 @@ def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> I
         first = number * plan.batch
         path = folder / f"batch-{number:04d}.parquet" if folder else None
         if path and path.exists():
-            parts.append(_read_traces(path, plan.length))
+            parts.append(read_rows(path, plan))
         else:
             temperatures = _choose_temperatures(parts, plan, first)
             parts.append(_draw_batch(model, plan, temperatures, first, path))
@@ -103,22 +129,44 @@ def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: 
 
 
 def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: int, path: Path | None) -> SweepSamples:
-    prompts = [plan.prompts[(first_row + i) % len(plan.prompts)] for i in range(len(temperatures))]
+    prompts = [plan.prompts[i] for i in assign_prompts(len(plan.prompts), plan.seed, first_row, len(temperatures))]
+    return draw_rows(model, plan, BatchRows(prompts, temperatures, first_row), path)
+
+
+def draw_rows(model: Model, plan: SweepPlan, rows: BatchRows, path: Path | None) -> SweepSamples:
+    """Sample some rows of a plan, and write their traces to `path` if there is one."""
     run = generate(
         model,
-        prompts,
-        temperature=temperatures,
+        rows.prompts,
+        temperature=rows.temperatures,
         max_tokens=plan.length,
+        window=plan.window,
         seed=plan.seed,
-        first_row=first_row,
+        first_row=rows.first_row,
         record="nodes" if path is None else "full",
     )
     if path is not None:
         _write_traces(path, run)
     record = run.arrays.record
     assert record is not None
+    names = [*_SUMMED_COLUMNS, *NODE_COLUMNS]
+    columns = {name: pad_columns(record[name], plan.length) for name in names}
+    tokens = np.where(run.arrays.mask, run.arrays.tokens, -1)
     # A trace stores 1/beta: the same rounding here makes a resumed sweep equal to the last bit.
-    return compute_prefix_sums(1 / (1 / run.arrays.betas), np.ascontiguousarray(run.arrays.tokens), record)
+    return _sum_prefixes(plan, 1 / (1 / run.arrays.betas), pad_columns(tokens, plan.length, -1), Record(columns))
+
+
+def _sum_prefixes(plan: SweepPlan, betas: Floats, tokens: NDArray[np.int32], record: Record) -> SweepSamples:
+    samples = compute_prefix_sums(betas, np.ascontiguousarray(tokens, np.int32), record)
+    return replace(samples, may_end=bool(plan.allow_end), is_reweightable=not plan.window)
+
+
+def pad_columns(column: NDArray[Any], length: int, value: float = 0) -> NDArray[Any]:
+    """Return an array of rows and steps (n, t, ...) with `value` in further steps, up to `length` of them."""
+    missing = length - column.shape[1]
+    if missing <= 0:
+        return column
+    return np.pad(column, [(0, 0), (0, missing), *[(0, 0)] * (column.ndim - 2)], constant_values=value)
 
 
 def _write_traces(path: Path, run: Generation) -> None:
@@ -127,13 +175,22 @@ def _write_traces(path: Path, run: Generation) -> None:
     write_traces(path, run.traces)
 
 
-def _read_traces(path: Path, length: int) -> SweepSamples:
-    from heatbath.record import Record, read_traces
+def read_rows(path: Path, plan: SweepPlan) -> SweepSamples:
+    """Read the rows that `draw_rows` wrote to a file.
+
+    Raises:
+        BadInput: the file holds texts of another plan.
+    """
+    from heatbath.record import read_traces
 
     traces = read_traces(path)
-    if any(len(trace) != length for trace in traces):
-        raise BadInput(f"{path} holds texts of a length other than {length}: resume with the same plan.")
-    names = ("energy", "ground", "nodes/log_z", "nodes/mean_energy", "nodes/variance")
-    record = Record({name: np.stack([trace.record[name] for trace in traces]) for name in names})
+    if any(len(trace) > plan.length or (len(trace) < plan.length and not plan.allow_end) for trace in traces):
+        raise BadInput(f"{path} holds texts of a length other than {plan.length}: resume with the same plan.")
+    names = (*_SUMMED_COLUMNS, *NODE_COLUMNS)
+    record = Record({name: _stack_rows([trace.record[name] for trace in traces], plan.length) for name in names})
     temperatures = np.array([trace.temperature[0] for trace in traces])
-    return compute_prefix_sums(1 / temperatures, np.stack([trace.tokens for trace in traces]).astype(np.int32), record)
+    return _sum_prefixes(plan, 1 / temperatures, _stack_rows([t.tokens for t in traces], plan.length, -1), record)
+
+
+def _stack_rows(rows: Sequence[NDArray[Any]], length: int, value: float = 0) -> NDArray[Any]:
+    return np.concatenate([pad_columns(row[None], length, value) for row in rows])

@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.errors import BadInput
-from heatbath.models import Model, RestrictedModel
+from heatbath.models import Model
 from heatbath.phases import curves
 from heatbath.phases.advice import recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
 from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
-from heatbath.phases.observables import TEXT_OBSERVABLES, TextFunction, measure_observables
+from heatbath.phases.ladder import build_thermodynamic_scale
+from heatbath.phases.observables import FINISHED_OBSERVABLES, TEXT_OBSERVABLES, TextFunction, measure_observables
 from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.phase_map_data import Budget, TextSample
+from heatbath.phases.phase_map_data import Budget
+from heatbath.phases.plan_preparation import SweepOptions, describe_plan, prepare_plan, restrict_model, update_plan
 from heatbath.phases.prefix_sums import SweepSamples
 from heatbath.phases.sampling import SweepPlan, draw_batches
+from heatbath.phases.scored_prompts import Prompt
+from heatbath.phases.sweep_prompts import assign_prompts
 from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme
+from heatbath.phases.text_samples import decode_pieces, select_text_samples
+from heatbath.phases.text_values import compute_own_sums, rate_values, text_values
 from heatbath.phases.turn_baseline import find_turning_point
 from heatbath.record import Provenance, atomic_write
 
@@ -30,7 +37,6 @@ Floats = NDArray[np.float64]
 Progress = Callable[[int, int], object]
 
 GRID_SIZE = 121
-NUM_TEXT_SAMPLES = 5
 TAGS_PER_TOKEN = 1
 """Tags required per token of a text; low, so that looping texts, which consist of short tokens, are not dropped."""
 
@@ -50,7 +56,7 @@ class AnalysisOptions:
             BadInput: an observable has the name of a standard one, or the tag scheme does not fit the model.
             MissingExtra: the tag scheme needs a package that is not installed.
         """
-        conflicts = set(self.observables or ()) & (set(curves.THERMAL_RATES) | set(TEXT_OBSERVABLES))
+        conflicts = set(self.observables or ()) & {*curves.THERMAL_RATES, *TEXT_OBSERVABLES, *FINISHED_OBSERVABLES}
         if conflicts:
             raise BadInput(f"the observable {min(conflicts)!r} is a standard one: choose another name for yours.")
         if self.criticality:
@@ -59,43 +65,42 @@ class AnalysisOptions:
 
 def sweep(
     model: Model,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[Prompt] | None = None,
     *,
     plan: SweepPlan | None = None,
     analysis: AnalysisOptions | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    **options: Unpack[SweepOptions],
 ) -> PhaseMap:
     """Measure a model over a range of temperatures.
 
-    Stop tokens are forbidden, so that every text has the length of the plan.
+    A model with a chat template is given `prompts` as user turns, and its texts may end by themselves. Any other model,
+    and any with `chat=False`, continues them as text; its end of text is forbidden, so that all texts have the length
+    of the plan.
 
     Args:
         model: any model.
-        prompts: prompts that the texts continue, in turn; by default the start of a document.
+        prompts: texts or lists of chat messages, in turn; by default a few built-in questions
+            (`sweep_prompts.BUILT_IN_PROMPTS`) for a chat, and the start of a document without one.
         plan: temperatures, length and number of texts, and seed.
         analysis: critical observables and functions of the text to measure beside the standard observables.
         out: a folder for the traces; an interrupted sweep continues from the traces in it.
         progress: called with (sequences sampled, sequences in all) after each batch.
+        **options: fields of `SweepPlan`, such as window="top_p=0.9", system="…", chat=False or length=64.
 
     Raises:
         BadInput: the plan, a prompt or the analysis cannot be used, or the folder holds another sweep.
         NotANumber: the model returned NaN; the message names the position.
     """
-    plan, analysis = plan or SweepPlan(), analysis or AnalysisOptions()
-    if prompts is not None:
-        plan = replace(plan, prompts=tuple(tuple(model.encode(prompt)) for prompt in prompts))
-    plan.validate(model)
+    analysis = analysis or AnalysisOptions()
+    plan = prepare_plan(model, update_plan(plan or SweepPlan(), options), prompts, fixed=analysis.criticality)
     analysis.validate(model)
-    if analysis.criticality and plan.temperatures is None:
-        # Fluctuations between texts are compared at one temperature, so all texts go to the same few temperatures.
-        plan = replace(plan, temperatures=tuple(np.linspace(plan.low, plan.high, plan.anchors).tolist()))
-    without_stop = RestrictedModel(model, model.vocabulary.stop_token_ids) if model.vocabulary.stop_token_ids else model
-    folder = _prepare_trace_folder(Path(out), plan, model) if out is not None else None
+    folder = prepare_trace_folder(Path(out), plan, model) if out is not None else None
     start = time.monotonic()
-    samples = _draw_samples(without_stop, plan, folder, progress)
+    samples = _draw_samples(restrict_model(model, plan), plan, folder, progress)
     seconds = time.monotonic() - start
-    budget = Budget(len(samples), len(samples) * plan.length, round(seconds, 1))
+    budget = Budget(len(samples), int(samples.lengths.sum()), round(seconds, 1))
     return analyze_samples(model, samples, plan, analysis, budget)
 
 
@@ -112,34 +117,47 @@ def analyze_samples(
     """Compute the phase map of a set of sequences; no model runs here, `model` only decodes tokens."""
     rng = np.random.default_rng([plan.seed, len(samples)])
     pool = curves.pool_samples(samples, np.unique(1 / samples.betas))
-    pieces = [[model.token_bytes(token) for token in row] for row in samples.tokens.tolist()]
+    pieces = decode_pieces(model, samples)
     edges = [find_freeze_edge(pool, pieces, rng), find_melt_edge(pool, rng)]
     criticality = None
     if analysis.criticality:
         criticality, order = _find_order_edge(model, samples, analysis.tags, rng)
         edges.append(order)
+    texts = measure_observables(samples.tokens, pieces, analysis.observables or {}, may_end=samples.may_end)
+    advice = recommend_range(edges)
     return PhaseMap(
         model=Provenance.from_model(model),
-        settings={**asdict(plan), "prompts": len(plan.prompts), "tags": analysis.tags},
+        settings={**describe_plan(model, plan), "tags": analysis.tags},
         budget=budget,
-        curves=_build_curves(pool, measure_observables(samples.tokens, pieces, analysis.observables or {})),
+        curves=_build_curves(pool, texts),
         edges=edges,
-        advice=recommend_range(edges),
+        advice=advice,
         turn=find_turning_point(pool, rng),
         criticality=criticality,
-        samples=_select_text_samples(samples, pieces),
+        samples=select_text_samples(samples, pieces, _decode_prompts(model, plan, len(samples)), advice.range),
     )
 
 
+def _decode_prompts(model: Model, plan: SweepPlan, count: int) -> list[str]:
+    """Return the prompt of each of `count` rows as text, control tokens of a template included."""
+    texts = [model.decode(prompt) for prompt in plan.prompts]
+    return [texts[i] for i in assign_prompts(len(texts), plan.seed, 0, count)]
+
+
 def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> list[curves.Curve]:
+    samples = pool.samples
     grid = np.linspace(pool.temperatures.min(), pool.temperatures.max(), GRID_SIZE)
-    window = curves.second_half(pool.samples, pool.samples.length)
-    columns = {name: curves.rate_column(pool, rate, window) for name, rate in curves.THERMAL_RATES.items()}
-    columns |= {name: curves.text_column(pool, value) for name, value in texts.items()}
-    return [
-        curves.fit_curve(name, curves.compute_points(column, pool.temperatures), pool, grid)
-        for name, column in columns.items()
+    frame = curves.CurveFrame(pool, build_thermodynamic_scale(samples), grid)
+    window, sums = curves.averaging_range(samples), compute_own_sums(samples)
+    thermal = [
+        curves.fit_curve(name, curves.rate_column(pool, rate, window), rate_values(samples, sums, rate, window), frame)
+        for name, rate in curves.THERMAL_RATES.items()
     ]
+    counted = [
+        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, sums, value), frame)
+        for name, value in texts.items()
+    ]
+    return thermal + counted
 
 
 def _find_order_edge(
@@ -173,15 +191,7 @@ def compute_critical_observables(
     return compute_criticality(TagChains(1 / betas, tags_k, dropped, scheme.name, scheme.num_tags), rng)
 
 
-def _select_text_samples(samples: SweepSamples, pieces: Sequence[Sequence[bytes]]) -> list[TextSample]:
-    """Return the text nearest to each of a few temperatures over the range."""
-    temperatures = 1 / samples.betas
-    targets = np.linspace(temperatures.min(), temperatures.max(), NUM_TEXT_SAMPLES)
-    rows = [int(np.abs(temperatures - t).argmin()) for t in targets]
-    return [TextSample(float(temperatures[i]), b"".join(pieces[i]).decode("utf-8", errors="replace")) for i in rows]
-
-
-def _prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
+def prepare_trace_folder(folder: Path, plan: SweepPlan, model: Model) -> Path:
     """Create the folder of the traces, or check that its `plan.json` is of this sweep, and return it."""
     traces = folder / "traces"
     traces.mkdir(parents=True, exist_ok=True)

@@ -16,11 +16,11 @@ from heatbath.phases.curves import (
     THERMAL_RATES,
     ObservableColumn,
     PooledSamples,
-    TextRange,
     build_smoother,
     compute_points,
     rate_column,
 )
+from heatbath.phases.prefix_sums import TextRange
 
 Floats = NDArray[np.float64]
 

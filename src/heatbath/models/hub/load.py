@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ def load(
     or read, do not fit the configuration, or are not those of a causal language model.
     """
     folder, label = resolve_weights(name)
-    from heatbath.models.hub.load_local import load_folder
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, in a notebook without ipywidgets
+        from heatbath.models.hub.load_local import load_folder
 
     return load_folder(folder, dtype=dtype, device=device, name=label, tokenizer=tokenizer)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from heatbath.phases.critical import Criticality
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import plot_style
-from heatbath.phases.report.verdicts import Z_95
+from heatbath.phases.report.verdicts import Z_95, format_disagreement
 
 Floats = NDArray[np.float64]
 
@@ -25,12 +25,13 @@ NUM_LINES = 6
 def _mark_order(axis: Axes, criticality: Criticality) -> None:
     """Mark the end of order, or state that no edge was found."""
     edge = criticality.order
-    if edge.temperature is not None and edge.interval is not None:
+    words = "end of order: no edge found"
+    if edge.interval is not None:
         axis.axvspan(*edge.interval, color=plot_style.COLOURS["order"], alpha=0.16, lw=0, zorder=0.5)
+        words = f"T_c between {format_disagreement(edge.interval)}"
+    if edge.temperature is not None and edge.interval is not None:
         axis.axvline(edge.temperature, color=plot_style.COLOURS["order"], lw=1.1)
         words = f"T_c = {edge.temperature:.2f} ({edge.interval[0]:.2f} to {edge.interval[1]:.2f})"
-    else:
-        words = "end of order: no edge found"
     axis.set_title(words, loc="right", color=plot_style.COLOURS["order"], fontweight="normal", fontsize=8.5)
 
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import serialization
-from heatbath.phases.report.figures import figure_name, inline_svg, write_figures
+from heatbath.phases.report.accuracy_tables import escape_text, render_accuracy, render_table
+from heatbath.phases.report.figures import figure_name, write_figures
+from heatbath.phases.report.page_parts import load_style, load_template, render_figure
+from heatbath.phases.report.sweep_description import describe_averages, describe_sweep, label_settings
 from heatbath.phases.report.verdicts import (
-    Z_95,
     build_verdicts,
     describe_mixture,
     format_temperature,
-    format_with_error,
-    replace_control_characters,
+    format_with_band,
+    to_sentence,
 )
 
 REPORT_FILE = "report.html"
@@ -62,14 +60,16 @@ def write_report(map_: PhaseMapData, folder: Path) -> Path:
 
 def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    template = Template(files("heatbath.phases.report").joinpath("report_template.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=_escape_text(f"Phase map of {map_.model.model}"),
-        budget=_escape_text(_format_budget(map_)),
+    return load_template("report_template.html").substitute(
+        style=load_style(),
+        title=escape_text(f"Phase map of {map_.model.model}"),
+        swept=_render_description(map_),
+        budget=escape_text(_format_budget(map_)),
+        averages=escape_text(describe_averages(map_)),
         verdict=_render_verdicts(map_),
-        overview=_render_figure(figures["overview"], "Overview: observables and edges against temperature"),
+        overview=render_figure(figures["overview"], "Overview: observables and edges against temperature"),
         estimators=_render_estimators(map_),
-        references=_render_accuracy(map_),
+        references=render_accuracy(map_.advice),
         samples=_render_samples(map_),
         table=_render_values(map_),
         curves="\n".join(_render_curve(curve, figures[figure_name(curve)]) for curve in map_.curves),
@@ -78,29 +78,14 @@ def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     )
 
 
-def _escape_text(value: object) -> str:
-    return escape(replace_control_characters(str(value)))
-
-
-def _render_figure(svg: str, label: str) -> str:
-    return f"<figure>{inline_svg(svg, replace_control_characters(label))}</figure>"
-
-
 def _render_curve(curve: Curve, svg: str) -> str:
     title, _ = title_and_unit(curve.name)
-    figure = _render_figure(svg, f"{title} and its response against temperature")
-    return f"<details><summary>{_escape_text(title)}</summary>\n{figure}\n</details>"
+    figure = render_figure(svg, f"{title} and its response against temperature")
+    return f"<details><summary>{escape_text(title)}</summary>\n{figure}\n</details>"
 
 
-def _render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
-    """Render a table; the columns `text_columns` hold sentences and wrap."""
-    kinds = [' class="words"' if i in text_columns else "" for i in range(len(head))]
-    top = "".join(f'<th scope="col"{kind}>{_escape_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
-    body = "\n".join(
-        f"<tr>{''.join(f'<td{kind}>{_escape_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+def _render_description(map_: PhaseMapData) -> str:
+    return "\n".join(f'<p class="quiet">{escape_text(to_sentence(line))}</p>' for line in describe_sweep(map_))
 
 
 def _format_budget(map_: PhaseMapData) -> str:
@@ -110,8 +95,8 @@ def _format_budget(map_: PhaseMapData) -> str:
 
 def _render_verdicts(map_: PhaseMapData) -> str:
     return "\n".join(
-        f'<li style="--hue: var(--{v.kind})"><b>{_escape_text(v.title)}</b><strong>{_escape_text(v.statement)}</strong>'
-        f"<span>{_escape_text(v.reason)}</span></li>"
+        f'<li style="--hue: var(--{v.kind})"><b>{escape_text(v.title)}</b><strong>{escape_text(v.statement)}</strong>'
+        f"<span>{escape_text(v.reason)}</span></li>"
         for v in build_verdicts(map_)
     )
 
@@ -123,41 +108,33 @@ def _render_estimators(map_: PhaseMapData) -> str:
             sizes = ", ".join(f"{t:.2f} at {n}" for n, t in sorted(one.by_size.items()))
             estimate = format_temperature(one.temperature, one.interval)
             rows.append((edge.name, one.name, sizes or "none", estimate, one.reason))
-    return _render_table(
+    return render_table(
         ("edge", "estimator", "T at each length N", "T at the longest", "verdict"), rows, text_columns=(1, 4)
     )
 
 
-def _render_accuracy(map_: PhaseMapData) -> str:
-    best = map_.advice.best
-    if not best:
-        return ""
-    head = ("T", *(one.way for one in best))
-    rows = [
-        (f"{t:.2f}", *(f"{one.accuracy[k]:.1%} ± {Z_95 * one.accuracy_stderr[k]:.1%}" for one in best))
-        for k, t in enumerate(best[0].temperatures)
-    ]
-    return f"<h2>Accuracy on the scored prompts</h2>\n{_render_table(head, rows)}"
-
-
 def _render_samples(map_: PhaseMapData) -> str:
-    return "\n".join(
-        f'<h3>T = {sample.temperature:.2f}</h3>\n<pre dir="auto">{_escape_text(sample.text)}</pre>'
-        for sample in map_.samples
-    )
+    parts = []
+    for sample in sorted(map_.samples, key=lambda one: (not one.recommended, one.temperature)):
+        notes = ["in the recommended range"] * sample.recommended + ["ended by itself"] * sample.finished
+        title = escape_text("".join([f"T = {sample.temperature:.2f}", *(f", {note}" for note in notes)]))
+        hue = ' style="--hue: var(--use)"' if sample.recommended else ""
+        prompt = f'<pre class="prompt" dir="auto">{escape_text(sample.prompt)}</pre>\n' if sample.prompt else ""
+        parts.append(f'<h3>{title}</h3>\n{prompt}<pre dir="auto"{hue}>{escape_text(sample.text)}</pre>')
+    return "\n".join(parts)
 
 
 def _render_values(map_: PhaseMapData) -> str:
-    """Render every observable at a few temperatures, with half the width of its 95 % band."""
+    """Render every observable at a few temperatures, with its 95 % band."""
     grid = map_.curves[0].temperature
     columns = np.linspace(0, len(grid) - 1, NUM_COLUMNS).round().astype(int)
     head = ("observable", "unit", *(f"T = {grid[k]:.2f}" for k in columns))
     rows = []
     for curve in map_.curves:
         title, unit = title_and_unit(curve.name)
-        values = (format_with_error(curve.value[k], Z_95 * curve.stderr[k]) for k in columns)
+        values = (format_with_band(float(curve.value[k]), *curve.band[:, k].tolist()) for k in columns)
         rows.append((title, unit, *values))
-    return _render_table(head, rows, text_columns=(0,))
+    return render_table(head, rows, text_columns=(0,))
 
 
 def _render_criticality(map_: PhaseMapData, figures: dict[str, str]) -> str:
@@ -166,13 +143,13 @@ def _render_criticality(map_: PhaseMapData, figures: dict[str, str]) -> str:
         return ""
     texts = f"{critical.texts.sum():,.0f} texts of {critical.length} tags ({critical.tags})"
     dropped = f"{critical.dropped.sum():,.0f} texts were too short."
-    rendered = "\n".join(_render_figure(figures[name], label) for name, label in _CRITICAL_FIGURES.items())
+    rendered = "\n".join(render_figure(figures[name], label) for name, label in _CRITICAL_FIGURES.items())
     return (
         "<h2>Critical behaviour of the tags</h2>\n"
-        f"<p>{_escape_text(f'{texts}; {dropped}')} Growth of τ(N) with N alone does not show order: the end of order "
+        f"<p>{escape_text(f'{texts}; {dropped}')} Growth of τ(N) with N alone does not show order: the end of order "
         "follows from the flow of the tag fraction when the text is doubled, and from the variance that remains in "
         "infinitely long text.</p>\n"
-        f"<p><b>Mixture control.</b> {_escape_text(describe_mixture(critical))}</p>\n"
+        f"<p><b>Mixture control.</b> {escape_text(describe_mixture(critical))}</p>\n"
         f"{rendered}"
     )
 
@@ -182,15 +159,15 @@ def _render_provenance(map_: PhaseMapData) -> str:
         "model": map_.model.model,
         "fingerprint": map_.model.fingerprint,
         "heatbath": map_.model.version,
-        **map_.settings,
+        **label_settings(map_.settings),
         "effective texts at a temperature": _format_effective_sizes(map_),
     }
     ess = map_.curves[0]
     each = [(f"{t:.3f}", f"{n:.1f}") for t, n in zip(ess.points.x, ess.ess, strict=True)]
     return (
-        _render_table(("setting", "value"), [(name, str(value)) for name, value in facts.items()], text_columns=(1,))
+        render_table(("setting", "value"), [(name, str(value)) for name, value in facts.items()], text_columns=(1,))
         + "\n<details><summary>Effective number of texts at each measured temperature</summary>\n"
-        + _render_table(("T", "effective texts"), each)
+        + render_table(("T", "effective texts"), each)
         + "\n</details>"
     )
 

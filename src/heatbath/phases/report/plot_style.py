@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report.verdicts import NO_EDGE, Z_95
+from heatbath.phases.report.verdicts import NO_EDGE, Z_95, format_disagreement
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +36,8 @@ COLOURS = {
     "use": "#2d9060",
     "order": "#8452a8",
     "turn": "#a8801c",
+    "a": "#1f5a94",
+    "b": "#b3451d",
 }
 WIDTH = 7.2
 
@@ -120,18 +122,37 @@ def format_temperature_axis(axes: list[Axes], x: Floats) -> None:
 
 
 def draw_curve(axis: Axes, curve: Curve, *, response: bool = False) -> None:
-    """Draw measured points with error bars, and the smooth curve with its band, both at 95 %."""
-    p = curve.points
-    value, error = (p.slope, p.slope_stderr) if response else (p.value, p.value_stderr)
-    smooth, band = (curve.response, curve.response_stderr) if response else (curve.value, curve.stderr)
-    colour = COLOURS["curve"]
-    axis.errorbar(p.x, value, Z_95 * error, fmt="o", ms=2.4, lw=0.7, color=COLOURS["soft"], alpha=0.55, mew=0)
-    axis.fill_between(curve.temperature, smooth - Z_95 * band, smooth + Z_95 * band, color=colour, alpha=0.22, lw=0)
+    """Draw measured points with error bars, and the smooth curve with its band, both at 95 %.
+
+    The axis of values holds all points. A response may have points far off the curve, which would flatten the rest:
+    these are marked at the border of the axis.
+    """
+    p, colour, soft = curve.points, COLOURS["curve"], COLOURS["soft"]
+    value, smooth = (p.slope, curve.response) if response else (p.value, curve.value)
+    interval = _response_interval(p.slope, p.slope_stderr) if response else curve.point_interval
+    band = _response_interval(smooth, curve.response_stderr) if response else curve.band
+    bars = np.abs(interval - value)
+    axis.errorbar(p.x, value, bars, fmt="o", ms=2.4, lw=0.7, color=soft, alpha=0.55, mew=0)
+    axis.fill_between(curve.temperature, *band, color=colour, alpha=0.22, lw=0)
     axis.plot(curve.temperature, smooth, color=colour)
-    axis.set_ylim(*_axis_limits(smooth, value))
+    limits = _response_limits(smooth, value) if response else _limits_of_all(smooth, *band, value, *interval)
+    axis.set_ylim(*limits)
+    for border, marker, outside in ((limits[0], "v", value < limits[0]), (limits[1], "^", value > limits[1])):
+        axis.plot(p.x[outside], np.full(int(outside.sum()), border), marker, ms=4, color=soft, clip_on=False)
 
 
-def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
+def _response_interval(value: Floats, stderr: Floats) -> Floats:
+    return np.stack([value - Z_95 * stderr, value + Z_95 * stderr])
+
+
+def _limits_of_all(*columns: Floats) -> tuple[float, float]:
+    """Return limits that show everything, with a margin."""
+    finite = np.concatenate(columns)
+    finite = finite[np.isfinite(finite)]
+    return _add_margin(float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+
+
+def _response_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
     """Return limits that show the curve and nearly all points, so that an outlier does not flatten the rest."""
     curve = smooth[np.isfinite(smooth)]
     if not len(curve):
@@ -139,7 +160,10 @@ def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
     low, high = float(curve.min()), float(curve.max())
     far = 0.6 * (high - low)
     near = value[np.isfinite(value)].clip(low - far, high + far)
-    low, high = min(low, *near), max(high, *near)
+    return _add_margin(min(low, *near), max(high, *near))
+
+
+def _add_margin(low: float, high: float) -> tuple[float, float]:
     margin = 0.08 * (high - low) or 0.1 * max(abs(high), 1.0)
     return low - margin, high + margin
 
@@ -147,8 +171,9 @@ def _axis_limits(smooth: Floats, value: Floats) -> tuple[float, float]:
 def mark_edges(axis: Axes, map_: PhaseMapData) -> None:
     """Shade the intervals of the edges and the recommended range, and mark the edges and the point of TURN."""
     for edge in map_.edges:
-        if edge.interval is not None and edge.temperature is not None:
+        if edge.interval is not None:
             axis.axvspan(*edge.interval, color=COLOURS[edge.name], alpha=0.16, lw=0, zorder=0.5)
+        if edge.temperature is not None:
             axis.axvline(edge.temperature, color=COLOURS[edge.name], lw=1.1, zorder=1.5)
     if map_.advice.range is not None:
         axis.axvspan(*map_.advice.range, color=COLOURS["use"], alpha=0.1, lw=0, zorder=0.4)
@@ -211,7 +236,8 @@ def format_row(colour: str, temperature: float | None, interval: tuple[float, fl
     if colour == "use":
         return span or "no range to recommend"
     if temperature is None:
-        return "no turning point found" if colour == "turn" else NO_EDGE
+        missing = "no turning point found" if colour == "turn" else NO_EDGE
+        return f"between {format_disagreement(interval)}" if interval else missing
     return f"{temperature:.2f} ({span})" if span else f"{temperature:.2f} (no interval)"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,7 +19,10 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.record import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 lacks fields that have a default: prompts and marks of text samples, accuracy intervals, wrong answers,
+bands and intervals of points. In version 2 an edge whose estimators disagree has an interval and no temperature."""
 KIND = "heatbath phase map"
 FILE_NAME = "phases.json"
 
@@ -28,7 +31,7 @@ AnyMap = TypeVar("AnyMap", bound=PhaseMapData)
 
 def dump_phase_map(map_: PhaseMapData) -> dict[str, Any]:
     """Convert a map to JSON values: `kind`, `schema` and then the fields of `PhaseMapData`."""
-    return {"kind": KIND, "schema": SCHEMA_VERSION, **_to_builtins(map_)}
+    return {"kind": KIND, "schema": SCHEMA_VERSION, **to_builtins(map_)}
 
 
 def save_phase_map(map_: PhaseMapData, path: Path) -> None:
@@ -49,12 +52,12 @@ def load_phase_map(path: str | Path, kind: type[AnyMap]) -> AnyMap:
     content = _read_json(path)
     if not isinstance(content, dict) or content.pop("kind", None) != KIND:
         raise BadInput(f"{path} is not a phase map: write one with `heatbath sweep`.")
-    if (schema := content.pop("schema", None)) != SCHEMA_VERSION:
+    if (schema := content.pop("schema", None)) not in READABLE_VERSIONS:
         raise BadInput(
             f"{path} has schema {schema!r}, expected {SCHEMA_VERSION}: read it with the heatbath that wrote it."
         )
     try:
-        map_: AnyMap = _build_dataclass(kind, content)
+        map_: AnyMap = build_dataclass(kind, content)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} is a damaged phase map ({error}): write it again with `heatbath sweep`.") from error
     return map_
@@ -71,30 +74,31 @@ def _read_json(path: Path) -> Any:
         raise BadInput(f"{path} is not valid JSON ({error.msg} in line {error.lineno}): sweep again.") from error
 
 
-def _to_builtins(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """Convert a value to JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _to_builtins(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_builtins(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _to_builtins(entry) for key, entry in value.items()}
+        return {str(key): to_builtins(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _to_builtins(value.tolist())
+        return to_builtins(value.tolist())
     if isinstance(value, list | tuple):
-        return [_to_builtins(entry) for entry in value]
+        return [to_builtins(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
 
 
-def _build_dataclass(kind: type[Any], content: Any) -> Any:
-    """Build a dataclass from its JSON object, field by field according to the type hints."""
+def build_dataclass(kind: type[Any], content: Any) -> Any:
+    """Build a dataclass from its JSON object, field by field according to the type hints; defaults may be left out."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
     if not isinstance(content, dict):
         raise TypeError(f"{kind.__name__} is {type(content).__name__}, not an object")
-    for name in sorted(names ^ content.keys()):
+    for name in sorted((names - optional - content.keys()) | (content.keys() - names)):
         raise KeyError(f"{kind.__name__} {'lacks' if name in names else 'has an unknown'} {name}")
-    return kind(**{name: _convert_value(hints[name], content[name]) for name in names})
+    return kind(**{name: _convert_value(hints[name], value) for name, value in content.items()})
 
 
 def _convert_value(hint: Any, value: Any) -> Any:
@@ -103,7 +107,7 @@ def _convert_value(hint: Any, value: Any) -> Any:
     if origin in (Union, UnionType):
         return None if value is None else _convert_value(next(a for a in arguments if a is not NoneType), value)
     if is_dataclass(hint):
-        return _build_dataclass(hint, value)  # type: ignore[arg-type]
+        return build_dataclass(hint, value)  # type: ignore[arg-type]
     if origin is np.ndarray:
         return np.array(value, get_args(arguments[1])[0])
     if origin is tuple:

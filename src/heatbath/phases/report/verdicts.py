@@ -16,10 +16,12 @@ NO_EDGE = "no edge found"
 Z_95 = 1.96
 """Half the width of a 95 % band, in standard errors."""
 
+DISAGREEMENT = "estimators disagree"
+
 _EDGE_TEXTS = {
-    "freeze": ("Freezes below", "Below this temperature, texts run into loops."),
-    "melt": ("Melts above", "Above this temperature, texts lose their coherence."),
-    "order": ("Order ends at", "Above this temperature, tags are no longer correlated over the whole text."),
+    "freeze": ("Freezes below", "Freezes between", "Below {}, texts run into loops."),
+    "melt": ("Melts above", "Melts between", "Above {}, texts lose their coherence."),
+    "order": ("Order ends at", "Order ends between", "Above {}, tags are no longer correlated over the whole text."),
 }
 
 
@@ -54,11 +56,24 @@ def format_temperature(temperature: float | None, interval: tuple[float, float] 
 
 
 def _edge_verdict(edge: Edge) -> Verdict:
-    title, meaning = _EDGE_TEXTS[edge.name]
-    if edge.temperature is None:
+    title, title_between, meaning = _EDGE_TEXTS[edge.name]
+    if edge.interval is None:
         return Verdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
+    if edge.temperature is None:
+        reason = f"{meaning.format('a temperature in this interval')} {_describe_disagreement(edge)}"
+        return Verdict(edge.name, title_between, format_disagreement(edge.interval), reason)
     statement = format_temperature(edge.temperature, edge.interval)
-    return Verdict(edge.name, title, statement, f"{meaning} {to_sentence(edge.verdict)}")
+    return Verdict(edge.name, title, statement, f"{meaning.format('this temperature')} {to_sentence(edge.verdict)}")
+
+
+def format_disagreement(interval: tuple[float, float]) -> str:
+    """Format the interval of an edge whose estimators disagree, which has no temperature."""
+    return f"{interval[0]:.2f} and {interval[1]:.2f} ({DISAGREEMENT})"
+
+
+def _describe_disagreement(edge: Edge) -> str:
+    each = (f"{one.name}: {format_interval(one.interval)}" for one in edge.estimators if one.interval is not None)
+    return to_sentence(f"the estimators disagree ({'; '.join(each)})")
 
 
 def _range_verdict(map_: PhaseMapData) -> Verdict:
@@ -100,6 +115,15 @@ def format_with_error(value: float, half_width: float) -> str:
         return f"{value:.3g}"
     places = max(0, 1 - math.floor(math.log10(half_width)))
     return f"{value:.{places}f} ± {half_width:.{places}f}"
+
+
+def format_with_band(value: float, low: float, high: float) -> str:
+    """Format a number with its band: as ± where the band is symmetric, else with both ends."""
+    half_width = 0.5 * (high - low)
+    if not half_width > 0 or abs(0.5 * (high + low) - value) <= 0.05 * half_width:
+        return format_with_error(value, half_width)
+    places = max(0, 1 - math.floor(math.log10(half_width)))
+    return f"{value:.{places}f} ({low:.{places}f} to {high:.{places}f})"
 
 
 def to_sentence(text: str) -> str:
