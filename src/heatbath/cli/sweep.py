@@ -84,10 +84,10 @@ def sweep(
     tags: Annotated[str, typer.Option(help="Tag scheme: auto, whitespace, pos or tokens.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the report and the traces.")] = Path("report"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in the folder.")] = False,
+    force: Force = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print tokens and minutes that it would take, and stop.")
     ] = False,
-    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print phases.json in place of tables.")] = False,
 ) -> None:
     """Find where a model freezes and melts, and a temperature to use.

@@ -151,9 +151,9 @@ class LayerwiseModel(Model):
 
     def __init__(self, folder: Path, config: dict[str, Any], parts: LayerwiseParts, load: LoadModel) -> None:
         self._folder, self._config, self._load, self._num_scored = folder, config, load, 0
-        self._tokenizer_file, self._weights, metadata = parts
+        tokenizer, self._weights, metadata = parts
         self.name = metadata.name or folder.name
-        self.tokenizer = ModelTokenizer(self._tokenizer_file, metadata.prepend)
+        self.tokenizer = ModelTokenizer(tokenizer, metadata.prepend)
         self.context_length = int(config["max_position_embeddings"])
         self.vocabulary = Vocabulary(
             int(config["vocab_size"]),
@@ -187,12 +187,10 @@ class LayerwiseModel(Model):
             yield from self._score_layerwise(scored)
 
     def encode(self, text: str, *, document_start: bool = True) -> list[int]:
-        if not document_start:
-            return self.whole_model.encode(text, document_start=False)
-        return self.tokenizer.encode(text)
+        return self.tokenizer.encode(text, document_start=document_start)
 
     def token_bytes(self, token: int) -> bytes:
-        return self._tokenizer_file.token_bytes(token)
+        return self.tokenizer.token_bytes(token)
 
     def _score_layerwise(self, sequences: list[tuple[int, list[int]]]) -> Iterator[ScoreChunk]:
         import torch

@@ -9,8 +9,6 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from heatbath.models.hf.tokenizer_parts import Spelling, select_byte_spellings
-
 _PLAIN_CLASSES = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 """The classes of `transformers` that use a tokenizer.json as it is; others rebuild parts of it."""
 _PLAIN_OPTIONS = {
@@ -37,40 +35,21 @@ class TokenizerFile:
     chat_template = None
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self.backend_tokenizer = self
+        self.backend_tokenizer = tokenizer
 
-    def __call__(self, text: str, *, split_special_tokens: bool = False, verbose: bool = True) -> dict[str, list[int]]:
+    def __call__(self, text: str, *, split_special_tokens: bool = False, **options: Any) -> dict[str, list[int]]:
         """Return the ids of a text; with `split_special_tokens`, control tokens in it are split like other text."""
-        self._tokenizer.encode_special_tokens = split_special_tokens
-        return {"input_ids": self._tokenizer.encode(text).ids}
-
-    def to_str(self) -> str:
-        """Return the part of tokenizer.json that tells how tokens are spelled."""
-        decoder: Any = self._tokenizer.decoder
-        return json.dumps({"decoder": None if decoder is None else json.loads(decoder.__getstate__())})
+        self.backend_tokenizer.encode_special_tokens = split_special_tokens
+        return {"input_ids": self.backend_tokenizer.encode(text).ids}
 
     @cached_property
     def added_tokens_decoder(self) -> dict[int, Any]:
         """The added tokens by id."""
-        return self._tokenizer.get_added_tokens_decoder()
+        return self.backend_tokenizer.get_added_tokens_decoder()
 
     def get_vocab(self) -> dict[str, int]:
         """Return the ids of all tokens."""
-        return self._tokenizer.get_vocab(with_added_tokens=True)
-
-    def token_bytes(self, token: int) -> bytes:
-        """Return the bytes of one token, without spelling the whole vocabulary; b"" for an id it never produces."""
-        spell, spell_added = self._spellings
-        if token in self.added_tokens_decoder:
-            entry = self.added_tokens_decoder[token]
-            return str(entry.content).encode() if entry.special else spell_added(str(entry.content))
-        name = self._tokenizer.id_to_token(token) if token >= 0 else None
-        return b"" if name is None else spell(name)
-
-    @cached_property
-    def _spellings(self) -> tuple[Spelling, Spelling]:
-        return select_byte_spellings(self.to_str())
+        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
 
 def open_tokenizer(folder: Path, vocab_size: int) -> TokenizerFile | None:
