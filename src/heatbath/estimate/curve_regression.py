@@ -12,7 +12,7 @@ is not known of them; a Bayesian band of this kind covers the true curve at the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -69,18 +69,23 @@ class SlopeData:
 
 @dataclass(frozen=True)
 class MeanData:
-    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any."""
+    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any.
+
+    `resolution` is the smallest deviation that an observation can have: where all agree, one of `_NEIGHBOURS` may still
+    deviate by as much.
+    """
 
     x: Floats
     value: Floats
     weight: Floats
     slopes: SlopeData | None = None
+    resolution: float = 0.0
 
     def select_counted(self) -> MeanData:
         """Return the observations with a weight above zero."""
         rows = self.weight > 0
         slopes = self.slopes and SlopeData(self.slopes.product[rows], self.slopes.score[rows])
-        return MeanData(self.x[rows], self.value[rows], self.weight[rows], slopes)
+        return replace(self, x=self.x[rows], value=self.value[rows], weight=self.weight[rows], slopes=slopes)
 
 
 class CurveBasis:
@@ -152,11 +157,12 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     """
     counted = data.select_counted()
     center = float(np.average(counted.value, weights=counted.weight))
-    scale = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight))) or 1.0
+    spread = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight)))
+    scale = max(spread, data.resolution, 1e-9 * abs(center)) or 1.0
     y = (counted.value - center) / scale
     basis = CurveBasis(float(data.x.min()), float(data.x.max()))
     design, rise = basis.values(counted.x), basis.slopes(counted.x)
-    noise = _LocalVariance(counted)
+    noise = _LocalVariance(counted, (data.resolution / scale) ** 2 / _NEIGHBOURS)
     near = noise.kernel @ (counted.weight * y) / (noise.kernel @ counted.weight)
     variance = noise.smooth((y - near) ** 2)
     posterior = _solve_kernels(*_normal_equations(design, y, variance))
@@ -196,14 +202,14 @@ def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
 class _LocalVariance:
     """Variances of observations from the squared deviations of about `_NEIGHBOURS` of them around each."""
 
-    def __init__(self, data: MeanData) -> None:
+    def __init__(self, data: MeanData, floor: float) -> None:
         reach = min(round(_NEIGHBOURS), len(data.x) - 1)
         distance = np.abs(data.x[:, None] - data.x)
         width = np.partition(distance, reach, axis=1)[:, reach, None]
         width = np.maximum(1.5 * width, 1e-9 * max(float(np.ptp(data.x)), 1.0))
         weight = np.maximum(1 - (distance / width) ** 2, 0.0)
         self.kernel = weight / weight.sum(1, keepdims=True)
-        self._weight = data.weight
+        self._weight, self._floor = data.weight, floor
 
     def smooth(self, square_n: Floats) -> Floats:
         """Return the variance of each observation, (n,), in inverse proportion to its weight.
@@ -212,7 +218,7 @@ class _LocalVariance:
         """
         local = self.kernel @ (self._weight**2 * square_n) / (self.kernel @ self._weight)
         overall = max(float(np.average(self._weight * square_n)), 1e-12)
-        return np.asarray((local + _RARE * overall) / (1 + _RARE) / self._weight)
+        return np.asarray(np.maximum((local + _RARE * overall) / (1 + _RARE), self._floor) / self._weight)
 
 
 def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:

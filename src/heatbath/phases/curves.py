@@ -6,7 +6,7 @@ text. Averages are over the second half of the text, where the start is forgotte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -283,9 +283,7 @@ def fit_curve(name: str, column: ObservableColumn, own: TextValues, frame: Curve
     fitted = own.fit(frame.scale, frame.grid)
     stderr = (fitted.high - fitted.low) / (2 * Z_95)
     band = np.stack([fitted.low, fitted.high])
-    return Curve(
-        name, points, ess, frame.grid, fitted.value, stderr, fitted.slope, fitted.slope_stderr, band, interval
-    )
+    return Curve(name, points, ess, frame.grid, fitted.value, stderr, fitted.slope, fitted.slope_stderr, band, interval)
 
 
 def _correct_share_points(points: CurveData, column: ObservableColumn, ess: Floats) -> tuple[CurveData, Floats]:

@@ -86,6 +86,13 @@ def text_sizes(length: int) -> tuple[int, int, int]:
     return length // 4, length // 2, length
 
 
+def find_edges(
+    pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator
+) -> tuple[Edge, Edge]:
+    """Locate the freeze and the melt edge."""
+    return find_freeze_edge(pool, pieces_nt, rng), find_melt_edge(pool, rng)
+
+
 def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
     """Locate the temperature below which texts loop."""
     sizes = text_sizes(pool.samples.length)

@@ -8,7 +8,6 @@ that length only, so many anchors with few sequences each are better than few wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from dataclasses import dataclass
 
 import numpy as np

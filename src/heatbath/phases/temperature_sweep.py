@@ -17,7 +17,7 @@ from heatbath.models import Model
 from heatbath.phases import curves
 from heatbath.phases.advice import recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
-from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
+from heatbath.phases.edges import Edge, find_edges
 from heatbath.phases.ladder import build_thermodynamic_scale
 from heatbath.phases.observables import FINISHED_OBSERVABLES, TEXT_OBSERVABLES, TextFunction, measure_observables
 from heatbath.phases.phase_map import PhaseMap
@@ -118,7 +118,7 @@ def analyze_samples(
     rng = np.random.default_rng([plan.seed, len(samples)])
     pool = curves.pool_samples(samples, np.unique(1 / samples.betas))
     pieces = decode_pieces(model, samples)
-    edges = [find_freeze_edge(pool, pieces, rng), find_melt_edge(pool, rng)]
+    edges = [*find_edges(pool, pieces, rng)]
     criticality = None
     if analysis.criticality:
         criticality, order = _find_order_edge(model, samples, analysis.tags, rng)

@@ -17,7 +17,6 @@ from heatbath.phases.report.accuracy_tables import escape_text, render_accuracy,
 from heatbath.phases.report.figures import figure_name, inline_svg, write_figures
 from heatbath.phases.report.sweep_description import describe_averages, describe_sweep, label_settings
 from heatbath.phases.report.verdicts import (
-    Z_95,
     build_verdicts,
     describe_mixture,
     format_temperature,

@@ -21,8 +21,8 @@ from heatbath.record import atomic_write
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
-"""Version 1 lacks fields that have a default: prompts and marks of text samples, accuracy intervals, wrong answers, bands
-and intervals of points. In version 2 an edge whose estimators disagree has an interval and no temperature."""
+"""Version 1 lacks fields that have a default: prompts and marks of text samples, accuracy intervals, wrong answers,
+bands and intervals of points. In version 2 an edge whose estimators disagree has an interval and no temperature."""
 KIND = "heatbath phase map"
 FILE_NAME = "phases.json"
 
