@@ -122,9 +122,7 @@ def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> I
         yield concatenate_samples(parts)
 
 
-def _choose_temperatures(
-    parts: list[SweepSamples], plan: SweepPlan, first_row: int, edges: Sequence[Edge]
-) -> Floats:
+def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: int, edges: Sequence[Edge]) -> Floats:
     if plan.temperatures is not None:
         return np.take(plan.temperatures, np.arange(first_row, first_row + plan.batch), mode="wrap")
     if not parts:
