@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heatbath.cli.options import Device, Dtype, ModelName, Seed, Windows
+from heatbath.cli.options import Device, Dtype, ModelName, Seed
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def sweep(
     system: Annotated[
         str | None, typer.Option(help="System message in front of every prompt.", show_default=False)
     ] = None,
-    window: Windows = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="Window that tokens are drawn through, such as top_p=0.9; repeatable.", show_default=False),
+    ] = None,
     allow_end: Annotated[
         bool | None,
         typer.Option(

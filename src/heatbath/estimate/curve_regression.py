@@ -160,7 +160,11 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     counted = data.select_counted()
     center = float(np.average(counted.value, weights=counted.weight))
     spread = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight)))
-    scale = spread if spread > 1e-9 * abs(center) else data.resolution or 1.0
+    if max(spread, data.resolution) <= 1e-9 * abs(center):
+        # Every observation is the same, as the length of texts in characters is for a model of single letters.
+        flat, zero = np.full(len(grid), center), np.zeros(len(grid))
+        return FittedCurve(flat, flat, flat, zero, zero)
+    scale = spread if spread > 1e-9 * abs(center) else data.resolution
     y = (counted.value - center) / scale
     basis = CurveBasis(float(data.x.min()), float(data.x.max()))
     design, rise = basis.values(counted.x), basis.slopes(counted.x)

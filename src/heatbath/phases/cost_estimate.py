@@ -82,7 +82,7 @@ def _time_steps(model: Model, plan: SweepPlan, prompts: list[Tokens] | list[list
         max_tokens=count,
         window=plan.window,
         seed=plan.seed,
-        stop_token_ids=(),
+        ignore_eos=True,
         record="full",
         on_step=lambda frame: times.append(time.perf_counter()),
     )

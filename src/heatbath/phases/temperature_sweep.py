@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from heatbath.errors import BadInput
 from heatbath.models import Model
 from heatbath.phases import curves
-from heatbath.phases.advice import recommend_range
+from heatbath.phases.advice import find_free_temperature, recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
 from heatbath.phases.edges import Edge, find_edges
 from heatbath.phases.ladder import build_thermodynamic_scale
@@ -124,7 +124,8 @@ def analyze_samples(
         criticality, order = _find_order_edge(model, samples, analysis.tags, rng)
         edges.append(order)
     texts = measure_observables(samples.tokens, pieces, analysis.observables or {}, may_end=samples.may_end)
-    advice = recommend_range(edges)
+    frozen = np.maximum(texts["loop fraction"], texts["stale fraction"])
+    advice = recommend_range(edges, find_free_temperature(1 / samples.betas, frozen))
     return PhaseMap(
         model=Provenance.from_model(model),
         settings={**describe_plan(model, plan), "tags": analysis.tags},
