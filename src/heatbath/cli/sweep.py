@@ -41,6 +41,10 @@ def sweep(
     batch: Annotated[int | None, typer.Option(help="Texts per batch.", show_default="64")] = None,
     anchors: Annotated[int | None, typer.Option(help="Number of temperatures.", show_default="20")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="2048 texts of 256 tokens at 28 temperatures.")] = False,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Stop when the intervals of both edges are this narrow, in T.", show_default=False),
+    ] = None,
     seed: Seed = 0,
     prompts: Annotated[
         Path | None,
@@ -98,9 +102,9 @@ def sweep(
     from heatbath.phases import AnalysisOptions
     from heatbath.user_functions import import_function, import_named_functions
 
-    options = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
+    options: dict[str, Any] = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
+    options |= {"width": width, "low": temperatures[0], "high": temperatures[1]}
     options |= {"chat": chat, "system": system, "window": tuple(window or ()), "allow_end": allow_end, "seed": seed}
-    options |= {"low": temperatures[0], "high": temperatures[1]}
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
     file = _read_prompts(prompts, import_function(scorer) if scorer else None)
     if not plan:

@@ -40,7 +40,7 @@ _ROUNDS = 3
 """Rounds of fitting the curve with the variances, and the variances from the deviations from it."""
 _RARE = 1e-3
 """Share of the overall variance that remains where all neighbours agree."""
-_SMALLEST_VARIANCE = 1e-6
+_SMALLEST_VARIANCE = 1e-5
 """Smallest variance, in units of the spread of the data: below it equations are close to singular."""
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
@@ -199,7 +199,7 @@ def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floa
 def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     """Return the posterior for each kernel, weighted by its marginal likelihood."""
     prior = _prior_precisions()
-    covariance = np.linalg.inv(prior + precision)
+    covariance: Floats = np.linalg.inv(prior + precision)
     mean = covariance @ target
     evidence = 0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target)
     return _select_kernels(evidence, mean, covariance)
@@ -233,10 +233,11 @@ def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
 
     Where fewer than one and a half hits were seen nearby, the band reaches down to 0, and likewise up to 1.
     """
-    x, index, total = np.unique(x_n, return_inverse=True, return_counts=True)
-    hits = np.bincount(index, hit_n)
+    x, index = np.unique(x_n, return_inverse=True)
+    hits: Floats = np.bincount(index, hit_n)
+    total: Floats = np.bincount(index, np.ones(len(x_n)))
     basis = CurveBasis(float(x.min()), float(x.max()))
-    posterior = _fit_logits(basis.values(x), hits, total.astype(np.float64))
+    posterior = _fit_logits(basis.values(x), hits, total)
     logit, variance = posterior.project(basis.values(grid))
     low, value, high = (
         expit(_mixture_quantile(q, posterior.weight, logit, np.sqrt(variance))) for q in (0.025, 0.5, 0.975)
@@ -264,7 +265,8 @@ def _fit_logits(design: Floats, hits: Floats, total: Floats) -> _Posterior:
     likelihood = logit @ hits - np.logaddexp(0, logit) @ total
     penalty = (mean * (prior @ mean[..., None])[..., 0]).sum(1)
     evidence = likelihood - 0.5 * penalty + 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1])
-    return _select_kernels(evidence, mean, np.linalg.inv(precision))
+    covariance: Floats = np.linalg.inv(precision)
+    return _select_kernels(evidence, mean, covariance)
 
 
 def _mixture_quantile(q: float, weight_l: Floats, mean_lg: Floats, deviation_lg: Floats) -> Floats:

@@ -1,12 +1,15 @@
 """Looks at the edges while a sweep runs: which temperatures the next texts are drawn at, and when to stop.
 
 A sweep that is asked for edges of some width aims most of its texts at the edges that are still wider, and stops at the
-first look at which none is.
+first look at which none is. Such a stop prefers looks at which an interval happens to be narrow, so that 95 % intervals
+cover in about 88 % of sweeps that stop early. Intervals of the width that was asked for cover in 92 to 97 % (Chow &
+Robbins 1965), and these are reported: `widen_edge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,14 @@ def look_at_edges(model: Model, samples: SweepSamples, seed: int) -> tuple[Edge,
 def is_narrow(edge: Edge, width: float) -> bool:
     """Return true if the edge was found, with an interval of at most `width`."""
     return edge.interval is not None and edge.interval[1] - edge.interval[0] <= width
+
+
+def widen_edge(edge: Edge, width: float) -> Edge:
+    """Return the edge with an interval of at least `width`, around the middle of its own."""
+    if edge.interval is None or not is_narrow(edge, width):
+        return edge
+    middle = 0.5 * (edge.interval[0] + edge.interval[1])
+    return replace(edge, interval=(middle - 0.5 * width, middle + 0.5 * width))
 
 
 def aim_at_edges(edges: Sequence[Edge], thin: Floats, limits: tuple[float, float], width: float) -> Floats:

@@ -131,7 +131,9 @@ def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: 
     # The ladder follows from the first batch alone, so that its temperatures stay the same for all later batches.
     anchors = ladder.equal_length_ladder(parts[0], plan.low, plan.high, plan.anchors)
     thin = ladder.choose_batch_temperatures(samples, anchors, plan.batch)
-    return aim_at_edges(edges, thin, (plan.low, plan.high), plan.width) if plan.width is not None else thin
+    if plan.width is None or plan.window:
+        return thin
+    return aim_at_edges(edges, thin, (plan.low, plan.high), plan.width)
 
 
 def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: int, path: Path | None) -> SweepSamples:

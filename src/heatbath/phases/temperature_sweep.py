@@ -17,6 +17,7 @@ from heatbath.models import Model
 from heatbath.phases import curves
 from heatbath.phases.advice import find_free_temperature, recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
+from heatbath.phases.edge_looks import widen_edge
 from heatbath.phases.edges import Edge, find_edges
 from heatbath.phases.ladder import build_thermodynamic_scale
 from heatbath.phases.observables import FINISHED_OBSERVABLES, TEXT_OBSERVABLES, TextFunction, measure_observables
@@ -118,7 +119,7 @@ def analyze_samples(
     rng = np.random.default_rng([plan.seed, len(samples)])
     pool = curves.pool_samples(samples, np.unique(1 / samples.betas))
     pieces = decode_pieces(model, samples)
-    edges = [*find_edges(pool, pieces, rng)]
+    edges = [edge if plan.width is None else widen_edge(edge, plan.width) for edge in find_edges(pool, pieces, rng)]
     criticality = None
     if analysis.criticality:
         criticality, order = _find_order_edge(model, samples, analysis.tags, rng)
