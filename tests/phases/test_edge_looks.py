@@ -132,7 +132,7 @@ def test_the_interval_of_a_stopped_sweep_covers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [0.1, 0.06, 0.04, 0.0])
 def test_intervals_cover_whatever_width_is_asked_for(width: float) -> None:
-    """600 runs: a standard error of 1.1 %. A width of 0 takes all outcomes. At the stop the interval itself covers less."""
+    """600 runs: a standard error of 1.1 %. A width of 0 takes all outcomes. Without widening, intervals cover less."""
     runs = [stopped_interval(1000 + seed, width) for seed in range(600)]
     covered = np.mean([covers(low, high, width) for low, high, _ in runs])
     bare = np.mean([covers(low, high, 0.0) for low, high, _ in runs])

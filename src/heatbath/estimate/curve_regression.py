@@ -199,7 +199,7 @@ def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floa
 def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     """Return the posterior for each kernel, weighted by its marginal likelihood."""
     prior = _prior_precisions()
-    covariance: Floats = np.linalg.inv(prior + precision)
+    covariance = np.asarray(np.linalg.inv(prior + precision), np.float64)
     mean = covariance @ target
     evidence = 0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target)
     return _select_kernels(evidence, mean, covariance)
@@ -234,8 +234,8 @@ def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
     Where fewer than one and a half hits were seen nearby, the band reaches down to 0, and likewise up to 1.
     """
     x, index = np.unique(x_n, return_inverse=True)
-    hits: Floats = np.bincount(index, hit_n)
-    total: Floats = np.bincount(index, np.ones(len(x_n)))
+    hits = np.asarray(np.bincount(index, hit_n), np.float64)
+    total = np.asarray(np.bincount(index), np.float64)
     basis = CurveBasis(float(x.min()), float(x.max()))
     posterior = _fit_logits(basis.values(x), hits, total)
     logit, variance = posterior.project(basis.values(grid))
@@ -265,7 +265,7 @@ def _fit_logits(design: Floats, hits: Floats, total: Floats) -> _Posterior:
     likelihood = logit @ hits - np.logaddexp(0, logit) @ total
     penalty = (mean * (prior @ mean[..., None])[..., 0]).sum(1)
     evidence = likelihood - 0.5 * penalty + 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1])
-    covariance: Floats = np.linalg.inv(precision)
+    covariance = np.asarray(np.linalg.inv(precision), np.float64)
     return _select_kernels(evidence, mean, covariance)
 
 
