@@ -40,6 +40,8 @@ _ROUNDS = 3
 """Rounds of fitting the curve with the variances, and the variances from the deviations from it."""
 _RARE = 1e-3
 """Share of the overall variance that remains where all neighbours agree."""
+_SMALLEST_VARIANCE = 1e-6
+"""Smallest variance, in units of the spread of the data: below it equations are close to singular."""
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -131,14 +133,14 @@ class _Posterior:
 
     def project(self, basis: Floats) -> tuple[Floats, Floats]:
         """Return mean and variance of `basis` @ coefficients for each kernel, (l, g) each."""
-        return self.mean @ basis.T, ((basis @ self.covariance) * basis).sum(2)
+        return self.mean @ basis.T, np.maximum(((basis @ self.covariance) * basis).sum(2), 0.0)
 
     def mix(self, basis: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of `basis` @ coefficients over all kernels, (g,) each."""
         center = self.weight @ self.mean
         spread = self.mean - center
         covariance = np.tensordot(self.weight, self.covariance, 1) + (self.weight[:, None] * spread).T @ spread
-        return basis @ center, np.sqrt(((basis @ covariance) * basis).sum(1))
+        return basis @ center, np.sqrt(np.maximum(((basis @ covariance) * basis).sum(1), 0.0))
 
 
 def _select_kernels(evidence: Floats, mean: Floats, covariance: Floats) -> _Posterior:
@@ -162,7 +164,7 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
         # Every observation is the same, as the length of texts in characters is for a model of single letters.
         flat, zero = np.full(len(grid), center), np.zeros(len(grid))
         return FittedCurve(flat, flat, flat, zero, zero)
-    scale = max(spread, data.resolution) or 1.0
+    scale = spread if spread > 1e-9 * abs(center) else data.resolution
     y = (counted.value - center) / scale
     basis = CurveBasis(float(data.x.min()), float(data.x.max()))
     design, rise = basis.values(counted.x), basis.slopes(counted.x)
@@ -221,8 +223,9 @@ class _LocalVariance:
         Where all neighbours agree, an observation as far off as the average one may still come.
         """
         local = self.kernel @ (self._weight**2 * square_n) / (self.kernel @ self._weight)
-        overall = max(float(np.average(self._weight * square_n)), 1e-12)
-        return np.asarray(np.maximum((local + _RARE * overall) / (1 + _RARE), self._floor) / self._weight)
+        overall = float(np.average(self._weight * square_n))
+        floor = max(self._floor, _SMALLEST_VARIANCE)
+        return np.asarray(np.maximum((local + _RARE * overall) / (1 + _RARE), floor) / self._weight)
 
 
 def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
