@@ -31,8 +31,8 @@ REPORTS = ROOT / "build" / "gallery"
 IMAGES = ROOT / "docs" / "img" / "gallery"
 PAGE = ROOT / "docs" / "gallery.md"
 
-SMALL = {"length": 64, "sequences": 256, "batch": 64}
-"""A small sweep of a neural model: 256 texts of 64 tokens. The default has 448 of 128."""
+SMALL = {"length": 64, "sequences": 128, "batch": 64}
+"""A small sweep of a neural model: 128 texts of 64 tokens. The default has 448 of 128."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def test_a_comparison_leaves_page_file_and_traces(tmp_path: Path, capsys: pytest
     words = " ".join(capsys.readouterr().out.split())
     for part in ("A: markov", "B: markov", "24 pairs of texts of 32 tokens", "Next-token distributions", "The page is"):
         assert part in words
+    assert all(f" {t:.2f} " in words for t in (0.4, 0.6, 0.8, 1.2, 1.4)) and "…" not in words
     assert main(["compare", "one", "other", "--out", str(out), *SMALL]) == 2
     assert "add --resume" in _last(capsys)
     before = (out / "comparison.json").read_text()

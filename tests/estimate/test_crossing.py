@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from heatbath.estimate.crossings import half_crossing
+from heatbath.estimate.crossings import half_crossing, half_crossings
 
 CENTER, WIDTH = 0.8, 0.06
 X = np.repeat(np.linspace(0.3, 1.5, 40), 10)
@@ -17,7 +17,7 @@ def outcomes(seed: int, center: float = CENTER) -> np.ndarray:
 def interval(seed: int) -> tuple[float, float]:
     """A 95 % bootstrap interval of the crossing."""
     draws = np.random.default_rng(1000 + seed).exponential(size=(60, len(X)))
-    low, high = np.quantile([half_crossing(X, outcomes(seed), w)[0] for w in draws], [0.025, 0.975])
+    low, high = np.quantile(half_crossings(X, outcomes(seed), draws)[0], [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -59,3 +59,12 @@ def test_a_weight_counts_like_a_repetition():
 )
 def test_without_a_fall_through_one_half_there_is_no_crossing(hits):
     assert np.isnan(half_crossing(X, hits, np.ones(len(X)))).all()
+
+
+def test_many_weights_at_once_are_each_on_their_own() -> None:
+    weights = np.random.default_rng(3).exponential(size=(20, len(X)))
+    weights[7] = outcomes(0)  # all hits: no crossing
+    places, widths = half_crossings(X, outcomes(0), weights)
+    alone = np.array([half_crossing(X, outcomes(0), w) for w in weights])
+    np.testing.assert_allclose(np.stack([places, widths], axis=1), alone, rtol=1e-6)
+    assert np.isnan(places[7]) and np.isfinite(np.delete(places, 7)).all()

@@ -36,8 +36,28 @@ def test_an_edge_that_falls_as_fast_as_order_fades_is_not_supported(drop, suppor
     centers = [0.8 + 2 * drop, 0.8 + drop, 0.8]
     edge = estimate_edge("e", at(*centers), replicas(centers), fade=0.1)
     assert edge.supported is supported
-    assert ("falls" in edge.reason) is not supported
+    assert ("as without a transition" in edge.reason) is not supported
     assert edge.interval is not None
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "spread", "word"),
+    [
+        ((0.41, 0.47, 0.51), 0.01, "rises"),
+        ((1.05, 1.00, 0.93), 0.01, "falls"),
+        ((0.41, 0.47, 0.51), 0.05, "too few texts"),
+        ((1.05, 1.00, 0.93), 0.1, "too few texts"),
+        ((0.50, 0.51, 0.50), 0.005, "holds"),
+        ((0.50, 0.51, 0.50), 0.05, "too few texts"),
+        ((0.50, 0.505, 0.51), 0.002, "rises"),
+    ],
+)
+def test_an_edge_holds_only_if_its_drift_is_known_to_be_small(
+    temperatures: tuple[float, ...], spread: float, word: str
+) -> None:
+    reason = estimate_edge("e", at(*temperatures), replicas(temperatures, spread)).reason
+    assert reason.startswith(word)
+    assert word == "holds" or f"{temperatures[0]:.2f}, {temperatures[1]:.2f}, {temperatures[2]:.2f} at 32" in reason
 
 
 def test_a_drift_that_noise_could_hide_is_not_supported():

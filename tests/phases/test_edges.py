@@ -9,6 +9,7 @@ from heatbath.estimate.finite_size import EdgeEstimate
 from heatbath.models import Vocabulary
 from heatbath.models.exact.base import ExactModel, Floats, Ints, parameter_fingerprint
 from heatbath.phases import PhaseMap, SweepPlan, sweep
+from heatbath.phases.advice import recommend_range
 from heatbath.phases.edges import combine_estimators
 
 V = 8
@@ -63,13 +64,26 @@ def test_one_estimator_is_not_enough(estimator: int) -> None:
     assert "b: not found" in edge.verdict and "no edge found" in str(edge)
 
 
-def test_estimators_that_disagree_are_said_to() -> None:
-    sizes = {32: 0.5, 64: 0.5, 128: 0.5}
-    cold = EdgeEstimate("a", 0.5, (0.4, 0.6), sizes, True, "holds as the text grows")
-    hot = EdgeEstimate("b", 0.9, (0.8, 1.0), sizes, True, "holds as the text grows")
-    edge = combine_estimators("melt", [cold, hot])
-    assert edge.interval == (0.4, 1.0) and "disagree" in edge.verdict
-    assert (
-        "agree" in combine_estimators("melt", [cold, cold]).verdict
-        and "disagree" not in combine_estimators("melt", [cold, cold]).verdict
-    )
+def estimate(name: str, low: float, high: float) -> EdgeEstimate:
+    middle = 0.5 * (low + high)
+    return EdgeEstimate(name, middle, (low, high), dict.fromkeys((32, 64, 128), middle), True, "holds")
+
+
+def test_estimators_that_disagree_give_an_interval_without_a_temperature() -> None:
+    edge = combine_estimators("melt", [estimate("a", 0.84, 0.97), estimate("b", 1.03, 1.13)])
+    assert edge.temperature is None and edge.interval == (0.84, 1.13) and "disagree" in edge.verdict
+    assert str(edge).startswith("melt: between T = 0.84 and 1.13")
+
+
+@pytest.mark.parametrize(("low", "agree"), [(0.96, True), (0.97, True), (0.98, False)])
+def test_estimators_agree_if_their_intervals_meet(low: float, agree: bool) -> None:
+    edge = combine_estimators("melt", [estimate("a", 0.84, 0.97), estimate("b", low, 1.13)])
+    assert (edge.temperature is not None) is agree
+    assert ("two estimators agree" in edge.verdict) is agree
+    assert edge.temperature is None or 0.84 < edge.temperature < 1.13
+
+
+def test_the_range_is_clear_of_an_interval_without_a_temperature() -> None:
+    freeze = combine_estimators("freeze", [estimate("a", 0.3, 0.5), estimate("b", 0.4, 0.6)])
+    melt = combine_estimators("melt", [estimate("a", 0.84, 0.97), estimate("b", 1.03, 1.13)])
+    assert recommend_range([freeze, melt]).range == (0.6, 0.84)

@@ -88,6 +88,37 @@ def test_one_wild_point_does_not_flatten_a_response(chart: PhaseMap) -> None:
     assert figure.axes[2].get_ylim()[1] < 50
 
 
+def test_a_response_far_off_is_marked_at_the_border(chart: PhaseMap) -> None:
+    curve = chart["entropy"]
+    wild = curve.points.slope.copy()
+    wild[-1] = 1e6
+    axis = figures.plot_observable(chart, replace(curve, points=replace(curve.points, slope=wild))).axes[2]
+    markers = [line for line in axis.lines if line.get_marker() == "^" and len(line.get_xdata())]
+    assert [(x, y) for line in markers for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)] == [
+        (curve.points.x[-1], axis.get_ylim()[1])
+    ]
+
+
+@pytest.mark.parametrize("outlier", [3.0, -2.0])
+def test_the_axis_of_values_holds_all_points_with_their_bars(chart: PhaseMap, outlier: float) -> None:
+    curve = chart["loop fraction"]
+    value, interval = curve.points.value.copy(), curve.point_interval.copy()
+    value[4], interval[:, 4] = outlier, (outlier - 1, outlier + 1)
+    moved = replace(curve, points=replace(curve.points, value=value), point_interval=interval)
+    low, high = figures.plot_observable(chart, moved).axes[1].get_ylim()
+    assert low < interval.min() and high > interval.max() and low < curve.band.min() and high > curve.band.max()
+
+
+def test_a_curve_without_a_spread_is_drawn_with_its_points(chart: PhaseMap) -> None:
+    """A curve that is nearly constant, with points that are not."""
+    curve = chart["loop fraction"]
+    flat = np.full_like(curve.value, 0.0188)
+    points = replace(curve.points, value=np.linspace(0.1, 0.0, len(curve.points.x)))
+    drawn = replace(curve, value=flat, band=np.stack([flat - 1e-6, flat + 1e-6]), points=points)
+    low, high = figures.plot_observable(chart, drawn).axes[1].get_ylim()
+    assert low < 0 and high > 0.1
+
+
 @pytest.mark.parametrize("name", CRITICAL)
 def test_critical_figures_label_their_axes(chart: PhaseMap, name: str) -> None:
     found = chart.criticality

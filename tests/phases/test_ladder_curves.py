@@ -12,8 +12,8 @@ from heatbath.models.exact.base import log_probabilities
 from heatbath.phases import ladder
 from heatbath.phases.curves import (
     THERMAL_RATES,
+    CurveFrame,
     PooledSamples,
-    TextRange,
     compute_points,
     fit_curve,
     pool_samples,
@@ -23,7 +23,9 @@ from heatbath.phases.curves import (
     subtract_columns,
     text_column,
 )
-from heatbath.phases.prefix_sums import SweepSamples, compute_prefix_sums, concatenate_samples
+from heatbath.phases.ladder import build_thermodynamic_scale
+from heatbath.phases.prefix_sums import SweepSamples, TextRange, compute_prefix_sums, concatenate_samples
+from heatbath.phases.text_values import compute_own_sums, rate_values
 
 LENGTH = 64
 ANCHORS = np.geomspace(0.5, 2.0, 6)
@@ -199,9 +201,12 @@ def test_a_curve_runs_through_the_exact_values(pools):
     values = np.array([exact("urn", "entropy", t) for t in grid])
     inside = []
     for one in pools["urn"]:
-        column = rate_column(one, THERMAL_RATES["entropy"], second_half(one.samples, LENGTH))
-        smooth = fit_curve("entropy", compute_points(column, BETWEEN), one, grid)
-        inside.append(np.abs(smooth.value - values) < 1.96 * smooth.stderr)
+        rate, half = THERMAL_RATES["entropy"], second_half(one.samples, LENGTH)
+        own = rate_values(one.samples, compute_own_sums(one.samples), rate, half)
+        frame = CurveFrame(one, build_thermodynamic_scale(one.samples), grid)
+        smooth = fit_curve("entropy", rate_column(one, rate, half), own, frame)
+        inside.append((smooth.band[0] < values) & (values < smooth.band[1]))
+        assert np.allclose(np.ptp(smooth.band, axis=0), 2 * 1.96 * smooth.stderr, rtol=1e-3)
     assert np.mean(inside) > 0.83
 
 

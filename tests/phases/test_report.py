@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.report import html, serialization
+from heatbath.phases.report import figures, html, plot_style, serialization
 from heatbath.phases.report.verdicts import build_verdicts, format_with_error, replace_control_characters
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -206,3 +206,14 @@ def test_control_characters_are_shown() -> None:
         replace_control_characters("a\x00\x1b\x85\n\té\ud800")
         == "a␀␛\N{REPLACEMENT CHARACTER}\n\té\N{REPLACEMENT CHARACTER}"
     )
+
+
+def test_an_edge_whose_estimators_disagree_has_no_number_of_its_own(chart: PhaseMap) -> None:
+    split = replace(chart.edge("melt"), temperature=None, interval=(0.84, 1.13), verdict="the estimators disagree")
+    map_ = replace(chart, edges=[chart.edge("freeze"), split, chart.edge("order")])
+    verdict = next(one for one in build_verdicts(map_) if one.kind == "melt")
+    assert f"{verdict.title} {verdict.statement}" == "Melts between 0.84 and 1.13 (estimators disagree)"
+    assert plot_style.format_row("melt", None, split.interval) == "between 0.84 and 1.13 (estimators disagree)"
+    axis = figures.plot_overview(map_).axes[1]
+    assert len(axis.lines) == len(figures.plot_overview(chart).axes[1].lines) - 1, "no line of its own"
+    assert serialization.dump_phase_map(map_)["edges"][1]["temperature"] is None

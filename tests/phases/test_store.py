@@ -14,18 +14,8 @@ from heatbath.errors import BadInput
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import serialization
 
-CURVE = {
-    "name",
-    "points",
-    "ess",
-    "temperature",
-    "value",
-    "stderr",
-    "response",
-    "response_stderr",
-    "band",
-    "point_interval",
-}
+INTERVALS = {"band", "point_interval"}
+CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr"} | INTERVALS
 EDGE = {"name", "temperature", "interval", "verdict", "estimators"}
 LOCATED = {"name", "temperature", "interval", "by_size", "supported", "reason"}
 KEYS: dict[str, set[str]] = {

@@ -20,9 +20,11 @@ from heatbath.phases import AnalysisOptions, SweepPlan, curves, sweep
 from heatbath.phases.curves import PooledSamples, pool_samples, second_half
 from heatbath.phases.observables import detect_loops, detect_stale_texts, measure_observables
 from heatbath.phases.plan_preparation import describe_plan, prepare_plan, restrict_model, update_plan
+from heatbath.phases.report.sweep_description import describe_sweep
 from heatbath.phases.sampling import draw_batches
+from heatbath.phases.scored_prompts import read_prompt_file
 from heatbath.phases.sweep_prompts import BUILT_IN_PROMPTS, assign_prompts
-from heatbath.phases.text_samples import decode_pieces
+from heatbath.phases.text_samples import decode_pieces, select_text_samples
 
 SIZE, END, LENGTH = 5, 4, 32
 TEMPERATURES = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
@@ -266,3 +268,51 @@ def test_every_round_uses_each_prompt_once_and_batches_do_not_matter() -> None:
         assert sorted(whole[13 * r : 13 * r + 13]) == list(range(13))
     assert [i for first in range(0, 130, 10) for i in assign_prompts(13, 5, first, 10)] == whole
     assert len({tuple(whole[13 * r : 13 * r + 13]) for r in range(10)}) == 10, "rounds have orders of their own"
+
+
+@pytest.mark.weights
+def test_an_instruct_model_is_asked_by_its_template(smollm2: Any) -> None:
+    """Prompts are the ids of the template, texts may end, and the precision is the one in memory."""
+    plan, questions = replace(SMALL, sequences=16, batch=8, system="Be brief."), ["Where is Paris?", "2 + 2 ="]
+    prepared = prepare_plan(smollm2, plan, questions)
+    for tokens, question in zip(prepared.prompts, questions, strict=True):
+        turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
+        assert list(tokens) == smollm2.encode_chat(turns)
+    chart = sweep(smollm2, questions, plan=plan)
+    settings = chart.settings
+    assert (settings["chat"], settings["allow_end"]) == (True, True)
+    assert (settings["dtype"], settings["device"]) == ("float32", "cpu")
+    assert {sample.prompt for sample in chart.samples} <= {smollm2.decode(prompt) for prompt in prepared.prompts}
+    assert describe_sweep(chart) == [
+        "float32 on cpu, chat template, system message 'Be brief.', 2 prompts",
+        "drawn without windows, up to 32 tokens, end of text allowed",
+    ]
+    assert prepare_plan(smollm2, replace(SMALL, chat=False)).prompts == ((),)
+
+
+def test_a_prompt_that_does_not_fit_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "ab"}\n\n{"messages": [{"role": "user", "content": "a"}]}\n')
+    items = read_prompt_file(path).items
+    with pytest.raises(BadInput, match=r"prompts.jsonl, line 3: markov has no chat template"):
+        prepare_plan(build_chain(), SMALL, items)
+    short = build_chat_chain()
+    short.context_length = 34
+    with pytest.raises(BadInput, match=r"line 3: a prompt of 4 tokens and 32 more do not fit the context of 34"):
+        prepare_plan(short, replace(SMALL, system="x"), items[1:])
+    assert prepare_plan(short, SMALL, items).prompts == ((1, 1), (1, 1))
+
+
+@pytest.mark.parametrize(("share", "loops"), [(0.8, True), (0.2, False)])
+def test_the_text_that_is_shown_loops_where_most_do(share: float, loops: bool) -> None:
+    """The recommended range is sampled inside it, and at every place the text is the median of its neighbours."""
+    samples, rng = pool_texts(False, ()).samples, np.random.default_rng(0)
+    looping = rng.random(len(samples)) < share
+    tokens = np.where(looping[:, None], 1, rng.integers(0, 4, samples.tokens.shape)).astype(np.int32)
+    samples = replace(samples, tokens=tokens, betas=1 / np.linspace(0.2, 1.8, len(samples)))
+    pieces = decode_pieces(build_chain(), samples)
+    chosen = select_text_samples(samples, pieces, [""] * len(samples), (0.6, 0.9))
+    assert [one.recommended for one in chosen] == [False] * 5 + [True] * 3
+    assert all(0.6 <= one.temperature <= 0.9 for one in chosen if one.recommended)
+    assert all((set(one.text) == {"b"}) == loops for one in chosen)
+    assert len(select_text_samples(samples, pieces, [""] * len(samples), None)) == 5

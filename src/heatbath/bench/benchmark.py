@@ -22,6 +22,7 @@ GROUPS = {
     "decode": "heatbath.bench.decode",
     "engine": "heatbath.bench.engine",
     "serve": "heatbath.bench.serve",
+    "sweep": "heatbath.bench.sweep",
 }
 
 

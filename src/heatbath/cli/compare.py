@@ -34,6 +34,29 @@ WindowList = Annotated[
 WindowListOfB = Annotated[
     list[str] | None, typer.Option(help="name=value, cuts the draws of B alone.", show_default=False)
 ]
+PromptsFile = Annotated[Path | None, typer.Option(help='JSON lines with "prompt" or "messages".', show_default=False)]
+TextsFile = Annotated[
+    Path | None,
+    typer.Option(help='Shared texts: a text file, or .jsonl with a key "text".', show_default="texts both sides drew"),
+]
+Chat = Annotated[
+    bool | None,
+    typer.Option(
+        "--chat/--no-chat",
+        " /--raw",
+        help="Prompts as user turns of the chat template, or as text to continue.",
+        show_default="chat if both models have a template",
+    ),
+]
+SystemMessage = Annotated[str | None, typer.Option(help="System message in front of every prompt.", show_default=False)]
+AllowEnd = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-end/--forbid-end",
+        help="Texts may end by themselves, or have one length.",
+        show_default="allowed in a chat",
+    ),
+]
 
 
 def compare(
@@ -51,36 +74,11 @@ def compare(
     anchors: Annotated[int, typer.Option(help="Number of temperatures.")] = 17,
     pairs: Annotated[int, typer.Option(help="Pairs of texts at each temperature.")] = 20,
     length: Annotated[int, typer.Option(help="Tokens per text.")] = 128,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help='JSON lines with "prompt" or "messages": see docs/prompts.md.', show_default=False),
-    ] = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option(
-            "--chat/--no-chat",
-            " /--raw",
-            help="Prompts as user turns of the chat template, or as text to continue.",
-            show_default="chat if both models have a template",
-        ),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(help="System message in front of every prompt.", show_default=False)
-    ] = None,
-    allow_end: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-end/--forbid-end",
-            help="Texts may end by themselves, or have one length.",
-            show_default="allowed in a chat",
-        ),
-    ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            help='Shared texts: a text file, or .jsonl with a key "text".', show_default="texts that both sides drew"
-        ),
-    ] = None,
+    prompts: PromptsFile = None,
+    chat: Chat = None,
+    system: SystemMessage = None,
+    allow_end: AllowEnd = None,
+    texts: TextsFile = None,
     text_temperature: Annotated[float, typer.Option(help="Temperature of the shared texts' distributions.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Folder for the page and the traces.")] = Path("comparison"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the comparison in the folder.")] = False,

@@ -27,7 +27,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Text(replace_control_characters(f"{letter}: {side.label}"), style="bold"))
     console.print(Text(format_budget(comparison), style="dim"))
     console.print(_build_verdict_table(comparison))
-    console.print(Text("\nB − A in nats per token, with 95 % intervals:"))
+    console.print(Text("\nB − A in nats per token, with half the width of the 95 % intervals:"))
     console.print(_build_difference_table(comparison))
     for note in comparison.notes:
         console.print(Text(note, style="dim"))
@@ -41,23 +41,25 @@ def _build_verdict_table(comparison: Comparison) -> Table:
     for verdict in build_comparison_verdicts(comparison):
         table.add_row(
             Text(verdict.title, style=f"bold {COLOURS[verdict.kind]}", no_wrap=True),
-            Text(verdict.statement, style="bold", no_wrap=True),
+            Text(verdict.statement, style="bold"),
             Text(replace_control_characters(verdict.reason), style="dim"),
         )
     return table
 
 
 def _build_difference_table(comparison: Comparison) -> Table:
-    from heatbath.phases.comparison.comparison_verdicts import format_difference
+    """Build the table of differences, with half the width of their intervals."""
+    from heatbath.phases.report.verdicts import format_with_error
 
     names = {curve.name for curve in comparison.curves}
-    shown = {name: label for name, label in CURVE_LABELS.items() if name in names}
+    shown = {name: label for name, label in CURVE_LABELS.items() if name in names and name != "heat capacity"}
     curves = [comparison[name] for name in shown]
     table = Table("T", *shown.values(), box=None, pad_edge=False, header_style="dim")
+    table.columns[0].min_width = 4
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     grid = comparison.curves[0].temperature
     for k in np.linspace(0, len(grid) - 1, NUM_ROWS).round().astype(int):
-        values = [format_difference(*(float(c[k]) for c in (each.difference, each.low, each.high))) for each in curves]
+        values = [format_with_error(float(c.difference[k]), float(c.high[k] - c.low[k]) / 2) for c in curves]
         table.add_row(f"{grid[k]:.2f}", *values)
     return table

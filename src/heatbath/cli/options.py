@@ -1,4 +1,4 @@
-"""Options that several commands share, and the options of `heatbath generate` that steer a sampler."""
+"""Options that several commands share, those of `generate` that steer a sampler, and those of `sweep` that ask."""
 
 from __future__ import annotations
 
@@ -36,4 +36,38 @@ TopK = Annotated[int | None, typer.Option(help="Keep the k most probable tokens.
 TopP = Annotated[float | None, typer.Option(help="Keep the most probable tokens of total mass p.", show_default=False)]
 MinP = Annotated[
     float | None, typer.Option(help="Keep tokens of at least p times the top probability.", show_default=False)
+]
+
+PromptsPath = Annotated[
+    Path | None,
+    typer.Option(help='JSON lines with "prompt", and "answer" to score: see docs/prompts.md.', show_default=False),
+]
+ChatMode = Annotated[
+    bool | None,
+    typer.Option(
+        "--chat/--no-chat",
+        " /--raw",
+        help="Prompts as user turns of the chat template, or as text to continue.",
+        show_default="chat if the model has a template",
+    ),
+]
+SystemMessage = Annotated[str | None, typer.Option(help="System message in front of every prompt.", show_default=False)]
+DrawWindows = Annotated[
+    list[str] | None,
+    typer.Option(help="Window that tokens are drawn through, such as top_p=0.9; repeatable.", show_default=False),
+]
+AllowEnd = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-end/--forbid-end",
+        help="Texts may end by themselves, or have one length.",
+        show_default="allowed in a chat",
+    ),
+]
+ScorerName = Annotated[
+    str | None, typer.Option(help="module:function from prompt and text to a score, 0 to 1.", show_default=False)
+]
+ObservableNames = Annotated[
+    list[str] | None,
+    typer.Option(help="name=module:function from a text to a number; repeatable.", show_default=False),
 ]

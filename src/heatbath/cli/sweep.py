@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heatbath.cli.options import Device, Dtype, ModelName, Seed
+from heatbath.cli.options import (
+    AllowEnd,
+    ChatMode,
+    Device,
+    DrawWindows,
+    Dtype,
+    ModelName,
+    ObservableNames,
+    PromptsPath,
+    ScorerName,
+    Seed,
+    SystemMessage,
+)
 from heatbath.cli.output_files import Force, validate_output_folder
 from heatbath.errors import BadInput
 
@@ -42,52 +54,24 @@ def sweep(
     batch: Annotated[int | None, typer.Option(help="Texts per batch.", show_default="64")] = None,
     anchors: Annotated[int | None, typer.Option(help="Number of temperatures.", show_default="20")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="2048 texts of 256 tokens at 28 temperatures.")] = False,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Stop when the intervals of both edges are this narrow, in T.", show_default=False),
+    ] = None,
     seed: Seed = 0,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help='JSON lines with "prompt", and "answer" to score: see docs/prompts.md.', show_default=False),
-    ] = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option(
-            "--chat/--no-chat",
-            " /--raw",
-            help="Prompts as user turns of the chat template, or as text to continue.",
-            show_default="chat if the model has a template",
-        ),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(help="System message in front of every prompt.", show_default=False)
-    ] = None,
-    window: Annotated[
-        list[str] | None,
-        typer.Option(help="Window that tokens are drawn through, such as top_p=0.9; repeatable.", show_default=False),
-    ] = None,
-    allow_end: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-end/--forbid-end",
-            help="Texts may end by themselves, or have one length.",
-            show_default="allowed in a chat",
-        ),
-    ] = None,
-    scorer: Annotated[
-        str | None, typer.Option(help="module:function from prompt and text to a score, 0 to 1.", show_default=False)
-    ] = None,
-    observable: Annotated[
-        list[str] | None,
-        typer.Option(help="name=module:function from a text to a number; repeatable.", show_default=False),
-    ] = None,
-    criticality: Annotated[
-        bool, typer.Option("--criticality", help="Measure the long-range order of tags as well.")
-    ] = False,
+    prompts: PromptsPath = None,
+    chat: ChatMode = None,
+    system: SystemMessage = None,
+    window: DrawWindows = None,
+    allow_end: AllowEnd = None,
+    scorer: ScorerName = None,
+    observable: ObservableNames = None,
+    criticality: Annotated[bool, typer.Option("--criticality", help="Measure the long-range order of tags.")] = False,
     tags: Annotated[str, typer.Option(help="Tag scheme: auto, whitespace, pos or tokens.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the report and the traces.")] = Path("report"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the sweep in the folder.")] = False,
     force: Force = False,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print tokens and minutes that it would take, and stop.")
-    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the tokens and minutes it takes, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print phases.json in place of tables.")] = False,
 ) -> None:
     """Find where a model freezes and melts, and a temperature to use.
@@ -101,8 +85,8 @@ def sweep(
     from heatbath.user_functions import import_function, import_named_functions
 
     options: dict[str, Any] = {"length": length, "sequences": sequences, "batch": batch, "anchors": anchors}
+    options |= {"width": width, "low": temperatures[0], "high": temperatures[1]}
     options |= {"chat": chat, "system": system, "window": tuple(window or ()), "allow_end": allow_end, "seed": seed}
-    options |= {"low": temperatures[0], "high": temperatures[1]}
     analysis = AnalysisOptions(criticality, tags, import_named_functions(observable or []))
     file = _read_prompts(prompts, import_function(scorer) if scorer else None)
     if not plan:
@@ -194,7 +178,7 @@ class _Sweep:
 
     @property
     def title(self) -> str:
-        """What is swept, in a few words."""
+        """The model and how it is asked, in a few words."""
         from heatbath.phases.plan_preparation import describe_plan
         from heatbath.phases.report.sweep_description import describe_settings
 

@@ -9,6 +9,9 @@ from scipy.special import expit
 
 Floats = NDArray[np.float64]
 
+_SLOPE_PRIOR = np.array([1e-6, 1e-2])
+"""Prior precision of offset and slope of the log-odds, in spreads of x."""
+
 
 def half_crossing(x_n: Floats, hit_n: Floats, weight_n: Floats) -> tuple[float, float]:
     r"""Fit a logistic curve to 0/1 outcomes (n,); return the x where it is one half, and its width in x per log-odds.
@@ -16,26 +19,42 @@ def half_crossing(x_n: Floats, hit_n: Floats, weight_n: Floats) -> tuple[float, 
     NaN unless the outcomes decrease with x and cross one half within the data. Fitted by Newton steps with a weak prior
     on the slope, so that separable outcomes still give a finite result.
     """
-    total = weight_n.sum()
-    share = weight_n @ hit_n / total
-    if share <= 0 or share >= 1:
-        return float("nan"), float("nan")
-    center, spread = x_n.mean(), x_n.std()
-    z = (x_n - center) / spread
-    design = np.stack([np.ones_like(z), z], axis=1)
-    theta = np.array([np.log(share / (1 - share)), 0.0])
-    prior = np.diag([1e-6, 1e-2])
+    place, width = half_crossings(x_n, hit_n, weight_n[None])
+    return float(place[0]), float(width[0])
+
+
+def half_crossings(x_n: Floats, hit_n: Floats, weights_rn: Floats) -> tuple[Floats, Floats]:
+    """Return `half_crossing` for many weights of the same outcomes, such as resamples: places and widths, (r,) each."""
+    total = weights_rn.sum(1)
+    share = weights_rn @ hit_n / total
+    one_kind = (share <= 0) | (share >= 1)
+    center, spread = x_n.mean(), x_n.std() or 1.0
+    design = np.stack([np.ones_like(x_n), (x_n - center) / spread])
+    inner = np.clip(share, 1e-12, 1 - 1e-12)
+    theta = np.stack([np.log(inner / (1 - inner)), np.zeros_like(share)], axis=1)
     for _ in range(50):
-        p = expit(design @ theta)
-        gradient = design.T @ (weight_n * (hit_n - p)) - prior @ theta
-        hessian = (design * (weight_n * p * (1 - p))[:, None]).T @ design + prior
-        step = np.linalg.solve(hessian, gradient)
-        theta += step * min(1.0, 3.0 / (np.abs(step).max() + 1e-12))
-        if np.abs(step).max() < 1e-8:
+        step = _newton_step(theta, design, hit_n, weights_rn)
+        largest = np.abs(step).max(1, keepdims=True)
+        theta = theta + step * np.minimum(1.0, 3.0 / (largest + 1e-12))
+        if largest[~one_kind].max(initial=0.0) < 1e-8:
             break
-    if theta[1] >= 0 or not x_n.min() <= (x := center - spread * theta[0] / theta[1]) <= x_n.max():
-        return float("nan"), float("nan")
-    return float(x), float(-spread / theta[1])
+    falls = (theta[:, 1] < 0) & ~one_kind
+    slope = np.where(falls, theta[:, 1], -1.0)
+    place, width = center - spread * theta[:, 0] / slope, -spread / slope
+    found = falls & (place >= x_n.min()) & (place <= x_n.max())
+    return np.where(found, place, np.nan), np.where(found, width, np.nan)
+
+
+def _newton_step(theta_rp: Floats, design_pn: Floats, hit_n: Floats, weights_rn: Floats) -> Floats:
+    """Return the Newton step of the penalized log-likelihood for each row of weights, (r, 2)."""
+    p = expit(theta_rp @ design_pn)
+    gradient = (weights_rn * (hit_n - p)) @ design_pn.T - theta_rp * _SLOPE_PRIOR
+    z = design_pn[1]
+    curvature = weights_rn * p * (1 - p)
+    a, b, d = curvature.sum(1) + _SLOPE_PRIOR[0], curvature @ z, curvature @ z**2 + _SLOPE_PRIOR[1]
+    determinant = a * d - b * b
+    first, second = gradient[:, 0], gradient[:, 1]
+    return np.stack([(d * first - b * second) / determinant, (a * second - b * first) / determinant], axis=1)
 
 
 def estimate_zero_crossing(x_k: Floats, y_k: Floats) -> float:

@@ -12,7 +12,7 @@ is not known of them; a Bayesian band of this kind covers the true curve at the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -40,6 +40,8 @@ _ROUNDS = 3
 """Rounds of fitting the curve with the variances, and the variances from the deviations from it."""
 _RARE = 1e-3
 """Share of the overall variance that remains where all neighbours agree."""
+_SMALLEST_VARIANCE = 1e-5
+"""Smallest variance, in units of the spread of the data: below it equations are close to singular."""
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -69,18 +71,23 @@ class SlopeData:
 
 @dataclass(frozen=True)
 class MeanData:
-    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any."""
+    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any.
+
+    `resolution` is the smallest deviation that an observation can have: where all agree, one of `_NEIGHBOURS` may still
+    deviate by as much.
+    """
 
     x: Floats
     value: Floats
     weight: Floats
     slopes: SlopeData | None = None
+    resolution: float = 0.0
 
     def select_counted(self) -> MeanData:
         """Return the observations with a weight above zero."""
         rows = self.weight > 0
         slopes = self.slopes and SlopeData(self.slopes.product[rows], self.slopes.score[rows])
-        return MeanData(self.x[rows], self.value[rows], self.weight[rows], slopes)
+        return replace(self, x=self.x[rows], value=self.value[rows], weight=self.weight[rows], slopes=slopes)
 
 
 class CurveBasis:
@@ -126,14 +133,14 @@ class _Posterior:
 
     def project(self, basis: Floats) -> tuple[Floats, Floats]:
         """Return mean and variance of `basis` @ coefficients for each kernel, (l, g) each."""
-        return self.mean @ basis.T, ((basis @ self.covariance) * basis).sum(2)
+        return self.mean @ basis.T, np.maximum(((basis @ self.covariance) * basis).sum(2), 0.0)
 
     def mix(self, basis: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of `basis` @ coefficients over all kernels, (g,) each."""
         center = self.weight @ self.mean
         spread = self.mean - center
         covariance = np.tensordot(self.weight, self.covariance, 1) + (self.weight[:, None] * spread).T @ spread
-        return basis @ center, np.sqrt(((basis @ covariance) * basis).sum(1))
+        return basis @ center, np.sqrt(np.maximum(((basis @ covariance) * basis).sum(1), 0.0))
 
 
 def _select_kernels(evidence: Floats, mean: Floats, covariance: Floats) -> _Posterior:
@@ -152,11 +159,16 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     """
     counted = data.select_counted()
     center = float(np.average(counted.value, weights=counted.weight))
-    scale = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight))) or 1.0
+    spread = float(np.sqrt(np.average((counted.value - center) ** 2, weights=counted.weight)))
+    if max(spread, data.resolution) <= 1e-9 * abs(center):
+        # Every observation is the same, as the length of texts in characters is for a model of single letters.
+        flat, zero = np.full(len(grid), center), np.zeros(len(grid))
+        return FittedCurve(flat, flat, flat, zero, zero)
+    scale = spread if spread > 1e-9 * abs(center) else data.resolution
     y = (counted.value - center) / scale
     basis = CurveBasis(float(data.x.min()), float(data.x.max()))
     design, rise = basis.values(counted.x), basis.slopes(counted.x)
-    noise = _LocalVariance(counted)
+    noise = _LocalVariance(counted, (data.resolution / scale) ** 2 / _NEIGHBOURS)
     near = noise.kernel @ (counted.weight * y) / (noise.kernel @ counted.weight)
     variance = noise.smooth((y - near) ** 2)
     posterior = _solve_kernels(*_normal_equations(design, y, variance))
@@ -187,7 +199,7 @@ def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floa
 def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
     """Return the posterior for each kernel, weighted by its marginal likelihood."""
     prior = _prior_precisions()
-    covariance: Floats = np.asarray(np.linalg.inv(prior + precision), np.float64)
+    covariance = np.asarray(np.linalg.inv(prior + precision), np.float64)
     mean = covariance @ target
     evidence = np.asarray(0.5 * (np.linalg.slogdet(prior)[1] + np.linalg.slogdet(covariance)[1] + mean @ target))
     return _select_kernels(evidence, mean, covariance)
@@ -196,14 +208,14 @@ def _solve_kernels(precision: Floats, target: Floats) -> _Posterior:
 class _LocalVariance:
     """Variances of observations from the squared deviations of about `_NEIGHBOURS` of them around each."""
 
-    def __init__(self, data: MeanData) -> None:
+    def __init__(self, data: MeanData, floor: float) -> None:
         reach = min(round(_NEIGHBOURS), len(data.x) - 1)
         distance = np.abs(data.x[:, None] - data.x)
         width = np.partition(distance, reach, axis=1)[:, reach, None]
         width = np.maximum(1.5 * width, 1e-9 * max(float(np.ptp(data.x)), 1.0))
         weight = np.maximum(1 - (distance / width) ** 2, 0.0)
         self.kernel = weight / weight.sum(1, keepdims=True)
-        self._weight = data.weight
+        self._weight, self._floor = data.weight, floor
 
     def smooth(self, square_n: Floats) -> Floats:
         """Return the variance of each observation, (n,), in inverse proportion to its weight.
@@ -211,8 +223,9 @@ class _LocalVariance:
         Where all neighbours agree, an observation as far off as the average one may still come.
         """
         local = self.kernel @ (self._weight**2 * square_n) / (self.kernel @ self._weight)
-        overall = max(float(np.average(self._weight * square_n)), 1e-12)
-        return np.asarray((local + _RARE * overall) / (1 + _RARE) / self._weight)
+        overall = float(np.average(self._weight * square_n))
+        floor = max(self._floor, _SMALLEST_VARIANCE)
+        return np.asarray(np.maximum((local + _RARE * overall) / (1 + _RARE), floor) / self._weight)
 
 
 def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
@@ -220,16 +233,16 @@ def fit_share_curve(x_n: Floats, hit_n: Floats, grid: Floats) -> FittedCurve:
 
     Where fewer than one and a half hits were seen nearby, the band reaches down to 0, and likewise up to 1.
     """
-    x, index, total = np.unique(x_n, return_inverse=True, return_counts=True)
+    x, index = np.unique(x_n, return_inverse=True)
     hits = np.asarray(np.bincount(index, hit_n), np.float64)
-    misses = total - hits
+    total = np.asarray(np.bincount(index), np.float64)
     basis = CurveBasis(float(x.min()), float(x.max()))
-    posterior = _fit_logits(basis.values(x), hits, total.astype(np.float64))
+    posterior = _fit_logits(basis.values(x), hits, total)
     logit, variance = posterior.project(basis.values(grid))
     low, value, high = (
         expit(_mixture_quantile(q, posterior.weight, logit, np.sqrt(variance))) for q in (0.025, 0.5, 0.975)
     )
-    near = _count_neighbours(grid, x, hits), _count_neighbours(grid, x, misses)
+    near = _count_neighbours(grid, x, hits), _count_neighbours(grid, x, total - hits)
     low = low * (near[0] - 0.5).clip(0, 1)
     high = 1 - (1 - high) * (near[1] - 0.5).clip(0, 1)
     slope, slope_stderr = _share_slope(posterior, basis, grid)
@@ -251,9 +264,9 @@ def _fit_logits(design: Floats, hits: Floats, total: Floats) -> _Posterior:
     logit = mean @ design.T
     likelihood = logit @ hits - np.logaddexp(0, logit) @ total
     penalty = (mean * (prior @ mean[..., None])[..., 0]).sum(1)
-    volume = np.asarray(np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1], np.float64)
-    evidence = likelihood - 0.5 * penalty + 0.5 * volume
-    return _select_kernels(evidence, mean, np.asarray(np.linalg.inv(precision), np.float64))
+    evidence = likelihood - 0.5 * penalty + 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(precision)[1])
+    covariance = np.asarray(np.linalg.inv(precision), np.float64)
+    return _select_kernels(evidence, mean, covariance)
 
 
 def _mixture_quantile(q: float, weight_l: Floats, mean_lg: Floats, deviation_lg: Floats) -> Floats:

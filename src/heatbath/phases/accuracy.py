@@ -5,7 +5,6 @@ There are three ways of answering: one answer, the best of n, and the majority v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
@@ -18,6 +17,7 @@ from heatbath.errors import BadInput, Unreliable
 from heatbath.estimate.best_of_n import best_of_n_score, bootstrap_means, is_tied_with_best, majority_vote_score
 from heatbath.models.base import Model, Tokens
 from heatbath.phases.advice import BestTemperature, WrongAnswers
+from heatbath.phases.curves import wilson_interval
 from heatbath.phases.scored_prompts import ScoredPrompt, ScoreFunction, read_scored_prompts
 from heatbath.phases.sweep_prompts import encode_scored_prompts, has_chat_template
 
@@ -40,7 +40,6 @@ MIN_PROMPTS = 8
 MAX_WRONG_TEXTS = 3
 """Wrong texts that are kept for a prompt and a temperature."""
 _MAX_ROWS = 64
-_Z_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -218,20 +217,14 @@ def _collect_wrong(
     return tuple(sorted(wrong, key=lambda one: one.share_right))
 
 
-def wilson_interval(share: float, size: float, z: float = _Z_95) -> tuple[float, float]:
-    """Return Wilson's interval for a share measured on `size` independent outcomes; it never has zero width."""
-    center, spread = share + z**2 / (2 * size), z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
-    scale = 1 + z**2 / size
-    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
-
-
 def _accuracy_interval(mean: float, stderr: float, num_prompts: int, samples: int) -> tuple[float, float]:
     """Return the interval of an accuracy: texts of one prompt are alike, so its effective size is that of `stderr`.
 
     Where all prompts did equally well the error says nothing, and each prompt counts as one outcome.
     """
     size = mean * (1 - mean) / stderr**2 if stderr > 1e-9 else float(num_prompts)
-    return wilson_interval(mean, min(max(size, 1.0), num_prompts * samples))
+    low, high = wilson_interval(np.array([mean]), np.array([min(max(size, 1.0), num_prompts * samples)]))[:, 0]
+    return float(low), float(high)
 
 
 def _find_best(way: str, ladder: Floats, scores_pk: Floats, rng: np.random.Generator, samples: int) -> BestTemperature:

@@ -172,8 +172,7 @@ def rate_column(
     samples = pool.samples
     parts = [window] if samples.may_end else window.split_blocks()
     stops = [part.stop if reach is None or not samples.may_end else reach for part in parts]
-    weights = pool.weights[stops]
-    tokens: Floats | float = 1.0
+    weights, tokens = pool.weights[stops], np.ones(len(samples))
     if samples.may_end:
         weights, tokens = _weigh_present(weights, samples, window, reach)
     value, own, score = (np.empty((len(parts), len(samples), len(pool.temperatures))) for _ in range(3))

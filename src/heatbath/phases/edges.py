@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.estimate.crossings import half_crossing
+from heatbath.estimate.crossings import half_crossing, half_crossings
 from heatbath.estimate.finite_size import EdgeEstimate, estimate_edge
 from heatbath.estimate.smooth import LinearSmoother
 from heatbath.phases.curves import (
@@ -94,6 +94,13 @@ def text_sizes(length: int) -> tuple[int, int, int]:
     return length // 4, length // 2, length
 
 
+def find_edges(
+    pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator
+) -> tuple[Edge, Edge]:
+    """Locate the freeze and the melt edge."""
+    return find_freeze_edge(pool, pieces_nt, rng), find_melt_edge(pool, rng)
+
+
 def find_freeze_edge(pool: PooledSamples, pieces_nt: Sequence[Sequence[bytes]], rng: np.random.Generator) -> Edge:
     """Locate the temperature below which texts loop."""
     draws = rng.exponential(size=(REPLICAS, len(pool.samples)))
@@ -116,7 +123,7 @@ def replicate_freeze_edge(
 
 def _locate_half_crossing(name: str, temperature_n: Floats, hits: dict[int, Floats], draws: Floats) -> EdgeReplicas:
     at_size = {n: half_crossing(temperature_n, hit, np.ones_like(hit))[0] for n, hit in hits.items()}
-    replicas = np.array([[half_crossing(temperature_n, hit, w)[0] for hit in hits.values()] for w in draws])
+    replicas = np.stack([half_crossings(temperature_n, hit, draws)[0] for hit in hits.values()], axis=1)
     # If random excitations break the cycles, doubling the text squares the share of cycles: one half becomes one
     # quarter, a step of ln 3 on the logistic scale.
     width = half_crossing(temperature_n, list(hits.values())[-1], np.ones_like(temperature_n))[1]

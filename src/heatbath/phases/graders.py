@@ -111,7 +111,7 @@ def chosen_letter(text: str, choices: Sequence[str], letters: str) -> str | None
 
     In this order: the letter after the last "answer is" or "answer:"; a letter at the start; the last letter in
     brackets; the only one of the options whose text occurs, where a longer option hides one that it contains; the only
-    letter that stands alone (A and I are also words: they count at the end, or before a comma, "or", "is" and such).
+    letter that stands alone (A and I are also words, and count only at the end or before a comma, "or", "is" and such).
     """
     letter = f"[{letters}]"
     for pattern in (

@@ -36,6 +36,7 @@ class SweepOptions(TypedDict, total=False):
     system: str
     window: str | Sequence[str]
     allow_end: bool
+    width: float
 
 
 def update_plan(plan: SweepPlan, options: Mapping[str, Any]) -> SweepPlan:

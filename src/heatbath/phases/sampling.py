@@ -14,6 +14,8 @@ from heatbath.engine import Generation, generate
 from heatbath.errors import BadInput
 from heatbath.models.base import Model, Tokens
 from heatbath.phases import ladder
+from heatbath.phases.edge_looks import MIN_BATCHES, aim_at_edges, is_narrow, look_at_edges
+from heatbath.phases.edges import Edge
 from heatbath.phases.prefix_sums import BLOCKS, SweepSamples, compute_prefix_sums, concatenate_samples
 from heatbath.phases.sweep_prompts import assign_prompts
 from heatbath.record import NODE_COLUMNS, Record
@@ -39,6 +41,8 @@ class SweepPlan:
         window: windows that tokens are drawn through, such as ("top_p=0.9",); records stay of the model without them,
             and every text counts at its own temperature alone.
         allow_end: texts may end before `length`; None: in a chat. Otherwise the end of a text is forbidden.
+        width: stop as soon as the intervals of both edges are at most this wide, in units of T, and aim the texts at
+            the edges until then; `sequences` is the most that are drawn.
     """
 
     low: float = 0.2
@@ -54,6 +58,7 @@ class SweepPlan:
     system: str | None = None
     window: tuple[str, ...] = ()
     allow_end: bool | None = None
+    width: float | None = None
 
     def validate(self, model: Model) -> None:
         """Check the plan against `model`.
@@ -70,6 +75,8 @@ class SweepPlan:
                 f"`sequences` must be a multiple of the batch size {self.batch}, at least two batches, "
                 f"got {self.sequences}."
             )
+        if self.width is not None and not self.width > 0:
+            raise BadInput(f"`width` must be positive, got {self.width:g}.")
         self._validate_ladder()
         if (
             not model.vocabulary.start_token_ids
@@ -102,22 +109,29 @@ class BatchRows:
 def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> Iterator[SweepSamples]:
     """Sample batch after batch, and yield all samples so far after each.
 
+    With a `width`, the batches end early at the first look at which both edges are found and narrow enough.
+
     With a folder, each batch is written there as a Parquet file of traces as soon as it is complete; a later call with
     the same plan reads these files instead of sampling again.
     """
     parts: list[SweepSamples] = []
     for number in range(plan.sequences // plan.batch):
+        edges: Sequence[Edge] = ()
+        if plan.width is not None and number >= MIN_BATCHES:
+            edges = look_at_edges(model, concatenate_samples(parts), plan.seed)
+            if all(is_narrow(edge, plan.width) for edge in edges):
+                return
         first = number * plan.batch
         path = folder / f"batch-{number:04d}.parquet" if folder else None
         if path and path.exists():
             parts.append(read_rows(path, plan))
         else:
-            temperatures = _choose_temperatures(parts, plan, first)
+            temperatures = _choose_temperatures(parts, plan, first, edges)
             parts.append(_draw_batch(model, plan, temperatures, first, path))
         yield concatenate_samples(parts)
 
 
-def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: int) -> Floats:
+def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: int, edges: Sequence[Edge]) -> Floats:
     if plan.temperatures is not None:
         return np.take(plan.temperatures, np.arange(first_row, first_row + plan.batch), mode="wrap")
     if not parts:
@@ -125,7 +139,10 @@ def _choose_temperatures(parts: list[SweepSamples], plan: SweepPlan, first_row: 
     samples = concatenate_samples(parts)
     # The ladder follows from the first batch alone, so that its temperatures stay the same for all later batches.
     anchors = ladder.equal_length_ladder(parts[0], plan.low, plan.high, plan.anchors)
-    return ladder.choose_batch_temperatures(samples, anchors, plan.batch)
+    thin = ladder.choose_batch_temperatures(samples, anchors, plan.batch)
+    if plan.width is None or plan.window:
+        return thin
+    return aim_at_edges(edges, thin, (plan.low, plan.high), plan.width)
 
 
 def _draw_batch(model: Model, plan: SweepPlan, temperatures: Floats, first_row: int, path: Path | None) -> SweepSamples:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from heatbath.errors import BadInput
 from heatbath.models import Model
 from heatbath.phases import curves
-from heatbath.phases.advice import recommend_range
+from heatbath.phases.advice import find_free_temperature, recommend_range
 from heatbath.phases.critical import Criticality, TagChains, compute_criticality
-from heatbath.phases.edges import Edge, find_freeze_edge, find_melt_edge
+from heatbath.phases.edge_looks import widen_edge
+from heatbath.phases.edges import Edge, find_edges
 from heatbath.phases.ladder import build_thermodynamic_scale
 from heatbath.phases.observables import FINISHED_OBSERVABLES, TEXT_OBSERVABLES, TextFunction, measure_observables
 from heatbath.phases.phase_map import PhaseMap
@@ -118,13 +119,14 @@ def analyze_samples(
     rng = np.random.default_rng([plan.seed, len(samples)])
     pool = curves.pool_samples(samples, np.unique(1 / samples.betas))
     pieces = decode_pieces(model, samples)
-    edges = [find_freeze_edge(pool, pieces, rng), find_melt_edge(pool, rng)]
+    edges = [edge if plan.width is None else widen_edge(edge, plan.width) for edge in find_edges(pool, pieces, rng)]
     criticality = None
     if analysis.criticality:
         criticality, order = _find_order_edge(model, samples, analysis.tags, rng)
         edges.append(order)
     texts = measure_observables(samples.tokens, pieces, analysis.observables or {}, may_end=samples.may_end)
-    advice = recommend_range(edges)
+    frozen = np.maximum(texts["loop fraction"], texts["stale fraction"])
+    advice = recommend_range(edges, find_free_temperature(1 / samples.betas, frozen))
     return PhaseMap(
         model=Provenance.from_model(model),
         settings={**describe_plan(model, plan), "tags": analysis.tags},

@@ -23,7 +23,7 @@ class TextValues:
     """An observable of each text at its own temperature, (n,), with observations of its response.
 
     A text counts in proportion to its `weight`. `limits` are the smallest and the largest mean that the observable can
-    have. If `is_share`, values are 0 or 1.
+    have, and `resolution` its smallest change. If `is_share`, values are 0 or 1.
     """
 
     temperature: Floats
@@ -32,6 +32,7 @@ class TextValues:
     slopes: SlopeData | None
     limits: tuple[float, float]
     is_share: bool
+    resolution: float
 
     def fit(self, scale: ThermodynamicScale, temperatures: Floats) -> FittedCurve:
         """Fit the curve of the mean at `temperatures` (g,); slopes are by temperature."""
@@ -39,7 +40,7 @@ class TextValues:
         if self.is_share:
             fitted = fit_share_curve(place_n, self.value, place_g)
         else:
-            data = MeanData(place_n, self.value, self.weight, self._slopes_by_length(scale))
+            data = MeanData(place_n, self.value, self.weight, self._slopes_by_length(scale), self.resolution)
             fitted = fit_mean_curve(data, place_g)
         rate = scale.rates(temperatures)
         return FittedCurve(
@@ -102,15 +103,19 @@ def rate_values(samples: SweepSamples, sums: Sequence[OwnSums], rate: RateFuncti
         value[own.rows], score[own.rows] = block.mean(0), block_score.mean(0)
         product[own.rows] = (block * block_score).mean(0) + window.mean_rate(own.texts, drift) / tokens
     slopes = SlopeData(product, score) if samples.is_reweightable else None
-    return TextValues(1 / samples.betas, value, present, slopes, (0.0, np.inf), False)
+    return TextValues(1 / samples.betas, value, present, slopes, (0.0, np.inf), False, 0.0)
 
 
 def text_values(samples: SweepSamples, sums: Sequence[OwnSums], value_n: Floats) -> TextValues:
     """Return the values of an observable of complete texts, (n,); values within [0, 1] are taken for shares."""
     is_share = bool(np.isin(value_n, (0, 1)).all())
-    limits = (0.0, 1.0) if value_n.min() >= 0 and value_n.max() <= 1 else (-np.inf, np.inf)
+    is_within = bool(value_n.min() >= 0 and value_n.max() <= 1)
+    limits = (0.0, 1.0) if is_within else (-np.inf, np.inf)
+    # A share of tokens changes by one token; of other observables nothing is known but the differences seen.
+    resolution = 1 / samples.length if is_within else float(np.diff(np.unique(value_n)).min(initial=np.inf))
+    resolution = resolution if np.isfinite(resolution) else 0.0
     score = np.empty(len(samples))
     for own in sums:
         score[own.rows] = own.score()[:, -1]
     slopes = SlopeData(value_n * score, score) if samples.is_reweightable else None
-    return TextValues(1 / samples.betas, value_n, np.ones(len(samples)), slopes, limits, is_share)
+    return TextValues(1 / samples.betas, value_n, np.ones(len(samples)), slopes, limits, is_share, resolution)

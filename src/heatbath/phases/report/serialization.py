@@ -93,7 +93,8 @@ def build_dataclass(kind: type[Any], content: Any) -> Any:
     """Build a dataclass from its JSON object, field by field according to the type hints; defaults may be left out."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
-    optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    defaults = {field.name: (field.default, field.default_factory) for field in fields(kind)}
+    optional = {name for name, default in defaults.items() if default != (MISSING, MISSING)}
     if not isinstance(content, dict):
         raise TypeError(f"{kind.__name__} is {type(content).__name__}, not an object")
     for name in sorted((names - optional - content.keys()) | (content.keys() - names)):

@@ -17,6 +17,7 @@ SETTING_LABELS = {
     "window": "windows",
     "allow_end": "end of text allowed",
     "length": "most tokens per text",
+    "width": "width of edges to stop at",
 }
 """What is swept, in the order of the table of settings; the numbers of the plan follow."""
 
