@@ -180,7 +180,7 @@ def _validate_keys(place: str, entry: Mapping[str, Any], name: str) -> None:
 
 
 def _parse_answers(place: str, answer: object) -> list[Answer]:
-    answers = answer if isinstance(answer, list) else [] if answer is None else [answer]
+    answers: list[Any] = answer if isinstance(answer, list) else [] if answer is None else [answer]
     if answer == []:
         raise BadInput(f"{place}: `answer` must have at least one accepted answer, got [].")
     for one in answers:
