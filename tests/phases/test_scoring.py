@@ -53,6 +53,7 @@ RIGHT = [
     ),
     ({"answer": "the Eiffel Tower"}, ["Eiffel tower.", "An Eiffel-Tower"]),
     ({"answer": "C++"}, ["I would use C++.", "c++"]),
+    ({"answer": "1.5 million"}, ["About 1.5 million."]),
     ({"answer": "東京"}, ["日本の首都は東京です。"]),
     ({"answer": ["UK", "United Kingdom"]}, ["The U.K.", "the United Kingdom of Great Britain"]),
     (
@@ -75,6 +76,7 @@ RIGHT = [
 WRONG = [
     (CAPITAL, ["", "Parisian", "London", "Comparison", "Par is"]),
     ({"answer": "C++"}, ["C", "C is older"]),
+    ({"answer": "1.5 million"}, ["15 million", "5 million"]),
     ({"answer": "C"}, ["The answer is B.", "none"]),
     ({"answer": 42}, ["420", "142", "4.2", "no number", "42 or 43", "#### 7\n42", "v42x"]),
     ({"answer": "B"}, ["A", "The answer is (A), not (B)? No: answer: A", "Because", "b"]),

@@ -96,7 +96,7 @@ def text_points(pool: PooledSamples, name: str) -> CurveData:
 
 
 def deviations(points: CurveData, exact: Callable[[float], float]) -> np.ndarray:
-    return (points.value - np.array([exact(t) for t in points.x])) / points.value_stderr
+    return np.asarray((points.value - np.array([exact(t) for t in points.x])) / points.value_stderr)
 
 
 @pytest.mark.parametrize("window", [(), ("top_k=2",)])

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 PROBE_STEPS = 6
 MARGIN = 1.25
 """Factor by which a machine is slower or faster over minutes than over the seconds of a probe."""
+GROWTH_LENGTH = 2048
+"""Tokens of a text at which a step is allowed to take twice as long as at its start."""
 MIN_SHARE = 0.25
 """Share of the steps assumed at the least where texts may end early: a batch goes on until its last text ends."""
 ANALYSIS_SECONDS = (5.0, 30.0)
@@ -41,7 +43,7 @@ class CostEstimate:
 
 
 def estimate_cost(model: Model, plan: SweepPlan, *, answers: int = 0, answer_tokens: int = 0) -> CostEstimate:
-    """Estimate what a sweep costs, from a few steps of one of its batches in the middle of the texts.
+    """Estimate what a sweep costs, from the first steps of one of its batches.
 
     Args:
         model: the model to sweep.
@@ -54,25 +56,18 @@ def estimate_cost(model: Model, plan: SweepPlan, *, answers: int = 0, answer_tok
     """
     rows = plan.batch
     prompts = [plan.prompts[i] for i in assign_prompts(len(plan.prompts), plan.seed, 0, rows)]
-    filled = [_fill_prompt(model, prompt, plan.length // 2) for prompt in prompts]
-    # The first probe compiles what needs compiling, so that the second one times the prompts alone.
-    steps = _time_steps(model, plan, filled, PROBE_STEPS)[1:]
-    start = _time_steps(model, plan, prompts, 1)[0]
+    start, *steps = _time_steps(model, plan, prompts, PROBE_STEPS + 1).tolist()
     batches = plan.sequences / plan.batch + answers / rows * answer_tokens / plan.length
-    low, high = (batches * (start + plan.length * step) for step in (np.quantile(steps, 0.25), steps.max()))
+    # The first step reads the prompts, and may compile kernels once: it counts towards the upper end alone.
+    low = batches * plan.length * float(np.quantile(steps, 0.25))
+    high = batches * (start + plan.length * max(steps) * (1 + plan.length / GROWTH_LENGTH))
     least = MIN_SHARE if plan.allow_end else 1.0
     seconds = (low * least / MARGIN + ANALYSIS_SECONDS[0], high * MARGIN + ANALYSIS_SECONDS[1])
     tokens = plan.sequences * plan.length + answers * answer_tokens
     return CostEstimate(plan.sequences + answers, tokens, seconds, bool(plan.allow_end or answers))
 
 
-def _fill_prompt(model: Model, prompt: Tokens, count: int) -> list[int]:
-    """Return a prompt that is `count` tokens longer, which takes as long to continue as a half-written text."""
-    tokens = list(prompt) or list(model.vocabulary.start_token_ids) or [0]
-    return [*tokens, *[tokens[-1]] * count]
-
-
-def _time_steps(model: Model, plan: SweepPlan, prompts: list[Tokens] | list[list[int]], count: int) -> Floats:
+def _time_steps(model: Model, plan: SweepPlan, prompts: list[Tokens], count: int) -> Floats:
     """Return the seconds of each of `count` steps; the first includes reading the prompts."""
     times = [time.perf_counter()]
     generate(

@@ -22,6 +22,7 @@ _NUMBER = r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-
 _FRACTION = re.compile(rf"({_NUMBER})(?:\s*/\s*(\d+))?(?![\d])")
 _FINAL_MARK = re.compile(r"####|\\boxed\s*\{")
 _ANSWER_MARK = re.compile(r"\banswer(?:\s+is|\s*[:=])", re.IGNORECASE)
+_DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _SENTENCE_END = re.compile(r"[.!?;](?:\s|$)|\n")
 _CLOSE = 1e-6
 """Relative difference of two numbers that count as equal."""
@@ -35,11 +36,12 @@ def normalise_text(text: str) -> str:
 def normalise_answer(text: str) -> str:
     """Return the words of a text without case, punctuation and articles, joined by single spaces.
 
-    Hyphens, dashes and slashes separate words. Symbols such as +, $ and # stay, so that "C++" is not "C". A text that
-    is nothing but articles keeps them.
+    Hyphens, dashes and slashes separate words. Symbols such as +, $ and # stay, so that "C++" is not "C", and so do
+    decimal points, so that "1.5" is not "15". A text that is nothing but articles keeps them.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(map(_strip_character, folded)).split()
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("\0", "")
+    marked = _DECIMAL_POINT.sub("\0", folded)
+    words = "".join(map(_strip_character, marked)).replace("\0", ".").split()
     return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 

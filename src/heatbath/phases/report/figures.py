@@ -75,7 +75,8 @@ def plot_overview(map_: PhaseMapData) -> Figure:
 
 def _format_headline(map_: PhaseMapData) -> str:
     length = map_.budget.tokens // max(map_.budget.sequences, 1)
-    return f"{map_.model.model}: {map_.budget.sequences} texts of {length} tokens, bands and bars at 95 %"
+    tokens = f"{length} tokens on average" if map_.settings.get("allow_end") else f"{length} tokens"
+    return f"{map_.model.model}: {map_.budget.sequences} texts of {tokens}, bands and bars at 95 %"
 
 
 def plot_observable(map_: PhaseMapData, curve: Curve) -> Figure:
