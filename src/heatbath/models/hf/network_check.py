@@ -26,7 +26,7 @@ _MIN_SPREAD = 1e-3
 
 
 @dataclass(frozen=True)
-class Difference:
+class EnergyDifference:
     """The distance between two computations of the same energies.
 
     Attributes:
@@ -50,8 +50,8 @@ class NetworkCheck:
     """
 
     cache_use: CacheUse
-    causality: Difference | None
-    step: Difference | None
+    causality: EnergyDifference | None
+    step: EnergyDifference | None
     tolerance: float
 
 
@@ -81,16 +81,16 @@ def check_network(network: Network, *, name: str, context_length: int | None) ->
     return used, NetworkCheck(cache_use, causality, step, tolerance)
 
 
-def energy_difference(actual: torch.Tensor, expected: torch.Tensor) -> Difference:
+def energy_difference(actual: torch.Tensor, expected: torch.Tensor) -> EnergyDifference:
     """Return the distance between energies (..., V), whatever constant is added to them; closed tokens are left out."""
     is_open = expected.isfinite()
     if not torch.equal(is_open, actual.isfinite()):
-        return Difference(torch.inf, torch.inf)
+        return EnergyDifference(torch.inf, torch.inf)
     gap = (-actual.double()).log_softmax(-1) - (-expected.double()).log_softmax(-1)
     nats = float(torch.where(is_open, gap, 0.0).abs().max())
     centred, reference = (_centre(values.double(), is_open) for values in (actual, expected))
     spread = reference.square().mean().sqrt().clamp_min(_MIN_SPREAD)
-    return Difference(nats, float((centred - reference).square().mean().sqrt() / spread))
+    return EnergyDifference(nats, float((centred - reference).square().mean().sqrt() / spread))
 
 
 def _centre(energies: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ class _Trial:
             self.whole = self.network.position_energies(self.tokens, keep=0)
         return self.whole
 
-    def find_cache_use(self, tolerance: float) -> tuple[CacheUse, Difference | None]:
+    def find_cache_use(self, tolerance: float) -> tuple[CacheUse, EnergyDifference | None]:
         """Return the widest use of the cache whose steps have the energies of one pass, and their distance."""
         for cache_use in _possible_uses(self.network):
             step = self._step_difference(replace(self.network, cache_use=cache_use))
@@ -122,7 +122,7 @@ class _Trial:
                 return cache_use, step
         return "none", None
 
-    def _step_difference(self, network: Network) -> Difference | None:
+    def _step_difference(self, network: Network) -> EnergyDifference | None:
         """Return the distance of a session's energies from those of one pass; None for a cache that cannot be used."""
         long = self.tokens.shape[1] - 2
         places = [(0, long), (1, long)] if network.cache_use == "length" else [(0, long), (0, 1)]
@@ -147,7 +147,7 @@ class _Trial:
         expected = torch.cat([whole[rows, columns - 1], whole[rows, columns]])
         return torch.cat([before, session.energies()]).to(expected.dtype), expected
 
-    def validate_causality(self, tolerance: float, name: str) -> Difference:
+    def validate_causality(self, tolerance: float, name: str) -> EnergyDifference:
         """Return the change of the energies that both sequences share; raise `ModelError` for more than rounding."""
         whole, last = self._shared_energies(), self.tokens.shape[1] - 2
         change, limit = energy_difference(whole[1], whole[0]), _CAUSALITY_FLOOR * tolerance

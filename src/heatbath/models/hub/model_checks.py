@@ -11,7 +11,7 @@ import torch
 
 from heatbath.errors import ModelError
 from heatbath.models.hf.end_tokens import describe_end_tokens
-from heatbath.models.hf.network_check import TOLERANCES, Difference
+from heatbath.models.hf.network_check import TOLERANCES, EnergyDifference
 from heatbath.models.hf.template_check import find_template_differences
 from heatbath.models.hf.tokenizer import ModelTokenizer
 from heatbath.models.hf.transformers_model import TransformersModel
@@ -124,7 +124,7 @@ def _check_energies(model: TransformersModel, folder: Path) -> Iterator[ModelChe
     yield _compare("serve", errors.pool, tolerance)
 
 
-def _compare(name: str, difference: Difference, tolerance: float, extra: str = "") -> ModelCheck:
+def _compare(name: str, difference: EnergyDifference, tolerance: float, extra: str = "") -> ModelCheck:
     return ModelCheck(
         name,
         difference.relative <= tolerance,

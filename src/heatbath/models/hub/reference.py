@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from heatbath.models.base import Tokens
-from heatbath.models.hf.network_check import Difference, energy_difference
+from heatbath.models.hf.network_check import EnergyDifference, energy_difference
 from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.models.pool.open_pool import build_pool
 
@@ -25,9 +25,9 @@ class ReferenceErrors:
         token_errors: errors of the log-probability of the tokens themselves, by measuring, (n,).
     """
 
-    score: Difference
-    session: Difference
-    pool: Difference
+    score: EnergyDifference
+    session: EnergyDifference
+    pool: EnergyDifference
     token_errors: torch.Tensor
 
 
