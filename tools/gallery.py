@@ -110,8 +110,8 @@ Every map below was made by the command above it; `python tools/gallery.py` make
 [how to choose a temperature](choosing-a-temperature.md) describes how to read a map.
 """
 SMALL_SWEEPS = (
-    f"Sweeps of neural models are small here, {SMALL['sequences']} texts of up to {SMALL['length']} tokens each: intervals "
-    "are wide, and an edge that is not found may be found with more texts."
+    f"Sweeps of neural models are small here, {SMALL['sequences']} texts of up to {SMALL['length']} tokens each: "
+    "intervals are wide, and an edge that is not found may be found with more texts."
 )
 
 
