@@ -1,12 +1,10 @@
 """Curves through observations: shares run through what was counted, bands stay in bounds, agreement is no certainty."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from heatbath.estimate.curve_regression import FittedCurve, MeanData, SlopeData, fit_mean_curve, fit_share_curve
+from heatbath.estimate.curve_regression import FittedCurve, MeanData, fit_mean_curve, fit_share_curve
 
 GRID = np.linspace(0.2, 1.8, 81)
 
@@ -75,18 +73,6 @@ def test_bands_cover_a_known_curve() -> None:
         curve = fit_mean_curve(means(seed), GRID)
         inside.append((curve.low < truth(GRID)) & (truth(GRID) < curve.high))
     assert 0.88 < np.mean(inside) < 0.995
-
-
-def test_observed_slopes_narrow_the_band() -> None:
-    """Slopes by the score: unbiased for any mean, with noise as large as that of the values per unit of x."""
-    rng = np.random.default_rng(0)
-    data = means(0)
-    score = rng.normal(size=320)
-    rise = 4 / np.cosh(4 * (places() - 1)) ** 2
-    slopes = SlopeData(data.value * score + rise + 0.5 * rng.normal(size=320), score)
-    plain, helped = fit_mean_curve(data, GRID), fit_mean_curve(replace(data, slopes=slopes), GRID)
-    assert (helped.high - helped.low).mean() < 0.95 * (plain.high - plain.low).mean()
-    assert np.abs(helped.value - truth(GRID)).max() < 0.25
 
 
 def test_a_fit_in_other_units_is_the_same_curve_in_those_units() -> None:

@@ -16,7 +16,7 @@ def test_the_map_of_the_embedded_model_is_of_its_weights():
     assert chart is not None
     freeze, melt = chart.edge("freeze"), chart.edge("melt")
     assert freeze.interval is not None and melt.interval is not None, "an edge may be an interval without a temperature"
-    assert 0 < freeze.interval[0] and freeze.interval[1] < melt.interval[1]
+    assert freeze.interval[0] > 0 and freeze.interval[1] < melt.interval[1]
 
 
 def test_other_weights_and_other_names_have_none():

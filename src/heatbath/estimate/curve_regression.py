@@ -5,7 +5,7 @@ steep parts has. Length and height of the kernel are integrated over instead of 
 is not known of them; a Bayesian band of this kind covers the true curve at the nominal rate, averaged over the curve
 (Nychka 1988; Marra & Wood 2012).
 
-* means: every observation has its own noise, whose variance is smoothed over x; observations of the slope are optional;
+* means: every observation has its own noise, whose variance is smoothed over x;
 * shares: outcomes 0 and 1 have a binomial likelihood with a logit link (Laplace's approximation: Rasmussen & Williams
   2006, section 3.4), so that their band is narrow only where many outcomes were seen, whatever they were.
 """
@@ -58,20 +58,8 @@ class FittedCurve:
 
 
 @dataclass(frozen=True)
-class SlopeData:
-    """Observations `product` - mean `score` of the slope, unbiased for any mean, one for each of the values, (n,).
-
-    `score` is the derivative by x of the log-probability of what was sampled, whose expectation is zero, and `product`
-    is the value times the score, plus the derivative of the value for a fixed sample.
-    """
-
-    product: Floats
-    score: Floats
-
-
-@dataclass(frozen=True)
 class MeanData:
-    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve, with slopes if there are any.
+    """Independent observations `value` at `x`, (n,), whose weighted mean is the curve.
 
     `resolution` is the smallest deviation that an observation can have: where all agree, one of `_NEIGHBOURS` may still
     deviate by as much.
@@ -80,14 +68,12 @@ class MeanData:
     x: Floats
     value: Floats
     weight: Floats
-    slopes: SlopeData | None = None
     resolution: float = 0.0
 
     def select_counted(self) -> MeanData:
         """Return the observations with a weight above zero."""
         rows = self.weight > 0
-        slopes = self.slopes and SlopeData(self.slopes.product[rows], self.slopes.score[rows])
-        return replace(self, x=self.x[rows], value=self.value[rows], weight=self.weight[rows], slopes=slopes)
+        return replace(self, x=self.x[rows], value=self.value[rows], weight=self.weight[rows])
 
 
 class CurveBasis:
@@ -154,7 +140,7 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     """Fit a curve through independent observations, with a variance that changes with x.
 
     Args:
-        data: observations of the values, and of the slopes if there are any.
+        data: the observations.
         grid: places of the result, (g,), between the smallest and the largest x.
     """
     counted = data.select_counted()
@@ -167,7 +153,7 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     scale = spread if spread > 1e-9 * abs(center) else data.resolution
     y = (counted.value - center) / scale
     basis = CurveBasis(float(data.x.min()), float(data.x.max()))
-    design, rise = basis.values(counted.x), basis.slopes(counted.x)
+    design = basis.values(counted.x)
     noise = _LocalVariance(counted, (data.resolution / scale) ** 2 / _NEIGHBOURS)
     near = noise.kernel @ (counted.weight * y) / (noise.kernel @ counted.weight)
     variance = noise.smooth((y - near) ** 2)
@@ -175,14 +161,8 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
     for _ in range(_ROUNDS):
         fitted, error = posterior.mix(design)
         leverage = error**2 / variance
-        slope = posterior.mix(rise)[0]
         variance = noise.smooth((y - fitted) ** 2 / np.maximum(1 - leverage, 0.5))
-        precision, target = _normal_equations(design, y, variance)
-        if counted.slopes is not None:
-            observed = (counted.slopes.product - center * counted.slopes.score) / scale - fitted * counted.slopes.score
-            more = _normal_equations(rise, observed, noise.smooth((observed - slope) ** 2))
-            precision, target = precision + more[0], target + more[1]
-        posterior = _solve_kernels(precision, target)
+        posterior = _solve_kernels(*_normal_equations(design, y, variance))
     # The variances are known from about `_NEIGHBOURS` observations only.
     wider = scale * float(student_t.ppf(0.975, _NEIGHBOURS)) / Z_95
     value, error = posterior.mix(basis.values(grid))

@@ -156,7 +156,7 @@ def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> li
         for name, rate in curves.THERMAL_RATES.items()
     ]
     counted = [
-        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, sums, value), frame)
+        curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, value), frame)
         for name, value in texts.items()
     ]
     return thermal + counted
