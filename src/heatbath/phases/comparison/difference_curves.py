@@ -41,7 +41,7 @@ def _measure_texts(side: SideSamples, functions: Mapping[str, TextFunction]) -> 
     window, sums = averaging_range(samples), compute_own_sums(samples)
     texts = measure_observables(samples.tokens, side.pieces, functions, may_end=samples.may_end)
     rates = {name: rate_values(samples, sums, rate, window) for name, rate in THERMAL_RATES.items()}
-    return rates | {name: text_values(samples, sums, value) for name, value in texts.items()}
+    return rates | {name: text_values(samples, value) for name, value in texts.items()}
 
 
 def _compare_values(name: str, a: TextValues, b: TextValues, unit_n: Ints) -> DifferenceCurve:
