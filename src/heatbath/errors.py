@@ -7,7 +7,7 @@
     ├── MissingExtra      an optional part is not installed; the sentence says what to install
     └── Unreliable        an estimate rests on too little; carries it as `.estimate`
 
-A message is one sentence: what was wrong, the value, the way out.
+A message is one sentence on one line: what was wrong, the value, the way out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class HeatbathError(Exception):
         component: str | None = None,
         permanent: bool | None = None,
     ) -> None:
-        super().__init__(message)
+        # The words of another library, or of a value, may come with line breaks.
+        lines = message.splitlines()
+        super().__init__(message if len(lines) <= 1 else " ".join(line.strip() for line in lines if line.strip()))
         self.param, self.component, self.permanent = param, component, permanent
 
 

@@ -100,7 +100,9 @@ def test_answers_follow_their_target_on_many_trees(name, target, size, length, s
     check(name, target, model, runs=60, sweeps=120)
 
 
-@pytest.mark.parametrize("name", ["smc", "metropolis", "lookahead", "anneal", "tempering"])
+@pytest.mark.parametrize(
+    "name", ["smc", "lookahead", "anneal", *(pytest.param(name, marks=SLOW) for name in ("metropolis", "tempering"))]
+)
 def test_a_temperature_five_percent_off_is_seen(name, monkeypatch):
     """Without the check of log-probabilities, so that the answers alone must give it away."""
     monkeypatch.setattr("heatbath.testing.sequence_sampler.check_logprobs", lambda *given: None)

@@ -80,7 +80,7 @@ def test_components_as_on_the_command_line_and_over_http() -> None:
 @pytest.mark.parametrize("stop", ["ab", ["ca", "bc", "é"], "\ufffd"])
 def test_a_stop_ends_text_tokens_and_trace(sampler: str, stop: str | list[str]) -> None:
     """Compared with the texts of runs without a stop, cut at the first that is complete."""
-    asked: dict[str, Any] = {"sampler": sampler, "max_tokens": 12, "seed": 5, "stop_token_ids": ()}
+    asked: dict[str, Any] = {"sampler": sampler, "max_tokens": 12, "seed": 5, "ignore_eos": True}
     asked |= {"n": 30} if sampler in ("ancestral", "vote", "best-of") else {}
     free, cut = generate(MODEL, [], **asked), generate(MODEL, [], stop=stop, **asked)
     stops = [stop] if isinstance(stop, str) else stop
@@ -215,3 +215,26 @@ def test_settings_of_a_run_are_checked_too(name: str, value: Any) -> None:
             pass
     except HeatbathError as error:
         assert str(error)
+
+
+def test_stop_tokens_are_added_to_those_of_the_model_unless_it_is_told_to_ignore_them() -> None:
+    asked: dict[str, Any] = {"n": 60, "max_tokens": 12, "seed": 8}
+    last = {
+        name: {row[-1] for row, reason in zip(out.sequences, out.finish_reasons, strict=True) if reason == "stop"}
+        for name, out in {
+            "own": generate(MODEL, [], **asked),
+            "both": generate(MODEL, [], stop_token_ids=[1, 1], **asked),
+            "given": generate(MODEL, [], stop_token_ids=[1], ignore_eos=True, **asked),
+            "none": generate(MODEL, [], ignore_eos=True, **asked),
+        }.items()
+    }
+    assert last == {"own": {5}, "both": {1, 5}, "given": {1}, "none": set()}
+    with pytest.raises(BadInput, match="ignore_eos is 1: give True or False"):
+        generate(MODEL, [], ignore_eos=1, max_tokens=2)  # type: ignore[arg-type]
+
+
+def test_a_message_with_the_words_of_another_library_is_on_one_line() -> None:
+    message = "`x` cannot be read (first line\n   ^ here\r\n\n last line): write  it again."
+    assert str(BadInput(message)) == "`x` cannot be read (first line ^ here last line): write  it again."
+    with pytest.raises(BadInput, match="unexpected keyword argument"):
+        generate(MODEL, [], epsilon={"\n": 0})  # type: ignore[typeddict-item]

@@ -139,7 +139,7 @@ def direct(sampler: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
         ]
         settings["potentials"] = dice.choice(potentials)
     if model is CHAIN and dice.random() < 0.3:
-        settings["stop_token_ids"] = dice.choice([(), (1, 5)])
+        settings |= {"stop_token_ids": dice.choice([(), (1, 5)]), "ignore_eos": True}
     if dice.random() < 0.3:
         settings["edges"] = {"edge": 0.9}
     return {"model": model, "prompt": prompts, "n": n, "sampler": sampler, **settings, **options}
@@ -188,7 +188,7 @@ def generated(**call: Any) -> dict[str, Any]:
 
 def interrupted() -> dict[str, Any]:
     """A run that is stopped after two tokens of each row."""
-    run = Run(CHAIN, [[0], [1]], GenerationSettings(max_tokens=9, seed=3, stop_token_ids=(), record="state"))
+    run = Run(CHAIN, [[0], [1]], GenerationSettings(max_tokens=9, seed=3, ignore_eos=True, record="state"))
     frames = iter(run)
     for _ in range(2):
         next(frames)
@@ -245,7 +245,7 @@ def requests(number_of: int, seed: int) -> list[Request]:
                 top_logprobs=dice.choice([0, 0, 2]),
                 stop=dice.choice([(), (), ("ab", "ca"), ("d",)]),
                 keep_stop=dice.random() < 0.5,
-                ignore_stop=dice.random() < 0.3,
+                ignore_eos=dice.random() < 0.3,
                 score_prompt=dice.random() < 0.3,
                 tenant=dice.choice("abc"),
             )

@@ -85,7 +85,7 @@ def test_bytes_a_token_on_disk(smollm2: Any, tmp_path: Path) -> None:
 
 
 def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
-    run = generate(smollm2, TEXT, n=2, temperature=[0.6, 1.0], max_tokens=6, seed=3, stop_token_ids=())
+    run = generate(smollm2, TEXT, n=2, temperature=[0.6, 1.0], max_tokens=6, seed=3, ignore_eos=True)
     for row, temperature in enumerate((0.6, 1.0)):
         tokens = [*run.prompts[row], *run.sequences[row]]
         whole = measure(smollm2, tokens, temperature=temperature)

@@ -43,8 +43,8 @@ def exponents_follow(found: Criticality) -> float:
 
 
 def test_the_urn_orders_at_its_critical_temperature_and_not_where_its_susceptibility_starts_to_grow() -> None:
-    # One interval in ten may miss at most, so two of four by chance: 5 %.
-    found = [urn(seed) for seed in range(4)]
+    # One interval in ten may miss at most, so two of four by chance: 5 %. Two of the urns are those of other tests.
+    found = [urn(seed) for seed in (0, 1, 5, 11)]
     assert sum(map(covered, found)) >= 3
     for one in found:
         assert one.order.interval is not None and one.order.interval[1] < 1.5 * J
@@ -73,9 +73,9 @@ def test_growth_between_J_and_2J_is_there_and_is_no_order() -> None:
 
 
 def test_a_markov_chain_has_no_edge() -> None:
-    # At most 5 in 100 maps may show an edge; three or more of eight would have a chance below 1 %.
-    maps = [chain(seed) for seed in range(8)]
-    assert sum(edge.interval is not None for chart in maps for edge in chart.edges) <= 2
+    # At most 5 in 100 maps may show an edge; two or more of four would have a chance of 1.4 %.
+    maps = [chain(seed) for seed in range(4)]
+    assert sum(edge.interval is not None for chart in maps for edge in chart.edges) <= 1
 
 
 @pytest.mark.slow

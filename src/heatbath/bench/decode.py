@@ -59,4 +59,4 @@ def population_line(
 
 
 def _generate_samples(model: Model, prompt: Any, length: int, **options: Any) -> Generation:
-    return generate(model, prompt, max_tokens=length, record=None, stop_token_ids=(), **options)
+    return generate(model, prompt, max_tokens=length, record=None, ignore_eos=True, **options)

@@ -110,7 +110,7 @@ def _generate_line(model: TransformersModel) -> BenchmarkLine:
 
 def _generate_with_heatbath(model: TransformersModel, *, record: RecordMode) -> object:
     """Generate rows from the document start that never end, so that both sides draw the same number of tokens."""
-    return generate(model, [[]] * _ROWS, max_tokens=_NEW_TOKENS, record=record, stop_token_ids=())
+    return generate(model, [[]] * _ROWS, max_tokens=_NEW_TOKENS, record=record, ignore_eos=True)
 
 
 def _generate_with_transformers(model: TransformersModel) -> object:

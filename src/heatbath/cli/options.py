@@ -18,8 +18,9 @@ TraceFile = Annotated[Path | None, typer.Option(help="Write the traces to a Parq
 StopTexts = Annotated[list[str] | None, typer.Option(help="Text that ends a sample; repeatable.", show_default=False)]
 StopTokenIds = Annotated[
     list[int] | None,
-    typer.Option(help="Token id that ends a sample, in place of the model's own; repeatable.", show_default=False),
+    typer.Option(help="Token id that ends a sample, beside the model's own; repeatable.", show_default=False),
 ]
+IgnoreEos = Annotated[bool, typer.Option("--ignore-eos", help="The model's own stop tokens end nothing.")]
 RecordKind = Annotated[str, typer.Option(help="Record of each step: full, state, nodes or none.")]
 SamplerName = Annotated[str, typer.Option(help="Name of a sampler.")]
 SamplerOptions = Annotated[

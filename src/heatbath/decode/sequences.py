@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from heatbath.decode.base import Batch, Floats, Ints, Step, Task, TokenSampler
 from heatbath.decode.rng import Random
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 from heatbath.estimate.estimate import Estimate
 from heatbath.models.base import Session
 
@@ -252,7 +252,7 @@ def validate_burn(burn: float) -> None:
 def validate_at_least(value: int, minimum: int, name: str) -> int:
     """Return the value. Raises `BadInput` unless it is an integer from `minimum` up."""
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise BadInput(f"`{name}` must be an integer, got {value!r:.60}.", param=name)
+        raise BadInput(f"`{name}` must be an integer, got {format_value(value)}.", param=name)
     if value < minimum:
         raise BadInput(f"`{name}` must be at least {minimum}, got {value}.", param=name)
     return value

@@ -63,7 +63,8 @@ class Request:
         options: options of the sampler, by name.
         seed: None draws one; `Started` has the seed used.
         stop: texts that end a sequence; they are part of its text only with `keep_stop`.
-        stop_token_ids: tokens that end a sequence, the model's own if None; with `ignore_stop` only length ends it.
+        stop_token_ids: tokens that end a sequence beside the model's own.
+        ignore_eos: the model's own stop tokens end nothing.
         record: as in `GenerationSettings`: "full", "state", "nodes" or None, which keeps log-probabilities alone.
         top_logprobs: number of most probable alternatives of each token.
         score_prompt: score the tokens of the prompt too.
@@ -87,8 +88,8 @@ class Request:
     seed: int | None = None
     stop: Sequence[str] = ()
     keep_stop: bool = False
-    stop_token_ids: Sequence[int] | None = None
-    ignore_stop: bool = False
+    stop_token_ids: Sequence[int] = ()
+    ignore_eos: bool = False
     record: RecordMode = "state"
     top_logprobs: int = 0
     score_prompt: bool = False

@@ -52,9 +52,7 @@ class Run:
         validate_settings(model, self.prompts, self.settings)
         self._model = model
         self._provenance = Provenance.from_model(model)
-        stop = tuple(
-            model.vocabulary.stop_token_ids if self.settings.stop_token_ids is None else self.settings.stop_token_ids
-        )
+        stop = self.settings.resolve_stop_token_ids(model)
         first, length = self.settings.first_row, self.settings.max_tokens
         observe = self.settings.record == "state"
         self.stop_token_ids, self.stop_strings = stop, StopStrings.from_texts(self.settings.stop)

@@ -42,7 +42,7 @@ def generate(
                             windows by their names; `window` takes `Window` objects or "top_p=0.9", which cut first
         fields, potentials  objects, "dry=0.8" or {"dry": 0.8}, one or several
         stop                a text or several; the result ends before it
-        stop_token_ids      ids in place of the model's own
+        stop_token_ids      ids that end a sequence beside the model's own; `ignore_eos` drops those
         sampler             "ancestral", "greedy", "smc", ..., or a sampler; its options are arguments too
         seed, first_row     0; row i draws from the stream (seed, first_row + i)
         record              "full", "state", "nodes" or None

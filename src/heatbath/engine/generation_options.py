@@ -50,7 +50,8 @@ class GenerationOptions(TypedDict, total=False):
     first_row: int
     record: RecordMode
     stop: str | Sequence[str]
-    stop_token_ids: Sequence[int] | None
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
     edges: Mapping[str, float]
 
     top_k: int | None
@@ -122,6 +123,7 @@ OTHER_NAMES: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(("use_cache", "pad_token_id"), "leave it out: rows are cached and padded as needed"),
         "eos_token_id": "write stop_token_ids=[…]",
+        "ignore_stop": "write ignore_eos=True",
         **dict.fromkeys(("stop_strings", "stop_sequences", "stop_words", "stopping_criteria"), "write stop=[…]"),
         **dict.fromkeys(("repetition_penalty", "repeat_penalty"), 'write fields="repetition=1.1"'),
         "presence_penalty": 'write fields="presence=0.5"',

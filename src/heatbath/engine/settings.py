@@ -26,7 +26,8 @@ class GenerationSettings:
         record: "full" for everything, "state" for all but the nodes of log Z and the divergences, "nodes" for energies
             and the nodes alone, None for nothing.
         stop: texts that end a sequence; they are not part of its text.
-        stop_token_ids: tokens that end a sequence, the model's own if None.
+        stop_token_ids: tokens that end a sequence beside the model's own.
+        ignore_eos: the model's own stop tokens end nothing.
         edges: temperatures of a phase map by name; the record then says at which steps a schedule crosses them.
     """
 
@@ -40,9 +41,15 @@ class GenerationSettings:
     first_row: int = 0
     record: RecordMode = "full"
     stop: str | Sequence[str] = ()
-    stop_token_ids: Sequence[int] | None = None
+    stop_token_ids: Sequence[int] = ()
+    ignore_eos: bool = False
     edges: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def resolve_stop_token_ids(self, model: Model) -> tuple[int, ...]:
+        """Return the tokens that end a sequence."""
+        own = () if self.ignore_eos else model.vocabulary.stop_token_ids
+        return tuple(dict.fromkeys((*own, *self.stop_token_ids)))
 
 
 def validate_settings(model: Model, prompts: Sequence[Tokens], settings: GenerationSettings) -> None:
@@ -54,6 +61,8 @@ def validate_settings(model: Model, prompts: Sequence[Tokens], settings: Generat
     validate_integer("first_row", settings.first_row)
     validate_record_mode(settings.record)
     _validate_stop_token_ids(settings.stop_token_ids, model.vocabulary.size)
+    if not isinstance(settings.ignore_eos, bool):
+        raise BadInput(f"ignore_eos is {format_value(settings.ignore_eos)}: give True or False.", param="ignore_eos")
     _validate_components(settings)
     if model.context_length is None:
         return
@@ -80,8 +89,6 @@ def validate_integer(name: str, value: Any, *, minimum: int = 0) -> int:
 
 
 def _validate_stop_token_ids(token_ids: Any, vocab_size: int) -> None:
-    if token_ids is None:
-        return
     if isinstance(token_ids, str | bytes) or not isinstance(token_ids, Iterable):
         raise BadInput(
             f"stop_token_ids is {format_value(token_ids)}: give a list of token ids; texts go into stop.",

@@ -34,7 +34,7 @@ def steered(request: Request) -> dict[str, Any]:
         "max_tokens": request.max_tokens,
         "seed": request.seed,
         "sampler": request.sampler,
-        **({"stop_token_ids": ()} if request.ignore_stop else {}),
+        "ignore_eos": request.ignore_eos,
         **request.options,
     }
 
@@ -79,7 +79,7 @@ def various(count: int, seed: int) -> list[Request]:
                 seed=dice.randrange(1000),
                 record=dice.choice([None, "state", "full"]),
                 top_logprobs=dice.choice([0, 0, 2]),
-                ignore_stop=dice.random() < 0.5,
+                ignore_eos=dice.random() < 0.5,
                 tenant=dice.choice("abc"),
             )
         )
@@ -123,9 +123,9 @@ def test_another_seed_gives_other_tokens() -> None:
 
 
 def test_without_a_seed_each_request_draws_its_own_and_says_which() -> None:
-    one, other = answers(CHAIN, [Request((0,), str(i), max_tokens=30, ignore_stop=True) for i in range(2)])
+    one, other = answers(CHAIN, [Request((0,), str(i), max_tokens=30, ignore_eos=True) for i in range(2)])
     assert one.began.seed != other.began.seed and one.ids() != other.ids()
-    again = generate(CHAIN, [0], max_tokens=30, seed=one.began.seed, stop_token_ids=())
+    again = generate(CHAIN, [0], max_tokens=30, seed=one.began.seed, ignore_eos=True)
     assert again.sequences == [one.ids()]
 
 

@@ -8,7 +8,7 @@ from heatbath.decode.schedules.base import Schedule, validate_temperature
 from heatbath.decode.schedules.entropy_target import QuantityTargetSchedule
 from heatbath.decode.schedules.feedback import MirostatSchedule, SurprisalFeedback
 from heatbath.energy.spec import BuildContext, Spec
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 
 HOLD_QUANTITIES = ("entropy", "heat_capacity", "surprisal", "mirostat", "mirostat_v1")
 
@@ -25,7 +25,7 @@ def thermostat(
     `hold`, a target or gain that is not positive and finite, and a range that does not increase from above 0.
     """
     if hold not in HOLD_QUANTITIES:
-        raise BadInput(f"`hold` must be one of {', '.join(HOLD_QUANTITIES)}, got {hold!r}.", param="hold")
+        raise BadInput(f"`hold` must be one of {', '.join(HOLD_QUANTITIES)}, got {format_value(hold)}.", param="hold")
     _validate_positive("the target of a thermostat", target)
     coldest = validate_temperature("the lower temperature", temperature_range[0], positive=True)
     hottest = validate_temperature("the upper temperature", temperature_range[1], positive=True)

@@ -174,7 +174,7 @@ class LocalEngine:
         preparing = self._loop.run_in_executor(self._compiler_threads, self._compiler.prepare)
         prompt = tuple(self._model.vocabulary.start_token_ids) or (0,)
         for n in (1, min(16, self.config.max_rows)):
-            request = Request(prompt, "warm-up", n=n, max_tokens=2, ignore_stop=True, temperature=0.9)
+            request = Request(prompt, "warm-up", n=n, max_tokens=2, ignore_eos=True, temperature=0.9)
             async for _ in self.submit(request):
                 pass
         await preparing

@@ -42,6 +42,7 @@ class CompiledRequest:
     Attributes:
         settings: those of a run that gives the same sequences.
         sampler: the sampler of the request.
+        stop_token_ids: tokens that end a sequence.
         stop_strings: texts that end a sequence.
         rows: rows of the batch that it may hold at once.
         batch_key: requests with the same key are drawn together; None for a request that is drawn alone.
@@ -51,6 +52,7 @@ class CompiledRequest:
     request: Request
     settings: GenerationSettings
     sampler: Sampler
+    stop_token_ids: tuple[int, ...]
     stop_strings: StopStrings
     rows: int
     batch_key: tuple[str, ...] | None
@@ -72,11 +74,6 @@ class CompiledRequest:
         """True if tokens are drawn from the model's own energies at a fixed temperature."""
         settings = self.settings
         return not (settings.fields or settings.window or isinstance(settings.temperature, Schedule))
-
-    @property
-    def stop_token_ids(self) -> tuple[int, ...]:
-        """Tokens that end a sequence."""
-        return tuple(self.settings.stop_token_ids or ())
 
     @property
     def record_mode(self) -> RecordMode:
@@ -121,7 +118,6 @@ class RequestCompiler:
 
     def _build_settings(self, request: Request, context: BuildContext) -> GenerationSettings:
         schedule = None if request.schedule is None else _build_component(SCHEDULES, request.schedule, context)
-        stop = self._model.vocabulary.stop_token_ids if request.stop_token_ids is None else request.stop_token_ids
         return GenerationSettings(
             temperature=request.temperature if schedule is None else schedule,
             max_tokens=max(1, request.max_tokens),
@@ -131,7 +127,8 @@ class RequestCompiler:
             sampler=request.sampler,
             seed=secrets.randbits(48) if request.seed is None else request.seed,
             record=request.record,
-            stop_token_ids=() if request.ignore_stop else tuple(stop),
+            stop_token_ids=tuple(request.stop_token_ids),
+            ignore_eos=request.ignore_eos,
             options=dict(request.options),
         )
 
@@ -146,6 +143,7 @@ class RequestCompiler:
             request,
             settings,
             sampler,
+            settings.resolve_stop_token_ids(self._model),
             StopStrings(tuple(request.stop)),
             rows if request.max_tokens else 0,
             build_batch_key(request),
@@ -173,7 +171,7 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
 
 
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
-    for token in (*request.prompt, *(settings.stop_token_ids or ())):
+    for token in (*request.prompt, *settings.stop_token_ids):
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:

@@ -70,10 +70,11 @@ def build(
         check_components(thermo)
     form = requested_form(body)
     grammar = form.field if form else None
+    _check_ids(body.stop_token_ids or (), language, "stop_token_ids")
     if toolbox.tools:
         grammar = toolbox.grammar(grammar)
     # The text of a requested format ends with it, since nothing can follow.
-    ignore_stop = bool(body.ignore_eos) and form is None
+    ignore_eos = bool(body.ignore_eos) and form is None
     first = Request(
         prompts[0],
         f"{context.id}/0",
@@ -92,8 +93,8 @@ def build(
         seed=None if body.seed is None else body.seed % _SEED_RANGE,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         keep_stop=bool(body.include_stop_str_in_output),
-        stop_token_ids=_stop_tokens(body.stop_token_ids, language, ignore_stop) if body.stop_token_ids else None,
-        ignore_stop=ignore_stop and not body.stop_token_ids,
+        stop_token_ids=tuple(body.stop_token_ids or ()),
+        ignore_eos=ignore_eos,
         record=thermo.record_mode or "state",
         top_logprobs=extent.top,
         score_prompt=extent.prompt_scores,
@@ -218,12 +219,6 @@ def request_param(error: BadInput, body: GenerationRequest) -> str | None:
     if error.param in ("temperature", "n"):
         return error.param
     return "thermo" if body.thermo is not None else None
-
-
-def _stop_tokens(given: Sequence[int], language: ModelInfo, ignore_stop: bool) -> tuple[int, ...]:
-    _check_ids(given, language, "stop_token_ids")
-    own = () if ignore_stop else language.vocabulary.stop_token_ids
-    return tuple(dict.fromkeys((*own, *given)))
 
 
 def _windows(body: GenerationRequest) -> Iterator[ComponentSpec]:
