@@ -59,6 +59,8 @@ FIELD_VALUES = {
 }
 POTENTIAL_VALUES = {
     "regex": "[abc]+",
+    "automaton": '{"arcs": [[0, "a", 0], [0, "b", 0], [0, "c", 0]], "final": [0]}',
+    "cfg": "S -> 'a' S | 'b' S | 'c' S | ",
     "length": '{"target": 3, "width": 1}',
     "finished": None,
     "similarity": "abc",

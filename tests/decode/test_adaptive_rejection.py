@@ -211,7 +211,6 @@ def test_the_named_sampler_has_the_target_of_smc():
         ({"max_rejects": 0}, "`max_rejects` must be at least 1, got 0"),
         ({"accepts": 2.5}, "`accepts` must be an integer"),
         ({"temperature": 0.0}, "must be positive and finite"),
-        ({"potentials": None}, "rejects tokens by potentials"),
         ({"chains": 3}, "the awrs sampler knows no 'chains'"),
     ],
     ids=str,

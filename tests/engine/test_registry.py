@@ -159,6 +159,8 @@ def test_every_example_builds(registry: Registry[Any], model: TableModel) -> Non
         "product": "table",
         "mixture": "table",
         "max_entropy": {"features": {"a": [1.0]}, "lambdas": [0.5]},
+        "automaton": {"arcs": [[0, "a", 1, 0.7]], "final": [1]},
+        "cfg": "S -> 'a'",
         "similarity": "a",
         "function": "builtins:len",
         "by_phase": {"marker": "a", "before": 1.0, "after": 0.3},
@@ -181,6 +183,8 @@ def test_every_sampler_builds_and_says_its_options(name: str) -> None:
     if name == "power":
         for method in ("metropolis", "lookahead"):
             taken |= set(vars(build_sampler(GenerationSettings(sampler=name, options={"method": method}), 1)))
+    if name == "awrs":
+        taken |= set(vars(sampler.target.proposal))
     assert set(spec.options) <= taken
     assert spec.streams == (not spec.options)
 
@@ -202,7 +206,7 @@ def test_two_components_of_one_name_are_an_error(tmp_path: Path, monkeypatch: py
 
 def test_requests_may_not_load_models_or_code(model: TableModel) -> None:
     assert set(FIELDS) - set(FIELDS.offered_specs) == {"product", "mixture"}
-    assert set(POTENTIALS) - set(POTENTIALS.offered_specs) == {"function"}
+    assert set(POTENTIALS) - set(POTENTIALS.offered_specs) == {"function", "cfg"}
     assert set(SAMPLERS) == set(SAMPLERS.offered_specs) and set(WINDOWS) == set(WINDOWS.offered_specs)
     with pytest.raises(ApiError, match=r"thermo\.fields names"):
         check_components(ThermoOptions(fields={"product": "x"}))
@@ -213,6 +217,8 @@ def test_requests_may_not_load_models_or_code(model: TableModel) -> None:
     with pytest.raises(BadInput, match="has 65 features: give at most 64"):
         value = {"features": {"a": [0.0] * 65}, "lambdas": [0.0] * 65}
         ask(model, Request((), "x", fields=[ComponentSpec("max_entropy", value)]))
+    with pytest.raises(BadInput, match="may reject at most 64 tokens per step in a request, got 65"):
+        ask(model, Request((), "x", sampler="awrs", options={"max_rejects": 65}))
 
 
 def test_an_engine_loads_no_sampler_before_it_runs() -> None:

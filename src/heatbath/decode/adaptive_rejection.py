@@ -226,11 +226,6 @@ class _TokenDraws:
 def _build_rejection(
     arguments: SamplerArguments, *, alpha: float = 1.0, accepts: int = 2, max_rejects: int = 64, **options: Any
 ) -> SMC:
-    if not arguments.potentials:
-        raise BadInput(
-            "the awrs sampler rejects tokens by potentials, got none: give at least one, or use smc.",
-            param="potentials",
-        )
     target = build_target(arguments, alpha=alpha)
     proposal = AdaptiveRejection.for_target(target, accepts=accepts, max_rejects=max_rejects)
     return SMC(replace(target, window=None, proposal=proposal), **options)
