@@ -55,6 +55,7 @@ def test_each_check_has_its_numbers(folder: Path, capsys: pytest.CaptureFixture[
     assert found["causality"]["values"]["change_nats"] == 0
     assert found["cache"]["values"]["use"] == "batch"
     assert found["tokenizer"]["values"] == {"rows": 260, "closed": 2, "start": [256], "stop": [257]}
+    assert found["tokenizer"]["text"].endswith("a sequence ends with '</s>' (257)")
     assert found["chat template"]["values"] == {"conversations": 4, "different": 0}
     for name in ("measure", "generate", "serve"):
         assert 0 <= found[name]["values"]["error_nats"] < 1e-4

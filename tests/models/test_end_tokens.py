@@ -106,5 +106,5 @@ def test_no_end_is_said_in_one_sentence(folder: Callable[..., Path]) -> None:
         "no token ends a sequence"
     )
     assert (
-        describe_end_tokens((256, 257), model.token_bytes) == "a sequence ends with '<|bos|>' (256) or '<|eos|>' (257)."
+        describe_end_tokens((256, 257), model.token_bytes) == "a sequence ends with '<|bos|>' (256) or '<|eos|>' (257)"
     )

@@ -74,11 +74,37 @@ def test_digits_are_split_off_before_the_words(pre: str) -> None:
         ({"merges": ()}, "has no merges"),
         ({"model": "llama"}, "has no scores"),
         ({"tokens": ("a", "b", "a"), "types": (1, 1, 1)}, "has the token 'a' twice"),
+        ({"types": (1, 1)}, "764 tokens and 2 types"),
     ],
 )
 def test_what_is_not_known_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelError, match=says):
         build_tokenizer(_vocabulary(**{"pre": "gpt-2", **changes}))
+
+
+UTF8 = GOLDEN["utf8"]
+UTF8_FILES: dict[str, tuple[dict[str, Any], bool]] = {
+    "default": ({"model": "llama"}, False),
+    "parse_special": ({"model": "llama"}, True),
+    "no_space_prefix": ({"model": "llama", "flags": {"add_space_prefix": False}}, False),
+    "end_without_start": ({"model": "llama", "flags": {"add_bos_token": False, "add_eos_token": True}}, False),
+    "gemma4": ({"model": "gemma4", "pre": "gemma4"}, False),
+    "sarvam-moe": ({"model": "gpt2", "pre": "sarvam-moe"}, False),
+}
+
+
+@pytest.mark.parametrize("name", UTF8_FILES)
+def test_ids_of_vocabularies_in_utf8_are_those_of_llama_cpp(name: str) -> None:
+    changes, reads_control_tokens = UTF8_FILES[name]
+    tokens = ("<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *UTF8["pieces"], *UTF8["added"])
+    normal = len(UTF8["pieces"])
+    types = (2, 3, 3, *(6,) * 256, *(1,) * normal, 4, 4, 4, 3)
+    scores = (*(0.0,) * 259, *(-float(i) for i in range(normal)), *(-1000.0,) * 4)
+    special_ids = {"bos": 1, "eos": 2, "unknown": 0}
+    base = GgufVocabulary("llama", "default", tokens, types, scores, tuple(UTF8["merges"]), special_ids)
+    tokenizer = build_tokenizer(replace(base, **changes))
+    for text, expected in zip(UTF8["texts"], UTF8["ids"][name], strict=True):
+        assert tokenizer(text, split_special_tokens=not reads_control_tokens)["input_ids"] == expected, text
 
 
 PIECES = ("▁", "a", "b", "▁a", "ab", "▁ab", "▁▁", "bb")
@@ -136,6 +162,23 @@ def test_start_and_end_of_a_byte_level_file() -> None:
 
 def _byte(token: int) -> str:
     return bytes(build_tokenizer(_vocabulary("gpt-2")).backend_tokenizer.decode([token]), "utf-8").decode()
+
+
+def test_an_end_of_a_turn_is_a_control_token_whatever_its_type() -> None:
+    base = _sentencepiece(add_bos_token=False, add_space_prefix=False)
+    for kind in (TokenType.NORMAL, TokenType.USER_DEFINED):
+        tokens, types = (*base.tokens, "<|im_end|>"), (*base.types, kind)
+        tokenizer = build_tokenizer(replace(base, tokens=tokens, types=types, scores=(*base.scores, -999.0)))
+        (end,) = tokenizer("<|im_end|>")["input_ids"]
+        assert end == len(base.tokens)
+        assert end not in ModelTokenizer(tokenizer).encode("<|im_end|>")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Phi-3 mini", ["<user>", "a"]), ("Llama", ["<user>", "<0x0A>", "a"])])
+def test_added_tokens_of_some_models_take_the_spaces_after_them(name: str, expected: list[str]) -> None:
+    vocabulary = replace(_sentencepiece(add_bos_token=False, add_space_prefix=False), name=name)
+    tokenizer = build_tokenizer(vocabulary)
+    assert tokenizer.convert_ids_to_tokens(tokenizer("<user>\na")["input_ids"]) == expected
 
 
 def test_files_with_raw_utf8_merges() -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from heatbath.errors import BadInput, ModelError
 from heatbath.models.hf.tokenizer import ModelTokenizer
+from heatbath.models.hf.tokenizer_parts import copy_tokenizer
 
 Tiny = Callable[[str], Any]
 
@@ -151,3 +152,17 @@ def test_a_fragment_of_a_byte_level_tokenizer_has_no_first_space() -> None:
 def test_fragments_are_texts(tiny: Tiny) -> None:
     with pytest.raises(BadInput, match="takes a str, got bytes"):
         tiny("llama").encode(b"a", document_start=False)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_copy_has_the_same_ids_without_limits(keeps: bool) -> None:
+    original = _metaspace().backend_tokenizer
+    original.enable_truncation(2)
+    original.enable_padding(length=9)
+    original.add_tokens(["new", AddedToken("<x>", special=True)])
+    copy = copy_tokenizer(original, keeps_first_space=keeps)
+    assert copy.get_vocab() == original.get_vocab()
+    assert (copy.encode("a b a", add_special_tokens=False).tokens[0] == "▁a") == keeps
+    assert 2 < len(copy.encode("a b a", add_special_tokens=False).ids) < 9
+    assert not {1, copy.token_to_id("<x>")} & set(copy.encode("<s><x>", add_special_tokens=False).ids)
+    assert len(original.encode("a b a").ids) == 9

@@ -11,6 +11,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from heatbath.models.hf.tokenizer_parts import copy_tokenizer
+
 Render = Callable[[Any, Any], str]
 ChangeText = Callable[[str, bool], str]
 
@@ -111,10 +113,7 @@ class ControlTexts:
     @cached_property
     def _tokenizer_of_stand_ins(self) -> tuple[Tokenizer, dict[int, int]]:
         """A copy of the tokenizer that reads control tokens as text and stand-ins as control tokens, by their ids."""
-        copy = Tokenizer.from_str(self._backend.to_str())
-        copy.no_truncation()
-        copy.no_padding()
-        copy.encode_special_tokens = True
+        copy = copy_tokenizer(self._backend)
         options = {
             content: {"lstrip": entry.lstrip, "rstrip": entry.rstrip} for content, (_, entry) in self._special.items()
         }

@@ -61,14 +61,14 @@ def find_end_tokens(module: Any, tokenizer: Any, vocab_size: int) -> tuple[int, 
 
 
 def describe_end_tokens(end_token_ids: Sequence[int], token_bytes: Callable[[int], bytes]) -> str:
-    """Return one sentence on the tokens that end a sequence."""
+    """Return what ends a sequence as a clause."""
     if not end_token_ids:
         return (
             "no token ends a sequence (none in config.json, generation_config.json and the tokenizer): "
-            "it ends at `max_tokens` or a `stop`."
+            "it ends at `max_tokens` or a `stop`"
         )
     texts = [f"{token_bytes(token).decode('utf-8', errors='replace')!r} ({token})" for token in end_token_ids]
-    return f"a sequence ends with {' or '.join(texts)}."
+    return f"a sequence ends with {' or '.join(texts)}"
 
 
 def as_token_ids(value: int | Iterable[int] | None) -> tuple[int, ...]:

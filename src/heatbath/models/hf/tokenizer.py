@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from heatbath.errors import BadInput
 from heatbath.models.hf.control_texts import ControlTexts, RenderedChat
-from heatbath.models.hf.tokenizer_json import drop_first_space, select_byte_spellings
+from heatbath.models.hf.tokenizer_parts import copy_tokenizer, select_byte_spellings
 
 _ROLE_PATTERN = re.compile(r"[A-Za-z_-]{1,32}")
 
@@ -46,11 +46,7 @@ class ModelTokenizer:
     @cached_property
     def _fragment_tokenizer(self) -> Tokenizer:
         """A copy of the tokenizer that puts no space before a text and reads control tokens as text."""
-        copy = Tokenizer.from_str(drop_first_space(self.fast_tokenizer.backend_tokenizer.to_str()))
-        copy.no_truncation()
-        copy.no_padding()
-        copy.encode_special_tokens = True
-        return copy
+        return copy_tokenizer(self.fast_tokenizer.backend_tokenizer, keeps_first_space=False)
 
     @property
     def takes_tools(self) -> bool:

@@ -12,11 +12,15 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from heatbath.errors import ModelError
+from heatbath.models.hf.end_tokens import END_TEXTS
 from heatbath.models.hub.gguf_pre_tokenizers import PreTokenizer, find_pre_tokenizer
 
 _SPACE_MARK = "\u2581"
 # llama.cpp's ids of a SentencePiece vocabulary whose file does not name them.
 _SENTENCEPIECE_IDS = {"bos": 1, "eos": 2, "unknown": 0}
+# Models whose added tokens take the spaces after them, which a file cannot say; llama.cpp knows them by name as well.
+_STRIPPING_MODELS = ("phi-3", "phi3")
+_NOT_STRIPPING = frozenset({"<unk>", "<s>", "<|endoftext|>"})
 
 
 class TokenType(IntEnum):
@@ -39,6 +43,7 @@ class GgufVocabulary:
         pre: name of the pre-tokenizer.
         special_ids: ids of "bos", "eos", "eot", "eom", "unknown" and "padding", those that the file has.
         flags: the values of "add_bos_token", "add_eos_token" and "add_space_prefix", those that the file has.
+        name: name of the model.
     """
 
     model: str
@@ -50,6 +55,7 @@ class GgufVocabulary:
     special_ids: dict[str, int] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
     chat_template: str | None = None
+    name: str = ""
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
@@ -83,14 +89,19 @@ def read_vocabulary(path: Path) -> GgufVocabulary:
         special_ids={name: int(found) for name, found in ids.items() if found is not None and found < len(tokens)},
         flags={name: bool(found) for name, found in flags.items() if found is not None},
         chat_template=value("chat_template"),
+        name=str(fields["general.name"].contents()) if "general.name" in fields else "",
     )
 
 
 def build_tokenizer(vocabulary: GgufVocabulary) -> PreTrainedTokenizerFast:
     """Build the fast tokenizer of a vocabulary.
 
-    Raises `ModelError` for a kind of tokenizer or a pre-tokenizer that is not known, or a token that stands twice.
+    Raises `ModelError` for a kind of tokenizer or a pre-tokenizer that is not known, a token that stands twice, or
+    tokens without a type.
     """
+    count, typed = len(vocabulary.tokens), len(vocabulary.types)
+    if count != typed:
+        raise ModelError(f"the vocabulary has {count} tokens and {typed} types: the file is damaged, fetch it again.")
     if vocabulary.model == "llama":
         tokenizer, adds_start = _build_sentencepiece(vocabulary), True
     elif vocabulary.model in ("gpt2", "gemma4"):
@@ -163,7 +174,8 @@ def _rank_merges(vocabulary: GgufVocabulary) -> list[tuple[str, str]]:
         raise ModelError("the file has no scores (`tokenizer.ggml.scores`): give the original safetensors folder.")
     text_types = {TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED}
     rows = zip(vocabulary.tokens, vocabulary.types, vocabulary.scores, strict=True)
-    scored = sorted(((token, score) for token, kind, score in rows if kind in text_types), key=lambda row: -row[1])
+    texts = [(token, score) for token, kind, score in rows if kind in text_types and token not in END_TEXTS]
+    scored = sorted(texts, key=lambda row: -row[1])
     return [
         (token[:cut], token[cut:])
         for token, _ in scored
@@ -187,12 +199,20 @@ def _split_merge(merge: str) -> tuple[str, str]:
 
 
 def _add_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary) -> None:
-    """Register control tokens, and the user's tokens, which are matched in every text."""
-    rows = list(zip(vocabulary.tokens, vocabulary.types, strict=False))
-    special = [token for token, kind in rows if kind in (TokenType.CONTROL, TokenType.UNKNOWN)]
-    users = [token for token, kind in rows if kind == TokenType.USER_DEFINED]
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in users])
+    """Register control tokens, and the user's tokens, which are matched in every text.
+
+    A token that ends a turn is a control token even where the file calls it an ordinary one: many files do.
+    """
+    strips = any(name in vocabulary.name.lower() for name in _STRIPPING_MODELS)
+    special, users = [], []
+    for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
+        rstrip = strips and token not in _NOT_STRIPPING
+        if kind in (TokenType.CONTROL, TokenType.UNKNOWN) or token in END_TEXTS:
+            special.append(AddedToken(token, special=True, normalized=False, rstrip=rstrip))
+        elif kind == TokenType.USER_DEFINED:
+            users.append(AddedToken(token, special=False, normalized=False, rstrip=rstrip))
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens(users)
 
 
 def _build_post_processor(vocabulary: GgufVocabulary, *, adds_start: bool) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from heatbath.errors import ModelError
+from heatbath.models.hf.end_tokens import describe_end_tokens
 from heatbath.models.hf.network_check import TOLERANCES, Difference
 from heatbath.models.hf.template_check import find_template_differences
 from heatbath.models.hf.tokenizer import ModelTokenizer
@@ -84,7 +85,7 @@ def _check_network(model: TransformersModel) -> Iterator[ModelCheck]:
 
 
 def _check_tokenizer(model: TransformersModel, tokenizer: ModelTokenizer) -> ModelCheck:
-    """Compare the text of tokens with that of `transformers`."""
+    """Compare the text of tokens with that of `transformers`, and say what ends a sequence."""
     tokens, size = model.encode(_TEXT), model.vocabulary.size
     closed = int((~model.network.close_tokens(torch.zeros(size, device=model.device)).isfinite()).sum())
     ours = model.decode(tokens)
@@ -93,8 +94,10 @@ def _check_tokenizer(model: TransformersModel, tokenizer: ModelTokenizer) -> Mod
     text = f"{size} rows, {closed} without a token and closed; {len(tokens)} ids for {len(_TEXT)} characters"
     if not passed:
         text += f"; their text is {ours!r:.60}, transformers gives {theirs!r:.60}"
-    values = {"rows": size, "closed": closed, "start": list(model.vocabulary.start_token_ids)}
-    return ModelCheck("tokenizer", passed, text, {**values, "stop": list(model.vocabulary.stop_token_ids)})
+    stop = model.vocabulary.stop_token_ids
+    text += f"; {describe_end_tokens(stop, model.token_bytes)}"
+    values = {"rows": size, "closed": closed, "start": list(model.vocabulary.start_token_ids), "stop": list(stop)}
+    return ModelCheck("tokenizer", passed, text, values)
 
 
 def _check_template(tokenizer: ModelTokenizer) -> ModelCheck:

@@ -1,4 +1,4 @@
-"""The `tokenizer.json` of a fast tokenizer: the bytes of its tokens by its decoder, and the space it puts first."""
+"""The parts of a fast tokenizer: the bytes of its tokens by its decoder, and copies that put no space first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from heatbath.errors import ModelError
 
@@ -15,12 +17,32 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE_MARK = "\u2581"
 
 
-def drop_first_space(tokenizer_json: str) -> str:
-    """Return the tokenizer without the steps that put a space before a text."""
-    spec = json.loads(tokenizer_json)
-    for part in ("normalizer", "pre_tokenizer"):
-        spec[part] = _drop_prefix(spec.get(part))
-    return json.dumps(spec)
+def copy_tokenizer(tokenizer: Tokenizer, *, keeps_first_space: bool = True) -> Tokenizer:
+    """Return a tokenizer with the same model that reads control tokens as text, and has no limit of length.
+
+    `keeps_first_space=False` leaves out the steps that put a space before a text.
+    """
+    # The model is shared: to write and read the vocabulary again would take seconds for a large one.
+    copy = Tokenizer(tokenizer.model)
+    copy.normalizer, copy.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    if not keeps_first_space:
+        copy.normalizer = _replace_step(tokenizer.normalizer, normalizers.Lowercase)
+        copy.pre_tokenizer = _replace_step(tokenizer.pre_tokenizer, pre_tokenizers.Whitespace)
+    added = tokenizer.get_added_tokens_decoder()
+    for token in sorted(added):
+        (copy.add_special_tokens if added[token].special else copy.add_tokens)([added[token]])
+    copy.encode_special_tokens = True
+    return copy
+
+
+def _replace_step(step: Any, blank: Callable[[], Any]) -> Any:
+    """Return a normalizer or pre-tokenizer without a first space; `blank` makes one that takes on any state."""
+    state = None if step is None else _drop_prefix(json.loads(step.__getstate__()))
+    if state is None:
+        return None
+    replaced = blank()
+    replaced.__setstate__(json.dumps(state).encode())
+    return replaced
 
 
 def _drop_prefix(step: Any) -> Any:
