@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -121,16 +121,13 @@ class Network:
         In the dtype of the weights, or `wide`, in float32 at least.
         """
         head = self.module.get_output_embeddings()
-        energies: torch.Tensor
         if not isinstance(head, torch.nn.Linear):
-            energies = head(hidden).neg_()
+            energies: torch.Tensor = head(hidden).neg_()
             energies = energies.float() if wide and energies.itemsize < 4 else energies
-        elif wide:
-            energies = compute_wide_logits(head, hidden).neg_()
-        elif head.bias is None:
-            energies = head(hidden.neg())  # the same bits as -head(hidden), without another pass over (n, V)
         else:
-            energies = head(hidden).neg_()
+            multiply = partial(compute_wide_logits, head) if wide else head
+            # The product with -hidden has the same bits as -head(hidden), without another pass over (n, V).
+            energies = multiply(hidden.neg()) if head.bias is None else multiply(hidden).neg_()
         return self.close_tokens(energies)
 
     def position_energies(
