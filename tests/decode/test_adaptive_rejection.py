@@ -244,5 +244,5 @@ def test_potentials_see_whole_sequences_at_the_greatest_length():
             seen.extend((len(context.completion(row)), context.is_finished(row)) for row in range(len(context)))
             return np.zeros(len(context))
 
-    hb.generate(COIN, [[]], sampler="awrs", potentials=Notes(), max_tokens=3, stop_token_ids=(), particles=4)
+    hb.generate(COIN, [[]], sampler="awrs", potentials=Notes(), max_tokens=3, ignore_eos=True, particles=4)
     assert set(seen) >= {(1, False), (2, False), (3, True)} and (3, False) not in seen

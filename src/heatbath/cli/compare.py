@@ -84,11 +84,12 @@ def compare(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the comparison in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json in place of tables.")] = False,
 ) -> None:
-    """Compare two models, precisions, quantisations, seeds or windows: differences B − A with 95 % intervals.
+    """Compare two models, precisions, seeds or windows, with intervals.
 
-    Both sides continue the same prompts at the same temperatures from the same random numbers. SETTINGS are separated
-    by commas: float32 or bfloat16, cpu or cuda, seed=1, and windows such as top_p=0.9. So smollm2-135m:float32 and
-    :bfloat16 are the same model in two precisions. Two folders of sweeps are compared from their phases.json.
+    Differences are B − A, with 95 % intervals. Both sides continue the same prompts at the same temperatures from the
+    same random numbers. SETTINGS are separated by commas: float32 or bfloat16, cpu or cuda, seed=1, and windows such as
+    top_p=0.9. So smollm2-135m:float32 and :bfloat16 are the same model in two precisions. Two folders of sweeps are
+    compared from their phases.json.
     """
     if texts is not None and not texts.is_file():
         raise BadInput(f"there is no file {texts}: check --texts.")

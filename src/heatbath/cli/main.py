@@ -28,7 +28,7 @@ COMMANDS = {
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
-    "doctor": "Check this installation and machine.",
+    "doctor": "Check this installation and machine, or a model.",
 }
 
 

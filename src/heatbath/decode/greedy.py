@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.ancestral import apply_pipeline, draw_tokens
+from heatbath.decode.ancestral import draw_tokens
 from heatbath.decode.base import Batch, Step, Task, TokenSampler
 from heatbath.decode.energy_pipeline import EnergyPipeline
 from heatbath.decode.independent import Independent
@@ -39,8 +39,7 @@ class Greedy(TokenSampler):
         return replace(batch, betas=np.full(len(batch.row_ids), np.inf))
 
     def step(self, rng: Random, state: Batch, energies: Any) -> tuple[Batch, Step]:
-        rng = ZeroRandom(len(state.row_ids))
-        return draw_tokens(rng, state, apply_pipeline(rng, state, energies, self.pipeline))
+        return draw_tokens(ZeroRandom(len(state.row_ids)), state, energies, self.pipeline)
 
 
 def _build_greedy(arguments: SamplerArguments) -> Independent:
