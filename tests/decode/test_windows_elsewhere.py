@@ -32,8 +32,11 @@ def test_transformers_keeps_the_same(window, warper, temperature):
     logits = torch.from_numpy(np.random.default_rng(3).normal(0, 3, (40, 3000)).astype(np.float32))
     # In float32 transformers' own rounding would decide at a border: one state of eta at T = 1.9 is 4e-7 nats off it.
     theirs = warper(None, logits.double() / temperature) > -torch.inf
-    ours = window(-logits, np.full(40, 1 / temperature)) < torch.inf
-    assert torch.equal(ours, theirs)
+    betas = np.full(40, 1 / temperature)
+    assert torch.equal(window(-logits.double(), betas) < torch.inf, theirs)
+    # In float32 a state that rounding cannot tell from the border is kept too, so there are a few more, never fewer.
+    ours = window(-logits, betas) < torch.inf
+    assert not (theirs & ~ours).any() and (ours & ~theirs).sum() <= 2
 
 
 LLAMA_CPP = [
