@@ -34,8 +34,8 @@ def test_transformers_keeps_the_same(window, warper, temperature):
     theirs = warper(None, logits.double() / temperature) > -torch.inf
     betas = np.full(40, 1 / temperature)
     assert torch.equal(window(-logits.double(), betas) < torch.inf, theirs)
-    # In float32 a state that rounding cannot tell from the border of a threshold is kept, and a share that is reached but
-    # for rounding is reached.
+    # In float32 a state that rounding cannot tell from the border of a threshold is kept, and a share counts as reached
+    # where only rounding is missing.
     assert ((window(-logits, betas) < torch.inf) ^ theirs).sum() <= 2
 
 
