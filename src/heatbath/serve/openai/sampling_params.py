@@ -70,7 +70,8 @@ def build(
         check_components(thermo)
     form = requested_form(body)
     grammar = form.field if form else None
-    _check_ids(body.stop_token_ids or (), language, "stop_token_ids")
+    if body.stop_token_ids:
+        _check_ids(body.stop_token_ids, language, "stop_token_ids")
     if toolbox.tools:
         grammar = toolbox.grammar(grammar)
     # The text of a requested format ends with it, since nothing can follow.
