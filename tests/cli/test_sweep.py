@@ -179,7 +179,7 @@ def test_prompts_are_continued_and_those_with_answers_scored(
     assert main(["sweep", "--out", str(tmp_path), "--force", "--prompts", str(path)]) == 0
     assert scored == [8]
     out = capsys.readouterr().out
-    assert "T = 0.40 (0.20 to 0.60)" in out and "1 prompt has answers that were scored wrong" in out
+    assert "T = 0.40" in out and "(0.20 to 0.60)" in out and "1 prompt has answers that were scored wrong" in out
     assert PhaseMap.load(tmp_path).settings["prompt_source"] == "prompts.jsonl"
     assert [one.texts for one in PhaseMap.load(tmp_path).advice.wrong] == [("d",)]
 

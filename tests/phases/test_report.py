@@ -213,7 +213,7 @@ def test_an_edge_whose_estimators_disagree_has_no_number_of_its_own(chart: Phase
     map_ = replace(chart, edges=[chart.edge("freeze"), split, chart.edge("order")])
     verdict = next(one for one in build_verdicts(map_) if one.kind == "melt")
     assert f"{verdict.title} {verdict.statement}" == "Melts between 0.84 and 1.13 (estimators disagree)"
-    assert plot_style.format_row("melt", None, split.interval) == "between 0.84 and 1.13 (estimators disagree)"
+    assert plot_style.format_row("melt", None, split.interval) == "between 0.84 and 1.13"
     axis = figures.plot_overview(map_).axes[1]
     assert len(axis.lines) == len(figures.plot_overview(chart).axes[1].lines) - 1, "no line of its own"
     assert serialization.dump_phase_map(map_)["edges"][1]["temperature"] is None

@@ -46,7 +46,7 @@ def _build_verdict_table(map_: PhaseMap) -> Table:
         head = Text(replace_control_characters(verdict.title), style=f"bold {COLOURS[verdict.kind]}", no_wrap=True)
         table.add_row(
             head,
-            Text(verdict.statement, style="bold", no_wrap=True),
+            Text(_break_at_bracket(verdict.statement), style="bold", no_wrap=True),
             Text(replace_control_characters(verdict.reason), style="dim"),
         )
     return table
@@ -59,9 +59,14 @@ def _build_curve_table(map_: PhaseMap) -> Table:
     grid = map_.curves[0].temperature
     curves = [map_[name] for name in CURVE_LABELS]
     table = Table("T", *CURVE_LABELS.values(), box=None, pad_edge=False, header_style="dim")
-    for column in table.columns[1:]:
+    for column in table.columns:
         column.justify, column.no_wrap = "right", True
     for k in np.linspace(0, len(grid) - 1, 5).round().astype(int):
         values = [format_with_band(float(curve.value[k]), *curve.band[:, k].tolist()) for curve in curves]
-        table.add_row(f"{grid[k]:.2f}", *values)
+        table.add_row(f"{grid[k]:.2f}", *map(_break_at_bracket, values))
     return table
+
+
+def _break_at_bracket(text: str) -> str:
+    """Put what is in brackets on a line of its own, so that a table fits into 80 columns."""
+    return text.replace(" (", "\n(")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report.verdicts import NO_EDGE, Z_95, format_disagreement
+from heatbath.phases.report.verdicts import NO_EDGE, Z_95
 
 Floats = NDArray[np.float64]
 
@@ -225,7 +225,7 @@ def _draw_row_text(
     if not positions:
         axis.text(0.5, y, words, va="center", ha="center", color=COLOURS["soft"], transform=axis.get_yaxis_transform())
         return
-    right = max(positions) < low + 0.62 * (high - low)
+    right = high - max(positions) >= min(positions) - low
     place = max(positions) + 0.015 * (high - low) if right else min(positions) - 0.015 * (high - low)
     axis.text(place, y, words, va="center", ha="left" if right else "right")
 
@@ -237,7 +237,7 @@ def format_row(colour: str, temperature: float | None, interval: tuple[float, fl
         return span or "no range to recommend"
     if temperature is None:
         missing = "no turning point found" if colour == "turn" else NO_EDGE
-        return f"between {format_disagreement(interval)}" if interval else missing
+        return f"between {interval[0]:.2f} and {interval[1]:.2f}" if interval else missing
     return f"{temperature:.2f} ({span})" if span else f"{temperature:.2f} (no interval)"
 
 
