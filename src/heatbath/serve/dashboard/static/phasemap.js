@@ -45,7 +45,7 @@ function verdict(map) {
   const edges = map.edges.map((edge) => ({
     hue: edge.name,
     name: edge.name,
-    value: edge.temperature === null ? "no edge found" : `T = ${number(edge.temperature)}`,
+    value: edgeValue(edge),
     more: edge.temperature === null ? edge.verdict : `${spanned(edge.interval)} · ${edge.verdict}`,
   }));
   const advice = {
@@ -55,6 +55,12 @@ function verdict(map) {
     more: map.reason,
   };
   return [...edges.slice(0, 1), advice, ...edges.slice(1)];
+}
+
+/** The temperature of an edge; only its interval where the estimators disagree. */
+function edgeValue(edge) {
+  if (edge.temperature !== null) return `T = ${number(edge.temperature)}`;
+  return edge.interval ? `T = ${number(edge.interval[0])} to ${number(edge.interval[1])}` : "no edge found";
 }
 
 const card = ({ hue, name, value, more }) =>
@@ -111,17 +117,18 @@ function bands(shape, map, low, high) {
   const named = (kind, at, words) =>
     draw("text", { class: `edge ${kind}`, x: clip(at), y: top - 8, "text-anchor": "middle" }, words);
   const edges = map.edges
-    .filter((edge) => edge.temperature !== null)
+    .filter((edge) => edge.temperature !== null || edge.interval)
     .flatMap((edge) => [
       edge.interval && stripe(edge.name, edge.interval),
-      draw("line", {
-        class: `edge ${edge.name}`,
-        x1: clip(edge.temperature),
-        x2: clip(edge.temperature),
-        y1: top,
-        y2: bottom,
-      }),
-      named(edge.name, edge.temperature, edge.name),
+      edge.temperature !== null &&
+        draw("line", {
+          class: `edge ${edge.name}`,
+          x1: clip(edge.temperature),
+          x2: clip(edge.temperature),
+          y1: top,
+          y2: bottom,
+        }),
+      named(edge.name, edge.temperature ?? (edge.interval[0] + edge.interval[1]) / 2, edge.name),
     ]);
   const range = map.range ? [stripe("use", map.range), named("use", (map.range[0] + map.range[1]) / 2, "use")] : [];
   return [...range, ...edges].filter(Boolean);
