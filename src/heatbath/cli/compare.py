@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heatbath.cli.options import Device, Dtype, Seed
+from heatbath.cli.options import AllowEnd, ChatMode, Device, Dtype, Seed, SystemMessage
 from heatbath.cli.side_specs import SideSpec, parse_side_specs
 from heatbath.errors import BadInput
 
@@ -39,24 +39,6 @@ TextsFile = Annotated[
     Path | None,
     typer.Option(help='Shared texts: a text file, or .jsonl with a key "text".', show_default="texts both sides drew"),
 ]
-Chat = Annotated[
-    bool | None,
-    typer.Option(
-        "--chat/--no-chat",
-        " /--raw",
-        help="Prompts as user turns of the chat template, or as text to continue.",
-        show_default="chat if both models have a template",
-    ),
-]
-SystemMessage = Annotated[str | None, typer.Option(help="System message in front of every prompt.", show_default=False)]
-AllowEnd = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-end/--forbid-end",
-        help="Texts may end by themselves, or have one length.",
-        show_default="allowed in a chat",
-    ),
-]
 
 
 def compare(
@@ -75,7 +57,7 @@ def compare(
     pairs: Annotated[int, typer.Option(help="Pairs of texts at each temperature.")] = 20,
     length: Annotated[int, typer.Option(help="Tokens per text.")] = 128,
     prompts: PromptsFile = None,
-    chat: Chat = None,
+    chat: ChatMode = None,
     system: SystemMessage = None,
     allow_end: AllowEnd = None,
     texts: TextsFile = None,

@@ -101,15 +101,14 @@ def generate(
     sampling = SamplingArguments(model, {"dtype": dtype, "device": device}, sampler, _parse_options(option, alpha), n)
     _validate_arguments(sampling, temperature, prompt, chat)
     source, tokens = sampling.load_model(prompt, chat)
+    windows = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     settings: dict[str, Any] = {
         **({"temperature": temperature} if schedule is None else {"schedule": schedule}),
         "max_tokens": max_tokens,
         "window": window or [],
         "fields": field or [],
         "potentials": potential or [],
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
+        **windows,
         "stop": stop or (),
         "stop_token_ids": stop_token_ids or (),
         "ignore_eos": ignore_eos,

@@ -199,12 +199,12 @@ class LayerwiseModel(Model):
 
         shape = build_shape(self._config)
 
-        def read(name: str) -> torch.Tensor:
-            return torch.from_numpy(self._weights.read(name))
+        def read_tensor(name: str) -> torch.Tensor:
+            return torch.from_numpy(self._weights.read_tensor(name))
 
         with torch.inference_mode():
-            states = hidden_states(shape, read, [tokens[:-1] for _, tokens in sequences])
-            matrix = output_matrix(shape, read)
+            states = hidden_states(shape, read_tensor, [tokens[:-1] for _, tokens in sequences])
+            matrix = output_matrix(shape, read_tensor)
         for (row, tokens), hidden in zip(sequences, states, strict=True):
             for first in range(0, len(hidden), MAX_CHUNK_POSITIONS):
                 part = range(first, min(first + MAX_CHUNK_POSITIONS, len(hidden)))

@@ -25,7 +25,7 @@ class WeightsFile:
     shapes: Mapping[str, Shape]
     offsets: Mapping[str, int]
 
-    def read(self, name: str) -> Floats:
+    def read_tensor(self, name: str) -> Floats:
         """Read one tensor. A mapped file would stay in memory as a whole once every layer has been used."""
         shape = self.shapes[name]
         values: Floats = np.fromfile(self.path, np.dtype("<f4"), prod(shape), offset=self.offsets[name])
