@@ -16,9 +16,9 @@ from heatbath.serve.openai.logprobs import chat_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responses import Responder, build_head
+from heatbath.serve.openai.responder import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
-from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
+from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.streaming import ChatStreamWriter
 from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
 from heatbath.serve.openai.validation import CHAT_REFUSALS

@@ -21,7 +21,7 @@ from heatbath.serve.openai.schema.models import (
     TokenizeRequest,
     TokenizeResponse,
 )
-from heatbath.serve.openai.schema.responses import ChatCompletion, TextCompletion
+from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {

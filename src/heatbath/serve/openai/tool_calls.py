@@ -10,7 +10,7 @@ from heatbath.engine.base import ComponentSpec
 from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.schema.chat import ChatRequest, Tool, ToolChoice
-from heatbath.serve.openai.schema.responses import ResponseFunction, ResponseMessage, ResponseToolCall
+from heatbath.serve.openai.schema.response_bodies import ResponseFunction, ResponseMessage, ResponseToolCall
 from heatbath.serve.openai.validation import format_value
 
 OPEN = "<tool_call>\n"

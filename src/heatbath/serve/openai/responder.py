@@ -19,7 +19,7 @@ from heatbath.serve.openai.logprobs import prompt_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_params import request_param
-from heatbath.serve.openai.schema.responses import PromptLogprobs
+from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
