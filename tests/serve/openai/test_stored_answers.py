@@ -30,7 +30,7 @@ def test_the_client_lists_reads_updates_and_deletes() -> None:
         assert [found.id async for found in completions.list(model="gpt-4o")] == ids
         assert [found.id async for found in completions.list(model="other")] == []
         found = await completions.retrieve(ids[0])
-        assert found.choices[0].message.content == "Hello." and found.model_extra == {"metadata": {"odd": "0"}}
+        assert found.choices[0].message.content == "Hello." and found.metadata == {"odd": "0"}
         changed: Any = await completions.update(ids[0], metadata={"odd": "1", "new": "x"})
         assert changed.metadata == {"odd": "1", "new": "x"}
         assert [found.id async for found in completions.list(metadata={"new": "x"})] == ids[:1]
@@ -109,11 +109,7 @@ def test_paths_take_their_methods_and_say_which() -> None:
 def test_metadata_must_be_given_as_texts() -> None:
     made = server(Scripted(["Hello."]))
     id = made.chat().json()["id"]
-    for body, param in (
-        ({}, "metadata"),
-        ({"metadata": {"a": 1}}, "metadata"),
-        ({"metadata": {"x" * 65: "y"}}, "metadata"),
-    ):
+    for body, param in (({}, "metadata"), ({"metadata": {"a": 1}}, "metadata")):
         answer = made.client.post(f"{CHAT}/{id}", json=body)
         assert answer.status_code == 400 and answer.json()["error"]["param"].startswith(param)
 
