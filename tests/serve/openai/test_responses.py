@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import hypothesis
+import msgspec
 import openai
 import pydantic
 import pytest
+from hypothesis import strategies as st
 from response_events import REQUIRED, read_events, replay
 from scripted import Scripted
 from serving import Server, server
 from test_client import asked
 
-from heatbath.engine.mock import MockEngine
+from heatbath.engine.base import Token
+from heatbath.engine.mock import ByteModelInfo, MockEngine
 from heatbath.errors import ModelError
+from heatbath.serve.openai.outputs import TokenTexts
+from heatbath.serve.openai.response_output import OutputBuilder
+from heatbath.serve.openai.schema.responses import OutputMessage
+from heatbath.serve.openai.tool_calls import ToolCallReader
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 WEATHER = {
@@ -276,3 +286,58 @@ def test_what_has_no_effect_is_listed() -> None:
     assert answer.status_code == 200
     listed = set(answer.headers["x-heatbath-ignored"].split(", "))
     assert listed == {"reasoning", "text.verbosity", "input.reasoning", "input.mood", "background"}
+
+
+def test_a_summary_stands_in_the_place_of_a_conversation() -> None:
+    made = server(Scripted(["They met in Rome."]))
+    engine: Any = made.services.engine
+    first = made.respond("hi").json()
+    body = {"input": "so?", "previous_response_id": first["id"]}
+    compacted = made.post("/v1/responses/compact", body).json()
+    assert compacted["object"] == "response.compaction" and compacted["usage"]["output_tokens"] == 18
+    asked_for = bytes(engine.requests[-1].prompt)
+    assert asked_for.startswith(b"user: hi\nassistant: They met in Rome.\nuser: so?\nuser: Summarize")
+    assert engine.requests[-1].temperature == 0
+    (item,) = compacted["output"]
+    assert made.respond([item, {"role": "user", "content": "where?"}], instructions="Be brief.").status_code == 200
+    expected = b"system: Be brief.\n\nThe conversation so far, in short:\nThey met in Rome.\nuser: where?\n"
+    assert bytes(engine.requests[-1].prompt) == expected
+    for content in ("", "x", "c2VjcmV0", "\u00e9"):
+        refused = made.respond([{"type": "compaction", "encrypted_content": content}])
+        assert refused.status_code == 400 and refused.json()["error"]["param"] == "input[0].encrypted_content"
+    assert made.client.get(f"/v1/responses/{compacted['id']}").status_code == 404
+
+
+def test_any_cut_of_a_text_gives_the_same_items() -> None:
+    """A property of the builder: items do not depend on how the text arrives."""
+    texts = TokenTexts(ByteModelInfo())
+
+    @hypothesis.given(
+        st.lists(st.sampled_from(["a", "é", "<tool", "<tool_call>", CALL, "\n", "}", "</tool_call>"]), max_size=6),
+        st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    )
+    @hypothesis.settings(max_examples=60, deadline=None)
+    def check(pieces: list[str], sizes: list[int]) -> None:
+        data = "".join(pieces)
+        whole, cut = (OutputBuilder("0" * 32, texts, 1, ToolCallReader()) for _ in range(2))
+        tokens = [Token(byte, -0.5, [(byte, -0.5)]) for byte in data.encode()]
+        deque(whole.push(data, tokens), maxlen=0)
+        deque(whole.finish("completed"), maxlen=0)
+        events, start = [], 0
+        for size in itertools.cycle(sizes):
+            if start >= len(data):
+                break
+            part = data[start : start + size]
+            begin, end = len(data[:start].encode()), len(data[: start + size].encode())
+            events += [json.loads(msgspec.json.encode(event)) for event in cut.push(part, tokens[begin:end])]
+            start += size
+        events += [json.loads(msgspec.json.encode(event)) for event in cut.finish("completed")]
+        assert cut.items == whole.items
+        shown = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+        assert shown == "".join(part.text for item in whole.items for part in getattr(item, "content", ()))
+        for item in whole.items[:1]:
+            if isinstance(item, OutputMessage):
+                scored = "".join(entry.token for entry in item.content[0].logprobs)
+                assert scored.encode("utf-8", "replace").count(b"a") == item.content[0].text.count("a")
+
+    check()
