@@ -285,7 +285,7 @@ def test_what_has_no_effect_is_listed() -> None:
     )
     assert answer.status_code == 200
     listed = set(answer.headers["x-heatbath-ignored"].split(", "))
-    assert listed == {"reasoning", "text.verbosity", "input.reasoning", "input.mood", "background"}
+    assert listed == {"reasoning", "text.verbosity", "input.reasoning", "input.mood"}
 
 
 def test_a_summary_stands_in_the_place_of_a_conversation() -> None:

@@ -29,7 +29,8 @@ async def stored_response(context: RequestContext) -> Response:
 async def delete_response(context: RequestContext) -> Response:
     """Delete what is stored of a response."""
     outcome, content = await _find_path_response(context)
-    await context.services.store.delete_content(outcome.request.id, context.tenant.name)
+    if not await context.services.store.delete_content(outcome.request.id, context.tenant.name):
+        raise _not_found()
     return context.json_response(DeletedResponse(id=content["response"]["id"]))
 
 
@@ -91,6 +92,10 @@ async def _find_response(context: RequestContext, id: str) -> tuple[RequestOutco
 async def _find_path_response(context: RequestContext) -> tuple[RequestOutcome, Any]:
     found = await _find_response(context, context.http.path_params["id"])
     if found is None:
-        message = "there is no stored response of that id: it was not stored, or has been deleted or has expired."
-        raise ApiError(404, message, code="not_found", param="id")
+        raise _not_found()
     return found
+
+
+def _not_found() -> ApiError:
+    message = "there is no stored response of that id: it was not stored, or has been deleted or has expired."
+    return ApiError(404, message, code="not_found", param="id")

@@ -96,7 +96,7 @@ CHAT_REFUSALS = {**_COMMON, **_CHAT}
 COMPLETION_REFUSALS = {**_COMMON, **_COMPLETIONS}
 RESPONSE_REFUSALS = {**_COMMON, **_RESPONSES}
 _WITHOUT_NOTICE = frozenset(
-    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens"}
+    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens", "background"}
 )
 """Fields whose accepted values ask for what is done anyway: they are not listed as ignored."""
 

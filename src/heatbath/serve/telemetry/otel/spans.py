@@ -93,7 +93,7 @@ class Telemetry:
             return
         span = open_.span
         span.set_attributes(
-            response_attributes(outcome, open_.operation, open_.timing.model, latest=self._options.use_latest)
+            response_attributes(outcome, open_.timing.model, latest=self._options.use_latest)
         )
         if self._options.include_content:
             span.set_attributes(content_attributes(outcome))
