@@ -56,7 +56,7 @@ class OutputBuilder:
             yield from self._add(delta)
         if not self.items:
             yield from self._open_message()
-        is_whole = self.reader is not None and isinstance(self.items[-1], OutputCall) and not self.reader.is_in_call
+        is_whole = isinstance(self.items[-1], OutputCall) and self.reader is not None and self.reader.has_complete_calls
         yield from self._close("completed" if is_whole else status)
         self.is_complete = True
 

@@ -149,9 +149,9 @@ class ToolCallReader:
         self._scanner = IncrementalDetokenizer(_MARKERS["text"])
 
     @property
-    def is_in_call(self) -> bool:
-        """True if a call has begun and not ended."""
-        return self._part != "text"
+    def has_complete_calls(self) -> bool:
+        """True if there are calls, and the text does not end within one."""
+        return self.count > 0 and self._part == "text"
 
     def push(self, text: str) -> list[Delta]:
         """Return what `text` adds."""
