@@ -24,7 +24,7 @@ from heatbath.engine.mock import ByteModelInfo, MockEngine
 from heatbath.errors import ModelError
 from heatbath.serve.openai.outputs import TokenTexts
 from heatbath.serve.openai.response_output import OutputBuilder
-from heatbath.serve.openai.schema.responses import OutputMessage
+from heatbath.serve.openai.schema.response_objects import OutputMessage
 from heatbath.serve.openai.tool_calls import ToolCallReader
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'

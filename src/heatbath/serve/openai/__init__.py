@@ -18,7 +18,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
-    from heatbath.serve.openai.responses import compact, responses
+    from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
         list_completions,

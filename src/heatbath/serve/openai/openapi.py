@@ -24,7 +24,7 @@ from heatbath.serve.openai.schema.models import (
     TokenizeResponse,
 )
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
-from heatbath.serve.openai.schema.responses import (
+from heatbath.serve.openai.schema.response_objects import (
     CallOutput,
     CompactedResponse,
     CompactionItem,

@@ -11,7 +11,7 @@ from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema import chat
-from heatbath.serve.openai.schema.responses import (
+from heatbath.serve.openai.schema.response_objects import (
     ResponseObject,
     ResponseRequest,
     ResponseTool,

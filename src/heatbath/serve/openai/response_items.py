@@ -12,7 +12,7 @@ import msgspec
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.questions import content_text
 from heatbath.serve.openai.schema import chat
-from heatbath.serve.openai.schema.responses import (
+from heatbath.serve.openai.schema.response_objects import (
     CallOutput,
     CompactionItem,
     InputCall,

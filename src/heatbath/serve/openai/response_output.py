@@ -10,7 +10,7 @@ from heatbath.engine.base import Token
 from heatbath.serve.openai.logprobs import chat_logprobs
 from heatbath.serve.openai.outputs import TokenTexts
 from heatbath.serve.openai.schema.response_bodies import TokenLogprob
-from heatbath.serve.openai.schema.responses import ItemStatus, OutputCall, OutputItem, OutputMessage, OutputText
+from heatbath.serve.openai.schema.response_objects import ItemStatus, OutputCall, OutputItem, OutputMessage, OutputText
 from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, TextDelta, ToolCallReader
 
 StreamEvent = dict[str, Any]

@@ -11,7 +11,7 @@ from heatbath.serve.openai.outputs import ChoiceOutput, TokenTexts, finish_reaso
 from heatbath.serve.openai.request_context import encode_json
 from heatbath.serve.openai.response_output import OutputBuilder, StreamEvent
 from heatbath.serve.openai.schema.chat import ChatRequest
-from heatbath.serve.openai.schema.responses import ItemStatus, ResponseFailure, ResponseObject
+from heatbath.serve.openai.schema.response_objects import ItemStatus, ResponseFailure, ResponseObject
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import END, ResponseHead, StreamWriter, random_padding
 

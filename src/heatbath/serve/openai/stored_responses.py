@@ -11,7 +11,7 @@ from heatbath.serve.interfaces import RequestOutcome
 from heatbath.serve.openai.pagination import read_page, select_page
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.response_items import Item, find_in, response_hex
-from heatbath.serve.openai.schema.responses import DeletedResponse
+from heatbath.serve.openai.schema.response_objects import DeletedResponse
 
 _PREFIX = "resp_"
 _ENDPOINT = "/v1/responses"

@@ -31,7 +31,7 @@ from heatbath.serve.openai.response_output import OutputBuilder
 from heatbath.serve.openai.response_stream import ResponseStreamWriter, item_status
 from heatbath.serve.openai.schema.chat import ChatRequest, Message
 from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
-from heatbath.serve.openai.schema.responses import (
+from heatbath.serve.openai.schema.response_objects import (
     CompactedResponse,
     CompactionItem,
     CompactRequest,
