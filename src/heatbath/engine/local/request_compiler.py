@@ -26,7 +26,7 @@ from heatbath.engine.registry import (
     build_sampler,
 )
 from heatbath.engine.settings import GenerationSettings, validate_settings
-from heatbath.engine.stop_strings import StopStrings
+from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Model
 
@@ -79,6 +79,11 @@ class CompiledRequest:
     def record_mode(self) -> RecordMode:
         """The record to keep of each step."""
         return self.settings.record
+
+    def build_detokenizer(self) -> IncrementalDetokenizer:
+        """Build the detokenizer of one of its sequences."""
+        request = self.request
+        return IncrementalDetokenizer(self.stop_strings, keep_stop=request.keep_stop, min_tokens=request.min_tokens)
 
     @property
     def cost(self) -> float:

@@ -10,25 +10,25 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
+from heatbath.serve.openai.consistency import check_chat_fields
 from heatbath.serve.openai.logprobs import chat_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
+from heatbath.serve.openai.refusals import CHAT_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
 from heatbath.serve.openai.responses import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.streaming import ChatStreamWriter
 from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
-from heatbath.serve.openai.validation import CHAT_REFUSALS
 
 
 async def chat(context: RequestContext) -> Any:
     """Respond to a conversation."""
     body = await context.read_body(ChatRequest, CHAT_REFUSALS)
     context.services.model_names.resolve(body.model)
-    _check(body)
+    check_chat_fields(body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
@@ -42,19 +42,14 @@ async def chat(context: RequestContext) -> Any:
     return await context.respond(task, responder.complete, responder.stream if body.stream else None)
 
 
-def _check(body: ChatRequest) -> None:
-    if body.top_logprobs and not body.logprobs:
-        raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
-    if body.prompt_logprobs is not None and body.stream:
-        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
-
-
 def _extent(context: RequestContext, body: ChatRequest, prompt: sampling_params.Tokens) -> sampling_params.Extent:
     limit = context.services.settings.limits.max_tokens
     available = sampling_params.available_tokens(context.language, [prompt], limit, "messages")
     param = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     return sampling_params.Extent(
-        max_tokens=sampling_params.resolve_max_tokens(getattr(body, param), available, limit, param),
+        max_tokens=sampling_params.resolve_max_tokens(
+            getattr(body, param), available, limit, param, context=context.language.context_length
+        ),
         n=body.n or 1,
         top=max(body.top_logprobs or 0, body.prompt_logprobs or 0),
         prompt_scores=body.prompt_logprobs is not None,

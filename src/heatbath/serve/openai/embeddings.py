@@ -15,6 +15,7 @@ from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.generation import GenerationPlan
 from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS, EMBEDDING_MODEL
 from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.sampling_params import context_overflow
 from heatbath.serve.openai.schema.models import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from heatbath.serve.openai.sse import run_until_disconnect
 from heatbath.serve.openai.validation import format_value
@@ -92,10 +93,7 @@ def _check_ids(inputs: Sequence[Sequence[int]], size: int) -> None:
 def _check_lengths(encoded: Sequence[Sequence[int]]) -> None:
     for i, ids in enumerate(encoded):
         if len(ids) > EMBEDDING_MAX_TOKENS:
-            message = (
-                f"input[{i}] has {len(ids)} tokens and {EMBEDDING_MODEL} reads {EMBEDDING_MAX_TOKENS}: shorten it."
-            )
-            raise ApiError(400, message, code="context_length_exceeded", param=f"input[{i}]")
+            raise context_overflow(EMBEDDING_MAX_TOKENS, len(ids), f"input[{i}]")
 
 
 def _truncate(vectors: Floats, size: int) -> Floats:
