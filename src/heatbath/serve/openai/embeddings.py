@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from starlette.responses import Response
 
-from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.model_names import EMBEDDING_MODEL
 from heatbath.serve.openai.generation import GenerationPlan
-from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS, EMBEDDING_MODEL
+from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_params import context_overflow
 from heatbath.serve.openai.schema.models import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from heatbath.serve.openai.sse import run_until_disconnect
-from heatbath.serve.openai.validation import format_value
 
 MAX_INPUTS = 2048
 DIMENSIONS = 384
@@ -29,9 +29,7 @@ Inputs = list[str] | list[list[int]]
 async def embeddings(context: RequestContext) -> Response:
     """Embed texts or token ids of the embedding model."""
     body = await context.read_body(EmbeddingRequest)
-    if body.model != EMBEDDING_MODEL:
-        message = f"there is no embedding model {format_value(body.model)} here: use {EMBEDDING_MODEL}."
-        raise ApiError(404, message, code="model_not_found", param="model")
+    context.services.model_names.resolve_embedding(body.model)
     size = body.dimensions or DIMENSIONS
     if size > DIMENSIONS:
         message = f"dimensions is {size}: {EMBEDDING_MODEL} has {DIMENSIONS}, give at most that."
