@@ -36,9 +36,7 @@ def serve(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="float32 or bfloat16.", show_default="bfloat16 where the processor is fast at it, else float32"
-        ),
+        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 if the processor is fast at it, else float32"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
     new_key: Annotated[
