@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.openai import sampling_params
 from heatbath.serve.openai.consistency import check_chat_fields
-from heatbath.serve.openai.logprobs import chat_logprobs
+from heatbath.serve.openai.logprobs import chat_logprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.refusals import CHAT_REFUSALS
@@ -69,7 +69,8 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:
-            logprobs = chat_logprobs(output.text_tokens, self.texts, self.body.top_logprobs or 0)
+            tokens = scored_tokens(output, self.body, self.texts)
+            logprobs = chat_logprobs(tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
 
     def build_response(

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
 from heatbath.serve.openai.consistency import check_completion_fields
-from heatbath.serve.openai.logprobs import CompletionLogprobs
+from heatbath.serve.openai.logprobs import CompletionLogprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import completion_prompts
 from heatbath.serve.openai.refusals import COMPLETION_REFUSALS
@@ -99,7 +99,8 @@ class CompletionResponder(Responder[CompletionRequest, CompletionChoice]):
         scores = of_prompt.began.scored_prompt if body.echo and of_prompt.began else ()
         logprobs = None
         if body.logprobs is not None:
-            logprobs = CompletionLogprobs(self.texts, body.logprobs).append([*scores, *output.tokens])
+            tokens = [*scores, *scored_tokens(output, body, self.texts)]
+            logprobs = CompletionLogprobs(self.texts, body.logprobs).append(tokens, prompt=len(scores))
         return CompletionChoice(
             index=index,
             text=(self.prompt_texts[prompt] if body.echo else "") + text,
