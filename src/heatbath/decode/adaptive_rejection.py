@@ -34,10 +34,10 @@ from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.schedules import Schedule
 from heatbath.decode.sequences import validate_at_least
-from heatbath.decode.smc import PARTICLE_OPTIONS, SMC
+from heatbath.decode.smc import PARTICLE_OPTIONS, PARTICLE_RANGES, SMC
 from heatbath.decode.target import Target, build_target
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import Range, Spec
 from heatbath.ensemble import state as state_of
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
@@ -231,13 +231,6 @@ def _build_rejection(
     return SMC(replace(target, window=None, proposal=proposal), **options)
 
 
-def _limit_request(options: Any) -> str | None:
-    rejects = options.get("max_rejects", 0)
-    if isinstance(rejects, int) and rejects > _MAX_REQUEST_REJECTS:
-        return f"may reject at most {_MAX_REQUEST_REJECTS} tokens per step in a request, got {rejects}."
-    return None
-
-
 SPEC = Spec(
     "awrs",
     "sampler",
@@ -245,5 +238,9 @@ SPEC = Spec(
     options=("alpha", "accepts", "max_rejects", *PARTICLE_OPTIONS),
     order=65,
     uses_potentials=True,
-    request_limit=_limit_request,
+    ranges={
+        **PARTICLE_RANGES,
+        "accepts": Range(2, _MAX_REQUEST_REJECTS),
+        "max_rejects": Range(0, _MAX_REQUEST_REJECTS),
+    },
 )

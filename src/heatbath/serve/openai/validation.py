@@ -33,6 +33,7 @@ _TYPE_NAMES = {
 _UNITS = {"str": "character", "array": "item", "object": "field"}
 _MAX_VALUE_LENGTH = 60
 _MAX_IGNORED = 32
+_CASE_CHANGE = re.compile("(?<=[a-z])(?=[A-Z])")
 _MISSPELLING = 0.85
 """Likeness from which an unknown name is taken for a misspelt field."""
 
@@ -52,9 +53,8 @@ def decode_body(
     try:
         request = msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        value = _with_whole_numbers(value)
         try:
-            request = msgspec.convert(value, type)
+            request = msgspec.convert(_with_whole_numbers(value), type)
         except msgspec.ValidationError:
             raise _validation_error(str(error), value, type) from None
     ignored: list[str] = []
@@ -86,7 +86,8 @@ def _check_refusal(name: str, param: str, value: Any, refusals: Mapping[str, Ref
 
 def _check_spelling(name: str, known: Sequence[str]) -> None:
     """Refuse a name that is nearly that of a field, since what was meant would be lost."""
-    near = difflib.get_close_matches(name[:64], known, n=1, cutoff=_MISSPELLING)
+    plain = _CASE_CHANGE.sub("_", name[:64]).lower().replace("-", "_")
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=_MISSPELLING)
     if near:
         raise invalid_value(f"{format_value(name)} is not a field: did you mean {near[0]}?", name[:64])
 
