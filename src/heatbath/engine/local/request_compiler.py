@@ -140,7 +140,11 @@ class RequestCompiler:
         )
 
     def _compile(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
-        sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        try:
+            sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        except BadInput as error:
+            error.param = error.param or ("options" if request.options else "sampler")
+            raise
         rows = request.n if isinstance(sampler, TokenSampler) else sampler.max_rows(request.n)
         self._validate_cost(request, sampler, rows)
         schedule = settings.temperature
