@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Scripted
-from serving import Server, server
+from serving import Server, server, started
 
 from heatbath.engine.base import Token
 from heatbath.engine.local import EngineConfig, LocalEngine
@@ -28,8 +28,7 @@ WORDS = [b"two", b" m", b"ore", b" ", b"m", b"o", b"\xc3", b"\xa9", b"wo", b"re 
 def exact() -> Iterator[Server]:
     """A server with the real engine over a model whose tokens are `WORDS`, all equally likely."""
     model = MarkovModel(np.zeros((len(WORDS), len(WORDS))), symbols=WORDS)
-    made = server(LocalEngine(model, config=EngineConfig(warm_up=False)))
-    with made.client:
+    with started(server(LocalEngine(model, config=EngineConfig(warm_up=False)))) as made:
         yield made
 
 
@@ -59,7 +58,7 @@ def stream(made: Server, **body: Any) -> dict[str, Any]:
 STOPS = st.sampled_from(["two m", "o m", " mo", "re", "é", "m o", "oo"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.lists(STOPS, min_size=1, max_size=2), st.booleans(), st.integers(0, 6))
 def test_arrays_end_with_the_text(exact: Server, seed: int, stop: list[str], keep: bool, least: int) -> None:
     body = {"seed": seed, "stop": stop, "include_stop_str_in_output": keep, "min_tokens": least}
