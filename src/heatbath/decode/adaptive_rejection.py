@@ -231,6 +231,13 @@ def _build_rejection(
     return SMC(replace(target, window=None, proposal=proposal), **options)
 
 
+def _limit_request(options: Any) -> str | None:
+    rejects = options.get("max_rejects", 0)
+    if isinstance(rejects, int) and rejects > _MAX_REQUEST_REJECTS:
+        return f"may reject at most {_MAX_REQUEST_REJECTS} tokens per step in a request, got {rejects}."
+    return None
+
+
 SPEC = Spec(
     "awrs",
     "sampler",
@@ -238,6 +245,7 @@ SPEC = Spec(
     options=("alpha", "accepts", "max_rejects", *PARTICLE_OPTIONS),
     order=65,
     uses_potentials=True,
+    request_limit=_limit_request,
     ranges={
         **PARTICLE_RANGES,
         "accepts": Range(2, _MAX_REQUEST_REJECTS),

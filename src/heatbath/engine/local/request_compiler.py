@@ -188,6 +188,10 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
     offered = SAMPLERS.offered_specs
     if not isinstance(request.sampler, str) or request.sampler not in offered:
         raise BadInput(f"there is no sampler {request.sampler!r}: choose from {', '.join(offered)}.", param="sampler")
+    limit = offered[request.sampler].request_limit
+    too_large = None if limit is None else limit(dict(request.options))
+    if too_large is not None:
+        raise BadInput(f"the {request.sampler} sampler {too_large}", param="sampler")
     validate_request_options(offered[request.sampler], request.options)
     for param, given in (("windows", request.windows), ("fields", request.fields), ("potentials", request.potentials)):
         if len(given) > _MAX_COMPONENTS:
