@@ -160,6 +160,13 @@ def test_fields_without_effect_are_refused(param: str, body: dict[str, Any], mad
     assert refused(made.chat(**body)) == param
 
 
+def test_an_id_that_is_given_twice_is_refused(made: Server) -> None:
+    """JSON readers keep the last of two equal names."""
+    body = b'{"model": "mock", "prompt": "x", "logit_bias": {"5": 100, "5": -100}}'
+    answer = made.client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+    assert refused(answer) == "logit_bias" and "given twice" in answer.json()["error"]["message"]
+
+
 def test_equal_forms_by_two_names_are_one_form(made: Server) -> None:
     grammar = 'start: "a"'
     found = last_request(made, guided_grammar=grammar, structured_outputs={"grammar": grammar})

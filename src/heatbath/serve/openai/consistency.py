@@ -52,12 +52,5 @@ def check_shared_fields(body: GenerationRequest) -> None:
                 _refuse_alone(name, "dry_multiplier")
 
 
-def check_min_tokens(requested: int | None, longest: int, param: str) -> None:
-    """Raise `ApiError`, 400, where more tokens are asked for than a completion may have."""
-    if requested and requested > longest:
-        message = f"min_tokens is {requested} and a completion has at most {longest} tokens: raise {param} or lower it."
-        raise invalid_value(message, "min_tokens")
-
-
 def _refuse_alone(name: str, other: str) -> None:
     raise invalid_value(f"{name} has no effect without {other}: set {other} or leave {name} out.", name)

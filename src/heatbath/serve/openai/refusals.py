@@ -35,7 +35,7 @@ def _is_false(value: Any) -> bool:
     return value is not True
 
 
-def _named(names: Iterable[str], test: Callable[[Any], bool], reason: str) -> dict[str, Refusal]:
+def _refuse_each(names: Iterable[str], test: Callable[[Any], bool], reason: str) -> dict[str, Refusal]:
     return dict.fromkeys(names, (test, reason))
 
 
@@ -73,22 +73,30 @@ _RENAMED: Mapping[str, str] = {
 
 # Values that ask for nothing in the servers that have the field are taken.
 _OTHER_SAMPLERS = {
-    **_named(
+    **_refuse_each(
         ("repeat_penalty", "encoder_repetition_penalty"), _is_not_one, "takes repetition_penalty, or thermo.fields"
     ),
-    **_named(("repeat_last_n", "repetition_penalty_range"), bool, "counts all tokens; see last_n of thermo.fields"),
-    **_named(("no_repeat_ngram_size",), bool, "has dry_multiplier against repetition"),
-    **_named(("mirostat", "mirostat_mode", "mirostat_tau", "mirostat_eta"), bool, "has mirostat as thermo.schedule"),
-    **_named(("dynatemp_range", "dynatemp_low", "dynatemp_high"), bool, "changes temperatures by thermo.schedule"),
-    **_named(("dynatemp_exponent", "smoothing_curve"), _is_not_one, "changes temperatures by thermo.schedule"),
-    **_named(("smoothing_factor", "top_a", "penalty_alpha"), bool, "has no such sampler; see thermo.windows"),
-    **_named(("tfs", "tfs_z", "skew"), lambda value: value not in (0, 1), "has no such sampler; see thermo.windows"),
-    **_named(("guidance_scale", "cfg_scale"), _is_not_one, "contrasts prompts by contrast of thermo.fields"),
-    **_named(("negative_prompt",), bool, "contrasts prompts by contrast of thermo.fields"),
-    **_named(("num_beams", "length_penalty"), _is_not_one, "uses beam search only where thermo.sampler is beam"),
-    **_named(("early_stopping", "num_beam_groups", "diversity_penalty"), bool, "sets beams by thermo.options"),
-    **_named(("samplers", "sampler_order", "sampler_priority"), bool, "has one order, in docs/serving.md"),
-    **_named(("temperature_last",), bool, "applies windows at the temperature of the draw"),
+    **_refuse_each(
+        ("repeat_last_n", "repetition_penalty_range"), bool, "counts all tokens; see last_n of thermo.fields"
+    ),
+    **_refuse_each(("no_repeat_ngram_size",), bool, "has dry_multiplier against repetition"),
+    **_refuse_each(
+        ("mirostat", "mirostat_mode", "mirostat_tau", "mirostat_eta"), bool, "has mirostat as thermo.schedule"
+    ),
+    **_refuse_each(
+        ("dynatemp_range", "dynatemp_low", "dynatemp_high"), bool, "changes temperatures by thermo.schedule"
+    ),
+    **_refuse_each(("dynatemp_exponent", "smoothing_curve"), _is_not_one, "changes temperatures by thermo.schedule"),
+    **_refuse_each(("smoothing_factor", "top_a", "penalty_alpha"), bool, "has no such sampler; see thermo.windows"),
+    **_refuse_each(
+        ("tfs", "tfs_z", "skew"), lambda value: value not in (0, 1), "has no such sampler; see thermo.windows"
+    ),
+    **_refuse_each(("guidance_scale", "cfg_scale"), _is_not_one, "contrasts prompts by contrast of thermo.fields"),
+    **_refuse_each(("negative_prompt",), bool, "contrasts prompts by contrast of thermo.fields"),
+    **_refuse_each(("num_beams", "length_penalty"), _is_not_one, "uses beam search only where thermo.sampler is beam"),
+    **_refuse_each(("early_stopping", "num_beam_groups", "diversity_penalty"), bool, "sets beams by thermo.options"),
+    **_refuse_each(("samplers", "sampler_order", "sampler_priority"), bool, "has one order, in docs/serving.md"),
+    **_refuse_each(("temperature_last",), bool, "applies windows at the temperature of the draw"),
 }
 
 # `bool` refuses a field that asks for anything.

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from heatbath.engine.base import ComponentSpec, ModelInfo, Request
 from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
-from heatbath.serve.openai.consistency import check_min_tokens
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_components import (
     PARAM_OF_COMPONENT,
@@ -65,13 +64,8 @@ def build(
         ApiError: 400 for values that contradict one another, the vocabulary or the limits of the server.
     """
     settings, language = context.services.settings, context.language
-    limit = min(settings.limits.max_n, settings.engine.max_rows)
-    if (body.n or 1) > limit:
-        raise invalid_value(f"n is {body.n}: this server gives at most {limit} answers.", "n")
-    if extent.n > limit:
-        raise invalid_value(f"best_of is {extent.n}: this server draws at most {limit}.", "best_of")
-    if body.min_tokens:
-        check_min_tokens(body.min_tokens, extent.max_tokens, "max_tokens")
+    if extent.n > 1 or body.min_tokens:
+        _check_extent(body, extent, min(settings.limits.max_n, settings.engine.max_rows))
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
         check_components(thermo)
@@ -119,6 +113,18 @@ def build(
     for i, prompt in enumerate(prompts[1:], start=1):
         requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))
     return requests
+
+
+def _check_extent(body: GenerationRequest, extent: Extent, limit: int) -> None:
+    """Raise `ApiError` for more than `limit` sequences, and for a minimum of tokens above their maximum."""
+    if (body.n or 1) > limit:
+        raise invalid_value(f"n is {body.n}: this server gives at most {limit} answers.", "n")
+    if extent.n > limit:
+        raise invalid_value(f"best_of is {extent.n}: this server draws at most {limit}.", "best_of")
+    least, longest = body.min_tokens or 0, extent.max_tokens
+    if least > longest:
+        message = f"min_tokens is {least} and a completion has at most {longest} tokens: raise max_tokens or lower it."
+        raise invalid_value(message, "min_tokens")
 
 
 def resolve_max_tokens(

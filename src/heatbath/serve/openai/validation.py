@@ -50,6 +50,8 @@ def decode_body(
     if not isinstance(value, dict):
         raise invalid_value(f"the body is {format_value(value)}: send a JSON object.", None)
     _check_depth(value, max_depth)
+    if "logit_bias" in value:
+        _check_repeated_names(body)
     try:
         request = msgspec.convert(value, type)
     except msgspec.ValidationError as error:
@@ -67,6 +69,23 @@ def decode_body(
         elif name == "messages" and given:
             ignored += _list_extra_fields(given)
     return request, ignored
+
+
+def _check_repeated_names(body: bytes) -> None:
+    """Refuse a body in which an object has one name twice, of which JSON readers keep the last without a word."""
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise invalid_value(
+                f"{format_value(twice)} is given twice in one object: give it once.",
+                "logit_bias" if twice.isdigit() else twice[:64],
+            )
+        return found
+
+    json.loads(body, object_pairs_hook=collect)
 
 
 def _with_whole_numbers(value: dict[str, Any]) -> dict[str, Any]:
