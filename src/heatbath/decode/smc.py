@@ -70,7 +70,7 @@ class SMC(SequenceSampler[SMCState]):
         validate_at_least(self.replicates, 1, "replicates")
         validate_at_least(self.ladder, 0, "ladder")
         if self.resampling not in RESAMPLINGS:
-            hint = suggest_name(self.resampling, RESAMPLINGS)
+            hint = suggest_name(str(self.resampling), RESAMPLINGS)
             raise BadInput(
                 f"unknown resampling {self.resampling!r}{hint}: choose from {', '.join(RESAMPLINGS)}.",
                 param="resampling",
