@@ -84,7 +84,7 @@ def test_the_environment_sets_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None
         ("[server]\ndrain_seconds = inf", "server.drain_seconds in heatbath.toml is inf: give a finite number."),
         ('[server]\nhost = ""', "server.host in heatbath.toml is '': give at least 1 character."),
         ('[server]\ntls_cert = "a"', "server.tls_cert is set without server.tls_key: TLS needs both."),
-        ('[model]\ndtype = "int8"', "model.dtype in heatbath.toml is 'int8': give 'float32', 'bfloat16' or 'float16'."),
+        ('[model]\ndtype = "int8"', "model.dtype in heatbath.toml is 'int8': give 'float32' or 'bfloat16'."),
         ("[limits]\nmax_n = 0", "limits.max_n in heatbath.toml is 0: give at least 1."),
         ("[keys.a]\ntenant = 'x'", "keys.a.sha256 is missing in heatbath.toml: set it."),
         ("[keys.a]\nsha = 'x'\nsha256 = '0'", "keys.a.sha256 in heatbath.toml is not usable: give the 64 hex digits"),

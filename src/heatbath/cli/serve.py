@@ -35,7 +35,8 @@ def serve(
         str | None, typer.Option(help="Catalog name, hub id, folder or .gguf file.", show_default="smollm2-135m")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="the model's own")
+        str | None,
+        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 if the processor is fast at it, else float32"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
     new_key: Annotated[

@@ -34,10 +34,10 @@ from heatbath.decode.rng import Random
 from heatbath.decode.sampler_arguments import SamplerArguments
 from heatbath.decode.schedules import Schedule
 from heatbath.decode.sequences import validate_at_least
-from heatbath.decode.smc import PARTICLE_OPTIONS, SMC
+from heatbath.decode.smc import PARTICLE_OPTIONS, PARTICLE_RANGES, SMC
 from heatbath.decode.target import Target, build_target
 from heatbath.energy.base import Context, Potential
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import Range, Spec
 from heatbath.ensemble import state as state_of
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
@@ -246,4 +246,9 @@ SPEC = Spec(
     order=65,
     uses_potentials=True,
     request_limit=_limit_request,
+    ranges={
+        **PARTICLE_RANGES,
+        "accepts": Range(2, _MAX_REQUEST_REJECTS),
+        "max_rejects": Range(0, _MAX_REQUEST_REJECTS),
+    },
 )

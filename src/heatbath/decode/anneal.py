@@ -26,7 +26,7 @@ from heatbath.decode.sequences import (
     validate_at_least,
 )
 from heatbath.decode.target import Target, build_default_target, split_target_options
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import POWER, ROWS, SHARE, SWEEPS, Range, Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.bridge import log_mean
 from heatbath.estimate.convergence import find_population_fault
@@ -128,6 +128,10 @@ class Anneal(SequenceSampler[AnnealState]):
     def max_rows(self, prompts: int) -> int:
         return self.particles
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        rungs = self.ladder if isinstance(self.ladder, int) else len(self.ladder) - 1
+        return self.particles * max_tokens * (1 + rungs * self.sweeps)
+
     def step(self, rng: Random, state: AnnealState, energies: Any) -> tuple[AnnealState, SequenceStep]:
         has_sequences = state.chains.has_sequences
         cuts = None if has_sequences else np.zeros(self.particles, np.int64)
@@ -190,6 +194,10 @@ def with_model_proposal(target: Target) -> Target:
     return replace(target, proposal=target.build_sampler_at(target.temperature), window=None)
 
 
+RUNGS = Range(1, 1024, or_list=True)
+"""The numbers of rungs that a request may give, or their values."""
+
+
 def build_ladder(ladder: int | Sequence[float]) -> Floats:
     """Return values of lambda from 0 to 1. Raises `BadInput` unless they start at 0, increase and end at 1."""
     if isinstance(ladder, int):
@@ -212,4 +220,5 @@ SPEC = Spec(
     options=("alpha", "proposal", "particles", "ladder", "sweeps", "threshold"),
     order=80,
     uses_potentials=True,
+    ranges={"alpha": POWER, "particles": ROWS, "ladder": RUNGS, "sweeps": SWEEPS, "threshold": SHARE},
 )

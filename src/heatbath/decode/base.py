@@ -247,8 +247,9 @@ def betas_from_temperatures(temperatures: float | Sequence[float] | Floats, rows
     invalid = values[~(values >= 0)]
     if invalid.size:
         raise BadInput(f"`temperature` must be 0 (greedy) or a positive number, got {invalid[0]}.", param="temperature")
-    with np.errstate(divide="ignore"):
-        return np.broadcast_to(1 / values, (rows,)).copy()
+    with np.errstate(divide="ignore", over="ignore"):
+        # Adding 0 makes a positive zero of a negative one, whose inverse would be -inf.
+        return np.broadcast_to(1 / (values + 0.0), (rows,)).copy()
 
 
 def token_logprob(energies: Any, betas: Floats, tokens: Ints) -> Floats:

@@ -35,7 +35,7 @@ from heatbath.decode.sequences import (
 )
 from heatbath.decode.windows import Window
 from heatbath.energy.base import Field
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import ROWS, Range, Spec
 from heatbath.ensemble import state as thermodynamics
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
@@ -291,4 +291,16 @@ def _build_beam(arguments: SamplerArguments, **options: Any) -> Beam:
     return Beam(temperature=temperature, fields=arguments.fields, window=arguments.window, **options)
 
 
-SPEC = Spec("beam", "sampler", _build_beam, options=("width", "length_penalty", "groups", "diversity"), order=30)
+SPEC = Spec(
+    "beam",
+    "sampler",
+    _build_beam,
+    options=("width", "length_penalty", "groups", "diversity"),
+    order=30,
+    ranges={
+        "width": ROWS,
+        "groups": ROWS,
+        "length_penalty": Range(-float(MAX_LENGTH_PENALTY), float(MAX_LENGTH_PENALTY)),
+        "diversity": Range(0.0, 1e30),
+    },
+)

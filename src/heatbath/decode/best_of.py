@@ -23,7 +23,7 @@ from heatbath.decode.sequences import (
     validate_at_least,
 )
 from heatbath.energy.base import Potential
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import ROWS, Spec
 from heatbath.errors import BadInput
 from heatbath.models.base import Session
 
@@ -103,4 +103,6 @@ def _build_best_of(arguments: SamplerArguments, **options: Any) -> BestOf:
     return BestOf(sampler=build_token_sampler(arguments), potentials=arguments.potentials, **options)
 
 
-SPEC = Spec("best-of", "sampler", _build_best_of, options=("n", "by"), order=40, uses_potentials=True)
+SPEC = Spec(
+    "best-of", "sampler", _build_best_of, options=("n", "by"), order=40, uses_potentials=True, ranges={"n": ROWS}
+)

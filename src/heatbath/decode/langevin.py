@@ -31,7 +31,7 @@ from heatbath.decode.sequences import (
 )
 from heatbath.decode.target import Target, build_target, split_target_options
 from heatbath.energy.length_fields import MinLength
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import POWER, ROWS, SHARE, SWEEPS, Range, Spec
 from heatbath.errors import BadInput
 from heatbath.estimate.convergence import assess_chains, find_forbidden_chain
 from heatbath.models.base import Session
@@ -170,6 +170,9 @@ class Langevin(SequenceSampler[LangevinState]):
     def max_rows(self, prompts: int) -> int:
         return self.chains
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        return self.chains * max_tokens * (2 + self.sweeps)
+
     def step(self, rng: Random, state: LangevinState, energies: Any) -> tuple[LangevinState, SequenceStep]:
         points, chains = state.points, np.arange(self.chains)
         if points is None:
@@ -284,4 +287,12 @@ SPEC = Spec(
     options=("alpha", "chains", "sweeps", "burn", "step_size", "positions"),
     order=100,
     uses_potentials=True,
+    ranges={
+        "alpha": POWER,
+        "chains": ROWS,
+        "sweeps": SWEEPS,
+        "burn": SHARE,
+        "step_size": Range(0.0, float("inf")),
+        "positions": Range(1, 2**31 - 1, or_none=True),
+    },
 )

@@ -137,6 +137,10 @@ class Lookahead(SequenceSampler[LookaheadState]):
     def max_rows(self, prompts: int) -> int:
         return self.n * self.candidates * self.rollouts
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        block, horizon = min(self.block, max_tokens), min(self.horizon, max_tokens)
+        return self.n * -(-max_tokens // block) * self.candidates * (block + self.rollouts * horizon)
+
     def step(self, rng: Random, state: LookaheadState, energies: Any) -> tuple[LookaheadState, SequenceStep]:
         if state.candidates is None:
             return self._start_candidates(state)

@@ -141,6 +141,10 @@ class Metropolis(SequenceSampler[MetropolisState]):
     def max_rows(self, prompts: int) -> int:
         return self.chains
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        lengths = -(-max_tokens // self.block) if self.block else 1
+        return self.chains * max_tokens * (1 + lengths * self.sweeps)
+
     def step(self, rng: Random, state: MetropolisState, energies: Any) -> tuple[MetropolisState, SequenceStep]:
         chains = state.chains
         starting = chains.is_idle and not chains.has_sequences

@@ -9,9 +9,9 @@ from heatbath.decode.lookahead import Lookahead
 from heatbath.decode.metropolis import Metropolis
 from heatbath.decode.sampler_arguments import SamplerArguments, validate_option_names
 from heatbath.decode.sequences import SequenceSampler
-from heatbath.decode.smc import PARTICLE_OPTIONS, SMC
+from heatbath.decode.smc import PARTICLE_OPTIONS, PARTICLE_RANGES, SMC
 from heatbath.decode.target import DEFAULT_POWER, build_target, split_target_options
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import LENGTH, ROWS, SHARE, SWEEPS, Range, Spec
 from heatbath.errors import BadInput
 
 _CHAIN_OPTIONS = ("chains", "sweeps", "burn", "block")
@@ -48,4 +48,12 @@ SPEC = Spec(
     ),
     order=70,
     uses_potentials=True,
+    ranges={
+        **PARTICLE_RANGES,
+        **dict.fromkeys(("chains", "n", "candidates", "rollouts"), ROWS),
+        "sweeps": SWEEPS,
+        "burn": SHARE,
+        "horizon": LENGTH,
+        "block": Range(1, 2**31 - 1, or_none=True),
+    },
 )

@@ -202,6 +202,10 @@ class SequenceSampler(ABC, Generic[S]):
         """Return the largest number of session rows that a run on `prompts` prompts holds at once."""
         return prompts
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        """Return a bound on the tokens that a run on `prompts` prompts draws, for sequences of `max_tokens`."""
+        return self.max_rows(prompts) * max_tokens
+
 
 Sampler = TokenSampler | SequenceSampler[Any]
 

@@ -36,7 +36,7 @@ from heatbath.decode.sequences import (
 )
 from heatbath.decode.smc_state import SMCState, copy_parents, subtract_energy_change
 from heatbath.decode.target import Target, TokenScores, build_target, split_target_options
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import POWER, ROWS, SHARE, Range, Spec
 from heatbath.errors import BadInput, suggest_name
 from heatbath.estimate.resample import SCHEMES, conditional_multinomial, ess, resample_particles
 from heatbath.models.base import Session
@@ -70,7 +70,7 @@ class SMC(SequenceSampler[SMCState]):
         validate_at_least(self.replicates, 1, "replicates")
         validate_at_least(self.ladder, 0, "ladder")
         if self.resampling not in RESAMPLINGS:
-            hint = suggest_name(self.resampling, RESAMPLINGS)
+            hint = suggest_name(str(self.resampling), RESAMPLINGS)
             raise BadInput(
                 f"unknown resampling {self.resampling!r}{hint}: choose from {', '.join(RESAMPLINGS)}.",
                 param="resampling",
@@ -275,6 +275,13 @@ def _log_weight_increment(scores: TokenScores) -> Floats:
 
 
 PARTICLE_OPTIONS = ("particles", "replicates", "resampling", "threshold", "ladder")
+PARTICLE_RANGES = {
+    "alpha": POWER,
+    "particles": ROWS,
+    "replicates": ROWS,
+    "threshold": SHARE,
+    "ladder": Range(0, 2**31 - 1),
+}
 
 
 def _build_smc(arguments: SamplerArguments, **options: Any) -> SMC:
@@ -283,5 +290,11 @@ def _build_smc(arguments: SamplerArguments, **options: Any) -> SMC:
 
 
 SPEC = Spec(
-    "smc", "sampler", _build_smc, options=("alpha", "proposal", *PARTICLE_OPTIONS), order=60, uses_potentials=True
+    "smc",
+    "sampler",
+    _build_smc,
+    options=("alpha", "proposal", *PARTICLE_OPTIONS),
+    order=60,
+    uses_potentials=True,
+    ranges=PARTICLE_RANGES,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.decode.anneal import build_ladder, with_model_proposal
+from heatbath.decode.anneal import RUNGS, build_ladder, with_model_proposal
 from heatbath.decode.base import Floats, Ints, Task
 from heatbath.decode.metropolis_kernel import ChainState, MetropolisChains, advance_chains, copy_chains, select_chain
 from heatbath.decode.rng import Random
@@ -27,7 +27,7 @@ from heatbath.decode.sequences import (
     validate_burn,
 )
 from heatbath.decode.target import Target, build_default_target, split_target_options
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import POWER, ROWS, SHARE, SWEEPS, Spec
 from heatbath.errors import Unreliable
 from heatbath.estimate import ladder_spacing
 from heatbath.estimate.bridge import bar
@@ -159,6 +159,9 @@ class Tempering(SequenceSampler[TemperingState]):
     def max_rows(self, prompts: int) -> int:
         return self.chains * len(build_ladder(self.ladder))
 
+    def max_tokens_drawn(self, prompts: int, max_tokens: int) -> int:
+        return self.max_rows(prompts) * max_tokens * (1 + self.sweeps)
+
     def step(self, rng: Random, state: TemperingState, energies: Any) -> tuple[TemperingState, SequenceStep]:
         cuts = None if state.chains.has_sequences else np.zeros(state.chains.num_chains, np.int64)
         chains, change = advance_chains(state.chains, rng, energies, cuts)
@@ -258,4 +261,5 @@ SPEC = Spec(
     options=("alpha", "proposal", "chains", "ladder", "sweeps", "burn"),
     order=90,
     uses_potentials=True,
+    ranges={"alpha": POWER, "chains": ROWS, "ladder": RUNGS, "sweeps": SWEEPS, "burn": SHARE},
 )

@@ -23,7 +23,7 @@ from heatbath.decode.sequences import (
     require_single_prompt,
     validate_at_least,
 )
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import ROWS, Spec
 from heatbath.models.base import Session
 
 ResultKey = Callable[[str], Hashable]
@@ -88,4 +88,4 @@ def _build_vote(arguments: SamplerArguments, **options: Any) -> Vote:
     return Vote(sampler=build_token_sampler(arguments), **options)
 
 
-SPEC = Spec("vote", "sampler", _build_vote, options=("n", "key"), order=50)
+SPEC = Spec("vote", "sampler", _build_vote, options=("n", "key"), order=50, ranges={"n": ROWS})

@@ -14,6 +14,9 @@ def validate_weight(weight: float) -> float:
     return float(weight)
 
 
+_SMALLEST_WEIGHT = 1e-30
+
+
 def scale_energies(weight: float, energies: Any) -> Any:
     r"""Return $w E$ with $0 \cdot \infty = 0$: an energy of weight 0 is absent and forbids nothing.
 
@@ -26,5 +29,6 @@ def scale_energies(weight: float, energies: Any) -> Any:
         raise BadInput(
             f"the weight of an energy that forbids must be at least 0, got {weight:g}: -inf is not an energy."
         )
-    # A product with 0 would turn +inf into NaN; the mask is already an array of the right shape and library.
-    return energies * weight if weight else forbidden * 0.0
+    # A product with 0 would turn +inf into NaN, as would one with a weight that the dtype of the energies rounds to 0.
+    # The mask is already an array of the right shape and library.
+    return energies * weight if abs(weight) > _SMALLEST_WEIGHT else forbidden * 0.0

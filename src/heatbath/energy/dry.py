@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, log
-from typing import Any
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, zero_energies
-from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.spec import BuildContext, Range, Spec
 from heatbath.errors import BadInput
 
 _MAX_LOG_POWER = log(1e30)
@@ -98,10 +97,28 @@ def _prefix_match_lengths(tokens: Sequence[int], max_length: int) -> list[int]:
 
 
 def _build_dry(
-    context: BuildContext, multiplier: float, *, breakers: Sequence[str] = ("\n", ":", '"', "*"), **more: Any
+    context: BuildContext,
+    multiplier: float,
+    *,
+    base: float = 1.75,
+    allowed_length: int = 2,
+    breakers: Sequence[str] = ("\n", ":", '"', "*"),
+    last_n: int | None = None,
 ) -> Field:
     pieces = [context.token_bytes(token) for token in range(context.vocab_size)]
-    return DryPenalty(multiplier, breakers=find_breaker_tokens(breakers, pieces), **more)
+    return DryPenalty(multiplier, base, allowed_length, find_breaker_tokens(breakers, pieces), last_n)
 
 
-SPEC = Spec("dry", "field", _build_dry, "0.8", order=80)
+SPEC = Spec(
+    "dry",
+    "field",
+    _build_dry,
+    "0.8",
+    order=80,
+    ranges={
+        "multiplier": Range(0.0, 1e30),
+        "base": Range(1.0, 1e30),
+        "allowed_length": Range(1, 2**31 - 1),
+        "last_n": Range(1, 2**31 - 1, or_none=True),
+    },
+)

@@ -8,7 +8,7 @@ import numpy as np
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, validate_count, validate_stop_token_ids, zero_energies
-from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.spec import BuildContext, Range, Spec
 from heatbath.errors import BadInput
 
 
@@ -96,7 +96,7 @@ def _build_length_bias(context: BuildContext, rate: float) -> Field:
 
 
 SPECS = (
-    Spec("min_length", "field", _build_min_length, "8", order=120),
-    Spec("max_length", "field", _build_max_length, "32", order=130),
+    Spec("min_length", "field", _build_min_length, "8", order=120, ranges={"tokens": Range(0, 2**31 - 1)}),
+    Spec("max_length", "field", _build_max_length, "32", order=130, ranges={"tokens": Range(1, 2**31 - 1)}),
     Spec("length_bias", "field", _build_length_bias, "0.1", order=140),
 )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, zero_energies
-from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.spec import BuildContext, Range, Spec
 from heatbath.errors import BadInput
 
 
@@ -92,7 +92,8 @@ def _build_gaussian(context: BuildContext, scale: float, *, seed: int = 0) -> Fi
     return GaussianNoise(scale, seed)
 
 
+_SEEDS = {"scale": Range(0.0, 1e6), "seed": Range(0, 2**63 - 1)}
 SPECS = (
-    Spec("gumbel_noise", "field", _build_gumbel, "1.0", order=180),
-    Spec("gaussian_noise", "field", _build_gaussian, "1.0", order=190),
+    Spec("gumbel_noise", "field", _build_gumbel, "1.0", order=180, ranges=_SEEDS),
+    Spec("gaussian_noise", "field", _build_gaussian, "1.0", order=190, ranges=_SEEDS),
 )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, unfinished_rows, validate_count, zero_energies
-from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.spec import BuildContext, Range, Spec
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.errors import BadInput
 
@@ -116,8 +116,9 @@ def _build_frequency(context: BuildContext, penalty: float, *, last_n: int | Non
     return FrequencyPenalty(penalty, last_n=last_n)
 
 
+_LAST_N = {"last_n": Range(1, 2**31 - 1, or_none=True)}
 SPECS = (
-    Spec("repetition", "field", _build_repetition, "1.1", order=50),
-    Spec("presence", "field", _build_presence, "0.5", order=60),
-    Spec("frequency", "field", _build_frequency, "0.5", order=70),
+    Spec("repetition", "field", _build_repetition, "1.1", order=50, ranges={"penalty": Range(1e-6, 1e6), **_LAST_N}),
+    Spec("presence", "field", _build_presence, "0.5", order=60, ranges=_LAST_N),
+    Spec("frequency", "field", _build_frequency, "0.5", order=70, ranges=_LAST_N),
 )

@@ -7,9 +7,11 @@ finds them. `build` is called with a `BuildContext` (a sampler: with `SamplerArg
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf, isfinite
+from numbers import Integral, Real
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from heatbath.errors import BadInput
@@ -66,6 +68,49 @@ class BuildContext:
 
 
 @dataclass(frozen=True)
+class Range:
+    """The numbers that a request may give for an option, both ends included; whole ones if both ends are of type int.
+
+    `or_none`: no number is a value too. `or_list`: so is a list of up to `high` + 1 finite numbers.
+    """
+
+    low: float
+    high: float
+    or_none: bool = False
+    or_list: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """True if only whole numbers are values."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def __contains__(self, value: object) -> bool:
+        if value is None:
+            return self.or_none
+        if isinstance(value, list | tuple):
+            return self.or_list and len(value) <= self.high + 1 and all(map(_is_finite_number, value))
+        kind = Integral if self.is_whole else Real
+        return isinstance(value, kind) and not isinstance(value, bool) and self.low <= value <= self.high  # type: ignore[operator]
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.is_whole else "a number"
+        bounds = f"from {self.low:.12g} to {self.high:.12g}" if self.high < inf else f"of at least {self.low:.12g}"
+        return f"{kind} {bounds}" + " or a list of numbers" * self.or_list + " or null" * self.or_none
+
+
+def _is_finite_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+ROWS = Range(1, 4096)
+SWEEPS = Range(1, 65536)
+LENGTH = Range(1, 2**31 - 1)
+SHARE = Range(0.0, 1.0)
+POWER = Range(0.0, 1e6)
+"""Ranges of options that several samplers have."""
+
+
+@dataclass(frozen=True)
 class Spec(Generic[T_co]):
     """A component that can be asked for by name in Python, on the command line and over HTTP.
 
@@ -80,6 +125,8 @@ class Spec(Generic[T_co]):
         uses_potentials: of a sampler, whether potentials count.
         streams: of a sampler, whether it draws each sequence by itself, token by token, so that text can be shown.
         offered: whether a server may offer it to requests; what loads other models or code by name is not.
+        ranges: the numbers that a request may give for an option, by its name; others have to be finite and below 1e30
+            in size, whole ones below 2^31. Types are those of the annotations of `build`.
         request_limit: returns what is too large about a value from a request, as a sentence; None if nothing is.
     """
 
@@ -95,6 +142,7 @@ class Spec(Generic[T_co]):
     offered: bool = True
     aliases: tuple[str, ...] = ()
     request_limit: Callable[[Any], str | None] | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def create(self, context: Any, *values: Any, **named: Any) -> T_co:
         """Build the component for a context."""

@@ -49,7 +49,10 @@ def _build_sparse_energies(energies: Mapping[int, float], size: int, name: str) 
 
 
 def _build_forbid_tokens(context: BuildContext, tokens: int | Sequence[int]) -> Field:
-    return ForbiddenTokens([tokens] if isinstance(tokens, int) else tokens)
+    given = [tokens] if isinstance(tokens, int) else list(tokens)
+    if given and not (min(given) >= 0 and max(given) < context.vocab_size):
+        raise BadInput(f"field 'forbid_tokens' holds {given!r:.40}: give token ids below {context.vocab_size}.")
+    return ForbiddenTokens(given)
 
 
 def _build_bias(context: BuildContext, **bias: float) -> Field:

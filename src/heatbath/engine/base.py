@@ -59,6 +59,7 @@ class Request:
         tenant: the owner; the queue is fair between tenants, and tenants never share cached prefixes.
         salt: requests with different salts share no cached prefixes either.
         max_tokens: the longest sequence; 0 draws nothing, which is of use with `score_prompt`.
+        min_tokens: a text of `stop` ends no sequence of fewer tokens; the field `min_length` is for stop tokens.
         temperature: used unless there is a `schedule`.
         options: options of the sampler, by name.
         seed: None draws one; `Started` has the seed used.
@@ -78,6 +79,7 @@ class Request:
     salt: str = ""
     n: int = 1
     max_tokens: int = 128
+    min_tokens: int = 0
     temperature: float = 1.0
     schedule: ComponentSpec | None = None
     windows: Sequence[ComponentSpec] = ()

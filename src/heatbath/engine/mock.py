@@ -131,7 +131,7 @@ def _generate_text(text: str, request: Request) -> Iterator[list[TokensGenerated
         generated += character
         stop = None
         for each in request.stop:
-            if stop is None and generated.endswith(each):
+            if stop is None and step + 1 >= request.min_tokens and generated.endswith(each):
                 stop = each
         reason = "stop" if stop else "length" if step == request.max_tokens - 1 else None
         events = []

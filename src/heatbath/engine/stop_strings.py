@@ -71,11 +71,15 @@ class StopStrings:
 
 
 class IncrementalDetokenizer:
-    """The text of one sequence, token by token. Holds back incomplete characters and possible stop texts."""
+    """The text of one sequence, token by token. Holds back incomplete characters and possible stop texts.
 
-    def __init__(self, stop_strings: StopStrings, *, keep_stop: bool = False) -> None:
+    A stop that is complete before the `min_tokens`-th token ends nothing: it is text like any other.
+    """
+
+    def __init__(self, stop_strings: StopStrings, *, keep_stop: bool = False, min_tokens: int = 0) -> None:
         self.matched_stop: str | None = None
-        self._stop_strings, self._keep_stop = stop_strings, keep_stop
+        self._stop_strings, self._keep_stop, self._min_tokens = stop_strings, keep_stop, min_tokens
+        self._num_tokens = 0
         self._byte_decoder = Utf8Decoder()
         self._match_lengths = [0] * len(stop_strings.texts)
         self._held_text = ""
@@ -83,6 +87,7 @@ class IncrementalDetokenizer:
 
     def push(self, piece: bytes) -> str:
         """Add the bytes of a token; return the text that may be shown, the last of it once `matched_stop` is set."""
+        self._num_tokens += 1
         return self._release_text(self._byte_decoder.decode_bytes(piece))
 
     def push_text(self, text: str) -> str:
@@ -102,10 +107,11 @@ class IncrementalDetokenizer:
             return text_piece
         text = self._held_text + text_piece
         for place in range(len(self._held_text), len(text)):
-            self.matched_stop = self._match_character(text[place])
-            if self.matched_stop is not None:
+            matched = self._match_character(text[place])
+            if matched is not None and self._num_tokens >= self._min_tokens:
+                self.matched_stop = matched
                 self._held_text, self.rest = "", text[place + 1 :]
-                return text[: place + 1 if self._keep_stop else place + 1 - len(self.matched_stop)]
+                return text[: place + 1 if self._keep_stop else place + 1 - len(matched)]
         safe = len(text) - max(self._match_lengths)
         self._held_text = text[safe:]
         return text[:safe]

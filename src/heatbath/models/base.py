@@ -126,6 +126,20 @@ class ChatModel(Protocol):
         """Tokens of a conversation (`role`, `content`), up to where the response begins."""
 
 
+@runtime_checkable
+class TemplateModel(ChatModel, Protocol):
+    """A model whose tokenizer may come without a chat template."""
+
+    @property
+    def has_chat_template(self) -> bool:
+        """True if `encode_chat` works."""
+
+
+def has_chat_template(model: object) -> bool:
+    """Return whether a model can encode a conversation."""
+    return model.has_chat_template if isinstance(model, TemplateModel) else isinstance(model, ChatModel)
+
+
 def encode_chat(model: Model, messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """Tokens of a conversation by the model's chat template. Raises `BadInput` for a model without one."""
     if not isinstance(model, ChatModel):

@@ -83,10 +83,10 @@ class ServerSettings(Section):
 
 
 class ModelSettings(Section):
-    """The model, and the other names it goes by (`aliases`: alias -> name)."""
+    """The model, and other names of it or of the embedding model (`aliases`: alias -> name)."""
 
     name: Annotated[str, Field(min_length=1)] = "smollm2-135m"
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
     aliases: dict[str, str] = Field(default_factory=dict)
     phase_map: Path | None = None
 
@@ -96,6 +96,7 @@ class EngineSettings(Section):
 
     max_rows: Count = 64
     max_waiting: Annotated[int, Field(ge=0)] = 256
+    max_request_tokens: Count = 1 << 20
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
     deadline_seconds: Seconds = 600.0
     warm_up: bool = True

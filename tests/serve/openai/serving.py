@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,6 +116,16 @@ class Server:
 
     def complete(self, prompt: Any, **more: Any) -> Any:
         return self.post("/v1/completions", {"prompt": prompt, **more})
+
+
+@contextmanager
+def started(made: Server) -> Iterator[Server]:
+    """The server while its engine runs, in a lifespan of its own."""
+    with made.client:
+        end = time.monotonic() + 30
+        while made.services.engine.unavailable_reason is not None and time.monotonic() < end:
+            time.sleep(0.01)
+        yield made
 
 
 def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: Any) -> Server:

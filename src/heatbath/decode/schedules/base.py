@@ -80,7 +80,8 @@ def validate_temperature(name: str, value: float, *, positive: bool = False) -> 
     is_valid = np.isfinite(value) and (value > 0 if positive else value >= 0)
     if not is_valid:
         raise BadInput(f"{name} must be finite and {'positive' if positive else '0 or greater'}, got {value}.")
-    return float(value)
+    # Adding 0 makes a positive zero of a negative one, whose inverse would be -inf.
+    return float(value) + 0.0
 
 
 def validate_count(name: str, value: int, *, minimum: int = 1) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from heatbath.decode.schedules.base import Floats, SamplingPlan, Schedule, validate_count, validate_temperature
 from heatbath.energy.base import Context
-from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.spec import BuildContext, Range, Spec
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LatencyBudget(Schedule):
         room = self.deadline / length - self.per_step
         samples = int(np.clip(np.floor(room / self.per_row + 1e-9), 1, count)) if self.per_row > 0 else count
         pace = self.per_step + samples * self.per_row
-        fit = min(length, int(self.deadline / pace + 1e-9))
+        fit = int(min(length, self.deadline / pace + 1e-9))
         if fit < 1:
             raise BadInput(
                 f"the deadline of {self.deadline:g} s is too short: one token takes {pace:g} s; allow more time.",
@@ -120,4 +120,11 @@ def _build_latency(context: BuildContext, seconds: float, *, per_step: float = 0
     return latency_budget(seconds, (per_step, per_row))
 
 
-SPEC = Spec("latency", "schedule", _build_latency, '{"seconds": 2.0, "per_step": 0.05}', order=110)
+SPEC = Spec(
+    "latency",
+    "schedule",
+    _build_latency,
+    '{"seconds": 2.0, "per_step": 0.05}',
+    order=110,
+    ranges={"seconds": Range(1e-6, 86400.0), "per_step": Range(0.0, 3600.0), "per_row": Range(0.0, 3600.0)},
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from heatbath.decode.windows.base import Floats, Window, band_up_to
 from heatbath.decode.windows.row_statistics import Band, RowStatistics
-from heatbath.energy.spec import Spec
+from heatbath.energy.spec import LENGTH, Spec
 from heatbath.errors import BadInput
 
 
@@ -28,4 +28,4 @@ def top_k(k: int) -> Window:
     return Window(f"top_k={k}", band)
 
 
-SPEC = Spec("top_k", "window", top_k, "40", order=10, takes_context=False)
+SPEC = Spec("top_k", "window", top_k, "40", order=10, takes_context=False, ranges={"k": LENGTH})

@@ -16,6 +16,7 @@ class EngineConfig:
         max_waiting: requests that may wait in the queue.
         prefix_bytes: memory of the prefix cache.
         deadline: seconds a request may take unless it names its own; None for no limit.
+        max_request_tokens: tokens that a sampler of sequences may draw for one request, over all chains and sweeps.
         warm_up: run a few steps at `start`, so that the first request finds everything compiled.
     """
 
@@ -24,9 +25,10 @@ class EngineConfig:
     prefix_bytes: int = 512 << 20
     deadline: float | None = 600.0
     warm_up: bool = True
+    max_request_tokens: int = 1 << 20
 
     def __post_init__(self) -> None:
-        for name, least in (("max_rows", 1), ("max_waiting", 0), ("prefix_bytes", 0)):
+        for name, least in (("max_rows", 1), ("max_waiting", 0), ("max_request_tokens", 1), ("prefix_bytes", 0)):
             if getattr(self, name) < least:
                 raise BadInput(f"`{name}` must be at least {least}, got {getattr(self, name)}.", param=name)
         if self.deadline is not None and not self.deadline > 0:

@@ -15,7 +15,6 @@ from heatbath.engine.local.request_compiler import CompiledRequest
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.measurement import beta_from_temperature
 from heatbath.engine.result import Generation
-from heatbath.engine.stop_strings import IncrementalDetokenizer
 from heatbath.ensemble.arrays import to_numpy
 from heatbath.models.base import Model, ScoreChunk
 from heatbath.record import Record, observe, observe_nodes, observe_state
@@ -162,7 +161,7 @@ def _score_tokens(job: RequestState, model: Model, ids: Sequence[int]) -> list[T
 def _build_sequence_output(
     job: RequestState, generation: Generation, tokens: list[Token], choice: int
 ) -> TokensGenerated:
-    detokenizer = IncrementalDetokenizer(job.compiled.stop_strings, keep_stop=job.compiled.request.keep_stop)
+    detokenizer = job.compiled.build_detokenizer()
     finish = {"interrupted": "deadline"}.get(generation.finish_reasons[choice], generation.finish_reasons[choice])
     text = ""
     for place, token in enumerate(tokens):

@@ -25,14 +25,16 @@ from heatbath.engine.registry import (
     build,
     build_sampler,
 )
+from heatbath.engine.registry.option_types import validate_request_options, validate_request_value
 from heatbath.engine.settings import GenerationSettings, validate_settings
-from heatbath.engine.stop_strings import StopStrings
+from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models.base import Model
 
 T = TypeVar("T")
 
 _MAX_VALUE_CHARACTERS = 1 << 17
+_MAX_COMPONENTS = 64
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,15 @@ class CompiledRequest:
         """The record to keep of each step."""
         return self.settings.record
 
+    def build_detokenizer(self) -> IncrementalDetokenizer:
+        """Build the detokenizer of one of its sequences."""
+        request = self.request
+        return IncrementalDetokenizer(self.stop_strings, keep_stop=request.keep_stop, min_tokens=request.min_tokens)
+
     @property
     def cost(self) -> float:
         """Upper bound on its tokens: prompt and sequences."""
-        return len(self.request.prompt) + max(1, self.rows) * max(1, self.request.max_tokens)
+        return len(self.request.prompt) + max(1, predict_tokens(self.sampler, self.request, self.rows))
 
 
 class RequestCompiler:
@@ -133,10 +140,13 @@ class RequestCompiler:
         )
 
     def _compile(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
-        sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        try:
+            sampler = build_sampler(repeat_prompts([request.prompt], settings, request.n)[1], request.n)
+        except BadInput as error:
+            error.param = error.param or ("options" if request.options else "sampler")
+            raise
         rows = request.n if isinstance(sampler, TokenSampler) else sampler.max_rows(request.n)
-        if rows > self._options.max_rows:
-            raise BadInput(f"the request needs {rows} rows, and there are {self._options.max_rows}: ask for fewer.")
+        self._validate_cost(request, sampler, rows)
         schedule = settings.temperature
         by_clock = isinstance(schedule, Schedule) and not schedule.deterministic
         return CompiledRequest(
@@ -150,6 +160,29 @@ class RequestCompiler:
             "the schedule depends on the clock" if by_clock else "",
         )
 
+    def _validate_cost(self, request: Request, sampler: Sampler, rows: int) -> None:
+        """Raise `BadInput` for a request that needs more rows, or might draw more tokens, than one may."""
+        limits, options = self._options, ", ".join(request.options) or "n"
+        param = next(iter(request.options), "n")
+        if rows > limits.max_rows:
+            raise BadInput(
+                f"the request needs {rows} rows at once and there are {limits.max_rows}: lower {options}.", param=param
+            )
+        tokens = predict_tokens(sampler, request, rows)
+        if not isinstance(sampler, Independent | TokenSampler) and tokens > limits.max_request_tokens:
+            raise BadInput(
+                f"the {request.sampler} sampler may draw {tokens} tokens with these options and a request at most "
+                f"{limits.max_request_tokens}: lower max_tokens or {options}.",
+                param=param,
+            )
+
+
+def predict_tokens(sampler: Sampler, request: Request, rows: int) -> int:
+    """Return a bound on the tokens that a request draws."""
+    if isinstance(sampler, TokenSampler):
+        return rows * request.max_tokens
+    return sampler.max_tokens_drawn(request.n, request.max_tokens) if request.max_tokens else 0
+
 
 def _validate_options(request: Request, config: EngineConfig) -> None:
     offered = SAMPLERS.offered_specs
@@ -159,6 +192,10 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
     too_large = None if limit is None else limit(dict(request.options))
     if too_large is not None:
         raise BadInput(f"the {request.sampler} sampler {too_large}", param="sampler")
+    validate_request_options(offered[request.sampler], request.options)
+    for param, given in (("windows", request.windows), ("fields", request.fields), ("potentials", request.potentials)):
+        if len(given) > _MAX_COMPONENTS:
+            raise BadInput(f"`{param}` takes at most {_MAX_COMPONENTS} components, got {len(given)}.", param=param)
     if request.n < 1:
         raise BadInput(f"n is {request.n}: ask for at least 1 sequence.", param="n")
     if request.max_tokens < 0:
@@ -200,6 +237,7 @@ def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildC
     too_large = None if limit is None else limit(spec.value)
     if too_large is not None:
         raise BadInput(f"{label} {too_large}", param=param, component=spec.name)
+    validate_request_value(offered[spec.name], spec.value)
     try:
         return build(registry, (spec.name, spec.value), context)
     except HeatbathError as error:

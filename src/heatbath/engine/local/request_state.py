@@ -12,7 +12,6 @@ from typing import Any
 from heatbath.engine.base import Token
 from heatbath.engine.local.request_compiler import CompiledRequest
 from heatbath.engine.pool_session import PoolRows
-from heatbath.engine.stop_strings import IncrementalDetokenizer
 
 
 @dataclass(eq=False)
@@ -77,5 +76,5 @@ class SequenceState:
         compiled = job.compiled
         self.tokens_left = compiled.request.max_tokens
         self.stop_token_ids = frozenset(compiled.stop_token_ids)
-        self.detokenizer = IncrementalDetokenizer(compiled.stop_strings, keep_stop=compiled.request.keep_stop)
+        self.detokenizer = compiled.build_detokenizer()
         self.is_finished = False

@@ -100,6 +100,11 @@ class TransformersModel(Model):
         """True if the model's chat template describes tools."""
         return self.tokenizer.takes_tools
 
+    @property
+    def has_chat_template(self) -> bool:
+        """True if the tokenizer has a chat template."""
+        return bool(isinstance(self.tokenizer, ModelTokenizer) and self.tokenizer.fast_tokenizer.chat_template)
+
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
         """Return the tokens of a conversation (`role`, `content`), up to where the response starts.
 
@@ -116,8 +121,7 @@ class TransformersModel(Model):
 
     @cached_property
     def _template_differences(self) -> list[str]:
-        has_template = isinstance(self.tokenizer, ModelTokenizer) and self.tokenizer.fast_tokenizer.chat_template
-        return find_template_differences(self.tokenizer)[1] if has_template else []
+        return find_template_differences(self.tokenizer)[1] if self.has_chat_template else []
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token; b"" for ids of the model that the tokenizer never produces."""

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
-from heatbath.serve.openai.logprobs import chat_logprobs
+from heatbath.serve.openai.consistency import check_chat_fields
+from heatbath.serve.openai.logprobs import chat_logprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
+from heatbath.serve.openai.refusals import CHAT_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
 from heatbath.serve.openai.responder import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
@@ -22,7 +23,6 @@ from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatComplet
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.streaming import ChatStreamWriter
 from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
-from heatbath.serve.openai.validation import CHAT_REFUSALS
 
 
 async def chat(context: RequestContext) -> Any:
@@ -41,6 +41,7 @@ async def respond(
 ) -> Any:
     """Generate from messages; `build_responder` makes the responder that writes it. `settings` are those to report."""
     context.services.model_names.resolve(body.model)
+    check_chat_fields(body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
@@ -55,15 +56,13 @@ async def respond(
 
 
 def _extent(context: RequestContext, body: ChatRequest, prompt: sampling_params.Tokens) -> sampling_params.Extent:
-    if body.top_logprobs and not body.logprobs:
-        raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
-    if body.prompt_logprobs is not None and body.stream:
-        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
     limit = context.services.settings.limits.max_tokens
     available = sampling_params.available_tokens(context.language, [prompt], limit, "messages")
     param = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     return sampling_params.Extent(
-        max_tokens=sampling_params.resolve_max_tokens(getattr(body, param), available, limit, param),
+        max_tokens=sampling_params.resolve_max_tokens(
+            getattr(body, param), available, limit, param, context=context.language.context_length
+        ),
         n=body.n or 1,
         top=max(body.top_logprobs or 0, body.prompt_logprobs or 0),
         prompt_scores=body.prompt_logprobs is not None,
@@ -83,7 +82,8 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:
-            logprobs = chat_logprobs(output.text_tokens, self.texts, self.body.top_logprobs or 0)
+            tokens = scored_tokens(output, self.body, self.texts)
+            logprobs = chat_logprobs(tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
 
     def build_response(

@@ -11,15 +11,16 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai import sampling_params
-from heatbath.serve.openai.logprobs import CompletionLogprobs
+from heatbath.serve.openai.consistency import check_completion_fields
+from heatbath.serve.openai.logprobs import CompletionLogprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import completion_prompts
+from heatbath.serve.openai.refusals import COMPLETION_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
 from heatbath.serve.openai.responder import Responder, build_head, is_buffered
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.response_bodies import CompletionChoice, TextCompletion
 from heatbath.serve.openai.streaming import CompletionStreamWriter
-from heatbath.serve.openai.validation import COMPLETION_REFUSALS
 
 DEFAULT_MAX_TOKENS = 16
 """Tokens of a completion where the request does not say, as OpenAI has it."""
@@ -60,15 +61,9 @@ def _texts(context: RequestContext, body: CompletionRequest, prompts: Sequence[s
 
 
 def _check(body: CompletionRequest) -> None:
-    n, best_of = body.n or 1, body.best_of
-    if best_of and best_of < n:
-        raise invalid_value(f"best_of is {best_of} and n is {n}: give at least as many.", "best_of")
-    if best_of and best_of > n and body.stream:
-        raise invalid_value("best_of cannot be streamed, the best is known at the end: leave out stream.", "best_of")
-    if best_of and best_of > n and is_buffered(body):
+    check_completion_fields(body)
+    if body.best_of and body.best_of > (body.n or 1) and is_buffered(body):
         raise invalid_value("best_of chooses among plain draws: leave it or thermo.sampler out.", "best_of")
-    if body.prompt_logprobs is not None and body.stream:
-        raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
 
 
 def _extent(
@@ -80,7 +75,12 @@ def _extent(
     available = sampling_params.available_tokens(context.language, started, limit, "prompt")
     return sampling_params.Extent(
         max_tokens=sampling_params.resolve_max_tokens(
-            body.max_tokens, available, limit, "max_tokens", default=DEFAULT_MAX_TOKENS
+            body.max_tokens,
+            available,
+            limit,
+            "max_tokens",
+            default=DEFAULT_MAX_TOKENS,
+            context=context.language.context_length,
         ),
         n=max(body.n or 1, body.best_of or 0),
         top=max(body.logprobs or 0, body.prompt_logprobs or 0),
@@ -99,7 +99,8 @@ class CompletionResponder(Responder[CompletionRequest, CompletionChoice]):
         scores = of_prompt.began.scored_prompt if body.echo and of_prompt.began else ()
         logprobs = None
         if body.logprobs is not None:
-            logprobs = CompletionLogprobs(self.texts, body.logprobs).append([*scores, *output.tokens])
+            tokens = [*scores, *scored_tokens(output, body, self.texts)]
+            logprobs = CompletionLogprobs(self.texts, body.logprobs).append(tokens, prompt=len(scores))
         return CompletionChoice(
             index=index,
             text=(self.prompt_texts[prompt] if body.echo else "") + text,

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from starlette.responses import Response
 
-from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.model_names import EMBEDDING_MODEL
 from heatbath.serve.openai.generation import GenerationPlan
-from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS, EMBEDDING_MODEL
+from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS
 from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.sampling_params import context_overflow
 from heatbath.serve.openai.schema.models import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from heatbath.serve.openai.sse import run_until_disconnect
-from heatbath.serve.openai.validation import format_value
 
 MAX_INPUTS = 2048
 DIMENSIONS = 384
@@ -28,9 +29,7 @@ Inputs = list[str] | list[list[int]]
 async def embeddings(context: RequestContext) -> Response:
     """Embed texts or token ids of the embedding model."""
     body = await context.read_body(EmbeddingRequest)
-    if body.model != EMBEDDING_MODEL:
-        message = f"there is no embedding model {format_value(body.model)} here: use {EMBEDDING_MODEL}."
-        raise ApiError(404, message, code="model_not_found", param="model")
+    context.services.model_names.resolve_embedding(body.model)
     size = body.dimensions or DIMENSIONS
     if size > DIMENSIONS:
         message = f"dimensions is {size}: {EMBEDDING_MODEL} has {DIMENSIONS}, give at most that."
@@ -92,10 +91,7 @@ def _check_ids(inputs: Sequence[Sequence[int]], size: int) -> None:
 def _check_lengths(encoded: Sequence[Sequence[int]]) -> None:
     for i, ids in enumerate(encoded):
         if len(ids) > EMBEDDING_MAX_TOKENS:
-            message = (
-                f"input[{i}] has {len(ids)} tokens and {EMBEDDING_MODEL} reads {EMBEDDING_MAX_TOKENS}: shorten it."
-            )
-            raise ApiError(400, message, code="context_length_exceeded", param=f"input[{i}]")
+            raise context_overflow(EMBEDDING_MAX_TOKENS, len(ids), f"input[{i}]")
 
 
 def _truncate(vectors: Floats, size: int) -> Floats:

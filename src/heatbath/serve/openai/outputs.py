@@ -179,7 +179,7 @@ def finish_reason(choice: ChoiceOutput) -> FinishReason:
 
 def stop_reason(choice: ChoiceOutput, body: GenerationRequest) -> int | str | UnsetType | None:
     """Return the text or token that ended a choice, if the request is about such things; None for the model's own."""
-    if not (body.stop_token_ids or body.include_stop_str_in_output or body.return_token_ids):
+    if not (body.stop or body.stop_token_ids or body.include_stop_str_in_output or body.return_token_ids):
         return UNSET
     is_own = isinstance(choice.stopped, int) and choice.stopped not in (body.stop_token_ids or ())
     return None if is_own else choice.stopped

@@ -10,7 +10,7 @@ from heatbath.engine.base import ModelInfo
 from heatbath.errors import HeatbathError
 from heatbath.models.base import ChatModel, ToolModel
 from heatbath.serve.errors import ApiError, as_api_error, invalid_value
-from heatbath.serve.openai.schema.chat import ChatRequest, FunctionCall, Message, Tool
+from heatbath.serve.openai.schema.chat import ChatRequest, FunctionCall, Message, TextPart, Tool
 from heatbath.serve.openai.schema.completions import Prompt
 from heatbath.serve.openai.validation import format_value
 
@@ -95,8 +95,8 @@ def _template_message(message: Message, place: str, native: bool) -> dict[str, A
 
 def _text(message: Message, place: str) -> str:
     if isinstance(message.content, list):
-        return "".join(part.text or part.refusal or "" for part in message.content)
-    if message.role == "assistant" and (message.tool_calls or message.function_call or message.refusal):
+        return "".join([part.text if isinstance(part, TextPart) else part.refusal for part in message.content])
+    if message.role == "assistant":
         return message.refusal or ""
     raise invalid_value(f"{place}.content is missing: give a text.", f"{place}.content", "missing_required_parameter")
 

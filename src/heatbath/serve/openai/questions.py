@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heatbath.engine.base import ModelInfo
-from heatbath.models.base import ChatModel
+from heatbath.models.base import ChatModel, has_chat_template
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.schema import decisions as schema
 from heatbath.serve.openai.validation import format_value
@@ -48,8 +48,8 @@ def label_question(question: schema.Question, input_text: str, place: str) -> La
 
 
 def question_prompt(language: ModelInfo, text: str) -> tuple[int, ...]:
-    """Return the tokens after which a label is expected."""
-    if isinstance(language, ChatModel):
+    """Return the tokens after which a label is expected: by the chat template, or of a plain text without one."""
+    if isinstance(language, ChatModel) and has_chat_template(language):
         return tuple(language.encode_chat([{"role": "user", "content": text}]))
     return tuple(language.encode(f"{text}\nAnswer: "))
 

@@ -18,9 +18,10 @@ from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.errors import as_api_error
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
+from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
-from heatbath.serve.openai.validation import Refusal, decode_body, ignored_header
+from heatbath.serve.openai.validation import decode_body, ignored_header
 from heatbath.serve.services import Services
 
 T = TypeVar("T", bound=msgspec.Struct)

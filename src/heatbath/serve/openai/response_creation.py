@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
 from heatbath.serve.openai.response_chat import build_chat_request, check_response_request, fit_context, response_object
@@ -44,7 +45,7 @@ from heatbath.serve.openai.schema.response_objects import (
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.stored_responses import find_stored_item, load_context
 from heatbath.serve.openai.tool_calls import ToolCallReader
-from heatbath.serve.openai.validation import RESPONSE_REFUSALS, convert_value
+from heatbath.serve.openai.validation import convert_value
 
 SUMMARY_REQUEST = (
     "Summarize our conversation so far, so that it can be continued from the summary alone. Keep names, numbers, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,12 @@ from heatbath.engine.base import ComponentSpec, ModelInfo, Request
 from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.sampling_components import (
+    PARAM_OF_COMPONENT,
+    check_token_ids,
+    request_fields,
+    request_windows,
+)
 from heatbath.serve.openai.schema.sampling import GenerationRequest, ResponseFormat, StructuredOutputs, ThermoOptions
 from heatbath.serve.openai.tool_calls import NO_TOOLS, Toolbox
 from heatbath.serve.openai.validation import format_value
@@ -19,8 +25,6 @@ from heatbath.serve.openai.validation import format_value
 Tokens = tuple[int, ...]
 
 _SEED_RANGE = 2**63
-_IDS_PER_FIELD = 16_384
-"""Token ids in one field, so that its value stays of a size that an engine accepts."""
 _JSON_OBJECT = ComponentSpec("json_schema", '{"type": "object"}')
 _GRAMMARS = frozenset({"json_schema", "regex", "lark", "grammar"})
 _NO_THERMO = ThermoOptions()
@@ -60,18 +64,15 @@ def build(
         ApiError: 400 for values that contradict one another, the vocabulary or the limits of the server.
     """
     settings, language = context.services.settings, context.language
-    limit = settings.limits.max_n
-    if (body.n or 1) > limit:
-        raise invalid_value(f"n is {body.n}: this server gives at most {limit} answers.", "n")
-    if extent.n > limit:
-        raise invalid_value(f"best_of is {extent.n}: this server draws at most {limit}.", "best_of")
+    if extent.n > 1 or body.min_tokens:
+        _check_extent(body, extent, min(settings.limits.max_n, settings.engine.max_rows))
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
         check_components(thermo)
     form = requested_form(body)
     grammar = form.field if form else None
     if body.stop_token_ids:
-        _check_ids(body.stop_token_ids, language, "stop_token_ids")
+        check_token_ids(body.stop_token_ids, language, "stop_token_ids")
     if toolbox.tools:
         grammar = toolbox.grammar(grammar)
     # The text of a requested format ends with it, since nothing can follow.
@@ -83,11 +84,17 @@ def build(
         salt=body.cache_salt or "",
         n=extent.n,
         max_tokens=extent.max_tokens,
-        temperature=1.0 if body.temperature is None else body.temperature,
+        min_tokens=body.min_tokens or 0,
+        # Adding 0 makes a positive zero of a negative one.
+        temperature=1.0 if body.temperature is None else body.temperature + 0.0,
         schedule=_schedule(thermo.schedule) if thermo.schedule is not None else None,
-        windows=(*_windows(body), *_components(thermo.windows, "windows")),
-        fields=(*_fields(body, language), *((grammar,) if grammar else ()), *_components(thermo.fields, "fields")),
-        potentials=tuple(_components(thermo.potentials, "potentials")),
+        windows=(*request_windows(body), *(_components(thermo.windows, "windows") if thermo.windows else ())),
+        fields=(
+            *request_fields(body, language),
+            *((grammar,) if grammar else ()),
+            *(_components(thermo.fields, "fields") if thermo.fields else ()),
+        ),
+        potentials=tuple(_components(thermo.potentials, "potentials")) if thermo.potentials else (),
         sampler=thermo.sampler or "ancestral",
         options=thermo.options,
         # Seeds of the API are signed, those of an engine are not; the one that is returned has to fit both.
@@ -96,7 +103,7 @@ def build(
         keep_stop=bool(body.include_stop_str_in_output),
         stop_token_ids=tuple(body.stop_token_ids or ()),
         ignore_eos=ignore_eos,
-        record=thermo.record_mode or "state",
+        record=(body.thermo and body.thermo.record_mode) or "state",
         top_logprobs=extent.top,
         score_prompt=extent.prompt_scores,
         priority=body.priority or 0,
@@ -108,8 +115,24 @@ def build(
     return requests
 
 
-def resolve_max_tokens(requested: int | None, available: int, limit: int, param: str, *, default: int = 0) -> int:
+def _check_extent(body: GenerationRequest, extent: Extent, limit: int) -> None:
+    """Raise `ApiError` for more than `limit` sequences, and for a minimum of tokens above their maximum."""
+    if (body.n or 1) > limit:
+        raise invalid_value(f"n is {body.n}: this server gives at most {limit} answers.", "n")
+    if extent.n > limit:
+        raise invalid_value(f"best_of is {extent.n}: this server draws at most {limit}.", "best_of")
+    least, longest = body.min_tokens or 0, extent.max_tokens
+    if least > longest:
+        message = f"min_tokens is {least} and a completion has at most {longest} tokens: raise max_tokens or lower it."
+        raise invalid_value(message, "min_tokens")
+
+
+def resolve_max_tokens(
+    requested: int | None, available: int, limit: int, param: str, *, default: int = 0, context: int | None = None
+) -> int:
     """Return the most tokens of a completion: those `requested`, else `default`, else (0) all that fit.
+
+    `context` is the length of the model's context, for the message.
 
     Raises:
         ApiError: 400 for more than fit or are allowed.
@@ -119,8 +142,11 @@ def resolve_max_tokens(requested: int | None, available: int, limit: int, param:
     if requested > limit:
         raise invalid_value(f"{param} is {requested}: this server gives at most {limit}.", param)
     if requested > available:
-        room = f"after the prompt the context has room for {available}"
-        message = f"{param} is {requested}, and {room}: ask for at most that."
+        size = f"{context} tokens" if context else "limited"
+        message = (
+            f"This model's maximum context length is {size}. However, {param} is {requested} and the prompt leaves "
+            f"room for {available}: ask for at most that."
+        )
         raise ApiError(400, message, code="context_length_exceeded", param=param)
     return requested
 
@@ -136,10 +162,21 @@ def available_tokens(language: ModelInfo, prompts: Sequence[Sequence[int]], limi
         return limit
     longest = max(map(len, prompts))
     if longest > context:
-        message = f"the prompt has {longest} tokens and the context of {language.name} {context}: shorten it."
-        raise ApiError(400, message, code="context_length_exceeded", param=param)
+        raise context_overflow(context, longest, param)
     # The last token drawn need not be read again.
     return min(limit, context - longest + 1)
+
+
+def context_overflow(context: int, tokens: int, param: str) -> ApiError:
+    """Return a 400 for a prompt that is longer than the context.
+
+    Its beginning is OpenAI's: clients that shorten a conversation or go to another model recognise it, or the code.
+    """
+    message = (
+        f"This model's maximum context length is {context} tokens. However, your {param} resulted in {tokens} tokens: "
+        f"shorten the {param}."
+    )
+    return ApiError(400, message, code="context_length_exceeded", param=param)
 
 
 def requested_form(body: GenerationRequest) -> Form | None:
@@ -149,10 +186,16 @@ def requested_form(body: GenerationRequest) -> Form | None:
         ApiError: 400 for more than one.
     """
     forms = list(_forms(body))
-    if len(forms) > 1:
-        first, second = forms[0].param, forms[1].param
-        raise invalid_value(f"{second} asks for another form than {first}: give one of them.", second)
+    for other in forms[1:]:
+        if _canonical_value(other.field) != _canonical_value(forms[0].field):
+            message = f"{other.param} asks for another form than {forms[0].param}: give one of them."
+            raise invalid_value(message, other.param)
     return forms[0] if forms else None
+
+
+def _canonical_value(field: ComponentSpec) -> tuple[str, Any]:
+    """Return a form as it can be compared: one that is asked for twice, by two names of it, is one form."""
+    return field.name, json.loads(field.value) if field.name == "json_schema" else field.value
 
 
 def _forms(body: GenerationRequest) -> Iterator[Form]:
@@ -165,6 +208,11 @@ def _forms(body: GenerationRequest) -> Iterator[Form]:
         value = getattr(body, f"guided_{kind}")
         if value is not None:
             yield _form(f"guided_{kind}", kind, value)
+    # The names of SGLang.
+    if body.regex is not None:
+        yield _form("regex", "regex", body.regex)
+    if body.json_schema is not None:
+        yield _form("json_schema", "json", body.json_schema)
 
 
 def _response_format(format: ResponseFormat) -> Form:
@@ -181,6 +229,10 @@ def _structured_outputs(outputs: StructuredOutputs) -> Iterator[Form]:
     if outputs.structural_tag is not None:
         param = "structured_outputs.structural_tag"
         raise invalid_value(f"{param} is not served: give a grammar.", param)
+    for name in ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern", "disable_fallback"):
+        if getattr(outputs, name):
+            param = f"structured_outputs.{name}"
+            raise invalid_value(f"{param} is not served: leave it out.", param, "unsupported_parameter")
     for kind in ("json", "regex", "choice", "grammar"):
         value = getattr(outputs, kind)
         if value is not None:
@@ -217,76 +269,15 @@ def request_param(error: BadInput, body: GenerationRequest) -> str | None:
             return form.param
         if getattr(body, "tools", None):
             return "tools"
-    if error.param in ("temperature", "n"):
-        return error.param
-    return "thermo" if body.thermo is not None else None
-
-
-def _windows(body: GenerationRequest) -> Iterator[ComponentSpec]:
-    """Yield the windows in the order users expect: by rank first, then by mass, then by threshold."""
-    if body.top_k is not None and body.top_k > 0:
-        yield ComponentSpec("top_k", body.top_k)
-    if body.top_p is not None and body.top_p < 1:
-        # No mass at all still leaves the most probable token.
-        yield ComponentSpec("top_p", body.top_p) if body.top_p > 0 else ComponentSpec("top_k", 1)
-    if body.min_p:
-        yield ComponentSpec("min_p", body.min_p)
-    if body.typical_p is not None and 0 < body.typical_p < 1:
-        yield ComponentSpec("typical", body.typical_p)
-    if body.top_n_sigma is not None and body.top_n_sigma > 0:
-        yield ComponentSpec("top_n_sigma", body.top_n_sigma)
-    for name, value in (("epsilon", body.epsilon_cutoff), ("eta", body.eta_cutoff)):
-        if value is not None and 0 < value < 1:
-            yield ComponentSpec(name, value)
-    if body.xtc_probability and body.xtc_threshold:
-        yield ComponentSpec(
-            "exclude_top_choices", {"threshold": body.xtc_threshold, "probability": body.xtc_probability}
-        )
-
-
-def _fields(body: GenerationRequest, language: ModelInfo) -> Iterator[ComponentSpec]:
-    if body.repetition_penalty is not None and body.repetition_penalty != 1:
-        yield ComponentSpec("repetition", body.repetition_penalty)
-    if body.presence_penalty:
-        yield ComponentSpec("presence", body.presence_penalty)
-    if body.frequency_penalty:
-        yield ComponentSpec("frequency", body.frequency_penalty)
-    if body.dry_multiplier:
-        yield ComponentSpec("dry", body.dry_multiplier)
-    bias = _token_bias(body.logit_bias, language) if body.logit_bias else {}
-    if bias:
-        yield ComponentSpec("bias", bias)
-    if body.min_tokens:
-        yield ComponentSpec("min_length", body.min_tokens)
-    if body.bad_words:
-        yield ComponentSpec("forbid", list(body.bad_words))
-    if body.allowed_token_ids is not None:
-        yield from _forbid_others(body.allowed_token_ids, language)
-
-
-def _token_bias(given: Mapping[str, float], language: ModelInfo) -> dict[str, float]:
-    """Return the biases by token id. A bias of 0 changes nothing, whatever it is for."""
-    bias = {name: value for name, value in given.items() if value}
-    for name in bias:
-        if not (name.isascii() and name.isdigit() and int(name[:10]) < language.vocabulary.size and len(name) <= 10):
-            message = f"logit_bias holds {format_value(name)}: give token ids below {language.vocabulary.size}."
-            raise invalid_value(message, "logit_bias")
-    return bias
-
-
-def _forbid_others(allowed: Sequence[int], language: ModelInfo) -> Iterator[ComponentSpec]:
-    _check_ids(allowed, language, "allowed_token_ids")
-    allowed_ids = frozenset(allowed)
-    others = [token for token in range(language.vocabulary.size) if token not in allowed_ids]
-    for start in range(0, len(others), _IDS_PER_FIELD):
-        yield ComponentSpec("forbid_tokens", others[start : start + _IDS_PER_FIELD])
-
-
-def _check_ids(tokens: Sequence[int], language: ModelInfo, param: str) -> None:
-    size = language.vocabulary.size
-    wrong = next((token for token in tokens if not 0 <= token < size), None)
-    if wrong is not None:
-        raise invalid_value(f"{param} holds {wrong}: give token ids below {size}.", param)
+    own = PARAM_OF_COMPONENT.get(error.component or "", error.param)
+    if own is not None and getattr(body, own, None) is not None:
+        return own
+    if body.thermo is None:
+        return error.param if error.param in ("temperature", "n", "max_tokens") else None
+    if error.param in body.thermo.options:
+        return f"thermo.options.{error.param}"
+    given = error.param and getattr(body.thermo, error.param, None)
+    return f"thermo.{error.param}" if given else "thermo"
 
 
 def _schedule(given: str | dict[str, Any]) -> ComponentSpec:

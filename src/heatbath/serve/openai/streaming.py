@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET
 
-from heatbath.engine.base import Event, Started, TokensGenerated
+from heatbath.engine.base import Event, Started, Token, TokensGenerated
 from heatbath.serve.openai.generation import GenerationTask
-from heatbath.serve.openai.logprobs import CompletionLogprobs, chat_logprobs
+from heatbath.serve.openai.logprobs import CompletionLogprobs, TextTokens, chat_logprobs, scored_tokens
 from heatbath.serve.openai.outputs import (
     ChoiceOutput,
     TokenTexts,
@@ -77,6 +77,7 @@ class StreamWriter(ABC, Generic[B]):
         self._end = None if varies else b',"usage":null}\n\n' if options.include_usage else b"}\n\n"
         self._n = task.plan.n
         self._text_only = not (body.thermo or body.return_token_ids)
+        self._text_tokens: dict[int, TextTokens] = {}
 
     def write_event(self, outbox: Outbox, prompt: int, step: Event) -> None:
         """Put the chunks of an event of the engine into the outbox."""
@@ -151,9 +152,17 @@ class StreamWriter(ABC, Generic[B]):
             extras += b',"thermo":' + encode_json({"records": record_columns(newest.tokens, self.texts)})
         return extras
 
-    def chunk(self, index: int, body: bytes) -> bytes:
-        """Return a chunk of one choice; `body` is what comes after its index."""
-        return b"%b%d,%b}]%b" % (self._front, index, body, self._end or self._varying_end())
+    def scored_tokens(self, index: int, text: str, newest: ChoiceOutput) -> Sequence[Token]:
+        """Return the tokens whose log-probabilities come with new tokens and their text, as `scored_tokens` does."""
+        if not self.body.stop or self.body.return_token_ids:
+            return scored_tokens(newest, self.body, self.texts)
+        if index not in self._text_tokens:
+            self._text_tokens[index] = TextTokens(self.texts.language)
+        return self._text_tokens[index].push(newest, text)
+
+    def chunk(self, index: int, body: bytes, more: bytes = b"") -> bytes:
+        """Return a chunk of one choice; `body` is what comes after its index, `more` what comes after the choice."""
+        return b"%b%d,%b}]%b%b" % (self._front, index, body, more, self._end or self._varying_end())
 
     def _varying_end(self) -> bytes:
         end = b""
@@ -181,16 +190,18 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
         self._text_only = self._text_only and not (body.logprobs or has_tools)
 
     def start(self, prompt: int) -> bytes:
-        chunks = b""
+        chunks, more = b"", b""
+        if self.body.return_token_ids:
+            more = b',"prompt_token_ids":' + encode_json(self.task.outputs[prompt].prompt)
         for i in range(self._n):
-            chunks += self.chunk(i, _FIRST_DELTA)
+            chunks += self.chunk(i, _FIRST_DELTA, b"" if i else more)
         return chunks
 
     def text(self, index: int, text: str) -> bytes:
         return self.chunk(index, b'"delta":{"content":' + encode_json(text) + b"}" + _NO_LOGPROBS + _UNFINISHED)
 
     def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
-        extras = self._extras(newest)
+        extras = self._extras(index, text, newest)
         if self._readers is not None:
             deltas = self._call_deltas(index, text, is_last=newest.finish is not None)
         else:
@@ -204,13 +215,13 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
             extras = b""
         return b"".join(chunks)
 
-    def _extras(self, newest: ChoiceOutput) -> bytes:
+    def _extras(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
         """Return log-probabilities, ids and records of new tokens; nothing if none were asked for."""
-        always = self.thermo or self.body.return_token_ids
-        if not newest.tokens or not (always or (self.body.logprobs and newest.text_tokens)):
+        tokens = self.scored_tokens(index, text, newest) if self.body.logprobs else ()
+        always = newest.tokens and (self.thermo or self.body.return_token_ids)
+        if not (always or tokens):
             return b""
-        top = self.body.top_logprobs or 0
-        logprobs = chat_logprobs(newest.text_tokens, self.texts, top) if self.body.logprobs else None
+        logprobs = chat_logprobs(tokens, self.texts, self.body.top_logprobs or 0) if self.body.logprobs else None
         return b',"logprobs":' + encode_json(logprobs) + self.token_extras(newest)
 
     def _call_deltas(self, index: int, text: str, *, is_last: bool) -> list[bytes]:
@@ -258,26 +269,31 @@ class CompletionStreamWriter(StreamWriter[CompletionRequest]):
         self._text_only = self._text_only and body.logprobs is None
 
     def start(self, prompt: int) -> bytes:
-        if not self.body.echo:
+        of_prompt, extras = self.task.outputs[prompt], b""
+        if self.body.return_token_ids:
+            extras = b',"prompt_token_ids":' + encode_json(of_prompt.prompt)
+        if not (self.body.echo or extras):
             return b""
-        began, text = self.task.outputs[prompt].began, self._prompt_texts[prompt]
-        scored = ChoiceOutput(list(began.scored_prompt) if began else [])
+        text = self._prompt_texts[prompt] if self.body.echo else ""
+        scored = of_prompt.began.scored_prompt if self.body.echo and of_prompt.began else ()
         indices = range(prompt * self._n, prompt * self._n + self._n)
-        return b"".join([self._piece(index, text, scored, b"") for index in indices])
+        return b"".join([self._piece(index, text, scored, extras, prompt=len(scored)) for index in indices])
 
     def text(self, index: int, text: str) -> bytes:
         return self.chunk(index, b'"text":' + encode_json(text) + _NO_LOGPROBS + _UNFINISHED)
 
     def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
-        return self._piece(index, text, newest, self.token_extras(newest))
+        tokens = self.scored_tokens(index, text, newest) if self.body.logprobs is not None else ()
+        return self._piece(index, text, tokens, self.token_extras(newest))
 
-    def _piece(self, index: int, text: str, newest: ChoiceOutput, extras: bytes) -> bytes:
-        if self._text_only or not newest.tokens:
+    def _piece(self, index: int, text: str, tokens: Sequence[Token], extras: bytes, *, prompt: int = 0) -> bytes:
+        """Return a chunk of text with the log-probabilities of `tokens`, the first `prompt` of them the prompt's."""
+        if not (tokens or extras):
             return self.text(index, text) if text else b""
         logprobs = None
         if self.body.logprobs is not None:
             if index not in self._logprobs:
                 self._logprobs[index] = CompletionLogprobs(self.texts, self.body.logprobs)
-            logprobs = self._logprobs[index].append(newest.tokens)
+            logprobs = self._logprobs[index].append(tokens, prompt=prompt)
         fields = b'"text":' + encode_json(text) + b',"logprobs":' + encode_json(logprobs)
         return self.chunk(index, fields + _UNFINISHED + extras)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.openai.refusals import MESSAGE_REFUSALS, WITHOUT_NOTICE, Refusal
+from heatbath.serve.openai.schema.chat import FIELDS_OF_MESSAGES
 
 T = TypeVar("T", bound=msgspec.Struct)
-Refusal = tuple[Callable[[Any], bool], str]
-"""Which values of a field are refused, and why."""
 
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -29,76 +30,12 @@ _TYPE_NAMES = {
     "object": "an object",
     "null": "null",
 }
+_UNITS = {"str": "character", "array": "item", "object": "field"}
 _MAX_VALUE_LENGTH = 60
 _MAX_IGNORED = 32
-
-
-def _always(value: Any) -> bool:
-    return True
-
-
-def _is_other_than_text(value: Any) -> bool:
-    return bool(value != ["text"])
-
-
-def _is_blocking(value: Any) -> bool:
-    policy = value.get("policy") if isinstance(value, dict) else value
-    sides = policy.values() if isinstance(policy, dict) else ()
-    return not isinstance(value, dict) or any(isinstance(side, dict) and side.get("mode") == "block" for side in sides)
-
-
-# `bool` refuses a field that asks for anything: neither null nor false, empty or zero.
-_COMMON: Mapping[str, Refusal] = {
-    "truncate_prompt_tokens": (bool, "truncates no prompts; shorten the prompt instead"),
-    "use_beam_search": (bool, "uses beam search only where thermo.sampler is beam"),
-    "logits_processors": (bool, "runs no code of a request; see thermo.fields"),
-    "logits_processor": (bool, "runs no code of a request; see thermo.fields"),
-    "logprob_token_ids": (bool, "returns the most probable tokens only"),
-    "prompt_embeds": (bool, "takes text and token ids only"),
-    "prompt_mask": (bool, "reads whole prompts"),
-    "kv_transfer_params": (bool, "does not transfer its cache"),
-    "vllm_xargs": (bool, "takes no such arguments"),
-    "best_of_sampling": (bool, "takes best_of in completions only"),
-}
-_CHAT: Mapping[str, Refusal] = {
-    "modalities": (_is_other_than_text, "responds in text only"),
-    "audio": (_always, "responds in text only"),
-    "web_search_options": (_always, "does not search the web"),
-    "moderation": (_is_blocking, "has no moderation"),
-    "functions": (bool, "takes functions as tools; give tools and tool_choice"),
-    "function_call": (lambda value: value not in ("none", "auto"), "takes functions as tools; give tool_choice"),
-    "echo": (bool, "takes echo in completions only"),
-    "best_of": (lambda value: value != 1, "takes best_of in completions only"),
-    "suffix": (bool, "does not support insertion before a suffix"),
-    "chat_template": (bool, "uses the model's own template"),
-    "documents": (bool, "passes no documents to the template; put them into a message"),
-    "add_special_tokens": (bool, "leaves special tokens to the model's template"),
-}
-_COMPLETIONS: Mapping[str, Refusal] = {
-    "suffix": (bool, "does not support insertion before a suffix"),
-    "add_special_tokens": (lambda value: value is not True, "adds what the tokenizer adds; give token ids instead"),
-    "messages": (_always, "takes messages at /v1/chat/completions"),
-    "tools": (bool, "takes tools at /v1/chat/completions"),
-}
-_RESPONSES: Mapping[str, Refusal] = {
-    "background": (bool, "runs nothing in the background; keep the connection open, or stream"),
-    "conversation": (_always, "keeps no conversations; give previous_response_id"),
-    "prompt": (_always, "keeps no prompt templates; give instructions and input"),
-    "context_management": (bool, "compacts nothing by itself; see truncation"),
-    "moderation": (_is_blocking, "has no moderation"),
-    "messages": (_always, "takes messages in input"),
-    "max_completion_tokens": (_always, "takes max_output_tokens"),
-    "functions": (bool, "takes functions as tools; give tools and tool_choice"),
-    "audio": (_always, "responds in text only"),
-    "modalities": (_is_other_than_text, "responds in text only"),
-}
-CHAT_REFUSALS = {**_COMMON, **_CHAT}
-COMPLETION_REFUSALS = {**_COMMON, **_COMPLETIONS}
-RESPONSE_REFUSALS = {**_COMMON, **_RESPONSES}
-_WITHOUT_NOTICE = frozenset(
-    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens", "background"}
-)
-"""Fields whose accepted values ask for what is done anyway: they are not listed as ignored."""
+_CASE_CHANGE = re.compile("(?<=[a-z])(?=[A-Z])")
+_MISSPELLING = 0.85
+"""Likeness from which an unknown name is taken for a misspelt field."""
 
 
 def decode_body(
@@ -113,16 +50,24 @@ def decode_body(
     if not isinstance(value, dict):
         raise invalid_value(f"the body is {format_value(value)}: send a JSON object.", None)
     _check_depth(value, max_depth)
+    if "logit_bias" in value:
+        _check_repeated_names(body)
     try:
         request = msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        raise _validation_error(str(error), value, type) from None
+        try:
+            request = msgspec.convert(_with_whole_numbers(value), type)
+        except msgspec.ValidationError:
+            raise _validation_error(str(error), value, type) from None
     ignored: list[str] = []
     for name, given in value.items():
         if name not in type.__struct_encode_fields__ and given is not None:
-            _check_refusal(name, given, refusals)
-            if name not in _WITHOUT_NOTICE:
+            _check_refusal(name, name, given, refusals)
+            _check_spelling(name, type.__struct_encode_fields__)
+            if name not in WITHOUT_NOTICE:
                 ignored.append(name)
+        elif name == "messages" and given:
+            ignored += _list_extra_fields(given)
     return request, ignored
 
 
@@ -137,12 +82,75 @@ def convert_value(value: Any, type: Any, place: str) -> Any:
         raise invalid_value(message.replace("the body", place), param, inner.code or "invalid_value") from None
 
 
-def _check_refusal(name: str, value: Any, refusals: Mapping[str, Refusal]) -> None:
+def _check_repeated_names(body: bytes) -> None:
+    """Refuse a body in which an object has one name twice, of which JSON readers keep the last without a word."""
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise invalid_value(
+                f"{format_value(twice)} is given twice in one object: give it once.",
+                "logit_bias" if twice.isdigit() else twice[:64],
+            )
+        return found
+
+    json.loads(body, object_pairs_hook=collect)
+
+
+def _with_whole_numbers(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with whole numbers for floats such as 2.0 at its top level, as some clients write them."""
+    return {
+        name: int(given) if isinstance(given, float) and given.is_integer() else given for name, given in value.items()
+    }
+
+
+def _check_refusal(name: str, param: str, value: Any, refusals: Mapping[str, Refusal]) -> None:
     if name in refusals:
         is_refused, reason = refusals[name]
         if is_refused(value):
-            message = f"{name} is not served: leave it out, this server {reason}."
-            raise ApiError(400, message, code="unsupported_parameter", param=name)
+            message = f"{param} is not served: leave it out, this server {reason}."
+            raise ApiError(400, message, code="unsupported_parameter", param=param)
+
+
+def _check_spelling(name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is nearly that of a field, since what was meant would be lost."""
+    plain = _CASE_CHANGE.sub("_", name[:64]).lower().replace("-", "_")
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=_MISSPELLING)
+    if near:
+        raise invalid_value(f"{format_value(name)} is not a field: did you mean {near[0]}?", name[:64])
+
+
+def _list_extra_fields(messages: list[dict[str, Any]]) -> list[str]:
+    """Return the paths of fields that messages, their parts and calls have and the schema lacks, each path once.
+
+    Clients send back what another server has added to a message; a field that changes the meaning is refused.
+    """
+    found: dict[str, None] = {}
+    for i, message in enumerate(messages):
+        if message.keys() <= {"role", "content"} and isinstance(message.get("content"), str):
+            continue
+        for place, part in _walk_message(message):
+            for name, given in part.items():
+                if name not in FIELDS_OF_MESSAGES[place] and given is not None:
+                    if not place:
+                        _check_refusal(name, f"messages[{i}].{name}", given, MESSAGE_REFUSALS)
+                    found[f"messages.{place}{name}"] = None
+    return list(found)
+
+
+def _walk_message(message: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a message, its parts and its calls, each with its place in `FIELDS_OF_MESSAGES`."""
+    yield "", message
+    if isinstance(message.get("content"), list):
+        for part in message["content"]:
+            yield "content.", part
+    for call in message.get("tool_calls") or ():
+        yield "tool_calls.", call
+        yield "tool_calls.function.", call["function"]
+    if message.get("function_call"):
+        yield "function_call.", message["function_call"]
 
 
 def ignored_header(names: list[str]) -> dict[str, str]:
@@ -249,16 +257,19 @@ def _describe_expected(what: str, type: Any, param: str) -> str:
     if match is None:
         return "another"
     kinds = [_TYPE_NAMES.get(kind, kind) for kind in match[1].split(" | ") if kind != "null"]
-    bound = re.search(r"(of length )?(>=|<=|<|>) ([-\d.]+)", match[2])
-    return " or ".join(kinds) + (_format_bound(*bound.groups()) if bound else "")
+    bound = re.search(r"(of length )?(>=|<=|<|>) (\S+)", match[2])
+    if bound is not None:
+        return " or ".join(kinds) + _format_bound(*bound.groups(), unit=_UNITS.get(match[1].split(" | ")[0], "item"))
+    pattern = re.search(r"matching regex '(.*)'", match[2])
+    return " or ".join(kinds) + (f" that matches {pattern[1]}" if pattern else "")
 
 
-def _format_bound(length: str | None, sign: str, limit: str) -> str:
+def _format_bound(length: str | None, sign: str, limit: str, *, unit: str) -> str:
     words = {">=": "at least", "<=": "at most", "<": "less than", ">": "more than"}[sign]
     limit = limit.removesuffix(".0")
     if not length:
         return f" of {words} {limit}"
-    return f" with {words} {limit} item{'' if limit == '1' else 's'}"
+    return f" with {words} {limit} {unit}{'' if limit == '1' else 's'}"
 
 
 def _literals(info: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:

@@ -11,10 +11,12 @@ from heatbath.serve.openai.schema.sampling import Count, GenerationRequest, TopC
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-class TextPart(Struct, kw_only=True):
-    type: Literal["text", "refusal"]
-    text: str | None = None
-    refusal: str | None = None
+class TextPart(Struct, kw_only=True, tag_field="type", tag="text"):
+    text: str
+
+
+class RefusalPart(Struct, kw_only=True, tag_field="type", tag="refusal"):
+    refusal: str
 
 
 class FunctionCall(Struct, kw_only=True):
@@ -30,7 +32,7 @@ class ToolCall(Struct, kw_only=True):
 
 class Message(Struct, kw_only=True):
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
+    content: str | list[TextPart | RefusalPart] | None = None
     name: Annotated[str, Meta(max_length=64)] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -39,33 +41,44 @@ class Message(Struct, kw_only=True):
     audio: Any = None
 
 
-class FunctionDefinition(Struct, kw_only=True):
+FIELDS_OF_MESSAGES: dict[str, frozenset[str]] = {
+    "": frozenset(Message.__struct_fields__),
+    "content.": frozenset({"type", *TextPart.__struct_fields__, *RefusalPart.__struct_fields__}),
+    "tool_calls.": frozenset(ToolCall.__struct_fields__),
+    "tool_calls.function.": frozenset(FunctionCall.__struct_fields__),
+    "function_call.": frozenset(FunctionCall.__struct_fields__),
+}
+"""The fields of a message and of the objects in it. Others are listed as ignored; in all other objects they are
+refused (`forbid_unknown_fields`)."""
+
+
+class FunctionDefinition(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(Struct, kw_only=True):
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class FunctionName(Struct, kw_only=True):
+class FunctionName(Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
 
 
-class ToolName(Struct, kw_only=True):
+class ToolName(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Literal["function"]
     function: FunctionName
 
 
-class AllowedTools(Struct, kw_only=True):
+class AllowedTools(Struct, kw_only=True, forbid_unknown_fields=True):
     mode: Literal["auto", "required"]
     tools: list[ToolName]
 
 
-class ToolChoice(Struct, kw_only=True):
+class ToolChoice(Struct, kw_only=True, forbid_unknown_fields=True):
     """One tool by name, or a choice among several."""
 
     type: Literal["function", "allowed_tools"]

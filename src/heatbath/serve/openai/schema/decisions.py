@@ -12,28 +12,28 @@ Instructions = str | list[dict[str, Any]]
 QuestionName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class Predicate(Struct, kw_only=True, tag_field="type", tag="predicate"):
+class Predicate(Struct, kw_only=True, tag_field="type", tag="predicate", forbid_unknown_fields=True):
     instructions: Instructions
     name: QuestionName | None = None
 
 
-class Option(Struct, kw_only=True):
+class Option(Struct, kw_only=True, forbid_unknown_fields=True):
     value: ShortText | bool
     description: str | None = None
 
 
-class Choice(Struct, kw_only=True, tag_field="type", tag="choice"):
+class Choice(Struct, kw_only=True, tag_field="type", tag="choice", forbid_unknown_fields=True):
     instructions: Instructions
     choices: Annotated[list[Option], Meta(min_length=2, max_length=255)]
     name: QuestionName | None = None
 
 
-class Level(Struct, kw_only=True):
+class Level(Struct, kw_only=True, forbid_unknown_fields=True):
     label: ShortText
     description: str | None = None
 
 
-class Score(Struct, kw_only=True, tag_field="type", tag="score"):
+class Score(Struct, kw_only=True, tag_field="type", tag="score", forbid_unknown_fields=True):
     instructions: Instructions
     levels: Annotated[list[Level], Meta(min_length=2, max_length=100)]
     name: QuestionName | None = None

@@ -24,31 +24,35 @@ Note = Annotated[str, Meta(max_length=512)]
 Key = Annotated[str, Meta(max_length=64)]
 
 
-class StreamOptions(Struct, kw_only=True):
+class StreamOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     continuous_usage_stats: bool | None = None
 
 
-class JsonSchema(Struct, kw_only=True):
+class JsonSchema(Struct, kw_only=True, forbid_unknown_fields=True):
     name: ShortText
     schema: dict[str, Any] | bool | None = None
     description: str | None = None
     strict: bool | None = None
 
 
-class ResponseFormat(Struct, kw_only=True):
+class ResponseFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class StructuredOutputs(Struct, kw_only=True):
+class StructuredOutputs(Struct, kw_only=True, forbid_unknown_fields=True):
     json: str | dict[str, Any] | None = None
     regex: ShortText | None = None
     choice: Annotated[list[ShortText], Meta(min_length=1, max_length=1024)] | None = None
     grammar: str | None = None
     json_object: bool | None = None
     structural_tag: Any = None
+    disable_fallback: bool | None = None
+    disable_any_whitespace: bool | None = None
+    disable_additional_properties: bool | None = None
+    whitespace_pattern: str | None = None
 
 
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +105,10 @@ class GenerationRequest(Struct, kw_only=True):
     xtc_threshold: Fraction | None = None
     repetition_penalty: Positive | None = None
     dry_multiplier: NotNegative | None = None
+    dry_base: Annotated[float, Meta(ge=1, le=1e30)] | None = None
+    dry_allowed_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    dry_penalty_last_n: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    dry_sequence_breakers: Annotated[list[ShortText], Meta(max_length=MAX_STOPS)] | None = None
     min_tokens: Count | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=MAX_PHRASES)] | None = None
@@ -119,4 +127,6 @@ class GenerationRequest(Struct, kw_only=True):
     guided_regex: ShortText | None = None
     guided_choice: Annotated[list[ShortText], Meta(min_length=1, max_length=1024)] | None = None
     guided_grammar: str | None = None
+    regex: ShortText | None = None
+    json_schema: str | dict[str, Any] | None = None
     thermo: ThermoOptions | None = None
