@@ -164,6 +164,16 @@ def test_log_probabilities_are_those_of_the_text_alone() -> None:
     assert made.respond().json()["output"][0]["content"][0]["logprobs"] == []
 
 
+@pytest.mark.parametrize("body", [{"stop": ["lo"]}, {"skip_special_tokens": False}, {"return_token_ids": True}])
+def test_log_probabilities_are_those_of_a_chat(body: dict[str, Any]) -> None:
+    made = server(MockEngine(text="Hello you."))
+    chat = made.chat(**body, logprobs=True, max_tokens=8).json()["choices"][0]["logprobs"]["content"]
+    for stream in (False, True):
+        answer = made.respond(**body, include=[LOGPROBS], max_output_tokens=8, stream=stream)
+        response = replay(read_events(answer.text)) if stream else answer.json()
+        assert response["output"][0]["content"][0]["logprobs"] == chat
+
+
 def test_thermo_is_that_of_a_chat() -> None:
     made = server(Scripted(["AB"]))
     body: dict[str, Any] = {"thermo": {"record": "state", "windows": {"min_p": 0.1}}, "top_k": 5, "seed": 3}

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
+from heatbath.serve.openai.logprobs import scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
@@ -150,7 +151,7 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ResponseObject:
         status = item_status(output)
         if not self.builder.is_complete:
-            deque(self.builder.push(text, output.text_tokens), maxlen=0)
+            deque(self.builder.push(text, scored_tokens(output, self.body, self.texts)), maxlen=0)
             deque(self.builder.finish(status), maxlen=0)
         response = self.response
         response.status, response.output, response.usage = status, self.builder.items, self._usage()

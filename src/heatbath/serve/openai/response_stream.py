@@ -56,7 +56,7 @@ class ResponseStreamWriter(StreamWriter[ChatRequest]):
 
     def content(self, index: int, text: str, newest: ChoiceOutput) -> bytes:
         self._newest.tokens += newest.tokens
-        return self._encode(self._source.builder.push(text, newest.text_tokens))
+        return self._encode(self._source.builder.push(text, self.scored_tokens(index, text, newest)))
 
     def finish(self, index: int, choice: ChoiceOutput) -> bytes:
         return self._encode(self._source.builder.finish(item_status(choice)))
