@@ -231,7 +231,7 @@ def test_two_keys_at_once_are_none() -> None:
 
 def test_every_route_but_the_public_ones_asks_for_a_key() -> None:
     app, _, _ = keyed(alice=["infer", "read"])
-    public = {"/health", "/health/live", "/health/ready"}
+    public = {"/health", "/health/live", "/health/ready", "/ping"}
     seen = 0
     for route in app.routes:
         assert isinstance(route, Route)

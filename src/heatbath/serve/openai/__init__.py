@@ -12,14 +12,16 @@ from starlette.routing import BaseRoute
 def routes() -> list[BaseRoute]:
     """Return the routes of the API."""
     from heatbath.serve.openai.chat import chat
+    from heatbath.serve.openai.compatibility import moderations, version
     from heatbath.serve.openai.completions import completions
     from heatbath.serve.openai.decisions import decisions
     from heatbath.serve.openai.embeddings import embeddings
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
+    from heatbath.serve.openai.scoring import rerank, score
     from heatbath.serve.openai.stored_completions import stored_completion
-    from heatbath.serve.openai.tokenize import detokenize, tokenize
+    from heatbath.serve.openai.tokenize import detokenize, tokenize, tokenizer_info
 
     return [
         route("/v1/chat/completions", chat),
@@ -31,5 +33,10 @@ def routes() -> list[BaseRoute]:
         route("/v1/models/{name:path}", model, "GET"),
         route("/tokenize", tokenize),
         route("/detokenize", detokenize),
+        *(route(path, rerank) for path in ("/v1/rerank", "/rerank", "/v2/rerank")),
+        *(route(path, score) for path in ("/v1/score", "/score")),
+        route("/v1/moderations", moderations),
+        route("/tokenizer_info", tokenizer_info, "GET"),
+        route("/version", version, "GET"),
         route("/openapi.json", openapi, "GET"),
     ]

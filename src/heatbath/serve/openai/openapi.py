@@ -18,10 +18,14 @@ from heatbath.serve.openai.schema.models import (
     EmbeddingRequest,
     ModelList,
     ModelObject,
+    ModerationRequest,
     TokenizeRequest,
     TokenizeResponse,
+    TokenizerInfo,
+    Version,
 )
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
+from heatbath.serve.openai.schema.scoring import Ranking, RerankRequest, ScoreList, ScoreRequest
 from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {
@@ -29,14 +33,21 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/completions": (CompletionRequest, TextCompletion, True),
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
+    "/v1/rerank": (RerankRequest, Ranking, False),
+    "/v1/score": (ScoreRequest, ScoreList, False),
+    "/v1/moderations": (ModerationRequest, ModerationRequest, False),
     "/tokenize": (TokenizeRequest, TokenizeResponse, False),
     "/detokenize": (DetokenizeRequest, DetokenizeResponse, False),
 }
 _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "/tokenizer_info": (TokenizerInfo, ()),
+    "/version": (Version, ()),
     "/v1/models": (ModelList, ()),
     "/v1/models/{name}": (ModelObject, ("name",)),
     "/v1/chat/completions/{id}": (ChatCompletion, ("id",)),
 }
+_ALIASES = {"/rerank": "/v1/rerank", "/v2/rerank": "/v1/rerank", "/score": "/v1/score"}
+_PROBES = ("/health", "/health/live", "/health/ready", "/ping")
 _ERRORS = {
     "400": "The request cannot be answered as it is: param names the field.",
     "401": "No key, or one that is not known.",
@@ -75,12 +86,36 @@ def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
         paths.setdefault(path, {})["post"] = _post_operation(request, answer, streams)
     for path, (answer, names) in _GETS.items():
         paths.setdefault(path, {})["get"] = _get_operation(answer, names)
+    _describe_other_paths(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "heatbath", "version": "1", "description": "The OpenAI API, with every decision weighed."},
         "paths": paths,
         "components": {"schemas": {**components, "Error": _error_schema()}},
     }
+
+
+def _describe_other_paths(paths: dict[str, Any]) -> None:
+    """Add other names of paths and the probes of health; take out the response of a path that has none."""
+    for alias, path in _ALIASES.items():
+        paths[alias] = {verb: _rename_operation(operation, alias) for verb, operation in paths[path].items()}
+    del paths["/v1/moderations"]["post"]["responses"]["200"]
+    health = {"application/json": {"schema": {"type": "object"}}}
+    states = {
+        "200": {"description": "Requests can be served.", "content": health},
+        "503": {"description": "They cannot: the body names the part that is down.", "content": health},
+    }
+    refusals = {status: paths["/version"]["get"]["responses"][status] for status in ("400", "405", "413", "415")}
+    for path in _PROBES:
+        operation = {"operationId": "getHealth", "responses": {**states, **refusals}}
+        paths[path] = {"get": _rename_operation(operation, path)}
+    paths["/ping"]["post"] = _rename_operation(operation, "/ping/post")
+
+
+def _rename_operation(operation: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return an operation with the name of another path."""
+    suffix = "".join(part.capitalize() for part in path.strip("/").split("/"))
+    return {**operation, "operationId": operation["operationId"] + suffix}
 
 
 def _describe_unions(components: dict[str, Any], size: int) -> None:

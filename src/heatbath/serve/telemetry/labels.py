@@ -18,6 +18,14 @@ ENDPOINTS = frozenset(
         "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
+        "/v1/rerank",
+        "/rerank",
+        "/v2/rerank",
+        "/v1/score",
+        "/score",
+        "/v1/moderations",
+        "/tokenizer_info",
+        "/version",
         "/openapi.json",
     }
 )
