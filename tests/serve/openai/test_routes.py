@@ -31,3 +31,12 @@ def test_every_route_is_described() -> None:
     assert {*description["paths"], "/openapi.json"} == paths(*health.routes())
     names = [operation["operationId"] for path in description["paths"].values() for operation in path.values()]
     assert len(set(names)) == len(names)
+
+
+def test_every_method_of_a_route_is_described() -> None:
+    described = openapi.build_description(257, LimitSettings())["paths"]
+    for route in [*routes(), *health.routes()]:
+        assert isinstance(route, Route)
+        path = route.path.replace(":path}", "}")
+        if path != "/openapi.json":
+            assert {method.lower() for method in route.methods or ()} - {"head"} == set(described[path]), path

@@ -48,6 +48,16 @@ class ResponseHead:
     fingerprint: str
 
 
+def end_of_stream(stored: bool | None) -> bytes:
+    """Return the end: a comment that says whether the response is stored, and the marker."""
+    return DONE if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false") + DONE
+
+
+def random_padding() -> str:
+    """Return a text of random length, so that the size of a chunk does not tell that of a token."""
+    return secrets.token_urlsafe(24)[: secrets.randbelow(25)]
+
+
 class StreamWriter(ABC, Generic[B]):
     """Writes the chunks of one response. A subclass says what a chunk of its endpoint looks like.
 
@@ -95,8 +105,7 @@ class StreamWriter(ABC, Generic[B]):
         if thermo is not None:
             more += b',"thermo":' + encode_json(thermo)
         closing = self._closing + more + b"}\n\n" if more else b""
-        comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")
-        outbox.put(closing + comment + DONE)
+        outbox.put(closing + end_of_stream(stored))
 
     def tokens(self, prompt: int, step: TokensGenerated, choice: ChoiceOutput) -> bytes:
         """Return the chunks of the tokens of `step`, which are the newest of `choice`."""
@@ -156,8 +165,7 @@ class StreamWriter(ABC, Generic[B]):
         elif self._options.include_usage:
             end = b',"usage":null'
         if self._options.include_obfuscation:
-            # A text of random length, so that the size of a chunk does not tell that of a token.
-            end += b',"obfuscation":' + encode_json(secrets.token_urlsafe(24)[: secrets.randbelow(25)])
+            end += b',"obfuscation":' + encode_json(random_padding())
         return end + b"}\n\n"
 
 

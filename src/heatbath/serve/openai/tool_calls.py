@@ -147,6 +147,11 @@ class ToolCallReader:
         self._part, self._name = "text", ""
         self._scanner = IncrementalDetokenizer(_MARKERS["text"])
 
+    @property
+    def is_in_call(self) -> bool:
+        """True if a call has begun and not ended."""
+        return self._part != "text"
+
     def push(self, text: str) -> list[Delta]:
         """Return what `text` adds."""
         deltas: list[Delta] = []
