@@ -16,6 +16,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.completions import completions
     from heatbath.serve.openai.decisions import decisions
     from heatbath.serve.openai.embeddings import embeddings
+    from heatbath.serve.openai.messages import count_tokens, messages
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
@@ -39,6 +40,8 @@ def routes() -> list[BaseRoute]:
         route("/v1/responses/{id}", GET=stored_response, DELETE=delete_response),
         route("/v1/responses/{id}/cancel", cancel_response),
         route("/v1/responses/{id}/input_items", input_items, "GET"),
+        route("/v1/messages", messages),
+        route("/v1/messages/count_tokens", count_tokens),
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
         route("/v1/decisions", decisions),

@@ -13,6 +13,7 @@ from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.decisions import Decision, DecisionRequest
+from heatbath.serve.openai.schema.messages import CountTokensRequest, MessageRequest, MessageResponse, TokenCount
 from heatbath.serve.openai.schema.models import (
     DetokenizeRequest,
     DetokenizeResponse,
@@ -49,6 +50,8 @@ from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/chat/completions": (ChatRequest, ChatCompletion, True),
+    "/v1/messages": (MessageRequest, MessageResponse, True),
+    "/v1/messages/count_tokens": (CountTokensRequest, TokenCount, False),
     "/v1/completions": (CompletionRequest, TextCompletion, True),
     "/v1/chat/completions/{id}": (MetadataUpdate, ChatCompletion, False),
     "/v1/responses": (ResponseRequest, ResponseObject, True),
@@ -139,7 +142,7 @@ def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "heatbath", "version": "1", "description": "The OpenAI API, with every decision weighed."},
         "paths": paths,
-        "components": {"schemas": {**components, "Error": _error_schema()}},
+        "components": {"schemas": {**components, "Error": _error_schema(), "MessageError": _message_error_schema()}},
     }
 
 
@@ -148,6 +151,10 @@ def _describe_other_paths(paths: dict[str, Any]) -> None:
     for alias, path in _ALIASES.items():
         paths[alias] = {verb: _rename_operation(operation, alias) for verb, operation in paths[path].items()}
     del paths["/v1/moderations"]["post"]["responses"]["200"]
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        for status in _ERRORS:
+            content = {"application/json": {"schema": {"$ref": "#/components/schemas/MessageError"}}}
+            paths[path]["post"]["responses"][status] = {"description": _ERRORS[status], "content": content}
     health = {"application/json": {"schema": {"type": "object"}}}
     states = {
         "200": {"description": "Requests can be served.", "content": health},
@@ -241,3 +248,10 @@ def _error_schema() -> dict[str, Any]:
         "required": ["message", "type", "param", "code"],
     }
     return {"type": "object", "properties": {"error": inner}, "required": ["error"]}
+
+
+def _message_error_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    inner = {"type": "object", "properties": {"type": text, "message": text}, "required": ["type", "message"]}
+    properties = {"type": {"const": "error"}, "error": inner, "request_id": text}
+    return {"type": "object", "properties": properties, "required": ["type", "error", "request_id"]}

@@ -213,7 +213,7 @@ def _stored_content(body: msgspec.Struct, response: msgspec.Struct) -> Mapping[s
 def _score_list(body: schema.ScoreRequest, task: GenerationTask, scores: Sequence[PairScore]) -> schema.ScoreList:
     info, options = task.plan.info, body.thermo or schema.ScoringOptions()
     data = [
-        schema.Score(index=i, score=each.value(options), thermo=each.details() if body.thermo else UNSET)
+        schema.ScoreItem(index=i, score=each.value(options), thermo=each.details() if body.thermo else UNSET)
         for i, each in enumerate(scores)
     ]
     created = int(info.created_at)

@@ -16,6 +16,8 @@ ENDPOINTS = frozenset(
         "/v1/responses/{id}",
         "/v1/responses/{id}/cancel",
         "/v1/responses/{id}/input_items",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/completions",
         "/v1/decisions",
         "/v1/embeddings",

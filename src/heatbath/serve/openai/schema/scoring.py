@@ -46,7 +46,7 @@ class ScoreThermo(Struct, kw_only=True, omit_defaults=True):
     posterior: float | None = None
 
 
-class Score(Struct, kw_only=True):
+class ScoreItem(Struct, kw_only=True):
     index: int
     object: Literal["score"] = "score"
     score: float
@@ -58,7 +58,7 @@ class ScoreList(Struct, kw_only=True):
     object: Literal["list"] = "list"
     created: int
     model: str
-    data: list[Score]
+    data: list[ScoreItem]
     usage: Usage
 
 
