@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted import Scripted
 from serving import Server, server
 
-from heatbath.engine.local import LocalEngine
+from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.models import MarkovModel, Vocabulary
 from heatbath.serve.openai.scoring import IMPOSSIBLE, posterior_probabilities
 
@@ -47,7 +47,7 @@ def exact(given_: str, text: str) -> float:
 
 
 async def _post(model: Any, bodies: list[tuple[str, Any]]) -> list[Any]:
-    engine = LocalEngine(model)
+    engine = LocalEngine(model, config=EngineConfig(warm_up=False))
     await engine.start()
     transport = httpx2.ASGITransport(app=server(engine).app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -192,16 +192,14 @@ def test_posteriors_are_a_distribution_in_the_order_of_the_likelihoods(logprobs:
 @pytest.mark.weights
 def test_scores_are_those_of_a_forward_pass(smollm2: Any) -> None:
     pairs = [("The capital of France is", " Paris."), ("Größe und", " Façade"), ("", "Hello")]
-    bodies = [("/v1/score", {"text_1": a, "text_2": b, "thermo": {}}) for a, b in pairs]
-    for answer, pair in zip(_ask_real(smollm2, bodies), pairs, strict=True):
-        assert answer["data"][0]["score"] == pytest.approx(_direct(smollm2, *pair), abs=1e-4)
     texts = ["Bananas are yellow.", "Paris is the capital of France.", "Water boils at 100 degrees."]
-    (ranking,) = _ask_real(smollm2, [("/rerank", {"query": "What is the capital of France?", "documents": texts})])
+    bodies: list[tuple[str, Any]] = [("/v1/score", {"text_1": a, "text_2": b}) for a, b in pairs]
+    *answers, ranking = ask(
+        *bodies, ("/rerank", {"query": "What is the capital of France?", "documents": texts}), model=smollm2
+    )
+    for answer, pair in zip(answers, pairs, strict=True):
+        assert answer["data"][0]["score"] == pytest.approx(_direct(smollm2, *pair), abs=1e-4)
     assert ranking["results"][0]["index"] == 1
-
-
-def _ask_real(model: Any, bodies: list[tuple[str, Any]]) -> list[Any]:
-    return asyncio.run(_post(model, [(path, body) for path, body in bodies]))
 
 
 def _direct(model: Any, first: str, second: str) -> float:

@@ -87,7 +87,7 @@ def _convert_message(message: schema.ConversationMessage, place: str) -> Iterato
         elif not isinstance(block, schema.ToolUseBlock | schema.ThinkingBlock | schema.RedactedThinkingBlock):
             texts.append(_block_text(block))
     calls = [_convert_call(block) for block in message.content if isinstance(block, schema.ToolUseBlock)]
-    if texts or calls or not message.content:
+    if texts or calls or message.role == "assistant":
         yield Message(role=message.role, content="\n".join(texts), tool_calls=calls or None)
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 
-from heatbath.serve.errors import ApiError
-from heatbath.serve.http.asgi import encode_message_error
 from heatbath.serve.openai.generation import GenerationTask
 from heatbath.serve.openai.outputs import ChoiceOutput, TokenTexts
 from heatbath.serve.openai.request_context import encode_json
@@ -48,10 +46,8 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
         self._choice = ChoiceOutput()
         self._num_blocks = 0
         self._open: type[Delta] | None = None
-        self.has_started = False
 
     def start(self, prompt: int) -> bytes:
-        self.has_started = True
         message = self._build_message(ChoiceOutput(), False)
         return encode_event("message_start", message=message) + encode_event("ping")
 
@@ -76,10 +72,6 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
         comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")
         last = encode_event("message_delta", delta=delta, usage=message.usage, **more)
         outbox.put(last + comment + encode_event("message_stop"))
-
-    def write_failure(self, outbox: Outbox, error: ApiError) -> None:
-        """Put the event of an error, which ends the stream."""
-        outbox.put(encode_message_error(error, self.task.plan.info.settings["request_id"]))
 
     def _write_delta(self, delta: Delta) -> bytes:
         if isinstance(delta, CallStart):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from heatbath.models.base import ToolModel
-from heatbath.serve.errors import ApiError, as_api_error, invalid_value
+from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.http.asgi import encode_message_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.message_conversation import add_sampling, build_conversation, rename_fields
 from heatbath.serve.openai.message_stream import MessageStreamWriter, tool_use_prefix
@@ -24,7 +25,6 @@ from heatbath.serve.openai.responder import Responder
 from heatbath.serve.openai.schema import messages as schema
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ResponseToolCall
-from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.thermo import choice_thermo
 from heatbath.serve.openai.tool_calls import ToolCallReader, build_toolbox, parse_message
 
@@ -41,6 +41,7 @@ async def messages(context: RequestContext) -> Any:
     """Respond to a conversation. Where fewer tokens fit than asked for, those that fit are generated."""
     body = await context.read_body(schema.MessageRequest, _REFUSALS)
     _note_ignored(context, body)
+    context.encode_stream_error = partial(encode_message_error, request_id=context.id)
     try:
         conversation = add_sampling(_build_conversation(context, body), body)
         try:
@@ -94,25 +95,10 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
     has_tools: bool = False
     fills_context: bool = False
 
-    async def stream(self, outbox: Outbox) -> None:
-        """Put the message into `outbox` as events; what fails after the first of them is an event too."""
-        try:
-            await super().stream(outbox)
-        except Exception as error:
-            if not self.writer.has_started:
-                raise
-            self.task.end_with(error)
-            self.writer.write_failure(outbox, rename_fields(as_api_error(error)))
-
-    @cached_property
-    def writer(self) -> MessageStreamWriter:
-        """The writer of the events."""
+    def build_writer(self) -> MessageStreamWriter:
         reader = ToolCallReader() if self.has_tools else None
         build = self.build_message
         return MessageStreamWriter(self.body, self.task, self.head, self.texts, build_message=build, reader=reader)
-
-    def build_writer(self) -> MessageStreamWriter:
-        return self.writer
 
     def build_message(self, output: ChoiceOutput, has_calls: bool) -> schema.MessageResponse:
         """Return a message without content; one that has not ended has no reason for it."""

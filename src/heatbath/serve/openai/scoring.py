@@ -57,7 +57,7 @@ class PairScore:
     logprob: float
     num_tokens: int
 
-    def value(self, options: schema.ScoringOptions) -> float:
+    def value(self, options: schema.ScoreOptions) -> float:
         """Return the score in the unit asked for, per token if so."""
         value = self.logprob / math.log(2) if options.unit == "bits" else self.logprob
         return finite_score(value / self.num_tokens if options.per_token else value)
@@ -184,7 +184,7 @@ async def _respond(
     return await context.respond(task, partial(_complete, context, body, (task, pairs), build_body))
 
 
-def _settings(options: schema.ScoringOptions | None) -> dict[str, Any]:
+def _settings(options: schema.ScoreOptions | None) -> dict[str, Any]:
     return {} if options is None else {"thermo": msgspec.to_builtins(options)}
 
 
@@ -211,7 +211,7 @@ def _stored_content(body: msgspec.Struct, response: msgspec.Struct) -> Mapping[s
 
 
 def _score_list(body: schema.ScoreRequest, task: GenerationTask, scores: Sequence[PairScore]) -> schema.ScoreList:
-    info, options = task.plan.info, body.thermo or schema.ScoringOptions()
+    info, options = task.plan.info, body.thermo or schema.ScoreOptions()
     data = [
         schema.ScoreItem(index=i, score=each.value(options), thermo=each.details() if body.thermo else UNSET)
         for i, each in enumerate(scores)
@@ -223,7 +223,7 @@ def _score_list(body: schema.ScoreRequest, task: GenerationTask, scores: Sequenc
 
 
 def _ranking(body: schema.RerankRequest, task: GenerationTask, scores: Sequence[PairScore]) -> schema.Ranking:
-    info, options, texts = task.plan.info, body.thermo or schema.ScoringOptions(), _document_texts(body)
+    info, options, texts = task.plan.info, body.thermo or schema.ScoreOptions(), _document_texts(body)
     order = sorted(range(len(scores)), key=lambda i: -scores[i].logprob)[: body.top_n or len(scores)]
     posteriors = posterior_probabilities([each.logprob for each in scores]) if body.thermo else []
     results = []

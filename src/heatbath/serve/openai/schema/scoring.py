@@ -17,7 +17,7 @@ Query = Annotated[str, Meta(min_length=1)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
-class ScoringOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+class ScoreOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     """The unit of a score, and whether it is divided by the number of scored tokens."""
 
     unit: Literal["nats", "bits"] = "nats"
@@ -34,7 +34,7 @@ class ScoreRequest(Struct, kw_only=True):
     documents: Texts | None = None
     priority: Priority | None = None
     user: Note | None = None
-    thermo: ScoringOptions | None = None
+    thermo: ScoreOptions | None = None
 
 
 class ScoreThermo(Struct, kw_only=True, omit_defaults=True):
@@ -77,7 +77,7 @@ class RerankRequest(Struct, kw_only=True):
     max_tokens_per_doc: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     priority: Priority | None = None
     user: Note | None = None
-    thermo: ScoringOptions | None = None
+    thermo: ScoreOptions | None = None
 
 
 class RankedDocument(Struct, kw_only=True):
