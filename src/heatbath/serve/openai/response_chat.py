@@ -111,18 +111,18 @@ def fit_context(language: ModelInfo, body: chat.ChatRequest) -> chat.ChatRequest
     first = 1 if body.messages[0].role == "system" else 0
     starts = [i for i, message in enumerate(body.messages) if message.role == "user" and i > first]
 
-    def shortened(dropped: int) -> chat.ChatRequest:
+    def drop_turns(dropped: int) -> chat.ChatRequest:
         start = starts[dropped - 1] if dropped else first
         return msgspec.structs.replace(body, messages=[*body.messages[:first], *body.messages[start:]])
 
     low, high = 0, len(starts)
     while low < high:
         middle = (low + high) // 2
-        if len(chat_prompt(language, shortened(middle), tools)) <= room:
+        if len(chat_prompt(language, drop_turns(middle), tools)) <= room:
             high = middle
         else:
             low = middle + 1
-    return shortened(low)
+    return drop_turns(low)
 
 
 def response_object(body: ResponseRequest, head: ResponseHead, *, is_stored: bool) -> ResponseObject:

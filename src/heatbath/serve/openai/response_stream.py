@@ -13,13 +13,13 @@ from heatbath.serve.openai.response_output import OutputBuilder, StreamEvent
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.responses import ItemStatus, ResponseFailure, ResponseObject
 from heatbath.serve.openai.sse import Outbox
-from heatbath.serve.openai.streaming import ResponseHead, StreamWriter, end_of_stream, random_padding
+from heatbath.serve.openai.streaming import END, ResponseHead, StreamWriter, random_padding
 
 _FAILURES = {429: "rate_limit_exceeded"}
 
 
 class ResponseSource(Protocol):
-    """What a stream reports: the output that grows, and the response around it."""
+    """The response that a stream reports, and the builder of its output."""
 
     @property
     def builder(self) -> OutputBuilder:
@@ -65,7 +65,7 @@ class ResponseStreamWriter(StreamWriter[ChatRequest]):
         """Put the event that ends the response, whether it is stored, and the end."""
         response = self._source.add_thermo(thermo)
         last = {"type": f"response.{response.status}", "response": response}
-        outbox.put(self._encode([last]) + end_of_stream(stored))
+        outbox.put(self._encode([last]) + END[stored])
 
     def write_failure(self, outbox: Outbox, error: ApiError) -> None:
         """Put the event that ends a response which failed."""

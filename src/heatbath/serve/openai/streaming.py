@@ -33,6 +33,8 @@ from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, Delta, T
 B = TypeVar("B", bound=GenerationRequest)
 
 DONE = b"data: [DONE]\n\n"
+END = {None: DONE, True: b": stored=true\n\n" + DONE, False: b": stored=false\n\n" + DONE}
+"""The end of a stream, by whether its response is stored."""
 _FIRST_DELTA = b'"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null'
 _NO_LOGPROBS = b',"logprobs":null'
 _UNFINISHED = b',"finish_reason":null'
@@ -46,11 +48,6 @@ class ResponseHead:
     created: int
     model: str
     fingerprint: str
-
-
-def end_of_stream(stored: bool | None) -> bytes:
-    """Return the end: a comment that says whether the response is stored, and the marker."""
-    return DONE if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false") + DONE
 
 
 def random_padding() -> str:
@@ -105,7 +102,7 @@ class StreamWriter(ABC, Generic[B]):
         if thermo is not None:
             more += b',"thermo":' + encode_json(thermo)
         closing = self._closing + more + b"}\n\n" if more else b""
-        outbox.put(closing + end_of_stream(stored))
+        outbox.put(closing + END[stored])
 
     def tokens(self, prompt: int, step: TokensGenerated, choice: ChoiceOutput) -> bytes:
         """Return the chunks of the tokens of `step`, which are the newest of `choice`."""
