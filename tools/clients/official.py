@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
+from pydantic import BaseModel
 from steps import API, HELLO, MODEL, NAME, URL, WEATHER, WEATHER_SCHEMA, Step, check, check_weather, run_steps
+
+
+class Verdict(BaseModel):
+    mood: Literal["calm", "wild"]
+    deep: bool
 
 
 def openai_steps() -> dict[str, Step]:
     """Return the steps of openai-python."""
     import openai
-    from pydantic import BaseModel
-
-    class Verdict(BaseModel):
-        mood: Literal["calm", "wild"]
-        deep: bool
 
     client = openai.OpenAI(base_url=API, api_key="none", max_retries=0, timeout=120)
+    return {**openai_chat_steps(client), **openai_response_steps(client)}
+
+
+def openai_chat_steps(client: Any) -> dict[str, Step]:
+    """Return the steps over chat, completions and embeddings."""
+    import openai
+
     asked: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 16}
-    tool: Any = {"type": "function", "name": "weather", "parameters": WEATHER_SCHEMA}
 
     def stream() -> None:
         options = {"include_usage": True}
@@ -47,6 +53,30 @@ def openai_steps() -> dict[str, Step]:
         names = [model.id for model in client.models.list()]
         check(len(client.embeddings.create(model=names[-1], input="the sea").data[0].embedding) == 384)
 
+    def moderations() -> None:
+        try:
+            client.moderations.create(input="x")
+        except openai.NotFoundError as error:
+            check("no policy" in str(error), error)
+
+    return {
+        "models": lambda: check(client.models.retrieve(MODEL).id == MODEL),
+        "plain": lambda: check(client.chat.completions.create(**asked).choices[0].message.content),
+        "stream": stream,
+        "tools": tools,
+        "tools in a stream": tools_in_a_stream,
+        "structured output": structured,
+        "log-probabilities": logprobs,
+        "completions": lambda: check(client.completions.create(model=MODEL, prompt="Hi", echo=True, logprobs=1)),
+        "embeddings": embeddings,
+        "moderations are refused": moderations,
+    }
+
+
+def openai_response_steps(client: Any) -> dict[str, Step]:
+    """Return the steps over responses."""
+    tool: Any = {"type": "function", "name": "weather", "parameters": WEATHER_SCHEMA}
+
     def responses() -> None:
         first = client.responses.create(model=MODEL, input="Say hello.", max_output_tokens=16)
         check(first.output_text, first)
@@ -67,38 +97,17 @@ def openai_steps() -> dict[str, Step]:
         answer = client.responses.parse(model=MODEL, input="The sea?", text_format=Verdict, max_output_tokens=60)
         check(isinstance(answer.output_parsed, Verdict), answer)
 
-    def moderations() -> None:
-        try:
-            client.moderations.create(input="x")
-        except openai.NotFoundError as error:
-            check("no policy" in str(error), error)
-
     return {
-        "models": lambda: check(client.models.retrieve(MODEL).id == MODEL),
-        "plain": lambda: check(client.chat.completions.create(**asked).choices[0].message.content),
-        "stream": stream,
-        "tools": tools,
-        "tools in a stream": tools_in_a_stream,
-        "structured output": structured,
-        "log-probabilities": logprobs,
-        "completions": lambda: check(client.completions.create(model=MODEL, prompt="Hi", echo=True, logprobs=1)),
-        "embeddings": embeddings,
         "responses": responses,
         "responses in a stream": responses_stream,
         "responses with tools": responses_tools,
         "responses, structured": responses_structured,
-        "moderations are refused": moderations,
     }
 
 
 def anthropic_steps() -> dict[str, Step]:
     """Return the steps of the client of Anthropic."""
     import anthropic
-    from pydantic import BaseModel
-
-    class Verdict(BaseModel):
-        mood: Literal["calm", "wild"]
-        deep: bool
 
     client = anthropic.Anthropic(base_url=URL, api_key="none", max_retries=0, timeout=120)
     asked: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 16}
@@ -133,18 +142,6 @@ def anthropic_steps() -> dict[str, Step]:
         answer = client.messages.parse(**{**asked, "max_tokens": 60}, output_format=Verdict)
         check(isinstance(answer.parsed_output, Verdict), answer)
 
-    def errors() -> None:
-        try:
-            client.messages.create(**{**asked, "model": "nobody"})
-        except anthropic.NotFoundError as error:
-            check(error.body["error"]["type"] == "not_found_error" and error.request_id, error.body)
-        try:
-            client.messages.create(**asked, extra_body={"temperature": -1})
-        except anthropic.BadRequestError as error:
-            check("temperature" in error.message, error.body)
-        else:
-            check(False, "no error")
-
     async def asynchronous() -> None:
         async with anthropic.AsyncAnthropic(base_url=URL, auth_token="none", max_retries=0) as other:
             kinds = [event.type async for event in await other.messages.create(**asked, stream=True)]
@@ -158,8 +155,24 @@ def anthropic_steps() -> dict[str, Step]:
         "tools in a stream": tools_in_a_stream,
         "structured output": structured,
         "count of tokens": lambda: check(client.messages.count_tokens(model=MODEL, messages=HELLO).input_tokens > 5),
-        "errors": errors,
+        "errors": lambda: check_anthropic_errors(client, asked),
     }
+
+
+def check_anthropic_errors(client: Any, asked: Any) -> None:
+    """Raise unless errors are those of the client."""
+    import anthropic
+
+    try:
+        client.messages.create(**{**asked, "model": "nobody"})
+    except anthropic.NotFoundError as error:
+        check(error.body["error"]["type"] == "not_found_error" and error.request_id, error.body)
+    try:
+        client.messages.create(**asked, extra_body={"temperature": -1})
+    except anthropic.BadRequestError as error:
+        check("temperature" in error.message, error.body)
+    else:
+        check(False, "no error")
 
 
 def cohere_steps() -> dict[str, Step]:
@@ -171,7 +184,7 @@ def cohere_steps() -> dict[str, Step]:
 
     def rerank(client: Any) -> None:
         answer = client.rerank(model=MODEL, query=query, documents=texts, top_n=2)
-        check([each.index for each in answer.results][0] == 1 and len(answer.results) == 2, json.loads(answer.json()))
+        check(len(answer.results) == 2 and answer.results[0].index == 1, answer)
 
     return {
         "rerank, version 2": lambda: rerank(cohere.ClientV2(api_key="none", base_url=URL)),
