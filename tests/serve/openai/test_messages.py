@@ -363,7 +363,7 @@ MESSAGE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(messages=st.lists(MESSAGE, max_size=5))
 def test_any_conversation_is_a_chat_or_refused_by_place(messages: list[Any]) -> None:
     from heatbath.serve.errors import ApiError

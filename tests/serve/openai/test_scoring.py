@@ -177,7 +177,7 @@ def test_a_model_without_a_start_scores_nothing_after_nothing() -> None:
     assert answer["error"]["param"] == "text_1" and "no start token" in answer["error"]["message"]
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1e6, 0) | st.just(-math.inf), min_size=1, max_size=8))
 def test_posteriors_are_a_distribution_in_the_order_of_the_likelihoods(logprobs: list[float]) -> None:
     found = posterior_probabilities(logprobs)

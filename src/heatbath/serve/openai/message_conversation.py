@@ -109,7 +109,7 @@ def _check_blocks(message: schema.ConversationMessage, place: str) -> None:
         roles = _ROLES.get(type(block), (message.role,))
         if message.role not in roles:
             param = f"{place}.content[{i}].type"
-            kind = type(block).__struct_config__.tag
+            kind = block.__struct_config__.tag
             text = f"{param} is {kind!r} in a message of the {message.role}: put it into one of the {roles[0]}."
             raise invalid_value(text, param)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,8 +16,15 @@ from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
 from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, Delta, TextDelta, ToolCallReader
 
-BuildMessage = Callable[[ChoiceOutput, bool], MessageResponse]
-"""Returns the message so far, without its content; the flag says whether it calls tools."""
+
+class MessageSource(Protocol):
+    """The responder that a stream belongs to; `has_tools`: the text may hold calls."""
+
+    @property
+    def has_tools(self) -> bool: ...
+
+    def build_message(self, output: ChoiceOutput, has_calls: bool) -> MessageResponse:
+        """Return the message so far, without its content."""
 
 
 def encode_event(kind: str, **fields: Any) -> bytes:
@@ -37,18 +44,18 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
         head: ResponseHead,
         texts: TokenTexts,
         *,
-        build_message: BuildMessage,
-        reader: ToolCallReader | None,
+        source: MessageSource,
     ) -> None:
         super().__init__(body, task, head, texts)
-        self._build_message, self._reader = build_message, reader
+        self._source = source
+        self._reader = ToolCallReader() if source.has_tools else None
         self._text_only = False
         self._choice = ChoiceOutput()
         self._num_blocks = 0
         self._open: type[Delta] | None = None
 
     def start(self, prompt: int) -> bytes:
-        message = self._build_message(ChoiceOutput(), False)
+        message = self._source.build_message(ChoiceOutput(), False)
         return encode_event("message_start", message=message) + encode_event("ping")
 
     def text(self, index: int, text: str) -> bytes:
@@ -66,7 +73,7 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
 
     def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
         """Put why the message ended, its usage and thermo, whether it is stored, and the end."""
-        message = self._build_message(self._choice, self._reader is not None and self._reader.count > 0)
+        message = self._source.build_message(self._choice, self._reader is not None and self._reader.count > 0)
         delta = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
         more: dict[str, Any] = {} if thermo is None else {"thermo": {**_plain_thermo(message), **thermo}}
         comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")

@@ -26,7 +26,7 @@ from heatbath.serve.openai.schema import messages as schema
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ResponseToolCall
 from heatbath.serve.openai.thermo import choice_thermo
-from heatbath.serve.openai.tool_calls import ToolCallReader, build_toolbox, parse_message
+from heatbath.serve.openai.tool_calls import build_toolbox, parse_message
 
 _REFUSALS = {
     "mcp_servers": (bool, "connects to no other servers; give tools"),
@@ -96,9 +96,7 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
     fills_context: bool = False
 
     def build_writer(self) -> MessageStreamWriter:
-        reader = ToolCallReader() if self.has_tools else None
-        build = self.build_message
-        return MessageStreamWriter(self.body, self.task, self.head, self.texts, build_message=build, reader=reader)
+        return MessageStreamWriter(self.body, self.task, self.head, self.texts, source=self)
 
     def build_message(self, output: ChoiceOutput, has_calls: bool) -> schema.MessageResponse:
         """Return a message without content; one that has not ended has no reason for it."""

@@ -43,6 +43,7 @@ SERVER_PORT = "server.port"
 OPERATIONS = MappingProxyType(
     {
         "/v1/chat/completions": "chat",
+        "/v1/messages": "chat",
         "/v1/completions": "text_completion",
         "/v1/embeddings": "embeddings",
         "/v1/decisions": "decision",
@@ -50,8 +51,10 @@ OPERATIONS = MappingProxyType(
 )
 """Operations by endpoint; "decision" is ours, the others are the conventions'. Other endpoints have no span."""
 
-ID_PREFIXES = MappingProxyType({"chat": "chatcmpl-", "text_completion": "cmpl-"})
-"""Prefixes of the ids in responses, by operation."""
+ID_PREFIXES = MappingProxyType(
+    {"/v1/chat/completions": "chatcmpl-", "/v1/messages": "msg_", "/v1/completions": "cmpl-"}
+)
+"""Prefixes of the ids in responses, by endpoint."""
 
 NUMBER_ATTRIBUTES = MappingProxyType(
     {
