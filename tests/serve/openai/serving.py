@@ -44,10 +44,10 @@ class Kept:
         return list(self.answers.values())[-count:][::-1]
 
     async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
-        own = [o for o in self.answers.values() if o.request.tenant == query.tenant and o.content is not None]
-        found = [o for o in own if o.request.endpoint == query.endpoint and query.model in (None, o.request.model)]
-        found = [o for o in found if query.metadata.items() <= ((o.content or {}).get("metadata") or {}).items()]
-        return found[: query.limit]
+        found = list(self.answers.values())[:: 1 if query.ascending else -1]
+        if query.after is not None:
+            found = found[[o.request.id for o in found].index(query.after) + 1 :]
+        return [o for o in found if o.content is not None and _meets(o, o.content, query)][: query.limit]
 
     async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
         found = await self.get(id, tenant)
@@ -62,6 +62,13 @@ class Kept:
             return False
         self.answers[id] = replace(found, content=None, records=None)
         return True
+
+
+def _meets(outcome: RequestOutcome, content: Mapping[str, Any], query: AnswerQuery) -> bool:
+    request = outcome.request
+    is_own = (request.tenant, request.endpoint) == (query.tenant, query.endpoint)
+    is_labeled = query.metadata.items() <= (content.get("metadata") or {}).items()
+    return is_own and query.model in (None, request.model) and is_labeled
 
 
 @dataclass

@@ -20,7 +20,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
-    from heatbath.serve.openai.responses import responses
+    from heatbath.serve.openai.responses import compact, responses
     from heatbath.serve.openai.scoring import rerank, score
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
@@ -37,6 +37,7 @@ def routes() -> list[BaseRoute]:
         route("/v1/chat/completions/{id}", GET=stored_completion, POST=update_completion, DELETE=delete_completion),
         route("/v1/chat/completions/{id}/messages", stored_messages, "GET"),
         route("/v1/responses", responses),
+        route("/v1/responses/compact", compact),
         route("/v1/responses/{id}", GET=stored_response, DELETE=delete_response),
         route("/v1/responses/{id}/cancel", cancel_response),
         route("/v1/responses/{id}/input_items", input_items, "GET"),

@@ -30,6 +30,9 @@ from heatbath.serve.openai.schema.models import (
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.responses import (
     CallOutput,
+    CompactedResponse,
+    CompactionItem,
+    CompactRequest,
     DeletedResponse,
     InputCall,
     InputMessage,
@@ -55,6 +58,7 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/completions": (CompletionRequest, TextCompletion, True),
     "/v1/chat/completions/{id}": (MetadataUpdate, ChatCompletion, False),
     "/v1/responses": (ResponseRequest, ResponseObject, True),
+    "/v1/responses/compact": (CompactRequest, CompactedResponse, False),
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
     "/v1/rerank": (RerankRequest, Ranking, False),
@@ -111,7 +115,7 @@ _ERRORS = {
     "503": "Starting, stopping, or a part is down: retry-after says when to come back.",
     "504": "It took longer than allowed.",
 }
-_ITEMS: tuple[type, ...] = (InputMessage, InputCall, CallOutput, ReasoningItem, ItemReference)
+_ITEMS: tuple[type, ...] = (InputMessage, InputCall, CallOutput, ReasoningItem, CompactionItem, ItemReference)
 _EMBEDDING_VOCABULARY = 30_522
 """The size of the vocabulary of the embedding model."""
 
@@ -179,7 +183,8 @@ def _describe_unions(components: dict[str, Any], size: int) -> None:
     components["EmbeddingRequest"]["properties"]["input"] = _texts_schema(_EMBEDDING_VOCABULARY)
     components["DetokenizeRequest"]["properties"]["tokens"] = _ids_schema(size)
     items = {"type": "array", "items": {"anyOf": [_reference(item) for item in _ITEMS]}}
-    components["ResponseRequest"]["properties"]["input"] = {"anyOf": [{"type": "string"}, items]}
+    for name in ("ResponseRequest", "CompactRequest"):
+        components[name]["properties"]["input"] = {"anyOf": [{"type": "string"}, items]}
 
 
 def _describe_limits(components: dict[str, Any], limits: LimitSettings) -> None:

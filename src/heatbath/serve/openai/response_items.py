@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from heatbath.serve.openai.questions import content_text
 from heatbath.serve.openai.schema import chat
 from heatbath.serve.openai.schema.responses import (
     CallOutput,
+    CompactionItem,
     InputCall,
     InputItem,
     InputMessage,
@@ -23,8 +25,15 @@ from heatbath.serve.openai.validation import convert_value
 
 Item = dict[str, Any]
 _ITEM_ID = re.compile(r"[a-z]+_([0-9a-f]{32})_\w+")
-_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+    "compaction": "cmp",
+}
 _MAX_ITEMS = 4096
+_SUMMARY_MARK = b"heatbath 1\n"
 
 
 def response_hex(item_id: str) -> str | None:
@@ -142,12 +151,31 @@ def _messages(items: Sequence[InputItem], calls: set[str]) -> Iterator[chat.Mess
             waiting = None
         if isinstance(item, CallOutput):
             yield _output_message(item, calls, place)
+        elif isinstance(item, CompactionItem):
+            summary = read_summary(item.encrypted_content, f"{place}.encrypted_content")
+            yield chat.Message(role="system", content=f"The conversation so far, in short:\n{summary}")
         elif item.role == "assistant":
             waiting = chat.Message(role="assistant", content=_text(item.content, f"{place}.content"))
         else:
             yield chat.Message(role=item.role, content=_text(item.content, f"{place}.content"))
     if waiting is not None:
         yield waiting
+
+
+def write_summary(text: str) -> str:
+    """Return the content of a compaction item: it hides nothing, and is not to be edited."""
+    return base64.urlsafe_b64encode(_SUMMARY_MARK + text.encode()).decode()
+
+
+def read_summary(content: str, place: str) -> str:
+    """Return the text of `write_summary`. Raises `ApiError`, 400, for the content of another server."""
+    try:
+        decoded = base64.urlsafe_b64decode(content.encode("ascii"))
+        if decoded.startswith(_SUMMARY_MARK):
+            return decoded.removeprefix(_SUMMARY_MARK).decode()
+    except ValueError:
+        pass
+    raise invalid_value(f"{place} was not written by this server: give the messages themselves.", place)
 
 
 def _output_message(item: CallOutput, calls: set[str], place: str) -> chat.Message:

@@ -35,10 +35,11 @@ class OutputBuilder:
     _pieces: list[str] = field(default_factory=list)
     _waiting: list[Token] = field(default_factory=list)
     _missing_bytes: int = 0
+    _has_calls: bool = False
 
     def push(self, text: str, tokens: Sequence[Token]) -> Iterator[StreamEvent]:
         """Add `text`, which became readable with `tokens`, and yield the events."""
-        if self.top is not None:
+        if self.top is not None and not self._has_calls:
             self._waiting += tokens
         if self.reader is not None:
             for delta in self.reader.push(text):
@@ -85,8 +86,9 @@ class OutputBuilder:
         call_id = f"call_{self.id}_{start.index}"
         call = OutputCall(id=self._item_id("fc"), status="in_progress", call_id=call_id, name=start.name, arguments="")
         self.items.append(call)
-        # The tokens up to here are the call's.
+        # The tokens from here on are those of calls.
         self._waiting.clear()
+        self._has_calls = True
         yield self._item_event("output_item.added", call)
 
     def _close(self, status: ItemStatus) -> Iterator[StreamEvent]:

@@ -19,12 +19,22 @@ from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
 from heatbath.serve.openai.response_chat import build_chat_request, check_response_request, fit_context, response_object
-from heatbath.serve.openai.response_items import Item, chat_messages, read_items, resolve_references, store_items
+from heatbath.serve.openai.response_items import (
+    Item,
+    chat_messages,
+    read_items,
+    resolve_references,
+    store_items,
+    write_summary,
+)
 from heatbath.serve.openai.response_output import OutputBuilder
 from heatbath.serve.openai.response_stream import ResponseStreamWriter, item_status
-from heatbath.serve.openai.schema.chat import ChatRequest
+from heatbath.serve.openai.schema.chat import ChatRequest, Message
 from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
 from heatbath.serve.openai.schema.responses import (
+    CompactedResponse,
+    CompactionItem,
+    CompactRequest,
     IncompleteDetails,
     InputItem,
     ResponseObject,
@@ -36,6 +46,10 @@ from heatbath.serve.openai.stored_responses import find_stored_item, load_contex
 from heatbath.serve.openai.tool_calls import ToolCallReader
 from heatbath.serve.openai.validation import RESPONSE_REFUSALS, convert_value
 
+SUMMARY_REQUEST = (
+    "Summarize our conversation so far, so that it can be continued from the summary alone. Keep names, numbers, "
+    "decisions and open questions."
+)
 _PARAMS = (
     (re.compile(r"max_completion_tokens"), "max_output_tokens"),
     (re.compile(r"^messages"), "input"),
@@ -61,6 +75,26 @@ async def responses(context: RequestContext) -> Any:
             conversation = await context.offload(partial(fit_context, context.language, conversation))
         builder = partial(ResponseResponder, request=body, history=history, items=items)
         return await respond(context, conversation, builder, id_prefix="resp_", settings=body)
+    except ApiError as error:
+        raise rename_fields(error) from None
+
+
+async def compact(context: RequestContext) -> Any:
+    """Let the model summarize a conversation; the item that is returned can stand in its place."""
+    body = await context.read_body(CompactRequest)
+    request = ResponseRequest(
+        model=body.model, instructions=body.instructions, temperature=0.0, store=False, input=body.input
+    )
+    history = await load_context(context, body.previous_response_id)
+    items = [*(convert_value(item, InputItem, "previous_response_id") for item in history)]
+    items += await resolve_references(
+        read_items(body.input, context.ignored), history, partial(find_stored_item, context)
+    )
+    messages = [*chat_messages(body.instructions, items), Message(role="user", content=SUMMARY_REQUEST)]
+    builder = partial(CompactResponder, request=request, history=(), items=())
+    try:
+        conversation = build_chat_request(request, messages)
+        return await respond(context, conversation, builder, id_prefix="resp_", settings=request)
     except ApiError as error:
         raise rename_fields(error) from None
 
@@ -171,3 +205,15 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
             output_tokens_details=OutputTokensDetails(),
             total_tokens=total.total_tokens,
         )
+
+
+@dataclass(frozen=True)
+class CompactResponder(ResponseResponder):
+    """Responds with the text as the item of a summary."""
+
+    def build_response(
+        self, outputs: Sequence[PromptOutput], choices: list[ResponseObject], thermo: dict[str, Any] | UnsetType
+    ) -> Any:
+        text = "".join(output.select(1)[0].text for output in outputs)
+        item = CompactionItem(id=f"cmp_{self.task.plan.info.id}_0", encrypted_content=write_summary(text))
+        return CompactedResponse(id=self.head.id, created_at=self.head.created, output=[item], usage=self._usage())

@@ -145,6 +145,7 @@ class ToolCallReader:
     def __init__(self) -> None:
         self.count = 0
         self._part, self._name = "text", ""
+        self._blank, self._shows_text = "", False
         self._scanner = IncrementalDetokenizer(_MARKERS["text"])
 
     @property
@@ -164,6 +165,7 @@ class ToolCallReader:
                 deltas.append(CallStart(self.count, self._name.removeprefix(NAME)))
                 self.count, self._name = self.count + 1, ""
             self._part = _NEXT[self._part]
+            self._blank, self._shows_text = "", False
             self._scanner = IncrementalDetokenizer(_MARKERS[self._part])
 
     def finish(self) -> list[Delta]:
@@ -178,8 +180,12 @@ class ToolCallReader:
         if self._part == "name":
             self._name += text
             return []
-        # Between two calls there is nothing but a line break.
-        return [TextDelta(text)] if text.strip() or not self.count else []
+        # Between two calls there is nothing but a line break, which is text only where other text follows.
+        self._blank += text
+        if self.count and not self._blank.strip() and not self._shows_text:
+            return []
+        text, self._blank, self._shows_text = self._blank, "", True
+        return [TextDelta(text)]
 
 
 def parse_message(text: str, id_prefix: str) -> ResponseMessage:

@@ -13,6 +13,7 @@ ENDPOINTS = frozenset(
         "/v1/chat/completions/{id}",
         "/v1/chat/completions/{id}/messages",
         "/v1/responses",
+        "/v1/responses/compact",
         "/v1/responses/{id}",
         "/v1/responses/{id}/cancel",
         "/v1/responses/{id}/input_items",

@@ -63,7 +63,14 @@ class ItemReference(Struct, kw_only=True, tag_field="type", tag="item_reference"
     id: ShortText
 
 
-InputItem = InputMessage | InputCall | CallOutput | ReasoningItem | ItemReference
+class CompactionItem(Struct, kw_only=True, tag_field="type", tag="compaction"):
+    """The summary of a conversation, in its place; the content is only for the server that wrote it."""
+
+    encrypted_content: str
+    id: ShortText | None = None
+
+
+InputItem = InputMessage | InputCall | CallOutput | ReasoningItem | CompactionItem | ItemReference
 
 
 class ResponseTool(Struct, kw_only=True):
@@ -205,6 +212,22 @@ class ResponseObject(Struct, kw_only=True):
     prompt_token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptLogprobs | UnsetType = UNSET
     thermo: dict[str, Any] | UnsetType = UNSET
+
+
+class CompactRequest(Struct, kw_only=True):
+    model: Annotated[str, Meta(min_length=1, max_length=512)]
+    input: str | Parts | None = None
+    instructions: str | None = None
+    previous_response_id: ShortText | None = None
+    prompt_cache_key: Note | None = None
+
+
+class CompactedResponse(Struct, kw_only=True):
+    id: str
+    object: Literal["response.compaction"] = "response.compaction"
+    created_at: int
+    output: list[CompactionItem]
+    usage: ResponseUsage
 
 
 class ItemList(Struct, kw_only=True):
