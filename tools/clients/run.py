@@ -56,7 +56,10 @@ CLIENTS = {
     "lm-eval": Client(("lm-eval[api]",), "command_line.py"),
     "llm": Client(("llm",), "command_line.py"),
     "aider": Client(("aider-chat",), "command_line.py"),
-    "node": Client(("openai", "ai", "@ai-sdk/openai", "@langchain/openai", "@langchain/core", "zod"), "node.mjs"),
+    # By tag, since npm else chooses an older release where the newest asks for a newer Node.
+    "node": Client(
+        ("openai@latest", "ai@latest", "@ai-sdk/openai@latest", "@langchain/openai@latest", "zod@latest"), "node.mjs"
+    ),
 }
 
 
