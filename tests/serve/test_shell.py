@@ -229,9 +229,28 @@ def test_two_keys_at_once_are_none() -> None:
     assert ask(app, "POST", ECHO, [pair, pair, *JSON.items()], body=b"{}").status == 401
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("x-api-key", "alice")], 200),
+        ([("x-api-key", " alice ")], 200),
+        ([("x-api-key", "alice"), ("authorization", "Bearer stale")], 200),
+        ([("x-api-key", "stale"), ("authorization", "Bearer alice")], 200),
+        ([("x-api-key", "alice"), ("x-api-key", "alice")], 401),
+        ([("x-api-key", "Bearer alice")], 401),
+        ([("x-api-key", "stale")], 401),
+        ([("x-api-key", "")], 401),
+    ],
+)
+def test_a_key_may_come_in_x_api_key(headers: list[tuple[str, str]], status: int) -> None:
+    app, secrets, _ = keyed(alice=["infer"])
+    sent = [(name, value.replace("alice", secrets["alice"])) for name, value in headers]
+    assert ask(app, "POST", ECHO, [*sent, *JSON.items()], body=b"{}").status == status
+
+
 def test_every_route_but_the_public_ones_asks_for_a_key() -> None:
     app, _, _ = keyed(alice=["infer", "read"])
-    public = {"/health", "/health/live", "/health/ready"}
+    public = {"/health", "/health/live", "/health/ready", "/ping"}
     seen = 0
     for route in app.routes:
         assert isinstance(route, Route)
@@ -247,7 +266,11 @@ def test_every_route_but_the_public_ones_asks_for_a_key() -> None:
 def test_the_page_without_its_data_is_public() -> None:
     assert is_public("GET", "/") and is_public("GET", "/static/page.js") and is_public("HEAD", "/")
     assert not is_public("POST", "/") and not is_public("GET", "/page/live") and not is_public("GET", "/metrics")
+    assert is_public("POST", "/ping") and is_public("GET", "/ping") and not is_public("POST", "/health")
+    scopes: dict[tuple[str, str], str | None]
     scopes = {("POST", "/tokenize"): "infer", ("GET", "/metrics"): "read", ("GET", "/v1/chat/completions/x"): "read"}
+    scopes |= {("POST", path): "infer" for path in ("/rerank", "/v2/rerank", "/score", "/v1/messages")}
+    scopes |= {("GET", path): None for path in ("/version", "/tokenizer_info", "/v1/models")}
     assert all(required_scope(*asked) == scope for asked, scope in scopes.items())
 
 

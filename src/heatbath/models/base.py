@@ -172,6 +172,18 @@ class ToolModel(Protocol):
         """As in `ChatModel`; `options` are those of `heatbath.models.hf.tokenizer.ModelTokenizer.encode_chat`."""
 
 
+@runtime_checkable
+class TokenizerModel(Protocol):
+    """A model whose tokenizer has a configuration, and can read control tokens in a text as such."""
+
+    @property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """The configuration as tokenizer_config.json has it, ready for JSON, without paths."""
+
+    def encode_with_control_tokens(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Tokens of a text, control tokens in it read as such; `document_start=False` adds none."""
+
+
 class LogprobGradients(Protocol):
     """Log-probabilities of sequences and how they change with the tokens."""
 

@@ -37,6 +37,25 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
+MESSAGE_PATH = "/v1/messages"
+"""The path, and the beginning of paths, whose clients are Anthropic's and expect errors in another form."""
+_MESSAGE_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def message_error_body(error: ApiError, request_id: str) -> dict[str, object]:
+    """Return the body of an error in Anthropic's form."""
+    kind = _MESSAGE_ERROR_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
+
+
 def invalid_value(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
     """Return a 400 for a value of the request."""
     return ApiError(400, message, code=code, param=param)

@@ -12,11 +12,12 @@ from heatbath.serve.services import Services, find_unavailable_parts
 
 
 def routes() -> list[Route]:
-    """Return the routes `/health/live`, `/health/ready`, and `/health`, which equals the latter."""
+    """Return the routes `/health/live`, `/health/ready`, and `/health` and `/ping`, which equal the latter."""
     return [
         Route("/health/live", liveness),
         Route("/health/ready", readiness),
         Route("/health", readiness),
+        Route("/ping", readiness, methods=["GET", "POST"]),
     ]
 
 

@@ -49,6 +49,40 @@ def test_its_loglikelihoods_are_those_of_a_forward_pass(real: Running, smollm2: 
     assert {greedy for _, greedy in found} == {True, False}
 
 
+def test_its_remote_tokenizer_reads_and_writes_as_the_local_one(real: Running, smollm2_folder: Path) -> None:
+    from lm_eval.utils import RemoteTokenizer
+    from transformers import AutoTokenizer
+
+    local: Any = AutoTokenizer.from_pretrained(smollm2_folder)
+    remote = RemoteTokenizer(f"{real.url}/v1/completions", max_retries=1)
+    for name in ("eos_token", "bos_token", "pad_token", "eos_token_id", "bos_token_id"):
+        assert getattr(remote, name) == getattr(local, name), name
+    turns = [{"role": "user", "content": "Größe?"}, {"role": "assistant", "content": "12"}]
+    rendered = remote.apply_chat_template(turns)
+    assert rendered == local.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    for text in ("Hello there", " und so", "冷たい", rendered, "<|im_end|>"):
+        tokens = remote.encode(text)
+        assert tokens == local(text, add_special_tokens=False)["input_ids"]
+        assert remote.decode(tokens) == text
+
+
+def test_the_harness_scores_with_the_servers_tokenizer(real: Running, smollm2: Any) -> None:
+    from lm_eval.api.instance import Instance
+
+    client = api.LocalCompletionsAPI(
+        model="smollm2-135m",
+        base_url=f"{real.url}/v1/completions",
+        tokenizer_backend="remote",
+        tokenized_requests=True,
+        max_retries=1,
+    )
+    pairs = [("The capital of France is", " Paris"), ("2 + 2 =", " 4")]
+    found = client.loglikelihood([Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)], True)
+    for (context, end), (logprob, _) in zip(pairs, found, strict=True):
+        tokens, rest = client._encode_pair(context, end)
+        assert logprob == pytest.approx(_direct(smollm2, tokens, rest)[0], abs=1e-4)
+
+
 def _direct(model: Any, context: list[int], rest: list[int]) -> tuple[float, bool]:
     """Log-probability of `rest` after `context` by one forward pass, and whether it is the greedy one."""
     total, greedy = 0.0, True

@@ -6,14 +6,15 @@ from typing import Any
 
 from starlette.routing import Route
 
+from heatbath.serve import health
 from heatbath.serve.openai import openapi, routes
 from heatbath.serve.settings import LimitSettings
 from heatbath.serve.telemetry.labels import ENDPOINTS, OTHER, Labels
 
 
-def paths() -> set[str]:
-    """Return the paths of the API without their converters."""
-    found: list[Any] = list(routes())
+def paths(*more: Route) -> set[str]:
+    """Return the paths of the API, and of `more` routes, without their converters."""
+    found: list[Any] = [*routes(), *more]
     assert all(isinstance(route, Route) for route in found)
     return {route.path.replace(":path}", "}") for route in found}
 
@@ -26,12 +27,15 @@ def test_every_route_has_a_label_and_no_label_lacks_a_route() -> None:
 
 
 def test_every_route_is_described() -> None:
-    assert {*openapi._POSTS, *openapi._CANCELS, *openapi._GETS, "/openapi.json"} == paths()
+    description = openapi.build_description(257, LimitSettings())
+    assert {*description["paths"], "/openapi.json"} == paths(*health.routes())
+    names = [operation["operationId"] for path in description["paths"].values() for operation in path.values()]
+    assert len(set(names)) == len(names)
 
 
 def test_every_method_of_a_route_is_described() -> None:
     described = openapi.build_description(257, LimitSettings())["paths"]
-    for route in routes():
+    for route in [*routes(), *health.routes()]:
         assert isinstance(route, Route)
         path = route.path.replace(":path}", "}")
         if path != "/openapi.json":

@@ -29,6 +29,15 @@ class TokenIds:
             )
         return [int(token) for token in _ID.findall(text)]
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of a tokenizer that has nothing to configure."""
+        return {"tokenizer_class": type(self).__name__}
+
+    def encode_with_control_tokens(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the ids of a text; there are no control tokens."""
+        return self.encode(text, document_start=document_start)
+
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
         """Raise `BadInput`: there is no tokenizer."""
         raise BadInput("the model was loaded with tokenizer=False: give token ids instead of a conversation.")

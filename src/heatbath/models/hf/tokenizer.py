@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from heatbath.errors import BadInput
 from heatbath.models.hf.control_texts import ControlTexts, RenderedChat
-from heatbath.models.hf.tokenizer_parts import copy_tokenizer, select_byte_spellings
+from heatbath.models.hf.tokenizer_parts import copy_tokenizer, describe_tokenizer, select_byte_spellings
 
 _ROLE_PATTERN = re.compile(r"[A-Za-z_-]{1,32}")
 
@@ -42,6 +42,22 @@ class ModelTokenizer:
             return list(self._fragment_tokenizer.encode(text, add_special_tokens=False).ids)
         ids = self.fast_tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
         return [*self.prepended_token_ids, *map(int, ids)]
+
+    def encode_with_control_tokens(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text as `transformers` reads it: control tokens in it take effect.
+
+        `document_start=False` adds no control tokens. For texts that are trusted, such as rendered chat templates.
+        """
+        if not isinstance(text, str):
+            raise BadInput(f"`encode_with_control_tokens` takes a str, got {type(text).__name__}.")
+        options = {"add_special_tokens": document_start, "split_special_tokens": False, "verbose": False}
+        ids = self.fast_tokenizer(text, **options)["input_ids"]
+        return [*(self.prepended_token_ids if document_start else ()), *map(int, ids)]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the tokenizer, ready for JSON: control tokens as texts, and no paths."""
+        return describe_tokenizer(self.fast_tokenizer)
 
     @cached_property
     def _fragment_tokenizer(self) -> Tokenizer:

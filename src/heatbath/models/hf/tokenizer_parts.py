@@ -1,4 +1,4 @@
-"""The parts of a fast tokenizer: the bytes of its tokens by its decoder, and copies that put no space first."""
+"""The parts of a fast tokenizer: the bytes of its tokens, copies that put no space first, and its configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from heatbath.errors import ModelError
 
 Spelling = Callable[[str], bytes]
+
+_LOCAL_OPTIONS = frozenset({"backend", "is_local", "local_files_only", "name_or_path", "tokenizer_object"})
+"""Options of a loaded tokenizer that say how and from where it was loaded."""
+_TOKEN_FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE_MARK = "\u2581"
@@ -54,6 +58,36 @@ def _drop_prefix(step: Any) -> Any:
     if step["type"] == "Metaspace":
         return {**step, "prepend_scheme": "never"}
     return {**step, "add_prefix_space": False} if "add_prefix_space" in step else step
+
+
+def describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    """Return the configuration of a tokenizer of `transformers`, ready for JSON.
+
+    Control tokens are texts, as clients take them; paths and objects are left out.
+    """
+    config: dict[str, Any] = {}
+    for name, value in getattr(tokenizer, "init_kwargs", {}).items():
+        if name not in _LOCAL_OPTIONS and not name.endswith(("_file", "_files_names")):
+            plain = _plain_value(value)
+            if plain is not None or value is None:
+                config[name] = plain
+    added = tokenizer.added_tokens_decoder.items()
+    config["added_tokens_decoder"] = {
+        str(token): {flag: getattr(entry, flag) for flag in _TOKEN_FLAGS} for token, entry in sorted(added)
+    }
+    config |= {name: _plain_value(value) for name, value in getattr(tokenizer, "special_tokens_map", {}).items()}
+    return {**config, "tokenizer_class": type(tokenizer).__name__, "chat_template": tokenizer.chat_template}
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a value of a configuration ready for JSON, a token as its text; None for other objects."""
+    if isinstance(value, dict):
+        return {str(name): _plain_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(inner) for inner in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
+        return float(value)
+    return value if isinstance(value, str | int | float) else getattr(value, "content", None)
 
 
 def select_byte_spellings(tokenizer_json: str) -> tuple[Spelling, Spelling]:

@@ -96,6 +96,15 @@ class TransformersModel(Model):
         return self.tokenizer.encode(text, document_start=document_start)
 
     @property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """The configuration of the tokenizer, ready for JSON."""
+        return self.tokenizer.config
+
+    def encode_with_control_tokens(self, text: str, *, document_start: bool = True) -> list[int]:
+        """Return the tokens of a text, control tokens in it read as such; `document_start=False` adds none."""
+        return self.tokenizer.encode_with_control_tokens(text, document_start=document_start)
+
+    @property
     def takes_tools(self) -> bool:
         """True if the model's chat template describes tools."""
         return self.tokenizer.takes_tools

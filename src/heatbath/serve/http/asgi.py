@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Message, Scope, Send
 
-from heatbath.serve.errors import ApiError
+from heatbath.serve.errors import ApiError, message_error_body
 from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders
 
 EVENT_STREAM = b"text/event-stream"
@@ -51,9 +51,15 @@ def encode_error_event(error: ApiError) -> bytes:
     return b"data: " + json.dumps(error.body, ensure_ascii=False).encode() + b"\n\n"
 
 
-async def send_error(send: Send, error: ApiError) -> None:
-    """Send an error as a complete response."""
-    body = json.dumps(error.body, ensure_ascii=False).encode()
+def encode_message_error(error: ApiError, request_id: str) -> bytes:
+    """Return the event that ends a stream in Anthropic's form with an error."""
+    body = json.dumps(message_error_body(error, request_id), ensure_ascii=False).encode()
+    return b"event: error\ndata: " + body + b"\n\n"
+
+
+async def send_error(send: Send, error: ApiError, content: Mapping[str, object] | None = None) -> None:
+    """Send an error as a complete response, with `content` where it is not in OpenAI's form."""
+    body = json.dumps(content or error.body, ensure_ascii=False).encode()
     length = (b"content-length", str(len(body)).encode())
     headers = [JSON_TYPE, length, *encode_headers(error.headers)]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
@@ -71,6 +77,7 @@ class ResponseSender:
         status: the status of the response, None before it has started.
         is_stream: whether the response is a stream of events.
         is_finished: whether its end has been sent.
+        is_message: whether errors are in Anthropic's form.
     """
 
     send: Send
@@ -79,6 +86,7 @@ class ResponseSender:
     status: int | None = None
     is_stream: bool = False
     is_finished: bool = False
+    is_message: bool = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -102,6 +110,8 @@ class ResponseSender:
             if pair[0] not in names:
                 headers.append(pair)
         headers.append((b"x-request-id", self.state["id"].encode()))
+        if self.is_message:
+            headers.append((b"request-id", self.state["id"].encode()))
         return {**message, "headers": headers + encode_headers(self.state["headers"])}
 
     async def report_error(self, error: ApiError) -> bool:
@@ -109,8 +119,10 @@ class ResponseSender:
         if self.is_finished:
             return True
         if self.status is None:
-            await send_error(self, error)
+            content = message_error_body(error, self.state["id"]) if self.is_message else None
+            await send_error(self, error, content)
             return True
         if self.is_stream:
-            await self({"type": "http.response.body", "body": encode_error_event(error), "more_body": False})
+            event = encode_message_error(error, self.state["id"]) if self.is_message else encode_error_event(error)
+            await self({"type": "http.response.body", "body": event, "more_body": False})
         return self.is_stream

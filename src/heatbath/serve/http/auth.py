@@ -18,9 +18,12 @@ from heatbath.serve.settings import KeySettings
 LOCAL_TENANT = Tenant("local", frozenset({"infer", "read"}))
 """The tenant of all requests where there are no keys."""
 
-HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
 STATIC_PREFIXES = ("/static/",)
 """Files of the page, which hold no data."""
+
+_UNPREFIXED_INFERENCE = frozenset({"/tokenize", "/detokenize", "/rerank", "/v2/rerank", "/score"})
+_ANY_KEY_PATHS = frozenset({"/v1/models", "/openapi.json", "/tokenizer_info", "/version"})
 
 CHALLENGE = {"www-authenticate": 'Bearer realm="heatbath"'}
 
@@ -70,29 +73,32 @@ def create_key(name: str) -> tuple[str, str]:
 
 def is_public(method: str, path: str) -> bool:
     """Return whether a path needs no key: health, and the page without its data."""
-    return method in ("GET", "HEAD") and (
-        path in HEALTH_PATHS or path in ("/", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
-    )
+    if path == "/ping" and method == "POST":
+        return True
+    is_page = path in ("/", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
+    return method in ("GET", "HEAD") and (path in HEALTH_PATHS or is_page)
 
 
 def required_scope(method: str, path: str) -> str | None:
     """Return the scope that a path needs, None if any key will do."""
-    if path in ("/v1/models", "/openapi.json") or path.startswith("/v1/models/"):
+    if path in _ANY_KEY_PATHS or path.startswith("/v1/models/"):
         return None
-    is_inference = path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
+    is_inference = path.startswith("/v1/") or path in _UNPREFIXED_INFERENCE
     return "infer" if is_inference and method not in ("GET", "HEAD") else "read"
 
 
 def authenticate(keys: Keyring, method: str, path: str, headers: RequestHeaders) -> Tenant | None:
     """Return the tenant that sends a request; None only on public paths without a key.
 
+    A key comes in Authorization: Bearer KEY, or in x-api-key as clients of Anthropic send it; of both, a known one.
+
     Raises:
         ApiError: 401 without a known key, 403 where its scopes do not cover the path.
     """
     if not keys.tenants:
         return LOCAL_TENANT
-    given = headers.get("authorization", ())
-    tenant = _find_bearer(keys, given[0]) if len(given) == 1 else None
+    given = (*headers.get("authorization", ()), *headers.get("x-api-key", ()))
+    tenant = _find_header_tenant(keys, headers)
     if is_public(method, path):
         return tenant
     if tenant is None:
@@ -104,6 +110,15 @@ def authenticate(keys: Keyring, method: str, path: str, headers: RequestHeaders)
     return tenant
 
 
+def _find_header_tenant(keys: Keyring, headers: RequestHeaders) -> Tenant | None:
+    """Return the tenant of Authorization, else that of x-api-key; a header that comes twice has none."""
+    bearer, plain = headers.get("authorization", ()), headers.get("x-api-key", ())
+    found = _find_bearer(keys, bearer[0]) if len(bearer) == 1 else None
+    if found is None and len(plain) == 1:
+        found = keys.find_tenant(plain[0].strip())
+    return found
+
+
 def _find_bearer(keys: Keyring, header: str) -> Tenant | None:
     kind, _, key = header.partition(" ")
     return keys.find_tenant(key.strip()) if kind.lower() == "bearer" else None
@@ -111,5 +126,5 @@ def _find_bearer(keys: Keyring, header: str) -> Tenant | None:
 
 def _unknown_key_error(has_key: bool) -> ApiError:
     what = "the key is not known" if has_key else "there is no key"
-    message = f"{what}: send one in the header Authorization: Bearer KEY."
+    message = f"{what}: send one in the header Authorization: Bearer KEY, or x-api-key."
     return ApiError(401, message, "authentication_error", "invalid_api_key", headers=CHALLENGE)

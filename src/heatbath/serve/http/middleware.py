@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, as_api_error, unavailable_error
+from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, MESSAGE_PATH, as_api_error, unavailable_error
 from heatbath.serve.http.asgi import ResponseSender, read_headers
 from heatbath.serve.http.auth import HEALTH_PATHS, authenticate, required_scope
 from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders, has_body, validate_body_headers
@@ -60,7 +60,7 @@ class RequestMiddleware:
         state = scope.setdefault("state", {})
         state.update(id=resolve_request_id(headers), started=time.monotonic(), headers={}, tenant=None)
         body = BodyReceiver(receive, has_body(headers), server.max_body, server.read_timeout)
-        sender = ResponseSender(send, body, state)
+        sender = ResponseSender(send, body, state, is_message=scope["path"].startswith(MESSAGE_PATH))
         try:
             self._validate(scope, headers)
             await self._run(scope, body, sender)

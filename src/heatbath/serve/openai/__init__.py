@@ -12,13 +12,16 @@ from starlette.routing import BaseRoute
 def routes() -> list[BaseRoute]:
     """Return the routes of the API."""
     from heatbath.serve.openai.chat import chat
+    from heatbath.serve.openai.compatibility import moderations, version
     from heatbath.serve.openai.completions import completions
     from heatbath.serve.openai.decisions import decisions
     from heatbath.serve.openai.embeddings import embeddings
+    from heatbath.serve.openai.messages import count_tokens, messages
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
+    from heatbath.serve.openai.scoring import rerank, score
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
         list_completions,
@@ -27,7 +30,7 @@ def routes() -> list[BaseRoute]:
         update_completion,
     )
     from heatbath.serve.openai.stored_responses import cancel_response, delete_response, input_items, stored_response
-    from heatbath.serve.openai.tokenize import detokenize, tokenize
+    from heatbath.serve.openai.tokenize import detokenize, tokenize, tokenizer_info
 
     return [
         route("/v1/chat/completions", POST=chat, GET=list_completions),
@@ -38,6 +41,8 @@ def routes() -> list[BaseRoute]:
         route("/v1/responses/{id}", GET=stored_response, DELETE=delete_response),
         route("/v1/responses/{id}/cancel", cancel_response),
         route("/v1/responses/{id}/input_items", input_items, "GET"),
+        route("/v1/messages", messages),
+        route("/v1/messages/count_tokens", count_tokens),
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
         route("/v1/decisions", decisions),
@@ -45,5 +50,10 @@ def routes() -> list[BaseRoute]:
         route("/v1/models/{name:path}", model, "GET"),
         route("/tokenize", tokenize),
         route("/detokenize", detokenize),
+        *(route(path, rerank) for path in ("/v1/rerank", "/rerank", "/v2/rerank")),
+        *(route(path, score) for path in ("/v1/score", "/score")),
+        route("/v1/moderations", moderations),
+        route("/tokenizer_info", tokenizer_info, "GET"),
+        route("/version", version, "GET"),
         route("/openapi.json", openapi, "GET"),
     ]

@@ -21,6 +21,7 @@ from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import response_headers
 from heatbath.serve.openai.sampling_params import available_tokens
 from heatbath.serve.openai.schema import decisions as schema
+from heatbath.serve.openai.scoring import continuation_logprob, scoring_request
 
 MAX_LABELS = 2048
 
@@ -69,18 +70,8 @@ def _check(context: RequestContext, questions: Sequence[TokenizedQuestion]) -> N
 
 def _requests(context: RequestContext, question: TokenizedQuestion, number: int) -> list[Request]:
     """Return one request for each label, whose tokens are scored as the end of the prompt."""
-    seconds = context.services.settings.engine.deadline_seconds
     return [
-        Request(
-            (*question.prompt, *label),
-            f"{context.id}/{number}.{i}",
-            context.tenant.name,
-            max_tokens=0,
-            record=None,
-            score_prompt=True,
-            deadline=seconds,
-        )
-        for i, label in enumerate(question.labels)
+        scoring_request(context, (*question.prompt, *label), f"{number}.{i}") for i, label in enumerate(question.labels)
     ]
 
 
@@ -113,7 +104,9 @@ async def _complete(
 def _answer(
     question: schema.Question, tokenized: TokenizedQuestion, scored: Sequence[PromptOutput]
 ) -> schema.DecisionAnswer:
-    logprobs = [_label_logprob(label, output) for label, output in zip(tokenized.labels, scored, strict=True)]
+    logprobs = [
+        continuation_logprob(output, len(label)) for label, output in zip(tokenized.labels, scored, strict=True)
+    ]
     normalized = normalize(exclusive_probabilities(tokenized.labels, logprobs))
     if normalized is None:
         return schema.RefusalAnswer(name=question.name)
@@ -141,12 +134,6 @@ def _answer(
         confidence=max(probabilities),
         diagnostics=diagnostics,
     )
-
-
-def _label_logprob(label: Tokens, scored: PromptOutput) -> float:
-    """Return log p of the label's tokens after the prompt, in the model at T = 1."""
-    tokens = scored.began.scored_prompt if scored.began else ()
-    return math.fsum(-math.inf if token.logprob is None else token.logprob for token in tokens[-len(label) :])
 
 
 def exclusive_probabilities(labels: Sequence[Tokens], logprobs: Sequence[float]) -> list[float]:

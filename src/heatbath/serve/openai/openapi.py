@@ -13,6 +13,7 @@ from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.decisions import Decision, DecisionRequest
+from heatbath.serve.openai.schema.messages import CountTokensRequest, MessageRequest, MessageResponse, TokenCount
 from heatbath.serve.openai.schema.models import (
     DetokenizeRequest,
     DetokenizeResponse,
@@ -20,8 +21,11 @@ from heatbath.serve.openai.schema.models import (
     EmbeddingRequest,
     ModelList,
     ModelObject,
+    ModerationRequest,
     TokenizeRequest,
     TokenizeResponse,
+    TokenizerInfo,
+    Version,
 )
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.response_objects import (
@@ -38,6 +42,7 @@ from heatbath.serve.openai.schema.response_objects import (
     ResponseObject,
     ResponseRequest,
 )
+from heatbath.serve.openai.schema.scoring import Ranking, RerankRequest, ScoreList, ScoreRequest
 from heatbath.serve.openai.schema.stored_completions import (
     CompletionList,
     DeletedCompletion,
@@ -48,16 +53,23 @@ from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/chat/completions": (ChatRequest, ChatCompletion, True),
+    "/v1/messages": (MessageRequest, MessageResponse, True),
+    "/v1/messages/count_tokens": (CountTokensRequest, TokenCount, False),
     "/v1/completions": (CompletionRequest, TextCompletion, True),
     "/v1/chat/completions/{id}": (MetadataUpdate, ChatCompletion, False),
     "/v1/responses": (ResponseRequest, ResponseObject, True),
     "/v1/responses/compact": (CompactRequest, CompactedResponse, False),
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
+    "/v1/rerank": (RerankRequest, Ranking, False),
+    "/v1/score": (ScoreRequest, ScoreList, False),
+    "/v1/moderations": (ModerationRequest, ModerationRequest, False),
     "/tokenize": (TokenizeRequest, TokenizeResponse, False),
     "/detokenize": (DetokenizeRequest, DetokenizeResponse, False),
 }
 _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "/tokenizer_info": (TokenizerInfo, ()),
+    "/version": (Version, ()),
     "/v1/models": (ModelList, ()),
     "/v1/models/{name}": (ModelObject, ()),
     "/v1/chat/completions": (CompletionList, ("limit", "after", "order", "model", "metadata")),
@@ -84,6 +96,8 @@ _QUERY: dict[str, dict[str, Any]] = {
         "explode": True,
     },
 }
+_ALIASES = {"/rerank": "/v1/rerank", "/v2/rerank": "/v1/rerank", "/score": "/v1/score"}
+_PROBES = ("/health", "/health/live", "/health/ready", "/ping")
 _ERRORS = {
     "400": "The request cannot be answered as it is: param names the field.",
     "401": "No key, or one that is not known.",
@@ -127,12 +141,40 @@ def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
         paths.setdefault(path, {})["delete"] = _operation("delete", path, answer)
     for path, answer in _CANCELS.items():
         paths.setdefault(path, {})["post"] = _operation("cancel", path, answer)
+    _describe_other_paths(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "heatbath", "version": "1", "description": "The OpenAI API, with every decision weighed."},
         "paths": paths,
-        "components": {"schemas": {**components, "Error": _error_schema()}},
+        "components": {"schemas": {**components, "Error": _error_schema(), "MessageError": _message_error_schema()}},
     }
+
+
+def _describe_other_paths(paths: dict[str, Any]) -> None:
+    """Add other names of paths and the probes of health; take out the response of a path that has none."""
+    for alias, path in _ALIASES.items():
+        paths[alias] = {verb: _rename_operation(operation, alias) for verb, operation in paths[path].items()}
+    del paths["/v1/moderations"]["post"]["responses"]["200"]
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        for status in _ERRORS:
+            content = {"application/json": {"schema": {"$ref": "#/components/schemas/MessageError"}}}
+            paths[path]["post"]["responses"][status] = {"description": _ERRORS[status], "content": content}
+    health = {"application/json": {"schema": {"type": "object"}}}
+    states = {
+        "200": {"description": "Requests can be served.", "content": health},
+        "503": {"description": "They cannot: the body names the part that is down.", "content": health},
+    }
+    refusals = {status: paths["/version"]["get"]["responses"][status] for status in ("400", "405", "413", "415")}
+    for path in _PROBES:
+        operation = {"operationId": "getHealth", "responses": {**states, **refusals}}
+        paths[path] = {"get": _rename_operation(operation, path)}
+    paths["/ping"]["post"] = _rename_operation(operation, "/ping/post")
+
+
+def _rename_operation(operation: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return an operation with the name of another path."""
+    suffix = "".join(part.capitalize() for part in path.strip("/").split("/"))
+    return {**operation, "operationId": operation["operationId"] + suffix}
 
 
 def _describe_unions(components: dict[str, Any], size: int) -> None:
@@ -211,3 +253,10 @@ def _error_schema() -> dict[str, Any]:
         "required": ["message", "type", "param", "code"],
     }
     return {"type": "object", "properties": {"error": inner}, "required": ["error"]}
+
+
+def _message_error_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    inner = {"type": "object", "properties": {"type": text, "message": text}, "required": ["type", "message"]}
+    properties = {"type": {"const": "error"}, "error": inner, "request_id": text}
+    return {"type": "object", "properties": properties, "required": ["type", "error", "request_id"]}

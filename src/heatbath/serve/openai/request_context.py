@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from heatbath.engine.base import ModelInfo, Request
-from heatbath.serve.errors import as_api_error
+from heatbath.serve.errors import ApiError, as_api_error
+from heatbath.serve.http.asgi import encode_error_event
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.refusals import Refusal
@@ -44,6 +45,7 @@ class RequestContext:
         endpoint: the path of the route.
         ignored: fields of the body that have no effect.
         admitted: whether the observers know that the request was accepted.
+        encode_stream_error: writes the event that ends a stream with an error.
     """
 
     http: HttpRequest
@@ -53,6 +55,7 @@ class RequestContext:
     id: str
     ignored: list[str] = field(default_factory=list)
     admitted: bool = False
+    encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
 
     @property
     def language(self) -> ModelInfo:
@@ -125,7 +128,7 @@ class RequestContext:
             work.add_done_callback(task.end_after)
             return await run_until_disconnect(self.http, work)
         seconds = self.services.settings.server.keep_alive_seconds
-        events = EventStreamResponse(stream, seconds)
+        events = EventStreamResponse(stream, seconds, self.encode_stream_error)
         events.task.add_done_callback(task.end_after)
         await events.open(self.http.receive, seconds)
         overhead = f"{task.overhead * 1000:.3f}"

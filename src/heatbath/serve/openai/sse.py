@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from heatbath.serve.errors import as_api_error
+from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.http.asgi import encode_error_event, encode_headers
 
 T = TypeVar("T")
@@ -79,13 +79,22 @@ StreamWork = Callable[[Outbox], Awaitable[None]]
 
 
 class EventStreamResponse:
-    """A response whose events `work` puts into an outbox. `open` starts it; the framework then sends it."""
+    """A response whose events `work` puts into an outbox. `open` starts it; the framework then sends it.
+
+    `encode_error` writes the event of an error in the middle.
+    """
 
     status_code = 200
     background = None
 
-    def __init__(self, work: StreamWork, keep_alive_seconds: float) -> None:
+    def __init__(
+        self,
+        work: StreamWork,
+        keep_alive_seconds: float,
+        encode_error: Callable[[ApiError], bytes] = encode_error_event,
+    ) -> None:
         self.headers: dict[str, str] = {}
+        self._encode_error = encode_error
         self._outbox = Outbox(keep_alive_seconds)
         self.failure: BaseException | None = None
         self._opened = False
@@ -138,7 +147,7 @@ class EventStreamResponse:
         except Exception as error:
             self.failure = error
             if self._opened:
-                self._outbox.put(encode_error_event(as_api_error(error)))
+                self._outbox.put(self._encode_error(as_api_error(error)))
             raise
         finally:
             self._outbox.close()

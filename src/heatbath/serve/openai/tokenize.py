@@ -1,11 +1,14 @@
-"""POST /tokenize and /detokenize."""
+"""POST /tokenize and /detokenize, and GET /tokenizer_info."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
+from heatbath.engine.base import ModelInfo
+from heatbath.models.base import TokenizerModel
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.outputs import TokenTexts
 from heatbath.serve.openai.prompts import chat_prompt
@@ -32,9 +35,16 @@ async def tokenize(context: RequestContext) -> Response:
 
 def _encode(context: RequestContext, body: TokenizeRequest) -> list[int]:
     if body.messages is None:
-        return list(context.language.encode(body.prompt or ""))
+        return _encode_text(context.language, body)
     ends = {name: getattr(body, name) for name in ("add_generation_prompt", "continue_final_message")}
     return list(chat_prompt(context.language, ChatRequest(model="", messages=body.messages, **ends), ()))
+
+
+def _encode_text(language: ModelInfo, body: TokenizeRequest) -> list[int]:
+    text, start = body.prompt or "", body.add_special_tokens is not False
+    if body.parse_special is not False and isinstance(language, TokenizerModel):
+        return list(language.encode_with_control_tokens(text, document_start=start))
+    return list(language.encode(text, document_start=start))
 
 
 async def detokenize(context: RequestContext) -> Response:
@@ -48,3 +58,18 @@ async def detokenize(context: RequestContext) -> Response:
             raise invalid_value(f"tokens[{i}] is {token}: give ids below {size}.", f"tokens[{i}]")
     text = await context.offload(partial(context.language.decode, body.tokens))
     return context.json_response(DetokenizeResponse(text))
+
+
+async def tokenizer_info(context: RequestContext) -> Response:
+    """Return the configuration of the tokenizer, as vLLM does."""
+    return context.json_response(describe_tokenizer(context.language))
+
+
+def describe_tokenizer(language: ModelInfo) -> dict[str, Any]:
+    """Return the configuration of the model's tokenizer; for a model without one, its control tokens."""
+    if isinstance(language, TokenizerModel):
+        return language.tokenizer_config
+    vocabulary = language.vocabulary
+    tokens = {"bos_token": vocabulary.start_token_ids, "eos_token": vocabulary.stop_token_ids}
+    config = {name: language.decode(ids[:1]) for name, ids in tokens.items() if ids}
+    return {"tokenizer_class": type(language).__name__, **config}

@@ -17,6 +17,8 @@ ENDPOINTS = frozenset(
         "/v1/responses/{id}",
         "/v1/responses/{id}/cancel",
         "/v1/responses/{id}/input_items",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/completions",
         "/v1/decisions",
         "/v1/embeddings",
@@ -24,6 +26,14 @@ ENDPOINTS = frozenset(
         "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
+        "/v1/rerank",
+        "/rerank",
+        "/v2/rerank",
+        "/v1/score",
+        "/score",
+        "/v1/moderations",
+        "/tokenizer_info",
+        "/version",
         "/openapi.json",
     }
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -30,6 +30,8 @@ class TokenizeRequest(Struct, kw_only=True):
     messages: Annotated[list[Message], Meta(min_length=1)] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    add_special_tokens: bool | None = None
+    parse_special: bool | None = None
     return_token_strs: bool | None = None
 
 
@@ -47,6 +49,24 @@ class DetokenizeRequest(Struct, kw_only=True):
 
 class DetokenizeResponse(Struct):
     prompt: str
+
+
+class TokenizerInfo(Struct, kw_only=True):
+    """The configuration of a tokenizer, with more fields that depend on its class."""
+
+    tokenizer_class: str
+    bos_token: str | None = None
+    eos_token: str | None = None
+    chat_template: str | None = None
+
+
+class Version(Struct):
+    version: str
+
+
+class ModerationRequest(Struct, kw_only=True):
+    input: str | list[Any]
+    model: str | None = None
 
 
 class EmbeddingRequest(Struct, kw_only=True):

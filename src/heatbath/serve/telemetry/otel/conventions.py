@@ -45,6 +45,7 @@ OPERATIONS = MappingProxyType(
         "/v1/chat/completions": "chat",
         "/v1/responses": "chat",
         "/v1/responses/compact": "chat",
+        "/v1/messages": "chat",
         "/v1/completions": "text_completion",
         "/v1/embeddings": "embeddings",
         "/v1/decisions": "decision",
@@ -55,6 +56,7 @@ OPERATIONS = MappingProxyType(
 ID_PREFIXES = MappingProxyType(
     {
         "/v1/chat/completions": "chatcmpl-",
+        "/v1/messages": "msg_",
         "/v1/completions": "cmpl-",
         "/v1/responses": "resp_",
         "/v1/responses/compact": "resp_",
