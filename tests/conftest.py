@@ -112,7 +112,11 @@ def _insert_filters(config: pytest.Config, marks: int) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `gpu` where PyTorch sees no CUDA device."""
+    """Put tests of the default model first, skip those marked `gpu` where PyTorch sees no CUDA device.
+
+    The first of several processes starts with the first tests, and so is the only one to load the model.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("weights") is None)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -79,7 +79,7 @@ def majority(result: Any) -> int:
 def answered(model: Any, question: str, truth: float, seed: int) -> dict[str, Score]:
     """The score of every method on one question; one set of independent draws serves all that only choose."""
     prompt = model.encode_chat([{"role": "user", "content": question}])
-    common: dict[str, Any] = {"max_tokens": LENGTH, "seed": seed, "record": False}
+    common: dict[str, Any] = {"max_tokens": LENGTH, "seed": seed, "record": None}
     warm = hb.generate(model, prompt, sampler="best-of", n=N, **common)
     cold = hb.generate(model, prompt, temperature=1 / ALPHA, n=N, **common)
     scores = {

@@ -1,6 +1,6 @@
 """A real server process with an engine that needs no model: `with running(...) as server: server.get("/health/live")`.
 
-Run as a script it is that process: `python tests/serve/process.py '{"settings": {...}, "pace": {...}}'`.
+It is forked from a process that has imported everything, since imports are nearly all of the time that a start takes.
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-HERE = Path(__file__).resolve()
+PRELOAD = ["heatbath.serve.server", "heatbath.serve.services", "heatbath.engine.mock", "psycopg", "numpy"]
+Main = Callable[[dict[str, Any]], int]
 
 
 @dataclass
 class Running:
-    """A server process. `errors` are the lines of its stderr so far."""
+    """A server that listens. `errors` are the lines of its stderr so far, where they are read."""
 
-    process: subprocess.Popen[str]
+    pid: int
     host: str = "127.0.0.1"
     port: int = 0
     errors: list[str] = field(default_factory=list)
+    process: BaseProcess | None = None
 
     @property
     def url(self) -> str:
@@ -75,11 +79,24 @@ class Running:
             return response.status, json.loads(response.read())
 
     def signal(self, number: int = signal.SIGTERM) -> None:
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
 
     def wait(self, seconds: float = 30) -> int:
         """The exit code."""
-        return self.process.wait(seconds)
+        assert self.process is not None
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "the server goes on"
+        return self.process.exitcode
+
+    @property
+    def alive(self) -> bool:
+        assert self.process is not None
+        return self.process.is_alive()
 
     def until(self, what: Any, seconds: float = 20) -> bool:
         """Whether `what()` becomes true in time."""
@@ -97,50 +114,72 @@ class Running:
         return running
 
 
+def start_process(main: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """A process of its own that calls `main`."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=main, args=arguments)
+    process.start()
+    return process
+
+
+def main(given: dict[str, Any]) -> int:
+    """Serve until a signal comes; the address is printed once requests are answered."""
+    from heatbath.serve.server import serve
+
+    return serve(build(given), lambda address: print(address, flush=True))
+
+
 @contextlib.contextmanager
 def running(
-    settings: dict[str, Any] | None = None, *, ready: bool = True, script: Path = HERE, **more: Any
+    settings: dict[str, Any] | None = None, *, ready: bool = True, main: Main = main, **more: Any
 ) -> Iterator[Running]:
     """A process with these settings (nested as in the file); `more`: `pace`, `fault` and so on, see `build`."""
     given = {"settings": {"server": {"port": 0, "log": "warning"}, "model": {"name": "mock"}}, **more}
     for part, values in (settings or {}).items():
         given["settings"].setdefault(part, {}).update(values)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(SOURCE.parent)])}
-    process = subprocess.Popen(
-        [sys.executable, str(script), json.dumps(given)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    server = Running(process)
-    reader = threading.Thread(target=_follow, args=(server,), daemon=True)
+    context = get_context("forkserver")
+    output, stdout = context.Pipe(duplex=False)
+    errors, stderr = context.Pipe(duplex=False)
+    process = start_process(_run, main, given, dict(os.environ), stdout, stderr)
+    stdout.close()
+    stderr.close()
+    assert process.pid is not None
+    server = Running(process.pid, process=process)
+    reader = threading.Thread(target=_follow, args=(server, errors), daemon=True)
     reader.start()
     try:
         if ready:
-            server.port = _port(server)
+            server.port = _port(server, output)
         yield server
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(10)
+        process.kill()
+        process.join(10)
         reader.join(10)
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        process.stderr.close()
+        output.close()
 
 
-def _follow(server: Running) -> None:
-    assert server.process.stderr is not None
-    for line in server.process.stderr:
-        server.errors.append(line)
+def _run(
+    main: Main, given: dict[str, Any], environment: dict[str, str], stdout: Connection, stderr: Connection
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.dup2(stdout.fileno(), 1)
+    os.dup2(stderr.fileno(), 2)
+    sys.exit(main(given))
 
 
-def _port(server: Running) -> int:
-    assert server.process.stdout is not None
-    line = server.process.stdout.readline()
+def _follow(server: Running, errors: Connection) -> None:
+    with open(errors.fileno(), encoding="utf-8", closefd=False) as lines:
+        server.errors.extend(iter(lines.readline, ""))
+    errors.close()
+
+
+def _port(server: Running, output: Connection) -> int:
+    with open(output.fileno(), encoding="utf-8", closefd=False) as lines:
+        line = lines.readline()
     if not line:
-        server.process.wait(10)
+        server.wait(10)
         raise RuntimeError("the server did not start:\n" + "".join(server.errors))
     return int(line.rpartition(":")[2])
 
@@ -156,14 +195,3 @@ def build(given: dict[str, Any]) -> Any:
     engine = MockEngine(MockLatency(**given.get("pace", {})), **({"text": given["text"]} if "text" in given else {}))
     services = build_services(Settings(**given["settings"]), engine=engine)
     return replace(services, **given.get("services", {}))
-
-
-def main(given: dict[str, Any], more: Sequence[Any] = ()) -> int:
-    """Serve until a signal comes; the address is printed once requests are answered."""
-    from heatbath.serve.server import serve
-
-    return serve(build(given), lambda address: print(address, flush=True), more)
-
-
-if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))

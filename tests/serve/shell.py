@@ -1,6 +1,6 @@
 """The server's shell without the API: requests straight into the application, and a process with routes to try it by.
 
-As a script it is like `process.py`, with the routes of `ROUTES` and `"start": "slow"` or `"broken"` for the engine.
+Its process is that of `process.py` with the routes of `ROUTES`, and an engine that starts slowly or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -30,8 +29,6 @@ from heatbath.serve.model_names import build_model_names
 from heatbath.serve.rate_limits import build_rate_limiter
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
-
-SCRIPT = Path(__file__).resolve()
 
 
 @dataclass
@@ -248,7 +245,3 @@ def main(given: dict[str, Any]) -> int:
     except HeatbathError as error:
         print(error, file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shell
 from process import Running, running
-from shell import SCRIPT
 
 from heatbath.errors import BadInput
 from heatbath.serve.server import SIGNAL_DEBOUNCE_SECONDS
@@ -96,7 +96,7 @@ def certificate(folder: Path) -> tuple[str, str]:
 
 def test_it_speaks_tls(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
-    with running({"server": {"tls_cert": cert, "tls_key": key}}, script=SCRIPT) as server:
+    with running({"server": {"tls_cert": cert, "tls_key": key}}, main=shell.main) as server:
         context = ssl.create_default_context(cafile=cert)
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=10)
         connection.request("GET", "/health/live", headers={"connection": "close"})
@@ -120,7 +120,7 @@ def stream(server: Running, tokens: int, into: list[str]) -> threading.Thread:
 
 
 def test_what_runs_comes_to_its_end_and_nothing_new_begins() -> None:
-    with running(script=SCRIPT, pace={"each": 0.02}) as server:
+    with running(main=shell.main, pace={"each": 0.02}) as server:
         answers: list[str] = []
         threads = [stream(server, 60, answers) for _ in range(5)]
         idle = server.connect()
@@ -140,7 +140,7 @@ def test_what_runs_comes_to_its_end_and_nothing_new_begins() -> None:
 
 
 def test_ctrl_c_is_no_failure() -> None:
-    with running(script=SCRIPT) as server:
+    with running(main=shell.main) as server:
         with server.connect() as idle:
             began = time.monotonic()
             server.signal(signal.SIGINT)
@@ -151,7 +151,7 @@ def test_ctrl_c_is_no_failure() -> None:
 
 
 def test_what_does_not_end_in_time_is_told() -> None:
-    with running({"server": {"drain_seconds": 0.5}}, script=SCRIPT, pace={"each": 0.02}) as server:
+    with running({"server": {"drain_seconds": 0.5}}, main=shell.main, pace={"each": 0.02}) as server:
         answers: list[str] = []
         thread = stream(server, 5000, answers)
         assert server.until(lambda: server.busy == 1)
@@ -164,7 +164,7 @@ def test_what_does_not_end_in_time_is_told() -> None:
 
 
 def test_a_page_that_listens_does_not_hold_up_the_end() -> None:
-    with running(script=SCRIPT) as server, server.ask("GET", "/try/listen") as response:
+    with running(main=shell.main) as server, server.ask("GET", "/try/listen") as response:
         assert response.read(4)
         began = time.monotonic()
         server.signal()
@@ -174,7 +174,7 @@ def test_a_page_that_listens_does_not_hold_up_the_end() -> None:
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    with running(script=SCRIPT, pace={"each": 0.02}) as server:
+    with running(main=shell.main, pace={"each": 0.02}) as server:
         answers: list[str] = []
         response = server.ask("POST", "/v1/try/stream", {"tokens": 5000})
         assert response.read(4)
@@ -208,7 +208,7 @@ def alive(server: Running) -> bool:
 
 def test_the_port_is_open_while_the_engine_starts() -> None:
     port = taken()
-    with running({"server": {"port": port}}, script=SCRIPT, ready=False, engine={"start_seconds": 1.5}) as server:
+    with running({"server": {"port": port}}, main=shell.main, ready=False, engine={"start_seconds": 1.5}) as server:
         server.port = port
         assert server.until(lambda: alive(server))
         assert server.get("/health/ready")[1]["down"] == {"engine": "the model is being loaded"}
@@ -220,7 +220,7 @@ def test_the_port_is_open_while_the_engine_starts() -> None:
 
 def test_a_signal_while_it_starts_ends_it() -> None:
     port = taken()
-    with running({"server": {"port": port}}, script=SCRIPT, ready=False, engine={"start_seconds": 60}) as server:
+    with running({"server": {"port": port}}, main=shell.main, ready=False, engine={"start_seconds": 60}) as server:
         server.port = port
         assert server.until(lambda: alive(server))
         server.signal()
@@ -229,6 +229,6 @@ def test_a_signal_while_it_starts_ends_it() -> None:
 
 
 def test_an_engine_that_cannot_start_ends_it_with_a_sentence() -> None:
-    with running(script=SCRIPT, ready=False, engine={"broken": "there are no weights: fetch them."}) as server:
+    with running(main=shell.main, ready=False, engine={"broken": "there are no weights: fetch them."}) as server:
         assert server.wait(15) == 1
     assert server.errors == ["there are no weights: fetch them.\n"]

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import shell
 from process import Running, running
-from shell import SCRIPT
 
 HOST = b"Host: 127.0.0.1\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST
@@ -23,9 +23,9 @@ POST = b"POST /v1/try/echo HTTP/1.1\r\n" + HOST + JSON
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     limits = {"read_timeout": 2, "write_timeout": 1, "keep_alive_seconds": 2, "max_body": 1_000_000}
-    with running({"server": limits}, script=SCRIPT) as process:
+    with running({"server": limits}, main=shell.main) as process:
         yield process
-        assert process.process.poll() is None
+        assert process.alive
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_a_client_that_goes_is_noticed(server: Running) -> None:
 
 
 def test_many_broken_connections_leave_nothing_behind(server: Running) -> None:
-    folder = f"/proc/{server.process.pid}/fd"
+    folder = f"/proc/{server.pid}/fd"
     if not os.path.isdir(folder):
         pytest.skip("no /proc here")
     before = len(os.listdir(folder))

@@ -1,15 +1,10 @@
-"""A server that says an answer is stored before it is: `python tests/serve/faults/early.py '{"settings": {...}}'`."""
+"""A server that says an answer is stored before it is."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from process import build
 
@@ -38,7 +33,7 @@ class Early:
         await self._store.save(answered)
 
 
-if __name__ == "__main__":
-    services = build(json.loads(sys.argv[1]))
+def main(given: dict[str, Any]) -> int:
+    services = build(given)
     services = replace(services, store=Early(services.store))
-    sys.exit(serve(services, lambda address: print(address, flush=True)))
+    return serve(services, lambda address: print(address, flush=True))

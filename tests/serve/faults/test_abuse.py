@@ -31,7 +31,7 @@ def alive(server: Running) -> Iterator[None]:
     answer = json.loads(response.read())
     assert response.status == 200 and answer["choices"][0]["message"]["content"] == "The q"
     until(lambda: server.busy == 0)
-    assert server.process.poll() is None and not any("Traceback" in line for line in server.errors)
+    assert server.alive and not any("Traceback" in line for line in server.errors)
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:

@@ -68,7 +68,7 @@ def test_two_servers_on_one_database_lose_and_double_nothing(postgres: Postgres,
     with running(settings, pace=PACE) as one, running(settings, pace=PACE) as other:
         with talking(one) as first, talking(other) as second:
             until(lambda: min(len(first.stored), len(second.stored)) > 40)
-            one.process.kill()
+            one.kill()
             reached = len(second.stored)
             until(lambda: len(second.stored) > reached + 40)
         ids = _rows(postgres, postgres_url)
@@ -86,17 +86,17 @@ def test_a_disk_without_room_is_told_and_got_over(tmp_path: Path) -> None:
     file = tmp_path / "answers.db"
     with running({"storage": {"url": f"sqlite:///{file}"}}, pace=PACE) as server, talking(server) as heard:
         until(lambda: len(heard.stored) > 20)
-        before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
         # No file of the server may grow beyond what this one has.
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
         reached = len(heard.loose)
         until(lambda: len(heard.loose) > reached + 20)
         assert _storage(server) != "ok"
         assert str(tmp_path) not in _storage(server)
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
         again = len(heard.stored)
         until(lambda: len(heard.stored) > again + 20)
-        assert server.process.poll() is None
+        assert server.alive
         for id, text in list(heard.stored.items()):
             status, found = server.get(f"/v1/chat/completions/{id}")
             assert status == 200 and found["choices"][0]["message"]["content"] == text

@@ -12,7 +12,7 @@ from pathlib import Path
 import early
 import pytest
 from postgres import Postgres
-from process import HERE, Running, running
+from process import Main, Running, main, running
 from talking import Heard, talking, until
 
 Rows = Callable[[], list[str]]
@@ -22,12 +22,12 @@ def _settings(url: str) -> dict[str, dict[str, object]]:
     return {"storage": {"url": url}}
 
 
-def _kill(url: str, times: int, rows: Rows, script: Path = HERE) -> Heard:
+def _kill(url: str, times: int, rows: Rows, main: Main = main) -> Heard:
     """Kill so many servers and look after each; raises `AssertionError` for an answer that is lost, double or other."""
     rng, all_ = random.Random(times), Heard()
     heard = Heard()
     for turn in range(times + 1):
-        with running(_settings(url), script=script, pace={"first": 0.002, "each": 0.001}) as server:
+        with running(_settings(url), main=main, pace={"first": 0.002, "each": 0.001}) as server:
             _check(server, heard)
             all_.stored |= heard.stored
             if turn < times:
@@ -36,8 +36,7 @@ def _kill(url: str, times: int, rows: Rows, script: Path = HERE) -> Heard:
                     if turn % 4:
                         until(lambda: bool(heard.stored))
                     time.sleep(rng.uniform(0.0, 0.45))
-                    server.process.kill()
-                    server.process.wait()
+                    server.kill()
     ids = [f"chatcmpl-{id}" for id in rows()]
     assert len(ids) == len(set(ids))
     assert all_.stored.keys() <= set(ids), f"lost: {sorted(all_.stored.keys() - set(ids))}"
@@ -68,18 +67,18 @@ def _postgres(postgres: Postgres, url: str) -> tuple[str, Rows]:
 
 
 def test_killed_servers_lose_nothing_on_sqlite(tmp_path: Path) -> None:
-    assert len(_kill(_sqlite(tmp_path)[0], 5, _sqlite(tmp_path)[1]).stored) > 20
+    assert len(_kill(_sqlite(tmp_path)[0], 3, _sqlite(tmp_path)[1]).stored) > 20
 
 
 def test_killed_servers_lose_nothing_on_postgres(postgres: Postgres, postgres_url: str) -> None:
     url, rows = _postgres(postgres, postgres_url)
-    assert len(_kill(url, 3, rows).stored) > 20
+    assert len(_kill(url, 2, rows).stored) > 20
 
 
 def test_a_server_that_acknowledges_too_early_is_caught(tmp_path: Path) -> None:
     url, rows = _sqlite(tmp_path)
     with pytest.raises(AssertionError, match="lost"):
-        _kill(url, 3, rows, Path(early.__file__))
+        _kill(url, 2, rows, early.main)
 
 
 @pytest.mark.slow

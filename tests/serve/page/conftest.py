@@ -14,7 +14,7 @@ from process import SOURCE, Running, running
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pagecalls import SERVER
+import pageserver
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "server": {"keep_alive_seconds": 1.0},
         "model": {"phase_map": str(SOURCE / "heatbath" / "phases" / "maps" / "smollm2-135m.json")},
     }
-    with running(settings, script=SERVER, pace={"each": 0.002}) as started:
+    with running(settings, main=pageserver.main, pace={"each": 0.002}) as started:
         yield started
 
 

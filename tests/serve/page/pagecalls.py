@@ -5,12 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from process import Running
-
-SERVER = Path(__file__).with_name("server.py")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pageserver
 import pytest
-from pagecalls import SERVER, ask, chat
+from pagecalls import ask, chat
 from process import Running, running
 
 KEYS = {"anna": ["infer", "read"], "bert": ["infer", "read"], "cleo": ["infer"]}
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keyed(folder: Path) -> Iterator[Running]:
-    with running(settings(folder), script=SERVER, pace={"each": 0.002}) as started:
+    with running(settings(folder), main=pageserver.main, pace={"each": 0.002}) as started:
         for name in ("anna", "bert"):
             assert chat(started, key=SECRET[name]).status == 200
         yield started
@@ -108,7 +109,7 @@ def test_history_and_requests_survive_a_restart(visit: Callable[..., Any], keyed
     before = read(keyed, f"/page/requests/{id}")
     keyed.signal(signal.SIGTERM)
     assert keyed.wait() == 0
-    with running(settings(folder), script=SERVER) as again:
+    with running(settings(folder), main=pageserver.main) as again:
         found = read(again, "/page/history?hours=1")
         assert found["stored"] and sum(found["requests"]) * 60 == pytest.approx(2)
         assert sum(found["distributions"]["mock"]["entropy"]["counts"]) == 16

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from pagecalls import SERVER
-from process import Running, running
+from process import Running
+
+import heatbath as hb
 
 pytestmark = pytest.mark.weights
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("weights")
-    settings = {
-        "model": {"name": "smollm2-135m", "dtype": "float32"},
-        "storage": {"url": f"sqlite:///{Path(folder) / 'heatbath.db'}"},
-        "engine": {"warm_up": False},
-    }
-    with running(settings, script=SERVER, real=True) as started:
-        yield started
-
-
-def test_the_ladder_turned_to_another_temperature_is_the_models(visit: Callable[..., Any], smollm2: Running) -> None:
-    import heatbath as hb
-
-    page = visit(smollm2.url).page
+def test_the_ladder_turned_to_another_temperature_is_the_models(
+    visit: Callable[..., Any], real: Running, smollm2: Any
+) -> None:
+    page = visit(real.url).page
     page.set_default_timeout(60_000)
     page.select_option("[name=endpoint]", "/v1/completions")
     page.fill("[name=temperature]", "0")
@@ -37,8 +25,7 @@ def test_the_ladder_turned_to_another_temperature_is_the_models(visit: Callable[
     page.click("[name=send]")
     page.locator("#playground .status", has_text="finished").wait_for()
     assert page.locator("#playground .tokens .token").all_text_contents()[0] == " Paris"
-    model = hb.load("smollm2-135m", dtype="float32")
-    session = model.open([model.encode("The capital of France is")])
+    session = smollm2.open([smollm2.encode("The capital of France is")])
     energies = np.asarray(session.energies(), np.float64)
     for temperature in (0.5, 1.0, 2.0):
         page.locator("#turn").evaluate(

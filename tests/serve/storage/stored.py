@@ -7,10 +7,8 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +55,6 @@ class Hasty(SqlStore):
         task = asyncio.ensure_future(super().save(answered))
         task.add_done_callback(lambda done: done.exception())
         await asyncio.sleep(0)
-
-
-def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """A process of its own that does `work`; it starts quickly, from one that has imported everything."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["heatbath.serve.storage", "psycopg"])
-    process = context.Process(target=work, args=arguments, daemon=True)
-    process.start()
-    return process
 
 
 def store_for_ever(url: str, prefix: str, acknowledged: Path, hasty: bool = False) -> None:

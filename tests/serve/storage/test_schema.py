@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from process import start_process
 from sqlalchemy import Column, Integer, MetaData
-from stored import answer, child, newest, opened, store_many, whole
+from stored import answer, newest, opened, store_many, whole
 
 from heatbath.serve.storage import DatabaseUnusable, default_url, open_store
 from heatbath.serve.storage.database import Database
@@ -59,7 +60,7 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
 
 def test_processes_that_start_at_once_share_one_database(url: str) -> None:
     """Each stores answers of its own, and two of them the same ones."""
-    processes = [child(store_many, url, prefix, 40) for prefix in ("a", "b", "c", "c")]
+    processes = [start_process(store_many, url, prefix, 40) for prefix in ("a", "b", "c", "c")]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]

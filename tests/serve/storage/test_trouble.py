@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process import start_process
 from sqlalchemy import event
-from stored import answer, back, child, discreet, newest, open_as_nobody, opened, refused, whole
+from stored import answer, back, discreet, newest, open_as_nobody, opened, refused, whole
 
 from heatbath.errors import BadInput, MissingExtra
 from heatbath.installation import install_command
@@ -230,7 +231,7 @@ def test_a_file_that_may_not_be_written(mode: str) -> None:
     url = f"sqlite:///{folder / 'heatbath.db'}"
     if mode == "file":
         _filled(url).chmod(0o644)
-    process = child(open_as_nobody, url, said)
+    process = start_process(open_as_nobody, url, said)
     process.join(20)
     assert process.exitcode == 0
     assert "rights" in said.read_text() or "right to write" in said.read_text()

@@ -41,6 +41,6 @@ def serving(folder: Path, *options: str) -> Iterator[Running]:
                 said.seek(0)
                 raise RuntimeError("the server did not start:\n" + said.read())
             port = int(json.loads(line)["url"].rpartition(":")[2])
-            yield Running(process, port=port)
+            yield Running(process.pid, port=port)
         finally:
             process.kill()
