@@ -80,6 +80,8 @@ def test_gaps_are_those_while_a_late_prompt_is_read(paced: serve_process.Running
     gaps = measure_gaps(paced.port, streams, paced.host.build_call("late", 2))
     # The first token of the late call comes after 0.1 s: 5 paces of 0.02 s, with those at its ends.
     assert 3 * 4 <= len(gaps) <= 3 * 8 and 0.01 < np.median(gaps) < 0.1
+    with pytest.raises(ModelError, match="400"):
+        measure_gaps(paced.port, streams, paced.host.build_call("late", -1))
     with pytest.raises(ModelError, match="ended before"):
         measure_gaps(paced.port, [paced.host.build_call("short", 1)], paced.host.build_call("late", 2))
 

@@ -244,11 +244,15 @@ async def _run_with_late_call(
     port: int, calls: Sequence[StreamCall], late: StreamCall
 ) -> tuple[list[StreamReply], StreamReply]:
     streams: list[_Stream] = []
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run_call(port, call, streams.append)) for call in calls]
-        while not all(task.done() for task in tasks):
+    tasks = [asyncio.ensure_future(_run_call(port, call, streams.append)) for call in calls]
+    try:
+        while not any(task.done() for task in tasks):
             if len(streams) == len(calls) and all(stream.has_begun for stream in streams):
                 break
             await asyncio.sleep(0.01)
         latest = await _run_call(port, late)
-    return [task.result() for task in tasks], latest
+        return list(await asyncio.gather(*tasks)), latest
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -227,6 +227,7 @@ async def _gone(store: SqlStore, left: int) -> bool:
 def test_what_is_old_goes_with_its_content(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_MAX_DELETED", 3)
     monkeypatch.setattr(writer, "_PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(writer, "_CLEANUP_INTERVAL", 0.1)
 
     async def main() -> None:
         async with opened(url, clock=Dial(-2 * YEAR)) as store:

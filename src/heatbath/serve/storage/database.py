@@ -49,6 +49,11 @@ class Database:
         self.engine = _build_engine(parsed, self.files)
         self.is_ready = False
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        return None if self.files is None else self.files.file
+
     def prepare(self) -> None:
         """Create the file, check it and migrate the schema. Raises `DatabaseUnusable` or the driver's error."""
         if self.files is not None:
