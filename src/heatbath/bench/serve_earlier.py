@@ -59,7 +59,7 @@ def default_server(name: str, model: str, source: Path | None, environment: Mapp
         body = {"model": model, "prompt": prompt, "max_tokens": tokens, "stream": True, "ignore_eos": True}
         return StreamCall("/v1/completions", body | {"stream_options": {"include_usage": True}})
 
-    return ServerSpec(name, command, ask, "/health/ready", build_environment(source) | environment)
+    return ServerSpec(name, command, ask, "/health/ready", {**build_environment(source), **environment})
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Which write-ahead log belongs to which file of an SQLite database, by device and inode.
+"""The file of an SQLite database and the write-ahead log that belongs to it, by device and inode.
 
 SQLite finds a log by its name alone, and replays it over whatever file has the name of the database: a file that was
 put in the place of another would be overwritten by what the other one's log holds.
