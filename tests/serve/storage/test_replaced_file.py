@@ -14,6 +14,7 @@ import pytest
 from stored import answer, back, child, newest, opened, refused, store_for_ever
 
 from heatbath.serve.interfaces import StoreUnavailable
+from heatbath.serve.storage import DatabaseUnusable, open_store
 
 NEW = [f"new{k}" for k in reversed(range(20))]
 
@@ -123,6 +124,22 @@ def test_a_log_that_a_killed_server_left_is_not_replayed_over_another_file(
     holder.close()
     assert found == NEW
     assert path.with_name("heatbath.db-wal.replaced").stat().st_size > 0
+
+
+def test_a_log_that_cannot_be_renamed_is_refused(sqlite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(sqlite.removeprefix("sqlite:///"))
+    other = _fill_other(tmp_path)
+    _store_until_killed(sqlite, tmp_path / "acknowledged")
+    holder = path.open("rb")
+    _move_and_replace(path, other)
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(DatabaseUnusable, match=r"cannot be renamed \(Permission denied\): remove"):
+        open_store(sqlite)
+    holder.close()
 
 
 def test_files_that_were_moved_together_belong_together(sqlite: str, tmp_path: Path) -> None:

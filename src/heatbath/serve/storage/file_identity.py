@@ -13,7 +13,7 @@ import logging
 import os
 from pathlib import Path
 
-from heatbath.serve.storage.db_errors import DatabaseFileMissing, DatabaseFileReplaced
+from heatbath.serve.storage.db_errors import DatabaseFileMissing, DatabaseFileReplaced, DatabaseUnusable
 
 Inode = tuple[int, int]
 
@@ -31,8 +31,18 @@ class DatabaseFiles:
         self._opened: tuple[Inode, Inode | None] | None = None
 
     def open(self) -> None:
-        """Take the file that is there now; a log that is known to be another file's is set aside first."""
-        self._set_foreign_log_aside()
+        """Take the file that is there now; a log that is known to be another file's is set aside first.
+
+        Raises:
+            DatabaseUnusable: the log cannot be renamed.
+        """
+        try:
+            self._set_foreign_log_aside()
+        except OSError as error:
+            raise DatabaseUnusable(
+                f"The database's file has been replaced, and the log of the earlier one cannot be renamed "
+                f"({error.strerror}): remove the file that ends in -wal, or put the earlier database back."
+            ) from None
         inode = _read_inode(self.file)
         self._opened = None if inode is None else (inode, None)
 
@@ -53,15 +63,17 @@ class DatabaseFiles:
         """Raise `DatabaseFileReplaced` if another file is in the place of the one that was opened."""
         inode = _read_inode(self.file)
         if self._opened is not None and inode not in (None, self._opened[0]):
-            self._set_foreign_log_aside()
+            with contextlib.suppress(OSError):  # `open` tries again, and refuses
+                self._set_foreign_log_aside()
             raise DatabaseFileReplaced
 
     def close(self) -> None:
         """After the last connection: leave no note where there is no log, and no log to a file that is not its own."""
-        if _read_inode(self._log) is None:
-            self._note.unlink(missing_ok=True)
-        else:
-            self._set_foreign_log_aside()
+        with contextlib.suppress(OSError):
+            if _read_inode(self._log) is None:
+                self._note.unlink(missing_ok=True)
+            else:
+                self._set_foreign_log_aside()
 
     def _take_note(self) -> None:
         """Write down which log there is now: SQLite makes a new one after the last connection was closed."""
