@@ -20,7 +20,7 @@ from heatbath.bench.process_supervisor import find_descendants
 from heatbath.bench.serve_load import StreamCall
 from heatbath.errors import ModelError
 
-_START_SECONDS, _POLL_SECONDS = 400.0, 0.05
+_START_SECONDS, _POLL_SECONDS = 900.0, 0.05
 # The supervisor has its own limits; this one is for a supervisor that hangs.
 _STOP_SECONDS = 3 * process_supervisor.STOP_SECONDS
 
