@@ -210,11 +210,11 @@ def read_rows(path: Path, plan: SweepPlan, run_id: str) -> SweepSamples:
     from heatbath.record import read_traces
     from heatbath.record.parquet import has_run_mark
 
-    if not has_run_mark(path, run_id):
-        raise BadInput(f"{path} is not this batch of this sweep: give another folder, or remove the file.")
     traces = read_traces(path)
     if any(len(trace) > plan.length or (len(trace) < plan.length and not plan.allow_end) for trace in traces):
         raise BadInput(f"{path} holds texts of a length other than {plan.length}: resume with the same plan.")
+    if not has_run_mark(path, run_id):
+        raise BadInput(f"{path} is not this batch of this sweep: give another folder, or remove the file.")
     names = (*_SUMMED_COLUMNS, *NODE_COLUMNS)
     record = Record({name: _stack_rows([trace.record[name] for trace in traces], plan.length) for name in names})
     temperatures = np.array([trace.temperature[0] for trace in traces])
