@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.bench import serve, serve_child, serve_hosts
-from heatbath.bench.serve_load import BurstSpeed, ChunkedDecoder, measure_speed
+from heatbath.bench import serve, serve_child, serve_earlier, serve_hosts, serve_mix, serve_process, serve_rounds
+from heatbath.bench.serve_load import BurstSpeed, ChunkedDecoder, measure_gaps, measure_speed
 from heatbath.errors import BadInput, ModelError
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -48,17 +48,17 @@ def test_a_response_that_is_no_stream_is_kept() -> None:
 
 
 @pytest.fixture(scope="module")
-def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve_hosts.RunningServer]:
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve_process.RunningServer]:
     settings = {
         "model": {"name": "mock"},
         "storage": {"url": f"sqlite:///{tmp_path_factory.mktemp('paced') / 'answers.db'}"},
     }
     host = serve_hosts.heatbath_server("mock", {"settings": settings, "pace": {"first": 0.1, "each": 0.02}}, {})
-    with serve_hosts.run_server(host) as server:
+    with serve_process.run_server(host) as server:
         yield server
 
 
-def test_a_burst_counts_tokens_and_when_they_came(paced: serve_hosts.RunningServer) -> None:
+def test_a_burst_counts_tokens_and_when_they_came(paced: serve_process.RunningServer) -> None:
     found = measure_speed(paced.port, [paced.host.build_call(serve.build_prompt(i), 10) for i in range(6)])
     assert len(found.arrivals) == 6
     # Ten tokens, and the chunk with the reason for the end.
@@ -70,24 +70,36 @@ def test_a_burst_counts_tokens_and_when_they_came(paced: serve_hosts.RunningServ
     assert late.max() >= 0.08 and sum(late < 0.08) >= 6 * 8
 
 
-def test_a_request_that_is_refused_is_told(paced: serve_hosts.RunningServer) -> None:
+def test_a_request_that_is_refused_is_told(paced: serve_process.RunningServer) -> None:
     with pytest.raises(ModelError, match="400"):
         measure_speed(paced.port, [paced.host.build_call("x", -1)])
 
 
-def test_a_halted_server_does_not_run_and_goes_on_after(paced: serve_hosts.RunningServer) -> None:
-    status = Path(f"/proc/{paced.process.pid}/status")
-    paced.suspend()
-    try:
-        for _ in range(200):
-            if "State:\tT" in status.read_text():
-                break
-            time.sleep(0.01)
-        else:
-            raise AssertionError(status.read_text())
-    finally:
-        paced.resume()
-    assert measure_speed(paced.port, [paced.host.build_call("x", 3)]).tokens_per_second > 0
+def test_gaps_are_those_while_a_late_prompt_is_read(paced: serve_process.RunningServer) -> None:
+    streams = [paced.host.build_call(serve.build_prompt(i), 20) for i in range(3)]
+    gaps = measure_gaps(paced.port, streams, paced.host.build_call("late", 2))
+    # The first token of the late call comes after 0.1 s: 5 paces of 0.02 s, with those at its ends.
+    assert 3 * 4 <= len(gaps) <= 3 * 8 and 0.01 < np.median(gaps) < 0.1
+    with pytest.raises(ModelError, match="400"):
+        measure_gaps(paced.port, streams, paced.host.build_call("late", -1))
+    with pytest.raises(ModelError, match="ended before"):
+        measure_gaps(paced.port, [paced.host.build_call("short", 1)], paced.host.build_call("late", 2))
+
+
+def test_a_mixed_load_reports_memory_and_what_was_answered_wrongly(paced: serve_process.RunningServer) -> None:
+    kinds = serve_mix.request_kinds("mock")
+    chosen = {name: kinds[name] for name in ("chat", "chat stream with records", "refused", "models")}
+    load = serve_mix.run_mixed_load(paced, chosen | {"odd": serve_mix.RequestKind("/nowhere", None)}, 20)
+    assert list(load.wrong) == ["odd"] and load.wrong["odd"].startswith("404")
+    assert len(load.counts) == len(load.memory) > 5 and min(load.memory) > 0.01
+
+
+@given(st.floats(-50, 50), st.floats(0.1, 9))
+def test_the_slope_of_a_load_is_in_kilobytes_for_each_request(slope: float, start: float) -> None:
+    counts = list(range(0, 1000, 10))
+    # The first half grows otherwise, and does not count.
+    memory = [start + slope * count * 1e-6 + (0.3 if count < 500 else 0.0) for count in counts]
+    assert serve_mix.MixedLoad(counts, memory).slope() == pytest.approx(slope, abs=1e-3)
 
 
 def test_the_overhead_has_a_line_for_the_whole_and_for_each_part() -> None:
@@ -96,31 +108,64 @@ def test_the_overhead_has_a_line_for_the_whole_and_for_each_part() -> None:
     assert all(line.unit == "ms" and 0 < line.ours < 10_000 for line in lines)
 
 
-def test_a_server_that_does_not_come_up_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_fails_is_named_in_the_lines() -> None:
     def command(port: int) -> list[str]:
         return [sys.executable, "-c", "raise SystemExit('no such model')"]
 
-    host = serve_hosts.ServerSpec("broken", command, lambda prompt, tokens: pytest.fail("it was asked"))
-    assert serve.measure_hosts({"broken": host}, [2], 4, 1) == {2: {}}
-    assert "left out: broken" in capsys.readouterr().err
+    host = serve_process.ServerSpec("broken", command, lambda prompt, tokens: pytest.fail("it was asked"))
+    found = serve_rounds.measure_hosts({"vllm": host}, serve_rounds.RoundPlan([2], 4, 2))
+    assert "no such model" in str(found[2]["vllm"].failure) and not found[2]["vllm"].ready
+    found[2]["on"] = _figures("heatbath", 400, 0.5)
+    (line,) = serve_rounds.compare_hosts(found, 4)
+    assert "broken FAILED" in line.name and "no such model" in line.name and not line.met and line.ours == 400
+
+
+def _figures(name: str, rate: float, first: float, memory: float = 1.0, ready: float = 5.0) -> serve_rounds.HostFigures:
+    speeds = [BurstSpeed(rate * factor, [[first], [first]]) for factor in (0.9, 1.0, 5.0)]
+    return serve_rounds.HostFigures(name, speeds, [memory], [ready])
 
 
 def test_figures_become_lines() -> None:
-    def speeds(rate: float, first: float) -> list[BurstSpeed]:
-        return [BurstSpeed(rate * factor, [[first], [first]]) for factor in (0.9, 1.0, 5.0)]
-
     sides = {
-        "on": speeds(400, 0.5),
-        "off": speeds(410, 0.5),
-        "vllm": speeds(500, 0.4),
-        "transformers": speeds(100, 9.0),
+        "on": _figures("heatbath", 400, 0.5),
+        "off": _figures("heatbath", 410, 0.5),
+        "before": _figures("before", 390, 0.5),
+        "vllm": _figures("vLLM", 500, 0.4, 4.0, 50.0),
+        "transformers": _figures("transformers serve", 100, 9.0),
     }
-    rate, first, transformers, records = serve.compare_hosts({16: sides})
-    assert (rate.ours, rate.theirs, rate.met) == (400, 500, True)
+    records, before, rate, first, memory, ready, transformers = serve_rounds.compare_hosts({16: sides}, 128)
+    assert (rate.ours, rate.theirs, rate.met) == (400, 500, False)
     assert first.ratio == pytest.approx(1.25) and not first.met
+    assert (memory.ratio, ready.ratio) == (0.25, 0.1)
     assert (transformers.ratio, transformers.met) == (4.0, True)
     assert records.ratio == pytest.approx(400 / 410) and records.met
-    assert [line.name for line in serve.compare_hosts({16: {"on": sides["on"], "vllm": []}})] == []
+    assert before.ratio == pytest.approx(400 / 390)
+
+
+def test_builds_become_lines() -> None:
+    def figures(scale: float) -> serve_earlier.BuildFigures:
+        load = serve_mix.MixedLoad([0, 50, 100], [scale, scale, scale], {})
+        return serve_earlier.BuildFigures({"cold": [9 * scale], "warm": [scale]}, [scale], [0.01, 4 * scale], load)
+
+    ours, before = figures(1.0), figures(2.0)
+    lines = list(serve_earlier.compare_builds(ours, before, 100))
+    assert [line.ratio for line in lines] == [None, pytest.approx(0.5, rel=0.01), 0.5, None, 0.5, 0.5, 0.5]
+    alone = list(serve_earlier.compare_builds(ours, None, 100))
+    assert len(alone) == len(lines) and all(line.theirs is None for line in alone)
+    before.failure["mixed load"], before.load = "it broke", None
+    named = [line.name for line in serve_earlier.compare_builds(ours, before, 100)]
+    assert any("it broke" in name for name in named) and not any("peak" in name for name in named)
+
+
+def test_the_build_before_is_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(serve_earlier.EARLIER_VARIABLE, raising=False)
+    assert serve_earlier.find_earlier_source() is None
+    monkeypatch.setenv(serve_earlier.EARLIER_VARIABLE, str(tmp_path))
+    with pytest.raises(BadInput, match="checkout"):
+        serve_earlier.find_earlier_source()
+    root = Path(serve.__file__).parents[3]
+    monkeypatch.setenv(serve_earlier.EARLIER_VARIABLE, str(root))
+    assert serve_earlier.find_earlier_source() == root / "src"
 
 
 def test_prompts_do_not_begin_alike() -> None:

@@ -30,5 +30,5 @@ def test_the_peak_is_that_of_the_process_alone() -> None:
 @pytest.mark.weights
 def test_a_cold_measurement_is_compared_with_transformers(smollm2_folder: object) -> None:
     lines = list(islice(startup.lines(repeats=2), 2, None))
-    assert [line.unit for line in lines] == ["s", "GB"] * 2
-    assert all(line.theirs and line.ours > 0 for line in lines)
+    assert [line.unit for line in lines] == ["s", "GB"] * 2 + ["s"]
+    assert all(line.theirs and line.ours > 0 for line in lines[:4]) and 0 < lines[4].ours < 10

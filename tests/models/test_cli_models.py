@@ -10,6 +10,7 @@ from heatbath.cli.models import app
 from heatbath.errors import BadInput
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hub import catalog, model_store
+from heatbath.models.hub.checksums import write_checksums
 
 RUN = CliRunner()
 
@@ -25,6 +26,7 @@ def test_path_and_remove_of_a_pulled_model() -> None:
     folder = model_store.models_folder() / "smollm2-135m"
     folder.mkdir(parents=True)
     ModelMetadata().save(folder)
+    write_checksums(folder)
     assert RUN.invoke(app, ["path"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["pull"]).output.strip() == str(folder)
     assert RUN.invoke(app, ["remove", "smollm2-135m"]).exit_code == 0

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from heatbath.errors import BadInput, HeatbathError, ModelError
 from heatbath.models.hf.model_metadata import ModelMetadata
 from heatbath.models.hf.transformers_model import TransformersModel
-from heatbath.models.hub import catalog, fingerprint, model_store, wheel_download
+from heatbath.models.hub import catalog, checksums, fingerprint, model_store, wheel_download
 from heatbath.models.hub.load import load
 from heatbath.models.hub.load_local import default_dtype, load_folder
 from heatbath.models.hub.pretrained_loader import suppress_library_output
@@ -396,6 +396,7 @@ def test_the_catalog_is_removed_only_when_pulled(tmp_path: Path) -> None:
     target = model_store.models_folder() / "smollm2-135m"
     target.mkdir(parents=True)
     ModelMetadata(name="smollm2-135m").save(target)
+    checksums.write_checksums(target)
     assert catalog.resolve_folder("smollm2-135m") == target
     assert catalog.pull("smollm2-135m") == target
     assert catalog.remove("smollm2-135m") == target

@@ -69,6 +69,26 @@ def test_a_folder_with_another_sweep_is_refused(small: tuple[Path, PhaseMap]) ->
         sweep(UrnModel(2.0), plan=PLAN, out=small[0])
 
 
+@pytest.mark.parametrize("source", ["another place", "another sweep", "no sweep", "half a file"])
+def test_a_resume_proves_that_each_batch_is_its_own(small: tuple[Path, PhaseMap], tmp_path: Path, source: str) -> None:
+    from heatbath.record import read_traces, write_traces
+
+    folder = Path(shutil.copytree(small[0], tmp_path / "copy"))
+    batch = folder / "traces" / "batch-0001.parquet"
+    if source == "another place":
+        shutil.copy(batch.with_name("batch-0002.parquet"), batch)
+    elif source == "another sweep":
+        sweep(UrnModel(1.0), plan=replace(PLAN, seed=4, sequences=80), out=tmp_path / "other")
+        shutil.copy(tmp_path / "other" / "traces" / "batch-0001.parquet", batch)
+    elif source == "no sweep":
+        write_traces(batch, read_traces(batch))
+    else:
+        batch.write_bytes(batch.read_bytes()[:-100])
+    with pytest.raises(BadInput, match=r"batch-0001.parquet (is not this batch|cannot be read)") as caught:
+        sweep(UrnModel(1.0), plan=PLAN, out=folder)
+    assert str(caught.value).count("\n") == 0
+
+
 def test_a_larger_budget_goes_on_from_the_smaller_one(small: tuple[Path, PhaseMap], tmp_path: Path) -> None:
     folder = shutil.copytree(small[0], tmp_path / "larger")
     more = replace(PLAN, sequences=320)

@@ -1,131 +1,22 @@
-"""Servers to measure, each a process group of its own, suspended while another is measured."""
+"""Our server and those that it is compared with, each set up as its documentation recommends for throughput."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from heatbath.bench.serve_load import StreamCall
-from heatbath.errors import BadInput, ModelError
+from heatbath.bench.serve_process import ServerSpec
+from heatbath.errors import BadInput
 
 PEER_VARIABLE = "HEATBATH_BENCH_VLLM"
 """Environment variable with the path of a Python that has vLLM for the CPU, and transformers' server."""
-_START_SECONDS, _STOP_SECONDS = 400.0, 30.0
-
-CallBuilder = Callable[[str, int], StreamCall]
-
-
-@dataclass(frozen=True)
-class ServerSpec:
-    """The command that starts a server on a port, and its requests.
-
-    Attributes:
-        command: returns the command line for a port.
-        build_call: returns the call for a prompt and a number of tokens.
-        ready_path: a path that responds with 200 when the server is ready.
-    """
-
-    name: str
-    command: Callable[[int], Sequence[str]]
-    build_call: CallBuilder
-    ready_path: str = "/health"
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class RunningServer:
-    """A running server, which writes to `output`."""
-
-    host: ServerSpec
-    port: int
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-
-    def suspend(self) -> None:
-        """Stop all of its threads, so that they cost nothing to a server that is being measured."""
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Continue after `suspend`."""
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def stop(self) -> str:
-        """End the server, with force if it takes long, and return its output."""
-        with contextlib.suppress(ProcessLookupError):
-            self.resume()
-            os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        return self.read_output()
-
-    def read_output(self) -> str:
-        """Return the output so far."""
-        self.output.seek(0)
-        return self.output.read().decode(errors="replace")
-
-
-@contextlib.contextmanager
-def run_server(host: ServerSpec) -> Iterator[RunningServer]:
-    """Yield the server when it is ready. Raises `ModelError` with its last output if it ends before."""
-    port = _find_free_port()
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            host.command(port),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd=folder,
-            env={**os.environ, **host.environment},
-        )
-        server = RunningServer(host, port, process, output)
-        try:
-            _wait_until_ready(server)
-            yield server
-        finally:
-            server.stop()
-
-
-def _wait_until_ready(server: RunningServer) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
-        if server.process.poll() is not None:
-            break
-        if _is_answering(f"http://127.0.0.1:{server.port}{server.host.ready_path}"):
-            return
-        time.sleep(0.2)
-    raise ModelError(f"the server of {server.host.name} did not start: {server.read_output()[-500:]}")
-
-
-def _is_answering(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
-
-
-def _find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+MAX_STREAMS = 64
+"""The most streams at once that a server is asked for."""
 
 
 def heatbath_server(name: str, child: Mapping[str, Any], body: Mapping[str, Any], key: str | None = None) -> ServerSpec:
@@ -147,8 +38,14 @@ def heatbath_server(name: str, child: Mapping[str, Any], body: Mapping[str, Any]
 
 
 def vllm_server(python: str, folder: Path) -> ServerSpec:
-    """Return vLLM's server with five log-probabilities a token, on all processors: by default it leaves one idle."""
+    """Return vLLM's server with five log-probabilities a token.
+
+    As its page on processors advises: all cores for the engine (by default it leaves one of two idle) and room for the
+    cache in `VLLM_CPU_KVCACHE_SPACE`; it preloads tcmalloc and OpenMP by itself. It runs no more sequences at once than
+    are asked for here.
+    """
     options = ["--model", str(folder), "--served-model-name", "model", "--dtype", "bfloat16", "--max-logprobs", "5"]
+    options += ["--max-num-seqs", str(MAX_STREAMS)]
     quiet = ["--no-enable-log-requests", "--disable-uvicorn-access-log"]
 
     def command(port: int) -> list[str]:
@@ -164,15 +61,15 @@ def vllm_server(python: str, folder: Path) -> ServerSpec:
 
 
 def transformers_server(python: str, folder: Path) -> ServerSpec:
-    """Return the server of transformers, with continuous batching and room for 45,000 tokens (1 GB here).
+    """Return the server of transformers as its page on throughput advises: continuous batching, attention by SDPA.
 
-    By default it takes all memory for them, which leaves none for the servers beside it.
+    It has room for 45,000 tokens (1 GB here); by default it takes all memory.
     """
-    options = ["--dtype", "bfloat16", "--device", "cpu", "--continuous-batching", "--log-level", "error"]
+    options = ["--dtype", "bfloat16", "--device", "cpu", "--continuous-batching", "--attn-implementation", "sdpa"]
     options += ["--cb-block-size", "32", "--cb-num-blocks", "1400", "--cb-max-batch-tokens", "2048"]
 
     def command(port: int) -> list[str]:
-        where = ["--host", "127.0.0.1", "--port", str(port)]
+        where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
         return [python, "-m", "transformers.cli.transformers", "serve", str(folder), *where, *options]
 
     def ask(prompt: str, tokens: int) -> StreamCall:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,12 +41,14 @@ class StreamCall:
 class StreamReply:
     """Seconds from the request to each token's arrival, and the number of tokens.
 
-    A token may share an event with others: `tokens` is the server's own count where it gives one.
+    A token may share an event with others: `tokens` is the server's own count where it gives one. `start` is the time
+    of the request on the clock of `time.perf_counter`.
     """
 
     arrivals: Sequence[float]
     tokens: int
     seconds: float
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,15 @@ class _Stream(asyncio.Protocol):
 
     def __init__(self, request: bytes, reply: asyncio.Future[StreamReply]) -> None:
         self._request, self._reply = request, reply
-        self._events, self._arrivals, self._usage = ChunkedDecoder(), [], 0  # type: tuple[ChunkedDecoder, list[float], int]
+        self._events, self._usage = ChunkedDecoder(), 0
+        self._arrivals: list[float] = []
         self._start = time.perf_counter()
         self._is_complete = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Return True if a token has come."""
+        return bool(self._arrivals)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -157,7 +165,8 @@ class _Stream(asyncio.Protocol):
             self._fail(f"the server answered {self._events.status} and its stream did not end well: {text}")
         else:
             tokens = self._usage or len(self._arrivals)
-            self._reply.set_result(StreamReply(self._arrivals, tokens, time.perf_counter() - self._start))
+            seconds = time.perf_counter() - self._start
+            self._reply.set_result(StreamReply(self._arrivals, tokens, seconds, self._start))
 
     def _fail(self, message: str) -> None:
         if not self._reply.done():
@@ -175,25 +184,32 @@ async def run_burst(port: int, calls: Sequence[StreamCall], *, spread: float = 0
     Raises:
         ModelError: one of them fails.
     """
-    loop = asyncio.get_running_loop()
 
     async def one(place: int, call: StreamCall) -> StreamReply:
         await asyncio.sleep(spread * place / len(calls))
-        done: asyncio.Future[StreamReply] = loop.create_future()
-        try:
-            transport, _ = await loop.create_connection(
-                lambda: _Stream(call.encode_request(port), done), "127.0.0.1", port
-            )
-        except OSError as error:
-            raise ModelError(f"the server takes no connection on port {port}: {error}.") from error
-        try:
-            return await asyncio.wait_for(done, _TIMEOUT_SECONDS)
-        except TimeoutError:
-            raise ModelError(f"a stream did not end in {_TIMEOUT_SECONDS:g} s.") from None
-        finally:
-            transport.close()
+        return await _run_call(port, call)
 
     return list(await asyncio.gather(*map(one, range(len(calls)), calls)))
+
+
+async def _run_call(
+    port: int, call: StreamCall, on_connect: Callable[[_Stream], object] = lambda _: None
+) -> StreamReply:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[StreamReply] = loop.create_future()
+    try:
+        transport, stream = await loop.create_connection(
+            lambda: _Stream(call.encode_request(port), done), "127.0.0.1", port
+        )
+    except OSError as error:
+        raise ModelError(f"the server takes no connection on port {port}: {error}.") from error
+    on_connect(stream)
+    try:
+        return await asyncio.wait_for(done, _TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise ModelError(f"a stream did not end in {_TIMEOUT_SECONDS:g} s.") from None
+    finally:
+        transport.close()
 
 
 def measure_speed(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0) -> BurstSpeed:
@@ -202,3 +218,41 @@ def measure_speed(port: int, calls: Sequence[StreamCall], *, spread: float = 0.0
     replies = asyncio.run(run_burst(port, calls, spread=spread))
     seconds = time.perf_counter() - start
     return BurstSpeed(sum(reply.tokens for reply in replies) / seconds, [reply.arrivals for reply in replies])
+
+
+def measure_gaps(port: int, calls: Sequence[StreamCall], late: StreamCall) -> Floats:
+    """Return the seconds between tokens of streams while the prompt of a late call is read.
+
+    The late call is made when every stream has had a token. A gap counts if it overlaps the time until the late call's
+    first token: with all gaps of the streams, one long one in each would be less than a percent of them.
+
+    Raises:
+        ModelError: a call fails, or no stream lasts until the late call.
+    """
+    replies, latest = asyncio.run(_run_with_late_call(port, calls, late))
+    sent, answered = latest.start, latest.start + latest.arrivals[0]
+    gaps: list[float] = []
+    for reply in replies:
+        times = reply.start + np.asarray(reply.arrivals)
+        gaps += np.diff(times)[(times[1:] > sent) & (times[:-1] < answered)].tolist()
+    if not gaps:
+        raise ModelError("the streams ended before the late prompt came: ask for longer ones.")
+    return np.asarray(gaps)
+
+
+async def _run_with_late_call(
+    port: int, calls: Sequence[StreamCall], late: StreamCall
+) -> tuple[list[StreamReply], StreamReply]:
+    streams: list[_Stream] = []
+    tasks = [asyncio.ensure_future(_run_call(port, call, streams.append)) for call in calls]
+    try:
+        while not any(task.done() for task in tasks):
+            if len(streams) == len(calls) and all(stream.has_begun for stream in streams):
+                break
+            await asyncio.sleep(0.01)
+        latest = await _run_call(port, late)
+        return list(await asyncio.gather(*tasks)), latest
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -49,11 +49,14 @@ class ProcessCost:
 
 
 def lines(repeats: int = 7) -> Iterator[BenchmarkLine]:
-    """Measure the import in a running interpreter, `heatbath --help`, and `heatbath measure` against `transformers`."""
+    """Measure the import, `heatbath --help`, the check of a model's files, and `measure` against `transformers`."""
     yield upper_limit_line("import heatbath", _compute_median(_measure_import, repeats), limit=0.2, unit="s")
     yield upper_limit_line("heatbath --help", _compute_median(_measure_help, repeats), limit=0.5, unit="s")
     for name, text in TEXTS.items():
         yield from _measure_lines(name, text, max(1, repeats // 2))
+    yield upper_limit_line(
+        "checksums of the default model", _compute_median(_measure_checksums, repeats), limit=0.3, unit="s"
+    )
 
 
 def _measure_lines(name: str, text: str, repeats: int) -> Iterator[BenchmarkLine]:
@@ -99,6 +102,16 @@ def _measure_import() -> float:
 def _measure_help() -> float:
     start = time.perf_counter()
     _run_python(HELP)
+    return time.perf_counter() - start
+
+
+def _measure_checksums() -> float:
+    from heatbath.models.hub import catalog
+    from heatbath.models.hub.checksums import validate_checksums
+
+    folder = catalog.pull(MODEL)
+    start = time.perf_counter()
+    validate_checksums(folder)
     return time.perf_counter() - start
 
 

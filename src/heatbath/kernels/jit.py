@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import numba
 
+from heatbath.kernels.kernel_cache import CheckedCacheFile
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -27,13 +29,15 @@ def jit_reassoc(function: Function) -> Function:
 
 
 def _tie_cache_to_sources(kernel: Function) -> Function:
-    """Invalidate the kernel's cache when a source of this package or of the kernel's own folder changes.
+    """Invalidate the kernel's cache when it is damaged, or a source of this package or of the kernel's folder changes.
 
     numba watches the kernel's own file alone, but the code that it calls is compiled into it.
     """
     dispatcher: Any = kernel
     folder = Path(dispatcher.py_func.__code__.co_filename).parent
-    dispatcher._cache._cache_file._source_stamp = _stamp(Path(__file__).parent) + _stamp(folder)
+    cache_file = dispatcher._cache._cache_file
+    cache_file.__class__ = CheckedCacheFile
+    cache_file._source_stamp = _stamp(Path(__file__).parent) + _stamp(folder)
     return kernel
 
 

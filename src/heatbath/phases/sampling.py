@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def draw_batches(model: Model, plan: SweepPlan, folder: Path | None = None) -> I
         first = number * plan.batch
         path = folder / f"batch-{number:04d}.parquet" if folder else None
         if path and path.exists():
-            parts.append(read_rows(path, plan))
+            parts.append(read_rows(path, plan, name_run(model, plan, first)))
         else:
             temperatures = _choose_temperatures(parts, plan, first, edges)
             parts.append(_draw_batch(model, plan, temperatures, first, path))
@@ -163,7 +164,7 @@ def draw_rows(model: Model, plan: SweepPlan, rows: BatchRows, path: Path | None)
         record="nodes" if path is None else "full",
     )
     if path is not None:
-        _write_traces(path, run)
+        _write_traces(path, run, name_run(model, plan, rows.first_row))
     record = run.arrays.record
     assert record is not None
     names = [*_SUMMED_COLUMNS, *NODE_COLUMNS]
@@ -186,23 +187,34 @@ def pad_columns(column: NDArray[Any], length: int, value: float = 0) -> NDArray[
     return np.pad(column, [(0, 0), (0, missing), *[(0, 0)] * (column.ndim - 2)], constant_values=value)
 
 
-def _write_traces(path: Path, run: Generation) -> None:
-    from heatbath.record import write_traces
+def name_run(model: Model, plan: SweepPlan, first_row: int) -> str:
+    """Return a text that tells a batch from those of other models, plans and places.
 
-    write_traces(path, run.traces)
+    More sequences continue the same random streams, so that their number does not matter.
+    """
+    return json.dumps([model.fingerprint, asdict(replace(plan, sequences=0)), first_row])
 
 
-def read_rows(path: Path, plan: SweepPlan) -> SweepSamples:
+def _write_traces(path: Path, run: Generation, run_id: str) -> None:
+    from heatbath.record.parquet import mark_run, write_tables
+
+    write_tables(path, (mark_run(trace.to_table(), run_id) for trace in run.traces))
+
+
+def read_rows(path: Path, plan: SweepPlan, run_id: str) -> SweepSamples:
     """Read the rows that `draw_rows` wrote to a file.
 
     Raises:
-        BadInput: the file holds texts of another plan.
+        BadInput: the file is not the one that was written for this batch, or holds texts of another length.
     """
     from heatbath.record import read_traces
+    from heatbath.record.parquet import has_run_mark
 
     traces = read_traces(path)
     if any(len(trace) > plan.length or (len(trace) < plan.length and not plan.allow_end) for trace in traces):
         raise BadInput(f"{path} holds texts of a length other than {plan.length}: resume with the same plan.")
+    if not has_run_mark(path, run_id):
+        raise BadInput(f"{path} is not this batch of this sweep: give another folder, or remove the file.")
     names = (*_SUMMED_COLUMNS, *NODE_COLUMNS)
     record = Record({name: _stack_rows([trace.record[name] for trace in traces], plan.length) for name in names})
     temperatures = np.array([trace.temperature[0] for trace in traces])

@@ -70,7 +70,7 @@ class TraceWriter:
         if self._read_label() != self._run_id:
             raise BadInput(f"{self._folder} belongs to another run: remove the folder, or give the same input.")
         for number, part in enumerate(self._list_parts()):
-            if part != self._part_path(number) or not has_run_mark(part, self._run_id):
+            if part != self._part_path(number) or not has_run_mark(part, self._name_part(number)):
                 raise BadInput(f"{part} is not the part {number} of this run: remove the folder {self._folder}.")
 
     def _read_label(self) -> object:
@@ -89,6 +89,9 @@ class TraceWriter:
 
     def _part_path(self, number: int) -> Path:
         return self._folder / f"{number:08d}.parquet"
+
+    def _name_part(self, number: int) -> str:
+        return json.dumps([self._run_id, number])
 
     def _read_last_row(self) -> tuple[int, int]:
         """The (sequence, position) of the last row on disk, (-1, -1) if there is none."""
@@ -111,7 +114,7 @@ class TraceWriter:
     def flush(self) -> None:
         """Write the buffered pieces as a part."""
         if self._tables:
-            table = mark_run(pa.concat_tables(self._tables), self._run_id)
+            table = mark_run(pa.concat_tables(self._tables), self._name_part(self._num_parts))
             write_tables(self._part_path(self._num_parts), [table])
             self._num_parts += 1
             self._tables = []

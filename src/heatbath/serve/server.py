@@ -30,8 +30,8 @@ CANCEL_GRACE_SECONDS = 1.0
 """Seconds in which cancelled requests may send an error."""
 SIGNAL_DEBOUNCE_SECONDS = 0.5
 """Seconds within which a signal is the same one again: shells and supervisors signal the process and its group."""
-FORWARDED = ("uvicorn", "opentelemetry", "asyncio")
-"""Loggers of libraries whose errors concern the operator: a connection, a collector, a task."""
+FORWARDED = ("uvicorn", "opentelemetry", "asyncio", "heatbath.serve.storage")
+"""Loggers whose errors concern the operator: a connection, a collector, a task."""
 
 
 def serve(services: Services, announce: Callable[[str], None], extra_routes: Sequence[BaseRoute] = ()) -> int:

@@ -190,7 +190,7 @@ def test_a_copy_put_in_its_place(sqlite: str, tmp_path: Path) -> None:
             for each in path.parent.glob("heatbath.db*"):
                 each.unlink()
             copy.rename(path)
-            await refused(store, "moved or deleted")
+            await refused(store, "moved or deleted, and another one is in its place")
             await back(store)
             await store.save(answer("b"))
         assert [each.request.id for each in await newest(sqlite)] == ["b"]

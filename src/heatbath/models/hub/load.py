@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heatbath.errors import BadInput, ModelError
 from heatbath.models.hub import catalog
+from heatbath.models.hub.checksums import validate_checksums
 
 if TYPE_CHECKING:
     from heatbath.models.hf.transformers_model import TransformersModel
@@ -31,7 +32,7 @@ def load(
     `dtype` is 'float32' or 'bfloat16'; by default bfloat16 where the processor is fast at it (CUDA, AMX, AVX512-BF16),
     else float32. `device` is 'cpu' (default) or 'cuda'. `tokenizer=False` loads a folder without a tokenizer, for work
     with token ids. Raises `BadInput` for an unknown name, dtype or device; `ModelError` when weights cannot be fetched
-    or read, do not fit the configuration, or are not those of a causal language model.
+    or read, are damaged, do not fit the configuration, or are not those of a causal language model.
     """
     folder, label = resolve_weights(name)
     with warnings.catch_warnings():
@@ -48,6 +49,7 @@ def resolve_weights(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
         return catalog.pull(text), text
     path = Path(text).expanduser()
     if path.is_dir():
+        validate_checksums(path)
         return path, None
     if path.is_file():
         return _convert_file(path), path.stem

@@ -40,10 +40,11 @@ def _versioned_folder(version: int) -> Path:
     return cache_folder() / ("models" if version == 1 else f"models-v{version}")
 
 
-def build_folder(target: Path, fill: Callable[[Path], None]) -> Path:
+def build_folder(target: Path, fill: Callable[[Path], None], *, replace: bool = False) -> Path:
     """Let `fill` write a temporary folder, then rename it to `target`; of two concurrent builds the first is kept.
 
-    Raises `ModelError` when the cache cannot be written.
+    With `replace`, a folder that is there gives way as soon as the new one is complete. Raises `ModelError` when the
+    cache cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,8 @@ def build_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     try:
         fill(work)
         work.chmod(0o755)
+        if replace:
+            _move_aside(target)
         return _move_into_place(work, target)
     except OSError as error:
         raise ModelError(
@@ -70,6 +73,14 @@ def _remove_stale_drafts(target: Path) -> None:
     for draft in target.parent.glob(f".{target.name}-*"):
         if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _move_aside(target: Path) -> None:
+    """Remove a folder by renaming it first: a process that reads it goes on, and none finds half of it."""
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        target.rename(aside / target.name)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _move_into_place(work: Path, target: Path) -> Path:

@@ -94,7 +94,7 @@ def find_layerwise_model(name: str, *, dtype: str | None, device: str | None) ->
     if weights is None or weights.shapes != shape.tensor_shapes() or metadata.start is None or metadata.stop is None:
         return None
     tokenizer = open_tokenizer(folder, shape.vocab)
-    if tokenizer is None:
+    if tokenizer is None or not _is_intact(folder, name):
         return None
     return LayerwiseModel(folder, config, (tokenizer, weights, metadata), partial(load, name))
 
@@ -130,6 +130,13 @@ def _find_folder(name: str) -> Path | None:
         return catalog.find_folder(name)
     path = Path(name).expanduser()
     return path if (path / METADATA_FILE).is_file() else None
+
+
+def _is_intact(folder: Path, name: str) -> bool:
+    """Return True for files that are as they were written; `load` says what is wrong with others, or mends them."""
+    from heatbath.models.hub.checksums import find_damage, has_checksums
+
+    return (has_checksums(folder) or name not in catalog.CATALOG) and find_damage(folder) is None
 
 
 def _read_config(folder: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from heatbath.models import Model
 from heatbath.models.base import Tokens
 from heatbath.phases.plan_preparation import prepare_plan, restrict_model
 from heatbath.phases.prefix_sums import SweepSamples, concatenate_samples
-from heatbath.phases.sampling import BatchRows, SweepPlan, draw_rows, read_rows
+from heatbath.phases.sampling import BatchRows, SweepPlan, draw_rows, name_run, read_rows
 from heatbath.phases.scored_prompts import Prompt
 from heatbath.phases.sweep_prompts import has_chat_template
 from heatbath.phases.text_samples import decode_pieces
@@ -179,7 +179,7 @@ def draw_side_samples(
         last = first + sweep_plan.batch
         path = folder / f"batch-{first // sweep_plan.batch:04d}.parquet" if folder is not None else None
         if path is not None and path.exists():
-            parts.append(read_rows(path, sweep_plan))
+            parts.append(read_rows(path, sweep_plan, name_run(model, sweep_plan, first)))
         else:
             temperatures = np.take(plan.temperatures, np.arange(first, last), mode="wrap")
             rows = BatchRows(row_prompts[first:last], temperatures, first)

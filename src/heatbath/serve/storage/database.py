@@ -15,7 +15,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from heatbath.errors import BadInput, MissingExtra
-from heatbath.serve.storage.db_errors import DATABASE_DAMAGED, DatabaseFileMissing, DatabaseUnusable
+from heatbath.serve.storage.db_errors import DATABASE_DAMAGED, DatabaseFileReplaced, DatabaseUnusable
+from heatbath.serve.storage.file_identity import DatabaseFiles
 from heatbath.serve.storage.migrate import migrate
 from heatbath.serve.storage.row_codec import from_json, to_json
 
@@ -43,19 +44,25 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = _parse_url(url)
-        self.file = None if parsed.database is None or parsed.drivername != "sqlite" else Path(parsed.database)
-        self.engine = _build_engine(parsed)
+        is_file = parsed.database is not None and parsed.drivername == "sqlite"
+        self.files = DatabaseFiles(Path(parsed.database or "")) if is_file else None
+        self.engine = _build_engine(parsed, self.files)
         self.is_ready = False
-        self._inode: tuple[int, int] | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        return None if self.files is None else self.files.file
 
     def prepare(self) -> None:
         """Create the file, check it and migrate the schema. Raises `DatabaseUnusable` or the driver's error."""
-        if self.file is not None:
-            _create_file(self.file)
-            self._inode = _read_inode(self.file)
+        if self.files is not None:
+            _create_file(self.files.file)
+            self.files.open()
             _check_integrity(self.engine)
         with self.engine.begin() as connection:
             migrate(connection)
+        self.ensure_present()
         self.is_ready = True
 
     def ensure_ready(self) -> None:
@@ -64,11 +71,10 @@ class Database:
         Raises:
             DatabaseFileMissing: the file is gone.
         """
-        if self.is_ready and self.file is not None:
-            inode = _read_inode(self.file)
-            if inode is None:
-                raise DatabaseFileMissing
-            if inode != self._inode:
+        if self.is_ready:
+            try:
+                self.ensure_present()
+            except DatabaseFileReplaced:
                 self.is_ready = False
                 self.engine.dispose()
         if not self.is_ready:
@@ -76,8 +82,14 @@ class Database:
 
     def ensure_present(self) -> None:
         """Raise `DatabaseFileMissing` if the file is not the one that was opened: writes to it would be lost."""
-        if self.file is not None and _read_inode(self.file) != self._inode:
-            raise DatabaseFileMissing
+        if self.files is not None:
+            self.files.validate()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+        if self.files is not None:
+            self.files.close()
 
 
 def _parse_url(url: str) -> URL:
@@ -95,14 +107,14 @@ def _parse_url(url: str) -> URL:
     return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser()))
 
 
-def _build_engine(url: URL) -> Engine:
+def _build_engine(url: URL, files: DatabaseFiles | None) -> Engine:
     options: dict[str, Any] = {
         "json_serializer": lambda value: to_json(value).decode(),
         "json_deserializer": from_json,
         "hide_parameters": True,
     }
-    if url.drivername == "sqlite":
-        engine = create_engine(url, creator=_build_opener(url), **options)
+    if files is not None:
+        engine = create_engine(url, creator=_build_opener(url, files), **options)
         event.listen(engine, "connect", _init_sqlite_session)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -115,8 +127,11 @@ def _build_engine(url: URL) -> Engine:
     return engine
 
 
-def _build_opener(url: URL) -> Callable[[], sqlite3.Connection]:
-    """Return a function that opens the file, never creates it: an empty one must not replace one that was moved."""
+def _build_opener(url: URL, files: DatabaseFiles) -> Callable[[], sqlite3.Connection]:
+    """Return a function that opens the file, never creates it: an empty one must not replace one that was moved.
+
+    Nor does it open a file that was put in its place: the first query would replay the log over it.
+    """
     try:
         wait = float(str(url.query.get("timeout", _BUSY_TIMEOUT)))
     except ValueError:
@@ -124,7 +139,18 @@ def _build_opener(url: URL) -> Callable[[], sqlite3.Connection]:
     if unknown := sorted(set(url.query) - {"timeout"}):
         raise BadInput(f"the storage URL of a file has {unknown[0]}=…: it takes timeout (seconds) alone.")
     name = f"file:{quote(str(Path(url.database or '').absolute()))}?mode=rw"
-    return lambda: sqlite3.connect(name, timeout=wait, uri=True, check_same_thread=False)
+
+    def open_file() -> sqlite3.Connection:
+        files.validate_replacement()
+        connection = sqlite3.connect(name, timeout=wait, uri=True, check_same_thread=False)
+        try:
+            files.validate_replacement()
+        except DatabaseFileReplaced:
+            connection.close()
+            raise
+        return connection
+
+    return open_file
 
 
 def _init_sqlite_session(connection: Any, _: Any) -> None:
@@ -156,14 +182,6 @@ def _create_file(file: Path) -> None:
         raise DatabaseUnusable(
             f"The database's file cannot be made ({error.strerror}): check its folder and rights."
         ) from None
-
-
-def _read_inode(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _check_integrity(engine: Engine) -> None:

@@ -25,6 +25,10 @@ class DatabaseFileMissing(Exception):
     """The file of the database is no longer where it was."""
 
 
+class DatabaseFileReplaced(DatabaseFileMissing):
+    """Another file is where the file of the database was."""
+
+
 class DatabaseProblem(NamedTuple):
     """One sentence for whoever runs the server, and whether it stays so until somebody does something."""
 
@@ -44,6 +48,9 @@ _DISK_FULL = DatabaseProblem("The disk of the database is full: make room; it is
 _LOCKED = DatabaseProblem("Another process keeps the database locked; it is tried again every second.")
 _UNREACHABLE = DatabaseProblem("The database cannot be reached; it is tried again every second.")
 _FILE_MISSING = DatabaseProblem("The database's file has been moved or deleted: put it back, or restart the server.")
+_FILE_REPLACED = DatabaseProblem(
+    "The database's file has been moved or deleted, and another one is in its place, which is opened now."
+)
 _ACCESS_DENIED = DatabaseProblem(
     "The database refuses this user: check name, password and rights in its URL.", permanent=True
 )
@@ -90,6 +97,8 @@ def classify_db_error(error: BaseException) -> DatabaseProblem:
     """Return what an error of the database means for whoever runs the server."""
     if isinstance(error, DatabaseUnusable):
         return DatabaseProblem(str(error), permanent=True)
+    if isinstance(error, DatabaseFileReplaced):
+        return _FILE_REPLACED
     if isinstance(error, DatabaseFileMissing):
         return _FILE_MISSING
     if isinstance(error, PoolTimeout):

@@ -19,8 +19,8 @@ AnswerKey = tuple[str, str]
 
 _COLUMN_NAMES = [column.name for column in answers.c if column.name != "seq"]
 
-# No minute starts here, so that a row written as a probe is not taken for one.
-_PROBE_START = -1.0
+# No minute starts here, so that a row written as a probe, or to keep the time of retention, is not taken for one.
+_PROBE_START, _RETENTION_START = -1.0, -2.0
 _PROBE_BYTES = 1 << 16
 
 
@@ -120,13 +120,29 @@ def probe_write(engine: Engine, instance: str) -> None:
 def delete_expired(connection: Connection, before: float, limit: int) -> int:
     """Delete outcomes stored before a time, at most `limit`, and return their number."""
     old = select(answers.c.seq).where(answers.c.stored < before).order_by(answers.c.stored).limit(limit)
-    connection.execute(delete(minutes).where(minutes.c.start < before))
+    is_old = (minutes.c.start < before) & (minutes.c.start != _RETENTION_START)
+    connection.execute(delete(minutes).where(is_old))
     return connection.execute(delete(answers).where(answers.c.seq.in_(old))).rowcount
 
 
-def read_last_stored(connection: Connection) -> float:
-    """Return the time of the latest row, 0 if there is none."""
-    return connection.execute(select(func.max(answers.c.stored))).scalar() or 0.0
+def read_last_time(connection: Connection) -> float:
+    """Return the time of the latest row, or that of retention if it is later; 0 if there is neither."""
+    kept, _ = read_retention(connection)
+    return max(connection.execute(select(func.max(answers.c.stored))).scalar() or 0.0, kept or 0.0)
+
+
+def read_retention(connection: Connection) -> tuple[float | None, float | None]:
+    """Return the time of retention, None where it was never kept; in that case with the time of the latest row."""
+    kept = connection.execute(select(minutes.c.counts).where(minutes.c.start == _RETENTION_START)).scalar()
+    if kept is not None:
+        return float(kept["time"]), None
+    times = [connection.execute(select(func.max(each))).scalar() for each in (answers.c.stored, minutes.c.start)]
+    return None, max((time for time in times if time is not None and time >= 0), default=None)
+
+
+def write_retention(connection: Connection, time: float) -> None:
+    """Keep the time of retention, one for all processes."""
+    upsert_minutes(connection, "retention", [Minute(_RETENTION_START, "", {"time": time})])
 
 
 def select_answer(id: str, tenant: str | None) -> Select[Any]:

@@ -20,6 +20,7 @@ from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.db_errors import (
     NOT_RESPONDING,
     UNREADABLE_ERRORS,
+    DatabaseFileMissing,
     DatabaseUnusable,
     classify_db_error,
 )
@@ -33,12 +34,18 @@ _NUM_READERS = 4
 
 
 def open_store(
-    url: str, *, days: float = 30.0, content: bool = True, clock: Callable[[], float] = time.time
+    url: str,
+    *,
+    days: float = 30.0,
+    content: bool = True,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> SqlStore:
     """Open the store at `url`: `sqlite:///FILE`, created if missing, or `postgresql+psycopg://…`.
 
-    Outcomes older than `days` are deleted; without `content` only the columns are kept. A database that cannot be
-    reached now is tried again every second, and until then is the store's `unavailable_reason`.
+    Outcomes older than `days` are deleted, by a clock that does not follow a jump of the machine's (`RetentionClock`);
+    without `content` only the columns are kept. A database that cannot be reached now is tried again every second, and
+    until then is the store's `unavailable_reason`.
 
     Raises:
         BadInput: the URL names no database, or `days` is not positive.
@@ -57,7 +64,7 @@ def open_store(
         if problem.permanent:
             raise DatabaseUnusable(problem.message) from None
         unavailable_reason = problem.message
-    return SqlStore(database, StoreConfig(days, content, uuid.uuid4().hex, clock), unavailable_reason)
+    return SqlStore(database, StoreConfig(days, content, uuid.uuid4().hex, clock, monotonic), unavailable_reason)
 
 
 class SqlStore:
@@ -128,7 +135,7 @@ class SqlStore:
         """Write what is queued, then close the database."""
         await asyncio.to_thread(self._writer.close)
         self._readers.shutdown(wait=False, cancel_futures=True)
-        self._database.engine.dispose()
+        self._database.close()
 
     async def _run_query(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
         if not self._database.is_ready:
@@ -138,7 +145,7 @@ class SqlStore:
             return await asyncio.wait_for(job, WRITE_TIMEOUT)
         except TimeoutError:
             raise StoreUnavailable(NOT_RESPONDING) from None
-        except (SQLAlchemyError, *UNREADABLE_ERRORS) as error:
+        except (SQLAlchemyError, DatabaseFileMissing, *UNREADABLE_ERRORS) as error:
             raise StoreUnavailable(classify_db_error(error).message) from error
 
     def _fetch_rows(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
@@ -20,12 +21,14 @@ from heatbath.serve.storage.db_errors import (
     NOT_RESPONDING,
     QUEUE_FULL,
     STORE_CLOSED,
+    DatabaseFileMissing,
     classify_db_error,
     is_row_error,
     is_transient,
 )
 from heatbath.serve.storage.edits import AnswerEdit
 from heatbath.serve.storage.minutes import Minute
+from heatbath.serve.storage.retention import MonotonicClock, RetentionClock
 from heatbath.serve.storage.row_codec import encode_body, encode_labels, to_row
 
 # Seconds that a waiter waits; after that the database counts as not responding.
@@ -65,33 +68,16 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Retention: so many `days`, with content or not; `clock` gives Unix seconds, `instance` names this process."""
+    """Retention: so many `days`, with content or not; `instance` names this process.
+
+    `clock` gives Unix seconds, and `monotonic` seconds that no one sets.
+    """
 
     days: float
     keep_content: bool
     instance: str
     clock: Callable[[], float]
-
-
-class MonotonicClock:
-    """A clock that never runs ahead of the time since the start, and never goes back behind what was stored.
-
-    So outcomes may be deleted late when the clock of the machine was wrong, but never early.
-    """
-
-    def __init__(self, wall: Callable[[], float]) -> None:
-        self._wall = wall
-        self._offset = wall() - time.monotonic()
-        self.floor = 0.0
-
-    def current_time(self) -> float:
-        """Return Unix seconds; less than the clock of the machine after it was set forward."""
-        return min(self._wall(), self._offset + time.monotonic())
-
-    def next_timestamp(self) -> float:
-        """Return the time to store."""
-        self.floor = max(self.floor, self.current_time())
-        return self.floor
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class StorageWriter:
@@ -101,7 +87,8 @@ class StorageWriter:
         self.unavailable_reason = unavailable_reason
         self._database = database
         self._config = config
-        self._clock = MonotonicClock(config.clock)
+        self._clock = MonotonicClock(config.clock, config.monotonic)
+        self._retention = RetentionClock(config.clock, config.monotonic)
         self._is_floor_loaded = False
         self._last_cleanup = float("-inf")
         self._queue: deque[WriteJob] = deque()
@@ -147,6 +134,8 @@ class StorageWriter:
                 self._store_batch(jobs)
             elif self.unavailable_reason is not None:
                 self._probe_database()
+            else:
+                self._validate_file()
             if self.unavailable_reason is None:
                 self._delete_expired(idle=not self._queue)
 
@@ -210,7 +199,7 @@ class StorageWriter:
     def _run_transaction(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
         with self._database.engine.begin() as connection:
             if not self._is_floor_loaded:
-                self._clock.floor = max(self._clock.floor, queries.read_last_stored(connection))
+                self._clock.floor = max(self._clock.floor, queries.read_last_time(connection))
                 self._is_floor_loaded = True
             for job in jobs:
                 if isinstance(job.payload, RequestOutcome):
@@ -232,6 +221,13 @@ class StorageWriter:
         else:
             self.unavailable_reason = None
 
+    def _validate_file(self) -> None:
+        """Notice a file that was moved or replaced while nothing is written."""
+        try:
+            self._database.ensure_present()
+        except DatabaseFileMissing as error:
+            self._mark_unavailable(error)
+
     def _mark_unavailable(self, error: Exception) -> None:
         self.unavailable_reason = classify_db_error(error).message
         self._is_floor_loaded = False
@@ -242,10 +238,9 @@ class StorageWriter:
         now = time.monotonic()
         if now < self._last_cleanup + (_CLEANUP_INTERVAL if idle else _MAX_CLEANUP_INTERVAL):
             return
-        before = self._clock.current_time() - 86_400 * self._config.days
         try:
             with self._database.engine.begin() as connection:
-                gone = queries.delete_expired(connection, before, _MAX_DELETED)
+                gone = self._delete_before_horizon(connection)
         except Exception as error:
             # Of processes that delete at once one may be refused; another one deletes.
             if not is_transient(error):
@@ -253,6 +248,13 @@ class StorageWriter:
             gone = 0
         if gone < _MAX_DELETED:
             self._last_cleanup = now
+
+    def _delete_before_horizon(self, connection: Connection) -> int:
+        time_ = self._retention.advance(*queries.read_retention(connection))
+        queries.write_retention(connection, time_)
+        # A row that is written now may not be older than the horizon, should the clock of the machine go back.
+        self._clock.floor = max(self._clock.floor, time_)
+        return queries.delete_expired(connection, time_ - 86_400 * self._config.days, _MAX_DELETED)
 
 
 def _resolve_jobs(jobs: Sequence[WriteJob], refusal: str | None) -> None:
