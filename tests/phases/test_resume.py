@@ -28,7 +28,7 @@ from heatbath.phases import SweepPlan, sweep
 plan = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 def wait(done, total):
     print(done, flush=True)
-    time.sleep(0.5)
+    time.sleep(0.2)
 sweep(UrnModel(1.0), plan=plan, out=sys.argv[1], progress=wait)
 """
 

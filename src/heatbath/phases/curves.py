@@ -109,8 +109,8 @@ class PooledSamples:
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
     """Compute the weights of every sequence at every temperature."""
     weights = pooled_weights(samples, temperatures, range(len(samples.prefix_lengths)))
-    around = [[samples.sums_at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
-    return PooledSamples(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
+    around = [samples.list_sums(1 / (temperatures * (1 + step))) for step in (0.0, -_STEP, _STEP)]
+    return PooledSamples(samples, temperatures, weights, list(zip(*around, strict=True)))
 
 
 @dataclass(frozen=True)
