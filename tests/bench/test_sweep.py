@@ -7,12 +7,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heatbath.bench import earlier_build
 from heatbath.bench import sweep as bench
 from heatbath.errors import BadInput, HeatbathError
-from heatbath.models import UrnModel
+from heatbath.models import MarkovModel, UrnModel
 from heatbath.phases import PhaseMap, SweepPlan, sweep
 
 PLAN = SweepPlan(low=0.4, high=2.0, length=32, sequences=64, batch=32, anchors=8)
@@ -88,6 +89,16 @@ def test_fewer_tokens_without_a_range_do_not_count(
     map_ = replace(small, advice=replace(small.advice, range=advised))
     monkeypatch.setattr(bench, "sweep", lambda model, plan: map_)
     monkeypatch.setattr(bench, "run_turn", lambda model, plan: (0.8, 14 * 32 * 32))
-    line = bench.compare_to_turn(UrnModel(1.0), PLAN)
+    line, turn = bench.compare_to_turn(UrnModel(1.0), PLAN)
     assert line.ratio == pytest.approx(64 / 448) and line.met is (advised is not None)
     assert ("no range" in line.name) is (advised is None) and "TURN (T = 0.8)" in line.name
+    assert "no turn" in turn.name and not turn.met
+
+
+def test_a_small_sweep_finds_the_temperature_of_turn() -> None:
+    """Independent tokens with a ground state, three states near it and sixty far above: log H turns at 0.9."""
+    levels = np.r_[0.0, np.full(3, 1.0), np.full(60, 7.0)]
+    model = MarkovModel(np.tile(levels, (64, 1)), levels)
+    *_, line = bench.compare_to_turn(model, replace(bench.SMALL_PLAN, length=32, width=None))
+    assert line.met and line.ratio == pytest.approx(2 / 7)
+    assert line.name == "tokens to TURN's temperature (T = 0.9 to 0.9) / TURN (T = 0.9)"

@@ -27,7 +27,7 @@ from heatbath.engine import generate
 from heatbath.models import Model, load
 from heatbath.phases import SweepPlan, sweep
 from heatbath.phases.plan_preparation import prepare_plan, restrict_model
-from heatbath.phases.turn_baseline import find_turn, tenths_grid
+from heatbath.phases.turn_baseline import STEP, find_turn, tenths_grid
 
 MODEL = "smollm2-135m"
 TURN_TEMPERATURES = tenths_grid(0.1, 1.4)
@@ -53,8 +53,7 @@ def lines(plan: SweepPlan = PLAN, small_plan: SweepPlan = SMALL_PLAN) -> Iterato
     model = load(MODEL)
     source = find_earlier_source()
     yield compare_to_fixed_plan(model, plan) if source is None else compare_to_earlier(source, plan)
-    yield compare_to_turn(model, small_plan)
-    yield compare_turning_points(model, small_plan)
+    yield from compare_to_turn(model, small_plan)
 
 
 def compare_to_fixed_plan(model: Model, plan: SweepPlan) -> BenchmarkLine:
@@ -109,30 +108,23 @@ def _measure_width(interval: Sequence[float] | None) -> float:
     return math.inf if interval is None else interval[1] - interval[0]
 
 
-def compare_to_turn(model: Model, plan: SweepPlan) -> BenchmarkLine:
-    """Return the tokens of a sweep that finds both edges and a range, against those of TURN's procedure."""
-    turn, spent = run_turn(model, plan)
-    map_ = sweep(model, plan=plan)
-    advised = map_.advice.range
-    found = "no range" if advised is None else f"T = {advised[0]:.2f} to {advised[1]:.2f}"
-    name = f"tokens to edges and a range ({found}) / TURN ({'no turn' if turn is None else f'T = {turn:.1f}'})"
-    line = upper_limit_line(name, map_.budget.tokens, spent, limit=1 / 3, unit="token")
-    return replace(line, met=line.met and advised is not None)
+def compare_to_turn(model: Model, plan: SweepPlan) -> Iterator[BenchmarkLine]:
+    """Yield the tokens of a sweep, against those of TURN's procedure, for edges and a range and for TURN's temperature.
 
-
-def compare_turning_points(model: Model, plan: SweepPlan) -> BenchmarkLine:
-    """Return the tokens of TURN's temperature with an interval from a small sweep, against those of its procedure.
-
-    The line is met if the interval, a step of TURN's grid wider on both sides, holds the temperature of the procedure.
+    The first line is met with a range between both edges. The second is met with an interval of TURN's temperature that
+    holds, within a step of its grid on both sides, the temperature that the procedure found.
     """
     turn, spent = run_turn(model, plan)
-    map_ = sweep(model, plan=replace(plan, low=0.1, high=1.4, width=None))
-    interval = map_.turn.interval
-    found = "no turn" if interval is None else f"T = {interval[0]:.1f} to {interval[1]:.1f}"
-    name = f"tokens to the turning point ({found}) / TURN ({'no turn' if turn is None else f'T = {turn:.1f}'})"
+    map_ = sweep(model, plan=plan)
+    named = "TURN (no turn)" if turn is None else f"TURN (T = {turn:.1f})"
+    advised, interval = map_.advice.range, map_.turn.interval
+    found = "no range" if advised is None else f"T = {advised[0]:.2f} to {advised[1]:.2f}"
+    name = f"tokens to edges and a range ({found}) / {named}"
     line = upper_limit_line(name, map_.budget.tokens, spent, limit=1 / 3, unit="token")
-    holds = interval is not None and turn is not None and interval[0] - 0.1 <= turn <= interval[1] + 0.1
-    return replace(line, met=line.met and holds)
+    yield replace(line, met=line.met and advised is not None)
+    found = "no turn" if interval is None else f"T = {interval[0]:.1f} to {interval[1]:.1f}"
+    holds = interval is not None and turn is not None and interval[0] - STEP <= turn <= interval[1] + STEP
+    yield replace(line, name=f"tokens to TURN's temperature ({found}) / {named}", met=line.met and holds)
 
 
 def run_turn(model: Model, plan: SweepPlan) -> tuple[float | None, int]:

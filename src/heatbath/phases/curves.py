@@ -125,7 +125,10 @@ class PooledSamples:
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
     """Compute the weights of every sequence at every temperature."""
     weights = pooled_weights(samples, temperatures, range(len(samples.prefix_lengths)))
-    around = [samples.list_sums(1 / (temperatures * (1 + step))) for step in (0.0, -_STEP, _STEP)]
+    # At the ends of the nodes, T = 0.1 and T = 3, differences are one-sided.
+    nodes = samples.log_z.betas
+    betas = [(1 / (temperatures * (1 + step))).clip(nodes[0], nodes[-1]) for step in (0.0, -_STEP, _STEP)]
+    around = [samples.list_sums(beta_g) for beta_g in betas]
     return PooledSamples(samples, temperatures, weights, list(zip(*around, strict=True)))
 
 
