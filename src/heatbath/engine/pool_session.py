@@ -22,7 +22,7 @@ def find_fast_opener(model: Model) -> OpenSession | None:
     The sessions share a pool of their own, which is freed with the last of them.
     """
     if isinstance(model, RestrictedModel):
-        restricted, opener = model, find_fast_opener(model.unrestricted)
+        restricted, opener = model, find_fast_opener(model.base_model)
         return None if opener is None else lambda prompts: restricted.restrict_session(opener(prompts))
     pool = build_fast_pool(model, prefix_bytes=PREFIX_BYTES)
     return None if pool is None else PoolRows(model, pool, keep=False).open

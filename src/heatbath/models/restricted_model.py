@@ -39,7 +39,7 @@ class RestrictedModel(Model):
         return self.restrict_session(self._model.open(prompts))
 
     @property
-    def unrestricted(self) -> Model:
+    def base_model(self) -> Model:
         """The model with all its tokens."""
         return self._model
 
