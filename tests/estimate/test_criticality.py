@@ -200,6 +200,18 @@ def test_frozen_texts_of_two_kinds_flow_neither_way():
     assert flow_slope(kinds, kinds) == pytest.approx(1, abs=1e-9)
 
 
+def test_many_samples_at_once_are_those_of_one_by_one():
+    """Resamples are a leading axis; one without any variation stays apart."""
+    first, second = rng(1).random((2, 3, 40))
+    first[1] = 0.5
+    together = flow_slope(first, second)
+    assert together.shape == (3,) and np.isnan(together[1])
+    for one in (0, 2):
+        assert together[one] == pytest.approx(flow_slope(first[one], second[one]), rel=1e-9)
+    plateaus = extrapolate_plateau(np.array([[0.3, 0.2, 0.25], [1.0, 0.95, 0.90]]))
+    assert plateaus == pytest.approx([0.25, 0.45])
+
+
 def test_a_constant_order_parameter_has_no_flow():
     assert np.isnan(flow_slope(np.full(50, 0.5), rng(0).random(50)))
 
