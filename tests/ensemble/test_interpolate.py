@@ -126,6 +126,18 @@ def test_a_beta_for_each_ensemble():
     assert nodes(normal(4, (300,))).log_z(1.0).shape == ()
 
 
+@pytest.mark.parametrize("shape", [(300,), (5, 300), (2, 3, 300)])
+def test_many_betas_at_once_are_those_of_one_by_one(shape: tuple[int, ...]) -> None:
+    kept = nodes(normal(6, shape) + 50.0)
+    betas = np.concatenate([NODE_BETAS, 1 / np.linspace(0.1, 3.0, 17)])
+    together = kept.moments_at(betas)
+    for g, beta in enumerate(betas):
+        for one, many in zip(kept.moments(beta), together, strict=True):
+            np.testing.assert_allclose(many[g], one, rtol=1e-11, atol=1e-10)
+    with pytest.raises(BadInput, match="`beta` must be in"):
+        kept.moments_at(np.array([1.0, 11.0]))
+
+
 @pytest.mark.parametrize("beta", [0.3, 11.0, math.nan, 0.0])
 def test_outside_the_nodes_is_refused(beta):
     with pytest.raises(BadInput, match=r"`beta` must be in \[.*got"):

@@ -72,7 +72,7 @@ def test_independent_tags_have_the_variance_of_one(seed):
     """tau = 2 p (1 - p), both tags counted; four standard errors: a false alarm in 6e-5 of seeds."""
     tags = independent(seed)
     assert abs(z_tau(tags, 2 * P * (1 - P))) < 4
-    assert within_susceptibility(tags, 2, 8) == pytest.approx(2 * P * (1 - P), rel=0.03)
+    assert within_susceptibility(tags, 2, (8,))[0] == pytest.approx(2 * P * (1 - P), rel=0.03)
 
 
 @pytest.mark.parametrize("length", [16, 64, 256])
@@ -81,7 +81,7 @@ def test_a_frozen_mixture_grows_like_the_length_but_not_within_its_sequences(len
     tags = mixture(1, length=length)
     assert abs(z_tau(tags, 2 * (0.09 * length + 0.16))) < 4
     # n blocks of two or more each: the standard error of 0.32 is below sqrt(2 / 4000) of it.
-    assert within_susceptibility(tags, 2, length // 4) == pytest.approx(0.32, rel=4 * np.sqrt(2 / 4000))
+    assert within_susceptibility(tags, 2, (length // 4,))[0] == pytest.approx(0.32, rel=4 * np.sqrt(2 / 4000))
 
 
 def test_five_percent_more_variance_than_there_is_would_be_seen():
@@ -89,7 +89,7 @@ def test_five_percent_more_variance_than_there_is_would_be_seen():
 
 
 def test_one_block_says_nothing_of_what_is_within():
-    assert np.isnan(within_susceptibility(independent(0, n=10), 2, 33))
+    assert np.isnan(within_susceptibility(independent(0, n=10), 2, (33,))[0])
 
 
 def test_the_spectrum_at_zero_is_the_susceptibility_of_the_tag():
@@ -198,6 +198,18 @@ def test_frozen_texts_of_two_kinds_flow_neither_way():
     """Their order parameter has two values only, which leaves a cubic undetermined."""
     kinds = rng(0).integers(0, 2, 200).astype(float)
     assert flow_slope(kinds, kinds) == pytest.approx(1, abs=1e-9)
+
+
+def test_many_samples_at_once_are_those_of_one_by_one():
+    """Resamples are a leading axis; one without any variation stays apart."""
+    first, second = rng(1).random((2, 3, 40))
+    first[1] = 0.5
+    together = flow_slope(first, second)
+    assert together.shape == (3,) and np.isnan(together[1])
+    for one in (0, 2):
+        assert together[one] == pytest.approx(flow_slope(first[one], second[one]), rel=1e-9)
+    plateaus = extrapolate_plateau(np.array([[0.3, 0.2, 0.25], [1.0, 0.95, 0.90]]))
+    assert plateaus == pytest.approx([0.25, 0.45])
 
 
 def test_a_constant_order_parameter_has_no_flow():

@@ -11,7 +11,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
+from heatbath.engine.pool_session import find_fast_opener
 from heatbath.kernels.exp2 import LOG2E
+from heatbath.models import RestrictedModel
 from heatbath.models.cpu_llama import decoder, decoder_kernels
 from heatbath.models.hub.load_local import load_folder
 from heatbath.models.pool.batched_pool import BatchedPool
@@ -66,6 +68,22 @@ def test_energies_are_closer_to_float32_than_those_of_the_module(
             pool.close([rows.pop(0)])
             rows += pool.open([[*pool.tokens(rows[0])[:30], 1, 2]])
     assert np.mean(ours) < np.mean(theirs)
+
+
+def test_a_model_without_some_of_its_tokens_uses_the_decoder_too(tmp_path: Path, saved: Save) -> None:
+    """As a sweep of texts of one length, which forbids the end of text."""
+    rough, _ = pair(saved(tmp_path, SHAPES["llama"]))
+    whole, restricted = find_fast_opener(rough), find_fast_opener(RestrictedModel(rough, [3, 7]))
+    assert whole is not None and restricted is not None
+    session, other = restricted([[1, 2], [5]]), whole([[1, 2], [5]])
+    for _ in range(2):
+        energies, plain = session.energies().float(), other.energies().float()
+        assert energies[:, [3, 7]].isinf().all()
+        plain[:, [3, 7]] = torch.inf
+        assert torch.equal(energies, plain)
+        session.push([4, 6])
+        other.push([4, 6])
+    session.close()
 
 
 def test_modules_of_another_structure_are_refused(tiny: Callable[[str], Any], folders: Callable[[str], Path]) -> None:

@@ -24,8 +24,8 @@ from heatbath.phases.comparison.comparison_data import (
     TextQuantity,
     TokenDisagreement,
 )
-from heatbath.phases.comparison.comparison_file import format_comparison
 from heatbath.phases.comparison.comparison_verdicts import build_comparison_verdicts, format_difference
+from heatbath.phases.result_file import COMPARISON_FORMAT
 from heatbath.record import Provenance
 
 EVIL = "<script>alert('x')</script> & \x1b[31m"
@@ -120,7 +120,7 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given(comparison: Comparis
 def test_a_comparison_is_read_as_it_was_written(comparison: Comparison, tmp_path: Path) -> None:
     comparison.save(tmp_path)
     again = Comparison.load(tmp_path)
-    assert format_comparison(again) == format_comparison(comparison)
+    assert COMPARISON_FORMAT.format(again) == COMPARISON_FORMAT.format(comparison)
     assert again.texts is not None and again.texts.disagreements[0].b_logprob == -np.inf
     content = json.loads((tmp_path / "comparison.json").read_text())
     assert (content["kind"], content["schema"]) == ("heatbath comparison", 1)
@@ -139,7 +139,7 @@ def test_another_file_is_refused_in_one_sentence(
     comparison: Comparison, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     path = tmp_path / "comparison.json"
-    path.write_text(json.dumps({**json.loads(format_comparison(comparison)), **change}))
+    path.write_text(json.dumps({**json.loads(COMPARISON_FORMAT.format(comparison)), **change}))
     with pytest.raises(BadInput, match=words):
         Comparison.load(path)
 

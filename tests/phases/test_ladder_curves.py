@@ -1,5 +1,6 @@
 """Pooled curves, their responses and the ladder against models whose laws are exact."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,7 @@ from heatbath.phases.curves import (
     pool_samples,
     rate_column,
     second_half,
+    select_rates,
     smooth_errors,
     subtract_columns,
     text_column,
@@ -124,11 +126,26 @@ def consistent(z: np.ndarray) -> bool:
 @pytest.mark.parametrize("quantity", list(THERMAL_RATES))
 @pytest.mark.parametrize("name", ["markov", "urn"])
 def test_pooled_values_and_responses_are_the_exact_ones(pools, name, quantity):
+    """Those of the tokens that were drawn, and where it differs their mean given the text before."""
     values = np.array([exact(name, quantity, t) for t in BETWEEN])
     slopes = np.array([slope(lambda t: exact(name, quantity, t), t) for t in BETWEEN])
-    columns = [rate_column(p, THERMAL_RATES[quantity], second_half(p.samples, LENGTH)) for p in pools[name]]
-    value, rise = scores([compute_points(column, BETWEEN) for column in columns], values, slopes)
-    assert consistent(value) and consistent(rise)
+    rates = dict.fromkeys([THERMAL_RATES[quantity], select_rates(pools[name][0].samples)[quantity]])
+    for chosen in rates:
+        columns = [rate_column(p, chosen, second_half(p.samples, LENGTH)) for p in pools[name]]
+        value, rise = scores([compute_points(column, BETWEEN) for column in columns], values, slopes)
+        assert consistent(value) and consistent(rise)
+
+
+def test_rates_of_drawn_tokens_are_noisier_than_their_conditional_means_and_are_kept_with_windows(pools):
+    samples = pools["markov"][0].samples
+    rates, half = select_rates(samples), second_half(samples, LENGTH)
+    for quantity in ("energy above ground", "surprisal"):
+        both = [
+            rate_column(pools["markov"][0], rate, half).stderr()[0]
+            for rate in (THERMAL_RATES[quantity], rates[quantity])
+        ]
+        assert (both[0] > both[1]).all(), quantity
+    assert select_rates(replace(samples, is_reweightable=False)) is THERMAL_RATES
 
 
 def test_wrong_values_and_responses_are_seen(pools):

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.report import figures, html, plot_style, serialization
+from heatbath.phases.report import figures, html, plot_style
 from heatbath.phases.report.verdicts import build_verdicts, format_with_error, replace_control_characters
+from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -173,7 +174,7 @@ def test_it_follows_light_and_dark_and_small_screens(written: Path) -> None:
 
 
 def test_the_map_lies_beside_it(written: Path, chart: PhaseMap) -> None:
-    assert serialization.dump_phase_map(PhaseMap.load(written)) == serialization.dump_phase_map(chart)
+    assert PHASE_MAP_FORMAT.dump(PhaseMap.load(written)) == PHASE_MAP_FORMAT.dump(chart)
     assert sorted(path.name for path in written.iterdir()) == ["figures", "phases.json", "report.html"]
 
 
@@ -216,4 +217,4 @@ def test_an_edge_whose_estimators_disagree_has_no_number_of_its_own(chart: Phase
     assert plot_style.format_row("melt", None, split.interval) == "between 0.84 and 1.13"
     axis = figures.plot_overview(map_).axes[1]
     assert len(axis.lines) == len(figures.plot_overview(chart).axes[1].lines) - 1, "no line of its own"
-    assert serialization.dump_phase_map(map_)["edges"][1]["temperature"] is None
+    assert PHASE_MAP_FORMAT.dump(map_)["edges"][1]["temperature"] is None

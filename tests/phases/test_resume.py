@@ -18,7 +18,7 @@ from heatbath.models import UrnModel
 from heatbath.phases import SweepPlan, sweep
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.phase_map_data import Budget
-from heatbath.phases.report.serialization import dump_phase_map
+from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 PLAN = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 RUN = """
@@ -28,14 +28,14 @@ from heatbath.phases import SweepPlan, sweep
 plan = SweepPlan(low=0.4, high=2.0, length=64, sequences=240, batch=40, anchors=8, seed=3)
 def wait(done, total):
     print(done, flush=True)
-    time.sleep(0.5)
+    time.sleep(0.2)
 sweep(UrnModel(1.0), plan=plan, out=sys.argv[1], progress=wait)
 """
 
 
 def found(chart: PhaseMap) -> str:
     """Everything but the seconds it took."""
-    return json.dumps(dump_phase_map(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
+    return json.dumps(PHASE_MAP_FORMAT.dump(replace(chart, budget=Budget(0, 0, 0.0))), sort_keys=True)
 
 
 @pytest.fixture(scope="module")

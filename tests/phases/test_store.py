@@ -12,7 +12,7 @@ import pytest
 
 from heatbath.errors import BadInput
 from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.report import serialization
+from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 INTERVALS = {"band", "point_interval"}
 CURVE = {"name", "points", "ess", "temperature", "value", "stderr", "response", "response_stderr"} | INTERVALS
@@ -63,19 +63,19 @@ def _at(content: Any, path: str) -> Any:
 
 @pytest.fixture
 def content(chart: PhaseMap) -> dict[str, Any]:
-    return json.loads(json.dumps(serialization.dump_phase_map(chart), allow_nan=False))
+    return json.loads(json.dumps(PHASE_MAP_FORMAT.dump(chart), allow_nan=False))
 
 
 @pytest.mark.parametrize("path", KEYS)
 def test_the_keys_of_schema_2(content: dict[str, Any], path: str) -> None:
-    assert serialization.SCHEMA_VERSION == content["schema"] == 2, "a change of these keys needs a new schema"
+    assert PHASE_MAP_FORMAT.versions[-1] == content["schema"] == 2, "a change of these keys needs a new schema"
     assert set(_at(content, path)) == KEYS[path]
 
 
 def test_every_bit_comes_back(chart: PhaseMap, tmp_path: Path) -> None:
-    serialization.save_phase_map(chart, tmp_path / "phases.json")
+    PHASE_MAP_FORMAT.save(chart, tmp_path / "phases.json")
     back = PhaseMap.load(tmp_path)
-    assert serialization.dump_phase_map(back) == serialization.dump_phase_map(chart)
+    assert PHASE_MAP_FORMAT.dump(back) == PHASE_MAP_FORMAT.dump(chart)
     assert isinstance(back.curves[0].value, np.ndarray) and back.criticality is not None
     np.testing.assert_array_equal(back.criticality.tau_within, chart.criticality.tau_within)  # type: ignore[union-attr]
     assert back.criticality.lags.dtype == np.int64
@@ -97,14 +97,14 @@ def test_a_map_of_schema_1_is_read_without_what_came_later(
 
 
 def test_nothing_found_comes_back_as_none(edgeless: PhaseMap, tmp_path: Path) -> None:
-    serialization.save_phase_map(edgeless, tmp_path / "a.json")
+    PHASE_MAP_FORMAT.save(edgeless, tmp_path / "a.json")
     back = PhaseMap.load(tmp_path / "a.json")
     assert back.criticality is None and back.advice.range is None and back.edge("freeze").interval is None
 
 
 def test_numbers_that_are_none_of_them_come_back(chart: PhaseMap, tmp_path: Path) -> None:
     odd = np.array([np.nan, np.inf, -np.inf, 1e-300])
-    serialization.save_phase_map(replace(chart, curves=[replace(chart.curves[0], ess=odd)]), tmp_path / "a.json")
+    PHASE_MAP_FORMAT.save(replace(chart, curves=[replace(chart.curves[0], ess=odd)]), tmp_path / "a.json")
     assert "NaN" not in (tmp_path / "a.json").read_text()
     np.testing.assert_array_equal(PhaseMap.load(tmp_path / "a.json").curves[0].ess, odd)
 
@@ -159,5 +159,5 @@ def test_a_failed_write_leaves_what_was_there(chart: PhaseMap, tmp_path: Path) -
     path = tmp_path / "phases.json"
     path.write_text("before")
     with pytest.raises(TypeError):
-        serialization.save_phase_map(replace(chart, settings={"plan": object()}), path)
+        PHASE_MAP_FORMAT.save(replace(chart, settings={"plan": object()}), path)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

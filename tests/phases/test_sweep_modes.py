@@ -262,6 +262,13 @@ def test_the_map_says_what_was_swept() -> None:
     assert chart.settings["prompt_source"] == "start of a document" and chart.settings["dtype"] is None
 
 
+def test_the_whole_range_that_a_plan_allows_can_be_swept() -> None:
+    chart = sweep(MarkovModel.random(0, 4), plan=replace(SMALL, low=0.1, high=3.0))
+    assert (chart["entropy"].temperature[[0, -1]] == pytest.approx([0.1, 3.0])) and np.isfinite(
+        chart["entropy"].value
+    ).all()
+
+
 def test_every_round_uses_each_prompt_once_and_batches_do_not_matter() -> None:
     whole = assign_prompts(13, 5, 0, 130)
     for r in range(10):

@@ -216,9 +216,9 @@ def _progress_bar() -> Iterator[Progress]:
 def _print_result(comparison: Comparison, out: Path, as_json: bool) -> None:
     page = comparison.save(out)
     if as_json:
-        from heatbath.phases.comparison.comparison_file import format_comparison
+        from heatbath.phases.result_file import COMPARISON_FORMAT
 
-        print(format_comparison(comparison), end="")
+        print(COMPARISON_FORMAT.format(comparison), end="")
         print(f"heatbath: the page is {page}", file=sys.stderr)
         return
     from rich.console import Console

@@ -287,9 +287,9 @@ def _progress_bar(label: str) -> Iterator[ProgressCallback]:
 
 def _print_result(map_: PhaseMap, page: Path, as_json: bool) -> None:
     if as_json:
-        from heatbath.phases.report.serialization import dump_phase_map
+        from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
-        print(json.dumps(dump_phase_map(map_), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(PHASE_MAP_FORMAT.dump(map_), ensure_ascii=False, allow_nan=False))
         print(f"heatbath: the report is {page}", file=sys.stderr)
         return
     from rich.console import Console

@@ -7,6 +7,7 @@ from typing import Any
 
 from heatbath.decode.base import OpenSession
 from heatbath.errors import BadInput
+from heatbath.models import RestrictedModel
 from heatbath.models.base import Model, Session, Tokens
 from heatbath.models.pool.base import Pool
 from heatbath.models.pool.open_pool import build_fast_pool
@@ -20,6 +21,9 @@ def find_fast_opener(model: Model) -> OpenSession | None:
 
     The sessions share a pool of their own, which is freed with the last of them.
     """
+    if isinstance(model, RestrictedModel):
+        restricted, opener = model, find_fast_opener(model.base_model)
+        return None if opener is None else lambda prompts: restricted.restrict_session(opener(prompts))
     pool = build_fast_pool(model, prefix_bytes=PREFIX_BYTES)
     return None if pool is None else PoolRows(model, pool, keep=False).open
 

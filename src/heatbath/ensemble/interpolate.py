@@ -86,6 +86,28 @@ class LogZ:
         variance = np.maximum(bend - slope, 0.0) / points**2
         return value - points * self.ground, self.ground - slope / points, variance
 
+    def moments_at(self, betas: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return log Z, U and Var E of every ensemble at each of many betas (g,), (g, …) each: one matrix product."""
+        weights = self._dense_weights(self._validate_points(betas, many=True))
+        every = np.arange(len(self.betas))
+        data = np.concatenate([column.reshape(-1, len(every)) for column in self._node_jets(every)], axis=1)
+        jets = (weights @ data.T).reshape(3, len(betas), *np.shape(self.ground))
+        points = betas.reshape(-1, *[1] * np.ndim(self.ground))
+        value, slope, bend = jets
+        variance = np.maximum(bend - slope, 0.0) / points**2
+        return value - points * self.ground, self.ground - slope / points, variance
+
+    def _dense_weights(self, points: Floats) -> Floats:
+        """Return the weights of all data at all nodes for the jets at `points` (g,), (3 g, 3 K)."""
+        grid, width = np.log(self.betas), min(STENCIL_NODES, len(self.betas))
+        x = np.log(points)
+        start = np.clip(self._find_interval(x) - width // 2 + 1, 0, len(grid) - width)
+        stencil = start[:, None] + np.arange(width)
+        jets = cardinal_jets(x, grid[stencil])
+        dense = np.zeros((3, len(points), 3, len(grid)))
+        dense[:, np.arange(len(points))[:, None], :, stencil] = jets.transpose(2, 3, 0, 1)
+        return dense.reshape(3 * len(points), -1)
+
     def error_bound(self, beta: Any) -> Floats:
         """Return a bound on the error of `log_z` at beta, (…) nats; 0 at a node. There is none for U, S and C.
 
@@ -119,8 +141,8 @@ class LogZ:
             )
         )
 
-    def _validate_points(self, beta: Any) -> Floats:
-        """Return beta for each ensemble (…). Raises `BadInput` outside the nodes or for a wrong shape."""
+    def _validate_points(self, beta: Any, *, many: bool = False) -> Floats:
+        """Return beta for each ensemble (…), or `many`. Raises `BadInput` outside the nodes or for a wrong shape."""
         points, shape = np.asarray(as_array(beta), np.float64), np.shape(self.ground)
         low, high = float(self.betas[0]), float(self.betas[-1])
         bad = ~((points >= low * (1 - BETA_TOLERANCE)) & (points <= high * (1 + BETA_TOLERANCE)))
@@ -129,7 +151,7 @@ class LogZ:
                 f"`beta` must be in [{low:.4g}, {high:.4g}], that is T in [{1 / high:.4g}, {1 / low:.4g}], "
                 f"got {points[bad].flat[0]:g}."
             )
-        if points.shape not in ((), shape):
+        if not many and points.shape not in ((), shape):
             raise BadInput(f"`beta` must be one number or one per ensemble, {shape}, got shape {points.shape}.")
         return points
 

@@ -31,9 +31,9 @@ def tag_means(Y_nt: Tags, tags: int, sizes: tuple[int, ...]) -> Floats:
     return np.stack([running[:, :, n - 1].T / n for n in sizes])
 
 
-def susceptibility(m_na: Floats, size: int) -> float:
-    r"""$\tau(N) = N \sum_a \mathrm{Var}\, m_a$: the trace of the integrated correlation."""
-    return float(size * m_na.var(axis=0, ddof=1).sum())
+def susceptibility(m_na: Floats, size: int | Floats) -> Floats:
+    r"""$\tau(N) = N \sum_a \mathrm{Var}\, m_a$, the trace of the integrated correlation: (...) of m (..., n, a)."""
+    return np.asarray(size * m_na.var(axis=-2, ddof=1).sum(-1))
 
 
 def correlation(Y_nt: Tags, tags: int, lags: Tags) -> Floats:
@@ -76,47 +76,50 @@ def relaxation_time(Y_nt: Tags, tags: int) -> float:
     return float(distance_t.sum() / first) if first > 2 * noise else 0.0
 
 
-def within_susceptibility(Y_nt: Tags, tags: int, size: int) -> float:
-    r"""$\tau$ at block length `size` from fluctuations within each sequence, around its own mean.
+def within_susceptibility(Y_nt: Tags, tags: int, sizes: tuple[int, ...]) -> Floats:
+    r"""$\tau$ at each block length of `sizes`, (s,), from fluctuations within each sequence, around its own mean.
 
     A mixture of different sequences (language, topic) without long memory raises tau(N), but not this.
     """
-    X = indicators(Y_nt, tags)
-    blocks = X.shape[2] // size
-    if blocks < 2:
-        return float("nan")
-    m = X[:, :, : blocks * size].reshape(*X.shape[:2], blocks, size).mean(3)
-    return float(size * m.var(axis=2, ddof=1).mean(1).sum())
+    running = np.pad(indicators(Y_nt, tags).cumsum(2), [(0, 0), (0, 0), (1, 0)])
+    means = [np.diff(running[:, :, ::size], axis=2) / size for size in sizes]
+    return np.array(
+        [
+            size * m.var(axis=2, ddof=1).mean(1).sum() if m.shape[2] > 1 else np.nan
+            for size, m in zip(sizes, means, strict=True)
+        ]
+    )
 
 
-def flow_slope(first_n: Floats, second_n: Floats) -> float:
-    r"""Slope at the fixed point of the map of the order parameter under doubling the text, $E[m_{2N}|m_N]$.
+def flow_slope(first_n: Floats, second_n: Floats) -> Floats:
+    r"""Slope at the fixed point of the map of the order parameter under doubling the text, $E[m_{2N}|m_N]$, (...).
 
     Below one the disordered state is attracting; above one it is repelling and order grows. A frozen mixture has slope
     one, a chain with short memory one half. A cubic in m is fitted, since the map bends where order saturates. For the
-    urn model log2 of the slope is J/T - 1 at and above T = J; below, short texts give less.
+    urn model log2 of the slope is J/T - 1 at and above T = J; below, short texts give less. Order parameters are
+    (..., n); NaN where they do not vary.
     """
-    x = first_n - first_n.mean()
-    spread = x.std()
-    if spread < 1e-12:
-        return float("nan")
-    x = x / spread
-    design = np.stack([np.ones_like(x), x, x**2, x**3], axis=1)
+    x = first_n - first_n.mean(-1, keepdims=True)
+    spread = x.std(-1, keepdims=True)
+    moves = spread >= 1e-12
+    x = x / np.where(moves, spread, 1.0)
+    design = np.stack([np.ones_like(x), x, x * x, x * x * x], axis=-2)
     # In frozen texts m has two values, which do not determine a cubic: the ridge selects the line.
-    gram = design.T @ design / len(x) + np.diag([0.0, 0.0, _RIDGE, _RIDGE])
-    return float(np.linalg.solve(gram, design.T @ second_n / len(x))[1] / spread)
+    ridge = np.diag([0.0, 0.0, _RIDGE, _RIDGE]) + np.where(moves[..., None], 0.0, np.eye(4))
+    gram = design @ design.swapaxes(-1, -2) / x.shape[-1] + ridge
+    target = design @ second_n[..., None] / x.shape[-1]
+    slope = np.linalg.solve(gram, target)[..., 1, 0]
+    return np.where(moves[..., 0], slope / np.where(moves, spread, 1.0)[..., 0], np.nan)
 
 
-def extrapolate_plateau(variance_s: Floats) -> float:
-    r"""Variance of the order parameter in an infinite text, from three sizes that grow by a constant factor.
+def extrapolate_plateau(variance_s: Floats) -> Floats:
+    r"""Variance of the order parameter in an infinite text, (...), from three sizes (..., 3) of a constant ratio.
 
     Shanks' transform of V(N), exact for a plateau plus one power of N and zero for a pure power of N. A variance that
     has stopped decreasing is its own plateau. The ratio of successive decreases is capped at 0.9, so that noise in a
     flat V(N) is not extrapolated without bound; a slower decay counts as a plateau.
     """
-    early, middle, late = (float(v) for v in variance_s)
-    first, second = early - middle, middle - late
-    if second <= 0:
-        return late
-    ratio = min(second / first, 0.9) if first > 0 else 0.9
-    return max(0.0, late - second * ratio / (1 - ratio))
+    early, middle, late = np.moveaxis(np.asarray(variance_s, np.float64), -1, 0)
+    first, second = early - middle, np.maximum(middle - late, 0.0)
+    ratio = np.minimum(np.where(first > 0, second / np.where(first > 0, first, 1.0), np.inf), 0.9)
+    return np.asarray(np.maximum(0.0, late - second * ratio / (1 - ratio)))

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp, ndtr, ndtri
-from scipy.stats import t as student_t
 
 Floats = NDArray[np.float64]
 
@@ -163,12 +162,10 @@ def fit_mean_curve(data: MeanData, grid: Floats) -> FittedCurve:
         leverage = error**2 / variance
         variance = noise.smooth((y - fitted) ** 2 / np.maximum(1 - leverage, 0.5))
         posterior = _solve_kernels(*_normal_equations(design, y, variance))
-    # The variances are known from about `_NEIGHBOURS` observations only.
-    wider = scale * float(student_t.ppf(0.975, _NEIGHBOURS)) / Z_95
     value, error = posterior.mix(basis.values(grid))
     slope, slope_error = posterior.mix(basis.slopes(grid))
-    value, half_width = center + scale * value, Z_95 * wider * error
-    return FittedCurve(value, value - half_width, value + half_width, scale * slope, wider * slope_error)
+    value, half_width = center + scale * value, Z_95 * scale * error
+    return FittedCurve(value, value - half_width, value + half_width, scale * slope, scale * slope_error)
 
 
 def _normal_equations(design: Floats, y: Floats, variance: Floats) -> tuple[Floats, Floats]:

@@ -28,21 +28,24 @@ _SIZE_RATIO = 4
 
 @dataclass(frozen=True)
 class OrderData:
-    """Order parameters of independent sequences: m_sn (s, n) for each temperature k, at doubling sizes s."""
+    """Order parameters of independent sequences: m_sn (..., s, n) for each temperature k, at doubling sizes s.
+
+    Leading axes are those of resamples, and every result has them in front.
+    """
 
     temperatures_k: Floats
     sizes: tuple[int, ...]
     means_k: list[Floats]
 
-    def resample(self, rng: np.random.Generator) -> OrderData:
-        """Resample sequences with replacement within each temperature."""
-        draws = [m[:, rng.integers(m.shape[1], size=m.shape[1])] for m in self.means_k]
+    def resample(self, rng: np.random.Generator, replicas: int) -> OrderData:
+        """Resample sequences with replacement within each temperature: (r, s, n) for each."""
+        draws = [np.moveaxis(m[:, rng.integers(m.shape[1], size=(replicas, m.shape[1]))], 1, 0) for m in self.means_k]
         return OrderData(self.temperatures_k, self.sizes, draws)
 
     def flow(self, doubling: int) -> Floats:
-        """Return log2 of the flow slope from size `doubling - 1` to `doubling` at each temperature, (k,)."""
-        slopes = np.array([flow_slope(m[doubling - 1], m[doubling]) for m in self.means_k])
-        return np.asarray(np.log2(np.maximum(slopes, 1e-3)))
+        """Return log2 of the flow slope from size `doubling - 1` to `doubling` at each temperature, (..., k)."""
+        slopes = [flow_slope(m[..., doubling - 1, :], m[..., doubling, :]) for m in self.means_k]
+        return np.asarray(np.log2(np.maximum(np.stack(slopes, axis=-1), 1e-3)))
 
 
 def project_to_principal_axis(means_ksna: list[Floats]) -> list[Floats]:
@@ -58,7 +61,7 @@ def estimate_order_edges(
     """Estimate the end of long-range order by flow and by plateau at sizes N/4, N/2 and N, with bootstrap intervals."""
     last = len(data.sizes) - 1
     steps = range(last - 2, last + 1)
-    draws = [data.resample(rng) for _ in range(replicas)]
+    draws = data.resample(rng, replicas)
     # The plateau is already extrapolated in N and noisy at small sizes; the test for fading order uses the flow.
     estimators = (
         ("flow of the tag fraction", _flow_edge, _drift_without_transition(data, last)),
@@ -66,40 +69,49 @@ def estimate_order_edges(
     )
     edges = []
     for name, edge, fade in estimators:
-        at_size = {data.sizes[i]: edge(data, i) for i in steps}
-        edges.append(estimate_edge(name, at_size, np.array([[edge(draw, i) for i in steps] for draw in draws]), fade))
+        at_size = {data.sizes[i]: float(edge(data, i)) for i in steps}
+        edges.append(estimate_edge(name, at_size, np.stack([edge(draws, i) for i in steps], axis=1), fade))
     return edges[0], edges[1]
 
 
-def _flow_edge(data: OrderData, size: int) -> float:
+def _flow_edge(data: OrderData, size: int) -> Floats:
     slope, offset = _flow_line(data, size)
-    beta = -offset / slope if slope > 0 else np.nan
-    beta_k = 1 / data.temperatures_k
-    return float(1 / beta) if beta_k.min() < beta < beta_k.max() else float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        temperature = np.where(slope > 0, -slope / offset, np.nan)
+    inside = (temperature > data.temperatures_k.min()) & (temperature < data.temperatures_k.max())
+    return np.where(inside, temperature, np.nan)
 
 
-def _flow_line(data: OrderData, size: int) -> tuple[float, float]:
-    """Fit the flow as a line in beta on the disordered side, down to the first ordered temperature."""
+def _flow_line(data: OrderData, size: int) -> tuple[Floats, Floats]:
+    """Fit the flow as a line in beta on the disordered side, down to the first ordered temperature: slope, offset.
+
+    NaN unless some temperature is ordered and three can be used.
+    """
     order = np.argsort(1 / data.temperatures_k)
-    beta_k, flow_k = (1 / data.temperatures_k)[order], data.flow(size)[order]
-    ordered = np.flatnonzero(flow_k > -_ORDERED_MARGIN)
-    if len(ordered) == 0:
-        return np.nan, np.nan
-    use = np.flatnonzero(flow_k[: ordered[0] + 1] > _FLOW_FLOOR)
-    if len(use) < 3:
-        return np.nan, np.nan
-    slope, offset = np.polyfit(beta_k[use], flow_k[use], 1)
-    return float(slope), float(offset)
+    beta_k, flow_k = (1 / data.temperatures_k)[order], data.flow(size)[..., order]
+    is_ordered = flow_k > -_ORDERED_MARGIN
+    earlier = np.cumsum(is_ordered, axis=-1) - is_ordered
+    use = ((earlier == 0) & (flow_k > _FLOW_FLOOR)).astype(np.float64)
+    count = use.sum(-1)
+    usable = is_ordered.any(-1) & (count >= 3)
+    count = np.maximum(count, 1.0)
+    middle_beta, middle_flow = (use * beta_k).sum(-1) / count, (use * flow_k).sum(-1) / count
+    x = use * (beta_k - middle_beta[..., None])
+    slope = np.where(usable, (x * flow_k).sum(-1) / np.where(usable, (x * x).sum(-1), 1.0), np.nan)
+    return slope, middle_flow - slope * middle_beta
 
 
 def _drift_without_transition(data: OrderData, size: int) -> float:
     """Return the step in T per doubling for a chain with finite memory: its flow falls by a quarter per doubling."""
-    slope, offset = _flow_line(data, size)
+    slope, offset = (float(part) for part in _flow_line(data, size))
     return 0.25 * slope / offset**2 if slope > 0 else 0.0
 
 
-def _plateau_edge(data: OrderData, size: int) -> float:
+def _plateau_edge(data: OrderData, size: int) -> Floats:
     step = int(np.log2(_SIZE_RATIO))
-    triples = np.array([[m[i].var(ddof=1) for i in (size - 2 * step, size - step, size)] for m in data.means_k])
-    variance_k = np.array([extrapolate_plateau(v) if v[-1] > 1e-12 else 0.0 for v in triples])
-    return estimate_zero_crossing(data.temperatures_k, variance_k)
+    used = [size - 2 * step, size - step, size]
+    triples = np.stack([m[..., used, :].var(axis=-1, ddof=1) for m in data.means_k], axis=-2)
+    variance_k = np.where(triples[..., -1] > 1e-12, extrapolate_plateau(triples), 0.0)
+    rows = variance_k.reshape(-1, variance_k.shape[-1])
+    crossings = [estimate_zero_crossing(data.temperatures_k, row) for row in rows]
+    return np.array(crossings).reshape(variance_k.shape[:-1])

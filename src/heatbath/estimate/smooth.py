@@ -44,11 +44,11 @@ class LinearSmoother:
     scale: float
 
     def apply(self, value: Floats, slope: Floats) -> tuple[Floats, Floats]:
-        """Compute curve and slope on the grid, (g,) each, for data at the points of the fit, (m,) each."""
-        data = np.concatenate([(value - self.center) / self.scale, slope / self.scale])[self.kept_mask]
-        curve = self.weights @ data * self.scale
+        """Compute curve and slope on the grid, (…, g) each, for data at the points of the fit, (…, m) each."""
+        data = np.concatenate([(value - self.center) / self.scale, slope / self.scale], axis=-1)[..., self.kept_mask]
+        curve = data @ self.weights.T * self.scale
         g = len(self.x)
-        return curve[:g] + self.center, curve[g:]
+        return curve[..., :g] + self.center, curve[..., g:]
 
     @property
     def stderr(self) -> tuple[Floats, Floats]:
@@ -90,19 +90,26 @@ def _fit_hyperparameters(x: Floats, usable: NDArray[np.bool_], y: Floats, varian
     span = float(np.ptp(x)) or 1.0
     spacing = float(np.median(np.diff(np.sort(x)))) or span
 
-    def loss(log_parameters: Floats) -> float:
+    kept, noise = np.ix_(usable, usable), np.diag(variance)
+
+    def loss(log_parameters: Floats) -> tuple[float, Floats]:
         length, height = np.exp(log_parameters)
-        gram = _kernel(x, x, length, height)[np.ix_(usable, usable)] + np.diag(variance)
+        kernel = _kernel(x, x, length, height)[kept]
         try:
-            factor = cho_factor(gram, lower=True)
+            factor = cho_factor(kernel + noise, lower=True)
         except np.linalg.LinAlgError:
-            return 1e12
-        return float(0.5 * y @ cho_solve(factor, y) + np.log(np.diag(factor[0])).sum())
+            return 1e12, np.zeros(2)
+        inverse = cho_solve(factor, np.eye(len(y)))
+        solved = inverse @ y
+        sensitivity = 0.5 * (inverse - np.outer(solved, solved))
+        stretched = _kernel_by_log_length(x, length, height)[kept]
+        slope = np.array([(sensitivity * stretched).sum(), 2 * (sensitivity * kernel).sum()])
+        return float(0.5 * y @ solved + np.log(np.diag(factor[0])).sum()), slope
 
     # With a length below the spacing of the points the curve would be unconstrained between them.
     bounds = [(np.log(min(1.5 * spacing, span)), np.log(2 * span)), (np.log(0.1), np.log(10.0))]
     starts = [np.array([np.log(fraction * span).clip(*bounds[0]), 0.0]) for fraction in (0.1, 0.3, 1.0)]
-    fits = [minimize(loss, start, bounds=bounds, method="L-BFGS-B") for start in starts]
+    fits = [minimize(loss, start, bounds=bounds, method="L-BFGS-B", jac=True) for start in starts]
     best = min(fits, key=lambda r: float(r.fun))
     length, height = np.exp(best.x)
     return float(length), float(height)
@@ -118,3 +125,14 @@ def _kernel(a: Floats, b: Floats, length: float, height: float) -> Floats:
     shape = 1 / (1 + 0.5 * d**2)
     value, cross = height**2 * shape, height**2 * d * shape**2 / length
     return np.block([[value, cross], [-cross, height**2 * (shape**2 - 2 * d**2 * shape**3) / length**2]])
+
+
+def _kernel_by_log_length(x: Floats, length: float, height: float) -> Floats:
+    """Derivative of `_kernel` between points x by the logarithm of its length, (2 m, 2 m)."""
+    d = (x[:, None] - x[None, :]) / length
+    square = d**2
+    shape = 1 / (1 + 0.5 * square)
+    stretch = square * shape
+    cross = 2 * height**2 * d * shape**2 / length * (stretch - 1)
+    bend = 6 * stretch * shape**2 * (1 - stretch) - 2 * shape**2 * (1 - 2 * stretch)
+    return np.block([[height**2 * stretch * shape, cross], [-cross, height**2 * bend / length**2]])

@@ -36,7 +36,16 @@ class RestrictedModel(Model):
         return parameter_fingerprint("Restricted", self._model.fingerprint, self.forbidden_token_ids)
 
     def open(self, prompts: Sequence[Tokens]) -> Session:
-        return _RestrictedSession(self._model.open(prompts), self.forbidden_token_ids)
+        return self.restrict_session(self._model.open(prompts))
+
+    @property
+    def base_model(self) -> Model:
+        """The model with all its tokens."""
+        return self._model
+
+    def restrict_session(self, session: Session) -> Session:
+        """Return a session of the unrestricted model with the forbidden tokens at energy +inf."""
+        return _RestrictedSession(session, self.forbidden_token_ids)
 
     def score(self, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
         for chunk in self._model.score(sequences):
@@ -73,6 +82,10 @@ class _RestrictedSession(Session):
 
     def fork(self, indices: Sequence[int]) -> None:
         self._session.fork(indices)
+        self._energies = None
+
+    def close(self) -> None:
+        self._session.close()
         self._energies = None
 
 

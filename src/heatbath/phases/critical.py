@@ -90,9 +90,7 @@ def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Critical
     means_k = [tag_statistics.tag_means(tags, chains.num_tags, sizes) for tags in tags_k]
     data = OrderData(chains.temperatures[usable], sizes, project_to_principal_axis(means_k))
     tau, tau_stderr, gamma, gamma_stderr = _estimate_growth(means_k, sizes, rng)
-    within = np.array(
-        [[tag_statistics.within_susceptibility(tags, chains.num_tags, n) for n in sizes] for tags in tags_k]
-    )
+    within = np.array([tag_statistics.within_susceptibility(tags, chains.num_tags, sizes) for tags in tags_k])
     lags = np.unique(np.geomspace(1, length // 2, 24).round().astype(np.int64))
     spectra = np.array([tag_statistics.spectrum(tags, 1) for tags in tags_k])
     return Criticality(
@@ -108,7 +106,7 @@ def compute_criticality(chains: TagChains, rng: np.random.Generator) -> Critical
         gamma=gamma,
         gamma_stderr=gamma_stderr,
         gamma_flow=1 + 2 * data.flow(len(sizes) - 1),
-        gamma_flow_stderr=2 * np.std([data.resample(rng).flow(len(sizes) - 1) for _ in range(REPLICAS)], axis=0),
+        gamma_flow_stderr=2 * data.resample(rng, REPLICAS).flow(len(sizes) - 1).std(0),
         lags=lags,
         correlation=np.array([tag_statistics.correlation(tags, chains.num_tags, lags) for tags in tags_k]),
         spectrum=spectra,
@@ -123,17 +121,20 @@ def _estimate_growth(
     means_k: Sequence[Floats], sizes: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return tau (k, s) and its local exponents in N (k, s - 1), with bootstrap standard errors."""
+    count = np.array(sizes, np.float64)
 
-    def tau_of(means: Floats) -> Floats:
-        return np.array([tag_statistics.susceptibility(m, n) for m, n in zip(means, sizes, strict=True)])
+    def resample_tau(means: Floats) -> Floats:
+        texts = means.shape[1]
+        draws = rng.multinomial(texts, np.full(texts, 1 / texts), size=REPLICAS) / texts
+        centered = means - means.mean(1, keepdims=True)
+        variance = draws @ (centered**2).sum(-1).T - ((draws @ centered) ** 2).sum(-1).T
+        return np.asarray(count * variance * texts / (texts - 1))
 
     def exponents(tau: Floats) -> Floats:
         return np.asarray(np.diff(np.log2(np.maximum(tau, 1e-12)), axis=-1))
 
-    tau = np.array([tau_of(means) for means in means_k])
-    draws = np.array(
-        [[tau_of(m[:, rng.integers(m.shape[1], size=m.shape[1])]) for m in means_k] for _ in range(REPLICAS)]
-    )
+    tau = np.array([tag_statistics.susceptibility(means, count) for means in means_k])
+    draws = np.stack([resample_tau(means) for means in means_k], axis=1)
     return tau, draws.std(0), exponents(tau), exponents(draws).std(0)
 
 

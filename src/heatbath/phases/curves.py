@@ -79,6 +79,22 @@ THERMAL_RATES: dict[str, RateFunction] = {
 }
 """Quantities per token, in nats (the Fisher information in nats squared)."""
 
+_CONDITIONAL_MEANS: dict[str, RateFunction] = {
+    "energy above ground": lambda sums: sums.mean_energy,
+    "surprisal": THERMAL_RATES["entropy"],
+    "surprisal at T = 1": lambda sums: sums.surprisal - sums.excess_energy + sums.mean_energy,
+}
+
+
+def select_rates(samples: SweepSamples) -> dict[str, RateFunction]:
+    """Return the thermal rates, of the tokens that are drawn by their mean given the text before (Rao-Blackwell).
+
+    The expectation is the same and the noise is less. At low temperatures the rates of drawn tokens are almost always
+    zero and rarely large, so that the error of a few texts is underestimated: bands of 95 % would cover 92 %. Windows
+    change the mean of a drawn token, so there the tokens count.
+    """
+    return THERMAL_RATES | _CONDITIONAL_MEANS if samples.is_reweightable else THERMAL_RATES
+
 
 @dataclass(frozen=True)
 class PooledSamples:
@@ -109,8 +125,11 @@ class PooledSamples:
 def pool_samples(samples: SweepSamples, temperatures: Floats) -> PooledSamples:
     """Compute the weights of every sequence at every temperature."""
     weights = pooled_weights(samples, temperatures, range(len(samples.prefix_lengths)))
-    around = [[samples.sums_at(1 / (t * (1 + step))) for step in (0.0, -_STEP, _STEP)] for t in temperatures.tolist()]
-    return PooledSamples(samples, temperatures, weights, [(at, low, high) for at, low, high in around])
+    # At the ends of the nodes, T = 0.1 and T = 3, differences are one-sided.
+    nodes = samples.log_z.betas
+    betas = [(1 / (temperatures * (1 + step))).clip(nodes[0], nodes[-1]) for step in (0.0, -_STEP, _STEP)]
+    around = [samples.list_sums(beta_g) for beta_g in betas]
+    return PooledSamples(samples, temperatures, weights, list(zip(*around, strict=True)))
 
 
 @dataclass(frozen=True)

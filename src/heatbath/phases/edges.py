@@ -167,8 +167,7 @@ def _locate_smooth_feature(
             return EdgeReplicas(missing, np.full(len(draws), np.nan))
         smooth = build_smoother(points, pool, grid)
         at_size[length] = feature(smooth, smooth.apply(*column.moments())[0])
-        each = zip(*column.replica_moments(draws), strict=True)
-        replicas.append([feature(smooth, smooth.apply(value, slope)[0]) for value, slope in each])
+        replicas.append([feature(smooth, curve) for curve in smooth.apply(*column.replica_moments(draws))[0]])
     replicas_rs = np.array(replicas).T
     return EdgeReplicas(estimate_edge(name, at_size, replicas_rs), replicas_rs[:, -1])
 

@@ -60,10 +60,10 @@ def pooled_weights(samples: SweepSamples, temperatures: Floats, prefix_indices: 
         return np.broadcast_to(own.astype(np.float64), (len(prefix_indices), *own.shape))
     sampled, counts = np.unique(samples.betas, return_counts=True)
     index = list(prefix_indices)
-    log_q = np.stack([samples.log_probability(beta)[:, index] for beta in sampled], axis=2)
-    target = np.stack([samples.log_probability(1 / t)[:, index] for t in temperatures], axis=2)
+    log_q = samples.log_probabilities(sampled)[:, :, index]
+    target = samples.log_probabilities(1 / temperatures)[:, :, index]
     size = counts.astype(np.float64)
-    return np.stack([balance_weights(log_q[:, p], size, target[:, p]) for p in range(len(index))])
+    return np.stack([balance_weights(log_q[:, :, p].T, size, target[:, :, p].T) for p in range(len(index))])
 
 
 def choose_batch_temperatures(samples: SweepSamples, anchors: Floats, num_rows: int, repeats: int = 4) -> Floats:

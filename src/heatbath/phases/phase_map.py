@@ -63,9 +63,9 @@ class PhaseMap(PhaseMapData):
         Raises:
             BadInput: the file does not exist, is damaged, or has another schema version.
         """
-        from heatbath.phases.report.serialization import load_phase_map
+        from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
-        return load_phase_map(path, cls)
+        return PHASE_MAP_FORMAT.load(path, cls)
 
 
 def load_bundled_map(name: str, fingerprint: str) -> PhaseMap | None:

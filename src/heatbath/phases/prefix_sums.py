@@ -83,13 +83,29 @@ class SweepSamples:
         """Minus the log-probability of each prefix at T = 1, (n, c) nats."""
         return -self.log_probability(1.0)
 
+    def own_log_probability(self) -> Floats:
+        """Return the log-probability of each whole text at its own temperature, (n,) nats."""
+        whole = LogZ(self.log_z.betas, *(column[:, -1] for column in _log_z_columns(self.log_z)))
+        return np.asarray(-self.betas * self.excess_energy[:, -1] - whole.log_z(self.betas))
+
     def score(self, beta: float) -> Floats:
         r"""$Q = \sum_t (E_t - U_t)$ of each prefix, (n, c) nats: minus the derivative of `log_probability` by beta."""
         return self.excess_energy - self.log_z.mean_energy(beta)
 
+    def log_probabilities(self, betas: Floats) -> Floats:
+        """Return `log_probability` of each prefix at each of `betas` (k,), (k, n, c) nats."""
+        return -betas[:, None, None] * self.excess_energy - self.log_z.moments_at(betas)[0]
+
     def sums_at(self, beta: float) -> PrefixSums:
         """Return the sums of every prefix at one inverse temperature."""
         return PrefixSums(beta, self.excess_energy, *self.log_z.moments(beta), self.surprisal)
+
+    def list_sums(self, betas: Floats) -> list[PrefixSums]:
+        """Return `sums_at` for each of many inverse temperatures."""
+        moments = zip(*self.log_z.moments_at(betas), strict=True)
+        return [
+            PrefixSums(b, self.excess_energy, *m, self.surprisal) for b, m in zip(betas.tolist(), moments, strict=True)
+        ]
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
         """Return the sequences selected by an index or a mask."""
@@ -114,12 +130,14 @@ def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record
     """
     n, length = tokens.shape
     prefix_lengths = np.unique(np.linspace(0, length, BLOCKS + 1).round().astype(np.int64)[1:])
-    excess = (record["energy"] - record["ground"]).cumsum(1)[:, prefix_lengths - 1]
-    nodes = record.nodes
-    sums = [
-        column.astype(np.float64).cumsum(1)[:, prefix_lengths - 1]
-        for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)
-    ]
+    starts = np.concatenate([[0], prefix_lengths[:-1]])
+
+    def sum_prefixes(column: Floats) -> Floats:
+        blocks = np.add.reduceat(column, starts, axis=1, dtype=np.float64)
+        return np.asarray(blocks.cumsum(1))
+
+    excess, nodes = sum_prefixes(record["energy"] - record["ground"]), record.nodes
+    sums = [sum_prefixes(column) for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)]
     log_z = LogZ(NODE_BETAS, np.zeros((n, len(prefix_lengths))), *sums)
     return SweepSamples(betas, tokens, prefix_lengths, excess, log_z)
 

@@ -153,7 +153,7 @@ def _build_curves(pool: curves.PooledSamples, texts: Mapping[str, Floats]) -> li
     window, sums = curves.averaging_range(samples), compute_own_sums(samples)
     thermal = [
         curves.fit_curve(name, curves.rate_column(pool, rate, window), rate_values(samples, sums, rate, window), frame)
-        for name, rate in curves.THERMAL_RATES.items()
+        for name, rate in curves.select_rates(samples).items()
     ]
     counted = [
         curves.fit_curve(name, curves.text_column(pool, value), text_values(samples, value), frame)

@@ -68,9 +68,7 @@ def select_text_samples(
 def _typicality_order(samples: SweepSamples) -> NDArray[np.int64]:
     """Return the rank of each text by looping first and then by its surprisal per token at its own temperature."""
     loops = detect_loops(samples.tokens, samples.length)
-    surprisal = np.array(
-        [-samples.select_rows(np.array([n])).log_probability(beta)[0, -1] for n, beta in enumerate(samples.betas)]
-    )
+    surprisal = -samples.own_log_probability()
     return np.argsort(np.lexsort((surprisal / samples.lengths, loops)))
 
 

@@ -47,8 +47,9 @@ def find_turning_point(pool: PooledSamples, rng: np.random.Generator) -> EdgeEst
     column = rate_column(pool, THERMAL_RATES["entropy"], TextRange(-1, samples.find_prefix(samples.length)))
     smooth = build_smoother(_mask_points(_log_entropy_points(column, pool.temperatures), measured), pool, grid)
     draws = rng.exponential(size=(REPLICAS, len(samples)))
-    replicas = np.array([find_turn(grid, _smooth_log_entropy(smooth, column, draw)) for draw in draws])
-    return _summarize_turn(samples.length, find_turn(grid, _smooth_log_entropy(smooth, column)), replicas)
+    replicas = np.array([find_turn(grid, curve) for curve in _smooth_log_entropies(smooth, column, draws)])
+    (curve,) = _smooth_log_entropies(smooth, column, np.ones((1, len(samples))))
+    return _summarize_turn(samples.length, find_turn(grid, curve), replicas)
 
 
 def tenths_grid(low: float, high: float) -> Floats:
@@ -81,8 +82,9 @@ def _mask_points(points: CurveData, is_measured: NDArray[np.bool_]) -> CurveData
     return CurveData(points.x, value, points.value_stderr, slope, points.slope_stderr)
 
 
-def _smooth_log_entropy(smooth: LinearSmoother, column: ObservableColumn, draw: Floats | None = None) -> Floats:
-    value, slope = column.moments(draw)
+def _smooth_log_entropies(smooth: LinearSmoother, column: ObservableColumn, draws_rn: Floats) -> Floats:
+    """Return smoothed log H on the grid for each replica, (r, g)."""
+    value, slope = column.replica_moments(draws_rn)
     entropy = np.maximum(value, np.finfo(float).tiny)
     return smooth.apply(np.log(entropy), slope / entropy)[0]
 

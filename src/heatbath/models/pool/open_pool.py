@@ -57,10 +57,12 @@ def build_fast_pool(model: Model, *, prefix_bytes: int = 0) -> Pool | None:
 
     A module with forward hooks is left alone: the decoder would not call them.
     """
+    neural = _as_transformers(model)
+    if neural is None:
+        return None
     from heatbath.models.cpu_llama.decoder import supports_network
 
-    neural = _as_transformers(model)
-    if neural is None or _list_hooks(neural.network.module) or not supports_network(neural.network):
+    if _list_hooks(neural.network.module) or not supports_network(neural.network):
         return None
     plan = _find_plan(neural)
     return None if plan.cpu_decoder is None else plan.build(neural, prefix_bytes)

@@ -44,6 +44,6 @@ class Comparison(ComparisonData):
         Raises:
             BadInput: the file does not exist, is damaged, or has another schema version.
         """
-        from heatbath.phases.comparison.comparison_file import load_comparison
+        from heatbath.phases.result_file import COMPARISON_FORMAT
 
-        return load_comparison(path, cls)
+        return COMPARISON_FORMAT.load(path, cls)

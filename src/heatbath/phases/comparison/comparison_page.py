@@ -13,7 +13,6 @@ import numpy as np
 
 from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, Pairing, TextComparison
 from heatbath.phases.comparison.comparison_figures import plot_comparison_curve, plot_comparison_overview
-from heatbath.phases.comparison.comparison_file import FILE_NAME, format_comparison
 from heatbath.phases.comparison.comparison_verdicts import (
     build_comparison_verdicts,
     differing_temperatures,
@@ -26,6 +25,7 @@ from heatbath.phases.report.accuracy_tables import escape_text, render_table
 from heatbath.phases.report.figures import DrawFigure
 from heatbath.phases.report.page_parts import load_style, load_template, render_figure
 from heatbath.phases.report.verdicts import format_interval, format_temperature
+from heatbath.phases.result_file import COMPARISON_FORMAT
 
 PAGE_FILE = "comparison.html"
 NUM_COLUMNS = 5
@@ -40,9 +40,9 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".comparison-", suffix=".part", dir=folder) as temporary:
         draft = Path(temporary)
-        (draft / FILE_NAME).write_text(format_comparison(comparison), encoding="utf-8")
+        COMPARISON_FORMAT.save(comparison, draft / COMPARISON_FORMAT.file_name)
         (draft / PAGE_FILE).write_text(render_comparison(comparison), encoding="utf-8")
-        for name in (FILE_NAME, PAGE_FILE):
+        for name in (COMPARISON_FORMAT.file_name, PAGE_FILE):
             os.replace(draft / name, folder / name)
     return folder / PAGE_FILE
 

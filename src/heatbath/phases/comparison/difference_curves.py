@@ -19,7 +19,7 @@ from heatbath.estimate.paired_differences import (
 )
 from heatbath.phases.comparison.comparison_data import DifferenceCurve, Pairing
 from heatbath.phases.comparison.paired_samples import SideSamples
-from heatbath.phases.curves import THERMAL_RATES, averaging_range
+from heatbath.phases.curves import THERMAL_RATES, averaging_range, select_rates
 from heatbath.phases.observables import TextFunction, measure_observables
 from heatbath.phases.text_values import TextValues, compute_own_sums, rate_values, text_values
 
@@ -40,7 +40,7 @@ def _measure_texts(side: SideSamples, functions: Mapping[str, TextFunction]) -> 
     samples = side.samples
     window, sums = averaging_range(samples), compute_own_sums(samples)
     texts = measure_observables(samples.tokens, side.pieces, functions, may_end=samples.may_end)
-    rates = {name: rate_values(samples, sums, rate, window) for name, rate in THERMAL_RATES.items()}
+    rates = {name: rate_values(samples, sums, rate, window) for name, rate in select_rates(samples).items()}
     return rates | {name: text_values(samples, value) for name, value in texts.items()}
 
 

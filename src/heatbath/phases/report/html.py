@@ -10,7 +10,6 @@ import numpy as np
 
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report import serialization
 from heatbath.phases.report.accuracy_tables import escape_text, render_accuracy, render_table
 from heatbath.phases.report.figures import figure_name, write_figures
 from heatbath.phases.report.page_parts import load_style, load_template, render_figure
@@ -22,6 +21,7 @@ from heatbath.phases.report.verdicts import (
     format_with_band,
     to_sentence,
 )
+from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
@@ -49,7 +49,7 @@ def write_report(map_: PhaseMapData, folder: Path) -> Path:
         draft = Path(temporary)
         (draft / FIGURES_FOLDER).mkdir()
         names = write_figures(map_, draft / FIGURES_FOLDER)
-        serialization.save_phase_map(map_, draft / serialization.FILE_NAME)
+        PHASE_MAP_FORMAT.save(map_, draft / PHASE_MAP_FORMAT.file_name)
         figures = {name: (draft / FIGURES_FOLDER / f"{name}.svg").read_text(encoding="utf-8") for name in names}
         (draft / REPORT_FILE).write_text(render_page(map_, figures), encoding="utf-8")
         (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
