@@ -1,7 +1,7 @@
 """Every Python block of the documentation runs, top to bottom, one namespace a page.
 
-Pages share the models that they load. Where a page repeats what it measures, one repetition is run here, and the page as
-it is written by `pytest -m slow`.
+Pages share the models that they load. Where a page repeats what it measures, one repetition is run here; `pytest -m
+slow` runs the page as it is written.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.kernels.histogram import MAX_BETA, MAX_EXPONENT, MIN_BETA, bin_layout, fill_binned_sums, fill_counted_sums
+from heatbath.kernels.binning import MAX_BETA, MAX_EXPONENT, MIN_BETA, bin_layout
+from heatbath.kernels.histogram import fill_binned_sums, fill_counted_sums
 from heatbath.kernels.row_sums import fill_sums
 from heatbath.kernels.row_sums import select_states as fill_selected
 from heatbath.kernels.sampling import draw_and_observe, draw_states
