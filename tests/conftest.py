@@ -145,7 +145,7 @@ def load_once() -> Callable[..., Any]:
     def load_shared(name: str, *, dtype: str | None = None) -> Any:
         if (name, dtype) not in loaded:
             model = load(name, dtype=dtype)
-            loaded[name, dtype] = loaded.setdefault((name, model.dtype), model)
+            loaded[name, dtype] = loaded.setdefault((name, str(model.dtype).removeprefix("torch.")), model)
         return loaded[name, dtype]
 
     return load_shared
