@@ -125,7 +125,7 @@ def collect_bins(bins: Any, offset: Any, levels: Any) -> Any:
                 found += 1
                 bins[bin, 0] = 0
                 bins[bin, 1] = 0
-    for bin in range(bins.shape[0] - SPARE_BINS, bins.shape[0]):
-        bins[bin, 0] = 0
-        bins[bin, 1] = 0
+    for spare in range(bins.shape[0] - SPARE_BINS, bins.shape[0]):
+        bins[spare, 0] = 0
+        bins[spare, 1] = 0
     return found
