@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ THREADS = {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"} - os.environ.keys()
 os.environ.update(dict.fromkeys(THREADS, "2"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# No deadline: the first call of a kernel compiles it. In CI the examples are the same every time.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+# No deadline: the first call of a kernel compiles it. In CI the examples are the same every time. Locally they differ
+# from run to run, so that many runs see many; `--hypothesis-profile=thorough` sees many at once.
+EXAMPLES = 40
+settings.register_profile("local", deadline=None, max_examples=EXAMPLES)
+settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 MODEL = "smollm2-135m"
@@ -136,8 +139,23 @@ def smollm2_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2(smollm2_folder: Path) -> Any:
-    """The default model in float32. Ask for it only in tests marked `weights`."""
+def load_once() -> Callable[..., Any]:
+    """`heatbath.load` that loads a model in a type once for all tests of a process."""
     import heatbath
 
-    return heatbath.load(MODEL, dtype="float32")
+    load = heatbath.load  # before a test puts this function in its place
+    loaded: dict[tuple[str, str | None], Any] = {}
+
+    def load_shared(name: str, *, dtype: str | None = None) -> Any:
+        if (name, dtype) not in loaded:
+            model = load(name, dtype=dtype)
+            loaded[name, dtype] = loaded.setdefault((name, str(model.dtype).removeprefix("torch.")), model)
+        return loaded[name, dtype]
+
+    return load_shared
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_folder: Path, load_once: Callable[..., Any]) -> Any:
+    """The default model in float32. Ask for it only in tests marked `weights`."""
+    return load_once(MODEL, dtype="float32")

@@ -180,6 +180,7 @@ def test_the_exit_code_and_the_output(
     ]
 
 
+@pytest.mark.slow  # .ci/checks finds the same
 def test_the_allow_list_has_no_stale_entries_and_a_reason_for_each(names: ModuleType) -> None:
     allowed = names.tomllib.loads(names.ALLOWED.read_text(encoding="utf-8"))
     breaches = names.find_breaches(names.read_modules(names.ROOT), allowed)

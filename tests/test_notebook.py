@@ -8,9 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
+
+import heatbath
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,12 +38,41 @@ def _printed(cells: list[Any]) -> str:
 
 
 @pytest.mark.weights
+def test_the_cells_print_what_is_stored(
+    smollm2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cells one after another in this process, with the model that other tests use and fewer texts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(heatbath, "load", lambda name, dtype: {("smollm2-135m", "float32"): smollm2}[name, dtype])
+    namespace: dict[str, Any] = {}
+    for number, cell in enumerate(_code_cells(), 1):
+        exec(compile(_with_fewer_texts(cell.source), f"cell {number}", "exec"), namespace)
+    plt.close("all")
+    assert list(tmp_path.iterdir()) == []
+    # The last digits differ between processors: what is stored and what is printed agree in their words.
+    assert _words(capsys.readouterr().out) == _words(_printed(_code_cells()))
+
+
+FEWER = {"sequences=48, batch=24": "sequences=24, batch=12", "pairs=4": "pairs=2"}
+
+
+def _with_fewer_texts(code: str) -> str:
+    for before, after in FEWER.items():
+        code = code.replace(before, after)
+    return code
+
+
+def test_there_are_fewer_texts_in_two_cells() -> None:
+    assert sum(_with_fewer_texts(cell.source) != cell.source for cell in _code_cells()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.weights
 def test_the_tutorial_runs_from_the_first_cell_to_the_last(tmp_path: Path) -> None:
     done = TOOL.execute_notebook(TOOL.read_notebook(), tmp_path)
     cells = [cell for cell in done.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert list(tmp_path.iterdir()) == []
-    # The last digits differ between processors: what is stored and what is printed agree in their words.
     assert _words(_printed(cells)) == _words(_printed(_code_cells()))
 
 

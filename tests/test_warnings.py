@@ -55,7 +55,10 @@ def test_it_can_be_asserted():
 """
 
 
-@pytest.mark.parametrize("workers", [["-n", "0"], ["-n", "2"]], ids=["one process", "two workers"])
+ONE_PROCESS = pytest.param(["-n", "0"], id="one process", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("workers", [ONE_PROCESS, pytest.param(["-n", "2"], id="two workers")])
 def test_our_warnings_fail_and_those_of_others_are_listed_once(workers: list[str], tmp_path: Path) -> None:
     (tmp_path / "heatbath").mkdir()
     (tmp_path / "tests").mkdir()

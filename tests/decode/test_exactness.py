@@ -59,6 +59,7 @@ SAMPLERS = {
     "tempering": lambda target, sweeps: Tempering(target, chains=80, ladder=[0.0, 0.4, 1.0], sweeps=sweeps // 3),
 }
 RUNS = 20
+SLOW = pytest.mark.slow
 
 
 def check(name, target, model, claimed=None, *, runs=RUNS, sweeps=32):
@@ -74,7 +75,7 @@ def test_independent_draws_follow_the_tempered_model(temperature):
     )
 
 
-@pytest.mark.parametrize("name", ["smc", "metropolis", "lookahead"])
+@pytest.mark.parametrize("name", ["smc", "lookahead", pytest.param("metropolis", marks=SLOW)])
 def test_every_method_of_power_sampling_follows_the_power_of_the_model(name):
     check(name, POWER, MODELS["five"])
 
@@ -86,9 +87,6 @@ def test_answers_follow_a_target_that_is_steered(name):
 
 def test_answers_of_up_to_eight_tokens_follow_their_target():
     check("smc", STEERED, MODELS["long"])
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.slow
@@ -110,7 +108,8 @@ def test_a_temperature_five_percent_off_is_seen(name, monkeypatch):
         check(name, replace(POWER, temperature=1.05), MODELS["five"], POWER)
 
 
-@pytest.mark.parametrize("name", ["metropolis", "anneal", pytest.param("tempering", marks=SLOW)])
+# test_paths.py has the same control of Metropolis without chance.
+@pytest.mark.parametrize("name", ["anneal", *(pytest.param(name, marks=SLOW) for name in ("metropolis", "tempering"))])
 def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
     monkeypatch.setattr(metropolis_kernel, "_draw_acceptances", without_lengths)
     with pytest.raises(AssertionError, match="standard errors|floor"):
@@ -193,7 +192,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-@pytest.mark.parametrize("runs", [24, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [16, pytest.param(400, marks=pytest.mark.slow)])
 def test_log_z_is_within_its_stated_errors(name, runs):
     """Every error below 4.5 standard errors (rate 7e-6 each); their mean square that of a chi-square, at 1e-4.
 

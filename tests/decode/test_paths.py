@@ -109,8 +109,20 @@ def test_replicates_are_populations_of_their_own(threshold):
     assert_proper(SMC(target, particles=2, replicates=2, threshold=threshold), target, SHORT)
 
 
-@pytest.mark.parametrize("name", ["power", "along", "tilted", "fields", "barred"])
-@pytest.mark.parametrize("threshold", [0.0, 0.6, 1.0])
+PINNED = ["power", "along", "tilted", "fields", "barred"]
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        *((name, 0.6) for name in PINNED),
+        *(
+            pytest.param(name, threshold, marks=() if name == "along" else pytest.mark.slow)
+            for name in PINNED
+            for threshold in (0.0, 1.0)
+        ),
+    ],
+)
 def test_an_exact_draw_kept_in_the_population_bounds_from_above(name, threshold):
     """E[1 / Z-hat] = P(alive) / Z over exact draws that are pinned, so by Jensen E[log Z-hat] is at least log Z.
 

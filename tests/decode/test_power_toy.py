@@ -32,11 +32,11 @@ def shares(**asked) -> tuple[np.ndarray, float]:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"method": "smc", "particles": 2000, "replicates": 1},
-        {"method": "smc", "particles": 2000, "replicates": 1, "ladder": 2},
-        {"method": "metropolis", "chains": 2000, "sweeps": 24},
-        {"method": "lookahead", "n": 2000, "block": 1, "horizon": 1},
-        {"method": "lookahead", "n": 2000, "block": 1, "horizon": 1, "jackknife": False},
+        {"method": "smc", "particles": 1000, "replicates": 1},
+        {"method": "smc", "particles": 1000, "replicates": 1, "ladder": 2},
+        {"method": "metropolis", "chains": 800, "sweeps": 24},
+        {"method": "lookahead", "n": 1000, "block": 1, "horizon": 1},
+        {"method": "lookahead", "n": 1000, "block": 1, "horizon": 1, "jackknife": False},
     ],
 )
 def test_power_sampling_has_the_published_shares(asked):
@@ -47,6 +47,6 @@ def test_power_sampling_has_the_published_shares(asked):
 
 
 def test_a_low_temperature_guesses():
-    found, _ = shares(n=4000, temperature=0.25)
-    assert abs(found[:2].sum() - 0.165) < 5 * np.sqrt(0.165 * 0.835 / 4000)
+    found, _ = shares(n=2000, temperature=0.25)
+    assert abs(found[:2].sum() - 0.165) < 5 * np.sqrt(0.165 * 0.835 / 2000)
     assert abs(found[0] - POWER[0]) > 0.3

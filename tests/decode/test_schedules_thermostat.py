@@ -141,7 +141,7 @@ def apart(energies, stream, tau, rate, version):
 @pytest.mark.parametrize("tau", [2.0, 3.0, 5.0])
 def test_mirostat_is_the_published_recursion(version, tau):
     rng = np.random.default_rng(11)
-    energies, stream = rng.normal(0, 2.5, (60, 2, 500)), rng.random((60, 2))
+    energies, stream = rng.normal(0, 2.5, (40, 2, 200)), rng.random((40, 2))
     schedule = mirostat(tau * np.log(2), rate=0.4, version=version)
     memory, tokens = schedule.init(2), []
     for values, u in zip(energies, stream, strict=True):

@@ -52,17 +52,17 @@ def test_one_feature_of_two_values_is_solved_by_hand():
 
 
 def test_samples_give_the_multipliers_within_their_standard_errors():
-    """300 fits of 400 draws; z has mean 0 and variance 1: each test fails a right fit with probability below 1e-5."""
+    """100 fits of 400 draws; z has mean 0 and variance 1: each test fails a right fit with probability below 1e-5."""
     rng, matrix, target = np.random.default_rng(0), features(SEQUENCES), tilted(TRUTH) @ features(SEQUENCES)
     z = []
-    for _ in range(300):
+    for _ in range(100):
         draws = rng.choice(len(SEQUENCES), size=400, p=np.exp(MODEL.logprobs()))
         found = fit_moments(np.zeros(400), matrix[draws], target)
         z.append((found.lambdas - TRUTH) / found.stderr)
     z = np.array(z)
-    assert (np.abs(z.mean(0)) * np.sqrt(300) < 4.5 + 1.5).all()  # a bias of order 1/n is allowed for
-    assert (np.abs(z.var(0) - 1) < 4.5 * np.sqrt(2 / 300)).all()
-    assert ((z * 1.5).var(0) - 1 > 4.5 * np.sqrt(2 / 300)).all()  # errors two thirds as large would be seen
+    assert (np.abs(z.mean(0)) * np.sqrt(100) < 4.5 + 1.5).all()  # a bias of order 1/n is allowed for
+    assert (np.abs(z.var(0) - 1) < 5.2 * np.sqrt(2 / 100)).all()
+    assert ((z * 1.5).var(0) - 1 > 5.2 * np.sqrt(2 / 100)).all()  # errors two thirds as large would be seen
 
 
 def test_answers_weighed_by_the_potential_have_the_target_means():

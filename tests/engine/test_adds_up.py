@@ -11,7 +11,7 @@ from heatbath.decode import schedules, top_k, top_p
 from heatbath.energy import ForbiddenTokens, Grammar, LogitBias, MinLength, PresencePenalty, RepetitionPenalty
 from heatbath.energy.potentials import TruncationPenalty
 from heatbath.engine import generate
-from heatbath.models import TableModel, load
+from heatbath.models import TableModel
 from heatbath.record import FIELD_ENERGY_PREFIX, KEPT_MASS_PREFIX, WORK_PREFIX, Trace, read_traces, write_traces
 
 TREE = TableModel.random(4, 5, 6, stop_token_ids=(4,), scale=1.5)
@@ -109,16 +109,16 @@ def test_the_record_says_where_a_schedule_crosses_an_edge():
 
 @pytest.mark.weights
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_default_model_adds_up(dtype):
-    model = load("smollm2-135m", dtype=dtype)
+def test_the_default_model_adds_up(dtype, load_once):
+    model = load_once("smollm2-135m", dtype=dtype)
     fields = [RepetitionPenalty(1.3), LogitBias({260: 2.0}), ForbiddenTokens([28])]
     out = generate(model, "The sea", n=3, max_tokens=8, temperature=0.9, fields=fields, window=[top_k(50), top_p(0.9)])
     assert max(off(trace) for trace in out.traces) < 1e-6
 
 
 @pytest.mark.weights
-def test_json_answers_of_the_default_model_are_valid_and_weighed():
-    model = load("smollm2-135m", dtype="bfloat16")
+def test_json_answers_of_the_default_model_are_valid_and_weighed(load_once):
+    model = load_once("smollm2-135m", dtype="bfloat16")
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "maximum": 9999}},

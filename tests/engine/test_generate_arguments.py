@@ -193,7 +193,7 @@ WRONG = st.one_of(
 KEYWORDS = [*sorted(get_type_hints(GenerationOptions)), "n", "on_step", "observers"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(KEYWORDS), value=WRONG, data=st.data())
 def test_no_value_of_an_argument_ends_in_an_error_from_the_inside(name: str, value: Any, data: st.DataObject) -> None:
     taking = [sampler for sampler, spec in SAMPLERS.items() if name in spec.options] or ["ancestral"]

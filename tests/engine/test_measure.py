@@ -200,13 +200,13 @@ def drain(documents: Any) -> None:
 
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatbath.engine.chunking._BLOCK_CHARACTERS", 1024)
-    files = [io.StringIO("aa a☃ " * n) for n in (500, 500, 4000)]
+    files = [io.StringIO("aa a☃ " * n) for n in (200, 200, 1600)]
     drain(files[:1])
     peaks = [peak(lambda file=file: drain([file])) for file in files[1:]]
     assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_memory_does_not_grow_with_the_number_of_texts() -> None:
-    drain("aa a☃" for _ in range(64))
-    peaks = [peak(lambda n=n: drain("aa a☃" for _ in range(n))) for n in (64, 512)]
+    drain("aa a☃" for _ in range(32))
+    peaks = [peak(lambda n=n: drain("aa a☃" for _ in range(n))) for n in (32, 192)]
     assert peaks[1] < 1.3 * peaks[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,18 @@ def plain(smollm2_folder: Path) -> Any:
 
     module = AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32).eval()
 
-    def logits(tokens: list[int]) -> Any:
+    @cache
+    def logits(tokens: tuple[int, ...]) -> Any:
         with torch.inference_mode():
             return module(input_ids=torch.tensor([tokens])).logits[0].double().numpy()
 
-    return logits
+    return lambda tokens: logits(tuple(tokens))
+
+
+@pytest.fixture(scope="module")
+def longer(smollm2: Any) -> Trace:
+    """What measuring `LONGER` gives."""
+    return measure(smollm2, LONGER)
 
 
 def thermodynamics(logits: Any, tokens: list[int], temperature: float) -> dict[str, Any]:
@@ -65,9 +73,9 @@ def test_measure_agrees_with_a_plain_forward_pass(smollm2: Any, plain: Any, text
 
 @pytest.mark.parametrize("temperature", [0.3, 0.7, 1.5])
 def test_a_stored_trace_answers_at_other_temperatures(
-    smollm2: Any, plain: Any, tmp_path: Path, temperature: float
+    longer: Trace, plain: Any, tmp_path: Path, temperature: float
 ) -> None:
-    measure(smollm2, LONGER).save(tmp_path / "t.parquet")
+    longer.save(tmp_path / "t.parquet")
     trace = Trace.load(tmp_path / "t.parquet")
     expected = thermodynamics(plain(trace.tokens.tolist()), trace.tokens.tolist(), temperature)
     np.testing.assert_allclose(trace.logprob(temperature)[1:], expected["logprob"], atol=1e-3)
@@ -75,13 +83,12 @@ def test_a_stored_trace_answers_at_other_temperatures(
     np.testing.assert_allclose(trace.heat_capacity(temperature)[1:], expected["heat_capacity"], atol=5e-2)
 
 
-def test_bytes_a_token_on_disk(smollm2: Any, tmp_path: Path) -> None:
-    trace = measure(smollm2, LONGER)
-    trace.save(tmp_path / "t.parquet")
-    few = trace.to_table().slice(0, 1)
+def test_bytes_a_token_on_disk(longer: Trace, tmp_path: Path) -> None:
+    longer.save(tmp_path / "t.parquet")
+    few = longer.to_table().slice(0, 1)
     assert few.num_rows == 1
     overhead = 14_000  # of any file: names, metadata, statistics
-    assert ((tmp_path / "t.parquet").stat().st_size - overhead) / len(trace) <= 256
+    assert ((tmp_path / "t.parquet").stat().st_size - overhead) / len(longer) <= 256
 
 
 def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
@@ -94,14 +101,13 @@ def test_generated_traces_are_what_measuring_gives(smollm2: Any) -> None:
             np.testing.assert_allclose(got, expected, atol=2e-3, rtol=1e-4, err_msg=name)
 
 
-def test_strides_score_every_token_once(smollm2: Any) -> None:
+def test_strides_score_every_token_once(smollm2: Any, longer: Trace) -> None:
     parts = list(measure_stream(smollm2, [LONGER], context=24))
-    whole = measure(smollm2, LONGER)
     assert len(parts) > 3
     assert not any("�" in part.text for part in parts)
     joined = join_traces(parts)
-    assert joined.text == LONGER and joined.tokens.tolist() == whole.tokens.tolist()
-    np.testing.assert_allclose(joined.record["logprob"][1:20], whole.record["logprob"][1:20], atol=1e-3)
+    assert joined.text == LONGER and joined.tokens.tolist() == longer.tokens.tolist()
+    np.testing.assert_allclose(joined.record["logprob"][1:20], longer.record["logprob"][1:20], atol=1e-3)
 
 
 class Pieces(StringIO):

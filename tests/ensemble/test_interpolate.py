@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from heatbath.ensemble import NODE_BETAS, LogZ, curve, nodes
 from heatbath.errors import BadInput
 
-BETAS = 1.0 / np.geomspace(0.1, 3.0, 60)
+BETAS = 1.0 / np.geomspace(0.1, 3.0, 30)
 V = 49_152
 
 
 def ensembles() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
-        "normal": normal(0, (4, V), 3.0),
-        "wide": normal(1, (4, V), 6.0),
-        "gumbel": -rng.gumbel(0, 1.5, (4, V)),
-        "heavy tail": rng.standard_t(3, (4, V)),
+        "normal": normal(0, (2, V), 3.0),
+        "wide": normal(1, (2, V), 6.0),
+        "gumbel": -rng.gumbel(0, 1.5, (2, V)),
+        "heavy tail": rng.standard_t(3, (2, V)),
         "ladder": 0.5 * np.arange(V)[None],
-        "nearly degenerate": normal(2, (4, V), 1e-3),
+        "nearly degenerate": normal(2, (2, V), 1e-3),
     }
 
 

@@ -22,7 +22,7 @@ def close(seen: Any, expected: Any, rtol: float) -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("kind", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 3.0, math.inf])
 @pytest.mark.parametrize("states", [1, 255, 700, 9000])
 def test_it_is_the_draw_and_the_state(kind: str, beta: float, states: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from heatbath.kernels.histogram import MAX_BETA, MAX_EXPONENT, MIN_BETA, bin_layout, fill_binned_sums, fill_counted_sums
+from heatbath.kernels.binning import MAX_BETA, MAX_EXPONENT, MIN_BETA, bin_layout
+from heatbath.kernels.histogram import fill_binned_sums, fill_counted_sums
 from heatbath.kernels.row_sums import fill_sums
 from heatbath.kernels.row_sums import select_states as fill_selected
 from heatbath.kernels.sampling import draw_and_observe, draw_states
@@ -22,12 +23,18 @@ MAX_BINNED_STATES = 1 << 24
 """Number of states from which the integers of a bin could overflow."""
 
 
+def _in_plain_layout(numbers: Floats) -> Floats:
+    """Return few numbers as a contiguous, writeable array: a kernel is compiled again for each other kind of array."""
+    return numbers if numbers.flags.carray else np.array(numbers, order="C")
+
+
 def sums(words: Words, betas: Floats, max_exponent: float = MAX_NORMAL_EXPONENT) -> Floats:
     """Return status, ground and four sums (N, K, 6) at betas (N or 1, K).
 
     A histogram leaves out states with beta d beyond `max_exponent`.
     """
     out = np.empty((words.shape[0], betas.shape[1], 6))
+    betas = _in_plain_layout(betas)
     work = words.size * (1 + betas.shape[1])
     if words.itemsize == 2 and words.shape[1] > MIN_TABLE_STATES:
         share_rows(fill_counted_sums, words.shape[0], work, words, betas, max_exponent, out)
@@ -73,6 +80,7 @@ def select_states(words: Words, index: npt.NDArray[np.int64]) -> Floats:
 def draw(words: Words, betas: Floats, uniform: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return one drawn state per row, and the status of each row."""
     index, status = np.empty(words.shape[0], np.int64), np.empty(words.shape[0], np.int64)
+    betas, uniform = _in_plain_layout(betas), _in_plain_layout(uniform)
     share_rows(draw_states, words.shape[0], 4 * words.size, words, betas, uniform, words.itemsize == 8, index, status)
     return index, status
 
@@ -86,5 +94,6 @@ def observed_draw(
     """
     index, out = np.empty(words.shape[0], np.int64), np.empty((words.shape[0], 9))
     double = words.itemsize == 8
+    betas, uniform = _in_plain_layout(betas), _in_plain_layout(uniform)
     share_rows(draw_and_observe, words.shape[0], 4 * words.size, words, betas, uniform, other_beta, double, index, out)
     return index, out

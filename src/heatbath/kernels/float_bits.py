@@ -133,16 +133,28 @@ _key_32_jit, _key_64_jit, _key_16_jit = jit(_key_32), jit(_key_64), jit(_key_16)
 
 
 @jit
+def find_highest_finite(row: Any) -> Any:
+    """Return the highest key below that of +inf, or that of -inf if there is none."""
+    outermost = infinity_key(row[0])
+    top = -outermost
+    for v in range(row.shape[0]):
+        order = key(row[v])
+        top = max(top, order if order < outermost else -outermost)
+    return top
+
+
+@jit
 def find_extremes(row: Any) -> Any:
     """Return the lowest key of a row, the highest finite one, and the status of the row."""
     outermost = infinity_key(row[0])
     low = key(row[0])
-    high, top = low, -outermost
+    high = low
     for v in range(row.shape[0]):
         order = key(row[v])
         low = min(low, order)
         high = max(high, order)
-        top = max(top, order if order < outermost else -outermost)
+    # A second pass only where states are absent: the first is what every kernel spends on a row.
+    top = find_highest_finite(row) if high >= outermost else high
     if high > outermost or low < -outermost:
         return low, top, NAN
     if low == -outermost:

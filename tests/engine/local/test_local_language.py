@@ -28,7 +28,7 @@ def prompt(smollm2: Any) -> tuple[int, ...]:
 
 
 def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
-    requests = [Request(prompt, str(i), max_tokens=8 + i, seed=i, temperature=0.8, top_logprobs=3) for i in range(6)]
+    requests = [Request(prompt, str(i), max_tokens=4 + i, seed=i, temperature=0.8, top_logprobs=3) for i in range(6)]
     requests.append(Request(prompt, "schema", max_tokens=48, seed=1, fields=(ComponentSpec("json_schema", SCHEMA),)))
     requests.append(Request(prompt, "beam", max_tokens=6, sampler="beam", options={"width": 2}))
     *plain, schema, beam = answers(smollm2, requests, EngineConfig(max_rows=16))

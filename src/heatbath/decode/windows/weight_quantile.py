@@ -256,7 +256,10 @@ def fill_share_bands(
             out[b, 0], out[b, 1], out[b, 2] = ground, ground, 1.0
         elif double or not is_float32_safe(ground, high, beta):
             z, m = compute_weights_64(row, ground, beta, wide[0], wide[1])
-            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, wide, double)
+            # Number by number: numba compiles the error of shapes that differ for an assignment to a row.
+            low, top, mass = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, wide, double)
+            out[b, 0], out[b, 1], out[b, 2] = low, top, mass
         else:
             z, m = compute_weights_32(row, np.float32(ground), np.float32(beta * LOG2E), small[0], small[1])
-            out[b] = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, small, double)
+            low, top, mass = compute_band_and_mass(rule, row, (ground, high), beta, share, z, m, small, double)
+            out[b, 0], out[b, 1], out[b, 2] = low, top, mass

@@ -112,7 +112,9 @@ def rotate_and_store(start: Any, stop: Any, qkv: Any, angles: Any, slot_columns:
                 to[d] = to_bfloat16(rotated[d])
         for h in range(groups):
             begin = (heads + groups + h) * width
-            values[slot, h, column] = row[begin : begin + width]
+            # Element by element: numba compiles the error of shapes that differ for an assignment of arrays.
+            for d in range(width):
+                values[slot, h, column, d] = row[begin + d]
 
 
 @jit_reassoc
