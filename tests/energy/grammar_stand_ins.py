@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 from heatbath.errors import BadInput
 
@@ -13,33 +14,46 @@ def build(setup):
 
     def probe(grammar):
         action, _, value = grammar.partition(" ")
-        if action == "sleep":
-            time.sleep(float(value))
-        elif action == "spin":
-            while True:
-                pass
-        elif action == "allocate":
-            held = []
-            while True:
-                held.append(bytearray(16 << 20))
-        elif action == "exit":
-            os._exit(int(value))
-        elif action == "abort":
-            os.abort()
-        elif action == "recurse":
-            _recurse()
-        elif action == "refuse":
-            raise BadInput(value)
-        elif action == "pid":
-            with open(value, "a") as file:
-                file.write(f"{os.getpid()} {os.getppid()}\n")
-            time.sleep(60)
+        ACTIONS.get(action, lambda value: None)(value)
 
     return probe
 
 
-def _recurse():
+def spin(value):
+    while True:
+        pass
+
+
+def allocate(value):
+    held = []
+    while True:
+        held.append(bytearray(16 << 20))
+
+
+def recurse(value):
     """Use native stack without end, as a recursive compiler does."""
     sys.setrecursionlimit(10**9)
     call = ctypes.CFUNCTYPE(None)(lambda: call())
     call()
+
+
+def refuse(value):
+    raise BadInput(value)
+
+
+def write_pids(value):
+    with Path(value).open("a") as file:
+        file.write(f"{os.getpid()} {os.getppid()}\n")
+    time.sleep(60)
+
+
+ACTIONS = {
+    "sleep": lambda value: time.sleep(float(value)),
+    "spin": spin,
+    "allocate": allocate,
+    "exit": lambda value: os._exit(int(value)),
+    "abort": lambda value: os.abort(),
+    "recurse": recurse,
+    "refuse": refuse,
+    "pid": write_pids,
+}

@@ -60,13 +60,15 @@ def test_processor_time_is_limited(guard):
     assert verdict(guard, "spin").status in ("late", "slow")
 
 
+def said(status):
+    with pytest.raises(BadInput) as raised:
+        GrammarVerdict(status, "why.").require_usable("f", LIMITS)
+    return raised.value.reason
+
+
 def test_each_verdict_is_a_sentence():
-    said = {
-        status: pytest.raises(BadInput, GrammarVerdict(status, "why.").require_usable, "f", LIMITS).value.reason
-        for status in ("refused", "died", "late", "slow")
-    }
-    assert said["refused"] == "why." and "crashed or took more than 64 MiB" in said["died"]
-    assert "more than 1 s" in said["late"] and "more than 2 s" in said["slow"]
+    assert said("refused") == "why." and "crashed or took more than 64 MiB" in said("died")
+    assert "more than 1 s" in said("late") and "more than 2 s" in said("slow")
     with pytest.raises(GrammarCheckLost):
         GrammarVerdict("lost").require_usable("f", LIMITS)
     GrammarVerdict("usable").require_usable("f", LIMITS)
