@@ -42,7 +42,7 @@ def test_stuck_grammars_block_nobody_and_end_at_their_deadline(guard: GrammarGua
             biased = Request((0,), "bias", max_tokens=4, fields=(ComponentSpec("bias", {"1": 2.0}),))
             await asked(engine, biased)
             await asyncio.wait_for(asyncio.wrap_future(guard.check("started")), 20)
-            stuck = [asyncio.create_task(asked(engine, grammar(f"sleep {60 + i}", deadline=6.0))) for i in range(3)]
+            stuck = [asyncio.create_task(asked(engine, grammar(f"sleep {60 + i}", deadline=4.0))) for i in range(3)]
             await until(lambda: len(guard._jobs) == 3)
             begun = time.monotonic()
             with pytest.raises(BadInput, match="because") as raised:

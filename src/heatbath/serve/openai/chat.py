@@ -70,12 +70,21 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
         if self.has_tools:
-            message = parse_message(text, f"call_{self.task.plan.info.id}_{index}")
-            reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
+            message, calls_are_complete = parse_message(text, f"call_{self.task.plan.info.id}_{index}")
+            reason = "tool_calls" if calls_are_complete and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:
             logprobs = chat_logprobs(output.text_tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
+
+    def json_parts(self, output: ChoiceOutput) -> list[tuple[str | None, str]] | None:
+        if not self.has_tools:
+            return super().json_parts(output)
+        message, calls_are_complete = parse_message(output.text, "")
+        if output.finish != "stop" or (message.tool_calls and not calls_are_complete):
+            return None
+        calls = message.tool_calls or []
+        return [(call.function.name, call.function.arguments) for call in calls] or [(None, output.text)]
 
     def build_response(
         self, outputs: Sequence[PromptOutput], choices: list[ChatChoice], thermo: dict[str, Any] | UnsetType

@@ -20,6 +20,7 @@ from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
+from heatbath.serve.openai.structured_output import StructuredOutput
 from heatbath.serve.openai.validation import Refusal, decode_body, ignored_header
 from heatbath.serve.services import Services
 
@@ -43,6 +44,7 @@ class RequestContext:
         endpoint: the path of the route.
         ignored: fields of the body that have no effect.
         admitted: whether the observers know that the request was accepted.
+        structured_output: the schemas that the response is checked against.
     """
 
     http: HttpRequest
@@ -52,6 +54,7 @@ class RequestContext:
     id: str
     ignored: list[str] = field(default_factory=list)
     admitted: bool = False
+    structured_output: StructuredOutput | None = None
 
     @property
     def language(self) -> ModelInfo:
