@@ -17,6 +17,8 @@ _MAX_ERRORS = 5
 _MAX_DIGITS = 4000
 _PATTERN_SECONDS = 0.2
 _FORMATS = ("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid")
+_CLASS_PIECES = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}
+_PIECES = {"$": r"\Z", r"\d": "[0-9]", r"\D": "[^0-9]", r"\w": "[A-Za-z0-9_]", r"\W": "[^A-Za-z0-9_]"}
 _STEPS_LEFT: ContextVar[list[int]] = ContextVar("steps_left")
 
 
@@ -203,17 +205,16 @@ def _search(pattern: str, text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _compile(pattern: str) -> Any:
-    """Compile a pattern of a schema, in which `$` is the end of the text and classes are those of ASCII."""
+    """Compile a pattern of a schema, in the syntax of JavaScript as far as Python's differs."""
     parts, in_class, at = [], False, 0
     while at < len(pattern):
         size = 2 if pattern[at] == "\\" else 1
         piece = pattern[at : at + size]
-        if piece == "$" and not in_class:
-            piece = r"\Z"
+        piece = (_CLASS_PIECES if in_class else _PIECES).get(piece, piece)
         in_class = (piece == "[" or in_class) and piece != "]"
         parts.append(piece)
         at += size
-    return regex.compile("".join(parts), regex.ASCII)
+    return regex.compile("".join(parts))
 
 
 def _check_pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:
