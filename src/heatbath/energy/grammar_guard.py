@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from heatbath.energy.grammar_worker import HEADER, GrammarLimits, WorkerSetup
 from heatbath.errors import BadInput, HeatbathError
@@ -108,6 +108,12 @@ class GrammarGuard:
     def is_supported() -> bool:
         """Return whether this platform can fork."""
         return hasattr(os, "fork")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def find_verdict(self, grammar: str) -> GrammarVerdict | None:
         """Return the verdict on a grammar that was tried before."""

@@ -9,11 +9,16 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scripted import Scripted
 from serving import HELLO, Server, server
 
+from heatbath.energy import Context, Grammar
+from heatbath.energy.json_schema import relax_schema
+from heatbath.energy.vocab_bytes import TokenBytesCache
 from heatbath.engine.local import EngineConfig, LocalEngine
-from heatbath.models import MarkovModel
+from heatbath.models import MarkovModel, Vocabulary
 from heatbath.serve.openai.json_validation import find_errors
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
@@ -237,3 +242,80 @@ def test_two_tools_and_a_form_are_one_grammar() -> None:
     refused = server(Scripted()).chat(tools=[tool()], guided_grammar='start: a\na: "x"')
     assert refused.status_code == 400 and refused.json()["error"]["param"] == "tools"
     assert server(Scripted()).chat(HELLO, tools=[tool()], guided_choice=["a", "b"]).status_code == 200
+
+
+BYTES = TokenBytesCache([*(bytes([byte]) for byte in range(256)), b"<end>"].__getitem__, 257)
+VOCABULARY = Vocabulary(257, stop_token_ids=(256,), special_token_ids=frozenset({256}))
+NUMBERS = st.sampled_from([-3, 0, 2, 7, 0.1, 0.3, -0.5, 1.25, 2**53, 1e-7])
+LEAVES = st.one_of(
+    st.builds(
+        lambda low, more: {"type": "integer", "minimum": low, "maximum": low + more},
+        st.integers(-20, 20),
+        st.integers(0, 9),
+    ),
+    st.builds(lambda step: {"type": "number", "multipleOf": step}, st.sampled_from([0.5, 0.1, 3, 0.25])),
+    st.builds(lambda most: {"type": "number", "maximum": most, "exclusiveMinimum": -10}, NUMBERS),
+    st.builds(
+        lambda values: {"enum": values}, st.lists(NUMBERS | st.text(max_size=3) | st.none(), min_size=1, max_size=3)
+    ),
+    st.builds(lambda n: {"type": "string", "minLength": n, "maxLength": n + 2}, st.integers(0, 2)),
+    st.sampled_from([{"type": "string", "pattern": "^[a-c]{1,3}$"}, {"type": "string", "format": "date"}]),
+    st.sampled_from(
+        [{"type": ["boolean", "null"]}, {"const": {"a": [1, 2.5]}}, {"not": {"type": "null"}, "enum": [1]}]
+    ),
+)
+
+
+def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    named = st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=2)
+    arrays = st.builds(
+        lambda items, n, unique: {
+            "type": "array",
+            "items": items,
+            "maxItems": 2 + n,
+            "minItems": n,
+            "uniqueItems": unique,
+        },
+        inner,
+        st.integers(0, 1),
+        st.booleans(),
+    )
+    objects = named.map(
+        lambda each: {"type": "object", "properties": each, "required": sorted(each), "additionalProperties": False}
+    )
+    return objects | arrays | st.lists(inner, min_size=1, max_size=2).map(lambda each: {"anyOf": each})
+
+
+SCHEMAS = st.recursive(LEAVES, _objects, max_leaves=4)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(schema=SCHEMAS, seed=st.integers(0, 2**32 - 1))
+def test_what_the_grammar_draws_is_valid_but_for_what_was_relaxed(schema: Any, seed: int) -> None:
+    relaxed = relax_schema(schema)
+    field = Grammar.from_json_schema(relaxed.schema, BYTES, VOCABULARY)
+    rng, tokens = np.random.default_rng(seed), []
+    for _ in range(300):
+        ways = np.flatnonzero(field(Context([tokens], [0], 257, (256,)))[0] == 0).tolist()
+        if 256 in ways and (len(ways) == 1 or rng.random() < 0.5 or len(tokens) > 100):
+            break
+        ascii_only = [token for token in ways if 31 < token < 127] or ways
+        tokens.append(int(rng.choice(ascii_only)))
+    else:
+        return
+    text = bytes(tokens).decode(errors="replace")
+    assert find_errors(relaxed.schema, text) == [] or "comes twice" in str(find_errors(relaxed.schema, text)), text
+    if not relaxed.pointers:
+        assert find_errors(schema, text) == find_errors(relaxed.schema, text)
+
+
+@given(
+    schema=st.sampled_from([{"type": "object", **each[0]} for each in RELAXED]),
+    value=st.dictionaries(
+        st.sampled_from("ab"), st.none() | st.integers(0, 2) | st.lists(st.integers(0, 1)), max_size=2
+    ),
+)
+def test_relaxing_admits_all_that_is_valid(schema: Any, value: Any) -> None:
+    text = json.dumps(value)
+    if find_errors(schema, text) == []:
+        assert find_errors({**relax_schema(schema).schema, "oneOf": [True]}, text) == []
