@@ -30,7 +30,7 @@ def guard():
 
 @pytest.fixture(scope="module")
 def real():
-    made = build_guard("heatbath.energy.grammar_worker:build_probe", GrammarLimits())
+    made = build_guard("heatbath.energy.grammar_probe:build_probe", GrammarLimits())
     yield made
     made.close()
 

@@ -44,7 +44,6 @@ _LIMITS = {
     "max_lexer_states": 50_000,
     "verbose_errors": False,
 }
-_PROBED_STEPS = 24
 _MAX_DEPTH = 256
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|[()\[\]{}]', re.DOTALL)
 
@@ -155,6 +154,10 @@ class Grammar(Field):
             np.take(self._byte_energies, bits[:octets], axis=0, out=table[row], mode="clip")
             energies[row, ending] = 0 if _has_bit(bits, self.vocab_size) else np.inf
         return energies
+
+    def token_mask(self, tokens: Sequence[int]) -> Bits:
+        """Return one bit for each token that may follow `tokens`, and one more for a match."""
+        return self._token_mask(self._parser_states(tokens))
 
     def _token_mask(self, parse: ParserState) -> Bits:
         """Return one bit per token, and one more that is set if the text so far is a match."""
@@ -281,33 +284,6 @@ def build_regex_grammar(pattern: str) -> str:
     # The library's own conversion, since a pattern has to be quoted inside a Lark grammar.
     (part,) = json.loads(_import_llguidance().LLMatcher.grammar_from_regex(pattern))["grammars"]
     return str(part["lark_grammar"])
-
-
-@dataclass(frozen=True)
-class ProbedVocabulary:
-    """The vocabulary that a process tries grammars with."""
-
-    size: int
-    stop_token_ids: Sequence[int]
-    special_token_ids: Set[int]
-
-
-def probe_grammar(grammar: str, token_bytes: Callable[[int], bytes], vocabulary: GrammarVocabulary) -> None:
-    """Compile a grammar, search for a match, and compute the masks along two walks, as decoding would.
-
-    Raises `BadInput` for a grammar that cannot be used. The walks follow the longest and the last tokens allowed.
-    """
-    field = Grammar(grammar, token_bytes, vocabulary, search=False)
-    field.require_match(token_bytes)
-    lengths = np.asarray([len(token_bytes(token)) for token in range(vocabulary.size)])
-    for order in (lengths, np.arange(vocabulary.size)):
-        prefix: list[int] = []
-        for _ in range(_PROBED_STEPS):
-            bits = np.unpackbits(field._token_mask(field._parser_states(prefix)), bitorder="little")
-            allowed = np.flatnonzero(bits[: vocabulary.size])
-            if not allowed.size:
-                break
-            prefix.append(int(allowed[order[allowed].argmax()]))
 
 
 def build_field_grammar(name: str, value: Any) -> str | None:

@@ -94,7 +94,7 @@ class GrammarGuard:
         vocabulary: GuardedVocabulary,
         *,
         limits: GrammarLimits | None = None,
-        factory: str = "heatbath.energy.grammar_worker:build_probe",
+        factory: str = "heatbath.energy.grammar_probe:build_probe",
     ) -> None:
         self.limits = limits or GrammarLimits()
         self._token_bytes, self._vocabulary, self._factory = token_bytes, vocabulary, factory

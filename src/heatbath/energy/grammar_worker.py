@@ -18,12 +18,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from heatbath.errors import BadInput, HeatbathError
+from heatbath.errors import HeatbathError
 
 Probe = Callable[[str], None]
 """Compiles a grammar and tries it. Raises `BadInput` for one that cannot be used."""
@@ -216,23 +215,6 @@ def _limit_resources(limits: GrammarLimits) -> None:
     except OSError:
         return
     resource.setrlimit(resource.RLIMIT_AS, (size + limits.memory, size + limits.memory))
-
-
-def build_probe(setup: WorkerSetup) -> Probe:
-    """Return the probe of grammars over the vocabulary of `setup`."""
-    from heatbath.energy.grammar import ProbedVocabulary, probe_grammar
-    from heatbath.energy.vocab_bytes import TokenBytesCache
-
-    token_bytes = TokenBytesCache(setup.pieces.__getitem__, len(setup.pieces))
-    vocabulary = ProbedVocabulary(len(setup.pieces), setup.stop_token_ids, setup.special_token_ids)
-
-    def probe(grammar: str) -> None:
-        probe_grammar(grammar, token_bytes, vocabulary)
-
-    with suppress(BadInput):
-        # Builds what all children share.
-        probe("start: /[a-z]*/")
-    return probe
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ _PIECES = {"$": r"\Z", r"\d": "[0-9]", r"\D": "[^0-9]", r"\w": "[A-Za-z0-9_]", r
 _STEPS_LEFT: ContextVar[list[int]] = ContextVar("steps_left")
 
 
-class _Undecided(Exception):
+class _CheckLimit(Exception):
     """Checking took more than it may."""
 
 
@@ -132,25 +132,25 @@ Check = Callable[[Any, Any, Any, Any], Any]
 
 
 def _count_steps(check: Check) -> Check:
-    def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    def check_step(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         left = _STEPS_LEFT.get([_MAX_STEPS])
         left[0] -= 1
         if left[0] < 0:
-            raise _Undecided
+            raise _CheckLimit
         yield from check(validator, value, instance, schema) or ()
 
-    return counted
+    return check_step
 
 
 def _guard_unevaluated(check: Check | None) -> Check:
     """Refuse what the library would search with patterns of the schema, without a bound."""
 
-    def guarded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+    def check_bounded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
         if "patternProperties" in json.dumps(schema, default=str):
-            raise _Undecided
+            raise _CheckLimit
         return check(validator, value, instance, schema) if check else None
 
-    return guarded
+    return check_bounded
 
 
 def _is_integer(value: Any) -> bool:
