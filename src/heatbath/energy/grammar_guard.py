@@ -24,6 +24,8 @@ _MAX_REASON = 1000
 _KEPT_STATUSES = frozenset({"usable", "refused", "died", "late"})
 _COMMAND = (sys.executable, "-P", "-c", "from heatbath.energy.grammar_worker import main; main()")
 
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
+
 
 class GrammarCheckLost(HeatbathError):
     """The process that tries grammars has ended without a verdict."""
@@ -246,10 +248,10 @@ def _digest(grammar: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the process: the modules of this one, and no threads, since it forks."""
+    """Return the environment of the process: the modules of this one, no secrets, and no threads, since it forks."""
     path = os.pathsep.join(each for each in sys.path if each)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "PYTHONPATH": path}
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | threads | {"PYTHONPATH": path}
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:

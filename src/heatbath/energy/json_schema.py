@@ -27,6 +27,7 @@ _FORMATS = frozenset(
 )
 _COMPOSING = frozenset({"allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas"})
 _LOWER, _UPPER = frozenset({"minimum", "exclusiveMinimum"}), frozenset({"maximum", "exclusiveMaximum"})
+_MAX_DEPTH = 128
 _LARGEST = 2**63 - 1024
 """The largest bound below 2^63 that a float holds. The library's integers have 64 bits, beyond which it cuts."""
 
@@ -45,13 +46,28 @@ class RelaxedSchema:
 
 
 def parse_schema(text: str) -> Any:
-    """Return the schema in a JSON text. Raises `BadInput` if it is not JSON, or has a number that a float lacks."""
+    """Return the schema in a JSON text.
+
+    Raises `BadInput` if it is not JSON, is nested too deep, or has a number that a float lacks.
+    """
     try:
-        return json.loads(text, parse_float=_parse_float, parse_constant=_refuse_constant)
+        schema = json.loads(text, parse_float=_parse_float, parse_constant=_refuse_constant)
+        _validate_depth(schema)
+        return schema
     except BadInput:
         raise
     except (ValueError, RecursionError) as error:
         raise BadInput(f"the schema is not valid JSON: {error}.") from None
+
+
+def _validate_depth(schema: Any) -> None:
+    level = [schema] if isinstance(schema, dict | list) else []
+    for _ in range(_MAX_DEPTH):
+        values = [each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [each for each in values if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise BadInput(f"the schema is nested more than {_MAX_DEPTH} deep: flatten it, with `$ref` for parts of it.")
 
 
 def _parse_float(text: str) -> float:

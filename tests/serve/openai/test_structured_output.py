@@ -166,6 +166,19 @@ def test_what_is_no_schema_is_refused(schema: Any) -> None:
         assert answer.json()["error"]["param"] == "response_format.json_schema.schema"
 
 
+@pytest.mark.parametrize("depth", [100, 400, 5000, 100_000])
+def test_a_schema_given_as_text_is_not_too_deep(depth: int) -> None:
+    text = '{"items":' * depth + "{}" + "}" * depth
+    answer = server(Scripted(["[]"])).chat(guided_json=text)
+    assert answer.status_code == (200 if depth < 128 else 400)
+    assert depth < 128 or answer.json()["error"]["param"] == "guided_json"
+
+
+def test_schemas_that_are_true_or_absent() -> None:
+    for more in (form(True), {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}):
+        assert server(Scripted(["[1]"])).chat(**more).headers["x-heatbath-valid"] == "true"
+
+
 def test_few_tokens_and_impossible_forms() -> None:
     """One rule: a limit of tokens cuts with `length`; only a form without any match is refused."""
     model = MarkovModel(np.random.default_rng(5).normal(size=(4, 4)))
