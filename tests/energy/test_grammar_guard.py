@@ -14,7 +14,7 @@ from heatbath.models import Vocabulary
 
 BYTES = [bytes([byte]) for byte in range(256)] + [b"<end>"]
 VOCABULARY = Vocabulary(257, stop_token_ids=(256,), special_token_ids=frozenset({256}))
-LIMITS = GrammarLimits(seconds=1.0, patience=2.0, memory=64 << 20, children=2)
+LIMITS = GrammarLimits(seconds=1.0, patience=1.2, memory=64 << 20, children=2)
 
 
 def build_guard(factory="grammar_stand_ins:build", limits=LIMITS):
@@ -68,7 +68,7 @@ def said(status):
 
 def test_each_verdict_is_a_sentence():
     assert said("refused") == "why." and "crashed or took more than 64 MiB" in said("died")
-    assert "more than 1 s" in said("late") and "more than 2 s" in said("slow")
+    assert "more than 1 s" in said("late") and "more than 1.2 s" in said("slow")
     with pytest.raises(GrammarCheckLost):
         GrammarVerdict("lost").require_usable("f", LIMITS)
     GrammarVerdict("usable").require_usable("f", LIMITS)
