@@ -20,7 +20,7 @@ from heatbath.serve.openai.responses import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.streaming import ChatStreamWriter
-from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
+from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_calls
 from heatbath.serve.openai.validation import CHAT_REFUSALS
 
 
@@ -70,7 +70,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
         if self.has_tools:
-            message, calls_are_complete = parse_message(text, f"call_{self.task.plan.info.id}_{index}")
+            message, calls_are_complete = parse_calls(text, f"call_{self.task.plan.info.id}_{index}")
             reason = "tool_calls" if calls_are_complete and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:
@@ -80,7 +80,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
     def json_parts(self, output: ChoiceOutput) -> list[tuple[str | None, str]] | None:
         if not self.has_tools:
             return super().json_parts(output)
-        message, calls_are_complete = parse_message(output.text, "")
+        message, calls_are_complete = parse_calls(output.text, "")
         if output.finish != "stop" or (message.tool_calls and not calls_are_complete):
             return None
         calls = message.tool_calls or []
