@@ -77,15 +77,6 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             logprobs = chat_logprobs(output.text_tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
 
-    def json_parts(self, output: ChoiceOutput) -> list[tuple[str | None, str]] | None:
-        if not self.has_tools:
-            return super().json_parts(output)
-        message, calls_are_complete = parse_calls(output.text, "")
-        if output.finish != "stop" or (message.tool_calls and not calls_are_complete):
-            return None
-        calls = message.tool_calls or []
-        return [(call.function.name, call.function.arguments) for call in calls] or [(None, output.text)]
-
     def build_response(
         self, outputs: Sequence[PromptOutput], choices: list[ChatChoice], thermo: dict[str, Any] | UnsetType
     ) -> ChatCompletion:

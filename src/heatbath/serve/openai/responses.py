@@ -23,8 +23,9 @@ from heatbath.serve.openai.schema.responses import PromptLogprobs
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
-from heatbath.serve.openai.structured_output import OutputCheck
+from heatbath.serve.openai.structured_output import OutputCheck, StructuredOutput
 from heatbath.serve.openai.thermo import choice_thermo, response_thermo
+from heatbath.serve.openai.tool_calls import parse_calls
 
 B = TypeVar("B", bound=GenerationRequest)
 C = TypeVar("C", bound=msgspec.Struct)
@@ -131,13 +132,9 @@ class Responder(ABC, Generic[B, C]):
 
     async def _check_output(self, selected: Sequence[Sequence[ChoiceOutput]]) -> OutputCheck:
         """Check the choices against the schemas of the request."""
-        assert self.context.structured_output is not None
-        parts = [self.json_parts(output) for of_prompt in selected for output in of_prompt]
-        return await self.context.structured_output.check(parts)
-
-    def json_parts(self, output: ChoiceOutput) -> list[tuple[str | None, str]] | None:
-        """Return the JSON texts of a choice, each with the name of its tool; None where the choice was cut."""
-        return [(None, output.text)] if output.finish == "stop" else None
+        structured = self.context.structured_output
+        assert structured is not None
+        return await structured.check([_json_parts(output, structured) for outputs in selected for output in outputs])
 
     async def _store(self, selected: Sequence[Sequence[ChoiceOutput]]) -> tuple[list[C], bool | None]:
         """Return the choices, of which those of prompt i begin at i * n, and whether they are stored."""
@@ -152,6 +149,20 @@ class Responder(ABC, Generic[B, C]):
         for choice in plain:
             choice.pop("thermo", None)
         return choices, await self.task.settle(outputs, self.stored_content(plain))
+
+
+def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:
+    """Return the JSON texts of a choice, each with the name of its tool; None where it was cut."""
+    if output.finish != "stop":
+        return None
+    if not structured.tools:
+        return [(None, output.text)]
+    message, calls_are_complete = parse_calls(output.text, "")
+    if not message.tool_calls:
+        return [(None, output.text)]
+    return (
+        [(call.function.name, call.function.arguments) for call in message.tool_calls] if calls_are_complete else None
+    )
 
 
 def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:
