@@ -87,6 +87,28 @@ class StoreUnavailable(Exception):
     """The database cannot be written now; nothing was stored. The text is one sentence without paths or passwords."""
 
 
+@dataclass(frozen=True)
+class AnswerQuery:
+    """A search among the outcomes of a tenant whose content is stored.
+
+    Attributes:
+        endpoint: the path of their route.
+        limit: the most to return.
+        after: the id of the outcome before the first one to return, None for the start.
+        ascending: oldest first.
+        model: the name of their model, None for any.
+        metadata: values that their metadata must have, by key.
+    """
+
+    tenant: str
+    endpoint: str
+    limit: int
+    after: str | None = None
+    ascending: bool = True
+    model: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 class Store(Protocol):
     """A store of outcomes."""
 
@@ -106,3 +128,22 @@ class Store(Protocol):
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """Return the newest stored outcomes, newest first."""
+
+    async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
+        """Return the outcomes that `query` asks for. Raises `StoreUnavailable`."""
+
+    async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
+        """Replace the metadata of an outcome durably; False if the tenant has stored no content of that id.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+        """
+
+    async def delete_content(self, id: str, tenant: str) -> bool:
+        """Delete content, records, metadata and settings of an outcome durably; its figures stay until they expire.
+
+        Returns False if the tenant has stored no content of that id.
+
+        Raises:
+            StoreUnavailable: nothing was deleted.
+        """

@@ -155,7 +155,7 @@ def test_the_newest_names_are_used_where_they_differ(
 
 @pytest.mark.parametrize(
     ("endpoint", "operation"),
-    [("/v1/completions", "text_completion"), ("/v1/embeddings", "embeddings"), ("/tokenize", None), ("/nowhere", None)],
+    [("/v1/completions", "text_completion"), ("/v1/responses", "chat"), ("/tokenize", None), ("/nowhere", None)],
 )
 def test_the_operation_is_that_of_the_endpoint(
     kept: Kept,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from heatbath.engine.base import Engine, TokensGenerated
 from heatbath.engine.mock import MockEngine
 from heatbath.serve.app import build_app
-from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.interfaces import AnswerQuery, RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.model_names import ModelNames
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
@@ -42,6 +42,33 @@ class Kept:
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return list(self.answers.values())[-count:][::-1]
+
+    async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
+        found = list(self.answers.values())[:: 1 if query.ascending else -1]
+        if query.after is not None:
+            found = found[[o.request.id for o in found].index(query.after) + 1 :]
+        return [o for o in found if o.content is not None and _meets(o, o.content, query)][: query.limit]
+
+    async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
+        found = await self.get(id, tenant)
+        if found is None or found.content is None:
+            return False
+        self.answers[id] = replace(found, content={**found.content, "metadata": dict(metadata)})
+        return True
+
+    async def delete_content(self, id: str, tenant: str) -> bool:
+        found = await self.get(id, tenant)
+        if found is None or found.content is None:
+            return False
+        self.answers[id] = replace(found, content=None, records=None)
+        return True
+
+
+def _meets(outcome: RequestOutcome, content: Mapping[str, Any], query: AnswerQuery) -> bool:
+    request = outcome.request
+    is_own = (request.tenant, request.endpoint) == (query.tenant, query.endpoint)
+    is_labeled = query.metadata.items() <= (content.get("metadata") or {}).items()
+    return is_own and query.model in (None, request.model) and is_labeled
 
 
 @dataclass
@@ -81,6 +108,9 @@ class Server:
 
     def chat(self, messages: Sequence[Any] = HELLO, **more: Any) -> Any:
         return self.post("/v1/chat/completions", {"messages": messages, **more})
+
+    def respond(self, input: Any = "hi", **more: Any) -> Any:
+        return self.post("/v1/responses", {"input": input, **more})
 
     def complete(self, prompt: Any, **more: Any) -> Any:
         return self.post("/v1/completions", {"prompt": prompt, **more})

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.routing import Route
 
 from heatbath.serve.openai import openapi, routes
+from heatbath.serve.settings import LimitSettings
 from heatbath.serve.telemetry.labels import ENDPOINTS, OTHER, Labels
 
 
@@ -25,4 +26,13 @@ def test_every_route_has_a_label_and_no_label_lacks_a_route() -> None:
 
 
 def test_every_route_is_described() -> None:
-    assert {*openapi._POSTS, *openapi._GETS, "/openapi.json"} == paths()
+    assert {*openapi._POSTS, *openapi._CANCELS, *openapi._GETS, "/openapi.json"} == paths()
+
+
+def test_every_method_of_a_route_is_described() -> None:
+    described = openapi.build_description(257, LimitSettings())["paths"]
+    for route in routes():
+        assert isinstance(route, Route)
+        path = route.path.replace(":path}", "}")
+        if path != "/openapi.json":
+            assert {method.lower() for method in route.methods or ()} - {"head"} == set(described[path]), path

@@ -18,12 +18,26 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
-    from heatbath.serve.openai.stored_completions import stored_completion
+    from heatbath.serve.openai.responses import compact, responses
+    from heatbath.serve.openai.stored_completions import (
+        delete_completion,
+        list_completions,
+        stored_completion,
+        stored_messages,
+        update_completion,
+    )
+    from heatbath.serve.openai.stored_responses import cancel_response, delete_response, input_items, stored_response
     from heatbath.serve.openai.tokenize import detokenize, tokenize
 
     return [
-        route("/v1/chat/completions", chat),
-        route("/v1/chat/completions/{id}", stored_completion, "GET"),
+        route("/v1/chat/completions", POST=chat, GET=list_completions),
+        route("/v1/chat/completions/{id}", GET=stored_completion, POST=update_completion, DELETE=delete_completion),
+        route("/v1/chat/completions/{id}/messages", stored_messages, "GET"),
+        route("/v1/responses", responses),
+        route("/v1/responses/compact", compact),
+        route("/v1/responses/{id}", GET=stored_response, DELETE=delete_response),
+        route("/v1/responses/{id}/cancel", cancel_response),
+        route("/v1/responses/{id}/input_items", input_items, "GET"),
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
         route("/v1/decisions", decisions),

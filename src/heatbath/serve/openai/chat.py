@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,9 +16,10 @@ from heatbath.serve.openai.logprobs import chat_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responses import Responder, build_head
+from heatbath.serve.openai.responder import Responder, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
-from heatbath.serve.openai.schema.responses import ChatChoice, ChatCompletion, ResponseMessage
+from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatCompletion, ResponseMessage
+from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.streaming import ChatStreamWriter
 from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_calls
 from heatbath.serve.openai.validation import CHAT_REFUSALS
@@ -27,29 +28,37 @@ from heatbath.serve.openai.validation import CHAT_REFUSALS
 async def chat(context: RequestContext) -> Any:
     """Respond to a conversation."""
     body = await context.read_body(ChatRequest, CHAT_REFUSALS)
+    return await respond(context, body, ChatResponder, id_prefix="chatcmpl-", settings=body)
+
+
+async def respond(
+    context: RequestContext,
+    body: ChatRequest,
+    build_responder: Callable[..., Responder[ChatRequest, Any]],
+    *,
+    id_prefix: str,
+    settings: GenerationRequest,
+) -> Any:
+    """Generate from messages; `build_responder` makes the responder that writes it. `settings` are those to report."""
     context.services.model_names.resolve(body.model)
-    _check(body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
-    info = context.request_info(request_settings(body), stream=bool(body.stream))
+    info = context.request_info(request_settings(settings), stream=bool(body.stream))
     plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
     texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
-    head = build_head(context, task, "chatcmpl-")
-    responder = ChatResponder(context, body, task, texts, head, has_tools=bool(toolbox.tools))
+    head = build_head(context, task, id_prefix)
+    responder = build_responder(context, body, task, texts, head, has_tools=bool(toolbox.tools))
     return await context.respond(task, responder.complete, responder.stream if body.stream else None)
 
 
-def _check(body: ChatRequest) -> None:
+def _extent(context: RequestContext, body: ChatRequest, prompt: sampling_params.Tokens) -> sampling_params.Extent:
     if body.top_logprobs and not body.logprobs:
         raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
     if body.prompt_logprobs is not None and body.stream:
         raise invalid_value("prompt_logprobs is not served in streams: leave out stream.", "prompt_logprobs")
-
-
-def _extent(context: RequestContext, body: ChatRequest, prompt: sampling_params.Tokens) -> sampling_params.Extent:
     limit = context.services.settings.limits.max_tokens
     available = sampling_params.available_tokens(context.language, [prompt], limit, "messages")
     param = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"

@@ -15,9 +15,9 @@ from heatbath.serve.openai.logprobs import CompletionLogprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
 from heatbath.serve.openai.prompts import completion_prompts
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responses import Responder, build_head, is_buffered
+from heatbath.serve.openai.responder import Responder, build_head, is_buffered
 from heatbath.serve.openai.schema.completions import CompletionRequest
-from heatbath.serve.openai.schema.responses import CompletionChoice, TextCompletion
+from heatbath.serve.openai.schema.response_bodies import CompletionChoice, TextCompletion
 from heatbath.serve.openai.streaming import CompletionStreamWriter
 from heatbath.serve.openai.validation import COMPLETION_REFUSALS
 

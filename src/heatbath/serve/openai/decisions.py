@@ -18,7 +18,7 @@ from heatbath.serve.openai.generation import GenerationTask
 from heatbath.serve.openai.outputs import PromptOutput, usage
 from heatbath.serve.openai.questions import LabeledQuestion, label_question, question_prompt, render_input
 from heatbath.serve.openai.request_context import RequestContext
-from heatbath.serve.openai.responses import response_headers
+from heatbath.serve.openai.responder import response_headers
 from heatbath.serve.openai.sampling_params import available_tokens
 from heatbath.serve.openai.schema import decisions as schema
 

@@ -51,7 +51,10 @@ class Timestamps:
 
 @dataclass
 class GenerationTask:
-    """Runs a plan. It ends once: with `settle`, or with the task that has `end_after` as its callback."""
+    """Runs a plan. It ends once: with `settle` or `end_with`, or with the task that has `end_after` as its callback.
+
+    `stored` says whether the outcome is stored, None where it has not ended or was not to be.
+    """
 
     services: Services
     plan: GenerationPlan
@@ -59,6 +62,7 @@ class GenerationTask:
     outputs: list[PromptOutput] = field(default_factory=list)
     times: Timestamps = field(default_factory=Timestamps)
     is_over: bool = False
+    stored: bool | None = None
 
     def __post_init__(self) -> None:
         for observer in self.services.observers:
@@ -68,6 +72,11 @@ class GenerationTask:
         """End as `task` has ended, unless this ended before; the callback of a task."""
         if not self.is_over:
             self._fail(None if task.cancelled() else task.exception())
+
+    def end_with(self, error: Exception) -> None:
+        """End with an error that a stream has reported, unless this ended before."""
+        if not self.is_over:
+            self._fail(error)
 
     async def run(self, listener: Listener | None = None) -> list[PromptOutput]:
         """Submit the requests to the engine and return their outputs.
@@ -136,17 +145,16 @@ class GenerationTask:
         outcome = self._result(choices, content)
         if prompt_tokens is not None:
             outcome = replace(outcome, prompt_tokens=prompt_tokens)
-        stored: bool | None = None
         if self.plan.store:
             try:
                 await self.services.store.save(outcome)
-                stored = True
+                self.stored = True
             except StoreUnavailable:
                 if self.plan.store_required:
                     raise
-                stored = False
+                self.stored = False
         self._end(outcome)
-        return stored
+        return self.stored
 
     @property
     def overhead(self) -> float:

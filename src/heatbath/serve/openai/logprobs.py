@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from heatbath.engine.base import Token
 from heatbath.serve.openai.outputs import TokenTexts
-from heatbath.serve.openai.schema.responses import (
+from heatbath.serve.openai.schema.response_bodies import (
     ChatLogprobs,
     LogprobArrays,
     PromptLogprob,

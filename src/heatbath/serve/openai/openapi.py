@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +23,35 @@ from heatbath.serve.openai.schema.models import (
     TokenizeRequest,
     TokenizeResponse,
 )
-from heatbath.serve.openai.schema.responses import ChatCompletion, TextCompletion
+from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
+from heatbath.serve.openai.schema.responses import (
+    CallOutput,
+    CompactedResponse,
+    CompactionItem,
+    CompactRequest,
+    DeletedResponse,
+    InputCall,
+    InputMessage,
+    ItemList,
+    ItemReference,
+    ReasoningItem,
+    ResponseObject,
+    ResponseRequest,
+)
+from heatbath.serve.openai.schema.stored_completions import (
+    CompletionList,
+    DeletedCompletion,
+    MessageList,
+    MetadataUpdate,
+)
 from heatbath.serve.settings import LimitSettings
 
 _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/chat/completions": (ChatRequest, ChatCompletion, True),
     "/v1/completions": (CompletionRequest, TextCompletion, True),
+    "/v1/chat/completions/{id}": (MetadataUpdate, ChatCompletion, False),
+    "/v1/responses": (ResponseRequest, ResponseObject, True),
+    "/v1/responses/compact": (CompactRequest, CompactedResponse, False),
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
     "/tokenize": (TokenizeRequest, TokenizeResponse, False),
@@ -34,8 +59,30 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
 }
 _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
     "/v1/models": (ModelList, ()),
-    "/v1/models/{name}": (ModelObject, ("name",)),
-    "/v1/chat/completions/{id}": (ChatCompletion, ("id",)),
+    "/v1/models/{name}": (ModelObject, ()),
+    "/v1/chat/completions": (CompletionList, ("limit", "after", "order", "model", "metadata")),
+    "/v1/chat/completions/{id}": (ChatCompletion, ()),
+    "/v1/chat/completions/{id}/messages": (MessageList, ("limit", "after", "order")),
+    "/v1/responses/{id}": (ResponseObject, ()),
+    "/v1/responses/{id}/input_items": (ItemList, ("limit", "after", "order")),
+}
+"""The response of each path, and the parameters of its query."""
+_DELETES: dict[str, type] = {
+    "/v1/chat/completions/{id}": DeletedCompletion,
+    "/v1/responses/{id}": DeletedResponse,
+}
+_CANCELS: dict[str, type] = {"/v1/responses/{id}/cancel": ResponseObject}
+"""Posts without a body."""
+_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
+    "after": {"schema": {"type": "string"}},
+    "order": {"schema": {"type": "string", "enum": ["asc", "desc"]}},
+    "model": {"schema": {"type": "string"}},
+    "metadata": {
+        "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        "style": "deepObject",
+        "explode": True,
+    },
 }
 _ERRORS = {
     "400": "The request cannot be answered as it is: param names the field.",
@@ -54,6 +101,7 @@ _ERRORS = {
     "503": "Starting, stopping, or a part is down: retry-after says when to come back.",
     "504": "It took longer than allowed.",
 }
+_ITEMS: tuple[type, ...] = (InputMessage, InputCall, CallOutput, ReasoningItem, CompactionItem, ItemReference)
 _EMBEDDING_VOCABULARY = 30_522
 """The size of the vocabulary of the embedding model."""
 
@@ -66,15 +114,19 @@ async def openapi(context: RequestContext) -> Response:
 def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
     """Return OpenAPI 3.1, for a vocabulary of `size` and the server's limits."""
     every = [part for request, answer, _ in _POSTS.values() for part in (request, answer)]
-    every += [answer for answer, _ in _GETS.values()]
+    every += [answer for answer, _ in _GETS.values()] + [*_DELETES.values(), *_ITEMS]
     _, components = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     _describe_unions(components, size)
     _describe_limits(components, limits)
     paths: dict[str, Any] = {}
     for path, (request, answer, streams) in _POSTS.items():
-        paths.setdefault(path, {})["post"] = _post_operation(request, answer, streams)
-    for path, (answer, names) in _GETS.items():
-        paths.setdefault(path, {})["get"] = _get_operation(answer, names)
+        paths.setdefault(path, {})["post"] = _post_operation(path, request, answer, streams=streams)
+    for path, (answer, query) in _GETS.items():
+        paths.setdefault(path, {})["get"] = _operation("get", path, answer, query)
+    for path, answer in _DELETES.items():
+        paths.setdefault(path, {})["delete"] = _operation("delete", path, answer)
+    for path, answer in _CANCELS.items():
+        paths.setdefault(path, {})["post"] = _operation("cancel", path, answer)
     return {
         "openapi": "3.1.0",
         "info": {"title": "heatbath", "version": "1", "description": "The OpenAI API, with every decision weighed."},
@@ -88,14 +140,17 @@ def _describe_unions(components: dict[str, Any], size: int) -> None:
     components["CompletionRequest"]["properties"]["prompt"] = _texts_schema(size)
     components["EmbeddingRequest"]["properties"]["input"] = _texts_schema(_EMBEDDING_VOCABULARY)
     components["DetokenizeRequest"]["properties"]["tokens"] = _ids_schema(size)
+    items = {"type": "array", "items": {"anyOf": [_reference(item) for item in _ITEMS]}}
+    for name in ("ResponseRequest", "CompactRequest"):
+        components[name]["properties"]["input"] = {"anyOf": [{"type": "string"}, items]}
 
 
 def _describe_limits(components: dict[str, Any], limits: LimitSettings) -> None:
     """Describe the limits of this server where they are below those of the structs."""
     most = {"type": ["integer", "null"], "minimum": 0, "maximum": limits.max_tokens, "default": None}
-    for name in ("ChatRequest", "CompletionRequest"):
+    for name in ("ChatRequest", "CompletionRequest", "ResponseRequest"):
         properties = components[name]["properties"]
-        for field in {"max_tokens", "max_completion_tokens"} & properties.keys():
+        for field in {"max_tokens", "max_completion_tokens", "max_output_tokens"} & properties.keys():
             properties[field] = most
         properties["n"] = {"type": ["integer", "null"], "minimum": 1, "maximum": limits.max_n, "default": None}
 
@@ -113,17 +168,22 @@ def _texts_schema(size: int) -> dict[str, Any]:
     }
 
 
-def _post_operation(request: type, answer: type, streams: bool) -> dict[str, Any]:
+def _post_operation(path: str, request: type, answer: type, *, streams: bool) -> dict[str, Any]:
     body = {"required": True, "content": {"application/json": {"schema": _reference(request)}}}
-    return {"operationId": _operation_id(request), "requestBody": body, "responses": _responses(answer, streams)}
+    operation = _operation("create", path, answer, streams=streams)
+    return {**operation, "operationId": _operation_id(request), "requestBody": body}
 
 
-def _get_operation(answer: type, names: tuple[str, ...]) -> dict[str, Any]:
+def _operation(
+    verb: str, path: str, answer: type, query: Sequence[str] = (), *, streams: bool = False
+) -> dict[str, Any]:
+    text = {"type": "string", "minLength": 1}
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
+        {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"{(\w+)}", path)
     ]
-    verb = f"get{answer.__name__}"
-    return {"operationId": verb, "parameters": parameters, "responses": _responses(answer, False)}
+    parameters += [{"name": name, "in": "query", **_QUERY[name]} for name in query]
+    described = {"parameters": parameters} if parameters else {}
+    return {"operationId": f"{verb}{answer.__name__}", **described, "responses": _responses(answer, streams)}
 
 
 def _responses(answer: type, streams: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, TokensGenerated
-from heatbath.serve.openai.schema.responses import FinishReason, PromptTokensDetails, Usage
+from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 
 _WORK = "work/"

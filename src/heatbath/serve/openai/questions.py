@@ -11,6 +11,7 @@ from heatbath.engine.base import ModelInfo
 from heatbath.models.base import ChatModel
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.schema import decisions as schema
+from heatbath.serve.openai.validation import format_value
 
 _YES_OR_NO = ("Yes", "No")
 _TEXT_KEYS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
@@ -30,7 +31,7 @@ def label_question(question: schema.Question, input_text: str, place: str) -> La
     Raises:
         ApiError: 400 for labels that are not distinct, and parts that are no text.
     """
-    instructions = _content_text(question.instructions, f"{place}.instructions")
+    instructions = content_text(question.instructions, f"{place}.instructions")
     head = f"Input:\n{input_text}\n\n"
     if isinstance(question, schema.Predicate):
         text = f"{head}Statement: {instructions}\nIs the statement true of the input? Answer Yes or No only."
@@ -72,19 +73,24 @@ def _item_text(item: Mapping[str, Any], place: str) -> str:
             raise invalid_value(
                 f"{place}.role is not a role: give user, developer, system or assistant.", f"{place}.role"
             )
-        return f"{role}: {_content_text(item.get('content'), f'{place}.content')}"
+        return f"{role}: {content_text(item.get('content'), f'{place}.content')}"
     if kind in ("function_call", "custom_tool_call"):
         given = item.get("arguments" if kind == "function_call" else "input")
         return (
             f"call of {_require_text(item.get('name'), f'{place}.name')}: {_require_text(given, f'{place}.arguments')}"
         )
     if kind in ("function_call_output", "custom_tool_call_output"):
-        return f"result: {_content_text(item.get('output'), f'{place}.output')}"
+        return f"result: {content_text(item.get('output'), f'{place}.output')}"
     message = f"{place}.type is not served: give messages, calls and their outputs."
     raise ApiError(400, message, code="unsupported_value", param=f"{place}.type")
 
 
-def _content_text(content: Any, place: str) -> str:
+def content_text(content: Any, place: str) -> str:
+    """Return a text, or the text of a list of parts.
+
+    Raises:
+        ApiError: 400 for parts that are no text.
+    """
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
@@ -97,7 +103,7 @@ def _part_text(part: Any, place: str) -> str:
     if kind == "input_json":
         return json.dumps(part.get("data"), ensure_ascii=False)
     if kind not in _TEXT_KEYS:
-        message = f"{place}.type is not served: give parts of the types input_text and input_json."
+        message = f"{place}.type is {format_value(kind)}, and this model reads text: give parts of type input_text."
         raise ApiError(400, message, code="unsupported_value", param=f"{place}.type")
     return _require_text(part.get(_TEXT_KEYS[kind]), f"{place}.{_TEXT_KEYS[kind]}")
 

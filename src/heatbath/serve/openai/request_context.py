@@ -31,7 +31,7 @@ Handler = Callable[["RequestContext"], Awaitable[Any]]
 encode_json = msgspec.json.Encoder().encode
 _LONG = 65_536
 """Bytes from which a body is tokenized in a thread: shorter ones take less time than the change of thread."""
-_NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "input", "questions"})
+_NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "input", "instructions", "questions"})
 """Fields that are not settings, or that `RequestInfo` has elsewhere."""
 
 
@@ -148,14 +148,15 @@ def request_settings(body: GenerationRequest) -> dict[str, Any]:
     return builtins
 
 
-def route(path: str, handler: Handler, method: str = "POST") -> Route:
-    """Return a route that reports rejected requests to the observers."""
+def route(path: str, handler: Handler | None = None, method: str = "POST", **handlers: Handler) -> Route:
+    """Return a route that reports rejected requests to the observers; `handlers` are by method, for more than one."""
+    by_method = handlers if handler is None else {method: handler}
 
     async def endpoint(request: HttpRequest) -> Any:
         services: Services = request.app.state.services
         context = RequestContext(request, path, services, request.state.tenant, request.state.id)
         try:
-            return await handler(context)
+            return await by_method["GET" if request.method == "HEAD" else request.method](context)
         except Exception as error:
             if not context.admitted:
                 code = as_api_error(error).code or "error"
@@ -163,4 +164,4 @@ def route(path: str, handler: Handler, method: str = "POST") -> Route:
                     observer.on_rejection(path, code)
             raise
 
-    return Route(path, endpoint, methods=[method], name=handler.__name__)
+    return Route(path, endpoint, methods=list(by_method), name=next(iter(by_method.values())).__name__)

@@ -1,189 +1,219 @@
-"""The response of chat and completions: generate, select, store, and write in one piece or as a stream."""
+"""POST /v1/responses: a request becomes that of a chat, and what is generated becomes items of a response."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar
+import re
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from starlette.responses import Response
 
-from heatbath.errors import BadInput
-from heatbath.serve.errors import invalid_value
-from heatbath.serve.openai.generation import GenerationTask, Listener
-from heatbath.serve.openai.logprobs import prompt_logprobs
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
+from heatbath.serve.errors import ApiError, as_api_error
+from heatbath.serve.openai.chat import respond
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.request_context import RequestContext
-from heatbath.serve.openai.sampling_params import request_param
-from heatbath.serve.openai.schema.responses import PromptLogprobs
-from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.openai.responder import Responder
+from heatbath.serve.openai.response_chat import build_chat_request, check_response_request, fit_context, response_object
+from heatbath.serve.openai.response_items import (
+    Item,
+    chat_messages,
+    read_items,
+    resolve_references,
+    store_items,
+    write_summary,
+)
+from heatbath.serve.openai.response_output import OutputBuilder
+from heatbath.serve.openai.response_stream import ResponseStreamWriter, item_status
+from heatbath.serve.openai.schema.chat import ChatRequest, Message
+from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
+from heatbath.serve.openai.schema.responses import (
+    CompactedResponse,
+    CompactionItem,
+    CompactRequest,
+    IncompleteDetails,
+    InputItem,
+    ResponseObject,
+    ResponseRequest,
+    ResponseUsage,
+)
 from heatbath.serve.openai.sse import Outbox
-from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
-from heatbath.serve.openai.structured_output import OutputCheck, StructuredOutput
-from heatbath.serve.openai.thermo import choice_thermo, response_thermo
-from heatbath.serve.openai.tool_calls import parse_calls
+from heatbath.serve.openai.stored_responses import find_stored_item, load_context
+from heatbath.serve.openai.tool_calls import ToolCallReader
+from heatbath.serve.openai.validation import RESPONSE_REFUSALS, convert_value
 
-B = TypeVar("B", bound=GenerationRequest)
-C = TypeVar("C", bound=msgspec.Struct)
+SUMMARY_REQUEST = (
+    "Summarize our conversation so far, so that it can be continued from the summary alone. Keep names, numbers, "
+    "decisions and open questions."
+)
+_PARAMS = (
+    (re.compile(r"max_completion_tokens"), "max_output_tokens"),
+    (re.compile(r"^messages"), "input"),
+    (re.compile(r"response_format\.json_schema|response_format"), "text.format"),
+    (re.compile(r"(tools\[\d+\])\.function"), r"\1"),
+    (re.compile(r"tool_choice\.function(\.name)?"), "tool_choice.name"),
+    (re.compile(r"tool_choice\.allowed_tools"), "tool_choice"),
+)
+"""Fields of a chat, and what a response calls them."""
+
+
+async def responses(context: RequestContext) -> Any:
+    """Respond to items."""
+    body = await context.read_body(ResponseRequest, RESPONSE_REFUSALS)
+    check_response_request(context, body)
+    history = await load_context(context, body.previous_response_id)
+    given = read_items(body.input, context.ignored)
+    items = await resolve_references(given, history, partial(find_stored_item, context))
+    earlier: list[InputItem] = [convert_value(item, InputItem, "previous_response_id") for item in history]
+    try:
+        conversation = build_chat_request(body, chat_messages(body.instructions, [*earlier, *items]))
+        if body.truncation == "auto":
+            conversation = await context.offload(partial(fit_context, context.language, conversation))
+        builder = partial(ResponseResponder, request=body, history=history, items=items)
+        return await respond(context, conversation, builder, id_prefix="resp_", settings=body)
+    except ApiError as error:
+        raise rename_fields(error) from None
+
+
+async def compact(context: RequestContext) -> Any:
+    """Let the model summarize a conversation; the item that is returned can stand in its place."""
+    body = await context.read_body(CompactRequest)
+    request = ResponseRequest(
+        model=body.model, instructions=body.instructions, temperature=0.0, store=False, input=body.input
+    )
+    history = await load_context(context, body.previous_response_id)
+    items = [*(convert_value(item, InputItem, "previous_response_id") for item in history)]
+    items += await resolve_references(
+        read_items(body.input, context.ignored), history, partial(find_stored_item, context)
+    )
+    messages = [*chat_messages(body.instructions, items), Message(role="user", content=SUMMARY_REQUEST)]
+    builder = partial(CompactResponder, request=request, history=(), items=())
+    try:
+        conversation = build_chat_request(request, messages)
+        return await respond(context, conversation, builder, id_prefix="resp_", settings=request)
+    except ApiError as error:
+        raise rename_fields(error) from None
+
+
+def rename_fields(error: ApiError) -> ApiError:
+    """Return an error about a field of a chat as one about the field of a response that it was made from."""
+    param = error.param or ""
+    for pattern, replacement in _PARAMS:
+        param = pattern.sub(replacement, param)
+    if error.param is None or param == error.param:
+        return error
+    message = error.message.replace(error.param, param)
+    return ApiError(error.status, message, error.type, error.code, param, error.headers)
 
 
 @dataclass(frozen=True)
-class Responder(ABC, Generic[B, C]):
-    """Responds to one request. A subclass says what a choice and the complete response of its endpoint look like.
+class ResponseResponder(Responder[ChatRequest, ResponseObject]):
+    """Responds to one request; `history` comes before its own `items`."""
 
-    `by_likelihood`: of more choices than are returned the most likely are selected.
-    """
+    has_tools: bool = False
+    request: ResponseRequest = field(kw_only=True)
+    history: Sequence[Item] = field(kw_only=True)
+    items: Sequence[InputItem] = field(kw_only=True)
 
-    context: RequestContext
-    body: B
-    task: GenerationTask
-    texts: TokenTexts
-    head: ResponseHead
-    by_likelihood: bool = False
+    @cached_property
+    def builder(self) -> OutputBuilder:
+        """The builder of the output, which a stream has complete before the response is."""
+        top = (self.body.top_logprobs or 0) if self.body.logprobs else None
+        reader = ToolCallReader() if self.has_tools else None
+        return OutputBuilder(self.task.plan.info.id, self.texts, top, reader)
 
-    async def complete(self) -> Response:
-        """Return the response in one piece."""
-        outputs = await self._generate(None)
-        selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
-        checked = None if self.context.structured_output is None else await self._check_output(selected)
-        choices, stored = await self._store(selected)
-        thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
-        headers = response_headers(self.task, stored)
-        if checked is not None:
-            headers["x-heatbath-valid"] = checked.summary
-            if thermo is not UNSET:
-                thermo |= checked.thermo
-        return self.context.json_response(self.build_response(outputs, choices, thermo), headers)
+    @cached_property
+    def response(self) -> ResponseObject:
+        """The response, in progress until there is a choice."""
+        return response_object(self.request, self.head, is_stored=self.task.plan.keep_content)
+
+    @cached_property
+    def writer(self) -> ResponseStreamWriter:
+        """The writer of the events."""
+        return ResponseStreamWriter(self.body, self.task, self.head, self.texts, source=self)
 
     async def stream(self, outbox: Outbox) -> None:
-        """Put the response into `outbox` as chunks, as they are generated where they need not be selected first."""
-        buffered = is_buffered(self.body)
-        writer = self.build_writer()
-        outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
-        selected: list[list[ChoiceOutput]] = []
-        for i, output in enumerate(outputs):
-            selected.append(output.select(self.task.plan.n, self.by_likelihood))
-            writer.write_rest(outbox, i, selected[i], buffered=buffered)
-        checked = None if self.context.structured_output is None else await self._check_output(selected)
-        _, stored = await self._store(selected)
-        thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
-        if checked is not None:
-            outbox.put(b": valid=%b\n\n" % checked.summary.encode())
-            if thermo is not None:
-                thermo |= checked.thermo
-        writer.write_end(outbox, thermo, stored)
+        """Put the response into `outbox` as events; what fails after the first of them is an event too."""
+        try:
+            await super().stream(outbox)
+        except Exception as error:
+            if not self.writer.num_events:
+                raise
+            self.task.end_with(error)
+            self.writer.write_failure(outbox, rename_fields(as_api_error(error)))
 
-    @abstractmethod
-    def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> C:
-        """Return the choice `index`, which belongs to prompt `prompt` and has the text `text`."""
+    def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ResponseObject:
+        status = item_status(output)
+        if not self.builder.is_complete:
+            deque(self.builder.push(text, output.text_tokens), maxlen=0)
+            deque(self.builder.finish(status), maxlen=0)
+        response = self.response
+        response.status, response.output, response.usage = status, self.builder.items, self._usage()
+        if status == "completed":
+            response.completed_at = int(time.time())
+        else:
+            response.incomplete_details = IncompleteDetails("max_output_tokens")
+        for name, value in self.extras(output).items():
+            setattr(response, name, value)
+        of_prompt = self.task.outputs[prompt]
+        response.prompt_token_ids = list(of_prompt.prompt) if self.body.return_token_ids else UNSET
+        response.prompt_logprobs = self.prompt_logprobs(of_prompt)
+        return response
 
-    @abstractmethod
     def build_response(
-        self, outputs: Sequence[PromptOutput], choices: list[C], thermo: dict[str, Any] | UnsetType
-    ) -> msgspec.Struct:
-        """Return the complete response."""
+        self, outputs: Sequence[PromptOutput], choices: list[ResponseObject], thermo: dict[str, Any] | UnsetType
+    ) -> ResponseObject:
+        return self.add_thermo(None if isinstance(thermo, UnsetType) else thermo)
 
-    @abstractmethod
-    def build_writer(self) -> StreamWriter[B]:
-        """Return a writer of the chunks of the response."""
+    def add_thermo(self, thermo: Mapping[str, Any] | None) -> ResponseObject:
+        """Return the finished response with the figures of the sampler, and whether it is stored."""
+        response = self.response
+        response.store = self.task.plan.keep_content and self.task.stored is True
+        if thermo is not None:
+            of_choice = {} if isinstance(response.thermo, UnsetType) else response.thermo
+            response.thermo = {**of_choice, **thermo}
+        return response
 
-    @abstractmethod
+    def build_writer(self) -> ResponseStreamWriter:
+        return self.writer
+
     def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return what is stored of the request and its choices."""
-
-    def extras(self, output: ChoiceOutput) -> dict[str, Any]:
-        """Return the fields of a choice that are not OpenAI's, UNSET where they were not asked for."""
-        body = self.body
-        thermo: Any = UNSET
-        if body.thermo is not None:
-            thermo = choice_thermo(output, body.thermo, self.texts, self.context.services.phase_map)
+        (response,) = choices
+        messages = [
+            {name: value for name, value in message.items() if value is not None}
+            for message in msgspec.to_builtins(self.body.messages)
+        ]
+        texts = [part["text"] for item in response["output"] for part in item.get("content", ())]
         return {
-            "stop_reason": stop_reason(output, body),
-            "token_ids": [token.id for token in output.tokens] if body.return_token_ids else UNSET,
-            "thermo": thermo,
+            "messages": messages,
+            "answers": ["".join(texts)],
+            "items": [*self.history, *store_items(self.items, self.task.plan.info.id)],
+            "response": response,
+            "metadata": self.request.metadata,
         }
 
-    def prompt_logprobs(self, output: PromptOutput) -> PromptLogprobs | UnsetType:
-        """Return the log-probabilities of the prompt, if they were asked for."""
-        if self.body.prompt_logprobs is None:
-            return UNSET
-        return prompt_logprobs(
-            output.began.scored_prompt if output.began else (), self.texts, self.body.prompt_logprobs
+    def _usage(self) -> ResponseUsage:
+        total = usage(self.task.outputs)
+        return ResponseUsage(
+            input_tokens=total.prompt_tokens,
+            input_tokens_details=InputTokensDetails(total.prompt_tokens_details.cached_tokens),
+            output_tokens=total.completion_tokens,
+            output_tokens_details=OutputTokensDetails(),
+            total_tokens=total.total_tokens,
         )
 
-    async def _generate(self, listener: Listener | None) -> list[PromptOutput]:
-        """Run the engine. Where it refuses the request, the error names the parameter.
 
-        Raises:
-            ApiError, HeatbathError: what the engine raises.
-        """
-        if self.context.structured_output is not None:
-            await self.context.structured_output.require_valid_schemas()
-        try:
-            return await self.task.run(listener)
-        except BadInput as error:
-            param = request_param(error, self.body)
-            message = f"{param}: {error.reason}" if param and error.reason else str(error)
-            raise invalid_value(message, param) from None
+@dataclass(frozen=True)
+class CompactResponder(ResponseResponder):
+    """Responds with the text as the item of a summary."""
 
-    async def _check_output(self, selected: Sequence[Sequence[ChoiceOutput]]) -> OutputCheck:
-        """Check the choices against the schemas of the request."""
-        structured = self.context.structured_output
-        assert structured is not None
-        return await structured.check([_json_parts(output, structured) for outputs in selected for output in outputs])
-
-    async def _store(self, selected: Sequence[Sequence[ChoiceOutput]]) -> tuple[list[C], bool | None]:
-        """Return the choices, of which those of prompt i begin at i * n, and whether they are stored."""
-        choices: list[C] = []
-        outputs: list[ChoiceOutput] = []
-        for i, of_prompt in enumerate(selected):
-            for k, output in enumerate(of_prompt):
-                text = output.text + stop_token_text(output, self.body, self.texts)
-                choices.append(self.build_choice(i, i * self.task.plan.n + k, output, text))
-                outputs.append(output)
-        plain: list[dict[str, Any]] = msgspec.to_builtins(choices)
-        for choice in plain:
-            choice.pop("thermo", None)
-        return choices, await self.task.settle(outputs, self.stored_content(plain))
-
-
-def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:
-    """Return the JSON texts of a choice, each with the name of its tool; None where it was cut."""
-    if output.finish != "stop":
-        return None
-    if not structured.tools:
-        return [(None, output.text)]
-    message, calls_are_complete = parse_calls(output.text, "")
-    if not message.tool_calls:
-        return [(None, output.text)]
-    return (
-        [(call.function.name, call.function.arguments) for call in message.tool_calls] if calls_are_complete else None
-    )
-
-
-def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:
-    """Return the fields that all parts of a response share."""
-    info = task.plan.info
-    fingerprint = context.language.fingerprint.rpartition(":")[2][:16]
-    return ResponseHead(id_prefix + info.id, int(info.created_at), info.model, f"fp_{fingerprint}")
-
-
-def is_buffered(body: GenerationRequest) -> bool:
-    """Return whether nothing can be shown before all is generated, since the choices are selected then."""
-    if body.thermo is None or body.thermo.sampler is None:
-        return False
-    from heatbath.engine.registry import SAMPLERS
-
-    return body.thermo.sampler not in SAMPLERS or not SAMPLERS[body.thermo.sampler].streams
-
-
-def response_headers(task: GenerationTask, stored: bool | None) -> dict[str, str]:
-    """Return the headers of a complete response."""
-    headers = {"x-heatbath-overhead-ms": f"{task.overhead * 1000:.3f}"}
-    if stored is not None:
-        headers["x-heatbath-stored"] = "true" if stored else "false"
-    return headers
+    def build_response(
+        self, outputs: Sequence[PromptOutput], choices: list[ResponseObject], thermo: dict[str, Any] | UnsetType
+    ) -> Any:
+        text = "".join(output.select(1)[0].text for output in outputs)
+        item = CompactionItem(id=f"cmp_{self.task.plan.info.id}_0", encrypted_content=write_summary(text))
+        return CompactedResponse(id=self.head.id, created_at=self.head.created, output=[item], usage=self._usage())

@@ -33,6 +33,8 @@ from heatbath.serve.openai.tool_calls import ArgumentsDelta, CallStart, Delta, T
 B = TypeVar("B", bound=GenerationRequest)
 
 DONE = b"data: [DONE]\n\n"
+END = {None: DONE, True: b": stored=true\n\n" + DONE, False: b": stored=false\n\n" + DONE}
+"""The end of a stream, by whether its response is stored."""
 _FIRST_DELTA = b'"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null'
 _NO_LOGPROBS = b',"logprobs":null'
 _UNFINISHED = b',"finish_reason":null'
@@ -46,6 +48,11 @@ class ResponseHead:
     created: int
     model: str
     fingerprint: str
+
+
+def random_padding() -> str:
+    """Return a text of random length, so that the size of a chunk does not tell that of a token."""
+    return secrets.token_urlsafe(24)[: secrets.randbelow(25)]
 
 
 class StreamWriter(ABC, Generic[B]):
@@ -95,8 +102,7 @@ class StreamWriter(ABC, Generic[B]):
         if thermo is not None:
             more += b',"thermo":' + encode_json(thermo)
         closing = self._closing + more + b"}\n\n" if more else b""
-        comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")
-        outbox.put(closing + comment + DONE)
+        outbox.put(closing + END[stored])
 
     def tokens(self, prompt: int, step: TokensGenerated, choice: ChoiceOutput) -> bytes:
         """Return the chunks of the tokens of `step`, which are the newest of `choice`."""
@@ -156,8 +162,7 @@ class StreamWriter(ABC, Generic[B]):
         elif self._options.include_usage:
             end = b',"usage":null'
         if self._options.include_obfuscation:
-            # A text of random length, so that the size of a chunk does not tell that of a token.
-            end += b',"obfuscation":' + encode_json(secrets.token_urlsafe(24)[: secrets.randbelow(25)])
+            end += b',"obfuscation":' + encode_json(random_padding())
         return end + b"}\n\n"
 
 

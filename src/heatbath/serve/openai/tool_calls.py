@@ -12,7 +12,7 @@ from heatbath.engine.base import ComponentSpec
 from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.schema.chat import ChatRequest, Tool, ToolChoice
-from heatbath.serve.openai.schema.responses import ResponseFunction, ResponseMessage, ResponseToolCall
+from heatbath.serve.openai.schema.response_bodies import ResponseFunction, ResponseMessage, ResponseToolCall
 from heatbath.serve.openai.structured_output import JsonForm, build_json_form
 from heatbath.serve.openai.validation import format_value
 
@@ -178,12 +178,18 @@ class ToolCallReader:
     def __init__(self) -> None:
         self.count = 0
         self._part, self._name = "text", ""
+        self._blank, self._shows_text = "", False
         self._scanner = IncrementalDetokenizer(_MARKERS["text"])
 
     @property
     def has_complete_calls(self) -> bool:
         """True if there are calls, and the text does not end within one."""
         return self.count > 0 and self._part == "text"
+
+    @property
+    def is_in_call(self) -> bool:
+        """True if a call has begun and not ended."""
+        return self._part != "text"
 
     def push(self, text: str) -> list[Delta]:
         """Return what `text` adds."""
@@ -197,6 +203,7 @@ class ToolCallReader:
                 deltas.append(CallStart(self.count, self._name.removeprefix(NAME)))
                 self.count, self._name = self.count + 1, ""
             self._part = _NEXT[self._part]
+            self._blank, self._shows_text = "", False
             self._scanner = IncrementalDetokenizer(_MARKERS[self._part])
 
     def finish(self) -> list[Delta]:
@@ -211,8 +218,12 @@ class ToolCallReader:
         if self._part == "name":
             self._name += text
             return []
-        # Between two calls there is nothing but a line break.
-        return [TextDelta(text)] if text.strip() or not self.count else []
+        # Between two calls there is nothing but a line break, which is text only where other text follows.
+        self._blank += text
+        if self.count and not self._blank.strip() and not self._shows_text:
+            return []
+        text, self._blank, self._shows_text = self._blank, "", True
+        return [TextDelta(text)]
 
 
 def parse_message(text: str, id_prefix: str) -> ResponseMessage:

@@ -80,10 +80,23 @@ _COMPLETIONS: Mapping[str, Refusal] = {
     "messages": (_always, "takes messages at /v1/chat/completions"),
     "tools": (bool, "takes tools at /v1/chat/completions"),
 }
+_RESPONSES: Mapping[str, Refusal] = {
+    "background": (bool, "runs nothing in the background; keep the connection open, or stream"),
+    "conversation": (_always, "keeps no conversations; give previous_response_id"),
+    "prompt": (_always, "keeps no prompt templates; give instructions and input"),
+    "context_management": (bool, "compacts nothing by itself; see truncation"),
+    "moderation": (_is_blocking, "has no moderation"),
+    "messages": (_always, "takes messages in input"),
+    "max_completion_tokens": (_always, "takes max_output_tokens"),
+    "functions": (bool, "takes functions as tools; give tools and tool_choice"),
+    "audio": (_always, "responds in text only"),
+    "modalities": (_is_other_than_text, "responds in text only"),
+}
 CHAT_REFUSALS = {**_COMMON, **_CHAT}
 COMPLETION_REFUSALS = {**_COMMON, **_COMPLETIONS}
+RESPONSE_REFUSALS = {**_COMMON, **_RESPONSES}
 _WITHOUT_NOTICE = frozenset(
-    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens"}
+    {"modalities", "echo", "best_of", "suffix", "use_beam_search", "function_call", "add_special_tokens", "background"}
 )
 """Fields whose accepted values ask for what is done anyway: they are not listed as ignored."""
 
@@ -111,6 +124,17 @@ def decode_body(
             if name not in _WITHOUT_NOTICE:
                 ignored.append(name)
     return request, ignored
+
+
+def convert_value(value: Any, type: Any, place: str) -> Any:
+    """Return `value`, which stands at `place` of a body, as a struct. Raises `ApiError`, 400 that names its field."""
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        inner = _validation_error(str(error), value, type)
+        param = f"{place}.{inner.param}" if inner.param else place
+        message = inner.message if inner.param is None else f"{place}.{inner.message}"
+        raise invalid_value(message.replace("the body", place), param, inner.code or "invalid_value") from None
 
 
 def _check_refusal(name: str, value: Any, refusals: Mapping[str, Refusal]) -> None:

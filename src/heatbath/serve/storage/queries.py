@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Engine, Row, Select, Text, bindparam, cast, column, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from heatbath.serve.interfaces import AnswerQuery
 from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.row_codec import clean_text, to_json
-from heatbath.serve.storage.schema import answers, contents, minutes
+from heatbath.serve.storage.schema import answers, contents, labels, minutes
 
 # An id and its tenant.
 AnswerKey = tuple[str, str]
@@ -34,8 +35,22 @@ def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) ->
     bodies = {numbers[id]: row["body"] for id, row in first.items() if id in numbers and row["body"] is not None}
     if bodies:
         connection.execute(contents.insert(), [{"seq": seq, "body": body} for seq, body in bodies.items()])
+        insert_labels(
+            connection, {numbers[id]: row["labels"] for id, row in first.items() if numbers.get(id) in bodies}
+        )
     owners = {id: row["tenant"] for id, row in first.items()} | _read_owners(connection, set(first) - set(numbers))
     return {(row["id"], row["tenant"]) for row in rows if row["tenant"] != owners[row["id"]]}
+
+
+def insert_labels(connection: Connection, metadata: Mapping[int, Mapping[str, str]]) -> None:
+    """Insert the metadata of contents, by their number."""
+    rows = [
+        {"seq": seq, "name": name, "value": value}
+        for seq, by_name in metadata.items()
+        for name, value in by_name.items()
+    ]
+    if rows:
+        connection.execute(labels.insert(), rows)
 
 
 def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
@@ -117,6 +132,21 @@ def read_last_stored(connection: Connection) -> float:
 def select_answer(id: str, tenant: str | None) -> Select[Any]:
     """Return the query of one outcome with its content."""
     return _select_of_tenant(tenant).where(answers.c.id == clean_text(id))
+
+
+def select_page(query: AnswerQuery) -> Select[Any]:
+    """Return the query of the outcomes with content that `query` asks for."""
+    rows = select(answers, contents.c.body).join(contents, answers.c.seq == contents.c.seq)
+    rows = rows.where(answers.c.tenant == clean_text(query.tenant), answers.c.endpoint == query.endpoint)
+    if query.model is not None:
+        rows = rows.where(answers.c.model == clean_text(query.model))
+    if query.after is not None:
+        last = select(answers.c.seq).where(answers.c.id == clean_text(query.after)).scalar_subquery()
+        rows = rows.where(answers.c.seq > last if query.ascending else answers.c.seq < last)
+    for name, value in query.metadata.items():
+        is_match = (labels.c.name == clean_text(name)) & (labels.c.value == clean_text(value))
+        rows = rows.where(answers.c.seq.in_(select(labels.c.seq).where(is_match)))
+    return rows.order_by(answers.c.seq if query.ascending else answers.c.seq.desc()).limit(query.limit)
 
 
 def select_newest(count: int, tenant: str | None) -> Select[Any]:

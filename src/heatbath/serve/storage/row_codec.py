@@ -49,6 +49,18 @@ def encode_body(outcome: RequestOutcome) -> bytes | None:
     return zlib.compress(to_json([outcome.content, outcome.records]), _COMPRESSION_LEVEL)
 
 
+def encode_labels(metadata: Any) -> dict[str, str]:
+    """Return metadata as rows of `labels` can hold it; none where it is no mapping."""
+    pairs = metadata.items() if isinstance(metadata, Mapping) else ()
+    return {clean_text(str(name)): clean_text(str(value)) for name, value in pairs}
+
+
+def replace_metadata(body: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Return a body with other metadata."""
+    content, records = from_json(zlib.decompress(body))
+    return zlib.compress(to_json([{**content, "metadata": metadata or None}, records]), _COMPRESSION_LEVEL)
+
+
 def from_row(row: Mapping[Any, Any]) -> RequestOutcome:
     """Return the outcome of a row of `answers` with the `body` of `contents`; `started_at` is not stored, and 0."""
     content, records = (None, None) if row["body"] is None else from_json(zlib.decompress(row["body"]))

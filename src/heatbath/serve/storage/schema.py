@@ -57,6 +57,7 @@ answers = Table(
     Column("summary", JSON, nullable=False),
     Index("ix_answers_tenant", "tenant", "seq"),
     Index("ix_answers_stored", "stored"),
+    Index("ix_answers_endpoint", "tenant", "endpoint", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -65,6 +66,16 @@ contents = Table(
     metadata,
     Column("seq", Number, ForeignKey("answers.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),
+)
+
+# The metadata of those contents, to search by; the body has it too.
+labels = Table(
+    "labels",
+    metadata,
+    Column("seq", Number, ForeignKey("contents.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("ix_labels_name", "name", "value", "seq"),
 )
 
 minutes = Table(

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from heatbath.errors import BadInput
-from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
+from heatbath.serve.interfaces import AnswerQuery, RequestOutcome, StoreUnavailable
 from heatbath.serve.storage import queries
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.db_errors import (
@@ -23,6 +23,7 @@ from heatbath.serve.storage.db_errors import (
     DatabaseUnusable,
     classify_db_error,
 )
+from heatbath.serve.storage.edits import AnswerEdit
 from heatbath.serve.storage.minutes import Minute, merge_minutes
 from heatbath.serve.storage.row_codec import from_row
 from heatbath.serve.storage.writer import WRITE_TIMEOUT, StorageWriter, StoreConfig
@@ -92,6 +93,28 @@ class SqlStore:
         """
         outcomes = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
         return outcomes[0] if outcomes else None
+
+    async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
+        """Return the outcomes that `query` asks for. Raises `StoreUnavailable`."""
+        return await self._run_query(queries.select_page(query), _outcome_from_row)
+
+    async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
+        """Replace the metadata of an outcome durably; False if the tenant has stored no content of that id.
+
+        Raises:
+            StoreUnavailable: it is not known to be changed.
+        """
+        return await self._writer.write(AnswerEdit(id, tenant, metadata))
+
+    async def delete_content(self, id: str, tenant: str) -> bool:
+        """Delete content, records, metadata and settings of an outcome durably; its figures stay until they expire.
+
+        Returns False if the tenant has stored no content of that id.
+
+        Raises:
+            StoreUnavailable: it is not known to be deleted.
+        """
+        return await self._writer.write(AnswerEdit(id, tenant))
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """Return the newest stored outcomes, newest first. Raises `StoreUnavailable`."""

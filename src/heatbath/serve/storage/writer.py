@@ -24,8 +24,9 @@ from heatbath.serve.storage.db_errors import (
     is_row_error,
     is_transient,
 )
+from heatbath.serve.storage.edits import AnswerEdit
 from heatbath.serve.storage.minutes import Minute
-from heatbath.serve.storage.row_codec import encode_body, to_row
+from heatbath.serve.storage.row_codec import encode_body, encode_labels, to_row
 
 # Seconds that a waiter waits; after that the database counts as not responding.
 WRITE_TIMEOUT = 5.0
@@ -39,14 +40,21 @@ _BATCH_SIZE = 256
 _MAX_DELETED = 500
 
 
+Payload = RequestOutcome | Sequence[Minute] | AnswerEdit
+
+
 @dataclass(eq=False)
 class WriteJob:
-    """An outcome or minutes to be written, and the future that waits for it."""
+    """An outcome, minutes or an edit to be written, and the future that waits for it.
 
-    payload: RequestOutcome | Sequence[Minute]
+    `has_changed` says whether an edit has found its outcome, at the first commit if the outcome of that is unknown.
+    """
+
+    payload: Payload
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
+    future: asyncio.Future[bool]
     is_cancelled: bool = False
+    has_changed: bool = False
     row: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -102,8 +110,12 @@ class StorageWriter:
         self._thread = threading.Thread(target=self._run, name="heatbath-storage", daemon=True)
         self._thread.start()
 
-    async def write(self, payload: RequestOutcome | Sequence[Minute]) -> None:
-        """Wait until `payload` has been committed. Raises `StoreUnavailable`, after `WRITE_TIMEOUT` at the latest."""
+    async def write(self, payload: Payload) -> bool:
+        """Wait until `payload` has been committed; return whether it is an edit that has found its outcome.
+
+        Raises:
+            StoreUnavailable: it is not known to be committed, after `WRITE_TIMEOUT` at the latest.
+        """
         loop = asyncio.get_running_loop()
         job = WriteJob(payload, loop, loop.create_future())
         with self._condition:
@@ -116,7 +128,7 @@ class StorageWriter:
             self._condition.notify()
         try:
             # The waiter may be cancelled; the job is written nevertheless.
-            await asyncio.wait_for(asyncio.shield(job.future), WRITE_TIMEOUT)
+            return await asyncio.wait_for(asyncio.shield(job.future), WRITE_TIMEOUT)
         except TimeoutError:
             job.is_cancelled = True
             self.unavailable_reason = self.unavailable_reason or NOT_RESPONDING
@@ -174,7 +186,12 @@ class StorageWriter:
 
     def _encode_job(self, job: WriteJob) -> None:
         if isinstance(job.payload, RequestOutcome) and not job.row:
-            job.row = to_row(job.payload) | {"body": encode_body(job.payload) if self._config.keep_content else None}
+            body = encode_body(job.payload) if self._config.keep_content else None
+            job.row = {
+                **to_row(job.payload),
+                "body": body,
+                "labels": encode_labels(job.payload.request.settings.get("metadata")),
+            }
 
     def _commit_batch(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
         """Commit in one transaction; commit again where a lost connection leaves the outcome unknown."""
@@ -198,6 +215,8 @@ class StorageWriter:
             for job in jobs:
                 if isinstance(job.payload, RequestOutcome):
                     job.row["stored"] = self._clock.next_timestamp()
+                elif isinstance(job.payload, AnswerEdit):
+                    job.has_changed |= job.payload.apply(connection)
                 elif job.payload:
                     queries.upsert_minutes(connection, self._config.instance, job.payload)
             answers = [job.row for job in jobs if job.row]
@@ -252,6 +271,6 @@ def _resolve_futures(jobs: Sequence[WriteJob], refusal: str | None) -> None:
         if job.future.done():
             continue
         if refusal is None:
-            job.future.set_result(None)
+            job.future.set_result(job.has_changed)
         elif not job.is_cancelled:
             job.future.set_exception(StoreUnavailable(refusal))

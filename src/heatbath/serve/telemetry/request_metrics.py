@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from heatbath.engine.base import TokensGenerated
-from heatbath.serve.interfaces import RequestInfo, RequestOutcome, Store
+from heatbath.serve.interfaces import AnswerQuery, RequestInfo, RequestOutcome, Store
 from heatbath.serve.telemetry.instruments import Instruments
 from heatbath.serve.telemetry.labels import Labels
 
@@ -122,3 +122,12 @@ class MeteredStore:
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         return await self._store.list_recent(count, tenant)
+
+    async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
+        return await self._store.list_answers(query)
+
+    async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
+        return await self._store.update_metadata(id, tenant, metadata)
+
+    async def delete_content(self, id: str, tenant: str) -> bool:
+        return await self._store.delete_content(id, tenant)

@@ -32,10 +32,10 @@ def request_attributes(request: RequestInfo, operation: str, *, latest: bool) ->
     return attributes | _text_attribute(conventions.ENCODING_FORMATS, request.settings.get("encoding_format"))
 
 
-def response_attributes(outcome: RequestOutcome, operation: str, model: str, *, latest: bool) -> Attributes:
+def response_attributes(outcome: RequestOutcome, model: str, *, latest: bool) -> Attributes:
     """Return the attributes known at the end; `model` is the one that generated."""
     attributes: Attributes = {
-        conventions.RESPONSE_ID: conventions.ID_PREFIXES.get(operation, "") + outcome.request.id,
+        conventions.RESPONSE_ID: conventions.ID_PREFIXES.get(outcome.request.endpoint, "") + outcome.request.id,
         conventions.RESPONSE_MODEL: model,
         conventions.INPUT_TOKENS: outcome.prompt_tokens,
         conventions.OUTPUT_TOKENS: outcome.completion_tokens,

@@ -43,6 +43,8 @@ SERVER_PORT = "server.port"
 OPERATIONS = MappingProxyType(
     {
         "/v1/chat/completions": "chat",
+        "/v1/responses": "chat",
+        "/v1/responses/compact": "chat",
         "/v1/completions": "text_completion",
         "/v1/embeddings": "embeddings",
         "/v1/decisions": "decision",
@@ -50,8 +52,16 @@ OPERATIONS = MappingProxyType(
 )
 """Operations by endpoint; "decision" is ours, the others are the conventions'. Other endpoints have no span."""
 
-ID_PREFIXES = MappingProxyType({"chat": "chatcmpl-", "text_completion": "cmpl-"})
-"""Prefixes of the ids in responses, by operation."""
+ID_PREFIXES = MappingProxyType(
+    {
+        "/v1/chat/completions": "chatcmpl-",
+        "/v1/completions": "cmpl-",
+        "/v1/responses": "resp_",
+        "/v1/responses/compact": "resp_",
+        "/v1/decisions": "dec-",
+    }
+)
+"""Prefixes of the ids in responses, by endpoint."""
 
 NUMBER_ATTRIBUTES = MappingProxyType(
     {

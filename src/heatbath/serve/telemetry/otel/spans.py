@@ -92,9 +92,7 @@ class Telemetry:
         if open_ is None:
             return
         span = open_.span
-        span.set_attributes(
-            response_attributes(outcome, open_.operation, open_.timing.model, latest=self._options.use_latest)
-        )
+        span.set_attributes(response_attributes(outcome, open_.timing.model, latest=self._options.use_latest))
         if self._options.include_content:
             span.set_attributes(content_attributes(outcome))
         if outcome.status >= 400:

@@ -1,0 +1,189 @@
+"""The response of chat and completions: generate, select, store, and write in one piece or as a stream."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.responses import Response
+
+from heatbath.errors import BadInput
+from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai.generation import GenerationTask, Listener
+from heatbath.serve.openai.logprobs import prompt_logprobs
+from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
+from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.sampling_params import request_param
+from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
+from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.openai.sse import Outbox
+from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
+from heatbath.serve.openai.structured_output import OutputCheck, StructuredOutput
+from heatbath.serve.openai.thermo import choice_thermo, response_thermo
+from heatbath.serve.openai.tool_calls import parse_calls
+
+B = TypeVar("B", bound=GenerationRequest)
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Responder(ABC, Generic[B, C]):
+    """Responds to one request. A subclass says what a choice and the complete response of its endpoint look like.
+
+    `by_likelihood`: of more choices than are returned the most likely are selected.
+    """
+
+    context: RequestContext
+    body: B
+    task: GenerationTask
+    texts: TokenTexts
+    head: ResponseHead
+    by_likelihood: bool = False
+
+    async def complete(self) -> Response:
+        """Return the response in one piece."""
+        outputs = await self._generate(None)
+        selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
+        checked = None if self.context.structured_output is None else await self._check_output(selected)
+        choices, stored = await self._store(selected)
+        thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
+        headers = response_headers(self.task, stored)
+        if checked is not None:
+            headers["x-heatbath-valid"] = checked.summary
+            if thermo is not UNSET:
+                thermo |= checked.thermo
+        return self.context.json_response(self.build_response(outputs, choices, thermo), headers)
+
+    async def stream(self, outbox: Outbox) -> None:
+        """Put the response into `outbox` as chunks, as they are generated where they need not be selected first."""
+        buffered = is_buffered(self.body)
+        writer = self.build_writer()
+        outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
+        selected: list[list[ChoiceOutput]] = []
+        for i, output in enumerate(outputs):
+            selected.append(output.select(self.task.plan.n, self.by_likelihood))
+            writer.write_rest(outbox, i, selected[i], buffered=buffered)
+        checked = None if self.context.structured_output is None else await self._check_output(selected)
+        _, stored = await self._store(selected)
+        thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
+        if checked is not None:
+            outbox.put(b": valid=%b\n\n" % checked.summary.encode())
+            if thermo is not None:
+                thermo |= checked.thermo
+        writer.write_end(outbox, thermo, stored)
+
+    @abstractmethod
+    def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> C:
+        """Return the choice `index`, which belongs to prompt `prompt` and has the text `text`."""
+
+    @abstractmethod
+    def build_response(
+        self, outputs: Sequence[PromptOutput], choices: list[C], thermo: dict[str, Any] | UnsetType
+    ) -> msgspec.Struct:
+        """Return the complete response."""
+
+    @abstractmethod
+    def build_writer(self) -> StreamWriter[B]:
+        """Return a writer of the chunks of the response."""
+
+    @abstractmethod
+    def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what is stored of the request and its choices."""
+
+    def extras(self, output: ChoiceOutput) -> dict[str, Any]:
+        """Return the fields of a choice that are not OpenAI's, UNSET where they were not asked for."""
+        body = self.body
+        thermo: Any = UNSET
+        if body.thermo is not None:
+            thermo = choice_thermo(output, body.thermo, self.texts, self.context.services.phase_map)
+        return {
+            "stop_reason": stop_reason(output, body),
+            "token_ids": [token.id for token in output.tokens] if body.return_token_ids else UNSET,
+            "thermo": thermo,
+        }
+
+    def prompt_logprobs(self, output: PromptOutput) -> PromptLogprobs | UnsetType:
+        """Return the log-probabilities of the prompt, if they were asked for."""
+        if self.body.prompt_logprobs is None:
+            return UNSET
+        return prompt_logprobs(
+            output.began.scored_prompt if output.began else (), self.texts, self.body.prompt_logprobs
+        )
+
+    async def _generate(self, listener: Listener | None) -> list[PromptOutput]:
+        """Run the engine. Where it refuses the request, the error names the parameter.
+
+        Raises:
+            ApiError, HeatbathError: what the engine raises.
+        """
+        if self.context.structured_output is not None:
+            await self.context.structured_output.require_valid_schemas()
+        try:
+            return await self.task.run(listener)
+        except BadInput as error:
+            param = request_param(error, self.body)
+            message = f"{param}: {error.reason}" if param and error.reason else str(error)
+            raise invalid_value(message, param) from None
+
+    async def _check_output(self, selected: Sequence[Sequence[ChoiceOutput]]) -> OutputCheck:
+        """Check the choices against the schemas of the request."""
+        structured = self.context.structured_output
+        assert structured is not None
+        return await structured.check([_json_parts(output, structured) for outputs in selected for output in outputs])
+
+    async def _store(self, selected: Sequence[Sequence[ChoiceOutput]]) -> tuple[list[C], bool | None]:
+        """Return the choices, of which those of prompt i begin at i * n, and whether they are stored."""
+        choices: list[C] = []
+        outputs: list[ChoiceOutput] = []
+        for i, of_prompt in enumerate(selected):
+            for k, output in enumerate(of_prompt):
+                text = output.text + stop_token_text(output, self.body, self.texts)
+                choices.append(self.build_choice(i, i * self.task.plan.n + k, output, text))
+                outputs.append(output)
+        plain: list[dict[str, Any]] = msgspec.to_builtins(choices)
+        for choice in plain:
+            choice.pop("thermo", None)
+        return choices, await self.task.settle(outputs, self.stored_content(plain))
+
+
+def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:
+    """Return the JSON texts of a choice, each with the name of its tool; None where it was cut."""
+    if output.finish != "stop":
+        return None
+    if not structured.tools:
+        return [(None, output.text)]
+    message, calls_are_complete = parse_calls(output.text, "")
+    if not message.tool_calls:
+        return [(None, output.text)]
+    return (
+        [(call.function.name, call.function.arguments) for call in message.tool_calls] if calls_are_complete else None
+    )
+
+
+def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:
+    """Return the fields that all parts of a response share."""
+    info = task.plan.info
+    fingerprint = context.language.fingerprint.rpartition(":")[2][:16]
+    return ResponseHead(id_prefix + info.id, int(info.created_at), info.model, f"fp_{fingerprint}")
+
+
+def is_buffered(body: GenerationRequest) -> bool:
+    """Return whether nothing can be shown before all is generated, since the choices are selected then."""
+    if body.thermo is None or body.thermo.sampler is None:
+        return False
+    from heatbath.engine.registry import SAMPLERS
+
+    return body.thermo.sampler not in SAMPLERS or not SAMPLERS[body.thermo.sampler].streams
+
+
+def response_headers(task: GenerationTask, stored: bool | None) -> dict[str, str]:
+    """Return the headers of a complete response."""
+    headers = {"x-heatbath-overhead-ms": f"{task.overhead * 1000:.3f}"}
+    if stored is not None:
+        headers["x-heatbath-stored"] = "true" if stored else "false"
+    return headers

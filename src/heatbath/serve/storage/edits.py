@@ -1,0 +1,38 @@
+"""Changes of stored outcomes, run inside a transaction of the writing thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select, update
+
+from heatbath.serve.storage.queries import insert_labels
+from heatbath.serve.storage.row_codec import clean_text, encode_labels, replace_metadata
+from heatbath.serve.storage.schema import answers, contents, labels
+
+
+@dataclass(frozen=True)
+class AnswerEdit:
+    """A change of a tenant's stored outcome: other `metadata`, or the deletion of its content where that is None."""
+
+    id: str
+    tenant: str
+    metadata: Mapping[str, str] | None = None
+
+    def apply(self, connection: Connection) -> bool:
+        """Make the change; False if the tenant has stored no content of that id."""
+        found = select(contents.c.seq, contents.c.body).join(answers, answers.c.seq == contents.c.seq)
+        is_own = (answers.c.id == clean_text(self.id)) & (answers.c.tenant == clean_text(self.tenant))
+        row = connection.execute(found.where(is_own)).first()
+        if row is None:
+            return False
+        connection.execute(delete(labels).where(labels.c.seq == row.seq))
+        if self.metadata is None:
+            connection.execute(delete(contents).where(contents.c.seq == row.seq))
+            connection.execute(update(answers).where(answers.c.seq == row.seq).values(settings={}))
+        else:
+            body = replace_metadata(row.body, self.metadata)
+            connection.execute(update(contents).where(contents.c.seq == row.seq).values(body=body))
+            insert_labels(connection, {row.seq: encode_labels(self.metadata)})
+        return True
