@@ -21,11 +21,13 @@ class HeatbathError(Exception):
     Attributes:
         param: the option or field of a request that is wrong, where it is one.
         component: the name of the field, potential, window or schedule that is at fault, where it is one.
+        reason: the message without the name of the component, where it begins with that.
         permanent: whether another try can help (False) or not (True); None where that is not known.
         partial: what had been done when long work failed, where there is something.
     """
 
     partial: object = None
+    reason: str = ""
 
     def __init__(
         self,

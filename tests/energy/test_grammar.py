@@ -87,11 +87,51 @@ def test_random_answers_are_valid_json(seed):
         ways = allowed(field, answer, BYTE_VOCABULARY.stop_token_ids)
         if BYTE_VOCABULARY.stop_token_ids[0] in ways:
             break
-        # White space may go on for ever.
         plain = [token for token in ways if BYTES[token].strip() and not (BYTES[token].isdigit() and len(answer) > 40)]
         answer.append(int(rng.choice(plain or ways)))
     value = json.loads(b"".join(BYTES[token] for token in answer))
     assert value["n"] >= 3 and value["s"] in ("x", "yes") and isinstance(value["t"], bool) and len(value) == 3
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\n", b"\t", b" \t", b" \n"])
+def test_white_space_is_bounded_however_much_it_is_liked(blanks):
+    """Draws white space wherever it is allowed, and a line end before anything else."""
+    flags = {"type": "array", "items": {"type": "boolean"}, "minItems": 2}
+    inner = {"type": "object", "properties": {"a": flags, "b": SCHEMA}, "required": ["a", "b"]}
+    for schema in ({**inner, "additionalProperties": False}, flags):
+        field = Grammar.from_json_schema(schema, BYTES.__getitem__, BYTE_VOCABULARY)
+        rng, answer = np.random.default_rng(0), []
+        for _ in range(400):
+            ways = allowed(field, answer, BYTE_VOCABULARY.stop_token_ids)
+            liked = [token for token in ways if BYTES[token] and not BYTES[token].strip(blanks)]
+            closing = [token for token in ways if BYTES[token] in (b"}", b"]", b'"', b"<end>")]
+            answer.append(int((liked[-1:] or closing or [rng.choice(ways)])[0]))
+            if BYTES[answer[-1]] == b"<end>":
+                break
+        text = b"".join(BYTES[token] for token in answer[:-1]).decode()
+        runs = re.findall(r"\s+", text)
+        assert json.loads(text) and runs and all(re.fullmatch(r" |\n[ \t]{0,12}", run) for run in runs), text
+
+
+def test_options_of_the_library_replace_the_bound():
+    schema = {"type": "array", "x-guidance": {"whitespace_flexible": False, "whitespace_pattern": None}}
+    field = Grammar.from_json_schema(schema, BYTES.__getitem__, BYTE_VOCABULARY)
+    assert b" " not in [BYTES[token] for token in allowed(field, [ord("[")])]
+    field = Grammar.from_json_schema({"type": "array"}, BYTES.__getitem__, BYTE_VOCABULARY)
+    assert b" " in [BYTES[token] for token in allowed(field, [ord("[")])]
+
+
+def test_escapes_are_allowed_and_numbers_are_exact():
+    def accepts(schema, text):
+        field = Grammar.from_json_schema(schema, BYTES.__getitem__, BYTE_VOCABULARY)
+        answer = list(text.encode())
+        return BYTE_VOCABULARY.stop_token_ids[0] in allowed(field, answer, BYTE_VOCABULARY.stop_token_ids)
+
+    assert accepts({"type": "string"}, '"\\u00e9"') and accepts({"type": "number", "multipleOf": 0.5}, "-0.5")
+    assert accepts({"const": 2**60}, str(2**60)) and not accepts({"exclusiveMinimum": 0, "type": "number"}, "0")
+    for wrong in ({"const": 2**53 + 1}, '{"minimum": 9007199254740993}', '{"maximum": 0.30000000000000001}'):
+        with pytest.raises(BadInput, match="holds"):
+            Grammar.from_json_schema(wrong, BYTES.__getitem__, BYTE_VOCABULARY)
 
 
 def test_a_lark_grammar():

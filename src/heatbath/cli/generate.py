@@ -143,10 +143,14 @@ class SamplingArguments:
         """Build the run, from the keyword arguments of `heatbath.generate`."""
         from dataclasses import replace
 
+        from heatbath.energy.grammar_guard import GrammarGuard
         from heatbath.engine import Run, build_settings, repeat_prompts
         from heatbath.engine.pool_session import find_fast_opener
 
-        chosen = replace(build_settings(model, settings), sampler=self.sampler, options=self.options)
+        # A grammar that makes the compiler crash gets a sentence too. Costs about 1 s, and nothing without a grammar.
+        with GrammarGuard(model.token_bytes, model.vocabulary) as guard:
+            built = build_settings(model, settings, guard=guard if guard.is_supported() else None)
+        chosen = replace(built, sampler=self.sampler, options=self.options)
         prompts, chosen = repeat_prompts([tokens], chosen, self.n)
         return Run(model, prompts, chosen, opener=find_fast_opener(model))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +13,9 @@ import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, validate_count, validate_stop_token_ids, validate_vocab_size
-from heatbath.energy.grammar_search import find_shortest_match
+from heatbath.energy.grammar_guard import build_grammar_error
+from heatbath.energy.grammar_search import find_shortest_match, has_no_match
+from heatbath.energy.json_schema import parse_schema, validate_numbers
 from heatbath.energy.prefix_memo import PrefixMemo
 from heatbath.energy.spec import BuildContext, Spec
 from heatbath.energy.vocab_bytes import build_cached
@@ -28,6 +31,21 @@ _SLICES = [
     *(_JSON_CHARACTER + f"{{1,{n}}}" for n in (3, 6, 9, 12, 16, 30)),
     _JSON_CHARACTER + "+",
 ]
+
+# White space between the tokens of JSON: a blank, or a line end and some indentation. Without a bound, a model that
+# has put white space into its context may go on with it until the answer is cut.
+_JSON_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,12})?", "json_allow_general_unicode_escapes": True}
+# As the library has them by default, but for the states of the lexer, whose memory they bound.
+_LIMITS = {
+    "initial_lexer_fuel": 1_000_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 50_000,
+    "max_items_in_row": 2000,
+    "max_lexer_states": 50_000,
+    "verbose_errors": False,
+}
+_MAX_DEPTH = 256
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|[()\[\]{}]', re.DOTALL)
 
 
 class GrammarVocabulary(Protocol):
@@ -58,8 +76,8 @@ class Grammar(Field):
 
     `grammar` is a Lark grammar whose rule `start` completions match; `from_json_schema` and `from_regex` build one.
     `shortest_match_length` is the fewest tokens of a match that was found, None if the bounded search neither found one
-    nor could rule it out. Raises `BadInput` with the reason for a grammar that cannot be parsed or that no tokens can
-    match, within `max_tokens` if given; `MissingExtra` without llguidance.
+    nor could rule it out, or there was none (`search=False`). Raises `BadInput` with the reason for a grammar that
+    cannot be parsed or that no tokens can match, within `max_tokens` if given; `MissingExtra` without llguidance.
     Source: the llguidance library.
     """
 
@@ -72,20 +90,27 @@ class Grammar(Field):
         vocabulary: GrammarVocabulary,
         *,
         max_tokens: int | None = None,
+        search: bool = True,
     ) -> None:
         self.vocab_size = vocabulary.size
         max_tokens = validate_count(max_tokens, f"`max_tokens` of field {self.name!r}")
         matcher = _build_matcher(grammar, _build_tokenizer(token_bytes, vocabulary), self.name)
         self._parser_states: PrefixMemo[ParserState] = PrefixMemo(ParserState(matcher), self._extend_parser_state)
         self._byte_energies = _build_byte_energies()
-        search = find_shortest_match(
+        self.shortest_match_length: int | None = None
+        if not search:
+            return
+        found = find_shortest_match(
             matcher, self._compute_token_mask, self._read_token_bytes(token_bytes), max_tokens=max_tokens
         )
-        if search.is_impossible:
-            within = "" if max_tokens is None else f" within {max_tokens} tokens"
-            message = f"field {self.name!r}: no completion in this vocabulary matches the grammar{within}."
-            raise BadInput(message, param="fields", component=self.name)
-        self.shortest_match_length = search.length
+        if found.is_impossible:
+            raise build_grammar_error(self.name, _format_no_match(max_tokens))
+        self.shortest_match_length = found.length
+
+    def require_match(self, token_bytes: Callable[[int], bytes]) -> None:
+        """Raise `BadInput` if a short search proves that no tokens match."""
+        if has_no_match(self._parser_states([]).matcher, self._compute_token_mask, self._read_token_bytes(token_bytes)):
+            raise build_grammar_error(self.name, _format_no_match(None))
 
     @classmethod
     def from_json_schema(
@@ -96,13 +121,11 @@ class Grammar(Field):
         *,
         max_tokens: int | None = None,
     ) -> Grammar:
-        """Build the grammar of JSON documents that are valid under `schema`, a mapping or JSON text."""
-        try:
-            text = json.dumps(json.loads(schema) if isinstance(schema, str) else schema)
-        except (TypeError, ValueError) as error:
-            message = f"field {cls.name!r}: the schema is not valid JSON: {error}."
-            raise BadInput(message, param="fields", component=cls.name) from None
-        return cls(f"start: %json {text}", token_bytes, vocabulary, max_tokens=max_tokens)
+        """Build the grammar of JSON documents that are valid under `schema`, a mapping or JSON text.
+
+        White space is bounded: between two tokens at most a blank, or a line end with up to 12 blanks or tabs.
+        """
+        return cls(build_schema_grammar(schema), token_bytes, vocabulary, max_tokens=max_tokens)
 
     @classmethod
     def from_regex(
@@ -114,9 +137,7 @@ class Grammar(Field):
         max_tokens: int | None = None,
     ) -> Grammar:
         """Build the grammar of full matches of `pattern`, in the syntax of Rust's regex library."""
-        # The library's own conversion, since a pattern has to be quoted inside a Lark grammar.
-        (part,) = json.loads(_import_llguidance().LLMatcher.grammar_from_regex(pattern))["grammars"]
-        return cls(part["lark_grammar"], token_bytes, vocabulary, max_tokens=max_tokens)
+        return cls(build_regex_grammar(pattern), token_bytes, vocabulary, max_tokens=max_tokens)
 
     def __call__(self, context: Context) -> Table:
         validate_vocab_size(context, self.vocab_size, self.name)
@@ -134,6 +155,10 @@ class Grammar(Field):
             energies[row, ending] = 0 if _has_bit(bits, self.vocab_size) else np.inf
         return energies
 
+    def token_mask(self, tokens: Sequence[int]) -> Bits:
+        """Return one bit for each token that may follow `tokens`, and one more for a match."""
+        return self._token_mask(self._parser_states(tokens))
+
     def _token_mask(self, parse: ParserState) -> Bits:
         """Return one bit per token, and one more that is set if the text so far is a match."""
         if parse.bits is None:
@@ -149,8 +174,8 @@ class Grammar(Field):
             message = matcher.get_error()
             # NoExtension is a dead end of this vocabulary; anything else is a limit of the parser.
             if not message.startswith("NoExtension"):
-                message = f"field {self.name!r}: the grammar cannot be parsed further: {_format_parser_error(message)}"
-                raise BadInput(message, param="fields", component=self.name)
+                reason = f"the grammar cannot be parsed further: {_format_parser_error(message)}"
+                raise build_grammar_error(self.name, reason)
             words[:] = 0
         return words.view(np.uint8)
 
@@ -198,11 +223,13 @@ def _build_tokenizer(token_bytes: Callable[[int], bytes], vocabulary: GrammarVoc
 
 
 def _build_matcher(grammar: str, tokenizer: Any, name: str) -> Any:
+    library = _import_llguidance()
     # With forcing, text that has only one continuation would get only one tokenization.
-    matcher = _import_llguidance().LLMatcher(tokenizer, f'%llguidance {{"no_forcing": true}}\n{grammar}', log_level=0)
+    text = f'%llguidance {{"no_forcing": true}}\n{grammar}'
+    matcher = library.LLMatcher(tokenizer, text, log_level=0, limits=library.LLParserLimits(**_LIMITS))
     if matcher.is_error():
-        message = f"field {name!r}: the grammar cannot be parsed: {_format_parser_error(matcher.get_error())}"
-        raise BadInput(message, param="fields", component=name)
+        reason = f"the grammar cannot be parsed: {_format_parser_error(matcher.get_error())}"
+        raise build_grammar_error(name, reason)
     return matcher
 
 
@@ -216,25 +243,105 @@ def _has_bit(bits: Bits, place: int) -> bool:
     return bool(bits[place // 8] >> (place % 8) & 1)
 
 
+def _format_no_match(max_tokens: int | None) -> str:
+    within = "" if max_tokens is None else f" within {max_tokens} tokens"
+    return f"no completion in this vocabulary matches the grammar{within}."
+
+
 def _format_parser_error(message: str) -> str:
-    """Return the first sentence of an error on one line."""
-    return " ".join(message.split("<state>")[0].split("\n   1 |")[0].split())
+    """Return the first sentence of an error on one line, with the line of the grammar as it was given."""
+    text = " ".join(message.split("<state>")[0].split("\n   1 |")[0].split())
+    text = re.sub(r"^at \d+\(\d+\): failed to compile JSON schema: ", "", text)
+    return re.sub(r"^at (\d+)\((\d+)\): ", lambda place: f"line {int(place[1]) - 1}, column {place[2]}: ", text)
+
+
+def build_json_rule(schema: Any) -> str:
+    """Return the JSON documents that are valid under a schema as the right side of a rule in a Lark grammar.
+
+    Raises `BadInput` for a number that cannot be enforced exactly. An `x-guidance` in the schema has options of the
+    library, which replace the bound of white space.
+    """
+    validate_numbers(schema)
+    if schema is True:
+        schema = {}
+    if isinstance(schema, Mapping):
+        schema = {**schema, "x-guidance": {**_JSON_OPTIONS, **schema.get("x-guidance", {})}}
+    return f"%json {json.dumps(schema)}"
+
+
+def build_schema_grammar(schema: Mapping[str, Any] | str) -> str:
+    """Return the grammar of JSON documents that are valid under `schema`, a mapping or JSON text."""
+    try:
+        return "start: " + build_json_rule(parse_schema(schema) if isinstance(schema, str) else schema)
+    except BadInput as error:
+        raise build_grammar_error(Grammar.name, str(error)) from None
+    except (TypeError, ValueError) as error:
+        raise build_grammar_error(Grammar.name, f"the schema is not valid JSON: {error}.") from None
+
+
+def build_regex_grammar(pattern: str) -> str:
+    """Return the grammar of full matches of a regular expression."""
+    # The library's own conversion, since a pattern has to be quoted inside a Lark grammar.
+    (part,) = json.loads(_import_llguidance().LLMatcher.grammar_from_regex(pattern))["grammars"]
+    return str(part["lark_grammar"])
+
+
+def build_field_grammar(name: str, value: Any) -> str | None:
+    """Return the text of the grammar that a field asked for by name compiles; None for fields of other kinds.
+
+    Raises `BadInput` for one that is nested too deep.
+    """
+    grammar = _build_field_grammar(name, value)
+    if grammar is not None and _nesting_depth(grammar) > _MAX_DEPTH:
+        raise build_grammar_error(Grammar.name, f"the grammar is nested more than {_MAX_DEPTH} deep: flatten it.")
+    return grammar
+
+
+def _build_field_grammar(name: str, value: Any) -> str | None:
+    if name == "json_schema":
+        return build_schema_grammar(value)
+    if name == "regex":
+        return build_regex_grammar(str(value))
+    return str(value) if name == "lark" else None
+
+
+def _nesting_depth(text: str) -> int:
+    """Return the most brackets that are open at a place outside of quoted texts."""
+    depth = most = 0
+    for piece in _BRACKETS.findall(text):
+        if piece in "([{":
+            depth += 1
+            most = max(most, depth)
+        elif piece in ")]}":
+            depth -= 1
+    return most
+
+
+def _build_from_text(context: BuildContext, grammar: str) -> Field:
+    """Build the field, from a grammar that the guard of the context has found usable, if there is a guard.
+
+    A completion that `max_tokens` cuts is cut, whatever the grammar; only one without any match is refused.
+    """
+    guard = context.grammar_guard
+    if guard is not None:
+        guard.check(grammar).result().require_usable(Grammar.name, guard.limits)
+    field = Grammar(grammar, context.token_bytes, context.model.vocabulary, search=False)
+    if guard is None:
+        field.require_match(context.token_bytes)
+    return field
 
 
 def _build_json_schema(context: BuildContext, schema: str | None = None, **object_: Any) -> Field:
     """A schema is itself an object, so its keys arrive as names."""
-    text = json.dumps(object_) if schema is None else schema
-    return Grammar.from_json_schema(text, context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens)
+    return _build_from_text(context, build_schema_grammar(object_ if schema is None else schema))
 
 
 def _build_regex(context: BuildContext, pattern: str) -> Field:
-    return Grammar.from_regex(
-        str(pattern), context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens
-    )
+    return _build_from_text(context, build_regex_grammar(str(pattern)))
 
 
 def _build_lark(context: BuildContext, grammar: str) -> Field:
-    return Grammar(grammar, context.token_bytes, context.model.vocabulary, max_tokens=context.max_tokens)
+    return _build_from_text(context, grammar)
 
 
 SPECS = (

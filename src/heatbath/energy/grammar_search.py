@@ -16,6 +16,7 @@ _MAX_DEPTH = 256
 _BEAM_WIDTH = 4
 _MAX_CANDIDATES = 24
 _MAX_EFFORT = 60_000
+_MAX_PROOF_EFFORT = 4000
 _MASK_COST = 10
 
 
@@ -44,6 +45,13 @@ def find_shortest_match(
     )
 
 
+def has_no_match(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes]) -> bool:
+    """Return whether a short search proves that no tokens match; False where there is a match or it cannot tell."""
+    if matcher.is_accepting():
+        return False
+    return _search_exhaustively(matcher, compute_mask, pieces, None, max_effort=_MAX_PROOF_EFFORT).is_impossible
+
+
 def _search_beam(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int) -> int | None:
     """Extend a few parsers by a few tokens each, those with the fewest continuations first, then the longest.
 
@@ -68,7 +76,12 @@ def _search_beam(matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence
 
 
 def _search_exhaustively(
-    matcher: Any, compute_mask: TokenMaskFunction, pieces: Sequence[bytes], max_tokens: int | None
+    matcher: Any,
+    compute_mask: TokenMaskFunction,
+    pieces: Sequence[bytes],
+    max_tokens: int | None,
+    *,
+    max_effort: int | None = None,
 ) -> GrammarSearchResult:
     """Extend every parser by every token; parsers with the same text have the same continuations and are merged."""
     front, effort, depth = {b"": matcher}, 0, 0
@@ -78,7 +91,7 @@ def _search_exhaustively(
         for text, parent in front.items():
             tokens = _decode_token_mask(compute_mask(parent), len(pieces))
             effort += _MASK_COST + len(tokens)
-            if effort > _MAX_EFFORT:
+            if effort > (_MAX_EFFORT if max_effort is None else max_effort):
                 return GrammarSearchResult()
             for token, child in _iterate_children(parent, tokens):
                 if child.is_accepting():

@@ -14,6 +14,7 @@ from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from heatbath.energy.grammar_guard import GrammarGuard
 from heatbath.errors import BadInput
 
 T = TypeVar("T")
@@ -40,12 +41,14 @@ class TextModel(Protocol):
 class BuildContext:
     """The model that a component acts on, and the most tokens a sequence may have.
 
-    `spelling` stands for the model's `token_bytes`, where a host has read the vocabulary already.
+    `spelling` stands for the model's `token_bytes`, where a host has read the vocabulary already. `grammar_guard` tries
+    grammars in another process first, where they are those of strangers.
     """
 
     model: TextModel
     max_tokens: int
     spelling: Callable[[int], bytes] | None = None
+    grammar_guard: GrammarGuard | None = None
 
     @property
     def token_bytes(self) -> Callable[[int], bytes]:

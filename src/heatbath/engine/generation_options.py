@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict
 from heatbath.decode import Sampler, Schedule, TokenSampler, Window
 from heatbath.decode.sampler_arguments import Temperature
 from heatbath.energy import Field, Potential
+from heatbath.energy.grammar_guard import GrammarGuard
 from heatbath.engine.base import RecordMode
 from heatbath.engine.registry import (
     FIELDS,
@@ -148,8 +149,12 @@ OTHER_NAMES: Mapping[str, str] = MappingProxyType(
 """Names that other libraries use, and what to write here."""
 
 
-def build_settings(model: Model, options: Mapping[str, Any]) -> GenerationSettings:
+def build_settings(
+    model: Model, options: Mapping[str, Any], *, guard: GrammarGuard | None = None
+) -> GenerationSettings:
     """Build the settings of a run from the keyword arguments of `hb.generate`.
+
+    `guard` tries grammars in another process before they are compiled in this one.
 
     Raises:
         BadInput: an unknown argument, or a value of another type.
@@ -159,7 +164,8 @@ def build_settings(model: Model, options: Mapping[str, Any]) -> GenerationSettin
     rest = {name: value for name, value in options.items() if name not in own and name not in windows}
     schedule = rest.pop("schedule", None)
     _validate_names(rest, windows)
-    context = BuildContext(model, validate_integer("max_tokens", own.get("max_tokens", 128), minimum=1))
+    max_tokens = validate_integer("max_tokens", own.get("max_tokens", 128), minimum=1)
+    context = BuildContext(model, max_tokens, grammar_guard=guard)
     if schedule is not None:
         own["temperature"] = _resolve_schedule(schedule, context, own)
     keywords = [

@@ -4,3 +4,5 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+# The stand-in for the library of grammars is theirs.
+sys.path.insert(1, str(Path(__file__).parents[2] / "energy"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_eight_at_once(smollm2: Any, prompt: tuple[int, ...]) -> None:
     assert set(value) == {"name", "size"} and schema.finish() == "stop"
     whole = generate(smollm2, prompt, sampler="beam", width=2, max_tokens=6)
     assert beam.sequences == whole.sequences
+
+
+def test_white_space_in_json_is_bounded(smollm2: Any) -> None:
+    """Greedy and at T = 1, where a schema without a bound gave runs of up to 87 line ends."""
+    properties = {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer", "minimum": 0, "maximum": 150}}
+    schema = {"type": "object", "properties": properties, "required": ["name", "age"], "additionalProperties": False}
+    field, requests = ComponentSpec("json_schema", schema), []
+    for i, ask in enumerate(("Tell a story", "Write five empty lines")):
+        prompt = tuple(smollm2.encode_chat([{"role": "user", "content": ask}]))
+        for seed, temperature in ((0, 0.0), (1, 1.0)):
+            request = Request(prompt, f"{i}/{seed}", max_tokens=40, seed=seed, temperature=temperature, fields=(field,))
+            requests.append(request)
+    for answered in answers(smollm2, requests, EngineConfig(max_rows=16)):
+        text = answered.text()
+        outside = re.sub(r'"(?:[^"\\]|\\.)*("|$)', '""', text)
+        assert all(re.fullmatch(r" |\n[ \t]{0,12}", run) for run in re.findall(r"\s+", outside)), text
+        assert answered.finish() == "stop" and set(json.loads(text)) == {"name", "age"}
 
 
 def test_stops_and_prompt_scores(smollm2: Any, prompt: tuple[int, ...]) -> None:

@@ -8,11 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
+from heatbath.energy.grammar_guard import GrammarGuard
 from heatbath.engine.base import EngineStats, Event, Finished, ModelInfo, Request, Unavailable
 from heatbath.engine.local.config import EngineConfig
+from heatbath.engine.local.planning import RequestPlanner
 from heatbath.engine.local.request_compiler import CompiledRequest, RequestCompiler
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.scheduler import Delivery, Scheduler
@@ -22,7 +23,6 @@ from heatbath.models.pool.open_pool import build_pool
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
-_COMPILER_THREADS = 2
 _THREAD_DIED = "the engine's thread has died"
 
 
@@ -53,9 +53,9 @@ class LocalEngine:
     """An `Engine` that runs `model` in a thread of its own, many requests at once.
 
     `observers` get the frames of every step, in that thread. `pool_factory` builds the pool, by default one that suits
-    the model. At its deadline a request keeps the tokens it has, its running sequences with finish reason "deadline";
-    a request without any, or with a sequence sampler, raises `DeadlineExceeded`. `drain` does the same at the end of
-    its time, with "cancelled".
+    the model; `guard` tries the grammars of requests, by default a new one. At its deadline a request keeps the tokens
+    it has, its running sequences with finish reason "deadline"; a request without any, or with a sequence sampler,
+    raises `DeadlineExceeded`. `drain` does the same at the end of its time, with "cancelled".
     """
 
     def __init__(
@@ -65,16 +65,17 @@ class LocalEngine:
         observers: Sequence[Observer] = (),
         config: EngineConfig | None = None,
         pool_factory: Callable[[], Pool] | None = None,
+        guard: GrammarGuard | None = None,
     ) -> None:
         self.config = config or EngineConfig()
         self._model = model
         self._observers = tuple(observers)
         self._pool_factory = pool_factory or (lambda: build_pool(model, prefix_bytes=self.config.prefix_bytes))
-        self._compiler = RequestCompiler(model, self.config)
+        self._compiler = RequestCompiler(model, self.config, guard)
         self._unavailable_reason: str | None = "the engine has not been started"
         self._scheduler: Scheduler | None = None
         self._thread: threading.Thread | None = None
-        self._compiler_threads: ThreadPoolExecutor | None = None
+        self._planner: RequestPlanner | None = None
         self._streams: set[EventQueue] = set()
         self._is_stopping = False
 
@@ -97,7 +98,7 @@ class LocalEngine:
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         ready = self._loop.create_future()
-        self._compiler_threads = ThreadPoolExecutor(_COMPILER_THREADS, thread_name_prefix="heatbath-compiler")
+        self._planner = RequestPlanner(self._compiler)
         self._thread = threading.Thread(target=self._run_scheduler, args=(ready,), name="heatbath-engine", daemon=True)
         self._thread.start()
         await ready
@@ -113,15 +114,15 @@ class LocalEngine:
         """Stream the events of a request; see `Engine.submit`."""
         scheduler = self._require_scheduler()
         arrival_time = time.monotonic()
+        seconds = self.config.deadline if request.deadline is None else request.deadline
         scheduler.reserve()
         try:
-            compiled = await self._compile_request(request)
+            compiled = await self._compile_request(request, seconds)
             self._require_scheduler()
         except BaseException:
             scheduler.queue.release()
             raise
         stream = EventQueue()
-        seconds = self.config.deadline if request.deadline is None else request.deadline
         job = RequestState(compiled, stream, arrival_time, None if seconds is None else arrival_time + seconds)
         self._streams.add(stream)
         scheduler.submit(job)
@@ -140,6 +141,8 @@ class LocalEngine:
         """Take no more requests, wait `seconds` at most for the running ones, then cancel the rest."""
         if self._unavailable_reason is None:
             self._unavailable_reason = "the engine is shutting down"
+        if self._planner is not None:
+            self._planner.stop()
         end = time.monotonic() + seconds
         while self._streams and time.monotonic() < end and self._is_alive():
             await asyncio.sleep(min(0.02, max(seconds, 0.0)))
@@ -148,8 +151,8 @@ class LocalEngine:
             self._scheduler.wake()
         while self._is_alive():
             await asyncio.sleep(0.005)
-        if self._compiler_threads is not None:
-            self._compiler_threads.shutdown(wait=False, cancel_futures=True)
+        if self._planner is not None:
+            self._planner.close()
 
     async def close(self) -> None:
         """Cancel all requests and end the thread."""
@@ -163,15 +166,16 @@ class LocalEngine:
             raise Unavailable(f"{self._unavailable_reason}: try again later.")
         return self._scheduler
 
-    async def _compile_request(self, request: Request) -> CompiledRequest:
-        """Compile a request, in another thread where that takes time."""
-        if self._compiler.is_quick(request) or self._compiler_threads is None:
+    async def _compile_request(self, request: Request, seconds: float | None) -> CompiledRequest:
+        """Compile a request, beside the event loop where that takes time."""
+        if self._compiler.is_quick(request) or self._planner is None:
             return self._compiler(request)
-        return await self._loop.run_in_executor(self._compiler_threads, self._compiler, request)
+        return await self._planner.plan(request, seconds)
 
     async def _warm_up(self) -> None:
         """Run a short request with one row and one with many, so that kernels are compiled and weights in memory."""
-        preparing = self._loop.run_in_executor(self._compiler_threads, self._compiler.prepare)
+        assert self._planner is not None
+        preparing = self._loop.create_task(self._planner.prepare())
         prompt = tuple(self._model.vocabulary.start_token_ids) or (0,)
         for n in (1, min(16, self.config.max_rows)):
             request = Request(prompt, "warm-up", n=n, max_tokens=2, ignore_eos=True, temperature=0.9)

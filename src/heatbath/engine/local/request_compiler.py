@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
+from heatbath.energy.grammar import build_field_grammar
+from heatbath.energy.grammar_guard import GrammarGuard
 from heatbath.energy.vocab_bytes import TokenBytesCache
 from heatbath.engine.base import ComponentSpec, RecordMode, Request, validate_record_mode
 from heatbath.engine.generation import repeat_prompts
@@ -94,11 +96,17 @@ class CompiledRequest:
 
 
 class RequestCompiler:
-    """Compiles requests for one model. What depends on the vocabulary alone is built once."""
+    """Compiles requests for one model. What depends on the vocabulary alone is built once.
 
-    def __init__(self, model: Model, options: EngineConfig) -> None:
+    `guard` tries grammars before they are compiled; None, on a platform that cannot fork, compiles them at once.
+    """
+
+    def __init__(self, model: Model, options: EngineConfig, guard: GrammarGuard | None = None) -> None:
         self._model, self._options = model, options
         self._token_bytes = TokenBytesCache(model.token_bytes, model.vocabulary.size)
+        if guard is None and GrammarGuard.is_supported():
+            guard = GrammarGuard(self._token_bytes, model.vocabulary)
+        self.guard = guard
 
     @staticmethod
     def is_quick(request: Request) -> bool:
@@ -111,10 +119,21 @@ class RequestCompiler:
         with suppress(HeatbathError):
             build(FIELDS, ("regex", "[a-z]*"), BuildContext(self._model, 1, self._token_bytes))
 
+    def list_grammars(self, request: Request) -> list[tuple[str, str]]:
+        """Return the grammars that its fields compile, each with the name of its field. Raises `BadInput`."""
+        grammars = []
+        for spec in request.fields:
+            _validate_component(FIELDS, spec)
+            with _name_component_in_errors(FIELDS, spec):
+                grammar = build_field_grammar(spec.name, spec.value)
+                if grammar is not None:
+                    grammars.append((spec.name, grammar))
+        return grammars
+
     def __call__(self, request: Request) -> CompiledRequest:
         """Compile a request. Raises `BadInput` that names the setting at fault."""
         _validate_options(request, self._options)
-        context = BuildContext(self._model, max(1, request.max_tokens), self._token_bytes)
+        context = BuildContext(self._model, max(1, request.max_tokens), self._token_bytes, self.guard)
         settings = self._build_settings(request, context)
         validate_settings(self._model, [self._resolve_prompt(request)], settings)
         _validate_tokens(request, settings, self._model.vocabulary.size)
@@ -220,9 +239,14 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
 
 def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:
     """Build a component that requests may name and whose value is not too large."""
-    kind, offered = registry.kind, registry.offered_specs
+    _validate_component(registry, spec)
+    with _name_component_in_errors(registry, spec):
+        return build(registry, (spec.name, spec.value), context)
+
+
+def _validate_component(registry: Registry[Any], spec: ComponentSpec) -> None:
+    kind, offered, param = registry.kind, registry.offered_specs, _param(registry)
     label = f"the {kind} {spec.name!r:.40}"
-    param = kind if kind == "schedule" else f"{kind}s"
     if spec.name not in offered:
         message = f"there is no {kind} {spec.name!r:.40}: choose from {', '.join(offered)}."
         raise BadInput(message, param=param, component=spec.name)
@@ -238,17 +262,24 @@ def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildC
     if too_large is not None:
         raise BadInput(f"{label} {too_large}", param=param, component=spec.name)
     validate_request_value(offered[spec.name], spec.value)
+
+
+@contextmanager
+def _name_component_in_errors(registry: Registry[Any], spec: ComponentSpec) -> Iterator[None]:
+    """Make errors name the component, and errors of any type `BadInput`."""
+    param = _param(registry)
     try:
-        return build(registry, (spec.name, spec.value), context)
+        yield
     except HeatbathError as error:
         error.param, error.component = error.param or param, error.component or spec.name
         raise
     except Exception as error:
-        raise BadInput(
-            f"{label} cannot be built from {spec.value!r:.60}: {type(error).__name__}.",
-            param=param,
-            component=spec.name,
-        ) from error
+        message = f"the {registry.kind} {spec.name!r:.40} cannot be built from {spec.value!r:.60}"
+        raise BadInput(f"{message}: {type(error).__name__}.", param=param, component=spec.name) from error
+
+
+def _param(registry: Registry[Any]) -> str:
+    return registry.kind if registry.kind == "schedule" else f"{registry.kind}s"
 
 
 def build_batch_key(request: Request) -> tuple[str, ...] | None:

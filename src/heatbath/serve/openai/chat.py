@@ -22,7 +22,7 @@ from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.streaming import ChatStreamWriter
-from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_message
+from heatbath.serve.openai.tool_calls import NO_TOOLS, build_toolbox, parse_calls
 
 
 async def chat(context: RequestContext) -> Any:
@@ -78,8 +78,8 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
         if self.has_tools:
-            message = parse_message(text, f"call_{self.task.plan.info.id}_{index}")
-            reason = "tool_calls" if message.tool_calls and reason == "stop" else reason
+            message, calls_are_complete = parse_calls(text, f"call_{self.task.plan.info.id}_{index}")
+            reason = "tool_calls" if calls_are_complete and reason == "stop" else reason
         logprobs = None
         if self.body.logprobs:
             tokens = scored_tokens(output, self.body, self.texts)

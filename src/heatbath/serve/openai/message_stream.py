@@ -73,7 +73,7 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
 
     def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
         """Put why the message ended, its usage and thermo, whether it is stored, and the end."""
-        message = self._source.build_message(self._choice, self._reader is not None and self._reader.count > 0)
+        message = self._source.build_message(self._choice, self._reader is not None and self._reader.has_complete_calls)
         delta = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
         more: dict[str, Any] = {} if thermo is None else {"thermo": {**_plain_thermo(message), **thermo}}
         comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")

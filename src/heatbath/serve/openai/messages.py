@@ -26,7 +26,7 @@ from heatbath.serve.openai.schema import messages as schema
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ResponseToolCall
 from heatbath.serve.openai.thermo import choice_thermo
-from heatbath.serve.openai.tool_calls import build_toolbox, parse_message
+from heatbath.serve.openai.tool_calls import build_toolbox, parse_calls
 
 _REFUSALS = {
     "mcp_servers": (bool, "connects to no other servers; give tools"),
@@ -123,13 +123,14 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> schema.MessageResponse:
         content: list[schema.TextBlock | schema.ToolUseBlock] = []
         calls: list[schema.ToolUseBlock] = []
+        calls_are_complete = False
         if self.has_tools:
-            parsed = parse_message(text, tool_use_prefix(self.task))
+            parsed, calls_are_complete = parse_calls(text, tool_use_prefix(self.task))
             text = parsed.content or ""
             calls = complete_calls(parsed.tool_calls or [])
         if text:
             content.append(schema.TextBlock(text=text))
-        message = self.build_message(output, bool(calls))
+        message = self.build_message(output, calls_are_complete)
         message.content = [*content, *calls]
         return message
 

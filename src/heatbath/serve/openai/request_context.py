@@ -22,6 +22,7 @@ from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
+from heatbath.serve.openai.structured_output import StructuredOutput
 from heatbath.serve.openai.validation import decode_body, ignored_header
 from heatbath.serve.services import Services
 
@@ -46,6 +47,7 @@ class RequestContext:
         ignored: fields of the body that have no effect.
         admitted: whether the observers know that the request was accepted.
         encode_stream_error: writes the event that ends a stream with an error.
+        structured_output: the schemas that the response is checked against.
     """
 
     http: HttpRequest
@@ -56,6 +58,7 @@ class RequestContext:
     ignored: list[str] = field(default_factory=list)
     admitted: bool = False
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
+    structured_output: StructuredOutput | None = None
 
     @property
     def language(self) -> ModelInfo:

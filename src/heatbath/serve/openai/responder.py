@@ -23,7 +23,9 @@ from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
+from heatbath.serve.openai.structured_output import OutputCheck, StructuredOutput
 from heatbath.serve.openai.thermo import choice_thermo, response_thermo
+from heatbath.serve.openai.tool_calls import parse_calls
 
 B = TypeVar("B", bound=GenerationRequest)
 C = TypeVar("C", bound=msgspec.Struct)
@@ -47,10 +49,15 @@ class Responder(ABC, Generic[B, C]):
         """Return the response in one piece."""
         outputs = await self._generate(None)
         selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
+        checked = None if self.context.structured_output is None else await self._check_output(selected)
         choices, stored = await self._store(selected)
         thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
-        body = self.build_response(outputs, choices, thermo)
-        return self.context.json_response(body, response_headers(self.task, stored))
+        headers = response_headers(self.task, stored)
+        if checked is not None:
+            headers["x-heatbath-valid"] = checked.summary
+            if thermo is not UNSET:
+                thermo |= checked.thermo
+        return self.context.json_response(self.build_response(outputs, choices, thermo), headers)
 
     async def stream(self, outbox: Outbox) -> None:
         """Put the response into `outbox` as chunks, as they are generated where they need not be selected first."""
@@ -61,8 +68,13 @@ class Responder(ABC, Generic[B, C]):
         for i, output in enumerate(outputs):
             selected.append(output.select(self.task.plan.n, self.by_likelihood))
             writer.write_rest(outbox, i, selected[i], buffered=buffered)
+        checked = None if self.context.structured_output is None else await self._check_output(selected)
         _, stored = await self._store(selected)
         thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
+        if checked is not None:
+            outbox.put(b": valid=%b\n\n" % checked.summary.encode())
+            if thermo is not None:
+                thermo |= checked.thermo
         writer.write_end(outbox, thermo, stored)
 
     @abstractmethod
@@ -109,10 +121,20 @@ class Responder(ABC, Generic[B, C]):
         Raises:
             ApiError, HeatbathError: what the engine raises.
         """
+        if self.context.structured_output is not None:
+            await self.context.structured_output.require_valid_schemas()
         try:
             return await self.task.run(listener)
         except BadInput as error:
-            raise invalid_value(str(error), request_param(error, self.body)) from None
+            param = request_param(error, self.body)
+            message = f"{param}: {error.reason}" if param and error.reason else str(error)
+            raise invalid_value(message, param) from None
+
+    async def _check_output(self, selected: Sequence[Sequence[ChoiceOutput]]) -> OutputCheck:
+        """Check the choices against the schemas of the request."""
+        structured = self.context.structured_output
+        assert structured is not None
+        return await structured.check([_json_parts(output, structured) for outputs in selected for output in outputs])
 
     async def _store(self, selected: Sequence[Sequence[ChoiceOutput]]) -> tuple[list[C], bool | None]:
         """Return the choices, of which those of prompt i begin at i * n, and whether they are stored."""
@@ -127,6 +149,20 @@ class Responder(ABC, Generic[B, C]):
         for choice in plain:
             choice.pop("thermo", None)
         return choices, await self.task.settle(outputs, self.stored_content(plain))
+
+
+def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:
+    """Return the JSON texts of a choice, each with the name of its tool; None where it was cut."""
+    if output.finish != "stop":
+        return None
+    if not structured.tools:
+        return [(None, output.text)]
+    message, calls_are_complete = parse_calls(output.text, "")
+    if not message.tool_calls:
+        return [(None, output.text)]
+    return (
+        [(call.function.name, call.function.arguments) for call in message.tool_calls] if calls_are_complete else None
+    )
 
 
 def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) -> ResponseHead:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from heatbath.energy.json_schema import parse_schema
 from heatbath.engine.base import ComponentSpec, ModelInfo, Request
 from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
@@ -19,13 +20,14 @@ from heatbath.serve.openai.sampling_components import (
     request_windows,
 )
 from heatbath.serve.openai.schema.sampling import GenerationRequest, ResponseFormat, StructuredOutputs, ThermoOptions
+from heatbath.serve.openai.structured_output import JsonForm, StructuredOutput, build_json_form
 from heatbath.serve.openai.tool_calls import NO_TOOLS, Toolbox
 from heatbath.serve.openai.validation import format_value
 
 Tokens = tuple[int, ...]
 
 _SEED_RANGE = 2**63
-_JSON_OBJECT = ComponentSpec("json_schema", '{"type": "object"}')
+_JSON_OBJECT = {"type": "object"}
 _GRAMMARS = frozenset({"json_schema", "regex", "lark", "grammar"})
 _NO_THERMO = ThermoOptions()
 
@@ -44,10 +46,11 @@ class Extent:
 
 
 class Form(NamedTuple):
-    """A format that the text must have: the parameter that asks for it, and the field that enforces it."""
+    """A format that the text must have: the parameter that asks for it, the field that enforces it, and its schema."""
 
     param: str
     field: ComponentSpec
+    json: JsonForm | None = None
 
 
 def build(
@@ -75,6 +78,9 @@ def build(
         check_token_ids(body.stop_token_ids, language, "stop_token_ids")
     if toolbox.tools:
         grammar = toolbox.grammar(grammar)
+    if toolbox.tools or (form and form.json):
+        context.structured_output = StructuredOutput(form.json if form else None, toolbox.forms)
+        context.http.state.headers.update(context.structured_output.headers)
     # The text of a requested format ends with it, since nothing can follow.
     ignore_eos = bool(body.ignore_eos) and form is None
     first = Request(
@@ -217,12 +223,12 @@ def _forms(body: GenerationRequest) -> Iterator[Form]:
 
 def _response_format(format: ResponseFormat) -> Form:
     if format.type == "json_object":
-        return Form("response_format", _JSON_OBJECT)
+        return _json_form(_JSON_OBJECT, "response_format")
     if format.json_schema is None:
         message = "response_format.json_schema is missing: give a name and a schema."
         raise invalid_value(message, "response_format.json_schema")
     schema = {} if format.json_schema.schema is None else format.json_schema.schema
-    return Form("response_format.json_schema.schema", ComponentSpec("json_schema", json.dumps(schema)))
+    return _json_form(schema, "response_format.json_schema.schema", strict=bool(format.json_schema.strict))
 
 
 def _structured_outputs(outputs: StructuredOutputs) -> Iterator[Form]:
@@ -238,12 +244,12 @@ def _structured_outputs(outputs: StructuredOutputs) -> Iterator[Form]:
         if value is not None:
             yield _form(f"structured_outputs.{kind}", kind, value)
     if outputs.json_object:
-        yield Form("structured_outputs.json_object", _JSON_OBJECT)
+        yield _json_form(_JSON_OBJECT, "structured_outputs.json_object")
 
 
 def _form(param: str, kind: str, value: Any) -> Form:
     if kind == "json":
-        return Form(param, ComponentSpec("json_schema", _schema(value, param)))
+        return _json_form(_parse_schema(value, param) if isinstance(value, str) else value, param)
     if kind == "choice":
         return Form(
             param, ComponentSpec("lark", "start: " + " | ".join(json.dumps(text, ensure_ascii=False) for text in value))
@@ -251,24 +257,26 @@ def _form(param: str, kind: str, value: Any) -> Form:
     return Form(param, ComponentSpec("regex" if kind == "regex" else "lark", value))
 
 
-def _schema(value: str | dict[str, Any], param: str) -> str:
-    if not isinstance(value, str):
-        return json.dumps(value)
+def _json_form(schema: Any, param: str, *, strict: bool = False) -> Form:
+    form = build_json_form(schema, param, strict=strict)
+    return Form(param, form.field, form)
+
+
+def _parse_schema(text: str, param: str) -> Any:
     try:
-        json.loads(value)
-    except (ValueError, RecursionError):
-        raise invalid_value(f"{param} is not valid JSON: give a JSON schema.", param) from None
-    return value
+        return parse_schema(text)
+    except BadInput as error:
+        raise invalid_value(f"{param}: {error}", param) from None
 
 
 def request_param(error: BadInput, body: GenerationRequest) -> str | None:
     """Return the parameter of the API that made the engine refuse the request, as far as the error says."""
     if error.param == "fields" and error.component in _GRAMMARS:
+        if getattr(body, "tools", None) and getattr(body, "tool_choice", None) != "none":
+            return "tools"
         form = requested_form(body)
         if form is not None:
             return form.param
-        if getattr(body, "tools", None):
-            return "tools"
     own = PARAM_OF_COMPONENT.get(error.component or "", error.param)
     if own is not None and getattr(body, own, None) is not None:
         return own

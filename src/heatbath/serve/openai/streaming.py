@@ -232,7 +232,7 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
         reason = finish_reason(choice)
-        has_calls = self._readers is not None and self._readers[index].count > 0
+        has_calls = self._readers is not None and self._readers[index].has_complete_calls
         return "tool_calls" if has_calls and reason == "stop" else reason
 
 

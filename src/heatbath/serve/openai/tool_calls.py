@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from heatbath.energy.grammar import build_json_rule, build_regex_grammar
 from heatbath.engine.base import ComponentSpec
 from heatbath.engine.stop_strings import IncrementalDetokenizer, StopStrings
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.schema.chat import ChatRequest, Tool, ToolChoice
 from heatbath.serve.openai.schema.response_bodies import ResponseFunction, ResponseMessage, ResponseToolCall
+from heatbath.serve.openai.structured_output import JsonForm, build_json_form
 from heatbath.serve.openai.validation import format_value
 
 OPEN = "<tool_call>\n"
@@ -26,19 +29,38 @@ _HEAD = f"head[lazy]: /(?s:.*){OPEN.strip()}\\n/"
 
 @dataclass(frozen=True)
 class Toolbox:
-    """The tools on offer; `required` allows no text without a call, `parallel` more than one call."""
+    """The tools on offer; `required` allows no text without a call, `parallel` more than one call.
+
+    `places` are those of the tools in the request.
+    """
 
     tools: tuple[Tool, ...] = ()
     required: bool = False
     parallel: bool = True
+    places: tuple[int, ...] = ()
+
+    @cached_property
+    def forms(self) -> dict[str, JsonForm]:
+        """The forms of the arguments by name. Raises `ApiError`, 400, for a schema that cannot be served."""
+        forms = {}
+        for i, tool in enumerate(self.tools):
+            param = f"tools[{self.places[i] if self.places else i}].function.parameters"
+            schema = tool.function.parameters or {"type": "object", "properties": {}}
+            forms[tool.function.name] = build_json_form(schema, param, strict=bool(tool.function.strict))
+        return forms
 
     def grammar(self, form: ComponentSpec | None = None) -> ComponentSpec | None:
-        """Return the field that admits calls or a text, of a `form` if one was asked for. None without tools."""
+        """Return the field that admits calls or a text, of a `form` if one was asked for. None without tools.
+
+        Raises:
+            ApiError: 400 for a form that cannot be combined with tools.
+        """
         if not self.tools:
             return None
         calls = " | ".join(f"call_{i}" for i in range(len(self.tools)))
         more = f" ({json.dumps(SEPARATOR + OPEN)} call)*" if self.parallel else ""
-        lines = [f"calls: call{more}", f"call: {calls}", *map(_tool_rules, range(len(self.tools)), self.tools)]
+        rules = [_tool_rules(i, name, form) for i, (name, form) in enumerate(self.forms.items())]
+        lines = [f"calls: call{more}", f"call: {calls}", *rules]
         return ComponentSpec("lark", "\n".join([_start_rules(self.required, form), *lines]))
 
 
@@ -50,13 +72,22 @@ def _start_rules(required: bool, form: ComponentSpec | None) -> str:
         return f"start: {json.dumps(OPEN)} calls"
     if form is None:
         return f"start: TEXT | head calls\n{_TEXT}\n{_HEAD}"
-    return f"start: formed | {json.dumps(OPEN)} calls\nformed: %json {form.value}"
+    return f"start: formed | {json.dumps(OPEN)} calls\n{_form_rule(form)}"
 
 
-def _tool_rules(number: int, tool: Tool) -> str:
-    name, schema = tool.function.name, tool.function.parameters or {"type": "object", "properties": {}}
+def _form_rule(form: ComponentSpec) -> str:
+    if form.name == "json_schema":
+        return f"formed: {build_json_rule(json.loads(form.value))}"
+    grammar = build_regex_grammar(form.value) if form.name == "regex" else str(form.value)
+    head, start, rest = grammar.partition("start:")
+    if head.strip() or "\n" in rest.strip():
+        raise invalid_value("a grammar cannot be combined with tools: leave one out, or set tool_choice.", "tools")
+    return f"formed:{rest}" if start else grammar
+
+
+def _tool_rules(number: int, name: str, form: JsonForm) -> str:
     head, tail = json.dumps(NAME + name + ARGUMENTS), json.dumps(CLOSE)
-    return f"call_{number}: {head} given_{number} {tail}\ngiven_{number}: %json {json.dumps(schema)}"
+    return f"call_{number}: {head} given_{number} {tail}\ngiven_{number}: {build_json_rule(form.enforced)}"
 
 
 def build_toolbox(body: ChatRequest) -> Toolbox:
@@ -73,7 +104,8 @@ def build_toolbox(body: ChatRequest) -> Toolbox:
         return NO_TOOLS
     _check_names(tools)
     if isinstance(choice, ToolChoice):
-        return _toolbox_of_choice(choice, tools, parallel)
+        box = _toolbox_of_choice(choice, tools, parallel)
+        return replace(box, places=tuple(tools.index(tool) for tool in box.tools))
     return NO_TOOLS if choice == "none" else Toolbox(tools, choice == "required", parallel)
 
 
@@ -139,7 +171,8 @@ _NEXT = {"text": "name", "name": "arguments", "arguments": "text"}
 class ToolCallReader:
     """Incremental parser of one text, whose calls have the form that the grammar of the toolbox gives them.
 
-    What could be the beginning of a marker is held back until that is clear; `finish` returns it at the end.
+    What could be the beginning of a marker is held back until that is clear; `finish` returns it at the end. `count` is
+    that of the calls that have begun.
     """
 
     def __init__(self) -> None:
@@ -189,7 +222,12 @@ class ToolCallReader:
 
 
 def parse_message(text: str, id_prefix: str) -> ResponseMessage:
-    """Return the message of a complete text that may hold calls."""
+    """Return the message of a text that may hold calls."""
+    return parse_calls(text, id_prefix)[0]
+
+
+def parse_calls(text: str, id_prefix: str) -> tuple[ResponseMessage, bool]:
+    """Return the message of a text that may hold calls, and whether it holds calls and all are complete."""
     reader = ToolCallReader()
     content = ""
     calls: list[ResponseToolCall] = []
@@ -201,5 +239,5 @@ def parse_message(text: str, id_prefix: str) -> ResponseMessage:
         else:
             calls[delta.index].function.arguments += delta.text
     if not calls:
-        return ResponseMessage(content=content)
-    return ResponseMessage(content=content or None, tool_calls=calls)
+        return ResponseMessage(content=content), False
+    return ResponseMessage(content=content or None, tool_calls=calls), reader.has_complete_calls
