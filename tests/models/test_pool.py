@@ -15,7 +15,7 @@ from heatbath.errors import BadInput
 from heatbath.models.base import Model
 from heatbath.models.exact.markov import MarkovModel
 from heatbath.models.exact.urn import UrnModel
-from heatbath.models.pool import batched_pool as together_module
+from heatbath.models.pool import prefill as prefill_module
 from heatbath.models.pool.base import Pool
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
@@ -77,6 +77,11 @@ class Play:
         for row in rows:
             del self.tokens[row]
 
+    def read(self) -> None:
+        unread = self.pool.count_unread()
+        assert self.pool.read_piece(self.data.draw(st.sampled_from([None, 0.0, 0.01]))) or not unread
+        assert self.pool.count_unread() < unread or not unread
+
     def look(self) -> None:
         assert_rows(self.pool, self.model, self.some(min_size=1))
 
@@ -84,7 +89,7 @@ class Play:
         self.open()
         for _ in range(count):
             possible = (
-                [self.open, self.push, self.push, self.copy, self.close, self.look] if self.tokens else [self.open]
+                [self.open, self.push, self.push, self.copy, self.close, self.look, self.read] if self.tokens else [self.open]
             )
             self.data.draw(st.sampled_from(possible))()
             assert {row: self.pool.tokens(row) for row in self.pool.rows} == self.tokens
@@ -101,8 +106,8 @@ def test_any_run_of_operations(family: str, data: st.DataObject, tiny: Tiny) -> 
     pool = build_pool(model, prefix_bytes=data.draw(st.sampled_from([0, 20_000, 1 << 20])))
     assert isinstance(pool, BatchedPool) and not pool.batch_invariant
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together_module, "MIN_SHARED_TOKENS", 2)
-        patch.setattr(together_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
+        patch.setattr(prefill_module, "MIN_SHARED_TOKENS", 2)
+        patch.setattr(prefill_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
         Play(pool, model, data).run(data.draw(st.integers(1, 12)))
 
 

@@ -58,6 +58,18 @@ class Session(ABC):
         """Free the memory of the session, which cannot be used afterwards. Closing it again does nothing."""
 
 
+@runtime_checkable
+class ChunkedSession(Protocol):
+    """A session that can evaluate long prompts in chunks, before its energies are asked for."""
+
+    @property
+    def num_unread(self) -> int:
+        """Number of pending tokens beyond those that `energies` evaluates at once."""
+
+    def read_chunk(self) -> None:
+        """Evaluate a chunk of the pending tokens. For a session with `num_unread` above 0."""
+
+
 @dataclass(frozen=True, repr=False)
 class Vocabulary:
     """The size of a vocabulary, the ids that start a document and end one, and the ids of control tokens."""

@@ -259,19 +259,22 @@ class SequenceRuns:
 
     @property
     def rows(self) -> list[int]:
-        """The rows whose energies the next `step` takes, in its order."""
-        return [row for each in self._runs.values() for row in each.rows]
+        """The rows whose energies the next `step` takes, in its order: those of runs whose prompts are read."""
+        return [row for _, rows in self._waiting_runs() for row in rows]
+
+    def _waiting_runs(self) -> list[tuple[SequenceRun, list[int]]]:
+        """Return the runs that wait for energies and whose prompts are read, with their rows."""
+        runs = [(each, each.rows) for each in self._runs.values()]
+        return [(each, rows) for each, rows in runs if rows and not self._pool.count_unread(rows)]
 
     def step(self, energies: Any) -> None:
         """Step every run with its energies, from (B, V) in the order of `rows`."""
         first = 0
-        waiting = [(each, each.rows) for each in self._runs.values()]
-        for each, rows in waiting:
-            if rows:
-                if not each.job.tokens_spent:
-                    each.job.cached_tokens = max(map(self._pool.cached_tokens, rows))
-                self._step(each, energies[first : first + len(rows)])
-                first += len(rows)
+        for each, rows in self._waiting_runs():
+            if not each.job.tokens_spent:
+                each.job.cached_tokens = max(map(self._pool.cached_tokens, rows))
+            self._step(each, energies[first : first + len(rows)])
+            first += len(rows)
 
     def _step(self, each: SequenceRun, energies: Any) -> None:
         job, run = each.job, each.run
