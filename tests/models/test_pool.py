@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from heatbath.models.pool.base import Pool
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
 from heatbath.models.pool.per_row_pool import PerRowPool
-from heatbath.models.pool.slot_kv_cache import MIN_SLOTS
+from heatbath.models.pool.slot_kv_cache import MIN_SLOTS, SlotBuffer, SlotLayout
 
 TOGETHER = ["llama", "mistral", "gemma3", "gemma2", "gpt2"]
 TOLERANCE = 2e-4
@@ -89,7 +91,9 @@ class Play:
         self.open()
         for _ in range(count):
             possible = (
-                [self.open, self.push, self.push, self.copy, self.close, self.look, self.read] if self.tokens else [self.open]
+                [self.open, self.push, self.push, self.copy, self.close, self.look, self.read]
+                if self.tokens
+                else [self.open]
             )
             self.data.draw(st.sampled_from(possible))()
             assert {row: self.pool.tokens(row) for row in self.pool.rows} == self.tokens
@@ -298,3 +302,28 @@ def test_bad_input(of: str, tiny: Tiny) -> None:
     with pytest.raises(BadInput):
         pool.open([[1], [999]])
     assert [pool.tokens(row) for row in rows] == [[1, 2], [3]] and list(pool.rows) == rows
+
+
+def test_memory_of_positions_is_given_back() -> None:
+    slots = SlotBuffer(SlotLayout((None, None), None, 2, 8, torch.float32, torch.device("cpu")))
+    slots.reserve([], 3, 1000)
+    slots.buffer.fill_(1.0)
+    slots.release_positions(1, 400, 900)
+    page = 4096 // (8 * 4)
+    assert (slots.buffer[:, :, 1, :, :400] == 1).all() and (slots.buffer[:, :, 1, :, 900:] == 1).all()
+    assert not slots.buffer[:, :, 1, :, 400 + page : 900 - page].any()
+    assert (slots.buffer[:, :, [0, 2]] == 1).all()
+
+
+def test_an_empty_buffer_takes_no_memory() -> None:
+    """A row of 100,000 positions beside fifteen empty ones: 3 GB of zeros, of which little is there."""
+    before = resident_bytes()
+    slots = SlotBuffer(SlotLayout((None,) * 8, None, 3, 64, torch.bfloat16, torch.device("cpu")))
+    slots.reserve([], 16, 100_000)
+    slots.write_slot(3, 0, torch.ones(8, 2, 3, 50, 64, dtype=torch.bfloat16))
+    assert slots.buffer.numel() * 2 > 5e9 and resident_bytes() - before < 50e6
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()

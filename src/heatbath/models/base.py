@@ -131,6 +131,14 @@ class Model(ABC):
 
 
 @runtime_checkable
+class ChunkedScoring(Protocol):
+    """A model that scores sequences in chunks of a given size, for a host that does other work between them."""
+
+    def score_in_chunks(self, sequences: Sequence[Tokens], positions: int) -> Iterator[ScoreChunk]:
+        """As `Model.score`, with at most about `positions` positions evaluated for each chunk."""
+
+
+@runtime_checkable
 class ChatModel(Protocol):
     """A model with a chat template."""
 

@@ -130,7 +130,12 @@ def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
         from heatbath.models import load
 
         options = EngineConfig(
-            engine.max_rows, engine.max_waiting, engine.prefix_cache_mb << 20, engine.deadline_seconds, engine.warm_up
+            engine.max_rows,
+            engine.max_waiting,
+            engine.prefix_cache_mb << 20,
+            engine.deadline_seconds,
+            engine.warm_up,
+            engine.prefill_seconds,
         )
         loaded = load(model.name, dtype=model.dtype)
         return LocalEngine(loaded, observers=[metrics.observer], config=options)

@@ -99,6 +99,7 @@ class EngineSettings(Section):
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
     deadline_seconds: Seconds = 600.0
     warm_up: bool = True
+    prefill_seconds: Annotated[float, Field(gt=0, le=60)] = 0.1
 
 
 class Allowance(Section):

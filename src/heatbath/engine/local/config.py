@@ -16,7 +16,7 @@ class EngineConfig:
         max_waiting: requests that may wait in the queue.
         prefix_bytes: memory of the prefix cache.
         deadline: seconds a request may take unless it names its own; None for no limit.
-        prefill_seconds: time for which running rows wait, in each step, while a piece of a prompt is read. Longer pieces
+        prefill_seconds: time that running rows wait, in each step, while a piece of a prompt is read. Longer pieces
             bring the first token of a new request sooner, and the next token of running ones later.
         warm_up: run a few steps at `start`, so that the first request finds everything compiled.
     """
@@ -33,8 +33,6 @@ class EngineConfig:
             if getattr(self, name) < least:
                 raise BadInput(f"`{name}` must be at least {least}, got {getattr(self, name)}.", param=name)
         if not self.prefill_seconds > 0:
-            raise BadInput(
-                f"`prefill_seconds` must be above 0, got {self.prefill_seconds}.", param="prefill_seconds"
-            )
+            raise BadInput(f"`prefill_seconds` must be above 0, got {self.prefill_seconds}.", param="prefill_seconds")
         if self.deadline is not None and not self.deadline > 0:
             raise BadInput(f"`deadline` must be above 0 seconds or None, got {self.deadline}.", param="deadline")

@@ -24,8 +24,8 @@ from heatbath.record import Observer
 _LOG = logging.getLogger("heatbath.engine")
 _MAX_ADMITTED_TOKENS = 2048
 """Prompt tokens after which a step admits no more requests: a place for a row takes time too."""
-_MAX_HELD_TOKENS, _MAX_HELD_SECONDS = 4096, 0.5
-"""Prompt tokens still to be read, and seconds, for which requests of a burst wait for one another's first step."""
+_MAX_HELD_TOKENS, _MAX_HELD_SECONDS = 256, 0.5
+"""Requests of a burst wait so long for one another's first step, for those with so few prompt tokens still unread."""
 _IDLE_SECONDS = 1.0
 
 Delivery = tuple[Any, "Event | BaseException"]
@@ -224,16 +224,13 @@ class Scheduler:
 
     def _holds_burst(self) -> bool:
         """Return whether requests that are read should wait for others, because these will be read soon."""
-        unread = self._pool.count_unread()
-        if not 0 < unread <= _MAX_HELD_TOKENS:
+        unread = [self._pool.count_unread(session.rows) for session in self._openings.values()]
+        if not any(0 < count <= _MAX_HELD_TOKENS for count in unread):
             return False
         now = time.monotonic()
-        if self._held_since is None and not all(map(self._pool.count_unread, self._opening_rows())):
+        if self._held_since is None and not all(unread):
             self._held_since = now
         return self._held_since is None or now < self._held_since + _MAX_HELD_SECONDS
-
-    def _opening_rows(self) -> list[list[int]]:
-        return [session.rows for session in self._openings.values()]
 
     def _join_request(self, job: RequestState, session: PoolSession) -> None:
         """Let the rows of a request take part in the steps, once its prompt is read: it is read before it is copied."""

@@ -17,8 +17,8 @@ import torch
 
 from heatbath.models.base import Tokens
 from heatbath.models.hf.network_check import TOLERANCES, energy_difference
-from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.pool import prefill
+from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.pool.prefill import PieceTimer, choose_piece, split_batches, split_leaders
 from heatbath.models.pool.prefix_cache import PrefixCache
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
@@ -168,9 +168,13 @@ class BatchedPool:
         """Move the last row into the slot of a closed one."""
         number = self._slot_rows.pop()
         last = self._rows[number]
+        slot, begin = closed_row.slot, 0
         if last is not closed_row:
-            self._slots.write_slot(closed_row.slot, 0, self._slots.read_slot(last.slot, 0, last.evaluated_tokens))
-            self._slot_rows[closed_row.slot], last.slot = number, closed_row.slot
+            begin = last.evaluated_tokens
+            self._slots.write_slot(slot, 0, self._slots.read_slot(last.slot, 0, begin))
+            self._slots.release_positions(last.slot, 0, begin + 1)
+            self._slot_rows[slot], last.slot = number, slot
+        self._slots.release_positions(slot, begin, closed_row.evaluated_tokens + 1)
 
     def _restore_prefix(self, row: _Row) -> None:
         """Copy the cached prefix of a row's prompt into its slot, up to the token before its last."""
