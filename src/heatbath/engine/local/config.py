@@ -23,7 +23,7 @@ class EngineConfig:
 
     max_rows: int = 64
     max_waiting: int = 256
-    prefix_bytes: int = 512 << 20
+    prefix_bytes: int = 256 << 20
     deadline: float | None = 600.0
     warm_up: bool = True
     prefill_seconds: float = 0.1

@@ -17,6 +17,7 @@ from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism_reason, public_error
 from heatbath.engine.pool_session import PoolRows, PoolSession
 from heatbath.errors import ModelError
+from heatbath.kernels.heap import HeapTrimmer
 from heatbath.models.base import Model
 from heatbath.models.pool.base import Pool, PoolStats
 from heatbath.record import Observer
@@ -55,6 +56,7 @@ class Scheduler:
         self._scorings: dict[RequestState, PromptScoring] = {}
         self._openings: dict[RequestState, PoolSession] = {}
         self._held_since: float | None = None
+        self._heap = HeapTrimmer()
         self._previous_pool_stats = PoolStats()
         self._token_bytes_cache: dict[int, bytes] = {}
         self._open_pool()
@@ -96,8 +98,10 @@ class Scheduler:
         if self._running:
             self._step()
         self._deliver_outbox()
-        if not self._running:
-            self._wakeup.wait(_IDLE_SECONDS)
+        if self._running:
+            self._heap.end_step(is_idle=False)
+        elif not self._wakeup.wait(_IDLE_SECONDS):
+            self._heap.end_step(is_idle=True)
 
     def shut_down(self, error: Exception) -> None:
         """End all requests: running ones keep their tokens so far, waiting ones get `error`."""
