@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from heatbath.energy import Context
 from heatbath.energy.grammar import Grammar
+from heatbath.energy.grammar_search import find_shortest_match
 from heatbath.errors import BadInput, MissingExtra
 from heatbath.installation import install_command
 from heatbath.models import Vocabulary
@@ -198,3 +199,33 @@ def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
 
 def test_contract(field):
     check_field(field, Context([[0, 1, 2, 1], [3], [], [2, 0], [1, 0, 6]], [2, 1, 0, 1, 0], len(PIECES), (7, 8)))
+
+
+class CountedParser:
+    """A parser that never ends, of which every copy is counted while it lives."""
+
+    alive = most = 0
+
+    def __init__(self) -> None:
+        CountedParser.alive += 1
+        CountedParser.most = max(CountedParser.most, CountedParser.alive)
+
+    def __del__(self) -> None:
+        CountedParser.alive -= 1
+
+    def is_accepting(self) -> bool:
+        return False
+
+    def deep_copy(self) -> "CountedParser":
+        return CountedParser()
+
+    def try_consume_tokens(self, tokens: list[int]) -> int:
+        return len(tokens)
+
+
+def test_the_search_for_a_match_holds_few_parsers():
+    """A parser of llguidance takes 10 KB: one for every token of a vocabulary would be 0.5 GB."""
+    every_token = np.full(400 // 8, 255, np.uint8)
+    pieces = [bytes([65 + i % 26]) * (1 + i // 26) for i in range(400)]
+    found = find_shortest_match(CountedParser(), lambda matcher: every_token, pieces, max_tokens=3)
+    assert found.length is None and CountedParser.most < 250

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,12 @@ from heatbath.errors import BadInput
 from heatbath.models.base import Model
 from heatbath.models.exact.markov import MarkovModel
 from heatbath.models.exact.urn import UrnModel
-from heatbath.models.pool import batched_pool as together_module
+from heatbath.models.pool import prefill as prefill_module
 from heatbath.models.pool.base import Pool
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
 from heatbath.models.pool.per_row_pool import PerRowPool
-from heatbath.models.pool.slot_kv_cache import MIN_SLOTS
+from heatbath.models.pool.slot_kv_cache import MIN_SLOTS, SlotBuffer, SlotLayout
 
 TOGETHER = ["llama", "mistral", "gemma3", "gemma2", "gpt2"]
 TOLERANCE = 2e-4
@@ -77,6 +79,11 @@ class Play:
         for row in rows:
             del self.tokens[row]
 
+    def read(self) -> None:
+        unread = self.pool.count_unread()
+        assert self.pool.read_piece(self.data.draw(st.sampled_from([None, 0.0, 0.01]))) or not unread
+        assert self.pool.count_unread() < unread or not unread
+
     def look(self) -> None:
         assert_rows(self.pool, self.model, self.some(min_size=1))
 
@@ -84,7 +91,9 @@ class Play:
         self.open()
         for _ in range(count):
             possible = (
-                [self.open, self.push, self.push, self.copy, self.close, self.look] if self.tokens else [self.open]
+                [self.open, self.push, self.push, self.copy, self.close, self.look, self.read]
+                if self.tokens
+                else [self.open]
             )
             self.data.draw(st.sampled_from(possible))()
             assert {row: self.pool.tokens(row) for row in self.pool.rows} == self.tokens
@@ -101,8 +110,8 @@ def test_any_run_of_operations(family: str, data: st.DataObject, tiny: Tiny) -> 
     pool = build_pool(model, prefix_bytes=data.draw(st.sampled_from([0, 20_000, 1 << 20])))
     assert isinstance(pool, BatchedPool) and not pool.batch_invariant
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together_module, "MIN_SHARED_TOKENS", 2)
-        patch.setattr(together_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
+        patch.setattr(prefill_module, "MIN_SHARED_TOKENS", 2)
+        patch.setattr(prefill_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
         Play(pool, model, data).run(data.draw(st.integers(1, 12)))
 
 
@@ -293,3 +302,28 @@ def test_bad_input(of: str, tiny: Tiny) -> None:
     with pytest.raises(BadInput):
         pool.open([[1], [999]])
     assert [pool.tokens(row) for row in rows] == [[1, 2], [3]] and list(pool.rows) == rows
+
+
+def test_memory_of_positions_is_given_back() -> None:
+    slots = SlotBuffer(SlotLayout((None, None), None, 2, 8, torch.float32, torch.device("cpu")))
+    slots.reserve([], 3, 1000)
+    slots.buffer.fill_(1.0)
+    slots.release_positions(1, 400, 900)
+    page = 4096 // (8 * 4)
+    assert (slots.buffer[:, :, 1, :, :400] == 1).all() and (slots.buffer[:, :, 1, :, 900:] == 1).all()
+    assert not slots.buffer[:, :, 1, :, 400 + page : 900 - page].any()
+    assert (slots.buffer[:, :, [0, 2]] == 1).all()
+
+
+def test_an_empty_buffer_takes_no_memory() -> None:
+    """A row of 100,000 positions beside fifteen empty ones: 3 GB of zeros, of which little is there."""
+    before = resident_bytes()
+    slots = SlotBuffer(SlotLayout((None,) * 8, None, 3, 64, torch.bfloat16, torch.device("cpu")))
+    slots.reserve([], 16, 100_000)
+    slots.write_slot(3, 0, torch.ones(8, 2, 3, 50, 64, dtype=torch.bfloat16))
+    assert slots.buffer.numel() * 2 > 5e9 and resident_bytes() - before < 50e6
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()

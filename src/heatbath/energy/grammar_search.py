@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,12 +84,17 @@ def _search_exhaustively(
     *,
     max_effort: int | None = None,
 ) -> GrammarSearchResult:
-    """Extend every parser by every token; parsers with the same text have the same continuations and are merged."""
-    front, effort, depth = {b"": matcher}, 0, 0
+    """Extend every parser by every token; parsers with the same text have the same continuations and are merged.
+
+    A parser takes some 10 KB, and there may be as many as tokens: those of the next depth are made when they are used.
+    """
+    front: dict[bytes, Callable[[], Any]] = {b"": lambda: matcher}
+    effort, depth = 0, 0
     while front and (max_tokens is None or depth < max_tokens):
         depth += 1
-        states: dict[bytes, Any] = {}
-        for text, parent in front.items():
+        states: dict[bytes, Callable[[], Any]] = {}
+        for text, build_parent in front.items():
+            parent = build_parent()
             tokens = _decode_token_mask(compute_mask(parent), len(pieces))
             effort += _MASK_COST + len(tokens)
             if effort > (_MAX_EFFORT if max_effort is None else max_effort):
@@ -96,9 +102,15 @@ def _search_exhaustively(
             for token, child in _iterate_children(parent, tokens):
                 if child.is_accepting():
                     return GrammarSearchResult(depth)
-                states.setdefault(text + pieces[token], child)
+                states.setdefault(text + pieces[token], partial(_extend_parser, parent, token))
         front = states
     return GrammarSearchResult(is_impossible=True)
+
+
+def _extend_parser(parent: Any, token: int) -> Any:
+    child = parent.deep_copy()
+    child.try_consume_tokens([token])
+    return child
 
 
 def _iterate_children(parent: Any, tokens: Sequence[int]) -> Iterator[tuple[int, Any]]:

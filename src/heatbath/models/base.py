@@ -58,6 +58,18 @@ class Session(ABC):
         """Free the memory of the session, which cannot be used afterwards. Closing it again does nothing."""
 
 
+@runtime_checkable
+class ChunkedSession(Protocol):
+    """A session that can evaluate long prompts in chunks, before its energies are asked for."""
+
+    @property
+    def num_unread(self) -> int:
+        """Number of pending tokens beyond those that `energies` evaluates at once."""
+
+    def read_chunk(self) -> None:
+        """Evaluate a chunk of the pending tokens. For a session with `num_unread` above 0."""
+
+
 @dataclass(frozen=True, repr=False)
 class Vocabulary:
     """The size of a vocabulary, the ids that start a document and end one, and the ids of control tokens."""
@@ -116,6 +128,14 @@ class Model(ABC):
     def decode(self, tokens: Tokens) -> str:
         """The text of tokens, bytes joined first; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+
+@runtime_checkable
+class ChunkedScoring(Protocol):
+    """A model that scores sequences in chunks of a given size, for a host that does other work between them."""
+
+    def score_in_chunks(self, sequences: Sequence[Tokens], positions: int) -> Iterator[ScoreChunk]:
+        """As `Model.score`, with at most about `positions` positions evaluated for each chunk."""
 
 
 @runtime_checkable

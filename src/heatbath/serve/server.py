@@ -17,6 +17,7 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from heatbath.errors import HeatbathError
+from heatbath.kernels.heap import limit_arenas
 from heatbath.serve.app import build_app
 from heatbath.serve.http.protocol import build_protocol
 from heatbath.serve.lifecycle import Lifecycle
@@ -45,6 +46,7 @@ def serve(services: Services, announce: Callable[[str], None], extra_routes: Seq
     """
     # Threads of torch that spin while they wait would slow the event loop; read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    limit_arenas()
     settings = services.settings.server
     validate_settings(services.settings)
     sockets = open_sockets(settings)

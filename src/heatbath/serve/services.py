@@ -135,7 +135,8 @@ def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
             engine.prefix_cache_mb << 20,
             engine.deadline_seconds,
             engine.warm_up,
-            engine.max_request_tokens,
+            max_request_tokens=engine.max_request_tokens,
+            prefill_seconds=engine.prefill_seconds,
         )
         loaded = load(model.name, dtype=model.dtype)
         return LocalEngine(loaded, observers=[metrics.observer], config=options)

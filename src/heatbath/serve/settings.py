@@ -97,9 +97,10 @@ class EngineSettings(Section):
     max_rows: Count = 64
     max_waiting: Annotated[int, Field(ge=0)] = 256
     max_request_tokens: Count = 1 << 20
-    prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
+    prefix_cache_mb: Annotated[int, Field(ge=0)] = 256
     deadline_seconds: Seconds = 600.0
     warm_up: bool = True
+    prefill_seconds: Annotated[float, Field(gt=0, le=60)] = 0.1
 
 
 class Allowance(Section):

@@ -96,13 +96,19 @@ class MiniLM:
             list(token_ids) if tuple(token_ids[:1]) == (first,) and token_ids[-1] == last else [first, *token_ids, last]
         )
 
-    def embed_token_ids(self, token_ids: Sequence[Sequence[int]]) -> Floats:
-        """Embed word pieces, in batches of similar length to keep padding small."""
+    def embed_token_ids(
+        self, token_ids: Sequence[Sequence[int]], *, before_batch: Callable[[], None] = lambda: None
+    ) -> Floats:
+        """Embed word pieces, in batches of similar length to keep padding small.
+
+        Calls of several threads take turns batch by batch. `before_batch` may raise, to end the call.
+        """
         order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
         embeddings = np.zeros((len(token_ids), self.dimensions))
-        with self._lock:
-            for start in range(0, len(order), _BATCH_SIZE):
-                batch = order[start : start + _BATCH_SIZE]
+        for start in range(0, len(order), _BATCH_SIZE):
+            batch = order[start : start + _BATCH_SIZE]
+            with self._lock:
+                before_batch()
                 embeddings[batch] = _mean_hidden_states([token_ids[i] for i in batch], self._network)
         return _normalize_rows(embeddings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,16 @@ from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.measurement import beta_from_temperature
 from heatbath.engine.result import Generation
 from heatbath.ensemble.arrays import to_numpy
-from heatbath.models.base import Model, ScoreChunk
+from heatbath.models.base import ChunkedScoring, Model, ScoreChunk
 from heatbath.record import Record, observe, observe_nodes, observe_state
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Alternatives = Sequence[tuple[int, float]]
+
+
+SCORED_POSITIONS = 64
+"""Positions that are scored between two steps of running rows."""
 
 
 class RecordRow(Mapping[str, Any]):
@@ -90,7 +94,7 @@ class PromptScoring:
         self._beta, self._record_mode, self._top = beta, record_mode, top
         self.tokens = [Token(token, None) for token in tokens]
         # A single token has nothing before it.
-        self._chunks = iter(model.score([list(tokens)]) if len(tokens) > 1 else ())
+        self._chunks = _score_in_pieces(model, list(tokens)) if len(tokens) > 1 else iter(())
 
     def step(self) -> bool:
         """Score the next chunk; return False when there is none."""
@@ -118,6 +122,12 @@ class PromptScoring:
         return observe_chunk(energies, targets, beta=self._beta)
 
 
+def _score_in_pieces(model: Model, tokens: list[int]) -> Iterator[ScoreChunk]:
+    if isinstance(model, ChunkedScoring):
+        return model.score_in_chunks([tokens], SCORED_POSITIONS)
+    return iter(model.score([tokens]))
+
+
 def score_prompt(model: Model, compiled: CompiledRequest) -> PromptScoring:
     """Return the scoring of a request's prompt, at its temperature, or at T = 1 where it has a schedule."""
     settings = compiled.settings
@@ -128,13 +138,20 @@ def score_prompt(model: Model, compiled: CompiledRequest) -> PromptScoring:
     return PromptScoring(model, request.prompt, beta=beta, record_mode=compiled.record_mode, top=request.top_logprobs)
 
 
-def sequence_outputs(job: RequestState, generation: Generation, model: Model) -> list[TokensGenerated]:
-    """Return one event for each sequence of a finished run, with all its tokens and text."""
-    tokens = [_build_tokens(job, generation, model, choice) for choice in range(len(generation))]
-    return [_build_sequence_output(job, generation, of_choice, choice) for choice, of_choice in enumerate(tokens)]
+def sequence_outputs(
+    job: RequestState, generation: Generation, model: Model
+) -> Generator[None, None, list[TokensGenerated]]:
+    """Return one event for each sequence of a finished run, with all its tokens and text; yield after each piece."""
+    outputs = []
+    for choice in range(len(generation)):
+        tokens = yield from _build_tokens(job, generation, model, choice)
+        outputs.append(_build_sequence_output(job, generation, tokens, choice))
+    return outputs
 
 
-def _build_tokens(job: RequestState, generation: Generation, model: Model, choice: int) -> list[Token]:
+def _build_tokens(
+    job: RequestState, generation: Generation, model: Model, choice: int
+) -> Generator[None, None, list[Token]]:
     """Return the tokens of a sequence, scored again where the record does not have them at T = 1."""
     arrays, ids = generation.arrays, generation.sequences[choice]
     record = arrays.record
@@ -146,15 +163,15 @@ def _build_tokens(job: RequestState, generation: Generation, model: Model, choic
     if columns is not None and known and (columns["temperature"][: len(ids)] == 1.0).all():
         logprobs: Sequence[float] = np.asarray(columns["logprob"])[: len(ids)].tolist()
         return [Token(*each, (), row) for each, row in zip(zip(ids, logprobs, strict=True), rows, strict=True)]
-    scored = _score_tokens(job, model, ids)
+    scored = yield from _score_tokens(job, model, ids)
     return [Token(each.id, each.logprob, each.top_logprobs, row) for each, row in zip(scored, rows, strict=True)]
 
 
-def _score_tokens(job: RequestState, model: Model, ids: Sequence[int]) -> list[Token]:
+def _score_tokens(job: RequestState, model: Model, ids: Sequence[int]) -> Generator[None, None, list[Token]]:
     prompt = list(job.compiled.request.prompt or model.vocabulary.start_token_ids)
     scoring = PromptScoring(model, [*prompt, *ids], beta=1.0, record_mode=None, top=job.compiled.request.top_logprobs)
     while scoring.step():
-        pass
+        yield
     return scoring.tokens[len(prompt) :]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from heatbath.decode import Batch, RowRandom, Step, Task
 from heatbath.decode.base import TokenSampler
-from heatbath.engine.base import Finished, RecordMode, Token, TokensGenerated
+from heatbath.engine.base import RecordMode, Token, TokensGenerated
 from heatbath.engine.driver import Run
 from heatbath.engine.generation import repeat_prompts
 from heatbath.engine.local.outputs import RecordRow, find_alternatives, finished_event, plain_logprob, sequence_outputs
 from heatbath.engine.local.request_state import RequestState, SequenceState
 from heatbath.engine.pool_session import PoolSession
+from heatbath.engine.result import Generation
 from heatbath.engine.step_record import build_record
 from heatbath.ensemble import state
 from heatbath.errors import HeatbathError, ModelError, NotANumber
@@ -230,6 +231,7 @@ class SequenceRuns:
     def __init__(self, model: Model, pool: Pool, emit: EmitEvent) -> None:
         self._model, self._pool, self._emit = model, pool, emit
         self._runs: dict[RequestState, SequenceRun] = {}
+        self._scorings: dict[RequestState, Iterator[None]] = {}
         self._frames: list[Frame] = []
 
     def __len__(self) -> int:
@@ -250,28 +252,37 @@ class SequenceRuns:
     def leave(self, job: RequestState) -> None:
         """Remove the run of a request. The caller closes its rows."""
         self._runs.pop(job, None)
+        self._scorings.pop(job, None)
 
     def step_ready(self) -> None:
-        """Step every run that needs no energies, so that it can take part in the next evaluation."""
+        """Step every run that needs no energies, so that it can take part in the next evaluation.
+
+        Score a piece of the sequences of a finished run.
+        """
+        for job in list(self._scorings)[:1]:
+            self._score_piece(job)
         for each in list(self._runs.values()):
             if not each.rows:
                 self._step(each, None)
 
     @property
     def rows(self) -> list[int]:
-        """The rows whose energies the next `step` takes, in its order."""
-        return [row for each in self._runs.values() for row in each.rows]
+        """The rows whose energies the next `step` takes, in its order: those of runs whose prompts are read."""
+        return [row for _, rows in self._waiting_runs() for row in rows]
+
+    def _waiting_runs(self) -> list[tuple[SequenceRun, list[int]]]:
+        """Return the runs that wait for energies and whose prompts are read, with their rows."""
+        runs = [(each, each.rows) for each in self._runs.values()]
+        return [(each, rows) for each, rows in runs if rows and not self._pool.count_unread(rows)]
 
     def step(self, energies: Any) -> None:
         """Step every run with its energies, from (B, V) in the order of `rows`."""
         first = 0
-        waiting = [(each, each.rows) for each in self._runs.values()]
-        for each, rows in waiting:
-            if rows:
-                if not each.job.tokens_spent:
-                    each.job.cached_tokens = max(map(self._pool.cached_tokens, rows))
-                self._step(each, energies[first : first + len(rows)])
-                first += len(rows)
+        for each, rows in self._waiting_runs():
+            if not each.job.tokens_spent:
+                each.job.cached_tokens = max(map(self._pool.cached_tokens, rows))
+            self._step(each, energies[first : first + len(rows)])
+            first += len(rows)
 
     def _step(self, each: SequenceRun, energies: Any) -> None:
         job, run = each.job, each.run
@@ -281,17 +292,26 @@ class SequenceRuns:
             self._frames.append(frame)
             if not run.is_finished:
                 return
-            generation = run.result()
-            outputs: Sequence[TokensGenerated | Finished] = [
-                *sequence_outputs(job, generation, self._model),
-                finished_event(generation, job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool)),
-            ]
+            self._runs.pop(job, None)
+            self._scorings[job] = self._emit_outputs(job, run.result())
         except Exception as error:
             self._runs.pop(job, None)
             self._emit(job, public_error(error, self._model.name, None))
-            return
-        self._runs.pop(job, None)
-        for output in outputs:
+        else:
+            self._score_piece(job)
+
+    def _score_piece(self, job: RequestState) -> None:
+        """Continue with the outputs of a finished run, and emit them once all are there."""
+        try:
+            next(self._scorings[job], None)
+        except Exception as error:
+            self._emit(job, public_error(error, self._model.name, None))
+
+    def _emit_outputs(self, job: RequestState, generation: Generation) -> Iterator[None]:
+        """Build the outputs of a finished run, piece by piece; emit them at the end."""
+        sequences = yield from sequence_outputs(job, generation, self._model)
+        reason = job.compiled.nondeterminism_reason or nondeterminism_reason(self._pool)
+        for output in (*sequences, finished_event(generation, reason)):
             self._emit(job, output)
 
 

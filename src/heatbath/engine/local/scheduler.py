@@ -15,15 +15,18 @@ from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.outputs import PromptScoring, score_prompt
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism_reason, public_error
-from heatbath.engine.pool_session import PoolRows
+from heatbath.engine.pool_session import PoolRows, PoolSession
 from heatbath.errors import ModelError
+from heatbath.kernels.heap import HeapTrimmer
 from heatbath.models.base import Model
 from heatbath.models.pool.base import Pool, PoolStats
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
 _MAX_ADMITTED_TOKENS = 2048
-"""Prompt tokens after which a step admits no more requests, because running rows wait while prompts are read."""
+"""Prompt tokens after which a step admits no more requests: a place for a row takes time too."""
+_MAX_HELD_TOKENS, _MAX_HELD_SECONDS = 256, 0.5
+"""Requests of a burst wait so long for one another's first step, for those with so few prompt tokens still unread."""
 _IDLE_SECONDS = 1.0
 
 Delivery = tuple[Any, "Event | BaseException"]
@@ -51,6 +54,9 @@ class Scheduler:
         self._outbox: list[Delivery] = []
         self._running: list[RequestState] = []
         self._scorings: dict[RequestState, PromptScoring] = {}
+        self._openings: dict[RequestState, PoolSession] = {}
+        self._held_since: float | None = None
+        self._heap = HeapTrimmer()
         self._previous_pool_stats = PoolStats()
         self._token_bytes_cache: dict[int, bytes] = {}
         self._open_pool()
@@ -92,8 +98,10 @@ class Scheduler:
         if self._running:
             self._step()
         self._deliver_outbox()
-        if not self._running:
-            self._wakeup.wait(_IDLE_SECONDS)
+        if self._running:
+            self._heap.end_step(is_idle=False)
+        elif not self._wakeup.wait(_IDLE_SECONDS):
+            self._heap.end_step(is_idle=True)
 
     def shut_down(self, error: Exception) -> None:
         """End all requests: running ones keep their tokens so far, waiting ones get `error`."""
@@ -154,8 +162,9 @@ class Scheduler:
         return self._pool.stats.rows + self._count_reserved_rows() + job.compiled.rows <= self._config.max_rows
 
     def _count_reserved_rows(self) -> int:
-        """Count the rows of admitted requests whose prompts are still being scored."""
-        return sum(job.compiled.rows for job in self._scorings)
+        """Count the rows that admitted requests will open: after their prompts are scored, or read."""
+        opening = sum(job.compiled.rows - len(session.rows) for job, session in self._openings.items())
+        return opening + sum(job.compiled.rows for job in self._scorings)
 
     def _run_guarded(self, job: RequestState, action: Callable[[], Any]) -> Any:
         """Run an action for one request; an error ends that request alone."""
@@ -181,20 +190,7 @@ class Scheduler:
         if not job.compiled.draws_token_by_token:
             self._sequence_runs.join(job)
             return
-        session = job.rows.open([request.prompt])
-        # The prompt is evaluated once, before its row is copied.
-        if request.n > 1 and self._evaluate_rows(session.rows) is None:
-            return
-        session.fork([0] * request.n)
-        self._token_runs.join(job, session)
-
-    def _evaluate_rows(self, rows: Sequence[int]) -> Any:
-        """Return the energies of rows; None where the model failed, which ends all running requests."""
-        try:
-            return self._pool.energies(rows)
-        except Exception as error:
-            self._reset_pool(error)
-            return None
+        self._openings[job] = job.rows.open([request.prompt])
 
     def _finish_empty(self, job: RequestState) -> None:
         """Finish a request with `max_tokens` 0."""
@@ -208,6 +204,7 @@ class Scheduler:
     def _step(self) -> None:
         self._score_prompt()
         try:
+            self._read_prompts()
             self._sequence_runs.step_ready()
             self._evaluate(self._token_runs.rows, self._sequence_runs.rows)
         except Exception as error:
@@ -216,6 +213,38 @@ class Scheduler:
         self._update_observers()
         for job in [job for job in self._running if job.all_sequences_finished]:
             self._emit(job, self._finished_event(job))
+
+    def _read_prompts(self) -> None:
+        """Read a piece of the prompts; its size is bounded where running rows wait for it. Join requests that are read.
+
+        A burst of requests with short prompts is read before the first of them takes a step.
+        """
+        is_streaming = bool(self._token_runs.rows or self._sequence_runs.rows)
+        self._pool.read_piece(self._config.prefill_seconds if is_streaming else None)
+        if is_streaming or not self._holds_burst():
+            self._held_since = None
+            for job, session in list(self._openings.items()):
+                self._run_guarded(job, partial(self._join_request, job, session))
+
+    def _holds_burst(self) -> bool:
+        """Return whether requests that are read should wait for others, because these will be read soon."""
+        unread = [self._pool.count_unread(session.rows) for session in self._openings.values()]
+        if not any(0 < count <= _MAX_HELD_TOKENS for count in unread):
+            return False
+        now = time.monotonic()
+        if self._held_since is None and not all(unread):
+            self._held_since = now
+        return self._held_since is None or now < self._held_since + _MAX_HELD_SECONDS
+
+    def _join_request(self, job: RequestState, session: PoolSession) -> None:
+        """Let the rows of a request take part in the steps, once its prompt is read: it is read before it is copied."""
+        if self._pool.count_unread(session.rows):
+            return
+        if len(session.rows) < job.compiled.request.n:
+            session.fork([0] * job.compiled.request.n)
+        if not self._pool.count_unread(session.rows):
+            self._openings.pop(job)
+            self._token_runs.join(job, session)
 
     def _evaluate(self, single: Sequence[int], joint: Sequence[int]) -> None:
         """Run one forward pass for all rows: `single` are drawn token by token, `joint` belong to sequence samplers."""
@@ -294,6 +323,7 @@ class Scheduler:
         """Forget a request and free its rows."""
         job.finished = True
         self._scorings.pop(job, None)
+        self._openings.pop(job, None)
         self._sequence_runs.leave(job)
         if job.sequences:
             self._token_runs.leave(job)

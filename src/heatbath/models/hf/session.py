@@ -17,6 +17,7 @@ from heatbath.models.validation import validate_context_length, validate_fork, v
 MAX_CHUNK = 512
 MIN_CHUNK = 16
 PREFILL_POSITIONS = 8192
+READ_POSITIONS = 128
 
 Ints = npt.NDArray[np.int64]
 
@@ -47,6 +48,18 @@ class TransformersSession(Session):
             with torch.inference_mode():
                 self._energies = self._evaluate_pending()
         return self._energies
+
+    @property
+    def num_unread(self) -> int:
+        """Number of pending positions beyond those that `energies` evaluates at once; a recurrent state takes all."""
+        is_whole = self._energies is not None or self._network.windows is None
+        return 0 if is_whole else max(0, self._pending_tokens.shape[1] - READ_POSITIONS)
+
+    def read_chunk(self) -> None:
+        """Evaluate a chunk of the pending tokens."""
+        with torch.inference_mode():
+            self._forward(self._pending_tokens[:, :READ_POSITIONS])
+        self._pending_tokens = self._pending_tokens[:, READ_POSITIONS:]
 
     def push(self, tokens: Sequence[int]) -> None:
         column = validate_push(tokens, len(self._rows), self._vocab_size)

@@ -33,15 +33,17 @@ class _SequenceGroup:
     lengths: Ints
 
 
-def score_chunks(network: Network, sequences: Sequence[Tokens]) -> Iterator[ScoreChunk]:
+def score_chunks(
+    network: Network, sequences: Sequence[Tokens], *, max_positions: int = DECODER_CHUNK
+) -> Iterator[ScoreChunk]:
     """Yield the energies of every position that has a token before it, in order within a sequence.
 
-    `sequences` must fit the context.
+    `sequences` must fit the context. The decoder runs over `max_positions` of each at a time.
     """
     score_group = _score_from_hidden_states if network.has_plain_head else _score_from_logits
     max_rows = len(sequences) if network.has_plain_head else MAX_CHUNK_POSITIONS // 4
     for group in _group_by_length(sequences, max_rows):
-        yield from score_group(network, group)
+        yield from score_group(network, group, max_positions)
 
 
 def positions_per_chunk(vocab_size: int, itemsize: int) -> int:
@@ -49,11 +51,11 @@ def positions_per_chunk(vocab_size: int, itemsize: int) -> int:
     return max(16, min(MAX_CHUNK_POSITIONS, MAX_LOGITS_BYTES // (vocab_size * itemsize)))
 
 
-def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
+def _score_from_hidden_states(network: Network, group: _SequenceGroup, max_positions: int) -> Iterator[ScoreChunk]:
     """Run the decoder over long chunks and the head over short ones: the fast way, for a head that is a matrix."""
     size = positions_per_chunk(network.config.vocab_size, max(4, network.module.dtype.itemsize))
     width = group.tokens.shape[1] - 1
-    step = DECODER_CHUNK if network.windows is not None else width
+    step = max_positions if network.windows is not None else width
     cache = network.new_kv_cache() if width > step else None
     for begin in range(0, width, step):
         tokens = _to_tensor(network, group.tokens[:, begin : min(begin + step, width)])
@@ -67,11 +69,11 @@ def _score_from_hidden_states(network: Network, group: _SequenceGroup) -> Iterat
             yield _build_chunk(group, rows[part], columns[part], energies)
 
 
-def _score_from_logits(network: Network, group: _SequenceGroup) -> Iterator[ScoreChunk]:
+def _score_from_logits(network: Network, group: _SequenceGroup, max_positions: int) -> Iterator[ScoreChunk]:
     """Run the whole forward pass over short chunks, for heads that cap or scale."""
     size = positions_per_chunk(network.config.vocab_size, max(4, network.module.dtype.itemsize))
     width, batch = group.tokens.shape[1] - 1, len(group.rows)
-    step = max(1, size // batch)
+    step = max(1, min(size // batch, max_positions))
     cache = network.new_kv_cache() if network.windows is not None else None
     for begin in range(0, width, step):
         end = min(begin + step, width)

@@ -88,6 +88,11 @@ class TransformersModel(Model):
         """Yield the energies of every token that has one before it. Raises `BadInput` beyond the context."""
         return score_chunks(self.network, [self._validate_tokens(tokens) for tokens in sequences])
 
+    def score_in_chunks(self, sequences: Sequence[Tokens], positions: int) -> Iterator[ScoreChunk]:
+        """Yield what `score` yields, with at most `positions` positions of each sequence evaluated for a chunk."""
+        validated = [self._validate_tokens(tokens) for tokens in sequences]
+        return score_chunks(self.network, validated, max_positions=positions)
+
     def encode(self, text: str, *, document_start: bool = True) -> list[int]:
         """Return the tokens of a text, with control tokens in it read as text.
 

@@ -63,7 +63,17 @@ class Pool(Protocol):
         """Close rows and free their memory; with `keep` their prefixes go into the cache under their salt."""
 
     def energies(self, rows: Sequence[int]) -> Any:
-        """Energies of the next token of `rows`, (n, V), nats. Evaluates the pending tokens of all rows first."""
+        """Energies of the next token of `rows`, (n, V), nats. Evaluates the pending tokens of these rows first."""
+
+    def count_unread(self, rows: Sequence[int] | None = None) -> int:
+        """Number of tokens of `rows`, or of all rows, that `read_piece` would evaluate."""
+
+    def read_piece(self, seconds: float | None = None) -> bool:
+        """Evaluate a piece of the prompts of open rows, of about `seconds` or as large as is useful; False if none is.
+
+        All tokens of a prompt but the last can be read in pieces, so that other rows go on between them. Energies are
+        those of a prompt that is read at once, to rounding.
+        """
 
 
 def row_not_open_error(row: int) -> BadInput:

@@ -1,12 +1,14 @@
 """The pool of a neural model: all rows in one buffer of slots, one forward pass per step.
 
-Prompts are evaluated first, up to their last token, rows of similar length together; then one pass evaluates one token
-of every row with a pending token. Other rows take part where that is cheaper than leaving them out.
+Prompts are evaluated first, up to their last token, rows of similar length together, whole or in pieces; then one pass
+evaluates one token of every row with a single pending token. Other rows take part where that is cheaper than leaving
+them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,18 +17,16 @@ import torch
 
 from heatbath.models.base import Tokens
 from heatbath.models.hf.network_check import TOLERANCES, energy_difference
+from heatbath.models.pool import prefill
 from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
-from heatbath.models.pool.prefix_cache import PrefixCache, common_prefix_length
+from heatbath.models.pool.prefill import PieceTimer, choose_piece, split_batches, split_leaders
+from heatbath.models.pool.prefix_cache import PrefixCache
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
 from heatbath.models.validation import validate_context_length
 
 if TYPE_CHECKING:
     from heatbath.models.cpu_llama.decoder import CpuLlama
     from heatbath.models.hf.transformers_model import TransformersModel
-
-PREFILL_CHUNK = 512
-MAX_BATCH_POSITIONS = 1024
-MIN_SHARED_TOKENS = 16
 
 
 @dataclass(eq=False)
@@ -68,6 +68,7 @@ class BatchedPool:
         self._cpu_decoder = cpu_decoder
         self._additive_masks = self._network.config._attn_implementation == "eager"
         self._last_energies: tuple[list[int], torch.Tensor] | None = None
+        self._piece_timer, self._num_pieces = PieceTimer(), 0
 
     @property
     def rows(self) -> Sequence[int]:
@@ -100,7 +101,7 @@ class BatchedPool:
         source = self._find_row(row)
         with torch.inference_mode():
             if source.num_pending > 1:
-                self._read_prompts([one for one in self._rows.values() if one.num_pending > 1])
+                self._read_prompts([source])
             twin = _Row(list(source.tokens), source.salt, len(self._slot_rows), output=source.output)
             self._reserve_slots([twin])
             self._slots.write_slot(twin.slot, 0, self._slots.read_slot(source.slot, 0, source.evaluated_tokens))
@@ -118,11 +119,23 @@ class BatchedPool:
                 self._release_slot(row)
                 del self._rows[number]
 
+    def count_unread(self, rows: Sequence[int] | None = None) -> int:
+        selected = self._rows.values() if rows is None else [self._find_row(row) for row in rows]
+        return sum(max(0, row.num_pending - 1) for row in selected)
+
+    def read_piece(self, seconds: float | None = None) -> bool:
+        unread = [row for row in self._rows.values() if row.num_pending > 1]
+        if not unread:
+            return False
+        with torch.inference_mode():
+            self._read_piece(unread, seconds)
+        return True
+
     def energies(self, rows: Sequence[int]) -> torch.Tensor:
         numbers = validate_rows(rows)
         selected = [self._find_row(row) for row in numbers]
         with torch.inference_mode():
-            if self._evaluate_pending() or self._last_energies is None or self._last_energies[0] != numbers:
+            if self._evaluate_pending(selected) or self._last_energies is None or self._last_energies[0] != numbers:
                 self._last_energies = (numbers, self._compute_energies(selected))
         return self._last_energies[1]
 
@@ -155,9 +168,13 @@ class BatchedPool:
         """Move the last row into the slot of a closed one."""
         number = self._slot_rows.pop()
         last = self._rows[number]
+        slot, begin = closed_row.slot, 0
         if last is not closed_row:
-            self._slots.write_slot(closed_row.slot, 0, self._slots.read_slot(last.slot, 0, last.evaluated_tokens))
-            self._slot_rows[closed_row.slot], last.slot = number, closed_row.slot
+            begin = last.evaluated_tokens
+            self._slots.write_slot(slot, 0, self._slots.read_slot(last.slot, 0, begin))
+            self._slots.release_positions(last.slot, 0, begin + 1)
+            self._slot_rows[slot], last.slot = number, slot
+        self._slots.release_positions(slot, begin, closed_row.evaluated_tokens + 1)
 
     def _restore_prefix(self, row: _Row) -> None:
         """Copy the cached prefix of a row's prompt into its slot, up to the token before its last."""
@@ -175,43 +192,65 @@ class BatchedPool:
     def _store_prefix(self, row: _Row, count: int) -> None:
         self._prefixes.add(row.tokens[:count], self._slots.read_slot(row.slot, 0, count), row.salt)
 
-    def _evaluate_pending(self) -> bool:
-        """Evaluate prompts, then one token of each row with a pending token; False if there was none."""
-        pending = [row for row in self._rows.values() if row.num_pending]
+    def _evaluate_pending(self, selected: Sequence[_Row]) -> bool:
+        """Evaluate the prompts of selected rows, then one token of each row with one pending; False for none."""
+        self._read_prompts([row for row in selected if row.num_pending > 1])
+        pending = [row for row in self._rows.values() if row.num_pending == 1]
         if not pending:
             return False
         self._reserve_slots()
-        self._read_prompts([row for row in pending if row.num_pending > 1])
         self._decode_step(pending)
         return True
 
+    def _read_piece(self, unread: Sequence[_Row], seconds: float | None) -> None:
+        """Evaluate a piece: every second one is of the prompt that was opened first, so that none waits for ever."""
+        self._reserve_slots()
+        for row in unread:
+            if row.evaluated_tokens == row.cached_tokens:
+                self._restore_prefix(row)
+        unread = [row for row in unread if row.num_pending > 1]
+        if unread:
+            self._num_pieces += 1
+            positions = self._piece_timer.fit_positions(seconds)
+            batch, width = choose_piece(unread, positions, shortest_first=self._num_pieces % 2 == 1)
+            start = time.perf_counter()
+            self._prefill_piece(batch, width)
+            self._piece_timer.record(time.perf_counter() - start, width * len(batch))
+
     def _read_prompts(self, rows: Sequence[_Row]) -> None:
         """Evaluate all but the last token of `rows`; rows that share a prefix with another one come second."""
-        first, second = _split_leaders(rows)
+        if not rows:
+            return
+        first, second = split_leaders(rows)
         self._reserve_slots()
         for group in (first, second):
             for row in group if group is second else ():
                 self._restore_prefix(row)
-            for batch in _split_batches([row for row in group if row.num_pending > 1]):
+            for batch in split_batches([row for row in group if row.num_pending > 1]):
                 self._prefill_batch(batch)
 
     def _prefill_batch(self, rows: Sequence[_Row]) -> None:
         while rows:
-            width = min(PREFILL_CHUNK, max(row.num_pending for row in rows) - 1)
-            self._forward_rows(rows, width)
-            for row in rows:
-                row.evaluated_tokens += min(width, row.num_pending - 1)
-            for row in rows:
-                if row.num_pending == 1:
-                    self._store_prefix(row, row.evaluated_tokens)
+            self._prefill_piece(rows, min(prefill.PREFILL_CHUNK, max(row.num_pending for row in rows) - 1))
             rows = [row for row in rows if row.num_pending > 1]
+
+    def _prefill_piece(self, rows: Sequence[_Row], width: int) -> None:
+        """Evaluate the next `width` tokens of the prompts of `rows`; cache the prompts that are read then."""
+        self._forward_rows(rows, width)
+        for row in rows:
+            row.evaluated_tokens += min(width, row.num_pending - 1)
+        for row in rows:
+            if row.num_pending == 1:
+                self._store_prefix(row, row.evaluated_tokens)
 
     def _decode_step(self, pending: Sequence[_Row]) -> None:
         last = max(row.slot for row in pending) + 1
         rows = [self._rows[number] for number in self._slot_rows[:last]] if 2 * len(pending) >= last else pending
+        if any(row.num_pending > 1 for row in rows):
+            rows = pending
         out = self._forward_rows(rows, 1).unbind(0)
         for row, one in zip(rows, out, strict=True):
-            if row.num_pending:
+            if row.num_pending == 1:
                 row.evaluated_tokens, row.output = row.evaluated_tokens + 1, one
 
     def _forward_rows(self, rows: Sequence[_Row], width: int) -> torch.Tensor:
@@ -280,37 +319,3 @@ def _build_block(rows: Sequence[_Row], width: int, device: torch.device) -> Posi
         width=width,
         end=max(starts) + width,
     )
-
-
-def _split_leaders(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
-    """Split into rows to evaluate first, and rows that can then use the prefix of one of these."""
-    first: list[_Row] = []
-    second: list[_Row] = []
-    leader: _Row | None = None
-    for row in sorted(rows, key=lambda row: (row.salt, row.tokens)):
-        if leader is not None and _count_shared_tokens(row, leader) >= row.evaluated_tokens + MIN_SHARED_TOKENS:
-            second.append(row)
-        else:
-            first.append(row)
-            leader = row
-    return first, second
-
-
-def _count_shared_tokens(row: _Row, other: _Row) -> int:
-    """Return the number of tokens that `row` could take from `other` once that is evaluated."""
-    if row.salt != other.salt:
-        return 0
-    return common_prefix_length(np.asarray(row.tokens[:-1]), np.asarray(other.tokens[:-1]))
-
-
-def _split_batches(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Yield batches of rows of similar length, with a bounded number of positions each."""
-    batch: list[_Row] = []
-    for row in sorted(rows, key=lambda row: (row.num_pending, row.slot)):
-        longest = min(PREFILL_CHUNK, row.num_pending - 1)
-        if batch and ((len(batch) + 1) * longest > MAX_BATCH_POSITIONS or 2 * (batch[0].num_pending - 1) < longest):
-            yield sorted(batch, key=lambda row: row.slot)
-            batch = []
-        batch.append(row)
-    if batch:
-        yield sorted(batch, key=lambda row: row.slot)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.models.base import Model, Session, Tokens
+from heatbath.models.base import ChunkedSession, Model, Session, Tokens
 from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
 from heatbath.models.validation import validate_context_length
 
@@ -57,6 +57,17 @@ class PerRowPool:
             self._session(row)
         for row in rows:
             self._sessions.pop(row, None)
+
+    def count_unread(self, rows: Sequence[int] | None = None) -> int:
+        selected = self._sessions.values() if rows is None else [self._session(row) for row in rows]
+        return sum(session.num_unread for session in selected if isinstance(session, ChunkedSession))
+
+    def read_piece(self, seconds: float | None = None) -> bool:
+        for session in self._sessions.values():
+            if isinstance(session, ChunkedSession) and session.num_unread:
+                session.read_chunk()
+                return True
+        return False
 
     def energies(self, rows: Sequence[int]) -> Any:
         parts = [self._session(row).energies() for row in validate_rows(rows)]

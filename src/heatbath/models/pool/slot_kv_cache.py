@@ -6,8 +6,11 @@ columns beyond a row's end. The slots in use are the first ones, so that a step 
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,6 +22,8 @@ from heatbath.models.hf.network import Network
 MIN_SLOTS = 16
 MIN_COLUMNS = 128
 SHRINK_FACTOR = 8
+MIN_RELEASED_COLUMNS = 256
+"""Positions of a closed row from which its memory is given back at once."""
 _SUPPORTED_LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
@@ -89,10 +94,15 @@ class PositionBlock:
 
 
 class SlotBuffer:
-    """The buffer, (L, 2, slots, heads, columns, head_dim), zeros at first: masked columns must not be NaN."""
+    """The buffer, (L, 2, slots, heads, columns, head_dim), zeros at first: masked columns must not be NaN.
+
+    On a CPU it takes memory only where positions have been written, so that one long row does not make short ones
+    large.
+    """
 
     def __init__(self, layout: SlotLayout) -> None:
         self.layout = layout
+        self._pages: mmap.mmap | None = None
         self.buffer = self._allocate(0, 0)
 
     def reserve(self, lengths: Sequence[int], slots: int, columns: int) -> None:
@@ -117,10 +127,30 @@ class SlotBuffer:
         """Fill a slot with zeros, so that NaN of a failed row cannot reach the next one."""
         self.buffer[:, :, slot].zero_()
 
+    def release_positions(self, slot: int, begin: int, end: int) -> None:
+        """Give back the memory of positions that no row uses any more; they may read as zeros then."""
+        if self._pages is None or end - begin < MIN_RELEASED_COLUMNS:
+            return
+        step, page = self.buffer.element_size(), mmap.PAGESIZE
+        layers, _, _, heads, _, width = self.buffer.shape
+        strides = self.buffer.stride()
+        for layer, kind, head in product(range(layers), range(2), range(heads)):
+            origin = layer * strides[0] + kind * strides[1] + slot * strides[2] + head * strides[3]
+            first = -(-step * (origin + begin * width) // page) * page
+            size = step * (origin + end * width) // page * page - first
+            if size > 0:
+                self._pages.madvise(mmap.MADV_DONTNEED, first, size)
+
     def _allocate(self, slots: int, columns: int) -> torch.Tensor:
         layout = self.layout
         shape = (len(layout.windows), 2, slots, layout.kv_heads, columns, layout.head_dim)
-        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+        self._pages = None
+        size = math.prod(shape) * layout.dtype.itemsize
+        if layout.device.type != "cpu" or not size or not hasattr(mmap, "MADV_DONTNEED"):
+            return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
+        # Zeros that the system provides at the first access; the tensor keeps the mapping alive.
+        self._pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return torch.frombuffer(self._pages, dtype=layout.dtype).view(shape)
 
 
 def _fit_capacity(present: int, needed: int, minimum: int) -> int:

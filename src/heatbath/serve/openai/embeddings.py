@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from starlette.responses import Response
 
-from heatbath.serve.errors import invalid_value
+from heatbath.engine.base import DeadlineExceeded
+from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.model_names import EMBEDDING_MODEL
 from heatbath.serve.openai.generation import GenerationPlan
 from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS
@@ -37,9 +40,11 @@ async def embeddings(context: RequestContext) -> Response:
     inputs = _parse_inputs(body.input)
     info = context.request_info({"dimensions": size, "inputs": len(inputs)}, model=EMBEDDING_MODEL)
     task = context.admit(GenerationPlan(info, (), store=False), sum(map(len, inputs)))
-    work = asyncio.create_task(asyncio.to_thread(_embed, inputs))
+    watch = _StopWatch(context.services.settings.engine.deadline_seconds)
+    work = asyncio.create_task(asyncio.to_thread(_embed, inputs, watch))
     work.add_done_callback(task.end_after)
-    vectors, tokens = await run_until_disconnect(context.http, work)
+    with watch:
+        vectors, tokens = await run_until_disconnect(context.http, work)
     await task.settle([], {}, prompt_tokens=tokens)
     is_base64 = body.encoding_format == "base64"
     data = [
@@ -67,7 +72,28 @@ def _parse_inputs(given: Any) -> Inputs:
     return cast(Inputs, inputs)
 
 
-def _embed(inputs: Inputs) -> tuple[Floats, int]:
+class _StopWatch:
+    """Ends the work of a thread at the deadline of its request, or once the request is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._end = seconds, time.monotonic() + seconds
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> _StopWatch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+
+    def check(self) -> None:
+        """Raise `DeadlineExceeded` after the deadline, `CancelledError` if nobody waits for the result."""
+        if self._is_over.is_set():
+            raise asyncio.CancelledError
+        if time.monotonic() >= self._end:
+            raise DeadlineExceeded(f"the texts were not embedded within {self._seconds:g} s: send fewer at once.")
+
+
+def _embed(inputs: Inputs, watch: _StopWatch) -> tuple[Floats, int]:
     """Return unit vectors, and the tokens that were read."""
     from heatbath.energy.potentials.embedding import load_minilm
 
@@ -78,7 +104,7 @@ def _embed(inputs: Inputs) -> tuple[Floats, int]:
         _check_ids(inputs, model.vocab_size)
         encoded = [model.add_control_tokens(each) for each in inputs]
     _check_lengths(encoded)
-    return model.embed_token_ids(encoded), sum(map(len, encoded))
+    return model.embed_token_ids(encoded, before_batch=watch.check), sum(map(len, encoded))
 
 
 def _check_ids(inputs: Sequence[Sequence[int]], size: int) -> None:
