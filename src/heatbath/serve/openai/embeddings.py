@@ -14,7 +14,7 @@ import numpy.typing as npt
 from starlette.responses import Response
 
 from heatbath.engine.base import DeadlineExceeded
-from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.errors import invalid_value
 from heatbath.serve.model_names import EMBEDDING_MODEL
 from heatbath.serve.openai.generation import GenerationPlan
 from heatbath.serve.openai.models import EMBEDDING_MAX_TOKENS
