@@ -90,7 +90,7 @@ def _flow_line(data: OrderData, size: int) -> tuple[Floats, Floats]:
     order = np.argsort(1 / data.temperatures_k)
     beta_k, flow_k = (1 / data.temperatures_k)[order], data.flow(size)[..., order]
     is_ordered = flow_k > -_ORDERED_MARGIN
-    earlier = np.cumsum(is_ordered, axis=-1) - is_ordered
+    earlier: NDArray[np.int64] = np.cumsum(is_ordered, axis=-1) - is_ordered
     use = ((earlier == 0) & (flow_k > _FLOW_FLOOR)).astype(np.float64)
     count = use.sum(-1)
     usable = is_ordered.any(-1) & (count >= 3)
