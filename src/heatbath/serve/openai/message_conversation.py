@@ -79,7 +79,7 @@ def _convert_message(message: schema.ConversationMessage, place: str) -> Iterato
     if isinstance(message.content, str):
         yield Message(role=message.role, content=message.content)
         return
-    _check_blocks(message, place)
+    _check_blocks(message.content, message.role, place)
     texts = []
     for block in message.content:
         if isinstance(block, schema.ToolResultBlock):
@@ -102,15 +102,15 @@ _ROLES: dict[type, tuple[str, ...]] = {
 """The roles whose messages may have a block; all may have text."""
 
 
-def _check_blocks(message: schema.ConversationMessage, place: str) -> None:
-    if not message.content and message.role != "assistant":
+def _check_blocks(blocks: Sequence[schema.Block], role: str, place: str) -> None:
+    if not blocks and role != "assistant":
         raise invalid_value(f"{place}.content is []: give a text or blocks.", f"{place}.content")
-    for i, block in enumerate(message.content):
-        roles = _ROLES.get(type(block), (message.role,))
-        if message.role not in roles:
+    for i, block in enumerate(blocks):
+        roles = _ROLES.get(type(block), (role,))
+        if role not in roles:
             param = f"{place}.content[{i}].type"
             kind = block.__struct_config__.tag
-            text = f"{param} is {kind!r} in a message of the {message.role}: put it into one of the {roles[0]}."
+            text = f"{param} is {kind!r} in a message of the {role}: put it into one of the {roles[0]}."
             raise invalid_value(text, param)
 
 
