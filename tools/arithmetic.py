@@ -53,7 +53,7 @@ class Score:
 
 def questions(count: int, seed: int) -> list[tuple[str, float]]:
     """`count` different sums with their results."""
-    import reasoning_gym
+    import reasoning_gym  # type: ignore[import-not-found,unused-ignore]
 
     limits = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
     drawn = reasoning_gym.create_dataset("chain_sum", seed=seed, size=20 * count, **limits)

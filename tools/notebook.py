@@ -20,7 +20,7 @@ CELL_SECONDS = 600
 
 def read_notebook(path: Path = NOTEBOOK) -> Any:
     """Read a notebook file."""
-    return nbformat.read(path, as_version=4)
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def execute_notebook(notebook: Any, folder: Path) -> Any:
@@ -55,7 +55,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         notebook = execute_notebook(read_notebook(), Path(folder))
     if "--check" not in sys.argv[1:]:
-        nbformat.write(strip_metadata(notebook), NOTEBOOK)
+        nbformat.write(strip_metadata(notebook), NOTEBOOK)  # type: ignore[no-untyped-call]
         print(f"wrote {NOTEBOOK}")
     return 0
 

@@ -66,11 +66,13 @@ def recording(rounds: list[set[CodeType]]) -> Iterator[None]:
 
 async def ask(app: Any) -> bytes:
     """Send one request and return the body of the response."""
-    received = [{"type": "http.request", "body": BODY, "more_body": False}]
+    received: list[dict[str, Any]] = [{"type": "http.request", "body": BODY, "more_body": False}]
     body = b""
 
     async def receive() -> dict[str, Any]:
-        return received.pop() if received else await asyncio.Event().wait()  # type: ignore[func-returns-value]
+        if not received:
+            await asyncio.Event().wait()
+        return received.pop()
 
     async def send(message: dict[str, Any]) -> None:
         nonlocal body
@@ -82,9 +84,12 @@ async def ask(app: Any) -> bytes:
 
 async def measure(folder: Path) -> set[CodeType]:
     """Return the functions that a request runs through, after one that warms up."""
-    settings = Settings(
-        model={"name": "mock"}, storage={"url": f"sqlite:///{folder / 'trace.db'}"}, server={"log": "error"}
-    )
+    sections: dict[str, Any] = {
+        "model": {"name": "mock"},
+        "storage": {"url": f"sqlite:///{folder / 'trace.db'}"},
+        "server": {"log": "error"},
+    }
+    settings = Settings(**sections)
     app = build_app(build_services(settings, engine=MockEngine()))
     rounds: list[set[CodeType]] = []
     async with app.router.lifespan_context(app):
