@@ -1,18 +1,17 @@
 """Maps that come with the package: of exactly the weights of the catalog, with both edges."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import heatbath.phases
-from heatbath.models import load
 from heatbath.phases.phase_map import PhaseMap, load_bundled_map
 
 
 @pytest.mark.weights
-def test_the_map_of_the_default_model_is_of_its_weights():
-    model = load("smollm2-135m")
-    chart = load_bundled_map(model.name, model.fingerprint)
+def test_the_map_of_the_default_model_is_of_its_weights(smollm2: Any) -> None:
+    chart = load_bundled_map(smollm2.name, smollm2.fingerprint)
     assert chart is not None
     freeze, melt = chart.edge("freeze"), chart.edge("melt")
     assert freeze.interval is not None and melt.interval is not None, "an edge may be an interval without a temperature"
