@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatbath.bench import serve, serve_child, serve_earlier, serve_hosts, serve_mix, serve_process, serve_rounds
+from heatbath.bench import (
+    earlier_build,
+    serve,
+    serve_child,
+    serve_earlier,
+    serve_hosts,
+    serve_mix,
+    serve_process,
+    serve_rounds,
+)
 from heatbath.bench.serve_load import BurstSpeed, ChunkedDecoder, measure_gaps, measure_speed
 from heatbath.errors import BadInput, ModelError
 
@@ -158,14 +167,14 @@ def test_builds_become_lines() -> None:
 
 
 def test_the_build_before_is_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(serve_earlier.EARLIER_VARIABLE, raising=False)
-    assert serve_earlier.find_earlier_source() is None
-    monkeypatch.setenv(serve_earlier.EARLIER_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(earlier_build.EARLIER_VARIABLE, raising=False)
+    assert earlier_build.find_earlier_source() is None
+    monkeypatch.setenv(earlier_build.EARLIER_VARIABLE, str(tmp_path))
     with pytest.raises(BadInput, match="checkout"):
-        serve_earlier.find_earlier_source()
+        earlier_build.find_earlier_source()
     root = Path(serve.__file__).parents[3]
-    monkeypatch.setenv(serve_earlier.EARLIER_VARIABLE, str(root))
-    assert serve_earlier.find_earlier_source() == root / "src"
+    monkeypatch.setenv(earlier_build.EARLIER_VARIABLE, str(root))
+    assert earlier_build.find_earlier_source() == root / "src"
 
 
 def test_prompts_do_not_begin_alike() -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.bench.benchmark import BenchmarkLine, upper_limit_line
-from heatbath.bench.serve_earlier import EARLIER_VARIABLE, build_environment, earlier_lines, find_earlier_source
+from heatbath.bench.earlier_build import EARLIER_VARIABLE, build_environment, find_earlier_source
+from heatbath.bench.serve_earlier import earlier_lines
 from heatbath.bench.serve_hosts import (
     MAX_STREAMS,
     find_peer_python,

@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from heatbath.bench.benchmark import BenchmarkLine, upper_limit_line
+from heatbath.bench.earlier_build import build_environment, find_earlier_source
 from heatbath.bench.serve_load import StreamCall, measure_gaps
 from heatbath.bench.serve_mix import MixedLoad, request_kinds, run_mixed_load
 from heatbath.bench.serve_process import RunningServer, ServerSpec, run_server
 from heatbath.bench.serve_rounds import build_calls
-from heatbath.errors import BadInput, HeatbathError
+from heatbath.errors import HeatbathError
 from heatbath.models.hub import catalog
 
-EARLIER_VARIABLE = "HEATBATH_BENCH_BEFORE"
-"""Environment variable with a checkout of an earlier commit: its sources run with this Python and its packages."""
 REQUESTS_VARIABLE = "HEATBATH_BENCH_REQUESTS"
 """Environment variable with the number of requests of the mixed load, in place of `REQUESTS`."""
 REQUESTS = 5000
@@ -30,23 +29,6 @@ STARTS = 3
 LONG_PROMPT_TOKENS, GAP_STREAMS, GAP_STREAM_TOKENS = 4000, 16, 512
 _SERVE = "import sys; from heatbath.cli.main import main; sys.exit(main(['serve', *sys.argv[1:]]))"
 _WORDS = ["the", "sea", "at", "night", "is", "full", "of", "small", "lights", "that", "nobody", "has", "counted"]
-
-
-def find_earlier_source() -> Path | None:
-    """Return the sources of the earlier build, None where none is named. Raises `BadInput` for a folder without."""
-    given = os.environ.get(EARLIER_VARIABLE)
-    if not given:
-        return None
-    source = Path(given).expanduser().absolute() / "src"
-    if not (source / "heatbath" / "__init__.py").is_file():
-        raise BadInput(f"{EARLIER_VARIABLE} is {given}, which holds no src/heatbath: give a checkout of heatbath.")
-    return source
-
-
-def build_environment(source: Path | None) -> dict[str, str]:
-    """Return the variables with which this Python runs the sources of a build; None is the build that measures."""
-    own = Path(__file__).parents[2]
-    return {"PYTHONPATH": os.pathsep.join([str(source or own), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def default_server(name: str, model: str, source: Path | None, environment: Mapping[str, str]) -> ServerSpec:

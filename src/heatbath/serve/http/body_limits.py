@@ -65,11 +65,6 @@ class BodyReceiver:
                     self.is_pending = message.get("more_body", False)
 
 
-def has_body(headers: RequestHeaders) -> bool:
-    """Return whether the headers announce a body."""
-    return "transfer-encoding" in headers or headers.get("content-length", ("0",))[0] != "0"
-
-
 def validate_body_headers(method: str, headers: RequestHeaders, max_bytes: int) -> None:
     """Raise `ApiError` for a body that the headers say will not be accepted: 400, 413 or 415."""
     declared = headers.get("content-length", ("0",))[0]

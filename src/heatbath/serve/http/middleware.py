@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, MESSAGE_PATH, as_api_error, unavailable_error
 from heatbath.serve.http.asgi import ResponseSender, read_headers
 from heatbath.serve.http.auth import HEALTH_PATHS, authenticate, required_scope
-from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders, has_body, validate_body_headers
+from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders, validate_body_headers
 from heatbath.serve.http.host_check import validate_host
 from heatbath.serve.lifecycle import ActiveRequest
 from heatbath.serve.logging import describe_error
@@ -59,7 +59,8 @@ class RequestMiddleware:
         headers, server = read_headers(scope), self.services.settings.server
         state = scope.setdefault("state", {})
         state.update(id=resolve_request_id(headers), started=time.monotonic(), headers={}, tenant=None)
-        body = BodyReceiver(receive, has_body(headers), server.max_body, server.read_timeout)
+        has_body = "transfer-encoding" in headers or headers.get("content-length", ("0",))[0] != "0"
+        body = BodyReceiver(receive, has_body, server.max_body, server.read_timeout)
         sender = ResponseSender(send, body, state, is_message=scope["path"].startswith(MESSAGE_PATH))
         try:
             self._validate(scope, headers)

@@ -14,7 +14,8 @@ from msgspec import inspect
 
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.openai.refusals import MESSAGE_REFUSALS, WITHOUT_NOTICE, Refusal
-from heatbath.serve.openai.schema.chat import FIELDS_OF_MESSAGES
+from heatbath.serve.openai.schema.chat import FIELDS_OF_MESSAGES, ChatRequest
+from heatbath.serve.openai.schema.models import TokenizeRequest
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -66,7 +67,7 @@ def decode_body(
             _check_spelling(name, type.__struct_encode_fields__)
             if name not in WITHOUT_NOTICE:
                 ignored.append(name)
-        elif name == "messages" and given:
+        elif name == "messages" and given and issubclass(type, ChatRequest | TokenizeRequest):
             ignored += _list_extra_fields(given)
     return request, ignored
 
