@@ -74,13 +74,12 @@ def build(
         check_components(thermo)
     form = requested_form(body)
     grammar = form.field if form else None
-    if body.stop_token_ids:
-        check_token_ids(body.stop_token_ids, language, "stop_token_ids")
     if toolbox.tools:
         grammar = toolbox.grammar(grammar)
     if toolbox.tools or (form and form.json):
-        context.structured_output = StructuredOutput(form.json if form else None, toolbox.forms)
-        context.http.state.headers.update(context.structured_output.headers)
+        _require_structured_output(context, form, toolbox)
+    if body.stop_token_ids:
+        check_token_ids(body.stop_token_ids, language, "stop_token_ids")
     # The text of a requested format ends with it, since nothing can follow.
     ignore_eos = bool(body.ignore_eos) and form is None
     first = Request(
@@ -155,6 +154,12 @@ def resolve_max_tokens(
         )
         raise ApiError(400, message, code="context_length_exceeded", param=param)
     return requested
+
+
+def _require_structured_output(context: RequestContext, form: Form | None, toolbox: Toolbox) -> None:
+    """Have the response checked against the schemas of the request, and the keywords named that no grammar has."""
+    context.structured_output = StructuredOutput(form.json if form else None, toolbox.forms)
+    context.http.state.headers.update(context.structured_output.headers)
 
 
 def available_tokens(language: ModelInfo, prompts: Sequence[Sequence[int]], limit: int, param: str) -> int:
