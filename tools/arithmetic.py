@@ -66,7 +66,7 @@ def scored(result: Any, truth: float, *, single: bool = False, value: int | None
     right = np.asarray([last_number(sample.text) == truth for sample in result.samples], np.float64)
     logs = np.asarray([sample.log_weight for sample in result.samples])
     weights = np.exp(logs - logs.max())
-    given = result.drawn.value if value is None else value
+    given = result.best_index if value is None else value
     return Score(right[given], right @ weights / weights.sum(), result.tokens_spent / (len(right) if single else 1))
 
 
