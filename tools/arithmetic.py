@@ -61,7 +61,7 @@ def questions(count: int, seed: int) -> list[tuple[str, float]]:
     return list(found.items())[:count]
 
 
-def scored(result: Any, truth: float, *, single: bool = False, value: int | None = None) -> Score:
+def scored(result: hb.Generation, truth: float, *, single: bool = False, value: int | None = None) -> Score:
     """What a generation is worth; of `single` answers each could be the only one."""
     right = np.asarray([last_number(sample.text) == truth for sample in result.samples], np.float64)
     logs = np.asarray([sample.log_weight for sample in result.samples])
@@ -70,7 +70,7 @@ def scored(result: Any, truth: float, *, single: bool = False, value: int | None
     return Score(right[given], right @ weights / weights.sum(), result.tokens_spent / (len(right) if single else 1))
 
 
-def majority(result: Any) -> int:
+def majority(result: hb.Generation) -> int:
     """The first answer whose result most answers share."""
     found = [last_number(sample.text) for sample in result.samples]
     return found.index(Counter(found).most_common(1)[0][0])

@@ -185,7 +185,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"record": "all"}, "record"),
     ({"sampler": "magic"}, "no sampler 'magic'"),
     ({"options": {"width": 3}}, "width"),
-    ({"sampler": "beam", "options": {"width": 1.5}}, "`width` must be an integer, got 1.5"),
+    (
+        {"sampler": "beam", "options": {"width": 1.5}},
+        "the beam sampler cannot take width=1.5: give a whole number from 1 to 4096",
+    ),
     ({"sampler": "smc"}, "needs 64 rows"),
     ({"sampler": "smc", "options": {"particles": 2, "replicates": 1}, "n": 2}, "takes no n"),
     ({"potentials": (ComponentSpec("length", 3),)}, "weighs no potentials"),

@@ -36,7 +36,7 @@ def test_a_signal_ends_the_server_and_all_its_processes(number: signal.Signals, 
             statuses.append(0)
 
     settings = {"server": {"drain_seconds": 0.5}, "storage": {"url": f"sqlite:///{tmp_path}/store.db"}}
-    with running(settings, script=stuck_grammars.HERE) as server:
+    with running(settings, main=stuck_grammars.main) as server:
         stuck = threading.Thread(target=ask)
         stuck.start()
         assert server.until(lambda: note.exists() and note.read_text().endswith("\n"))

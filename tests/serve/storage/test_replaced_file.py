@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stored import answer, back, child, newest, opened, refused, store_for_ever
+from process import start_process
+from stored import answer, back, newest, opened, refused, store_for_ever
 
 from heatbath.serve.interfaces import StoreUnavailable
 from heatbath.serve.storage import DatabaseUnusable, open_store
@@ -33,7 +34,7 @@ def _fill_other(folder: Path) -> Path:
 
 
 def _store_until_killed(url: str, acknowledged: Path) -> None:
-    process = child(store_for_ever, url, "old", acknowledged)
+    process = start_process(store_for_ever, url, "old", acknowledged)
     for _ in range(1000):
         if acknowledged.exists() and acknowledged.stat().st_size > 100:
             break

@@ -284,14 +284,18 @@ def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("postgresql+psycopg://me:secret@host/db")
 
 
-@pytest.mark.parametrize("command", ["DROP TABLE contents", "UPDATE contents SET body = CAST('tampered' AS {bytes})"])
+@pytest.mark.parametrize(
+    "command", ["DROP TABLE contents{cascade}", "UPDATE contents SET body = CAST('tampered' AS {bytes})"]
+)
 def test_tables_and_contents_that_somebody_has_changed(url: str, command: str) -> None:
     async def main() -> None:
         async with opened(url) as store:
             await store.save(answer())
             with store._database.engine.begin() as connection:
-                kind = "bytea" if connection.dialect.name == "postgresql" else "BLOB"
-                connection.exec_driver_sql(command.format(bytes=kind))
+                words = {"bytes": "BLOB", "cascade": ""}
+                if connection.dialect.name == "postgresql":
+                    words = {"bytes": "bytea", "cascade": " CASCADE"}
+                connection.exec_driver_sql(command.format(**words))
             with pytest.raises(StoreUnavailable, match="not as they should be|damaged") as caught:
                 await store.list_recent(9, None)
             discreet(str(caught.value))
