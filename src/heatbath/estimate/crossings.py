@@ -61,6 +61,7 @@ def estimate_zero_crossing(x_k: Floats, y_k: Floats) -> float:
     """Estimate where a decreasing quantity reaches zero, from its last three points above a fifth of the maximum.
 
     A decreasing fit (isotonic regression) comes first, so that a single low point is not taken for the crossing.
+    NaN where the line through them reaches zero outside the range of `x_k`: a flat one does so anywhere.
     """
     order = np.argsort(x_k)
     x, y = x_k[order], isotonic_regression(y_k[order], increasing=False).x
@@ -69,4 +70,5 @@ def estimate_zero_crossing(x_k: Floats, y_k: Floats) -> float:
         return float("nan")
     use = np.arange(max(0, low[0] - 3), low[0])
     slope, offset = np.polyfit(x[use], y[use], 1)
-    return float(-offset / slope) if slope < 0 else float("nan")
+    crossing = float(-offset / slope) if slope < 0 else float("nan")
+    return crossing if x[0] <= crossing <= x[-1] else float("nan")
