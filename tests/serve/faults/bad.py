@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_INSIDE = re.compile(r"Traceback|File \"|/work/|/home/|/root/|/tmp/|site-packages|\.py\b|0x[0-9a-f]{6}")
+_INSIDE = re.compile(r"Traceback|File \"|/home/|/root/|/tmp/|site-packages|\.py\b|0x[0-9a-f]{6}")
 
 
 def error_of(status: int, body: bytes) -> dict[str, str]:
