@@ -40,7 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 BENCH = """
-import sys, time
+import signal, sys, time
+# A shell starts what runs in its background without SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 import test_server_processes as tests
 from heatbath.bench import serve_process
