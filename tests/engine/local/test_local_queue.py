@@ -12,8 +12,8 @@ import pytest
 from asking import Answered, answers, asked, idle, running, until, within
 
 from heatbath.engine.base import ComponentSpec, DeadlineExceeded, Overloaded, Request, Unavailable
+from heatbath.engine.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local import EngineConfig
-from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.request_compiler import build_batch_key
 from heatbath.errors import BadInput
 from heatbath.models import MarkovModel

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from heatbath.engine.base import DeadlineExceeded, EngineStats, Event, Finished, Started, TokensGenerated
+from heatbath.engine.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.config import EngineConfig
-from heatbath.engine.local.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.outputs import PromptScoring, score_prompt
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism_reason, public_error
