@@ -172,7 +172,7 @@ def test_the_build_before_is_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv(earlier_build.EARLIER_VARIABLE, str(tmp_path))
     with pytest.raises(BadInput, match="checkout"):
         earlier_build.find_earlier_source()
-    root = Path(serve.__file__).parents[3]
+    root = Path(__file__).parents[2]
     monkeypatch.setenv(earlier_build.EARLIER_VARIABLE, str(root))
     assert earlier_build.find_earlier_source() == root / "src"
 
