@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
 from heatbath.energy.context import Table, validate_count, validate_stop_token_ids, validate_vocab_size
-from heatbath.energy.grammar_guard import build_grammar_error
+from heatbath.energy.grammar_guard import GrammarVocabulary, build_grammar_error
 from heatbath.energy.grammar_search import find_shortest_match, has_no_match
 from heatbath.energy.json_schema import parse_schema, validate_numbers
 from heatbath.energy.prefix_memo import PrefixMemo
@@ -46,17 +46,6 @@ _LIMITS = {
 }
 _MAX_DEPTH = 256
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|[()\[\]{}]', re.DOTALL)
-
-
-class GrammarVocabulary(Protocol):
-    """The properties of a vocabulary that a grammar reads; `heatbath.models.base.Vocabulary` has them."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def stop_token_ids(self) -> Sequence[int]: ...
-    @property
-    def special_token_ids(self) -> Set[int]: ...
 
 
 @dataclass

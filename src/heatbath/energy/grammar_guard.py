@@ -31,8 +31,8 @@ class GrammarCheckLost(HeatbathError):
     """The process that tries grammars has ended without a verdict."""
 
 
-class GuardedVocabulary(Protocol):
-    """The properties of a vocabulary that the guard sends to its process."""
+class GrammarVocabulary(Protocol):
+    """The properties of a vocabulary that a grammar reads; `heatbath.models.base.Vocabulary` has them."""
 
     @property
     def size(self) -> int: ...
@@ -93,7 +93,7 @@ class GrammarGuard:
     def __init__(
         self,
         token_bytes: Callable[[int], bytes],
-        vocabulary: GuardedVocabulary,
+        vocabulary: GrammarVocabulary,
         *,
         limits: GrammarLimits | None = None,
         factory: str = "heatbath.energy.grammar_probe:build_probe",
@@ -185,7 +185,9 @@ class GrammarGuard:
                 _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), start_new_session=True
             )
             assert process.stdin is not None
-            threading.Thread(target=self._read, args=(process, lines), name="heatbath-verdicts", daemon=True).start()
+            threading.Thread(
+                target=self._read_verdicts, args=(process, lines), name="heatbath-verdicts", daemon=True
+            ).start()
             line: bytes | None = HEADER.pack(len(setup)) + setup
             while line is not None:
                 process.stdin.write(line)
@@ -198,7 +200,7 @@ class GrammarGuard:
                 _end_process(process)
             self._lose_jobs(lines)
 
-    def _read(self, process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
+    def _read_verdicts(self, process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | None]) -> None:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:

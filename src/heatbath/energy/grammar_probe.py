@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heatbath.energy.grammar import Grammar, GrammarVocabulary
+from heatbath.energy.grammar import Grammar
+from heatbath.energy.grammar_guard import GrammarVocabulary
 from heatbath.energy.grammar_worker import Probe, WorkerSetup
 from heatbath.energy.vocab_bytes import TokenBytesCache
 from heatbath.errors import BadInput

@@ -80,8 +80,6 @@ def build(
         _require_structured_output(context, form, toolbox)
     if body.stop_token_ids:
         check_token_ids(body.stop_token_ids, language, "stop_token_ids")
-    # The text of a requested format ends with it, since nothing can follow.
-    ignore_eos = bool(body.ignore_eos) and form is None
     first = Request(
         prompts[0],
         f"{context.id}/0",
@@ -107,7 +105,8 @@ def build(
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         keep_stop=bool(body.include_stop_str_in_output),
         stop_token_ids=tuple(body.stop_token_ids or ()),
-        ignore_eos=ignore_eos,
+        # The text of a requested format ends with it, since nothing can follow.
+        ignore_eos=bool(body.ignore_eos) and form is None,
         record=(body.thermo and body.thermo.record_mode) or "state",
         top_logprobs=extent.top,
         score_prompt=extent.prompt_scores,

@@ -221,11 +221,6 @@ class ToolCallReader:
         return [TextDelta(text)]
 
 
-def parse_message(text: str, id_prefix: str) -> ResponseMessage:
-    """Return the message of a text that may hold calls."""
-    return parse_calls(text, id_prefix)[0]
-
-
 def parse_calls(text: str, id_prefix: str) -> tuple[ResponseMessage, bool]:
     """Return the message of a text that may hold calls, and whether it holds calls and all are complete."""
     reader = ToolCallReader()
