@@ -135,7 +135,9 @@ def _build_config(services: Services, extra_routes: Sequence[BaseRoute]) -> uvic
     return uvicorn.Config(
         build_app(services, extra_routes),
         http=build_protocol(server.read_timeout, server.write_timeout),
-        ws="none",
+        ws="none",  # the protocol upgrades some paths by itself, and imports what it needs then
+        ws_max_size=server.max_body,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

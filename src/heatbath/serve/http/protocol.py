@@ -14,10 +14,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from heatbath.serve.errors import ApiError
 from heatbath.serve.http.asgi import SECURITY_HEADERS
 from heatbath.serve.http.middleware import generate_request_id
+from heatbath.serve.http.write_timeout import WriteTimeout
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADERS = 128
 MAX_HEAD_BYTES = 64 * 1024
+WEBSOCKET_PATHS = frozenset({b"/v1/responses"})
 MAX_UNSENT_BYTES = 64 * 1024
 """Bytes that may wait in the kernel before the application has to wait."""
 
@@ -51,19 +53,18 @@ def build_protocol(read_timeout: float, write_timeout: float) -> type[HttpToolsP
     )
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(WriteTimeout, HttpToolsProtocol):
     """One connection. `in_head` holds also before the first byte, `in_body` from the headers to the message's end."""
 
     read_timeout: float
-    write_timeout: float
     rejection: ApiError = MALFORMED_ERROR
     num_messages: int = 0
     head_bytes: int = 0
     header_bytes: int = 0
     in_head: bool = True
     in_body: bool = False
+    is_upgraded: bool = False
     head_timer: asyncio.TimerHandle | None = None
-    stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -73,16 +74,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self.head_timer, self.stall_timer):
-            if timer is not None:
-                timer.cancel()
+        self._cancel_head_timer()
+        self.cancel_stall_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         message_number = self.num_messages if self.in_head else None
         super().data_received(data)
-        if self.transport.is_closing() or not self.in_head:
+        if self.is_upgraded or self.transport.is_closing() or not self.in_head:
             return
         if self.num_messages == message_number:
             self.head_bytes += len(data)
@@ -91,6 +91,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.send_400_response("")
         elif self.head_timer is None and self._is_response_complete:
             self._start_head_timer()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection to the protocol of WebSockets."""
+        from heatbath.serve.http.websocket import build_websocket_protocol
+
+        self.is_upgraded = True
+        self._cancel_head_timer()
+        self.ws_protocol_class = build_websocket_protocol(self.write_timeout)
+        super().handle_websocket_upgrade()
+
+    def _should_upgrade_to_ws(self) -> bool:
+        """Upgrade where there is something to talk to; elsewhere the header is ignored, as HTTP allows."""
+        path = self.url.partition(b"?")[0]
+        return self.scope["method"] == "GET" and path in WEBSOCKET_PATHS and self._is_response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -125,16 +139,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.in_body and self._is_response_complete:  # the client has not sent all of the body by now
             self.transport.close()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._start_stall_timer(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.stall_timer is not None:
-            self.stall_timer.cancel()
-            self.stall_timer = None
-
     def send_400_response(self, msg: str) -> None:
         """Send the rejection, unless it could be taken for an earlier request's response, and close the connection."""
         if not self._is_response_complete and (self.cycle.response_started or not self.in_body):
@@ -167,17 +171,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
-
-    def _start_stall_timer(self, unsent: int) -> None:
-        """Abort the connection if the client has read none of `unsent` bytes when the time is up."""
-        self.stall_timer = self.loop.call_later(self.write_timeout, self._handle_stall, unsent)
-
-    def _handle_stall(self, unsent: int) -> None:
-        now = self.transport.get_write_buffer_size()
-        if now < unsent:
-            self._start_stall_timer(now)
-        else:
-            self.transport.abort()
 
 
 def _encode_response(error: ApiError, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -6,7 +6,7 @@ A new endpoint is a handler in a file here, its types in `schema/`, its route in
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 
 
 def routes() -> list[BaseRoute]:
@@ -21,6 +21,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
+    from heatbath.serve.openai.response_socket import respond_over_socket
     from heatbath.serve.openai.scoring import rerank, score
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
@@ -37,6 +38,7 @@ def routes() -> list[BaseRoute]:
         route("/v1/chat/completions/{id}", GET=stored_completion, POST=update_completion, DELETE=delete_completion),
         route("/v1/chat/completions/{id}/messages", stored_messages, "GET"),
         route("/v1/responses", responses),
+        WebSocketRoute("/v1/responses", respond_over_socket),
         route("/v1/responses/compact", compact),
         route("/v1/responses/{id}", GET=stored_response, DELETE=delete_response),
         route("/v1/responses/{id}/cancel", cancel_response),

@@ -44,7 +44,7 @@ from heatbath.serve.openai.schema.response_objects import (
     ResponseUsage,
 )
 from heatbath.serve.openai.sse import Outbox
-from heatbath.serve.openai.stored_responses import find_stored_item, load_context
+from heatbath.serve.openai.stored_responses import find_stored_item, keep_for_connection, load_context
 from heatbath.serve.openai.tool_calls import ToolCallReader
 from heatbath.serve.openai.validation import convert_value
 
@@ -190,13 +190,15 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
             for message in msgspec.to_builtins(self.body.messages)
         ]
         texts = [part["text"] for item in response["output"] for part in item.get("content", ())]
-        return {
+        content = {
             "messages": messages,
             "answers": ["".join(texts)],
             "items": [*self.history, *store_items(self.items, self.task.plan.info.id)],
             "response": response,
             "metadata": self.request.metadata,
         }
+        keep_for_connection(self.context, response["id"], content)
+        return content
 
     def _usage(self) -> ResponseUsage:
         total = usage(self.task.outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -15,6 +16,9 @@ from heatbath.serve.openai.schema.response_objects import DeletedResponse
 
 _PREFIX = "resp_"
 _ENDPOINT = "/v1/responses"
+
+LATEST_RESPONSE = "latest_response"
+"""Name in the state of a request of what its WebSocket keeps: the content of its latest response, by its id."""
 
 
 async def stored_response(context: RequestContext) -> Response:
@@ -57,26 +61,39 @@ async def load_context(context: RequestContext, previous_id: str | None) -> list
     """
     if previous_id is None:
         return []
-    found = await _find_response(context, previous_id)
+    found = await _find_content(context, previous_id)
     if found is None:
         message = (
             "previous_response_id names no stored response of yours: it was not stored, or has been deleted or has "
             "expired. Send the whole conversation as input."
         )
         raise invalid_value(message, "previous_response_id", "previous_response_not_found")
-    _, content = found
-    items: list[Item] = [*content["items"], *content["response"]["output"]]
+    items: list[Item] = [*found["items"], *found["response"]["output"]]
     return items
 
 
 async def find_stored_item(context: RequestContext, id: str) -> Item | None:
     """Return the stored item of an id, found by the response that it belongs to."""
     owner = response_hex(id)
-    found = None if owner is None else await _find_response(context, _PREFIX + owner)
-    if found is None:
-        return None
-    _, content = found
-    return find_in([*content["items"], *content["response"]["output"]], id)
+    found = None if owner is None else await _find_content(context, _PREFIX + owner)
+    return None if found is None else find_in([*found["items"], *found["response"]["output"]], id)
+
+
+def keep_for_connection(context: RequestContext, id: str, content: Mapping[str, Any]) -> None:
+    """Keep a response for the next request of its WebSocket, stored or not; over HTTP, nothing is kept."""
+    latest: dict[str, Mapping[str, Any]] | None = context.http.scope["state"].get(LATEST_RESPONSE)
+    if latest is not None:
+        latest.clear()
+        latest[id] = content
+
+
+async def _find_content(context: RequestContext, id: str) -> Mapping[str, Any] | None:
+    """Return the content of the connection's latest response, or of the tenant's own stored one."""
+    latest: Mapping[str, Mapping[str, Any]] = context.http.scope["state"].get(LATEST_RESPONSE, {})
+    if id in latest:
+        return latest[id]
+    found = await _find_response(context, id)
+    return None if found is None else found[1]
 
 
 async def _find_response(context: RequestContext, id: str) -> tuple[RequestOutcome, Any] | None:
