@@ -96,10 +96,11 @@ def test_a_field_that_leaves_nothing_ends_its_request_alone() -> None:
 
 def test_a_failure_of_the_model_ends_those_in_the_step_and_the_engine_goes_on() -> None:
     async def ask() -> None:
-        async with running(CHAIN, pool_factory=failing(5, 4)) as engine:
+        # Late enough that all four run by then, on a busy machine too.
+        async with running(CHAIN, pool_factory=failing(300, 250)) as engine:
             for _ in range(2):
-                requests = [Request((0,), str(i), max_tokens=50) for i in range(3)]
-                requests += [Request((0,), "beam", sampler="beam", max_tokens=50)]
+                requests = [Request((0,), str(i), max_tokens=1000) for i in range(3)]
+                requests += [Request((0,), "beam", sampler="beam", max_tokens=1000)]
                 for error in await gathered(engine, requests):
                     assert isinstance(error, ModelError) and "secret" not in str(error)
                 assert engine.unavailable_reason is None

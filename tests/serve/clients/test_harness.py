@@ -14,13 +14,9 @@ pytestmark = [pytest.mark.weights, pytest.mark.filterwarnings("default")]
 
 _CONTEXTS = (
     "The capital of France is",
-    "Water boils at a temperature of",
     "def add(a, b):\n    return",
     "Once upon a time there was",
-    "2 + 2 =",
     "Größe und Façade:",
-    "The opposite of hot is",
-    "She opened the door and",
 )
 _CONTINUATIONS = (" Paris", " a + b\n", " a little girl who lived in the woods.", " 冷たい")
 
@@ -40,7 +36,7 @@ def test_its_loglikelihoods_are_those_of_a_forward_pass(real: Running, smollm2: 
     pairs = [(context, end) for context in _CONTEXTS for end in _CONTINUATIONS]
     asked = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
     found = client.loglikelihood(asked, disable_tqdm=True)
-    assert len(found) == len(pairs) == 32
+    assert len(found) == len(pairs) == 16
     for (context, end), (logprob, greedy) in zip(pairs, found, strict=True):
         tokens, rest = client._encode_pair(context, end)
         exact, best = _direct(smollm2, tokens, rest)

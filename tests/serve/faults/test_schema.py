@@ -46,7 +46,7 @@ def _check(folder: Path, examples: int, *, exclude: str = "") -> None:
 
 
 def test_the_server_is_what_it_says_it_is(tmp_path: Path) -> None:
-    _check(tmp_path, 2, exclude=OTHER_NAMES)
+    _check(tmp_path, 1, exclude=OTHER_NAMES)
 
 
 @pytest.mark.slow
