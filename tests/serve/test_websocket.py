@@ -95,10 +95,12 @@ def test_a_message_that_is_too_long_ends_the_connection_and_nothing_else(closed:
 
 
 def test_a_connection_outlives_the_time_for_the_head_of_a_request() -> None:
-    with running(settings(server={"read_timeout": 1})) as server:
-        with open_socket(server, authorization=f"Bearer {KEY}") as socket:
-            time.sleep(1.5)
-            assert respond(socket, max_output_tokens=16)["type"] == "response.incomplete"
+    with (
+        running(settings(server={"read_timeout": 1})) as server,
+        open_socket(server, authorization=f"Bearer {KEY}") as socket,
+    ):
+        time.sleep(1.5)
+        assert respond(socket, max_output_tokens=16)["type"] == "response.incomplete"
 
 
 def test_the_work_ends_with_the_client_and_the_server_with_its_signal() -> None:
