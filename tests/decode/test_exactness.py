@@ -95,7 +95,9 @@ def test_answers_of_up_to_eight_tokens_follow_their_target():
 @pytest.mark.parametrize(("size", "length", "seed"), SEEDS)
 def test_answers_follow_their_target_on_many_trees(name, target, size, length, seed):
     model = TableModel.random(seed, size, length, stop_token_ids=(size - 1,), scale=1 + (seed - 21) / 2)
-    check(name, target, model, runs=60, sweeps=120)
+    # On the slowest tree, Metropolis is a quarter short of the sequence of one token after 120 sweeps, not after 360.
+    runs, sweeps = (20, 360) if name == "metropolis" else (60, 120)
+    check(name, target, model, runs=runs, sweeps=sweeps)
 
 
 @pytest.mark.parametrize(
