@@ -58,7 +58,7 @@ SAMPLERS = {
     "anneal": lambda target, sweeps: Anneal(target, particles=800, ladder=3, threshold=0.5),
     "tempering": lambda target, sweeps: Tempering(target, chains=80, ladder=[0.0, 0.4, 1.0], sweeps=sweeps // 3),
 }
-RUNS, CONTROL_RUNS = 12, 20
+RUNS, CONTROL_RUNS = 12, 40
 SLOW = pytest.mark.slow
 
 
