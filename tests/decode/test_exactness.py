@@ -1,6 +1,6 @@
 """Samplers of whole answers follow the law they claim, on trees that can be enumerated; their biased twins do not.
 
-`check_answers` states its error rates: 1e-5 a check, 1e-4 for the distance. Seeds are fixed.
+`check_sequence_sampler` states its error rates: 1e-5 a check, 1e-4 for the distance. Seeds are fixed.
 """
 
 from dataclasses import dataclass, replace
@@ -63,7 +63,7 @@ SLOW = pytest.mark.slow
 
 
 def check(name, target, model, claimed=None, *, runs=RUNS, sweeps=32):
-    """`check_answers` on a sampler that aims at `target` and is said to aim at `claimed`."""
+    """`check_sequence_sampler` on a sampler that aims at `target` and is said to aim at `claimed`."""
     check_sequence_sampler(SAMPLERS[name](target, sweeps), model, target=claimed or target, runs=runs)
 
 
