@@ -321,7 +321,7 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
 
 def _count_columns_of_pass(network: Network, layout: SlotLayout) -> float:
     """Return the number of columns of one row that take as long to read as the weights, twice: a pass has its start."""
-    weights = sum(each.nbytes for each in network.module.parameters())
+    weights = sum(int(each.nbytes) for each in network.module.parameters())
     return 2 * weights / (len(layout.windows) * 2 * layout.kv_heads * layout.head_dim * layout.dtype.itemsize)
 
 
