@@ -1,4 +1,4 @@
-"""Which rows share a forward pass, and how many positions of a prompt fit a given time."""
+"""Selection of the rows that share a forward pass, and of the positions of a prompt that fit a given time."""
 
 from __future__ import annotations
 
