@@ -10,12 +10,14 @@ from pydantic import BaseModel, Field
 from steps import API, HELLO, MODEL, NAME, Step, check, run_steps
 
 
-class Verdict(BaseModel):
+class Verdict(BaseModel, extra="forbid"):
+    """A closed schema: a small model would go on to invent properties until its tokens are used up."""
+
     mood: Literal["calm", "wild"]
     deep: bool
 
 
-class Trip(BaseModel):
+class Trip(BaseModel, extra="forbid"):
     """A schema with keywords that grammars lack."""
 
     towns: set[Literal["Oslo", "Rome", "Lima"]] = Field(max_length=2)

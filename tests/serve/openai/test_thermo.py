@@ -142,7 +142,7 @@ def test_the_form_of_an_answer(asked: dict[str, Any], field: ComponentSpec) -> N
 
 def test_two_forms_are_refused() -> None:
     answer = server().chat(guided_regex="x", response_format={"type": "json_object"})
-    assert answer.status_code == 400 and answer.json()["error"]["param"] == "guided_regex"
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "response_format"
 
 
 def test_a_label_that_begins_another_counts_without_it() -> None:
