@@ -19,7 +19,7 @@ from heatbath.phases.accuracy import (
     score_prompts,
 )
 from heatbath.phases.curves import wilson_interval
-from heatbath.phases.graders import (
+from heatbath.questions.graders import (
     build_choice,
     build_contains,
     build_exact,

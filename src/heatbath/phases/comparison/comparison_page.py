@@ -21,9 +21,9 @@ from heatbath.phases.comparison.comparison_verdicts import (
 )
 from heatbath.phases.curves import title_and_unit
 from heatbath.phases.report import plot_style
-from heatbath.phases.report.accuracy_tables import escape_text, render_table
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
 from heatbath.phases.report.figures import DrawFigure
-from heatbath.phases.report.page_parts import load_style, load_template, render_figure
+from heatbath.phases.report.page_templates import load_template
 from heatbath.phases.report.verdicts import format_interval, format_temperature
 from heatbath.phases.result_file import COMPARISON_FORMAT
 

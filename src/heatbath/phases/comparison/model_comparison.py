@@ -24,7 +24,7 @@ from heatbath.phases.comparison.paired_samples import (
 from heatbath.phases.comparison.shared_texts import have_same_vocabulary, share_samples, share_texts
 from heatbath.phases.comparison.text_comparison import compare_on_texts
 from heatbath.phases.observables import TextFunction
-from heatbath.phases.scored_prompts import Prompt
+from heatbath.questions.scored_prompts import Prompt
 from heatbath.record import Provenance
 
 Progress = Callable[[str, int, int], object]

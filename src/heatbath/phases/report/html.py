@@ -10,9 +10,10 @@ import numpy as np
 
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report.accuracy_tables import escape_text, render_accuracy, render_table
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
+from heatbath.phases.report.accuracy_tables import render_accuracy
 from heatbath.phases.report.figures import figure_name, write_figures
-from heatbath.phases.report.page_parts import load_style, load_template, render_figure
+from heatbath.phases.report.page_templates import load_template
 from heatbath.phases.report.sweep_description import describe_averages, describe_sweep, label_settings
 from heatbath.phases.report.verdicts import (
     build_verdicts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from dataclasses import dataclass
 
 from heatbath.estimate.finite_size import EdgeEstimate
@@ -129,14 +128,3 @@ def format_with_band(value: float, low: float, high: float) -> str:
 def to_sentence(text: str) -> str:
     """Capitalize a clause, and end it with a full stop."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def replace_control_characters(text: str) -> str:
-    """Replace control characters by visible symbols; line breaks and tabs stay."""
-    return "".join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs"):
-        return character
-    return chr(0x2400 + ord(character)) if ord(character) < 0x20 else "\N{REPLACEMENT CHARACTER}"

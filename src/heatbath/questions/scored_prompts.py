@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from heatbath.errors import BadInput, suggest_name
-from heatbath.phases import graders
-from heatbath.phases.graders import Answer, Grader, normalise_text
+from heatbath.questions import graders
+from heatbath.questions.graders import Answer, Grader, normalise_text
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A text, or chat messages with `role` and `content`."""
@@ -64,7 +64,7 @@ def read_scored_prompts(path: str | Path, scorer: ScoreFunction | None = None) -
     Raises:
         BadInput: the file cannot be read or is empty, or a line is invalid; the message gives its number.
     """
-    return [_parse_entry(place, entry, scorer) for place, entry in _read_entries(path)]
+    return [parse_entry(place, entry, scorer) for place, entry in read_entries(path)]
 
 
 def read_prompt_file(path: str | Path, scorer: ScoreFunction | None = None) -> PromptFile:
@@ -73,14 +73,18 @@ def read_prompt_file(path: str | Path, scorer: ScoreFunction | None = None) -> P
     Raises:
         BadInput: as in `read_scored_prompts`.
     """
-    entries = _read_entries(path)
+    entries = read_entries(path)
     is_scored = scorer is not None or any({"answer", "regex"} & entry.keys() for _, entry in entries)
     judge = scorer if is_scored else lambda prompt, text: 0.0
-    return PromptFile(tuple(_parse_entry(place, entry, judge) for place, entry in entries), is_scored)
+    return PromptFile(tuple(parse_entry(place, entry, judge) for place, entry in entries), is_scored)
 
 
-def _read_entries(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return the objects of a file of JSON lines, each with its place for messages."""
+def read_entries(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the objects of a file of JSON lines, each with its place for messages.
+
+    Raises:
+        BadInput: the file cannot be read or is empty, or a line is no JSON object.
+    """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -111,7 +115,12 @@ def _parse_object(place: str, line: str) -> dict[str, Any]:
     return entry
 
 
-def _parse_entry(place: str, entry: Mapping[str, Any], scorer: ScoreFunction | None) -> ScoredPrompt:
+def parse_entry(place: str, entry: Mapping[str, Any], scorer: ScoreFunction | None) -> ScoredPrompt:
+    """Build the scored prompt of one object; a `scorer` replaces its grader.
+
+    Raises:
+        BadInput: the object is invalid; the message begins with `place`.
+    """
     prompt = _parse_prompt(place, entry)
     if scorer is None:
         grader = _build_grader(place, entry)
