@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from heatbath.models import Model
     from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan
     from heatbath.phases.cost_estimate import CostEstimate
-    from heatbath.phases.scored_prompts import PromptFile, ScoredPrompt
+    from heatbath.questions.scored_prompts import PromptFile, ScoredPrompt
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -115,7 +115,7 @@ def _build_plan(thorough: bool, options: dict[str, Any]) -> SweepPlan:
 def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> PromptFile:
     """Return the prompts of the file, none without one."""
     from heatbath.phases.accuracy import MIN_PROMPTS
-    from heatbath.phases.scored_prompts import PromptFile, read_prompt_file
+    from heatbath.questions.scored_prompts import PromptFile, read_prompt_file
 
     if path is None:
         if scorer is not None:

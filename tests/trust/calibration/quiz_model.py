@@ -1,0 +1,63 @@
+"""An exact model that answers questions, whose probability of its answer is that of being right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heatbath.models import ExactModel
+from heatbath.models.base import Vocabulary
+from heatbath.models.exact.base import log_probabilities, parameter_fingerprint
+
+DIGITS, LETTERS = b"0123456789", b"ABCDEFGH"
+STOP = len(DIGITS) + len(LETTERS)
+_MODULUS = 1_000_003
+
+
+class QuizModel(ExactModel):
+    """A prompt of digits is a question; the answer is one letter, whose energies depend on the whole prompt."""
+
+    def __init__(self, seed: int = 0) -> None:
+        symbols = [bytes([one]) for one in DIGITS + LETTERS] + [b"<end>"]
+        super().__init__("quiz", Vocabulary(len(symbols), (), (STOP,)), symbols)
+        self.seed = seed
+
+    @property
+    def fingerprint(self) -> str:
+        return parameter_fingerprint("QuizModel", self.seed)
+
+    def initial_state(self, rows: int) -> np.ndarray:
+        return np.tile(np.array([[self.seed + 1, 0]], np.int64), (rows, 1))
+
+    def advance(self, state: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        is_letter = tokens >= len(DIGITS)
+        return np.stack([(state[:, 0] * 31 + tokens + 1) % _MODULUS, state[:, 1] | is_letter], axis=1)
+
+    def next_energies(self, state: np.ndarray) -> np.ndarray:
+        energies = np.full((len(state), self.vocabulary.size), 40.0)
+        for row, (key, answered) in enumerate(state.tolist()):
+            if answered:
+                energies[row, STOP] = 0.0
+            else:
+                energies[row, len(DIGITS) : STOP] = self.answer_energies(key)
+        return energies
+
+    def answer_energies(self, key: int) -> np.ndarray:
+        rng = np.random.default_rng(key)
+        # The offset of each question is in the gauge of the energies, and says nothing of the answer.
+        return rng.normal(size=len(LETTERS)) * rng.uniform(0, 4) + rng.normal(scale=5)
+
+
+def build_questions(model: QuizModel, count: int, seed: int = 0) -> list[dict[str, object]]:
+    """Questions whose accepted answer is drawn from the model's own distribution."""
+    rng = np.random.default_rng(seed)
+    entries = []
+    for number in rng.choice(90_000, count, replace=False).tolist():
+        prompt = str(number + 10_000)
+        state = model.initial_state(1)
+        for token in model.encode(prompt):
+            state = model.advance(state, np.array([token]))
+        logprobs = log_probabilities(model.answer_energies(int(state[0, 0])), 1.0)
+        right = int(rng.choice(len(LETTERS), p=np.exp(logprobs)))
+        answer = LETTERS[right : right + 1].decode()
+        entries.append({"prompt": prompt, "answer": answer, "grader": "exact", "group": f"group {number % 2}"})
+    return entries
