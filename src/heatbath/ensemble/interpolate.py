@@ -35,8 +35,9 @@ class LogZ:
     """log Z as a function of beta for ensembles (…), from values at the nodes `betas` (K,). NumPy arrays, nats.
 
     The fields `log_z_k` and `mean_energy_k` (…, K) are relative to `ground` (…): log Σ exp(-beta (E - E_0)) and
-    <E> - E_0; `variance_k` is Var E. The methods take beta, one number or (…,), and return (…,) with the ground
-    added; they raise `BadInput` outside the range of the nodes.
+    <E> - E_0; `variance_k` is Var E; `uniform` is both of the former (…) at beta = 0, None where not computed. The
+    methods take beta, one number or (…,), and return (…,) with the ground added; they raise `BadInput` outside the
+    range of the nodes.
     """
 
     betas: Floats
@@ -44,6 +45,7 @@ class LogZ:
     log_z_k: Floats
     mean_energy_k: Floats
     variance_k: Floats
+    uniform: tuple[Floats, Floats] | None = None
 
     __repr__ = short_repr
 
@@ -68,6 +70,19 @@ class LogZ:
         value, slope, _ = self._interpolate_jet(points)
         low, high = self._node_range(points, self.log_z_k + self.betas * self.mean_energy_k)
         return np.asarray(np.clip(value - slope, low, high))
+
+    def entropy_bounds(self, beta: Any) -> tuple[Floats, Floats]:
+        """Return the values of S at the neighbouring nodes, the lower and the upper: S at beta lies between them.
+
+        At a node both are its value.
+        """
+        points = self._validate_points(beta)
+        entropies = self.log_z_k + self.betas * self.mean_energy_k
+        low, high = self._node_range(points, entropies)
+        distance = np.abs(points[..., None] / self.betas - 1.0)
+        nearest, at_node = distance.argmin(-1), distance.min(-1) <= BETA_TOLERANCE
+        own = _take_columns(entropies, np.broadcast_to(nearest, low.shape)[..., None])[..., 0]
+        return np.where(at_node, own, low), np.where(at_node, own, high)
 
     def heat_capacity(self, beta: Any) -> Floats:
         r"""$C=\beta^2\mathrm{Var}E$: the curvature of the interpolant, without a bound between nodes.

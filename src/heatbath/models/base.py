@@ -229,6 +229,14 @@ class GradientModel(Protocol):
 
 
 @runtime_checkable
+class AttentionModel(Protocol):
+    """A model that gives the attention weights of its layers."""
+
+    def attentions(self, tokens: Tokens) -> Any:
+        """Attention weights of one sequence (T,), (L, H, T, T): row t sums to one over the positions up to t."""
+
+
+@runtime_checkable
 class NetworkModel(Protocol):
     """A model that runs a neural network of `transformers`."""
 

@@ -2,6 +2,7 @@
 
     compute_signals(Evidence(trace=…), ["logprob:mean", "entropy:max"])
     compute_signal_columns(evidences)   many answers in one pass
+    collect_evidence(run)               of the sequences that `hb.generate` drew
     SIGNALS                             all of them, with direction, gauge and cost
 """
 
@@ -16,6 +17,7 @@ from heatbath.trust.signals.base import (
 )
 from heatbath.trust.signals.discovery import SIGNALS, SignalRegistry
 from heatbath.trust.signals.evaluation import SignalColumn, compute_signal_columns, compute_signals
+from heatbath.trust.signals.sampling import collect_evidence, collect_samples
 
 __all__ = [
     "SIGNALS",
@@ -27,6 +29,8 @@ __all__ = [
     "SignalRegistry",
     "SignalSpec",
     "SignalValue",
+    "collect_evidence",
+    "collect_samples",
     "compute_signal_columns",
     "compute_signals",
     "parse_signal_name",

@@ -12,18 +12,19 @@ A module of this package that holds `SIGNAL_SPECS` registers its signals; `SIGNA
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heatbath.errors import BadInput, format_value
+from heatbath.errors import BadInput, format_value, suggest_name
 from heatbath.models.base import Model, Tokens
 from heatbath.record import Trace
 from heatbath.short_repr import short_repr
 
+T = TypeVar("T")
 Floats = NDArray[np.float64]
 Status = Literal["exact", "bounded", "none"]
 Direction = Literal[1, -1]
@@ -46,7 +47,7 @@ class SampledAnswer:
     __repr__ = short_repr
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Evidence:
     """Everything known about one answer; a signal whose needs are not met has the status "none".
 
@@ -75,8 +76,15 @@ class Evidence:
     vocab_size: int | None = None
     decision_mask: Any = None
     embed: Callable[[Sequence[str]], Any] | None = None
+    _memo: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     __repr__ = short_repr
+
+    def memoize(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what `compute` returned at the first call with this key: several signals share costly parts."""
+        if key not in self._memo:
+            self._memo[key] = compute()
+        return cast(T, self._memo[key])
 
     @property
     def answer_text(self) -> str | None:
@@ -108,7 +116,7 @@ class SignalValue:
     @classmethod
     def bounded(cls, lower: float, upper: float, value: float | None = None, reason: str = "") -> SignalValue:
         """Return an interval; the value is its middle, or its finite end, where none is given."""
-        return cls(middle(lower, upper) if value is None else value, lower, upper, "bounded", reason)
+        return cls(float(middle(lower, upper)) if value is None else value, lower, upper, "bounded", reason)
 
     @classmethod
     def none(cls, reason: str) -> SignalValue:
@@ -116,11 +124,11 @@ class SignalValue:
         return cls(math.nan, math.nan, math.nan, "none", reason)
 
 
-def middle(lower: float, upper: float) -> float:
-    """Return the middle of an interval; its finite end if the other one is infinite."""
-    if math.isinf(lower) or math.isinf(upper):
-        return upper if math.isinf(lower) else lower
-    return lower + (upper - lower) / 2.0
+def middle(lower: Any, upper: Any) -> Any:
+    """Return the middle of an interval, or of each of many; its finite end if the other one is infinite."""
+    with np.errstate(invalid="ignore"):
+        inside = lower + (upper - lower) / 2.0
+    return np.where(np.isinf(lower), upper, np.where(np.isinf(upper), lower, inside))
 
 
 @dataclass(frozen=True)
@@ -188,8 +196,6 @@ def parse_signal_name(
     rest, colon, chosen = name.partition(":")
     base, at, text = rest.partition("@")
     if base not in signals:
-        from heatbath.errors import suggest_name
-
         raise BadInput(
             f"There is no signal {format_value(base)}{suggest_name(base, signals)}: choose from {', '.join(signals)}.",
             param="signal",
