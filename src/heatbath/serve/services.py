@@ -20,6 +20,7 @@ from heatbath.serve.settings import Settings
 
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
+    from heatbath.serve.confidence import ServedCalibrator
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -33,6 +34,7 @@ class Services:
 
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
+        calibrator: that of the settings, None without one.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
@@ -43,6 +45,7 @@ class Services:
     model_names: ModelNames
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
+    calibrator: ServedCalibrator | None = None
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
@@ -67,6 +70,8 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     metrics = build_metrics([names.model], names.aliases)
     tracings = _build_tracing(settings, names)
     phase_map = _load_phase_map(settings)
+    calibrator = _load_calibrator(settings)
+    metrics.gauges.calibrator = calibrator
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
@@ -82,6 +87,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         names,
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
+        calibrator=calibrator,
         metrics=metrics,
         minute_store=store,
         keys=keys,
@@ -150,6 +156,14 @@ def _load_phase_map(settings: Settings) -> PhaseMap | None:
     from heatbath.phases import PhaseMap
 
     return PhaseMap.load(settings.model.phase_map)
+
+
+def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
+    if settings.trust.calibrator is None:
+        return None
+    from heatbath.serve.confidence import load_served_calibrator
+
+    return load_served_calibrator(settings.trust.calibrator)
 
 
 def _build_feed(

@@ -138,6 +138,12 @@ class StorageSettings(Section):
     required: bool = False
 
 
+class TrustSettings(Section):
+    """The file of a calibrator, which gives every answer the probability that it is right."""
+
+    calibrator: Path | None = None
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -169,6 +175,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

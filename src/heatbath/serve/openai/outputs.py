@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, TokensGenerated
+from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 
@@ -42,12 +43,13 @@ class TokenTexts:
 
 @dataclass
 class ChoiceOutput:
-    """One generated sequence: its tokens, its text as it arrived in pieces, and how it ended."""
+    """One generated sequence: its tokens, its text as it arrived in pieces, how it ended, and its confidence."""
 
     tokens: list[Token] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     stopped: str | int | None = None
+    confidence: Confidence | None = None
 
     @property
     def text(self) -> str:
@@ -174,7 +176,7 @@ def record_columns(tokens: Sequence[Token], texts: TokenTexts) -> dict[str, list
 
 def finish_reason(choice: ChoiceOutput) -> FinishReason:
     """Return why a choice ended, as the API names it: whatever cut it short is "length"."""
-    return "stop" if choice.finish == "stop" else "length"
+    return "stop" if choice.finish == "stop" else "content_filter" if choice.finish == "content_filter" else "length"
 
 
 def stop_reason(choice: ChoiceOutput, body: GenerationRequest) -> int | str | UnsetType | None:

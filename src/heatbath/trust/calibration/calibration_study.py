@@ -93,6 +93,7 @@ class CalibrationStudy:
         gauge: the effect of random constants on each signal, on all answers.
         dropped: signals that were left out, with the reason.
         examples: a few answers: question, answer, expected, label, confidence.
+        sample: the confidences of different questions that neither chose nor fitted anything, in rising order.
     """
 
     questions: tuple[int, int]
@@ -111,6 +112,7 @@ class CalibrationStudy:
     gauge: tuple[GaugeEffect, ...]
     dropped: tuple[tuple[str, str], ...]
     examples: tuple[tuple[str, str, str, int, float], ...]
+    sample: tuple[float, ...] = ()
 
 
 def build_table(data: CalibrationData, answers: Sequence[StoredAnswer]) -> tuple[SignalTable, list[tuple[str, str]]]:
@@ -185,6 +187,7 @@ def analyse_answers(
         gauge=compare_gauges(table, shifted),
         dropped=tuple(dropped),
         examples=_collect_examples(data, answers, parts.held_out_rows, predicted),
+        sample=_sample_confidences(chosen, parts, plan.seed),
     )
     return chosen, study
 
@@ -202,6 +205,13 @@ def _split_table(table: SignalTable, plan: StudyPlan) -> _Parts:
                 "questions, or questions of another difficulty."
             )
     return parts
+
+
+def _sample_confidences(chosen: ChosenFit, parts: _Parts, seed: int) -> tuple[float, ...]:
+    """Return the confidences of the questions that were tested and held out, one of each of the duplicates."""
+    held_out = parts.held_out.take(keep_one_of_each(parts.held_out.units, seed))
+    found = np.concatenate([chosen.predict(parts.tested), chosen.predict(held_out)])
+    return tuple(np.sort(found).tolist())
 
 
 def _find_reference(names: Sequence[str]) -> str:

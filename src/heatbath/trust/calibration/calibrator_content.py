@@ -29,7 +29,11 @@ class DataDescription:
 
 @dataclass(frozen=True)
 class CalibratorContent:
-    """The contents of a calibrator file, beside its kind and schema version."""
+    """The contents of a calibrator file, beside its kind and schema version.
+
+    `sample` holds the confidences of different questions that neither chose nor fitted anything, in rising order: the
+    distribution that a monitor compares later ones with. A file without it has no such monitor.
+    """
 
     model: Provenance
     data: DataDescription
@@ -40,6 +44,7 @@ class CalibratorContent:
     metrics: Mapping[str, float]
     seed: int
     created: str
+    sample: tuple[float, ...] = ()
 
 
 def build_content(
@@ -57,4 +62,5 @@ def build_content(
         metrics,
         int(settings.get("seed", 0)),
         datetime.now(UTC).isoformat(timespec="seconds"),
+        study.sample,
     )
