@@ -31,7 +31,7 @@ def test_the_calibration_is_shown_until_it_fails(visit: Visit, calibrated: Runni
     page = visit(calibrated.url).page
     card = page.locator("#calibration")
     expect(card.locator(".cards")).to_contain_text("holds so far")
-    expect(card.locator(".about")).to_contain_text("By logprob@1:mean, for temperature = 1")
+    expect(card.locator(".about")).to_contain_text("By logprob:mean, for temperature = 1")
     ids = [chat(calibrated, temperature=1.0, seed=seed).json["id"] for seed in range(60)]
     expect(card.locator(".cards")).to_contain_text("of 60 answers with a confidence")
     expect(card.locator(".histogram svg")).to_have_attribute(
