@@ -19,7 +19,8 @@ from heatbath.record import Trace
 from heatbath.trust.calibration.answer_file import AnswerFile, StoredAnswer
 from heatbath.trust.calibration.calibration_data import CalibrationData, CalibrationQuestion
 from heatbath.trust.calibration.gauge_control import shift_gauge
-from heatbath.trust.signals import SIGNALS, Evidence, SampledAnswer, compute_signal_columns
+from heatbath.trust.calibration.signal_table import is_exact
+from heatbath.trust.signals import SIGNALS, Evidence, SampledAnswer, SignalValue, compute_signal_columns
 
 Progress = Callable[[int, int], object]
 
@@ -154,8 +155,8 @@ class _Batch:
                 text=text,
                 label=question.grade(text),
                 tokens=len(traces[i]),
-                signals={name: float(column.value[i]) for name, column in signals.items()},
-                shifted={name: float(column.value[i]) for name, column in shifted.items()},
+                signals={name: _read_value(column[i]) for name, column in signals.items()},
+                shifted={name: _read_value(column[i]) for name, column in shifted.items()},
                 costs={name: SIGNALS.find(name).spec.count_tokens(evidences[i]) for name in self.plan.signals},
             )
             for i, (text, question) in enumerate(zip(texts, self.questions, strict=True))
@@ -211,6 +212,11 @@ class _Batch:
         return Evidence(
             trace=trace, samples=samples, prompt=prompt, model=self.model, text=text, prompt_tokens=self.prompts[i]
         )
+
+
+def _read_value(value: SignalValue) -> float:
+    """Return a signal; NaN for one without a value, or with bounds that differ by more than rounding."""
+    return value.value if is_exact(value.lower, value.upper) else float("nan")
 
 
 def measure_response(model: Model, prompt: Tokens, response: str, *, temperature: float = 1.0) -> Trace:

@@ -17,7 +17,7 @@ from heatbath.trust.calibration.base import Fit
 from heatbath.trust.calibration.calibration_study import CalibrationStudy
 from heatbath.trust.calibration.calibrator_content import CALIBRATOR_FORMAT, CalibratorContent
 from heatbath.trust.calibration.fits import name_fit, parse_fit
-from heatbath.trust.calibration.signal_table import Floats
+from heatbath.trust.calibration.signal_table import Floats, is_exact
 from heatbath.trust.signals import SIGNALS, Evidence, SignalValue, compute_signal_columns
 
 
@@ -178,7 +178,7 @@ def _require_exact(name: str, signals: Mapping[str, Sequence[SignalValue]]) -> F
     for value in signals[name]:
         if value.status == "none":
             raise BadInput(f"the signal {name} of this calibrator has no value here: {value.reason}")
-        if value.status != "exact":
+        if not is_exact(value.lower, value.upper):
             raise BadInput(
                 f"this calibrator needs the exact signal {name}, got one between {value.lower:g} and {value.upper:g}: "
                 "record all log-probabilities in place of a top-k list."

@@ -51,7 +51,8 @@ def write_report(content: CalibratorContent, study: CalibrationStudy, folder: Pa
 
 def render_page(content: CalibratorContent, study: CalibrationStudy, figures: Mapping[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    template = Template(files("heatbath.trust.calibration").joinpath("report_template.html").read_text("utf-8"))
+    source = files("heatbath.trust.calibration").joinpath("report_template.html")
+    template = Template(source.read_text(encoding="utf-8"))
     return template.substitute(
         style=load_style(),
         title=escape_text(f"Confidence of {content.model.model} on {content.data.name}"),

@@ -173,11 +173,20 @@ def _validate_values(values: ArrayLike, size: int, columns: Sequence[SignalDescr
     return array
 
 
+EXACTNESS = 1e-6
+"""Width of bounds, relative to their size, below which a signal counts as exact: that of rounding."""
+
+
+def is_exact(lower: float, upper: float) -> bool:
+    """Return true for bounds that agree up to rounding; false for NaN."""
+    return lower == upper or upper - lower <= EXACTNESS * max(1.0, abs(lower), abs(upper))
+
+
 def _require_finite(values_n: Floats, what: str) -> Floats:
     wrong = ~np.isfinite(values_n)
     if wrong.any():
         raise BadInput(
-            f"{what} is not a finite number for {int(wrong.sum())} of {len(values_n)} answers, first {values_n[wrong][0]}: "
-            "leave the signal or these answers out."
+            f"{what} is not a finite number for {int(wrong.sum())} of {len(values_n)} answers, first "
+            f"{values_n[wrong][0]}: leave the signal or these answers out."
         )
     return values_n
