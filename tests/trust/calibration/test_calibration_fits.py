@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from heatbath.errors import BadInput
 from heatbath.trust.calibration.cross_validation import FitChoice, choose_fit, predict_nested
@@ -62,19 +63,18 @@ def test_the_temperature_is_that_of_the_smallest_nll():
 def test_platt_equals_that_of_scikit_learn():
     scores, labels = draw_scores()
 
-    class Given(LogisticRegression):
+    class Identity(ClassifierMixin, BaseEstimator):
+        """A classifier whose score is its only feature."""
+
         def fit(self, X, y):
             self.classes_ = np.array([0, 1])
-            self.coef_ = np.ones((1, 1))
             return self
 
         def decision_function(self, X):
             return np.asarray(X)[:, 0]
 
-    from sklearn.frozen import FrozenEstimator
-
     log_odds = logit(scores)
-    theirs = CalibratedClassifierCV(FrozenEstimator(Given().fit(log_odds, labels)), method="sigmoid", ensemble=False)
+    theirs = CalibratedClassifierCV(FrozenEstimator(Identity().fit(log_odds, labels)), method="sigmoid", ensemble=False)
     expected = theirs.fit(log_odds, labels).predict_proba(log_odds)[:, 1]
     assert FITS["platt"].build(log_odds, labels).predict(log_odds) == pytest.approx(expected, abs=2e-4)
 

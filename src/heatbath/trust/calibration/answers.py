@@ -19,8 +19,7 @@ from heatbath.record import Trace
 from heatbath.trust.calibration.answer_file import AnswerFile, StoredAnswer
 from heatbath.trust.calibration.calibration_data import CalibrationData, CalibrationQuestion
 from heatbath.trust.calibration.gauge_control import shift_gauge
-from heatbath.trust.calibration.signal_table import is_exact
-from heatbath.trust.signals import SIGNALS, Evidence, SampledAnswer, SignalValue, compute_signal_columns
+from heatbath.trust.signals import SIGNALS, Evidence, SampledAnswer, compute_signal_columns
 
 Progress = Callable[[int, int], object]
 
@@ -145,6 +144,7 @@ class _Batch:
         texts, traces = self._generate_answers()
         samples = self._draw_samples()
         evidences = [self._build_evidence(i, traces[i], texts[i], samples[i]) for i in range(len(texts))]
+        # A signal at a temperature between nodes of the record is a number with bounds: the number is the signal.
         signals = compute_signal_columns(evidences, self.plan.signals)
         moved = [replace(one, trace=self._shift_trace(i, traces[i])) for i, one in enumerate(evidences)]
         # What is computed from other texts than the answer costs too much to compute twice.
@@ -155,8 +155,8 @@ class _Batch:
                 text=text,
                 label=question.grade(text),
                 tokens=len(traces[i]),
-                signals={name: _read_value(column[i]) for name, column in signals.items()},
-                shifted={name: _read_value(column[i]) for name, column in shifted.items()},
+                signals={name: float(column.value[i]) for name, column in signals.items()},
+                shifted={name: float(column.value[i]) for name, column in shifted.items()},
                 costs={name: SIGNALS.find(name).spec.count_tokens(evidences[i]) for name in self.plan.signals},
             )
             for i, (text, question) in enumerate(zip(texts, self.questions, strict=True))
@@ -212,11 +212,6 @@ class _Batch:
         return Evidence(
             trace=trace, samples=samples, prompt=prompt, model=self.model, text=text, prompt_tokens=self.prompts[i]
         )
-
-
-def _read_value(value: SignalValue) -> float:
-    """Return a signal; NaN for one without a value, or with bounds that differ by more than rounding."""
-    return value.value if is_exact(value.lower, value.upper) else float("nan")
 
 
 def measure_response(model: Model, prompt: Tokens, response: str, *, temperature: float = 1.0) -> Trace:

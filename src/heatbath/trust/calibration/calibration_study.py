@@ -120,7 +120,7 @@ def build_table(data: CalibrationData, answers: Sequence[StoredAnswer]) -> tuple
     for name in answers[0].signals:
         missing = sum(not np.isfinite(answer.signals[name]) for answer in answers)
         if missing:
-            dropped.append((name, f"not an exact, finite number for {missing} of {len(answers)} answers"))
+            dropped.append((name, f"not a finite number for {missing} of {len(answers)} answers"))
         else:
             names.append(name)
     if not names:
