@@ -28,6 +28,8 @@ SIGNALS = ["--signal", "logprob@1:sum", "--signal", "entropy@1:mean", "--signal"
 def model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatbath.models.load", lambda *a, **k: quiz_model.QuizModel())
+        patch.setattr("heatbath.trust.calibration.metric_summary._REPLICAS", 30)
+        patch.setattr("heatbath.trust.calibration.signal_ranking.REPLICAS", 200)
         yield
 
 

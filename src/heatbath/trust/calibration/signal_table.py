@@ -115,7 +115,7 @@ def validate_labels(labels: ArrayLike) -> Ints:
     array = np.asarray(labels)
     if array.ndim != 1 or not array.size:
         raise BadInput(f"`labels` must be one 0 or 1 per answer, got an array of shape {array.shape}.")
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+    if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
         wrong = next(value for value in array.tolist() if isinstance(value, str) or value not in (0, 1))
         raise BadInput(f"a label must be 0 (wrong) or 1 (right), got {wrong!r}: grade the answers first.")
     return array.astype(np.int64)
