@@ -1,9 +1,9 @@
 """Write the tables of docs/confidence.md from the reports of three calibrations of the default model.
 
-    heatbath calibrate --data arithmetic --count 900 --max-error 0.3 --out build/confidence/arithmetic
-    heatbath calibrate --data trivia --count 900 --max-error 0.3 --out build/confidence/trivia
-    heatbath calibrate --data choices --count 900 --max-error 0.3 --out build/confidence/choices
-    python tools/confidence.py
+heatbath calibrate --data arithmetic --count 900 --max-error 0.3 --out build/confidence/arithmetic
+heatbath calibrate --data trivia --count 900 --max-error 0.3 --out build/confidence/trivia
+heatbath calibrate --data choices --count 900 --max-error 0.3 --out build/confidence/choices
+python tools/confidence.py
 """
 
 from __future__ import annotations
@@ -59,7 +59,17 @@ def render_calibration() -> str:
                 format_interval(metrics["AUROC"]),
             ]
         )
-    head = ["set", "questions", "right", "chosen", "ECE before", "ECE, equal mass", "ECE, equal width", "Brier", "AUROC"]
+    head = [
+        "set",
+        "questions",
+        "right",
+        "chosen",
+        "ECE before",
+        "ECE, equal mass",
+        "ECE, equal width",
+        "Brier",
+        "AUROC",
+    ]
     return format_table(head, rows)
 
 
@@ -80,7 +90,9 @@ def render_guarantees() -> str:
                 "none" if not realised["answered"] else format_interval(realised["rate"]),
             ]
         )
-    return format_table(["set", "asked for", "threshold", "answered in the test", "answered held out", "error held out"], rows)
+    return format_table(
+        ["set", "asked for", "threshold", "answered in the test", "answered held out", "error held out"], rows
+    )
 
 
 def render_ranking(name: str) -> str:

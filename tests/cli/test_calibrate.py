@@ -28,6 +28,8 @@ SIGNALS = ["--signal", "logprob@1:sum", "--signal", "entropy@1:mean", "--signal"
 def model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatbath.models.load", lambda *a, **k: quiz_model.QuizModel())
+        patch.setattr("heatbath.trust.calibration.metric_summary._REPLICAS", 30)
+        patch.setattr("heatbath.trust.calibration.signal_ranking.REPLICAS", 200)
         yield
 
 
@@ -53,7 +55,9 @@ def done(model: None, questions: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_report_has_its_page_figures_and_files(done: Path) -> None:
     names = {str(path.relative_to(done)) for path in done.rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.{kind}" for name in ("reliability", "ranking", "risk-coverage") for kind in ("png", "svg")}
+    figures = {
+        f"figures/{name}.{kind}" for name in ("reliability", "ranking", "risk-coverage") for kind in ("png", "svg")
+    }
     assert names == {"report.html", "report.json", "calibrator.json", "answers.jsonl", *figures}
     page = (done / "report.html").read_text(encoding="utf-8")
     for words in ("Is log Z a signal?", "ECE, equal mass", "group 1", "Gauge control", "logprob@1:sum", "independent"):
@@ -131,7 +135,12 @@ def test_ctrl_c_says_how_to_continue(
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
-    questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str], words: str
+    questions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"

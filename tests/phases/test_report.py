@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from heatbath.pages.html_parts import replace_control_characters
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import figures, html, plot_style
-from heatbath.pages.html_parts import replace_control_characters
 from heatbath.phases.report.verdicts import build_verdicts, format_with_error
 from heatbath.phases.result_file import PHASE_MAP_FORMAT
 

@@ -25,7 +25,7 @@ def calibrate(
     *,
     data: Annotated[
         str,
-        typer.Option(help='JSON lines with "prompt" and "answer", or a question set such as arithmetic: see the docs.'),
+        typer.Option(help='JSON lines with "prompt" and "answer", or a question set such as arithmetic.'),
     ],
     model: ModelName = "smollm2-135m",
     dtype: Dtype = None,
@@ -33,12 +33,12 @@ def calibrate(
     count: Annotated[int | None, typer.Option(help="Questions of a set.", show_default="500")] = None,
     max_error: Annotated[float, typer.Option(help="Largest error rate among answered questions.")] = 0.1,
     confidence: Annotated[float, typer.Option(help="Confidence of that bound.")] = 0.9,
-    rule: Annotated[str, typer.Option(help="Test of thresholds: fixed-sequence or learn-then-test.")] = "fixed-sequence",
+    rule: Annotated[str, typer.Option(help="Test: fixed-sequence or learn-then-test.")] = "fixed-sequence",
     fit: Annotated[
         list[str] | None, typer.Option(help="Fit that may be chosen; repeatable.", show_default="all")
     ] = None,
     signal: Annotated[
-        list[str] | None, typer.Option(help="Signal, such as entropy:max; repeatable.", show_default="all of one answer")
+        list[str] | None, typer.Option(help="Signal, such as entropy:max; repeatable.", show_default="all")
     ] = None,
     samples: Annotated[int, typer.Option(help="Further answers per question, for signals of several.")] = 0,
     temperature: Annotated[float, typer.Option(help="Temperature of the answers; 0 takes the best token.")] = 0.0,
@@ -47,6 +47,9 @@ def calibrate(
     chat: ChatMode = None,
     system: SystemMessage = None,
     scorer: ScorerName = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Model that grades in place of the graders.", show_default=False)
+    ] = None,
     seed: Seed = 0,
     batch: Annotated[int, typer.Option(help="Questions per batch.")] = 32,
     out: Annotated[Path, typer.Option(help="Folder for the report, or a .json file for the calibrator alone.")] = Path(
@@ -64,6 +67,7 @@ def calibrate(
     """
     from heatbath.models import load
     from heatbath.trust.calibration import AnswerPlan, read_calibration_data
+    from heatbath.trust.calibration.model_judge import build_model_judge
     from heatbath.user_functions import import_function
 
     plan = _build_plan(max_error=max_error, confidence=confidence, rule=rule, fits=fit)
@@ -72,7 +76,12 @@ def calibrate(
     options["batch"] = batch
     AnswerPlan(**options)
     _validate_signals(signal or [])
-    questions = read_calibration_data(data, scorer=import_function(scorer) if scorer else None, count=count)
+    questions = read_calibration_data(
+        data,
+        scorer=import_function(scorer) if scorer else None,
+        judge=build_model_judge(load(judge)) if judge else None,
+        count=count,
+    )
     plan.require_questions(len(questions))
     _validate_out(out, resume=resume, force=force)
     calibrator = _run(load(model, dtype=dtype, device=device), questions, plan, (out, options))

@@ -23,8 +23,8 @@ COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "or
 
 def print_summary(map_: PhaseMap, console: Console) -> None:
     """Print edges with intervals, the recommended range and a few curves."""
-    from heatbath.phases.report.sweep_description import describe_sweep
     from heatbath.pages.html_parts import replace_control_characters
+    from heatbath.phases.report.sweep_description import describe_sweep
     from heatbath.phases.report.verdicts import to_sentence
 
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"

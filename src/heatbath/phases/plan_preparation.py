@@ -13,9 +13,9 @@ from heatbath.errors import BadInput, format_value, suggest_name
 from heatbath.models import Model, RestrictedModel
 from heatbath.models.base import TensorModel
 from heatbath.phases.sampling import SweepPlan
-from heatbath.questions.scored_prompts import Prompt, ScoredPrompt
 from heatbath.phases.sweep_prompts import BUILT_IN_PROMPTS
 from heatbath.questions.prompt_tokens import encode_scored_prompts, has_chat_template
+from heatbath.questions.scored_prompts import Prompt, ScoredPrompt
 
 NO_PROMPTS = ((),)
 TEXTS_PER_TEMPERATURE = 4

@@ -39,12 +39,13 @@ class QuizModel(ExactModel):
                 energies[row, STOP] = 0.0
             else:
                 energies[row, len(DIGITS) : STOP] = self.answer_energies(key)
+            # The gauge of each context says nothing of the answer.
+            energies[row] += np.random.default_rng([key, 1]).normal(scale=40)
         return energies
 
     def answer_energies(self, key: int) -> np.ndarray:
         rng = np.random.default_rng(key)
-        # The offset of each question is in the gauge of the energies, and says nothing of the answer.
-        return rng.normal(size=len(LETTERS)) * rng.uniform(0, 4) + rng.normal(scale=5)
+        return rng.normal(size=len(LETTERS)) * rng.uniform(0, 4)
 
 
 def build_questions(model: QuizModel, count: int, seed: int = 0) -> list[dict[str, object]]:

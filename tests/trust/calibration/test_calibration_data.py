@@ -11,12 +11,35 @@ import numpy as np
 import pytest
 
 from heatbath.errors import BadInput, MissingExtra
-from heatbath.models import MarkovModel
+from heatbath.models import ExactModel, MarkovModel
+from heatbath.models.base import Vocabulary
 from heatbath.trust.calibration.calibration_data import read_calibration_data
 from heatbath.trust.calibration.gauge_control import compare_gauges, shift_gauge
+from heatbath.trust.calibration.model_judge import build_model_judge
 from heatbath.trust.calibration.question_sets import load_question_set
 from heatbath.trust.calibration.quiz_files import expand_pattern, read_quiz_folder
 from heatbath.trust.calibration.signal_table import SignalDescription, SignalTable
+
+
+class YesModel(ExactModel):
+    """Bytes; after a prompt with the digit 1 it says Yes, and No otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__("yes", Vocabulary(256), [bytes([i]) for i in range(256)])
+
+    def fingerprint(self) -> str:
+        return "sha256:yes"
+
+    def initial_state(self, rows: int) -> np.ndarray:
+        return np.zeros((rows, 1), np.int64)
+
+    def advance(self, state: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return np.maximum(state, (tokens == ord("1"))[:, None])
+
+    def next_energies(self, state: np.ndarray) -> np.ndarray:
+        energies = np.full((len(state), 256), 5.0)
+        energies[np.arange(len(state)), np.where(state[:, 0] > 0, ord("Y"), ord("N"))] = 0.0
+        return energies
 
 
 def write(tmp_path: Path, *lines: object) -> Path:
@@ -52,7 +75,7 @@ def test_questions_with_graders_ready_labels_and_groups(tmp_path):
         ({"prompt": "a", "response": "b", "label": 0.5}, "line 1: a label must be 0"),
         ({"prompt": "a", "label": 1}, "add the `response` that it grades"),
         ({"prompt": "a", "response": "  ", "label": 1}, "`response` must be an answer with at least one character"),
-        ({"prompt": "a", "response": "b"}, "expected \"answer\" or \"regex\""),
+        ({"prompt": "a", "response": "b"}, 'expected "answer" or "regex"'),
         ({"prompt": "a", "answer": ""}, "`answer` must not be empty"),
         ({"prompt": "a", "answer": []}, "at least one accepted answer"),
         ({"prompt": "a", "answer": "b", "group": [1]}, "`group` must be a string"),
@@ -110,7 +133,11 @@ def packages(tmp_path, monkeypatch):
             return [{"question": f"Case {i}. Does it follow?", "answer": "Yes", "metadata": {}} for i in range(size)]
         digits = options["min_digits"]
         return [
-            {"question": "?", "answer": str(2 * 10**digits + i), "metadata": {"expression": f"{10**digits + i} + {10**digits}"}}
+            {
+                "question": "?",
+                "answer": str(2 * 10**digits + i),
+                "metadata": {"expression": f"{10**digits + i} + {10**digits}"},
+            }
             for i in range(size)
         ]
 
@@ -179,3 +206,14 @@ def test_the_control_finds_a_signal_that_says_it_is_invariant_and_is_not():
     assert [one.is_as_stated for one in effects] == [True, False, True]
     assert effects[0].auroc == effects[0].auroc_shifted
     assert abs(effects[2].auroc_shifted - 0.5) < 0.2 < effects[2].auroc - 0.4
+
+
+def test_a_model_judges_by_the_probabilities_of_yes_and_no():
+    """A Markov chain of words that says Yes after a prompt that ends in one letter, and No after another."""
+    judge = build_model_judge(YesModel())
+    assert judge("a", "b", "1") and not judge("a", "b", "2")
+    data = read_calibration_data([{"prompt": "a", "answer": "b"}], judge=judge)
+    assert data.questions[0].grade("1") == 1 and data.questions[0].grade("2") == 0
+    assert data.digest != read_calibration_data([{"prompt": "a", "answer": "b"}]).digest
+    with pytest.raises(BadInput, match="give one of them"):
+        read_calibration_data([{"prompt": "a", "answer": "b"}], judge=judge, scorer=lambda prompt, text: True)

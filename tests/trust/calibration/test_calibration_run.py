@@ -49,7 +49,7 @@ def test_confidence_is_the_share_that_is_right(model, calibrator):
     assert study.held_out["AUROC"].low > 0.6
     assert 0.2 < study.held_out.accuracy.value < 0.9
     fresh = build_questions(model, 600, seed=1)
-    traces = [ask(model, entry["prompt"]) for entry in fresh]
+    traces = hb.generate(model, [entry["prompt"] for entry in fresh], temperature=0, max_tokens=4).traces
     confidence = calibrator.confidences(traces)
     right = np.array([trace.text[0] == entry["answer"] for trace, entry in zip(traces, fresh, strict=True)])
     # The standard error of the mean of 600 labels is 2 %.
@@ -64,7 +64,9 @@ def test_the_threshold_abstains(model, calibrator):
     assert threshold is not None and "independent" in calibrator.guarantee.assumption
     trace = ask(model, "12345")
     assert calibrator.abstains(trace) == (calibrator.confidence(trace) < threshold)
-    nothing = replace(calibrator, content=replace(calibrator.content, guarantee=replace(calibrator.guarantee, threshold=None)))
+    nothing = replace(
+        calibrator, content=replace(calibrator.content, guarantee=replace(calibrator.guarantee, threshold=None))
+    )
     assert nothing.abstains(trace)
 
 
@@ -133,7 +135,9 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(calibrator, tmp_p
 
 def test_another_model_other_settings_and_other_evidence_are_refused(model, calibrator, tmp_path):
     other = QuizModel(seed=7)
-    with pytest.raises(BadInput, match="this calibrator is for quiz with the fingerprint sha256:.*run heatbath calibrate"):
+    with pytest.raises(
+        BadInput, match="this calibrator is for quiz with the fingerprint sha256:.*run heatbath calibrate"
+    ):
         calibrator.confidence(ask(other, "12345"))
     with pytest.raises(BadInput, match=r"this calibrator is for temperature = 0.0, got 0.7"):
         calibrator.confidence(ask(model, "12345", temperature=0.7))
@@ -180,7 +184,12 @@ def test_an_interrupted_run_continues(model, questions, calibrator, tmp_path):
 def test_ready_answers_are_measured_in_place_of_the_models(model, questions):
     rng = np.random.default_rng(0)
     entries = [
-        {"prompt": entry["prompt"], "response": "ABCDEFGH"[rng.integers(8)], "answer": entry["answer"], "grader": "exact"}
+        {
+            "prompt": entry["prompt"],
+            "response": "ABCDEFGH"[rng.integers(8)],
+            "answer": entry["answer"],
+            "grader": "exact",
+        }
         for entry in questions
     ]
     found = hb.calibrate(model, entries, plan=PLAN, signals=SIGNALS, max_tokens=4, batch=200, temperature=1.0)
@@ -190,10 +199,10 @@ def test_ready_answers_are_measured_in_place_of_the_models(model, questions):
 
 def test_samples_bring_signals_of_several_answers(model, questions):
     found = hb.calibrate(
-        model, questions, plan=PLAN, samples=4, signals=("frequency", "logprob@1:mean"), max_tokens=4, batch=200
+        model, questions, plan=PLAN, samples=4, signals=("answer_frequency", "logprob@1:mean"), max_tokens=4, batch=200
     )
     names = {one.column.name: one.column for one in found.study.ranking.signals}
-    assert names["frequency"].cost >= 4 and names["logprob@1:mean"].cost == 0
+    assert names["answer_frequency"].cost >= 4 and names["logprob@1:mean"].cost == 0
     assert found.content.settings["samples"] == 4
 
 
@@ -217,7 +226,9 @@ def test_bad_input_is_one_sentence(model, questions, change, words):
 
 
 def test_too_few_questions_say_how_many_are_needed(model, questions):
-    with pytest.raises(BadInput, match=r"needs at least 197 different questions, of which 30% test the threshold, got 150"):
+    with pytest.raises(
+        BadInput, match=r"needs at least 197 different questions, of which 30% test the threshold, got 150"
+    ):
         hb.calibrate(model, questions[:150], plan=StudyPlan(ErrorTarget(0.05, 0.95)))
 
 

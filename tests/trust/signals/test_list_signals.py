@@ -22,9 +22,7 @@ def list_evidence(answer: Answer, k: int) -> Evidence:
     return Evidence(top_logprobs=answer.top(k), token_logprobs=answer.token_logprobs, vocab_size=size)
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.0, 0.3, 2.0, 8.0]), st.sampled_from([12, 30])
-)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.0, 0.3, 2.0, 8.0]), st.sampled_from([12, 30]))
 def test_intervals_hold_the_exact_value(seed: int, k: int, scale: float, size: int) -> None:
     answer = random_answer(seed, length=3, size=size, scale=scale)
     evidence = list_evidence(answer, k)

@@ -184,7 +184,9 @@ def test_a_trace_with_nodes_alone() -> None:
     answer = random_answer(6)
     full = answer.trace().record
     record = Record({name: full[name] for name in ("energy", "ground", *NODE_COLUMNS)})
-    found = compute_signals(Evidence(trace=build_trace(record, answer.tokens)), ["logprob", "entropy", "logprob@own", "margin"])
+    found = compute_signals(
+        Evidence(trace=build_trace(record, answer.tokens)), ["logprob", "entropy", "logprob@own", "margin"]
+    )
     direct = answer.token_signals()
     assert found["logprob"].lower <= direct["logprob"].sum() <= found["logprob"].upper
     assert found["logprob@own"].reason == "the trace has no temperature of its own"

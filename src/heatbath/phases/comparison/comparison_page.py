@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
 from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, Pairing, TextComparison
 from heatbath.phases.comparison.comparison_figures import plot_comparison_curve, plot_comparison_overview
 from heatbath.phases.comparison.comparison_verdicts import (
@@ -21,7 +22,6 @@ from heatbath.phases.comparison.comparison_verdicts import (
 )
 from heatbath.phases.curves import title_and_unit
 from heatbath.phases.report import plot_style
-from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
 from heatbath.phases.report.figures import DrawFigure
 from heatbath.phases.report.page_templates import load_template
 from heatbath.phases.report.verdicts import format_interval, format_temperature

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from heatbath.pages.html_parts import escape_text, render_cells, render_table
 from heatbath.phases.advice import Advice, BestTemperature, WrongAnswers
 from heatbath.phases.report.verdicts import Z_95

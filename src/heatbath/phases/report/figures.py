@@ -17,7 +17,6 @@ OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T 
 DrawFigure = Callable[[], Figure]
 
 
-
 def write_figures(map_: PhaseMapData, folder: Path) -> list[str]:
     """Write all figures into a folder, as PNG and SVG, and return their names without suffix."""
     names = []

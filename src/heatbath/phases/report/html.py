@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
 from heatbath.phases.report.accuracy_tables import render_accuracy
 from heatbath.phases.report.figures import figure_name, write_figures
 from heatbath.phases.report.page_templates import load_template

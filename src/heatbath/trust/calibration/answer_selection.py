@@ -90,7 +90,8 @@ class ErrorTarget:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
                 raise BadInput(f"`{name}` must be in (0, 1), got {value!r}.", param=name)
         if self.rule not in (FIXED_SEQUENCE, LEARN_THEN_TEST):
-            raise BadInput(f"`rule` must be {FIXED_SEQUENCE!r} or {LEARN_THEN_TEST!r}, got {self.rule!r}.", param="rule")
+            rules = f"{FIXED_SEQUENCE!r} or {LEARN_THEN_TEST!r}"
+            raise BadInput(f"`rule` must be {rules}, got {self.rule!r}.", param="rule")
 
     @property
     def needed_answers(self) -> int:

@@ -144,6 +144,7 @@ class _Batch:
         texts, traces = self._generate_answers()
         samples = self._draw_samples()
         evidences = [self._build_evidence(i, traces[i], texts[i], samples[i]) for i in range(len(texts))]
+        # A signal at a temperature between nodes of the record is a number with bounds: the number is the signal.
         signals = compute_signal_columns(evidences, self.plan.signals)
         moved = [replace(one, trace=self._shift_trace(i, traces[i])) for i, one in enumerate(evidences)]
         # What is computed from other texts than the answer costs too much to compute twice.

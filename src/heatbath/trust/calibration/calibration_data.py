@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from heatbath.errors import BadInput
 from heatbath.questions.scored_prompts import ScoredPrompt, ScoreFunction, parse_entry, read_entries
+from heatbath.trust.calibration.model_judge import Judge
 from heatbath.trust.calibration.question_sets import QUESTION_SETS, load_question_set
 from heatbath.trust.calibration.signal_table import Ints
 from heatbath.trust.calibration.splits import find_duplicates
@@ -45,8 +47,8 @@ class CalibrationQuestion:
         score = float(self.item.score(text))
         if score not in (0.0, RIGHT_SCORE):
             raise BadInput(
-                f"{self.item.place}: a label must be 0 (wrong) or 1 (right), got the score {score:g} for {text[:40]!r}: "
-                "let the scorer return true or false."
+                f"{self.item.place}: a label must be 0 (wrong) or 1 (right), got the score {score:g} for "
+                f"{text[:40]!r}: let the scorer return true or false."
             )
         return int(score)
 
@@ -73,7 +75,11 @@ class CalibrationData:
 
 
 def read_calibration_data(
-    source: str | Path | Sequence[Mapping[str, Any]], *, scorer: ScoreFunction | None = None, count: int | None = None
+    source: str | Path | Sequence[Mapping[str, Any]],
+    *,
+    scorer: ScoreFunction | None = None,
+    judge: Judge | None = None,
+    count: int | None = None,
 ) -> CalibrationData:
     """Read the questions of a calibration.
 
@@ -83,11 +89,26 @@ def read_calibration_data(
             prompts of a sweep, and may have a `group`. With `response` it is a ready answer, and with `label` (0 or 1)
             a graded one, which needs no accepted answers.
         scorer: a function of prompt and text that replaces the graders; it returns true or false.
+        judge: a function of prompt, accepted answers in words, and text, such as `build_model_judge` returns, that
+            decides in place of the graders.
         count: the number of questions to use of a set, which draws them at random with a fixed seed.
 
     Raises:
         BadInput: the source cannot be read, or a question is invalid; the message names its line.
     """
+    data = _read_source(source, scorer, count)
+    if judge is None:
+        return data
+    if scorer is not None:
+        raise BadInput("a scorer and a judge both grade the answers: give one of them.")
+    questions = tuple(_use_judge(question, judge) for question in data.questions)
+    digest = hashlib.sha256(f"{data.digest} judge".encode()).hexdigest()
+    return CalibrationData(data.name, questions, f"sha256:{digest}")
+
+
+def _read_source(
+    source: str | Path | Sequence[Mapping[str, Any]], scorer: ScoreFunction | None, count: int | None
+) -> CalibrationData:
     if isinstance(source, str) and source.partition(":")[0] in QUESTION_SETS:
         entries = [(f"{source}, question {i}", one) for i, one in enumerate(load_question_set(source, count), 1)]
         return _build_data(source, entries, scorer)
@@ -96,7 +117,19 @@ def read_calibration_data(
     return _build_data("objects", [(f"question {i}", dict(one)) for i, one in enumerate(source, 1)], scorer)
 
 
-def _build_data(name: str, entries: Sequence[tuple[str, Mapping[str, Any]]], scorer: ScoreFunction | None) -> CalibrationData:
+def _use_judge(question: CalibrationQuestion, judge: Judge) -> CalibrationQuestion:
+    item = question.item
+    score = partial(_apply_judge, judge, item)
+    return replace(question, item=replace(item, score=score, grader="judge"))
+
+
+def _apply_judge(judge: Judge, item: ScoredPrompt, text: str) -> bool:
+    return judge(item.question, item.expected, text)
+
+
+def _build_data(
+    name: str, entries: Sequence[tuple[str, Mapping[str, Any]]], scorer: ScoreFunction | None
+) -> CalibrationData:
     if not entries:
         raise BadInput("there are no questions: give at least one.")
     questions = tuple(_parse_question(place, entry, scorer) for place, entry in entries)

@@ -91,7 +91,8 @@ def build_answer_plan(options: Mapping[str, Any]) -> AnswerPlan:
     names = [field.name for field in fields(AnswerPlan)]
     for name in options:
         if name not in names:
-            raise BadInput(f"calibrate has no argument {name!r}{suggest_name(name, names)}: see help(heatbath.calibrate).")
+            hint = suggest_name(name, names)
+            raise BadInput(f"calibrate has no argument {name!r}{hint}: see help(heatbath.calibrate).")
     values = dict(options)
     for name in ("stop", "signals"):
         if name in values:

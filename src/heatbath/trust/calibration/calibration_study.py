@@ -1,4 +1,4 @@
-"""The analysis of a calibration: the split, the chosen signal and fit, the guarantee, and what held-out answers show."""
+"""The analysis of a calibration: split, chosen signal and fit, guarantee, and what held-out answers show."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ class StudyPlan:
         """
         share = SHARES[1] / sum(SHARES)
         if np.floor(questions * share) < self.target.needed_answers:
+            needed = int(np.ceil(self.target.needed_answers / share))
             raise BadInput(
-                f"an error rate of at most {self.target.max_error:g} with confidence {self.target.confidence:g} needs at "
-                f"least {int(np.ceil(self.target.needed_answers / share))} different questions, of which {share:.0%} "
+                f"an error rate of at most {self.target.max_error:g} with confidence {self.target.confidence:g} needs "
+                f"at least {needed} different questions, of which {share:.0%} "
                 f"test the threshold, got {questions}: give more, or ask for a weaker guarantee."
             )
 

@@ -17,7 +17,7 @@ from heatbath.trust.calibration.base import Fit
 from heatbath.trust.calibration.calibration_study import CalibrationStudy
 from heatbath.trust.calibration.calibrator_content import CALIBRATOR_FORMAT, CalibratorContent
 from heatbath.trust.calibration.fits import name_fit, parse_fit
-from heatbath.trust.calibration.signal_table import Floats
+from heatbath.trust.calibration.signal_table import Floats, is_exact
 from heatbath.trust.signals import SIGNALS, Evidence, SignalValue, compute_signal_columns
 
 
@@ -76,15 +76,22 @@ class Calibrator:
         for evidence in evidences:
             self._validate_trace(evidence.trace)
         columns = compute_signal_columns(evidences, self.signals)
-        return self.predict({name: [column[i] for i in range(len(evidences))] for name, column in columns.items()})
+        values = {name: [column[i] for i in range(len(evidences))] for name, column in columns.items()}
+        return self.predict(values, allows_bounds=all(evidence.trace is not None for evidence in evidences))
 
-    def predict(self, signals: Mapping[str, Sequence[SignalValue]]) -> Floats:
+    def predict(self, signals: Mapping[str, Sequence[SignalValue]], *, allows_bounds: bool = False) -> Floats:
         """Return the probability from signals that were computed already, one sequence of n values for each, (n,).
+
+        Args:
+            signals: the values of each signal.
+            allows_bounds: true for signals of traces, whose bounds are those of interpolation in temperature, as in the
+                calibration; false refuses bounds, which for a top-k list are as wide as what the list leaves open.
 
         Raises:
             BadInput: a signal is missing, is a bound in place of a number, or has no value.
         """
-        return self.fit.predict(np.stack([_require_exact(name, signals) for name in self.signals], axis=1))
+        scores = [_read_scores(name, signals, allows_bounds=allows_bounds) for name in self.signals]
+        return self.fit.predict(np.stack(scores, axis=1))
 
     def abstains(self, answer: Trace | Evidence) -> bool:
         """Return true if the answer should not be given, by the threshold of the guarantee."""
@@ -171,14 +178,14 @@ def load_calibrator(path: str | Path, *, fingerprint: str | None = None) -> Cali
     return calibrator
 
 
-def _require_exact(name: str, signals: Mapping[str, Sequence[SignalValue]]) -> Floats:
+def _read_scores(name: str, signals: Mapping[str, Sequence[SignalValue]], *, allows_bounds: bool) -> Floats:
     """Return a signal with its sign chosen so that larger means right, (n,)."""
     if name not in signals:
         raise BadInput(f"this calibrator needs the signal {name}, got {', '.join(signals)}: compute it too.")
     for value in signals[name]:
         if value.status == "none":
             raise BadInput(f"the signal {name} of this calibrator has no value here: {value.reason}")
-        if value.status != "exact":
+        if not allows_bounds and not is_exact(value.lower, value.upper):
             raise BadInput(
                 f"this calibrator needs the exact signal {name}, got one between {value.lower:g} and {value.upper:g}: "
                 "record all log-probabilities in place of a top-k list."

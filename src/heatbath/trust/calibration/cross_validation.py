@@ -104,7 +104,8 @@ def choose_fit(table: SignalTable, choice: FitChoice | None = None, *, seed: int
     ]
     if not candidates:
         raise BadInput(
-            f"none of the fits {', '.join(choice.fits)} takes the signals {', '.join(finalists)}: add platt to the fits."
+            f"none of the fits {', '.join(choice.fits)} takes the signals {', '.join(finalists)}: "
+            "add platt to the fits."
         )
     best = min(candidates, key=lambda one: one.brier)
     fit = FITS[best.fit].build(select_scores(allowed, best.signals), allowed.labels)

@@ -115,9 +115,7 @@ def summarise_groups(
     for name in names:
         mask = np.array([group == name for group in groups])
         unit_n = None if units is None else units[mask]
-        found.append(
-            summarise_metrics(probabilities[mask], labels[mask], group=name, units=unit_n, seed=seed)
-        )
+        found.append(summarise_metrics(probabilities[mask], labels[mask], group=name, units=unit_n, seed=seed))
     return tuple(found)
 
 

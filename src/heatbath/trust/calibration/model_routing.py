@@ -128,11 +128,11 @@ def select_route(
 
 
 def meets_expectation(wrong: NDArray[np.int64], accepted: NDArray[np.int64], max_error: float) -> NDArray[np.bool_]:
-    r"""Return true where counts meet the sufficient condition of the paper, \(\sum_i A_i (W_i - \epsilon) + 1 - \epsilon \le 0\).
+    r"""Return true where counts meet the sufficient condition of the paper.
 
-    It is (wrong + 1)/(accepted + 1) <= eps: the next question is counted as one more wrong answer. For one threshold,
-    or one chosen before the questions were seen, it bounds the error rate in expectation over calibration sets. It says
-    nothing about a single set, as the test of `select_route` does.
+    It is \(\sum_i A_i (W_i - \epsilon) + 1 - \epsilon \le 0\), or (wrong + 1)/(accepted + 1) <= eps: the next
+    question is counted as one more wrong answer. For one threshold, chosen before the questions were seen, it bounds
+    the error rate in expectation over calibration sets. It says nothing of a single set, as `select_route` does.
     """
     return np.asarray((np.asarray(wrong) + 1) <= max_error * (np.asarray(accepted) + 1))
 

@@ -1,8 +1,8 @@
 r"""The question files of the game quiz of BSD: pairs of patterns, whose alternatives are accepted answers.
 
 A line holds the categories of one fact, separated by colons; the index names them. A pattern is `a|b` for either,
-`{…}` for a group, `[…]` for a part that may be left out, and `\c` for a character as it is; a backslash at the end of a
-line continues it. Source: the manual page quiz(6).
+`{…}` for a group, `[…]` for a part that may be left out, and `\c` for a character as it is; a backslash at the end of
+a line continues it. Source: the manual page quiz(6).
 """
 
 from __future__ import annotations

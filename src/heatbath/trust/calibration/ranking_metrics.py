@@ -70,7 +70,9 @@ def area_under_risk_coverage(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Source: Geifman, Uziel and El-Yaniv 2019, without the subtraction of the optimum.
     """
-    return float(risk_coverage(scores, labels).risk.mean())
+    labels_n = validate_labels(labels)
+    wrong = _expected_wrong(validate_scores(scores, len(labels_n)), labels_n)
+    return float((wrong / np.arange(1, len(labels_n) + 1)).mean())
 
 
 def prediction_rejection_ratio(scores: ArrayLike, labels: ArrayLike) -> float:

@@ -70,8 +70,9 @@ def calibration_error(
     Raises:
         BadInput: a probability outside [0, 1], a label that is not 0 or 1, no bins or another rule.
     """
-    found = reliability_bins(probabilities, labels, bins=bins, rule=rule)
-    return sum(one.count * abs(one.accuracy - one.confidence) for one in found) / sum(one.count for one in found)
+    p, y = _validate(probabilities, labels)
+    index = _assign_bins(p, bins, rule)
+    return float(np.abs(np.bincount(index, y) - np.bincount(index, p)).sum() / len(y))
 
 
 def reliability_bins(

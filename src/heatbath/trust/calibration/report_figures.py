@@ -51,16 +51,21 @@ def plot_reliability(study: CalibrationStudy) -> Figure:
 def plot_ranking(ranking: SignalRanking) -> Figure:
     """Plot the AUROC of each signal with its interval, the best on top, and the reference marked."""
     signals = ranking.signals[:MAX_SIGNALS]
-    figure = Figure(figsize=(WIDTH, 0.75 + 0.235 * len(signals)))
-    axis = figure.subplots(
-        gridspec_kw={"left": 0.3, "right": 0.97, "top": 1 - 0.3 / figure.get_figheight(), "bottom": 0.42 / figure.get_figheight()}
-    )
+    height = 0.75 + 0.235 * len(signals)
+    figure = Figure(figsize=(WIDTH, height))
+    axis = figure.subplots(gridspec_kw={"left": 0.3, "right": 0.97, "top": 1 - 0.3 / height, "bottom": 0.42 / height})
     rows = np.arange(len(signals))[::-1]
     for row, one in zip(rows.tolist(), signals, strict=True):
-        is_reference = one.column.name == ranking.reference
-        colour = COLOURS["use"] if is_reference else COLOURS["curve"] if one.column.is_gauge_invariant else COLOURS["melt"]
+        colour = COLOURS["curve" if one.column.is_gauge_invariant else "melt"]
+        colour = COLOURS["use"] if one.column.name == ranking.reference else colour
         axis.errorbar(
-            one.auroc, row, xerr=[[one.auroc - one.low], [one.high - one.auroc]], fmt="o", ms=4, lw=1.1, color=colour
+            one.auroc,
+            row,
+            xerr=[[max(0.0, one.auroc - one.low)], [max(0.0, one.high - one.auroc)]],
+            fmt="o",
+            ms=4,
+            lw=1.1,
+            color=colour,
         )
     axis.axvline(0.5, color=COLOURS["soft"], lw=0.9, ls=(0, (3, 3)))
     axis.set_yticks(rows, [one.column.name for one in signals])

@@ -51,7 +51,8 @@ def write_report(content: CalibratorContent, study: CalibrationStudy, folder: Pa
 
 def render_page(content: CalibratorContent, study: CalibrationStudy, figures: Mapping[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    template = Template(files("heatbath.trust.calibration").joinpath("report_template.html").read_text("utf-8"))
+    source = files("heatbath.trust.calibration").joinpath("report_template.html")
+    template = Template(source.read_text(encoding="utf-8"))
     return template.substitute(
         style=load_style(),
         title=escape_text(f"Confidence of {content.model.model} on {content.data.name}"),
@@ -74,8 +75,8 @@ def _summarise_data(content: CalibratorContent, study: CalibrationStudy) -> str:
     total, different = study.questions
     shares = ", ".join(f"{share:.0%}" for share in SHARES)
     return (
-        f"{total:,} questions, {different:,} of them different, {content.data.right:,} answered rightly. They are split "
-        f"at random, duplicates and near duplicates together, into {shares}: to choose and fit, to test the threshold, "
+        f"{total:,} questions, {different:,} of them different, {content.data.right:,} answered rightly. They are "
+        f"split at random, duplicates and near duplicates together, into {shares}: to choose and fit, to test the threshold, "
         f"and held out ({', '.join(map(str, study.parts))} answers)."
     )
 

@@ -87,8 +87,8 @@ def _describe_best(study: CalibrationStudy) -> Finding:
         "order",
         "Best signal",
         best.column.name,
-        f"AUROC {best.auroc:.3f} ({best.low:.3f} to {best.high:.3f}) at a cost of {best.column.cost:g} tokens an answer; "
-        f"of {len(study.ranking.signals)} signals, corrected for their number, {against}.",
+        f"AUROC {best.auroc:.3f} ({best.low:.3f} to {best.high:.3f}) at a cost of {best.column.cost:g} tokens an "
+        f"answer; of {len(study.ranking.signals)} signals, corrected for their number, {against}.",
     )
 
 
@@ -105,10 +105,11 @@ def describe_log_z(study: CalibrationStudy) -> Finding:
     place = "better" if against.low > 0 else "worse" if against.high < 0 else "not shown to differ"
     than = "than" if place != "not shown to differ" else "from"
     reason = (
-        f"Raw {best.column.name} has an AUROC of {best.auroc:.3f} ({best.low:.3f} to {best.high:.3f}) on held-out answers, "
-        f"against chance {format_difference(best.against_chance)}, and is {place} {than} {study.ranking.reference} "
-        f"({format_difference(against)}). A random constant added to the energies of each context changes no probability: "
-        f"on all answers it takes the AUROC of {best.column.name} from {effect.auroc:.3f} to {effect.auroc_shifted:.3f}"
+        f"Raw {best.column.name} has an AUROC of {best.auroc:.3f} ({best.low:.3f} to {best.high:.3f}) on held-out "
+        f"answers, against chance {format_difference(best.against_chance)}, and is {place} {than} "
+        f"{study.ranking.reference} ({format_difference(against)}). A random constant added to all energies of a context "
+        f"changes no probability: on all answers it takes the AUROC of {best.column.name} from {effect.auroc:.3f} to "
+        f"{effect.auroc_shifted:.3f}"
     )
     moved = [one.name for one in study.gauge if not one.is_as_stated]
     control = (

@@ -70,14 +70,14 @@ class SignalRanking:
 
 
 def rank_signals(
-    table: SignalTable, reference: str | None = None, *, replicas: int = REPLICAS, seed: int = 0
+    table: SignalTable, reference: str | None = None, *, replicas: int | None = None, seed: int = 0
 ) -> SignalRanking:
     """Rank the signals of a table.
 
     Args:
         table: signals and labels; the aggregation of a signal must have been chosen on other answers.
         reference: the signal that all are compared with; the first of the table.
-        replicas: number of bootstrap replicas.
+        replicas: number of bootstrap replicas; 2000.
         seed: seed of the bootstrap.
 
     Raises:
@@ -86,6 +86,7 @@ def rank_signals(
     validate_both_labels(table.labels, "a ranking")
     if not table.columns:
         raise BadInput("`table` has no signals: give at least one.")
+    replicas = REPLICAS if replicas is None else replicas
     chosen = table.index(table.names[0] if reference is None else reference)
     scores_nm = table.score_matrix()
     area_m = np.array([area_under_roc(scores_n, table.labels) for scores_n in scores_nm.T])

@@ -115,7 +115,7 @@ def validate_labels(labels: ArrayLike) -> Ints:
     array = np.asarray(labels)
     if array.ndim != 1 or not array.size:
         raise BadInput(f"`labels` must be one 0 or 1 per answer, got an array of shape {array.shape}.")
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+    if array.dtype.kind not in "biuf" or not ((array == 0) | (array == 1)).all():
         wrong = next(value for value in array.tolist() if isinstance(value, str) or value not in (0, 1))
         raise BadInput(f"a label must be 0 (wrong) or 1 (right), got {wrong!r}: grade the answers first.")
     return array.astype(np.int64)
@@ -173,11 +173,20 @@ def _validate_values(values: ArrayLike, size: int, columns: Sequence[SignalDescr
     return array
 
 
+EXACTNESS = 1e-6
+"""Width of bounds, relative to their size, below which a signal counts as exact: that of rounding."""
+
+
+def is_exact(lower: float, upper: float) -> bool:
+    """Return true for bounds that agree up to rounding; false for NaN."""
+    return lower == upper or upper - lower <= EXACTNESS * max(1.0, abs(lower), abs(upper))
+
+
 def _require_finite(values_n: Floats, what: str) -> Floats:
     wrong = ~np.isfinite(values_n)
     if wrong.any():
         raise BadInput(
-            f"{what} is not a finite number for {int(wrong.sum())} of {len(values_n)} answers, first {values_n[wrong][0]}: "
-            "leave the signal or these answers out."
+            f"{what} is not a finite number for {int(wrong.sum())} of {len(values_n)} answers, first "
+            f"{values_n[wrong][0]}: leave the signal or these answers out."
         )
     return values_n

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -80,7 +81,7 @@ def split_units(units: Ints, shares: Sequence[float], seed: int) -> list[Ints]:
     if (np.diff(bounds) < 1).any():
         raise BadInput(f"{len(different)} different questions are too few for {len(shares)} parts: give more.")
     part_of_unit = np.empty(len(different), np.int64)
-    for part, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for part, (low, high) in enumerate(pairwise(bounds.tolist())):
         part_of_unit[order[low:high]] = part
     return [np.flatnonzero(part_of_unit[index] == part) for part in range(len(shares))]
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.trust.signals.base import Evidence, Floats, Need, SignalSpec, SignalValue
-from heatbath.trust.signals.clusters import Clustering, Clusters, cluster_samples, sequence_log_masses
+from heatbath.trust.signals.clusters import Clustering, cluster_samples, sequence_log_masses
 
 Estimator = Literal["counts", "monte_carlo", "unique"]
 
