@@ -10,18 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from calibrators import write_calibrator
 from scripted import Scripted
 from serving import HELLO
 from starlette.testclient import TestClient
 
+from heatbath.engine import measure
 from heatbath.engine.base import Request, Token
+from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.errors import BadInput
+from heatbath.models import MarkovModel
 from heatbath.record import NODE_COLUMNS, UNIFORM_COLUMNS
 from heatbath.serve.app import build_app
 from heatbath.serve.services import Services, build_services
 from heatbath.serve.settings import Settings
+from heatbath.trust.calibration import load_calibrator
 
 SURE, UNSURE = "AAAA", "zzzz"
 """Texts of a high and of a low log-probability: -0.65 and -1.22 a token."""
@@ -403,3 +408,38 @@ def test_a_file_that_is_no_calibrator_is_refused(tmp_path: Path) -> None:
     for name in ("broken.json", "missing.json"):
         with pytest.raises(BadInput, match=name), serving(tmp_path, Recorded([SURE]), tmp_path / name):
             pass
+
+
+OWN = ("logprob@own:mean", "entropy@own:decision", "length")
+OTHER = ("logprob@1:mean", "entropy@0.8:decision", "margin:mean", "log_z@1:max", "self_certainty:min")
+
+
+@pytest.mark.parametrize(
+    ("signals", "temperature", "mode"),
+    [(OWN[::2], 0.7, "state"), (OWN, 0.0, "full"), (OWN, 1.0, "state"), (OTHER, 0.0, "full"), (OTHER, 0.7, "full")],
+)
+def test_a_served_confidence_is_that_of_the_trace(
+    tmp_path: Path, signals: tuple[str, ...], temperature: float, mode: str
+) -> None:
+    """Of answers drawn by the engine of this process, against the same tokens measured by themselves."""
+    letters = [bytes([letter]) for letter in b"abcdefgh"]
+    energies = np.random.default_rng(0).normal(scale=2.0, size=(8, 8))
+    model = MarkovModel(energies, symbols=letters)
+    path = write_calibrator(
+        tmp_path / "calibrator.json",
+        signals=signals,
+        slope=0.3,
+        intercept=0.1,
+        fingerprint=model.fingerprint,
+        settings={"chat": False, "temperature": temperature},
+    )
+    asked: dict[str, Any] = {"max_tokens": 8, "temperature": temperature, "n": 3, "seed": 1, "return_token_ids": True}
+    engine: Any = LocalEngine(model, config=EngineConfig(warm_up=False))
+    with serving(tmp_path, engine, path) as server:
+        assert server.services.calibrator.record_mode == mode
+        choices = server.post("/v1/completions", prompt="ab", **asked).json()["choices"]
+    calibrator = load_calibrator(path)
+    for choice in choices:
+        trace = measure(model, [0, 1, *choice["token_ids"]], temperature=temperature)
+        expected = calibrator.confidence(trace.take(slice(2, None)))
+        assert choice["thermo"]["confidence"] == pytest.approx(expected, rel=1e-9), choice["thermo"]
