@@ -1,8 +1,8 @@
 """Write the tables of docs/confidence.md from the reports of three calibrations of the default model.
 
-heatbath calibrate --data arithmetic --count 900 --max-error 0.3 --out build/confidence/arithmetic
-heatbath calibrate --data trivia --count 900 --max-error 0.3 --out build/confidence/trivia
-heatbath calibrate --data choices --count 900 --max-error 0.3 --out build/confidence/choices
+heatbath calibrate --data arithmetic --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/arithmetic
+heatbath calibrate --data trivia --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/trivia
+heatbath calibrate --data choices --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/choices
 python tools/confidence.py
 """
 
