@@ -37,7 +37,7 @@ def read_quiz_folder(folder: Path, topic: str = "") -> list[QuizQuestion]:
     files = dict(_read_index(folder / "index"))
     if topic and topic not in files:
         raise BadInput(f"there is no topic {topic!r}{suggest_name(topic, files)}: use {', '.join(sorted(files))}.")
-    found = []
+    found: list[QuizQuestion] = []
     for name, categories in files.items():
         if topic in ("", name) and (folder / name).is_file():
             found += _read_questions(folder / name, categories)

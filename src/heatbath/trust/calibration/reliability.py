@@ -88,7 +88,7 @@ def reliability_bins(
     count = np.bincount(index, minlength=bins)
     used = np.flatnonzero(count)
     size = count[used].astype(np.float64)
-    right = np.bincount(index, y, minlength=bins)[used]
+    right = np.bincount(index, y, minlength=bins)[used].astype(np.float64)
     confidence = np.bincount(index, p, minlength=bins)[used] / size
     low, high = error_interval(right, size)
     columns = (count[used], confidence, right / size, low, high)

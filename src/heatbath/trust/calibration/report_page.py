@@ -76,8 +76,8 @@ def _summarise_data(content: CalibratorContent, study: CalibrationStudy) -> str:
     shares = ", ".join(f"{share:.0%}" for share in SHARES)
     return (
         f"{total:,} questions, {different:,} of them different, {content.data.right:,} answered rightly. They are "
-        f"split at random, duplicates and near duplicates together, into {shares}: to choose and fit, to test the threshold, "
-        f"and held out ({', '.join(map(str, study.parts))} answers)."
+        f"split at random, duplicates and near duplicates together, into {shares}: to choose and fit, to test the "
+        f"threshold, and held out ({', '.join(map(str, study.parts))} answers)."
     )
 
 

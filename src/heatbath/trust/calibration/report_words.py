@@ -107,9 +107,9 @@ def describe_log_z(study: CalibrationStudy) -> Finding:
     reason = (
         f"Raw {best.column.name} has an AUROC of {best.auroc:.3f} ({best.low:.3f} to {best.high:.3f}) on held-out "
         f"answers, against chance {format_difference(best.against_chance)}, and is {place} {than} "
-        f"{study.ranking.reference} ({format_difference(against)}). A random constant added to all energies of a context "
-        f"changes no probability: on all answers it takes the AUROC of {best.column.name} from {effect.auroc:.3f} to "
-        f"{effect.auroc_shifted:.3f}"
+        f"{study.ranking.reference} ({format_difference(against)}). A random constant added to all energies of a "
+        f"context changes no probability: on all answers it takes the AUROC of {best.column.name} from "
+        f"{effect.auroc:.3f} to {effect.auroc_shifted:.3f}"
     )
     moved = [one.name for one in study.gauge if not one.is_as_stated]
     control = (
