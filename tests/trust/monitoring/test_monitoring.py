@@ -151,6 +151,13 @@ def test_ranks_are_uniform_and_independent_of_the_sample() -> None:
     assert 0 <= test.take_rank(0.0) <= 2 / 3 and test.take_rank(1.0) >= 1 / 2
 
 
+def test_what_came_before_counts_as_usual() -> None:
+    """The first of many equal confidences is above the whole sample, the later ones are among their own kind."""
+    test = RankTest([0.05] * 20, seed=0)
+    ranks = [test.take_rank(0.95) for _ in range(200)]
+    assert ranks[0] > 0.9 and 0.4 < np.mean(ranks[100:]) < 0.7
+
+
 def build_group(rng: np.random.Generator, count: int, offset: float) -> SignalTable:
     """Answers whose signal means something else in another group."""
     signal = rng.normal(size=count)
