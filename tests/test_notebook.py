@@ -53,7 +53,7 @@ def test_the_cells_print_what_is_stored(
     assert _words(capsys.readouterr().out) == _words(_printed(_code_cells()))
 
 
-FEWER = {"sequences=48, batch=24": "sequences=12, batch=12"}
+FEWER = {"sequences=48, batch=24": "sequences=16, batch=8"}
 
 
 def _with_fewer_texts(code: str) -> str:

@@ -1,6 +1,6 @@
 """Samplers of whole answers follow the law they claim, on trees that can be enumerated; their biased twins do not.
 
-`check_answers` states its error rates: 1e-5 a check, 1e-4 for the distance. Seeds are fixed.
+`check_sequence_sampler` states its error rates: 1e-5 a check, 1e-4 for the distance. Seeds are fixed.
 """
 
 from dataclasses import dataclass, replace
@@ -58,12 +58,12 @@ SAMPLERS = {
     "anneal": lambda target, sweeps: Anneal(target, particles=800, ladder=3, threshold=0.5),
     "tempering": lambda target, sweeps: Tempering(target, chains=80, ladder=[0.0, 0.4, 1.0], sweeps=sweeps // 3),
 }
-RUNS, CONTROL_RUNS = 12, 20
+RUNS, CONTROL_RUNS = 12, 40
 SLOW = pytest.mark.slow
 
 
 def check(name, target, model, claimed=None, *, runs=RUNS, sweeps=32):
-    """`check_answers` on a sampler that aims at `target` and is said to aim at `claimed`."""
+    """`check_sequence_sampler` on a sampler that aims at `target` and is said to aim at `claimed`."""
     check_sequence_sampler(SAMPLERS[name](target, sweeps), model, target=claimed or target, runs=runs)
 
 
@@ -95,7 +95,9 @@ def test_answers_of_up_to_eight_tokens_follow_their_target():
 @pytest.mark.parametrize(("size", "length", "seed"), SEEDS)
 def test_answers_follow_their_target_on_many_trees(name, target, size, length, seed):
     model = TableModel.random(seed, size, length, stop_token_ids=(size - 1,), scale=1 + (seed - 21) / 2)
-    check(name, target, model, runs=60, sweeps=120)
+    # On the slowest tree, Metropolis is a quarter short of the sequence of one token after 120 sweeps, not after 360.
+    runs, sweeps = (20, 360) if name == "metropolis" else (60, 120)
+    check(name, target, model, runs=runs, sweeps=sweeps)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""uvicorn's WebSocket protocol with a limit on clients that stall; imported when the first client upgrades."""
+"""uvicorn's WebSocket protocol with a limit on clients that stall, in a file of its own for its imports.
+
+They are made when the first client upgrades, so that a server that has none starts without them.
+"""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ async def respond_over_socket(websocket: WebSocket) -> None:
         return
     await websocket.accept()
     connection = ResponseConnection(websocket)
-    reading = asyncio.create_task(connection.read())
+    reading = asyncio.create_task(connection.read_messages())
     try:
-        await connection.respond()
+        await connection.respond_to_messages()
     except (WebSocketDisconnect, OSError):
         pass
     finally:
@@ -70,7 +70,7 @@ class ResponseConnection:
     latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     close_code: int | None = None
 
-    async def read(self) -> None:
+    async def read_messages(self) -> None:
         """Read messages until the client has gone, or sends more than may wait; the work ends with the client."""
         try:
             while self.waiting.qsize() <= MAX_WAITING:
@@ -83,7 +83,7 @@ class ResponseConnection:
             self.gone.set()
             self.waiting.put_nowait(None)
 
-    async def respond(self) -> None:
+    async def respond_to_messages(self) -> None:
         """Respond to one message after another.
 
         Raises:
@@ -91,11 +91,11 @@ class ResponseConnection:
         """
         while (message := await self._next_message()) is not None:
             try:
-                names = _read_message(message)
+                fields = _read_message(message)
             except ApiError as error:
                 await self.send_error(error)
             else:
-                await self._respond_to(names)
+                await self._respond_to(fields)
         if self.close_code is not None:
             await self.websocket.close(self.close_code)
 
@@ -118,12 +118,12 @@ class ResponseConnection:
             return None
         return None if self.gone.is_set() else message
 
-    async def _respond_to(self, names: Mapping[str, msgspec.Raw]) -> None:
+    async def _respond_to(self, fields: Mapping[str, msgspec.Raw]) -> None:
         """Handle a message as a request over HTTP; a response that cannot be continued is forgotten."""
-        request = SocketRequest(self, encode_json({**names, "stream": True}))
+        request = SocketRequest(self, encode_json({**fields, "stream": True}))
         await self.websocket.app(request.build_scope(), request.receive, request.send)
         if request.has_failed:
-            self.latest.pop(_read_text(names.get("previous_response_id")), None)
+            self.latest.pop(_read_text(fields.get("previous_response_id")), None)
 
 
 @dataclass(eq=False)
