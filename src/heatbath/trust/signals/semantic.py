@@ -98,10 +98,9 @@ def count_sample_tokens(evidence: Evidence) -> int:
 
 
 def count_entailment_tokens(evidence: Evidence) -> int:
-    """Return the number of tokens of the samples, and of the prompts that compare two meanings, at most."""
+    """Return about the number of tokens of the samples, and of the prompt that compares them, read once, and its ends."""
     texts = {sample.text for sample in evidence.samples}
-    longest = max((len(sample.tokens) for sample in evidence.samples), default=0)
-    return count_sample_tokens(evidence) + len(texts) ** 2 * (len(evidence.prompt_tokens) + 2 * longest + 30)
+    return 2 * count_sample_tokens(evidence) + len(evidence.prompt_tokens) + 30 + 6 * len(texts) ** 2
 
 
 _NEEDS: Mapping[Clustering, tuple[Need, ...]] = {
@@ -112,7 +111,7 @@ _NEEDS: Mapping[Clustering, tuple[Need, ...]] = {
 _COSTS: Mapping[Clustering, str] = {
     "equality": "the samples",
     "embedding": "the samples and their embeddings",
-    "entailment": "the samples and a short prompt for each ordered pair of different texts",
+    "entailment": "the samples, reading them once more, and some tokens for each ordered pair of different texts",
 }
 _ESTIMATORS: tuple[Estimator, ...] = ("counts", "monte_carlo", "unique")
 
