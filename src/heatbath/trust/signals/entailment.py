@@ -23,7 +23,7 @@ from heatbath.trust.signals.base import Floats
 MAX_BATCH = 64
 """Prompts in one forward pass."""
 EMPTY_ANSWER = "N/A"
-_TASK = "Some answers to this question say the same in other words, others do not. Reply yes if two say the same, else no."
+_TASK = "Some answers to this question say the same in other words, others do not. Reply yes if two do, else no."
 
 
 class EntailmentScorer:

@@ -24,7 +24,7 @@ _SQUARE_PEAK = math.exp(-2.0)
 
 
 class ListEnsembles(TokenEnsembles):
-    """The ensembles of top-k lists (N, k) of log-probabilities at T = 1; `token_logprobs` (N,) of the tokens, or None."""
+    """The ensembles of top-k lists (N, k) of log-probabilities at T = 1; `token_logprobs` (N,) those of the tokens."""
 
     def __init__(
         self, top_logprobs: Any, vocab_size: int, lengths: Sequence[int], token_logprobs: Any = None
@@ -42,7 +42,7 @@ class ListEnsembles(TokenEnsembles):
         if self._given is None:
             return self._unknown("the log-probabilities of the answer's tokens are not given")
         if not self._is_usual(temperature):
-            return self._unknown("a list of log-probabilities at T = 1 has no other temperature without bounds on log Z")
+            return self._unknown("a list bounds the log-probability of a token at T = 1 alone")
         given = np.asarray(self._given, np.float64)
         error = logprob_rounding(self._given, given, self._vocab_size)
         return TokenValues(np.minimum(given, 0.0), given - error, np.minimum(given + error, 0.0))

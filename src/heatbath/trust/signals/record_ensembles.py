@@ -167,7 +167,7 @@ class RecordEnsembles(TokenEnsembles):
         return TokenValues(*ends, log_z.reason, present=present)
 
     def _second_share(self, largest: TokenValues) -> tuple[Floats, Floats]:
-        r"""Bound \(p_2 / p_1\), from what the others have together and from \(\sum_v (p_v / p_1)^q\) at the top node."""
+        r"""Bound \(p_2 / p_1\), from the others together and from \(\sum_v (p_v / p_1)^q\) at the top node."""
         with np.errstate(divide="ignore", invalid="ignore"):
             low, high = np.zeros(self.count), np.minimum(1.0, 1.0 / largest.lower - 1.0)
             if self._has_nodes:

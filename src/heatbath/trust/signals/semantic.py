@@ -98,7 +98,7 @@ def count_sample_tokens(evidence: Evidence) -> int:
 
 
 def count_entailment_tokens(evidence: Evidence) -> int:
-    """Return about the number of tokens of the samples, and of the prompt that compares them, read once, and its ends."""
+    """Return about the number of tokens of the samples, and of the prompt that compares them and its ends."""
     texts = {sample.text for sample in evidence.samples}
     return 2 * count_sample_tokens(evidence) + len(evidence.prompt_tokens) + 30 + 6 * len(texts) ** 2
 

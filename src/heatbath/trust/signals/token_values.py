@@ -1,7 +1,7 @@
 """Numbers at the tokens of many answers, and their aggregation to one number for each answer.
 
-The tokens of all answers lie in one flat array. Aggregations are monotone in every token, so that the aggregate of lower
-ends is a lower end.
+The tokens of all answers lie in one flat array. Aggregations are monotone in every token, so that that of lower ends
+is a lower end.
 """
 
 from __future__ import annotations
