@@ -22,13 +22,13 @@ from heatbath.trust.signals.token_values import Segments, TokenValues
 _SQUARE_PEAK = math.exp(-2.0)
 """The probability at which p ln² p is largest below 1; it is concave and rising up to there."""
 
+_ENDS = "a list of log-probabilities says nothing of T = 0 and T = inf"
+
 
 class ListEnsembles(TokenEnsembles):
     """The ensembles of top-k lists (N, k) of log-probabilities at T = 1; `token_logprobs` (N,) those of the tokens."""
 
-    def __init__(
-        self, top_logprobs: Any, vocab_size: int, lengths: Sequence[int], token_logprobs: Any = None
-    ) -> None:
+    def __init__(self, top_logprobs: Any, vocab_size: int, lengths: Sequence[int], token_logprobs: Any = None) -> None:
         sizes = np.asarray(lengths, np.int64)
         self.segments = Segments(sizes[sizes > 0])
         self._bounds: Bounds = bounds(top_logprobs, vocab_size)
@@ -41,11 +41,16 @@ class ListEnsembles(TokenEnsembles):
     def logprob(self, temperature: float | None) -> TokenValues:
         if self._given is None:
             return self._unknown("the log-probabilities of the answer's tokens are not given")
-        if not self._is_usual(temperature):
-            return self._unknown("a list bounds the log-probability of a token at T = 1 alone")
         given = np.asarray(self._given, np.float64)
         error = logprob_rounding(self._given, given, self._vocab_size)
-        return TokenValues(np.minimum(given, 0.0), given - error, np.minimum(given + error, 0.0))
+        if self._is_usual(temperature):
+            return TokenValues(np.minimum(given, 0.0), given - error, np.minimum(given + error, 0.0))
+        if not temperature or math.isinf(temperature):
+            return self._unknown(_ENDS)
+        beta = 1.0 / temperature
+        log_z = self._bounds.log_z(beta)
+        ends = beta * (given - error) - log_z.high, beta * (given + error) - log_z.low
+        return TokenValues.bounded(*(np.minimum(end, 0.0) for end in ends))
 
     def entropy(self, temperature: float | None) -> TokenValues:
         if not self._is_usual(temperature):
@@ -61,9 +66,7 @@ class ListEnsembles(TokenEnsembles):
         tail_low, tail_high = self._bound_tail_squares()
         low, high = np.minimum(*ends).sum(-1) + tail_low, peak.sum(-1) + tail_high
         entropy = self._bounds.entropy
-        return TokenValues.bounded(
-            np.maximum(low - entropy.high**2, 0.0), np.maximum(high - entropy.low**2, 0.0)
-        )
+        return TokenValues.bounded(np.maximum(low - entropy.high**2, 0.0), np.maximum(high - entropy.low**2, 0.0))
 
     def log_z(self, temperature: float | None) -> TokenValues:
         return self._unknown("log-probabilities do not tell log Z, which depends on the zero of energy")
@@ -76,12 +79,10 @@ class ListEnsembles(TokenEnsembles):
         if self._is_usual(temperature):
             return TokenValues.bounded(low, high)
         if not temperature or math.isinf(temperature):
-            return self._unknown("a list of log-probabilities says nothing of T = 0 and T = inf")
+            return self._unknown(_ENDS)
         beta = 1.0 / temperature
         log_z = self._bounds.log_z(beta)
-        return TokenValues.bounded(
-            np.maximum(log_z.low + beta * low, 0.0), np.maximum(log_z.high + beta * high, 0.0)
-        )
+        return TokenValues.bounded(np.maximum(log_z.low + beta * low, 0.0), np.maximum(log_z.high + beta * high, 0.0))
 
     def uniform_surprisal(self) -> TokenValues:
         finite = np.isfinite(self._low)

@@ -37,7 +37,7 @@ class RecordEnsembles(TokenEnsembles):
         self._record = concatenate(some) if len(some) > 1 else some[0]
         _validate_columns(self._record, self.segments)
         missing = np.full(self.count, np.nan)
-        self._temperature: Floats = self._record["temperature"] if "temperature" in self._record else missing
+        self._temperature: Floats = self._record.columns.get("temperature", missing)
         self._has_nodes = NODE_COLUMNS[0] in self._record
         self._log_z_at = cache(self._compute_log_z)
         self._entropy_at = cache(self._compute_entropy)

@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heatbath.trust.signals.base import Evidence, Floats, Need, SignalSpec, SignalValue
-from heatbath.trust.signals.clusters import Clustering, Clusters, cluster_samples, sequence_log_masses
+from heatbath.trust.signals.clusters import Clustering, cluster_samples, sequence_log_masses
 
 Estimator = Literal["counts", "monte_carlo", "unique"]
 
 
-def semantic_entropy(evidence: Evidence, _: float | None, *, clustering: Clustering, estimator: Estimator) -> SignalValue:
+def semantic_entropy(
+    evidence: Evidence, _: float | None, *, clustering: Clustering, estimator: Estimator
+) -> SignalValue:
     """Return the entropy of the meanings."""
     clusters = cluster_samples(evidence, clustering)
     if isinstance(clusters, str):
@@ -68,7 +70,9 @@ def semantic_free_energy(
     if isinstance(masses, str):
         return SignalValue.none(masses)
     found = float(np.exp(masses[label])) if label < clusters.num_clusters else 0.0
-    others = float(np.exp(np.delete(masses, label)).sum()) if label < clusters.num_clusters else float(np.exp(masses).sum())
+    others = (
+        float(np.exp(np.delete(masses, label)).sum()) if label < clusters.num_clusters else float(np.exp(masses).sum())
+    )
     return _bound_free_energy(found, min(others, 1.0))
 
 
