@@ -37,14 +37,14 @@ def check_aggregates(answer: Answer, evidence: Evidence) -> None:
                 assert value.value == pytest.approx(truth, abs=1e-9)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seeds, st.integers(2, 6), st.sampled_from([3, 9, 40]), st.sampled_from([0.1, 1.0, 5.0]))
 def test_signals_of_a_trace_at_one_equal_their_definitions(seed: int, length: int, size: int, scale: float) -> None:
     answer = random_answer(seed, length=length, size=size, scale=scale)
     check_aggregates(answer, answer.evidence())
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seeds, st.sampled_from([0.15, 0.7, 1.6, 2.9, math.inf, 0.0]))
 def test_signals_at_one_of_a_trace_at_another_temperature_are_intervals(seed: int, temperature: float) -> None:
     answer = random_answer(seed)
@@ -61,7 +61,7 @@ def test_most_signals_are_exact_at_the_temperature_of_the_trace() -> None:
     assert nodes["entropy@own"].status == nodes["logprob@own"].status == "exact"
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seeds, st.lists(st.floats(-50, 50), min_size=5, max_size=5), st.sampled_from([1.0, 0.7]))
 def test_a_constant_for_each_context_moves_gauge_dependent_signals_alone(
     seed: int, offsets: list[float], temperature: float

@@ -42,6 +42,7 @@ class RecordEnsembles(TokenEnsembles):
         self._log_z_at = cache(self._compute_log_z)
         self._entropy_at = cache(self._compute_entropy)
         self._ground_at = cache(self._compute_ground)
+        self._powers_at = cache(self._compute_powers)
 
     def logprob(self, temperature: float | None) -> TokenValues:
         own = self._own(temperature)
@@ -129,12 +130,18 @@ class RecordEnsembles(TokenEnsembles):
         return TokenValues.exact(self._record[UNIFORM_COLUMNS[0]])
 
     def power_sum(self, order: float) -> TokenValues:
+        return self._powers_at(order)
+
+    def _compute_powers(self, order: float) -> TokenValues:
         reason = self._explain_gap(1.0 / order)
         if reason:
             return TokenValues.unknown(self.count, reason)
         nodes = self._record.nodes
-        value = np.maximum(nodes.log_z(order) + order * self._record["ground"], 0.0)
-        error = nodes.error_bound(order) + NODE_ERROR
+        if order == TOP_NODE:
+            value, error = np.asarray(nodes.log_z_k[..., -1], np.float64), np.asarray(NODE_ERROR)
+        else:
+            value = np.maximum(nodes.log_z(order) + order * self._record["ground"], 0.0)
+            error = nodes.error_bound(order) + NODE_ERROR
         return TokenValues(value, np.maximum(value - error, 0.0), value + error)
 
     def excess_energy(self) -> TokenValues:
