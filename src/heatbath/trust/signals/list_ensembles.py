@@ -50,12 +50,12 @@ class ListEnsembles(TokenEnsembles):
         beta = 1.0 / temperature
         log_z = self._bounds.log_z(beta)
         ends = beta * (given - error) - log_z.high, beta * (given + error) - log_z.low
-        return TokenValues.bounded(*(np.minimum(end, 0.0) for end in ends))
+        return TokenValues.interval(*(np.minimum(end, 0.0) for end in ends))
 
     def entropy(self, temperature: float | None) -> TokenValues:
         if not self._is_usual(temperature):
             return self._unknown("a list of log-probabilities bounds the entropy at T = 1 alone")
-        return TokenValues.bounded(self._bounds.entropy.low, self._bounds.entropy.high)
+        return TokenValues.interval(self._bounds.entropy.low, self._bounds.entropy.high)
 
     def heat_capacity(self, temperature: float | None) -> TokenValues:
         if not self._is_usual(temperature):
@@ -66,7 +66,7 @@ class ListEnsembles(TokenEnsembles):
         tail_low, tail_high = self._bound_tail_squares()
         low, high = np.minimum(*ends).sum(-1) + tail_low, peak.sum(-1) + tail_high
         entropy = self._bounds.entropy
-        return TokenValues.bounded(np.maximum(low - entropy.high**2, 0.0), np.maximum(high - entropy.low**2, 0.0))
+        return TokenValues.interval(np.maximum(low - entropy.high**2, 0.0), np.maximum(high - entropy.low**2, 0.0))
 
     def log_z(self, temperature: float | None) -> TokenValues:
         return self._unknown("log-probabilities do not tell log Z, which depends on the zero of energy")
@@ -77,12 +77,12 @@ class ListEnsembles(TokenEnsembles):
     def ground_surprisal(self, temperature: float | None) -> TokenValues:
         low, high = -self._high[:, 0], -self._low[:, 0]
         if self._is_usual(temperature):
-            return TokenValues.bounded(low, high)
+            return TokenValues.interval(low, high)
         if not temperature or math.isinf(temperature):
             return self._unknown(_ENDS)
         beta = 1.0 / temperature
         log_z = self._bounds.log_z(beta)
-        return TokenValues.bounded(np.maximum(log_z.low + beta * low, 0.0), np.maximum(log_z.high + beta * high, 0.0))
+        return TokenValues.interval(np.maximum(log_z.low + beta * low, 0.0), np.maximum(log_z.high + beta * high, 0.0))
 
     def uniform_surprisal(self) -> TokenValues:
         finite = np.isfinite(self._low)
@@ -92,7 +92,7 @@ class ListEnsembles(TokenEnsembles):
         possible = np.where(complete, finite.sum(-1), self._vocab_size)
         rest = self._num_unlisted * (math.log(max(self._num_unlisted, 1)) - self._log_tail_mass())
         low = np.where(complete, low, low + rest)
-        return TokenValues.bounded(low / possible, np.where(complete, high / possible, np.inf))
+        return TokenValues.interval(low / possible, np.where(complete, high / possible, np.inf))
 
     def log_count(self) -> TokenValues:
         finite = np.isfinite(self._low)
@@ -101,14 +101,14 @@ class ListEnsembles(TokenEnsembles):
     def power_sum(self, order: float) -> TokenValues:
         log_z = self._bounds.log_z(order)
         low = np.maximum(log_z.low - order * self._high[:, 0], 0.0)
-        return TokenValues.bounded(low, np.maximum(log_z.high - order * self._low[:, 0], low))
+        return TokenValues.interval(low, np.maximum(log_z.high - order * self._low[:, 0], low))
 
     def excess_energy(self) -> TokenValues:
         ours = self.logprob(1.0)
         if ours.reason:
             return ours
         ends = self._low[:, 0] - ours.upper, self._high[:, 0] - ours.lower
-        return TokenValues.bounded(*(np.maximum(end, 0.0) for end in ends))
+        return TokenValues.interval(*(np.maximum(end, 0.0) for end in ends))
 
     def margin(self) -> TokenValues:
         low, high = np.exp(self._low[:, 0]), np.exp(self._high[:, 0])
@@ -117,10 +117,10 @@ class ListEnsembles(TokenEnsembles):
         else:
             tail = self._bounds.tail_mass
             second = tail.low / max(self._num_unlisted, 1), np.minimum(high, tail.high)
-        return TokenValues.bounded(np.maximum(low - second[1], 0.0), np.maximum(high - second[0], 0.0))
+        return TokenValues.interval(np.maximum(low - second[1], 0.0), np.maximum(high - second[0], 0.0))
 
     def _unknown(self, reason: str) -> TokenValues:
-        return TokenValues.unknown(self.count, reason)
+        return TokenValues.missing(self.count, reason)
 
     @staticmethod
     def _is_usual(temperature: float | None) -> bool:

@@ -116,7 +116,7 @@ class RecordEnsembles(TokenEnsembles):
 
     def uniform_surprisal(self) -> TokenValues:
         if UNIFORM_COLUMNS[1] not in self._record:
-            return TokenValues.unknown(self.count, "the trace lacks the mean energy over the vocabulary")
+            return TokenValues.missing(self.count, "the trace lacks the mean energy over the vocabulary")
         above = self._record[UNIFORM_COLUMNS[1]] - self._record["ground"]
         ground = self.ground_surprisal(1.0)
         if ground.is_exact:
@@ -126,7 +126,7 @@ class RecordEnsembles(TokenEnsembles):
 
     def log_count(self) -> TokenValues:
         if UNIFORM_COLUMNS[0] not in self._record:
-            return TokenValues.unknown(self.count, "the trace lacks the number of possible tokens")
+            return TokenValues.missing(self.count, "the trace lacks the number of possible tokens")
         return TokenValues.exact(self._record[UNIFORM_COLUMNS[0]])
 
     def power_sum(self, order: float) -> TokenValues:
@@ -135,7 +135,7 @@ class RecordEnsembles(TokenEnsembles):
     def _compute_powers(self, order: float) -> TokenValues:
         reason = self._explain_gap(1.0 / order)
         if reason:
-            return TokenValues.unknown(self.count, reason)
+            return TokenValues.missing(self.count, reason)
         nodes = self._record.nodes
         if order == TOP_NODE:
             value, error = np.asarray(nodes.log_z_k[..., -1], np.float64), np.asarray(NODE_ERROR)
@@ -161,7 +161,7 @@ class RecordEnsembles(TokenEnsembles):
             )
             beyond = self._record["rank"] > 2
             ends = ends[0], np.where(beyond, np.minimum(ends[1], largest.upper - np.exp(ours.lower)), ends[1])
-        return TokenValues.bounded(*map(np.asarray, ends), reason=largest.reason)
+        return TokenValues.interval(*map(np.asarray, ends), reason=largest.reason)
 
     def spilled_energy(self, temperature: float | None) -> TokenValues:
         log_z = self._log_z_at(temperature)

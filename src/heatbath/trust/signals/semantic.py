@@ -79,7 +79,7 @@ def semantic_free_energy(
 def _bound_free_energy(found: float, others: float) -> SignalValue:
     lower = max(0.0, -math.log1p(-others)) if others < 1.0 else math.inf
     upper = max(0.0, -math.log(found)) if found else math.inf
-    return SignalValue.bounded(min(lower, upper), upper, upper)
+    return SignalValue.interval(min(lower, upper), upper, upper)
 
 
 def cluster_count(evidence: Evidence, _: float | None, *, clustering: Clustering) -> SignalValue:

@@ -40,12 +40,12 @@ class TokenValues:
         return cls(value, value, value)
 
     @classmethod
-    def bounded(cls, lower: Floats, upper: Floats, value: Floats | None = None, **more: Any) -> TokenValues:
+    def interval(cls, lower: Floats, upper: Floats, value: Floats | None = None, **more: Any) -> TokenValues:
         """Return intervals; their middle is the value where none is given."""
         return cls(np.asarray(middle(lower, upper)) if value is None else value, lower, upper, **more)
 
     @classmethod
-    def unknown(cls, count: int, reason: str) -> TokenValues:
+    def missing(cls, count: int, reason: str) -> TokenValues:
         """Return `count` values that are not known."""
         return cls(*[np.full(count, np.nan)] * 3, reason)
 
