@@ -40,13 +40,13 @@ class ListEnsembles(TokenEnsembles):
 
     def logprob(self, temperature: float | None) -> TokenValues:
         if self._given is None:
-            return self._unknown("the log-probabilities of the answer's tokens are not given")
+            return self._withhold("the log-probabilities of the answer's tokens are not given")
         given = np.asarray(self._given, np.float64)
         error = logprob_rounding(self._given, given, self._vocab_size)
         if self._is_usual(temperature):
             return TokenValues(np.minimum(given, 0.0), given - error, np.minimum(given + error, 0.0))
         if not temperature or math.isinf(temperature):
-            return self._unknown(_ENDS)
+            return self._withhold(_ENDS)
         beta = 1.0 / temperature
         log_z = self._bounds.log_z(beta)
         ends = beta * (given - error) - log_z.high, beta * (given + error) - log_z.low
@@ -54,12 +54,12 @@ class ListEnsembles(TokenEnsembles):
 
     def entropy(self, temperature: float | None) -> TokenValues:
         if not self._is_usual(temperature):
-            return self._unknown("a list of log-probabilities bounds the entropy at T = 1 alone")
+            return self._withhold("a list of log-probabilities bounds the entropy at T = 1 alone")
         return TokenValues.interval(self._bounds.entropy.low, self._bounds.entropy.high)
 
     def heat_capacity(self, temperature: float | None) -> TokenValues:
         if not self._is_usual(temperature):
-            return self._unknown("a list of log-probabilities bounds the heat capacity at T = 1 alone")
+            return self._withhold("a list of log-probabilities bounds the heat capacity at T = 1 alone")
         ends = _square_terms(np.exp(self._low)), _square_terms(np.exp(self._high))
         straddles = (self._low < -2.0) & (self._high > -2.0)
         peak = np.where(straddles, _square_terms(np.full_like(self._low, _SQUARE_PEAK)), np.maximum(*ends))
@@ -69,17 +69,17 @@ class ListEnsembles(TokenEnsembles):
         return TokenValues.interval(np.maximum(low - entropy.high**2, 0.0), np.maximum(high - entropy.low**2, 0.0))
 
     def log_z(self, temperature: float | None) -> TokenValues:
-        return self._unknown("log-probabilities do not tell log Z, which depends on the zero of energy")
+        return self._withhold("log-probabilities do not tell log Z, which depends on the zero of energy")
 
     def spilled_energy(self, temperature: float | None) -> TokenValues:
-        return self._unknown("log-probabilities do not tell energies, which depend on their zero")
+        return self._withhold("log-probabilities do not tell energies, which depend on their zero")
 
     def ground_surprisal(self, temperature: float | None) -> TokenValues:
         low, high = -self._high[:, 0], -self._low[:, 0]
         if self._is_usual(temperature):
             return TokenValues.interval(low, high)
         if not temperature or math.isinf(temperature):
-            return self._unknown(_ENDS)
+            return self._withhold(_ENDS)
         beta = 1.0 / temperature
         log_z = self._bounds.log_z(beta)
         return TokenValues.interval(np.maximum(log_z.low + beta * low, 0.0), np.maximum(log_z.high + beta * high, 0.0))
@@ -119,7 +119,7 @@ class ListEnsembles(TokenEnsembles):
             second = tail.low / max(self._num_unlisted, 1), np.minimum(high, tail.high)
         return TokenValues.interval(np.maximum(low - second[1], 0.0), np.maximum(high - second[0], 0.0))
 
-    def _unknown(self, reason: str) -> TokenValues:
+    def _withhold(self, reason: str) -> TokenValues:
         return TokenValues.missing(self.count, reason)
 
     @staticmethod
