@@ -11,6 +11,7 @@ neighbouring nodes, and C is an estimate without a bound.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,8 @@ class LogZ:
         x, width = np.log(points), min(width, len(self.betas))
         start = np.clip((self._find_interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
         stencil = start[..., None] + np.arange(width)
-        weights = cardinal_jets(x, np.log(self.betas)[stencil])
+        nodes = np.log(self.betas)[stencil]
+        weights = cardinal_jets(x, nodes) if x.ndim else _jets_at(float(x), tuple(nodes.tolist()))
         data = np.stack(self._node_jets(stencil))
         return np.asarray(np.einsum("od...j,d...j->o...", weights, data, optimize=True))
 
@@ -202,6 +204,14 @@ class LogZ:
         tangents = (log_z - mean * (points[..., None] - betas)).max(-1)
         value = self._interpolate_jet(points, left)[0]
         return np.asarray(np.maximum(np.abs(chord - value), np.abs(value - tangents)))
+
+
+@lru_cache(maxsize=1024)
+def _jets_at(x: float, nodes: tuple[float, ...]) -> Floats:
+    """Return the weights of the nodes at one x; the same few temperatures are asked for again and again."""
+    weights = cardinal_jets(np.asarray(x), np.asarray(nodes))
+    weights.setflags(write=False)
+    return weights
 
 
 def _take_columns(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:

@@ -34,7 +34,7 @@ THERMO_COLUMNS = (
 NODE_COLUMNS = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
 """Columns at `NODE_BETAS`, (..., K); the first two are relative to the ground energy."""
 
-UNIFORM_COLUMNS = ("uniform/log_count", "uniform/mean_energy")
+UNIFORM_COLUMNS = ("nodes/log_count", "nodes/uniform_energy")
 """Columns at T = inf: log of the number of possible tokens, and their mean energy, which depends on the gauge."""
 
 WORK_PREFIX = "work/"

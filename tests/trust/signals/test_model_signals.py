@@ -71,8 +71,9 @@ class ReplyModel(Model):
 
     @staticmethod
     def says_yes(prompt: str) -> bool:
-        first, second = (line.partition(":")[2].strip() for line in prompt.splitlines() if "answer:" in line)
-        return first[0] == second[0]
+        answers = {line.partition(". ")[0]: line.partition(". ")[2] for line in prompt.splitlines() if ". " in line}
+        first, second = prompt.splitlines()[-1].removesuffix(":").split(" and ")
+        return answers[first][0] == answers[second][0]
 
 
 def test_entailment_compares_energies_in_both_directions() -> None:
@@ -91,10 +92,11 @@ def test_entailment_compares_energies_in_both_directions() -> None:
 
 
 def test_entailment_is_calibrated_by_an_empty_answer() -> None:
-    scores = EntailmentScorer(ReplyModel(), "How large is it?").score_pairs([("large", "long"), ("large", "big")])
-    assert scores.tolist() == [2.0, 0.0]
+    scorer = EntailmentScorer(ReplyModel(), "How large is it?", ["large", "long", "big"])
+    assert scorer.score_pairs([(0, 1), (0, 2)]).tolist() == [2.0, 0.0]
+    assert scorer.score_pairs([]).tolist() == []
     with pytest.raises(BadInput, match="must begin with different tokens of reply"):
-        EntailmentScorer(ReplyModel(), "", words=(" yes", " yep"))
+        EntailmentScorer(ReplyModel(), "", ["a"], words=(" yes", " yep"))
 
 
 class AttentiveModel(MarkovModel):

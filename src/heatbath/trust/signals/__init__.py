@@ -1,9 +1,9 @@
 """Signals: numbers about one answer that may tell right answers from wrong ones.
 
-    compute_signals(Evidence(trace=…), ["logprob:mean", "entropy:max"])
-    compute_signal_columns(evidences)   many answers in one pass
-    collect_evidence(run)               of the sequences that `hb.generate` drew
-    SIGNALS                             all of them, with direction, gauge and cost
+compute_signals(Evidence(trace=…), ["logprob:mean", "entropy:max"])
+compute_signal_columns(evidences)   many answers in one pass
+collect_evidence(run)               of the sequences that `hb.generate` drew
+SIGNALS                             all of them, with direction, gauge and cost
 """
 
 from heatbath.trust.signals.base import (

@@ -61,7 +61,7 @@ def cocoa(evidence: Evidence, _: float | None, *, signal: str, sign: float, simi
         return found
     # Nothing times an infinite uncertainty is nothing: all samples agree.
     value, *ends = (sign * each * factor if factor else 0.0 for each in (found.value, found.lower, found.upper))
-    return SignalValue.exact(value) if found.status == "exact" else SignalValue.bounded(min(ends), max(ends), value)
+    return SignalValue.exact(value) if found.status == "exact" else SignalValue.interval(min(ends), max(ends), value)
 
 
 def _build_cocoa(name: str, signal: str, sign: float, similarity: Similarity) -> SignalSpec:

@@ -37,7 +37,7 @@ def rauq(evidence: Evidence, alpha: float | None) -> SignalValue:
     value, upper, lower = (
         rauq_uncertainty(np.exp(each), weights, share) for each in (logprob.value, logprob.lower, logprob.upper)
     )
-    return SignalValue.exact(value) if logprob.is_exact else SignalValue.bounded(lower, upper, value)
+    return SignalValue.exact(value) if logprob.is_exact else SignalValue.interval(lower, upper, value)
 
 
 def attention_to_previous(evidence: Evidence) -> Floats:

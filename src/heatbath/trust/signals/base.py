@@ -114,7 +114,7 @@ class SignalValue:
         return cls(value, value, value, "exact")
 
     @classmethod
-    def bounded(cls, lower: float, upper: float, value: float | None = None, reason: str = "") -> SignalValue:
+    def interval(cls, lower: float, upper: float, value: float | None = None, reason: str = "") -> SignalValue:
         """Return an interval; the value is its middle, or its finite end, where none is given."""
         return cls(float(middle(lower, upper)) if value is None else value, lower, upper, "bounded", reason)
 
@@ -133,7 +133,7 @@ def middle(lower: Any, upper: Any) -> Any:
 
 @dataclass(frozen=True)
 class SignalSpec:
-    """What a signal says of itself, and how it is computed.
+    """The description of a signal, and the function that computes it.
 
     Attributes:
         name: without parameter and aggregation.

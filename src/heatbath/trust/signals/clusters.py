@@ -127,8 +127,8 @@ def _group_by_embedding(texts: Sequence[str], evidence: Evidence) -> list[int]:
 
 def _group_by_entailment(texts: Sequence[str], evidence: Evidence) -> list[int]:
     assert evidence.model is not None
-    scorer = EntailmentScorer(evidence.model, evidence.model.decode(evidence.prompt_tokens))
-    both = scorer.compare_texts(texts)
+    question = evidence.model.decode(evidence.prompt_tokens)
+    both = EntailmentScorer(evidence.model, question, texts).compare_texts()
     return group_texts(len(texts), lambda i, j: bool(both[i, j]))
 
 

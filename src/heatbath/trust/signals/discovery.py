@@ -47,9 +47,7 @@ class SignalRegistry(Mapping[str, SignalSpec]):
             own = spec.aggregations[:1] if aggregation not in spec.aggregations else (aggregation,)
             chosen = (spec.aggregations if aggregations else own) or (None,)
             found += [
-                NamedSignal(spec, parameter, each).name
-                for parameter in spec.parameters or (None,)
-                for each in chosen
+                NamedSignal(spec, parameter, each).name for parameter in spec.parameters or (None,) for each in chosen
             ]
         return found
 

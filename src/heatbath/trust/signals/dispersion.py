@@ -74,7 +74,7 @@ SIGNAL_SPECS = (
         -1,
         "Rényi entropy of an order, from log Z at order times 1/T",
         needs=("trace", "nodes"),
-        parameters=("order", (0.5, 2.0, math.inf)),
+        parameters=("order", (2.0, 0.5, math.inf)),
     ),
     _build_spec(p_max, 1, "largest probability", parameters=_AT_ONE),
     _build_spec(margin, 1, "difference of the two largest probabilities"),

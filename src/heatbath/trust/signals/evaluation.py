@@ -108,7 +108,8 @@ class _Group:
         """Return the decision tokens; none where the aggregation does not ask for them."""
         count = self.ensembles.count
         if aggregation != "decision":
-            return Decisions(np.ones(count, bool), self.ensembles.segments.lengths, True)
+            lengths = self.ensembles.segments.lengths
+            return Decisions(np.ones(count, bool), lengths, np.ones(len(lengths), bool))
         if self.decisions is None:
             given = None if self.masks[0] is None else np.concatenate(self.masks)
             entropy = self.ensembles.entropy(1.0)
@@ -147,8 +148,9 @@ class _Batch:
                     values, group.ensembles.segments, signal.aggregation, group.choose(signal.aggregation)
                 )
             ends[:, group.rows] = found
-            for row, value in zip(group.rows.tolist(), found[0].tolist(), strict=True):
-                reasons[row] = values.note if value == value else values.reason or _TOO_SHORT
+            for row, value, low, high in zip(group.rows.tolist(), *(end.tolist() for end in found), strict=True):
+                said = values.note if low < high else ""
+                reasons[row] = said if value == value else values.reason or _TOO_SHORT
         statuses = [_status(*row) for row in ends.T.tolist()]
         return SignalColumn(*ends, statuses, reasons)
 
@@ -182,8 +184,8 @@ def _as_lists(top_logprobs: Any) -> NDArray[Any]:
     try:
         lists = np.asarray(top_logprobs)
         lists = lists if lists.dtype.kind == "f" else lists.astype(np.float64)
-    except ValueError:
-        lists = np.empty(0)
+    except (TypeError, ValueError):
+        lists = np.empty((1, 0, 0))
     if len(lists) and lists.ndim != 2:
         raise BadInput("`top_logprobs` must list equally many tokens at each position, (n, k).", param="top_logprobs")
     return lists

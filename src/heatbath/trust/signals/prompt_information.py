@@ -40,7 +40,7 @@ def _weigh_tokens(values: TokenValues, weights: np.ndarray[tuple[int], np.dtype[
         return SignalValue.exact(value)
     lower = float(np.where(weights > 0.0, weights * values.lower, weights * values.upper).sum())
     upper = float(np.where(weights > 0.0, weights * values.upper, weights * values.lower).sum())
-    return SignalValue.bounded(lower, upper, value)
+    return SignalValue.interval(lower, upper, value)
 
 
 def pointwise_information(evidence: Evidence, _: float | None) -> SignalValue:
@@ -62,7 +62,7 @@ def pointwise_information(evidence: Evidence, _: float | None) -> SignalValue:
     value, lower, upper = (float(end[chosen].sum()) - without for end in (given.value, given.lower, given.upper))
     if value != value:
         return SignalValue.none("the answer has probability 0 with and without the prompt")
-    return SignalValue.exact(value) if given.is_exact else SignalValue.bounded(lower, upper, value)
+    return SignalValue.exact(value) if given.is_exact else SignalValue.interval(lower, upper, value)
 
 
 SIGNAL_SPECS = (

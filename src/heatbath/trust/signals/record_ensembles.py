@@ -37,11 +37,12 @@ class RecordEnsembles(TokenEnsembles):
         self._record = concatenate(some) if len(some) > 1 else some[0]
         _validate_columns(self._record, self.segments)
         missing = np.full(self.count, np.nan)
-        self._temperature: Floats = self._record["temperature"] if "temperature" in self._record else missing
+        self._temperature: Floats = self._record.columns.get("temperature", missing)
         self._has_nodes = NODE_COLUMNS[0] in self._record
         self._log_z_at = cache(self._compute_log_z)
         self._entropy_at = cache(self._compute_entropy)
         self._ground_at = cache(self._compute_ground)
+        self._powers_at = cache(self._compute_powers)
 
     def logprob(self, temperature: float | None) -> TokenValues:
         own = self._own(temperature)
@@ -115,7 +116,7 @@ class RecordEnsembles(TokenEnsembles):
 
     def uniform_surprisal(self) -> TokenValues:
         if UNIFORM_COLUMNS[1] not in self._record:
-            return TokenValues.unknown(self.count, "the trace lacks the mean energy over the vocabulary")
+            return TokenValues.missing(self.count, "the trace lacks the mean energy over the vocabulary")
         above = self._record[UNIFORM_COLUMNS[1]] - self._record["ground"]
         ground = self.ground_surprisal(1.0)
         if ground.is_exact:
@@ -125,16 +126,22 @@ class RecordEnsembles(TokenEnsembles):
 
     def log_count(self) -> TokenValues:
         if UNIFORM_COLUMNS[0] not in self._record:
-            return TokenValues.unknown(self.count, "the trace lacks the number of possible tokens")
+            return TokenValues.missing(self.count, "the trace lacks the number of possible tokens")
         return TokenValues.exact(self._record[UNIFORM_COLUMNS[0]])
 
     def power_sum(self, order: float) -> TokenValues:
+        return self._powers_at(order)
+
+    def _compute_powers(self, order: float) -> TokenValues:
         reason = self._explain_gap(1.0 / order)
         if reason:
-            return TokenValues.unknown(self.count, reason)
+            return TokenValues.missing(self.count, reason)
         nodes = self._record.nodes
-        value = np.maximum(nodes.log_z(order) + order * self._record["ground"], 0.0)
-        error = nodes.error_bound(order) + NODE_ERROR
+        if order == TOP_NODE:
+            value, error = np.asarray(nodes.log_z_k[..., -1], np.float64), np.asarray(NODE_ERROR)
+        else:
+            value = np.maximum(nodes.log_z(order) + order * self._record["ground"], 0.0)
+            error = nodes.error_bound(order) + NODE_ERROR
         return TokenValues(value, np.maximum(value - error, 0.0), value + error)
 
     def excess_energy(self) -> TokenValues:
@@ -154,7 +161,7 @@ class RecordEnsembles(TokenEnsembles):
             )
             beyond = self._record["rank"] > 2
             ends = ends[0], np.where(beyond, np.minimum(ends[1], largest.upper - np.exp(ours.lower)), ends[1])
-        return TokenValues.bounded(*map(np.asarray, ends), reason=largest.reason)
+        return TokenValues.interval(*map(np.asarray, ends), reason=largest.reason)
 
     def spilled_energy(self, temperature: float | None) -> TokenValues:
         log_z = self._log_z_at(temperature)
@@ -167,7 +174,7 @@ class RecordEnsembles(TokenEnsembles):
         return TokenValues(*ends, log_z.reason, present=present)
 
     def _second_share(self, largest: TokenValues) -> tuple[Floats, Floats]:
-        r"""Bound \(p_2 / p_1\), from what the others have together and from \(\sum_v (p_v / p_1)^q\) at the top node."""
+        r"""Bound \(p_2 / p_1\), from the others together and from \(\sum_v (p_v / p_1)^q\) at the top node."""
         with np.errstate(divide="ignore", invalid="ignore"):
             low, high = np.zeros(self.count), np.minimum(1.0, 1.0 / largest.lower - 1.0)
             if self._has_nodes:

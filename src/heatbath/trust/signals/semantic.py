@@ -26,7 +26,9 @@ from heatbath.trust.signals.clusters import Clustering, cluster_samples, sequenc
 Estimator = Literal["counts", "monte_carlo", "unique"]
 
 
-def semantic_entropy(evidence: Evidence, _: float | None, *, clustering: Clustering, estimator: Estimator) -> SignalValue:
+def semantic_entropy(
+    evidence: Evidence, _: float | None, *, clustering: Clustering, estimator: Estimator
+) -> SignalValue:
     """Return the entropy of the meanings."""
     clusters = cluster_samples(evidence, clustering)
     if isinstance(clusters, str):
@@ -68,14 +70,16 @@ def semantic_free_energy(
     if isinstance(masses, str):
         return SignalValue.none(masses)
     found = float(np.exp(masses[label])) if label < clusters.num_clusters else 0.0
-    others = float(np.exp(np.delete(masses, label)).sum()) if label < clusters.num_clusters else float(np.exp(masses).sum())
+    others = (
+        float(np.exp(np.delete(masses, label)).sum()) if label < clusters.num_clusters else float(np.exp(masses).sum())
+    )
     return _bound_free_energy(found, min(others, 1.0))
 
 
 def _bound_free_energy(found: float, others: float) -> SignalValue:
     lower = max(0.0, -math.log1p(-others)) if others < 1.0 else math.inf
     upper = max(0.0, -math.log(found)) if found else math.inf
-    return SignalValue.bounded(min(lower, upper), upper, upper)
+    return SignalValue.interval(min(lower, upper), upper, upper)
 
 
 def cluster_count(evidence: Evidence, _: float | None, *, clustering: Clustering) -> SignalValue:
@@ -98,10 +102,9 @@ def count_sample_tokens(evidence: Evidence) -> int:
 
 
 def count_entailment_tokens(evidence: Evidence) -> int:
-    """Return the number of tokens of the samples, and of the prompts that compare two meanings, at most."""
+    """Return about the number of tokens of the samples, and of the prompt that compares them and its ends."""
     texts = {sample.text for sample in evidence.samples}
-    longest = max((len(sample.tokens) for sample in evidence.samples), default=0)
-    return count_sample_tokens(evidence) + len(texts) ** 2 * (len(evidence.prompt_tokens) + 2 * longest + 30)
+    return 2 * count_sample_tokens(evidence) + len(evidence.prompt_tokens) + 30 + 6 * len(texts) ** 2
 
 
 _NEEDS: Mapping[Clustering, tuple[Need, ...]] = {
@@ -112,7 +115,7 @@ _NEEDS: Mapping[Clustering, tuple[Need, ...]] = {
 _COSTS: Mapping[Clustering, str] = {
     "equality": "the samples",
     "embedding": "the samples and their embeddings",
-    "entailment": "the samples and a short prompt for each ordered pair of different texts",
+    "entailment": "the samples, reading them once more, and some tokens for each ordered pair of different texts",
 }
 _ESTIMATORS: tuple[Estimator, ...] = ("counts", "monte_carlo", "unique")
 

@@ -107,7 +107,7 @@ class TokenEnsembles(ABC):
         low, high = (np.where(np.isnan(end), end, np.maximum(end, 0.0)) for end in ends)
         if surprisal.is_exact and count.is_exact:
             return TokenValues(low, low, low, surprisal.reason or count.reason)
-        return TokenValues.bounded(low, high, reason=surprisal.reason or count.reason)
+        return TokenValues.interval(low, high, reason=surprisal.reason or count.reason)
 
     def mode_count(self) -> TokenValues:
         r"""Return \(\sum_v (p_v / p_{max})^{10}\): 1 with one mode, n with n equal ones."""

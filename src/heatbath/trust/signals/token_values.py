@@ -1,7 +1,7 @@
 """Numbers at the tokens of many answers, and their aggregation to one number for each answer.
 
-The tokens of all answers lie in one flat array. Aggregations are monotone in every token, so that the aggregate of lower
-ends is a lower end.
+The tokens of all answers lie in one flat array. Aggregations are monotone in every token, so that that of lower ends
+is a lower end.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class TokenValues:
         return cls(value, value, value)
 
     @classmethod
-    def bounded(cls, lower: Floats, upper: Floats, value: Floats | None = None, **more: Any) -> TokenValues:
+    def interval(cls, lower: Floats, upper: Floats, value: Floats | None = None, **more: Any) -> TokenValues:
         """Return intervals; their middle is the value where none is given."""
         return cls(np.asarray(middle(lower, upper)) if value is None else value, lower, upper, **more)
 
     @classmethod
-    def unknown(cls, count: int, reason: str) -> TokenValues:
+    def missing(cls, count: int, reason: str) -> TokenValues:
         """Return `count` values that are not known."""
         return cls(*[np.full(count, np.nan)] * 3, reason)
 
@@ -81,6 +81,10 @@ class Segments:
     def sum(self, values: Floats) -> Floats:
         return np.asarray(np.add.reduceat(values, self.starts)) if len(self.lengths) else np.zeros(0)
 
+    def count(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the number of tokens of each answer in a mask."""
+        return self.sum(mask.astype(np.float64)).astype(np.int64)
+
     def rank(self, keys: Floats) -> NDArray[np.int64]:
         """Return the place of each token within its answer by ascending key, ties by position."""
         order = np.lexsort((keys, self.answers))
@@ -91,25 +95,25 @@ class Segments:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decision tokens: `mask` (N,), `counts` of each answer, and whether the entropies that chose them are exact."""
+    """The decision tokens: `mask` (N,), `counts` (n,) of each answer, `certain_mask` (n,) where it is known which."""
 
     mask: NDArray[np.bool_]
     counts: NDArray[np.int64]
-    is_certain: bool
+    certain_mask: NDArray[np.bool_]
 
     def keep(self, segments: Segments, present: NDArray[np.bool_]) -> Decisions:
         """Return the decision tokens among those that are `present`."""
         mask = self.mask & present
-        return Decisions(mask[present], segments.sum(mask.astype(float)).astype(np.int64), self.is_certain)
+        return Decisions(mask[present], segments.count(mask), self.certain_mask)
 
 
 def choose_decisions(entropy: TokenValues, segments: Segments, given: NDArray[np.bool_] | None = None) -> Decisions:
     """Return the decision tokens: those `given`, or in each answer the `DECISION_SHARE` of the highest entropy."""
     if given is not None:
-        return Decisions(given, segments.sum(given.astype(float)).astype(np.int64), True)
+        return Decisions(given, segments.count(given), np.ones(len(segments.lengths), bool))
     counts = np.ceil(DECISION_SHARE * segments.lengths).astype(np.int64)
     mask = segments.rank(-entropy.value) < counts[segments.answers]
-    return Decisions(mask, counts, entropy.is_exact)
+    return Decisions(mask, counts, segments.count(entropy.lower != entropy.upper) == 0)
 
 
 def aggregate_tokens(
@@ -118,12 +122,10 @@ def aggregate_tokens(
     """Return value, lower and upper end of each answer, (n,) each; NaN without a token that counts."""
     if values.present is not None:
         decisions = decisions.keep(segments, values.present)
-        kept = segments.sum(values.present.astype(float)).astype(np.int64)
+        kept = segments.count(values.present)
         some, present = kept > 0, values.present
         ends = (values.value[present], values.lower[present], values.upper[present])
-        found = aggregate_tokens(
-            TokenValues(*ends), Segments(kept[some]), aggregation, _drop_empty(decisions, some)
-        )
+        found = aggregate_tokens(TokenValues(*ends), Segments(kept[some]), aggregation, _drop_empty(decisions, some))
         spread = [np.full(len(kept), np.nan) for _ in found]
         for into, part in zip(spread, found, strict=True):
             into[some] = part
@@ -138,7 +140,7 @@ def aggregate_tokens(
 
 
 def _drop_empty(decisions: Decisions, some: NDArray[np.bool_]) -> Decisions:
-    return Decisions(decisions.mask, decisions.counts[some], decisions.is_certain)
+    return Decisions(decisions.mask, decisions.counts[some], decisions.certain_mask[some])
 
 
 def _aggregate_decisions(
@@ -150,12 +152,13 @@ def _aggregate_decisions(
             segments.sum(np.where(decisions.mask, each, 0.0)) / decisions.counts
             for each in (values.value, values.lower, values.upper)
         )
-        if decisions.is_certain:
+        if decisions.certain_mask.all():
             return value, lower, upper
         counts = decisions.counts[segments.answers]
         least = segments.sum(np.where(segments.rank(values.lower) < counts, values.lower, 0.0)) / decisions.counts
         most = segments.sum(np.where(segments.rank(-values.upper) < counts, values.upper, 0.0)) / decisions.counts
-    return value, least, most
+    certain = decisions.certain_mask
+    return value, np.where(certain, lower, least), np.where(certain, upper, most)
 
 
 def _reduce_with(ufunc: np.ufunc) -> Callable[[Floats, Segments], Floats]:
