@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": "Generate text with any sampler, with a record of every token.",
     "sweep": "Find where a model freezes and melts, and a temperature to use.",
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
+    "decide": "Answer questions with labels, at a stated level of calibration.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",
