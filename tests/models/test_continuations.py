@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heatbath.engine.base import Request
+from heatbath.engine.local import continuation_scoring
+from heatbath.engine.local.continuation_scoring import ContinuationScoring
 from heatbath.errors import BadInput
 from heatbath.models import TableModel
 from heatbath.models.continuations import build_continuation_tree
@@ -97,3 +101,25 @@ def test_a_prompt_beyond_the_context_is_refused(tiny: Callable[[str], Transforme
 def test_closed_tokens_are_impossible(tiny: Callable[[str], TransformersModel]) -> None:
     found = build_continuation_scorer(tiny("llama")).score([[1, 2]], build_continuation_tree([[3], [263]])).logprobs
     assert np.isfinite(found[0, 0]) and found[0, 1] == -np.inf
+
+
+def test_a_prompt_read_in_pieces_gives_the_same(
+    tiny: Callable[[str], TransformersModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine evaluates 256 positions of a prompt between two steps of others, here 3, and keeps none of them."""
+    monkeypatch.setattr(continuation_scoring, "PROMPT_POSITIONS", 3)
+    model = tiny("llama")
+    scorer = build_continuation_scorer(model)
+    scorer.cache_prefixes([LONG[0][:7]])  # left by a request that was cancelled
+    paths = ((10, 11), (14,))
+    request = Request(tuple(LONG[1]), "id", max_tokens=0, continuations=paths, hidden_state=True)
+    scoring, steps = ContinuationScoring(scorer, request), 0
+    while scoring.step():
+        steps += 1
+    assert steps == 4
+    job = SimpleNamespace()
+    scoring.write(job)  # type: ignore[arg-type]
+    expected = SessionScorer(model).score([LONG[1]], build_continuation_tree(paths), with_hidden=True)
+    assert job.continuation_logprobs == pytest.approx(expected.logprobs[0], abs=2e-4)
+    assert job.hidden_state == pytest.approx(expected.hidden[0], abs=2e-3)  # type: ignore[index]
+    assert not scorer._prefixes  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from heatbath.cli.output_files import Force, validate_output_file
 from heatbath.errors import BadInput, format_value
 
 if TYPE_CHECKING:
-    from heatbath.trust.decisions import Decision, DecisionQuestion
+    from heatbath.trust.decisions import DecisionQuestion, LabelDecision
 
 app = typer.Typer(
     help="Answer questions with labels: check a model, fit a question, decide about texts.",
@@ -143,7 +143,7 @@ def run(
         typer.echo(json.dumps({"text": text, **decision.summary()}) if as_json else _format_decision(decision))
 
 
-def _format_decision(decision: Decision) -> str:
+def _format_decision(decision: LabelDecision) -> str:
     """Return the answer, its probability, the label mass, and what else was asked for."""
     parts = [f"{decision.label}  p={decision.confidence:.3f}  mass={decision.label_mass:.3g}  {decision.level}"]
     if decision.score is not None:

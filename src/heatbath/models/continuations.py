@@ -94,6 +94,9 @@ class ContinuationScorer(Protocol):
     def cache_prefixes(self, prefixes: Sequence[Tokens]) -> None:
         """Evaluate prefixes that many prompts begin with, where the scorer can keep them; others do nothing."""
 
+    def clear_prefixes(self) -> None:
+        """Forget all prefixes."""
+
     def score(
         self, prompts: Sequence[Tokens], tree: ContinuationTree, *, with_hidden: bool = False
     ) -> ContinuationScores:

@@ -32,6 +32,9 @@ class SessionScorer:
     def cache_prefixes(self, prefixes: Sequence[Tokens]) -> None:
         """Do nothing: sessions share no prefixes."""
 
+    def clear_prefixes(self) -> None:
+        """Do nothing: there are none."""
+
     def score(
         self, prompts: Sequence[Tokens], tree: ContinuationTree, *, with_hidden: bool = False
     ) -> ContinuationScores:

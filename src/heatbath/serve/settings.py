@@ -144,6 +144,12 @@ class MetricSettings(Section):
     enabled: bool = True
 
 
+class TrustSettings(Section):
+    """Files of decision fits, for the levels of `/v1/decisions`."""
+
+    decisions: tuple[Path, ...] = ()
+
+
 class OtelSettings(Section):
     """OpenTelemetry, sent to `endpoint` if it is enabled."""
 
@@ -171,6 +177,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import heatbath as hb
 from heatbath.errors import BadInput
 from heatbath.trust.decisions import (
-    Decision,
     DecisionData,
     DecisionFit,
+    LabelDecision,
     build_question,
     check_levels,
     fit_decisions,
@@ -30,7 +30,7 @@ ANIMALS = ["cat", "dog", "cats", "a dog"]
 QUESTION = build_question("Which animal?", ["A", "B", "C"])
 
 
-def _by_label(decision: Decision) -> dict[str, float]:
+def _by_label(decision: LabelDecision) -> dict[str, float]:
     return dict(zip(decision.labels, decision.probabilities, strict=True))
 
 

@@ -65,7 +65,8 @@ class _PrefixLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
-        self.prefix, self.new = values, values
+        self.prefix = values
+        self.new: tuple[torch.Tensor, torch.Tensor] = (values[0], values[1])
         self.is_initialized, self.is_sliding = True, False
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -73,7 +74,7 @@ class _PrefixLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return keys and values of the prefix and of the new positions, which are kept in `new`."""
-        self.new = torch.stack([key_states, value_states])
+        self.new = key_states, value_states
         return torch.cat([self.prefix[0], key_states], 2), torch.cat([self.prefix[1], value_states], 2)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -116,16 +117,22 @@ class TreeScorer:
         """Evaluate prefixes, and forget others where there is no room; one that is very long is left out."""
         wanted = dict.fromkeys(tuple(map(int, prefix)) for prefix in prefixes if len(prefix) <= MAX_ROW_POSITIONS)
         missing = [prefix for prefix in wanted if prefix and prefix not in self._prefixes]
-        rows = [_TreeRow((), prefix, tuple(range(-1, len(prefix) - 1)), ()) for prefix in missing]
+        rows = [_build_prefix_row(self._find_prefix(prefix), prefix) for prefix in missing]
         for batch in _split_rows(rows):
-            _, values = self._run_rows(batch)
+            _, cache = self._run_rows(batch)
+            values = torch.stack([torch.stack(layer.new) for layer in cache.layers])
             for line, row in enumerate(batch):
-                self._prefixes[row.tokens] = values[:, :, line, :, : len(row)].clone()
+                known = [self._prefixes[row.prefix]] if row.prefix else []
+                self._prefixes[row.prefix + row.tokens] = torch.cat([*known, values[:, :, line, :, : len(row)]], 3)
         for prefix in wanted:
             if prefix in self._prefixes:
                 self._prefixes.move_to_end(prefix)
         while sum(each.nbytes for each in self._prefixes.values()) > self._prefix_bytes:
             self._prefixes.popitem(last=False)
+
+    def clear_prefixes(self) -> None:
+        """Forget all prefixes."""
+        self._prefixes.clear()
 
     def score(
         self, prompts: Sequence[Tokens], tree: ContinuationTree, *, with_hidden: bool = False
@@ -158,8 +165,8 @@ class TreeScorer:
             for part in _split_sizes(sizes):
                 yield _build_row(prefix, [(numbers[at], prompts[numbers[at]][len(prefix) :]) for at in part], tree)
 
-    def _run_rows(self, rows: Sequence[_TreeRow]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the outputs of the decoder, (B, q, D), and the new keys and values, (L, 2, B, heads, q, D)."""
+    def _run_rows(self, rows: Sequence[_TreeRow]) -> tuple[torch.Tensor, _PrefixCache]:
+        """Return the outputs of the decoder, (B, q, D), and the cache with the new keys and values."""
         past, width = max(len(row.prefix) for row in rows), max(map(len, rows))
         tokens, positions = np.zeros((2, len(rows), width), np.int64)
         mask = np.zeros((len(rows), 1, width, past + width), bool)
@@ -173,11 +180,10 @@ class TreeScorer:
             mask[line, 0, range(count, width), range(past + count, past + width)] = True
         cache = _PrefixCache(self._gather_prefixes(tuple(row.prefix for row in rows), past))
         with torch.inference_mode():
-            hidden = self._network.hidden_states(
+            outputs = self._network.hidden_states(
                 self._to_device(tokens), cache, mask=self._build_mask(mask), positions=self._to_device(positions)
             )
-            new = torch.stack([layer.new for layer in cache.layers]) if not past else hidden
-        return hidden, new
+        return outputs, cache
 
     def _gather_prefixes(self, prefixes: tuple[Key, ...], past: int) -> torch.Tensor:
         """Return the keys and values of the prefixes of some rows, (L, 2, B, heads, past, D), zeros after the end."""
@@ -223,6 +229,12 @@ class TreeScorer:
             if hidden is not None:
                 first = [index for index, node in enumerate(nodes) if node == 0]
                 hidden[np.array(prompts)[first]] = selected[first].double().cpu().numpy()
+
+
+def _build_prefix_row(known: Key, prefix: Key) -> _TreeRow:
+    """Return the row that continues a known prefix up to a longer one."""
+    tokens = prefix[len(known) :]
+    return _TreeRow(known, tokens, tuple(range(-1, len(tokens) - 1)), ())
 
 
 def _build_row(prefix: Key, suffixes: Sequence[tuple[int, Key]], tree: ContinuationTree) -> _TreeRow:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heatbath.trust.decisions.conformal_sets import conformal_threshold, min_held_out, select_labels
-    from heatbath.trust.decisions.decision import Decision
+    from heatbath.trust.decisions.decision import LabelDecision
     from heatbath.trust.decisions.decision_api import LevelSupport, check_levels, decide
     from heatbath.trust.decisions.fit_file import DecisionFit, load_decision_fit
     from heatbath.trust.decisions.fitting import DecisionData, fit_decisions
     from heatbath.trust.decisions.questions import DecisionQuestion, build_question
 
 _HOME = {
-    "Decision": "decision",
+    "LabelDecision": "decision",
     "DecisionData": "fitting",
     "DecisionFit": "fit_file",
     "DecisionQuestion": "questions",
@@ -37,10 +37,10 @@ _HOME = {
 }
 
 __all__ = [
-    "Decision",
     "DecisionData",
     "DecisionFit",
     "DecisionQuestion",
+    "LabelDecision",
     "LevelSupport",
     "build_question",
     "check_levels",

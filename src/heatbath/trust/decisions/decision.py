@@ -12,7 +12,7 @@ from heatbath.trust.decisions.questions import Kind
 
 
 @dataclass(frozen=True)
-class Decision:
+class LabelDecision:
     """Probabilities of the labels of a question for one text.
 
     Attributes:

@@ -12,7 +12,7 @@ from heatbath.engine.generation import validate_model
 from heatbath.errors import BadInput
 from heatbath.models.base import Model
 from heatbath.models.continuations import HiddenStateModel
-from heatbath.trust.decisions.decision import Decision
+from heatbath.trust.decisions.decision import LabelDecision
 from heatbath.trust.decisions.decision_rule import DecisionRule
 from heatbath.trust.decisions.fit_file import DecisionFit, load_decision_fit
 from heatbath.trust.decisions.fitting import Floats, apply_level
@@ -44,7 +44,7 @@ def decide(
     *,
     text: str,
     **how: Unpack[DecisionOptions],
-) -> Decision: ...
+) -> LabelDecision: ...
 @overload
 def decide(
     model: Model,
@@ -53,7 +53,7 @@ def decide(
     *,
     text: Sequence[str],
     **how: Unpack[DecisionOptions],
-) -> list[Decision]: ...
+) -> list[LabelDecision]: ...
 
 
 def decide(
@@ -63,7 +63,7 @@ def decide(
     *,
     text: str | Sequence[str],
     **how: Unpack[DecisionOptions],
-) -> Decision | list[Decision]:
+) -> LabelDecision | list[LabelDecision]:
     """Answer a question about one text, or about each of several, by the probabilities of its labels.
 
     Args:
@@ -79,7 +79,7 @@ def decide(
             `progress`, called with texts done and in all.
 
     Returns:
-        A `Decision`, or a list of them for a list of texts.
+        A `LabelDecision`, or a list of them for a list of texts.
 
     Raises:
         BadInput: fewer than two labels, labels that are equal but for case and spaces, an empty text, a level without
@@ -99,7 +99,7 @@ def decide(
     readout = reader.read(texts, orders, with_hidden=level == "head", progress=how.get("progress"))
     probabilities: Floats = apply_level(readout, level, fit)
     decisions = [
-        rule.decide(asked, each, mass, len(orders))
+        rule.decide(asked, each, mass=mass, num_orders=len(orders))
         for each, mass in zip(probabilities.tolist(), readout.masses.tolist(), strict=True)
     ]
     return decisions[0] if isinstance(text, str) else decisions

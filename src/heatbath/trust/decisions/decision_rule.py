@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from heatbath.errors import BadInput, format_value
 from heatbath.trust.decisions.conformal_sets import conformal_threshold, select_labels, validate_error_rate
-from heatbath.trust.decisions.decision import Decision
+from heatbath.trust.decisions.decision import LabelDecision
 from heatbath.trust.decisions.fit_file import DecisionFit
 from heatbath.trust.decisions.levels import Level
 from heatbath.trust.decisions.questions import DecisionQuestion
@@ -62,18 +62,20 @@ class DecisionRule:
             )
         return conformal_threshold(scores, self.alpha)
 
-    def decide(self, question: DecisionQuestion, probabilities: Sequence[float], mass: float, orders: int) -> Decision:
+    def decide(
+        self, question: DecisionQuestion, probabilities: Sequence[float], *, mass: float, num_orders: int
+    ) -> LabelDecision:
         """Return the decision for one text from the probabilities of its labels."""
         threshold = self.find_threshold()
         labels = None if threshold is None else select_labels(probabilities, threshold)
         is_corrected = self.fit is not None and self.level in ("order", "temperature")
-        return Decision(
+        return LabelDecision(
             kind=question.kind,
             labels=question.labels,
             probabilities=tuple(probabilities),
             label_mass=mass,
             level=self.level,
-            num_orders=orders,
+            num_orders=num_orders,
             has_prior=bool(is_corrected and self.fit and self.fit.offsets),
             temperature=self.find_temperature(),
             tokenizations=self.fit.tokenizations if self.fit else "canonical",

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from heatbath.engine.base import ModelInfo
 from heatbath.errors import BadInput
-from heatbath.models.base import Model, TensorModel
+from heatbath.models.base import TensorModel
 from heatbath.record import atomic_write
 from heatbath.trust.decisions.head import LabelHead
 from heatbath.trust.decisions.label_tokens import Tokenizations
@@ -58,7 +59,7 @@ class DecisionFit:
         fitted: dict[Level, bool] = {"temperature": self.temperature is not None, "head": self.head is not None}
         return ("raw", "order", *(level for level, is_fitted in fitted.items() if is_fitted))
 
-    def validate_model(self, model: Model) -> None:
+    def validate_model(self, model: ModelInfo) -> None:
         """Raise `BadInput` for a model other than that of the fit."""
         if model.fingerprint != self.fingerprint:
             raise BadInput(
@@ -88,12 +89,12 @@ class DecisionFit:
             temporary.write_text(text, encoding="utf-8")
 
 
-def model_dtype(model: Model) -> str | None:
+def model_dtype(model: ModelInfo) -> str | None:
     """Return the dtype of a model's energies as text, None for a model without tensors."""
     return str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None
 
 
-def load_decision_fit(path: str | Path, model: Model | None = None) -> DecisionFit:
+def load_decision_fit(path: str | Path, model: ModelInfo | None = None) -> DecisionFit:
     """Read a fit.
 
     Raises:

@@ -43,14 +43,19 @@ class LabelTokens:
         return tuple(label for label, each in enumerate(self.sequences) for _ in each)
 
     @cached_property
+    def tree_paths(self) -> tuple[Tokens, ...]:
+        """All sequences, in the order of the tree's continuations."""
+        return tuple(sequence for each in self.sequences for sequence in each)
+
+    @cached_property
     def tree(self) -> ContinuationTree:
         """The tree of all sequences."""
-        return build_continuation_tree([sequence for each in self.sequences for sequence in each])
+        return build_continuation_tree(self.tree_paths)
 
     @cached_property
     def extensions(self) -> tuple[tuple[int, ...], ...]:
         """For each sequence, the shortest ones that go on after it, by number."""
-        sequences = [sequence for each in self.sequences for sequence in each]
+        sequences = self.tree_paths
         numbers = {sequence: number for number, sequence in enumerate(sequences)}
         found: list[list[int]] = [[] for _ in sequences]
         for number, sequence in enumerate(sequences):
