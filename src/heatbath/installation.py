@@ -20,6 +20,7 @@ EXTRAS: Mapping[str, str] = {
     "serve": "the OpenAI-compatible server and its dashboard",
     "postgres": "completions of the server in PostgreSQL",
     "otel": "traces and metrics of the server over OpenTelemetry",
+    "trust": "calibrated confidence of answers",
     "steer": "grammar, embedding, safety and sentiment together",
     "grammar": "JSON schemas, regular expressions and grammars as fields",
     "embedding": "similarity of meaning as a potential",
