@@ -233,6 +233,7 @@ def test_bad_options(options: Any, message: str) -> None:
         ({"text": ""}, "text 0 is ''"),
         ({"text": " \n"}, "give a text"),
         ({"text": []}, "there is no text"),
+        ({"text": None}, "text 0 is None"),
         ({"text": ["a", None]}, "text 1 is None"),
         ({"text": "x", "level": "best"}, "`level` must be raw, order, temperature or head, got 'best'"),
         ({"text": "x", "level": "temperature"}, "the level temperature needs a fit"),
@@ -287,3 +288,10 @@ def test_a_check_names_the_levels() -> None:
     assert found == {"raw": True, "order": True, "temperature": True, "head": True}
     table = hb.TableModel.random(0, 3, 2)
     assert not any(each.is_supported for each in check_levels(table))
+
+
+def test_tokenizations_are_stated() -> None:
+    found = hb.decide(MODEL, "Which?", ["A", "B"], text="x", tokenizations="all")
+    assert found.tokenizations == "all"
+    # Bytes have one tokenization.
+    assert found.probabilities == hb.decide(MODEL, "Which?", ["A", "B"], text="x").probabilities

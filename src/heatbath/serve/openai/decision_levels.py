@@ -104,7 +104,6 @@ class _LevelPlan:
     read: DecisionQuestion
     rule: DecisionRule
     orders: Sequence[Order]
-    tokenizations: Tokenizations
 
 
 def build_leveled_questions(
@@ -140,15 +139,16 @@ def _plan_question(
         _validate_fit(fit, context.language)
     level: Level = options.level or (fit.levels[-1] if fit else "order")
     _validate_level(level, fit, place)
-    rule = DecisionRule(level, fit, options.alpha, options.threshold, options.abstain_below)
+    tokenizations: Tokenizations = fit.tokenizations if fit else "canonical"
+    rule = DecisionRule(level, fit, options.alpha, options.threshold, options.abstain_below, tokenizations)
     rule.find_threshold()
     read = fit.question if fit else core
     orders = list_orders(read, level, fit.rotations if fit else options.rotations)
-    return _LevelPlan(core, read, rule, orders, fit.tokenizations if fit else "canonical")
+    return _LevelPlan(core, read, rule, orders)
 
 
 def _encode_plan(language: ModelInfo, plan: _LevelPlan, text: str) -> LeveledQuestion:
-    labels = encode_labels(language, label_texts(language, plan.read), plan.tokenizations)
+    labels = encode_labels(language, label_texts(language, plan.read), plan.rule.tokenizations)
     prompts = tuple(tuple(encode_question(language, plan.read, text, order)) for order in plan.orders)
     return LeveledQuestion(plan.question, plan.read, plan.rule, labels, prompts)
 

@@ -90,10 +90,11 @@ def decide(
     fit = _find_fit(model, question)
     asked = _find_question(question, options, fit, how)
     level = validate_level(how["level"]) if "level" in how else (fit.levels[-1] if fit else "raw")
-    rule = DecisionRule(level, fit, how.get("alpha"), how.get("threshold"), how.get("abstain_below"))
-    rule.find_threshold()
     tokenizations = fit.tokenizations if fit else how.get("tokenizations", "canonical")
-    texts = [text] if isinstance(text, str) else list(text)
+    rule = DecisionRule(level, fit, how.get("alpha"), how.get("threshold"), how.get("abstain_below"), tokenizations)
+    rule.find_threshold()
+    is_one = isinstance(text, str) or not isinstance(text, Sequence)
+    texts: Sequence[str] = [text] if is_one else list(text)  # type: ignore[list-item]
     orders = list_orders(asked, level, fit.rotations if fit else how.get("rotations"))
     reader = LabelReader(model, asked, tokenizations)
     readout = reader.read(texts, orders, with_hidden=level == "head", progress=how.get("progress"))
@@ -102,7 +103,7 @@ def decide(
         rule.decide(asked, each, mass=mass, num_orders=len(orders))
         for each, mass in zip(probabilities.tolist(), readout.masses.tolist(), strict=True)
     ]
-    return decisions[0] if isinstance(text, str) else decisions
+    return decisions[0] if is_one else decisions
 
 
 def _find_fit(model: Model, question: object) -> DecisionFit | None:

@@ -9,6 +9,7 @@ from heatbath.errors import BadInput, format_value
 from heatbath.trust.decisions.conformal_sets import conformal_threshold, select_labels, validate_error_rate
 from heatbath.trust.decisions.decision import LabelDecision
 from heatbath.trust.decisions.fit_file import DecisionFit
+from heatbath.trust.decisions.label_tokens import Tokenizations
 from heatbath.trust.decisions.levels import Level
 from heatbath.trust.decisions.questions import DecisionQuestion
 
@@ -23,6 +24,7 @@ class DecisionRule:
         alpha: error rate of a set of labels, or None.
         threshold: greatest score of a label in the set, in place of one from held-out texts.
         abstain_below: least probability of an answer that is given, or None.
+        tokenizations: those that the probabilities are of.
     """
 
     level: Level
@@ -30,6 +32,7 @@ class DecisionRule:
     alpha: float | None = None
     threshold: float | None = None
     abstain_below: float | None = None
+    tokenizations: Tokenizations = "canonical"
 
     def __post_init__(self) -> None:
         if self.alpha is not None:
@@ -78,7 +81,7 @@ class DecisionRule:
             num_orders=num_orders,
             has_prior=bool(is_corrected and self.fit and self.fit.offsets),
             temperature=self.find_temperature(),
-            tokenizations=self.fit.tokenizations if self.fit else "canonical",
+            tokenizations=self.tokenizations,
             alpha=self.alpha,
             label_set=None if labels is None else tuple(question.labels[label] for label in labels),
             threshold=threshold,
