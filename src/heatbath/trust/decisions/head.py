@@ -86,11 +86,16 @@ def _validate_counts(answers: Ints, labels: Sequence[str]) -> None:
 
 def _cross_validate(inputs: Floats, answers: Ints, strength: float) -> Floats:
     """Return out-of-fold logits, (n, K)."""
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
 
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    found: Any = cross_val_predict(_build_classifier(strength), inputs, answers, cv=folds, method="decision_function")
-    return np.stack([np.zeros(len(found)), found], 1) if found.ndim == 1 else np.asarray(found)
+    logits = np.zeros((len(answers), int(answers.max()) + 1))
+    for seen, unseen in StratifiedKFold(5, shuffle=True, random_state=0).split(inputs, answers):
+        found: Any = _build_classifier(strength).fit(inputs[seen], answers[seen]).decision_function(inputs[unseen])
+        if found.ndim == 1:
+            logits[unseen, 1] = found
+        else:
+            logits[unseen] = found
+    return logits
 
 
 def _build_classifier(strength: float) -> Any:
