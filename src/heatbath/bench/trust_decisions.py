@@ -108,7 +108,7 @@ def accuracy(probabilities: Floats, answers: Ints) -> float:
 
 def read_topics(folder: Path) -> dict[str, list[str]]:
     """Return the questions of each topic from its list. Raises `HeatbathError` for a list that is not there."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]  # a part of transformers
 
     topics = {}
     for name, label in TOPICS.items():
@@ -116,7 +116,9 @@ def read_topics(folder: Path) -> dict[str, list[str]]:
         if not path.is_file():
             raise HeatbathError(f"there is no list {path}: make the environment again with tools/brier_env.sh.")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        topics[label] = [question for question in map(str, content) if not question.isupper() and "http" not in question]
+        topics[label] = [
+            question for question in map(str, content) if not question.isupper() and "http" not in question
+        ]
     return topics
 
 

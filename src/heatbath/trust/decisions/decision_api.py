@@ -36,8 +36,8 @@ class DecisionOptions(TypedDict, total=False):
     progress: Progress | None
 
 
-@overload
-def decide(
+@overload  # a text is a sequence of texts, too
+def decide(  # type: ignore[overload-overlap]
     model: Model,
     question: str | Path | DecisionQuestion | DecisionFit,
     options: Options | None = None,
@@ -122,7 +122,7 @@ def _find_question(
     fit: DecisionFit | None,
     how: DecisionOptions,
 ) -> DecisionQuestion:
-    settled = ("kind", "layout") if isinstance(question, DecisionQuestion) else ()
+    settled: tuple[str, ...] = ("kind", "layout") if isinstance(question, DecisionQuestion) else ()
     settled = ("kind", "layout", "rotations", "tokenizations") if fit else settled
     given = [name for name in settled if name in how] + (["options"] if settled and options is not None else [])
     if given:
@@ -148,7 +148,7 @@ def list_orders(question: DecisionQuestion, level: Level, rotations: int | None 
 
 @dataclass(frozen=True)
 class LevelSupport:
-    """Whether a model supports a level, and in a few words what that takes or why not."""
+    """A level, whether a model supports it, and in a few words what it takes or why not."""
 
     level: Level
     is_supported: bool

@@ -1,4 +1,4 @@
-"""What is done with the probabilities of labels: their level, sets of labels, and abstention."""
+"""The rule from the probabilities of labels to a decision: their level, sets of labels, and abstention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heatbath.trust.decisions.questions import DecisionQuestion
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """What is done with probabilities.
+    """The use that is made of probabilities.
 
     Attributes:
         level: their level.

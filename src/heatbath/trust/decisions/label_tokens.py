@@ -91,7 +91,7 @@ def encode_labels(
             f"`tokenizations` must be canonical or all, got {format_value(tokenizations)}.", param="tokenizations"
         )
     canonical = [tuple(language.encode(label, document_start=False)) for label in labels]
-    sequences = [(each,) for each in canonical]
+    sequences: list[tuple[Tokens, ...]] = [(each,) for each in canonical]
     if tokenizations == "all":
         finder = _TokenFinder(language, labels)
         sequences = [finder.list_sequences(label, each) for label, each in zip(labels, canonical, strict=True)]
