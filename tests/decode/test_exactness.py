@@ -58,7 +58,7 @@ SAMPLERS = {
     "anneal": lambda target, sweeps: Anneal(target, particles=800, ladder=3, threshold=0.5),
     "tempering": lambda target, sweeps: Tempering(target, chains=80, ladder=[0.0, 0.4, 1.0], sweeps=sweeps // 3),
 }
-RUNS = 20
+RUNS, CONTROL_RUNS = 12, 20
 SLOW = pytest.mark.slow
 
 
@@ -105,7 +105,7 @@ def test_a_temperature_five_percent_off_is_seen(name, monkeypatch):
     """Without the check of log-probabilities, so that the answers alone must give it away."""
     monkeypatch.setattr("heatbath.testing.sequence_sampler.check_logprobs", lambda *given: None)
     with pytest.raises(AssertionError, match="standard errors|floor"):
-        check(name, replace(POWER, temperature=1.05), MODELS["five"], POWER)
+        check(name, replace(POWER, temperature=1.05), MODELS["five"], POWER, runs=CONTROL_RUNS)
 
 
 # test_paths.py has the same control of Metropolis without chance.
@@ -113,7 +113,7 @@ def test_a_temperature_five_percent_off_is_seen(name, monkeypatch):
 def test_chains_without_the_factor_of_lengths_are_seen(name, monkeypatch):
     monkeypatch.setattr(metropolis_kernel, "_draw_acceptances", without_lengths)
     with pytest.raises(AssertionError, match="standard errors|floor"):
-        check(name, STEERED, MODELS["three"])
+        check(name, STEERED, MODELS["three"], runs=CONTROL_RUNS)
 
 
 def without_lengths(chains, rng):
@@ -132,7 +132,7 @@ class Unmoved(SMC):
 def test_resampling_without_a_reset_of_the_weights_is_seen():
     sampler = Unmoved(POWER, particles=128, replicates=8, threshold=0.7)
     with pytest.raises(AssertionError, match="standard errors|floor"):
-        check_sequence_sampler(sampler, MODELS["five"], target=POWER, runs=RUNS)
+        check_sequence_sampler(sampler, MODELS["five"], target=POWER, runs=CONTROL_RUNS)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_ladder_that_ends_a_step_early_is_seen():
     """Powers climb with the tokens: an answer that ends below the last one must be taken there all the same."""
     with pytest.raises(AssertionError, match="standard errors|floor"):
         check_sequence_sampler(
-            Stuck(POWER, particles=128, replicates=8, ladder=3), MODELS["five"], target=POWER, runs=RUNS
+            Stuck(POWER, particles=128, replicates=8, ladder=3), MODELS["five"], target=POWER, runs=CONTROL_RUNS
         )
 
 

@@ -48,6 +48,21 @@ def test_a_client_with_a_key_gets_its_responses(closed: Running) -> None:
     assert second["response"]["usage"]["input_tokens"] > first["usage"]["input_tokens"]
 
 
+def test_the_official_client_continues_a_response(closed: Running) -> None:
+    openai = pytest.importorskip("openai")
+    asked: dict[str, Any] = {"model": "mock", "input": "hi", "max_output_tokens": 16, "store": False}
+    with (
+        openai.OpenAI(base_url=f"http://localhost:{closed.port}/v1", api_key=KEY) as client,
+        client.responses.connect() as connection,
+    ):
+        connection.response.create(**asked)
+        first = next(event for event in connection if event.type == "response.incomplete")
+        connection.response.create(**asked, previous_response_id=first.response.id)
+        second = next(event for event in connection if event.type == "response.incomplete")
+    assert second.response.previous_response_id == first.response.id
+    assert second.response.usage.input_tokens > first.response.usage.input_tokens
+
+
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"authorization": "Bearer hb-other"}, 401)])
 def test_a_client_without_a_key_is_refused_in_words(closed: Running, headers: dict[str, str], status: int) -> None:
     with pytest.raises(InvalidStatus) as refusal:

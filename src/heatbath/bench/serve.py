@@ -71,7 +71,8 @@ def lines() -> Iterator[BenchmarkLine]:
             print(f"left out: the comparison with other servers ({missing})", file=sys.stderr)
         else:
             hosts |= {"vllm": vllm_server(python, folder), "transformers": transformers_server(python, folder)}
-        yield from compare_hosts(measure_hosts(hosts, RoundPlan(STREAMS, TOKENS, ROUNDS)), TOKENS)
+        for count in STREAMS:
+            yield from compare_hosts(measure_hosts(hosts, RoundPlan((count,), TOKENS, ROUNDS)), TOKENS)
     yield from earlier_lines(MODEL)
 
 

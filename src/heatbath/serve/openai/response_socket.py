@@ -23,7 +23,7 @@ from heatbath.serve.openai.request_context import encode_json
 from heatbath.serve.openai.stored_responses import LATEST_RESPONSE
 from heatbath.serve.services import Services
 
-MAX_WAITING = 16
+MAX_WAITING = 4
 """Messages that may wait while a response runs."""
 MAX_IDLE_SECONDS = 3600.0
 """Seconds after which a connection without a message is closed."""
