@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
@@ -229,8 +230,7 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
     if request.continuations:
         _validate_continuations(request)
-    continued = (token for each in request.continuations for token in each)
-    for token in (*request.prompt, *settings.stop_token_ids, *continued):
+    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations):
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
