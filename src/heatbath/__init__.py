@@ -11,6 +11,8 @@ import heatbath as hb
                                        samples, with the record beside them
     hb.sweep(model, prompts)           where the model freezes and melts, and which temperature to use
     hb.calibrate(model, data)          the confidence of its answers, checked against being right
+    hb.decide(model, "Which team?", ["billing", "shipping"], text=text)
+                                       the probabilities of labels, at a stated level
 
 Every name is imported from its package when it is first used, so that the import itself costs next to nothing.
 """
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from heatbath.phases import PhaseMap, sweep
     from heatbath.record import Trace
     from heatbath.trust.calibration import Calibrator, calibrate
+    from heatbath.trust.decisions import decide
 
     __version__: str
 
@@ -58,6 +61,7 @@ __all__ = [
     "bounds",
     "calibrate",
     "curve",
+    "decide",
     "generate",
     "load",
     "measure",
@@ -75,6 +79,7 @@ _PUBLIC_NAMES = {
     "phases": ("PhaseMap", "sweep"),
     "record": ("Trace",),
     "trust.calibration": ("Calibrator", "calibrate"),
+    "trust.decisions": ("decide",),
 }
 _PACKAGE_BY_NAME = {name: room for room, names in _PUBLIC_NAMES.items() for name in names}
 

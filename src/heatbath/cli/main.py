@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": "Find where a model freezes and melts, and a temperature to use.",
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
     "calibrate": "Find out which answers of a model to trust, with a calibrator.",
+    "decide": "Answer questions with labels, at a stated level of calibration.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",

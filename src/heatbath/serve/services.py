@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heatbath.engine.base import Engine
+from heatbath.errors import BadInput
 from heatbath.serve.http.auth import Keyring, build_keyring
 from heatbath.serve.interfaces import RequestObserver, Store
 from heatbath.serve.lazy_engine import LazyEngine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
+    from heatbath.trust.decisions import DecisionFit
 
 LifespanFactory = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -35,6 +37,7 @@ class Services:
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
+        decision_fits: fits of decisions by the digest of their question.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
@@ -46,6 +49,7 @@ class Services:
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
+    decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
@@ -88,6 +92,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         calibrator=calibrator,
+        decision_fits=_load_decision_fits(settings),
         metrics=metrics,
         minute_store=store,
         keys=keys,
@@ -164,6 +169,19 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     from heatbath.serve.confidence import load_served_calibrator
 
     return load_served_calibrator(settings.trust.calibrator)
+def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
+    """Read the fits of the settings. Raises `BadInput` for two of one question."""
+    fits: dict[str, DecisionFit] = {}
+    for path in settings.trust.decisions:
+        from heatbath.trust.decisions import load_decision_fit
+
+        fit = load_decision_fit(path)
+        if fit.question.digest in fits:
+            raise BadInput(
+                f"{path} is the second fit in trust.decisions for the question {fit.question.text!r:.60}: keep one."
+            )
+        fits[fit.question.digest] = fit
+    return fits
 
 
 def _build_feed(

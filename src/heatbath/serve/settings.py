@@ -139,9 +139,10 @@ class StorageSettings(Section):
 
 
 class TrustSettings(Section):
-    """The file of a calibrator, which gives every answer the probability that it is right."""
+    """Calibration: a calibrator's file for the answers, files of decision fits for the levels of `/v1/decisions`."""
 
     calibrator: Path | None = None
+    decisions: tuple[Path, ...] = ()
 
 
 class MetricSettings(Section):
