@@ -108,7 +108,7 @@ def accuracy(probabilities: Floats, answers: Ints) -> float:
 
 def read_topics(folder: Path) -> dict[str, list[str]]:
     """Return the questions of each topic from its list. Raises `HeatbathError` for a list that is not there."""
-    import yaml  # type: ignore[import-untyped]  # a part of transformers
+    import yaml  # a part of transformers
 
     topics = {}
     for name, label in TOPICS.items():

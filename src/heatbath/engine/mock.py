@@ -100,7 +100,7 @@ class MockEngine:
         try:
             await asyncio.sleep(self.pace.first)
             prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
-            logprobs = [-math.log(2) * len(each) for each in request.continuations]
+            logprobs = [-math.log(2) * len(each) for each in request.continuations] if request.continuations else []
             yield Started(
                 seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt, continuation_logprobs=logprobs
             )

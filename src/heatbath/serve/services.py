@@ -169,6 +169,8 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     from heatbath.serve.confidence import load_served_calibrator
 
     return load_served_calibrator(settings.trust.calibrator)
+
+
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
     """Read the fits of the settings. Raises `BadInput` for two of one question."""
     fits: dict[str, DecisionFit] = {}

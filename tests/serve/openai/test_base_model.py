@@ -46,7 +46,9 @@ def test_no_id_beyond_the_tokenizer_is_drawn(base: Server) -> None:
     choices = base.complete("x", **body, logprobs=5).json()["choices"]
     drawn = [token for choice in choices for token in choice["token_ids"]]
     assert len(drawn) == 1024 and max(drawn) < TOKENS
-    named = base.complete("x", max_tokens=4, ignore_eos=True, logprobs=5, return_tokens_as_token_ids=True).json()["choices"][0]
+    named = base.complete("x", max_tokens=4, ignore_eos=True, logprobs=5, return_tokens_as_token_ids=True).json()[
+        "choices"
+    ][0]
     keys = [int(key.removeprefix("token_id:")) for row in named["logprobs"]["top_logprobs"] for key in row]
     assert max(keys) < TOKENS
 

@@ -82,8 +82,10 @@ def compute_signal_columns(
 def _compute_whole(evidences: Sequence[Evidence], signal: NamedSignal) -> SignalColumn:
     assert signal.spec.compute is not None
     values = [signal.spec.compute(evidence, signal.parameter) for evidence in evidences]
-    ends = (np.asarray([getattr(value, name) for value in values], np.float64) for name in ("value", "lower", "upper"))
-    return SignalColumn(*ends, [value.status for value in values], [value.reason for value in values])
+    value, lower, upper = (
+        np.array([(each.value, each.lower, each.upper) for each in values], np.float64).reshape(-1, 3).T
+    )
+    return SignalColumn(value, lower, upper, [each.status for each in values], [each.reason for each in values])
 
 
 @dataclass
@@ -152,7 +154,8 @@ class _Batch:
                 said = values.note if low < high else ""
                 reasons[row] = said if value == value else values.reason or _TOO_SHORT
         statuses = [_status(*row) for row in ends.T.tolist()]
-        return SignalColumn(*ends, statuses, reasons)
+        value, lower, upper = ends
+        return SignalColumn(value, lower, upper, statuses, reasons)
 
 
 def _status(value: float, lower: float, upper: float) -> Status:

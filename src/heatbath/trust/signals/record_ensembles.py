@@ -121,8 +121,7 @@ class RecordEnsembles(TokenEnsembles):
         ground = self.ground_surprisal(1.0)
         if ground.is_exact:
             return TokenValues.exact(ground.value + above)
-        ends = (each + above for each in (ground.value, ground.lower, ground.upper))
-        return TokenValues(*ends, ground.reason)
+        return TokenValues(ground.value + above, ground.lower + above, ground.upper + above, ground.reason)
 
     def log_count(self) -> TokenValues:
         if UNIFORM_COLUMNS[0] not in self._record:
@@ -170,8 +169,8 @@ class RecordEnsembles(TokenEnsembles):
             energy = self._record["energy"] / own
         present = np.ones(self.count, bool)
         present[self.segments.starts + self.segments.lengths - 1] = False
-        ends = (energy + np.append(each[1:], np.nan) for each in (log_z.value, log_z.lower, log_z.upper))
-        return TokenValues(*ends, log_z.reason, present=present)
+        value, low, high = (energy + np.append(each[1:], np.nan) for each in (log_z.value, log_z.lower, log_z.upper))
+        return TokenValues(value, low, high, log_z.reason, present=present)
 
     def _second_share(self, largest: TokenValues) -> tuple[Floats, Floats]:
         r"""Bound \(p_2 / p_1\), from the others together and from \(\sum_v (p_v / p_1)^q\) at the top node."""

@@ -47,7 +47,8 @@ class TokenValues:
     @classmethod
     def missing(cls, count: int, reason: str) -> TokenValues:
         """Return `count` values that are not known."""
-        return cls(*[np.full(count, np.nan)] * 3, reason)
+        unknown = np.full(count, np.nan)
+        return cls(unknown, unknown, unknown, reason)
 
     def map(self, function: Callable[[Floats], Floats], *, falls: bool = False) -> TokenValues:
         """Return a monotone function of the values, one that `falls` or one that rises."""
