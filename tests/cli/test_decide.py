@@ -44,14 +44,14 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_fit_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"text": f"text {i}", "label": "AB"[i % 2]} for i in range(60)]
-    labelled = write(tmp_path / "labelled.jsonl", rows)
+    labeled = write(tmp_path / "labeled.jsonl", rows)
     out = tmp_path / "fit.json"
-    fit = ("fit", "--model", 0, "--question", "Which?", *LABELS, "--labelled", labelled, "--held-out", labelled)
+    fit = ("fit", "--model", 0, "--question", "Which?", *LABELS, "--labeled", labeled, "--held-out", labeled)
     assert call(*fit, "--out", out) == 0
     assert "fitted order, temperature" in capsys.readouterr().out
     assert call(*fit, "--out", out) == 2
     assert "add --force" in capsys.readouterr().err
-    assert call("run", "--model", 0, "--fit", out, "--file", labelled, "--alpha", 0.2, "--json") == 0
+    assert call("run", "--model", 0, "--fit", out, "--file", labeled, "--alpha", 0.2, "--json") == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(found) == 60 and found[0]["level"] == "temperature" and found[0]["has_prior"]
     assert set(found[0]["probabilities"]) == {"A", "B"} and "label_set" in found[0]
@@ -77,7 +77,7 @@ def test_run_without_a_fit(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--question", "Q", "--label", "A", "--label", "A", "x"], "two labels are the same"),
         (["run", "--question", "Q", *LABELS, "--level", "head", "x"], "needs a fit"),
         (["run", "--question", "Q", *LABELS, ""], "text 0 is ''"),
-        (["run", "--question", "Q", *LABELS, "--file", "none.jsonl"], "there is no file none.jsonl"),
+        (["run", "--question", "Q", *LABELS, "--file", "none.jsonl"], "none.jsonl cannot be read as text"),
         (["fit", "--question", "Q", *LABELS, "--out", "fit.json"], "nothing to fit to"),
         (["fit", "--question", "Q", *LABELS, "--out", "fit.txt"], "JSON files end in .json"),
     ],
@@ -102,6 +102,6 @@ def test_refusals(
 def test_lines_are_named(line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "x", "label": "A"}\n' + line)
-    assert call("fit", "--model", 0, "--question", "Q", *LABELS, "--labelled", path, "--out", tmp_path / "f.json") == 2
+    assert call("fit", "--model", 0, "--question", "Q", *LABELS, "--labeled", path, "--out", tmp_path / "f.json") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "f.json").exists()

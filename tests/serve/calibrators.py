@@ -15,7 +15,7 @@ from heatbath.trust.calibration.answer_selection import SelectionGuarantee
 from heatbath.trust.calibration.calibrator import Calibrator
 from heatbath.trust.calibration.calibrator_content import CalibratorContent, DataDescription
 from heatbath.trust.calibration.fits import dump_fit
-from heatbath.trust.calibration.parametric_fits import LogisticFit, PlattFit
+from heatbath.trust.calibration.parametric_fits import PlattFit, RegressionFit
 
 SETTINGS = {"temperature": 1.0, "max_tokens": 8, "chat": True, "system": None, "stop": [], "samples": 0, "dtype": None}
 SAMPLE = tuple(np.linspace(0.02, 0.98, 97).tolist())
@@ -32,7 +32,7 @@ def write_calibrator(
 ) -> Path:
     """Write a calibrator: the logistic function of slope times the signal, less for further ones, plus an intercept."""
     several = tuple(slope / (i + 1) for i in range(len(signals)))
-    fit = PlattFit(slope, intercept) if len(signals) == 1 else LogisticFit(several, intercept)
+    fit = PlattFit(slope, intercept) if len(signals) == 1 else RegressionFit(several, intercept)
     content = CalibratorContent(
         model=Provenance("mock", changes.pop("fingerprint", ByteModelInfo.fingerprint), "0"),
         data=DataDescription("questions", "sha256:0", 200, 100),

@@ -1,4 +1,4 @@
-"""The cost of signals: beside the generation they ride on, against lm-polygraph, and the semantic entropy of samples.
+"""The cost of signals: beside the generation they ride on, against lm-polygraph, of ten samples; and decisions.
 
 lm-polygraph has requirements of its own and runs in its own environment (`tools/polygraph_env.sh FOLDER`), a process
 that loads the same weights and takes turns with ours. Both sides answer the same prompts greedily with the same number
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
+from heatbath.bench.trust_decisions import PEER_VARIABLE as BRIER_VARIABLE
+from heatbath.bench.trust_decisions import decision_lines
 from heatbath.engine import Generation, generate
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.models import Model, load
@@ -37,15 +39,25 @@ QUESTIONS = ("What is the use of a {}?", "Tell me about the oldest {}.", "Where 
 
 
 def lines() -> Iterator[BenchmarkLine]:
-    """Measure the three lines; that of lm-polygraph is left out where no environment is named."""
+    """Measure signals and decisions; a comparison is left out where no environment of the other side is named."""
     model = load(MODEL, dtype="bfloat16")
     yield one_trace_line(model)
     yield semantic_line(model)
-    python = os.environ.get(PEER_VARIABLE)
-    if python:
+    if python := _find_peer("lm-polygraph", PEER_VARIABLE, "tools/polygraph_env.sh"):
         yield polygraph_line(model, python)
-    else:
-        print(f"left out: lm-polygraph ({PEER_VARIABLE} is not set: tools/polygraph_env.sh makes one)", file=sys.stderr)
+    if python := _find_peer("brier", BRIER_VARIABLE, "tools/brier_env.sh"):
+        yield from decision_lines(python)
+
+
+def _find_peer(name: str, variable: str, script: str) -> str | None:
+    """Return the Python of the environment of the other side; without one, say that it is left out."""
+    python = os.environ.get(variable)
+    if not python:
+        print(f"left out: {name} ({variable} is not set: {script} makes one)", file=sys.stderr)
+        return None
+    if not Path(python).exists():
+        raise BadInput(f"{variable} is {python}, which does not exist: give the Python of its environment.")
+    return python
 
 
 def build_questions(count: int) -> list[str]:
@@ -105,8 +117,6 @@ class PolygraphPeer:
 
     def __init__(self, python: str) -> None:
         script = Path(__file__).with_name("polygraph_peer.py")
-        if not Path(python).exists():
-            raise BadInput(f"{PEER_VARIABLE} is {python}, which does not exist: give the Python of its environment.")
         settings = {"folder": str(catalog.resolve_folder(MODEL)), "batch": BATCH, "length": LENGTH}
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         environment.pop("PYTHONPATH", None)

@@ -24,6 +24,7 @@ from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line
 from heatbath.errors import HeatbathError
 from heatbath.models import Model, load
 from heatbath.models.hub import catalog
+from heatbath.trust.calibration import calibration_error
 from heatbath.trust.decisions import DecisionData, build_question, decide, fit_decisions
 from heatbath.trust.decisions.levels import Level
 
@@ -33,9 +34,8 @@ PEER_VARIABLE = "HEATBATH_BENCH_BRIER"
 TEST_VARIABLE = "HEATBATH_BENCH_DECISIONS"
 """Environment variable with the number of test questions, 600 at most."""
 DEFAULT_TEST = 60
-PER_TOPIC = {"pool": 5, "labelled": 15, "test": 30}
+PER_TOPIC = {"pool": 5, "labeled": 15, "test": 30}
 QUESTION = "Which topic is the trivia question about?"
-NUM_BINS = 15
 TIMED = 8
 """Questions that are timed at the level order, on each side."""
 
@@ -75,7 +75,7 @@ class RoutingTask:
 
     labels: tuple[str, ...]
     pool: tuple[tuple[str, str], ...]
-    labelled: tuple[tuple[str, str], ...]
+    labeled: tuple[tuple[str, str], ...]
     test: tuple[tuple[str, str], ...]
 
 
@@ -90,15 +90,14 @@ def split_topics(topics: Mapping[str, Sequence[str]], num_test: int) -> RoutingT
             parts[name] += [(text, label) for text in chosen[begin : begin + count]]
             begin += count
     mixed = {name: [pairs[i] for i in rng.permutation(len(pairs))] for name, pairs in parts.items()}
-    return RoutingTask(tuple(topics), tuple(mixed["pool"]), tuple(mixed["labelled"]), tuple(mixed["test"][:num_test]))
+    return RoutingTask(tuple(topics), tuple(mixed["pool"]), tuple(mixed["labeled"]), tuple(mixed["test"][:num_test]))
 
 
 def expected_calibration_error(probabilities: Floats, answers: Ints) -> float:
-    """Return the ECE of the greatest probability: bins of equal width, each with its upper end, the first with 0."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == answers
-    bins = np.clip(np.ceil(confidence * NUM_BINS) - 1, 0, NUM_BINS - 1).astype(np.int64)
-    gaps = np.bincount(bins, right - confidence, minlength=NUM_BINS)
-    return float(np.abs(gaps).sum() / len(answers))
+    """Return the ECE of the greatest probability, in 15 bins of equal width."""
+    # Sums of probabilities may be above 1 by rounding.
+    confidence = np.minimum(probabilities.max(1), 1.0)
+    return calibration_error(confidence, probabilities.argmax(1) == answers, bins=15)
 
 
 def accuracy(probabilities: Floats, answers: Ints) -> float:
@@ -122,15 +121,12 @@ def read_topics(folder: Path) -> dict[str, list[str]]:
     return topics
 
 
-def decision_lines() -> Iterator[BenchmarkLine]:
-    """Measure decisions a second, and accuracy and ECE at every level, on both sides; nothing without the peer.
+def decision_lines(python: str) -> Iterator[BenchmarkLine]:
+    """Measure decisions a second, and accuracy and ECE at every level, against brier in the environment of `python`.
 
     Accuracy and ECE are met where they are no worse than the peer's by more than the 95% interval of the difference,
     from bootstrap samples of the test questions.
     """
-    python = os.environ.get(PEER_VARIABLE)
-    if python is None:
-        return
     topics = read_topics(Path(python).parent.parent / "trivia")
     task = split_topics(topics, int(os.environ.get(TEST_VARIABLE, DEFAULT_TEST)))
     model = load(MODEL, dtype="float32")
@@ -148,7 +144,7 @@ def decision_lines() -> Iterator[BenchmarkLine]:
 def measure_levels(model: Model, task: RoutingTask) -> dict[str, Floats]:
     """Return our probabilities (n, K) of the test questions by level."""
     question = build_question(QUESTION, task.labels)
-    data = DecisionData([text for text, _ in task.pool], task.labelled)
+    data = DecisionData([text for text, _ in task.pool], task.labeled)
     fit = fit_decisions(model, question, data, levels=["temperature", "head"])
     texts = [text for text, _ in task.test]
     raw = decide(model, question, text=texts)
@@ -168,11 +164,13 @@ def run_peer(python: str, task: RoutingTask) -> dict[str, Any]:
     """Return the probabilities of the peer by level, and the seconds of its decisions about the timed questions."""
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "task.json", Path(folder) / "result.json"
-        splits = {"pool": task.pool, "labelled": task.labelled, "test": task.test}
+        splits = {"pool": task.pool, "labeled": task.labeled, "test": task.test}
         content = {"labels": task.labels, "question": QUESTION, "timed": TIMED, **splits}
         given.write_text(json.dumps({**content, "model": str(catalog.resolve_folder(MODEL))}), encoding="utf-8")
-        child = Path(__file__).with_name("brier_child.py")
-        done = subprocess.run([python, str(child), str(given), str(found)], capture_output=True, text=True, check=False)
+        script = Path(__file__).with_name("brier_peer.py")
+        done = subprocess.run(
+            [python, str(script), str(given), str(found)], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise HeatbathError(f"brier failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
         result: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,7 @@ import typer
 
 from heatbath.cli.options import ChatMode, Device, Dtype, ModelName, ScorerName, Seed, StopTexts, SystemMessage
 from heatbath.cli.output_files import Force, validate_output_file, validate_output_folder
+from heatbath.cli.progress_bar import show_progress
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _run(model: Any, data: CalibrationData, plan: StudyPlan, job: tuple[Path, di
     folder = None if _is_file(out) else out
     done = 0
     try:
-        with _progress_bar() as advance:
+        with show_progress("answers", "calibrating") as advance:
 
             def count_answers(answered: int, total: int) -> None:
                 nonlocal done
@@ -150,31 +149,6 @@ def _run(model: Any, data: CalibrationData, plan: StudyPlan, job: tuple[Path, di
                 file=sys.stderr,
             )
         raise
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar with the time left on stderr, if it is a terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("answers", total=None)
-        yield lambda done, total: bar.update(
-            task, completed=done, total=total, description="answers" if done < total else "calibrating"
-        )
 
 
 def _write_result(calibrator: Calibrator, out: Path, as_json: bool) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,7 @@ import typer
 
 from heatbath.cli.options import Device, Dtype, ModelName
 from heatbath.cli.output_files import Force, validate_output_file
+from heatbath.cli.progress_bar import show_progress
 from heatbath.errors import BadInput, format_value
 
 if TYPE_CHECKING:
@@ -72,9 +71,9 @@ def fit(
         typer.Option(help="Level to fit; repeatable.", show_default="order, and temperature from 50 labels"),
     ] = None,
     pool: Annotated[
-        Path | None, typer.Option(help='JSON lines with "text", for the offsets.', show_default="the labelled texts")
+        Path | None, typer.Option(help='JSON lines with "text", for the offsets.', show_default="the labeled texts")
     ] = None,
-    labelled: Annotated[
+    labeled: Annotated[
         Path | None, typer.Option(help='JSON lines with "text" and "label".', show_default=False)
     ] = None,
     held_out: Annotated[Path | None, typer.Option(help="More of them, for sets of labels.", show_default=False)] = None,
@@ -85,15 +84,15 @@ def fit(
     from heatbath.models import load
     from heatbath.trust.decisions import DecisionData, fit_decisions
 
-    inputs = [str(path) for path in (pool, labelled, held_out) if path is not None]
+    inputs = [str(path) for path in (pool, labeled, held_out) if path is not None]
     validate_output_file(out, "JSON", force=force, inputs=inputs)
     asked = _build_question(question, label, kind, layout)
-    data = DecisionData(_read_texts(pool), _read_labelled(labelled), _read_labelled(held_out))
-    if not (data.pool or data.labelled):
-        raise BadInput("there is nothing to fit to: give --pool or --labelled.")
+    data = DecisionData(_read_texts(pool), _read_labeled(labeled), _read_labeled(held_out))
+    if not (data.pool or data.labeled):
+        raise BadInput("there is nothing to fit to: give --pool or --labeled.")
     options: dict[str, Any] = {"rotations": rotations, **({"levels": level} if level else {})}
     loaded = load(model, dtype=dtype, device=device)
-    with _progress_bar() as progress:
+    with show_progress("texts") as progress:
         found = fit_decisions(loaded, asked, data, **options, progress=progress)
     found.save(out)
     temperature = "" if found.temperature is None else f", temperature {found.temperature:.3g}"
@@ -137,7 +136,7 @@ def run(
     target = load_decision_fit(fit_file, loaded) if fit_file else asked
     options = {"level": level, "alpha": alpha, "abstain_below": abstain_below}
     given: Any = {name: value for name, value in options.items() if value is not None}
-    with _progress_bar() as progress:
+    with show_progress("texts") as progress:
         found = decide(loaded, target, text=content, progress=progress, **given)  # type: ignore[arg-type]
     for text, decision in zip(content, found, strict=True):
         typer.echo(json.dumps({"text": text, **decision.summary()}) if as_json else _format_decision(decision))
@@ -168,56 +167,21 @@ def _build_question(text: str | None, labels: list[str] | None, kind: str | None
 
 
 def _read_texts(path: Path | None) -> list[str]:
-    return [] if path is None else [_require_text(path, number, row, "text") for number, row in _read_rows(path)]
+    return [text for (text,) in _read_fields(path, ("text",))]
 
 
-def _read_labelled(path: Path | None) -> list[tuple[str, str]]:
-    if path is None:
-        return []
-    names = ("text", "label")
-    return [
-        (_require_text(path, number, row, names[0]), _require_text(path, number, row, names[1]))
-        for number, row in _read_rows(path)
-    ]
+def _read_labeled(path: Path | None) -> list[tuple[str, str]]:
+    return [(text, label) for text, label in _read_fields(path, ("text", "label"))]
 
 
-def _require_text(path: Path, number: int, row: Any, name: str) -> str:
-    value = row.get(name) if isinstance(row, dict) else None
-    if not isinstance(value, str) or not value.strip():
-        raise BadInput(
-            f'{path}, line {number}: expected "{name}" with a text, got {format_value(value)}: fix the line.'
-        )
-    return value
+def _read_fields(path: Path | None, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the texts with these names of each JSON line."""
+    from heatbath.questions.json_lines import read_json_lines
 
-
-def _read_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the values of JSON lines with their numbers; blank lines are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no file {path}: check the path.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it first.") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
+    for place, row in [] if path is None else read_json_lines(path, "texts"):
+        for name in names:
+            if not isinstance(row.get(name), str) or not row[name].strip():
                 raise BadInput(
-                    f"{path}, line {number}: not valid JSON ({error.msg}): fix or remove the line."
-                ) from error
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar of texts on stderr, if it is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+                    f'{place}: expected "{name}" with a text, got {format_value(row.get(name))}: fix the line.'
+                )
+        yield tuple(row[name] for name in names)

@@ -180,6 +180,11 @@ class TensorModel(Protocol):
         """The device of weights and energies."""
 
 
+def dtype_name(model: object) -> str | None:
+    """Return the dtype of a model's energies as text, such as "bfloat16"; None for a model without tensors."""
+    return str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None
+
+
 @runtime_checkable
 class ToolModel(Protocol):
     """A model whose chat template has variables, may end within a message, and may describe tools."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heatbath.engine.base import ModelInfo, RecordMode, Token
-from heatbath.errors import BadInput, HeatbathError, format_value
-from heatbath.models.base import TensorModel
+from heatbath.errors import BadInput, HeatbathError
+from heatbath.models.base import dtype_name
 from heatbath.record import NODE_COLUMNS, THERMO_COLUMNS, UNIFORM_COLUMNS, Provenance, Record, Trace
 from heatbath.serve.interfaces import AnswerConfidence, Store, StoreUnavailable
 
@@ -104,16 +104,12 @@ class ServedCalibrator:
         Raises:
             BadInput: it is another one, or has another data type.
         """
-        dtype = {"dtype": str(model.dtype).removeprefix("torch.")} if isinstance(model, TensorModel) else {}
-        self.calibrator.validate_model(model.fingerprint, dtype)
+        dtype = dtype_name(model)
+        self.calibrator.validate_model(model.fingerprint, {"dtype": dtype} if dtype else {})
 
     def find_mismatch(self, settings: Mapping[str, Any]) -> str:
         """Return a sentence on the first of `settings` that is not that of the calibration; empty if all are."""
-        for name, value in settings.items():
-            if name in self.settings and self.settings[name] != value:
-                expected = format_value(self.settings[name])
-                return f"the calibrator is for {name} = {expected}, got {format_value(value)}"
-        return ""
+        return self.calibrator.find_mismatch(settings)
 
     def measure(self, tokens: Sequence[Token], finish: str | None, language: ModelInfo) -> Confidence:
         """Return the confidence of an answer by the calibrator, from the records of its tokens."""

@@ -32,8 +32,8 @@ STATEMENT = {"type": "predicate", "instructions": "It is a dog."}
 
 @pytest.fixture(scope="module")
 def fit() -> DecisionFit:
-    labelled = [(f"text {i}", LABELS[i % 3]) for i in range(60)]
-    data = DecisionData(labelled=labelled, held_out=[(f"more {i}", LABELS[i % 3]) for i in range(20)])
+    labeled = [(f"text {i}", LABELS[i % 3]) for i in range(60)]
+    data = DecisionData(labeled=labeled, held_out=[(f"more {i}", LABELS[i % 3]) for i in range(20)])
     question = build_question("Which?", LABELS[::-1])
     return fit_decisions(MODEL, question, data, levels=["temperature", "head"])
 
@@ -101,10 +101,10 @@ def test_a_fit_serves_its_question_in_any_order(fitted: Server, fit: DecisionFit
 def test_sets_and_abstention(fitted: Server) -> None:
     thermo = {"level": "temperature", "alpha": 0.2, "abstain_below": 0.999}
     found = ask(fitted, _choice(), thermo=thermo).json()["answers"][0]["thermo"]
-    assert found["abstains"] is True and set(found["label_set"]) <= set(LABELS) and found["alpha"] == 0.2
+    assert found["abstain"] is True and set(found["label_set"]) <= set(LABELS) and found["alpha"] == 0.2
     everything = ask(fitted, _choice(), thermo={"alpha": 0.01}).json()["answers"][0]["thermo"]
     assert everything["label_set"] == LABELS and everything["level"] == "head"
-    given = ask(fitted, _choice(), thermo={"level": "order", "threshold": 1.0}).json()["answers"][0]["thermo"]
+    given = ask(fitted, _choice(), thermo={"level": "order", "bound": 1.0}).json()["answers"][0]["thermo"]
     assert given["label_set"] == LABELS and "alpha" not in given
 
 

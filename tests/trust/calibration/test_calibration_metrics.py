@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
 from heatbath.errors import BadInput
-from heatbath.trust.calibration.metric_summary import METRICS, summarise_groups, summarise_metrics
+from heatbath.trust.calibration.metric_summary import METRICS, summarize_groups, summarize_metrics
 from heatbath.trust.calibration.ranking_metrics import (
     area_under_risk_coverage,
     area_under_roc,
@@ -239,13 +239,13 @@ def test_a_summary_has_every_metric_with_its_interval_and_one_per_group():
     rng = np.random.default_rng(0)
     p = rng.uniform(size=200)
     labels = (rng.uniform(size=200) < p).astype(int)
-    summary = summarise_metrics(p, labels)
+    summary = summarize_metrics(p, labels)
     assert [one.name for one in summary.metrics] == list(METRICS)
     assert all(one.low <= one.value + 0.02 and one.value - 0.05 <= one.high for one in summary.metrics)
-    groups = summarise_groups(p, labels, ("a", "b") * 100)
+    groups = summarize_groups(p, labels, ("a", "b") * 100)
     assert [one.group for one in groups] == ["a", "b"] and sum(one.answers for one in groups) == 200
-    assert summarise_groups(p, labels, ("a",) * 200) == ()
-    alone = summarise_metrics(p[:3], np.ones(3, int))
+    assert summarize_groups(p, labels, ("a",) * 200) == ()
+    alone = summarize_metrics(p[:3], np.ones(3, int))
     assert np.isnan(alone["AUROC"].value) and np.isfinite(alone["Brier"].value)
 
 

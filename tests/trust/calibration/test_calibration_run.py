@@ -136,12 +136,12 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(calibrator, tmp_p
 def test_another_model_other_settings_and_other_evidence_are_refused(model, calibrator, tmp_path):
     other = QuizModel(seed=7)
     with pytest.raises(
-        BadInput, match="this calibrator is for quiz with the fingerprint sha256:.*run heatbath calibrate"
+        BadInput, match="the calibrator is for quiz with the fingerprint sha256:.*run heatbath calibrate"
     ):
         calibrator.confidence(ask(other, "12345"))
-    with pytest.raises(BadInput, match=r"this calibrator is for temperature = 0.0, got 0.7"):
+    with pytest.raises(BadInput, match=r"the calibrator is for temperature = 0.0, got 0.7"):
         calibrator.confidence(ask(model, "12345", temperature=0.7))
-    with pytest.raises(BadInput, match="this calibrator is for max_tokens = 4, got 8"):
+    with pytest.raises(BadInput, match="the calibrator is for max_tokens = 4, got 8"):
         calibrator.validate_model(model.fingerprint, {"max_tokens": 8, "temperature": 0.0})
     calibrator.validate_model(model.fingerprint, {"max_tokens": 4})
     with pytest.raises(BadInput, match="of this calibrator has no value here"):
@@ -152,7 +152,7 @@ def test_another_model_other_settings_and_other_evidence_are_refused(model, cali
     with pytest.raises(BadInput, match="this calibrator needs the signal"):
         calibrator.predict({})
     calibrator.save(tmp_path / "c.json")
-    with pytest.raises(BadInput, match="this calibrator is for quiz"):
+    with pytest.raises(BadInput, match="the calibrator is for quiz"):
         load_calibrator(tmp_path / "c.json", fingerprint=other.fingerprint)
 
 

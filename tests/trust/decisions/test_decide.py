@@ -36,8 +36,8 @@ def _by_label(decision: LabelDecision) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def fit() -> DecisionFit:
-    labelled = [(text, "ABC"[i % 3]) for i, text in enumerate(TEXTS)]
-    data = DecisionData(TEXTS[:30], labelled, [(f"more {i}", "ABC"[i % 3]) for i in range(25)])
+    labeled = [(text, "ABC"[i % 3]) for i, text in enumerate(TEXTS)]
+    data = DecisionData(TEXTS[:30], labeled, [(f"more {i}", "ABC"[i % 3]) for i in range(25)])
     return fit_decisions(MODEL, QUESTION, data, levels=["temperature", "head"])
 
 
@@ -117,19 +117,19 @@ def test_each_level_is_recorded(fit: DecisionFit) -> None:
 
 
 def test_a_level_without_orders_reads_one() -> None:
-    data = DecisionData(labelled=[(text, "ABC"[i % 3]) for i, text in enumerate(TEXTS)])
+    data = DecisionData(labeled=[(text, "ABC"[i % 3]) for i, text in enumerate(TEXTS)])
     alone = fit_decisions(MODEL, QUESTION, data, levels=["head"])
     assert alone.offsets == () and alone.temperature is None and alone.levels == ("raw", "order", "head")
 
 
 def test_sets_of_labels(fit: DecisionFit) -> None:
     found = hb.decide(MODEL, fit, text="hello", level="temperature", alpha=0.2)
-    assert found.alpha == 0.2 and found.threshold is not None
-    expected = [label for label, p in _by_label(found).items() if 1 - p <= found.threshold]
+    assert found.alpha == 0.2 and found.bound is not None
+    expected = [label for label, p in _by_label(found).items() if 1 - p <= found.bound]
     assert list(found.label_set or ()) == expected
     # 25 held-out texts bound no error rate below 1 / 26.
     assert hb.decide(MODEL, fit, text="hello", alpha=0.03).label_set == ("A", "B", "C")
-    given_ = hb.decide(MODEL, fit, text="hello", threshold=1.0)
+    given_ = hb.decide(MODEL, fit, text="hello", bound=1.0)
     assert given_.label_set == ("A", "B", "C") and given_.alpha is None
 
 
@@ -182,7 +182,7 @@ def test_a_fit_comes_back_from_its_file(fit: DecisionFit, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is not a decision fit"),
+        ("", "is not valid JSON"),
         ("[1]", "is not a decision fit"),
         ('{"kind": "heatbath phase map"}', "is not a decision fit"),
         ('{"kind": "heatbath decision fit", "schema": 99}', "has schema 99, expected 1"),
@@ -240,13 +240,13 @@ def test_bad_options(options: Any, message: str) -> None:
         ({"text": "x", "level": "head"}, "the level head needs a fit"),
         ({"text": "x", "alpha": 0.1}, "needs held-out texts"),
         ({"text": "x", "alpha": 2}, "`alpha` must be between 0 and 1"),
-        ({"text": "x", "threshold": float("nan")}, "`threshold` must be from 0 to 1"),
+        ({"text": "x", "bound": float("nan")}, "`bound` must be from 0 to 1"),
         ({"text": "x", "abstain_below": 7}, "`abstain_below` must be from 0 to 1, got 7"),
         ({"text": "x", "kind": "rank"}, "`kind` must be choice, yes_no or score"),
         ({"text": "x", "kind": "yes_no"}, "leave `options` out"),
         ({"text": "x", "layout": "x"}, "`layout` must be"),
         ({"text": "x", "tokenizations": "x"}, "`tokenizations` must be"),
-        ({"text": "x", "alpha": 0.1, "threshold": 0.1}, "not both"),
+        ({"text": "x", "alpha": 0.1, "bound": 0.1}, "not both"),
     ],
 )
 def test_bad_settings(how: dict[str, Any], message: str) -> None:
@@ -269,11 +269,11 @@ def test_settings_of_a_fit_cannot_be_changed(fit: DecisionFit) -> None:
     [
         (DecisionData(), None, "needs 20 texts without labels, got 0"),
         (DecisionData(pool=TEXTS[:7]), None, "got 7: give 13 more"),
-        (DecisionData(pool=TEXTS), ["temperature"], "temperature needs 50 labelled texts, got 0"),
-        (DecisionData(labelled=[("x", "A")] * 59), ["head"], "head needs 60 labelled texts, got 59: give 1 more"),
-        (DecisionData(labelled=[("x", "A")] * 60), ["head"], "5 texts of each label, got 0 of 'B': give 5 more"),
-        (DecisionData(labelled=[("x", "D")]), None, "the label 'D' of labelled text 0 is none of the question's"),
-        (DecisionData(labelled=["x"]), None, "give pairs of a text and its label"),  # type: ignore[list-item]
+        (DecisionData(pool=TEXTS), ["temperature"], "temperature needs 50 labeled texts, got 0"),
+        (DecisionData(labeled=[("x", "A")] * 59), ["head"], "head needs 60 labeled texts, got 59: give 1 more"),
+        (DecisionData(labeled=[("x", "A")] * 60), ["head"], "5 texts of each label, got 0 of 'B': give 5 more"),
+        (DecisionData(labeled=[("x", "D")]), None, "the label 'D' of labeled text 0 is none of the question's"),
+        (DecisionData(labeled=["x"]), None, "give pairs of a text and its label"),  # type: ignore[list-item]
         (DecisionData(pool=TEXTS), ["raw"], "nothing to fit"),
         (DecisionData(pool=TEXTS), "head", "give a list of levels"),
     ],

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from heatbath.errors import BadInput
 from heatbath.trust.decisions.levels import (
-    MIN_LABELLED,
+    MIN_LABELED,
     average_orders,
     fit_offsets,
     fit_temperature,
@@ -77,9 +77,9 @@ def test_a_temperature_is_where_the_mean_energy_is_that_of_the_answers() -> None
 
 @pytest.mark.parametrize("count", [0, 1, 49])
 def test_too_few_texts_are_counted(count: int) -> None:
-    with pytest.raises(BadInput, match=f"needs 50 labelled texts, got {count}: give {50 - count} more"):
+    with pytest.raises(BadInput, match=f"needs 50 labeled texts, got {count}: give {50 - count} more"):
         fit_temperature(np.zeros((count, 2)), np.zeros(count, np.int64))
-    assert MIN_LABELLED["temperature"] == 50
+    assert MIN_LABELED["temperature"] == 50
     with pytest.raises(BadInput, match="needs 20 texts without labels, got 3: give 17 more"):
         fit_offsets(np.zeros((3, 2)))
 

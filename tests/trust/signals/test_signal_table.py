@@ -8,7 +8,7 @@ import pytest
 
 from heatbath.trust.signals import SIGNALS, SignalSpec
 
-PAGE = Path(__file__).parents[3] / "docs" / "confidence.md"
+PAGE = Path(__file__).parents[3] / "docs" / "signals.md"
 SUFFIXES = ("_embedding", "_entailment")
 
 

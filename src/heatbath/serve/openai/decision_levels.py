@@ -92,7 +92,7 @@ class LeveledQuestion:
             temperature=UNSET if decision.temperature is None else decision.temperature,
             alpha=UNSET if decision.alpha is None else decision.alpha,
             label_set=UNSET if decision.label_set is None else list(decision.label_set),
-            abstains=UNSET if decision.abstains is None else decision.abstains,
+            abstain=UNSET if decision.abstains is None else decision.abstains,
         )
 
 
@@ -140,8 +140,8 @@ def _plan_question(
     level: Level = options.level or (fit.levels[-1] if fit else "order")
     _validate_level(level, fit, place)
     tokenizations: Tokenizations = fit.tokenizations if fit else "canonical"
-    rule = DecisionRule(level, fit, options.alpha, options.threshold, options.abstain_below, tokenizations)
-    rule.find_threshold()
+    rule = DecisionRule(level, fit, options.alpha, options.bound, options.abstain_below, tokenizations)
+    rule.find_bound()
     read = fit.question if fit else core
     orders = list_orders(read, level, fit.rotations if fit else options.rotations)
     return _LevelPlan(core, read, rule, orders)

@@ -16,15 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heatbath.trust.calibration.answer_collection import AnswerPlan
     from heatbath.trust.calibration.answer_selection import ErrorTarget, SelectionGuarantee, select_answers
-    from heatbath.trust.calibration.answers import AnswerPlan
     from heatbath.trust.calibration.calibration_data import CalibrationData, read_calibration_data
     from heatbath.trust.calibration.calibration_run import calibrate
     from heatbath.trust.calibration.calibration_study import StudyPlan
     from heatbath.trust.calibration.calibrator import Calibrator, load_calibrator
     from heatbath.trust.calibration.conformal_sets import ConformalBound, find_conformal_bound
     from heatbath.trust.calibration.cross_validation import FitChoice, choose_fit, predict_nested
-    from heatbath.trust.calibration.metric_summary import summarise_metrics
+    from heatbath.trust.calibration.metric_summary import summarize_metrics
     from heatbath.trust.calibration.model_routing import choose_routes, select_route
     from heatbath.trust.calibration.ranking_metrics import (
         area_under_risk_coverage,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from heatbath.trust.calibration.signal_table import SignalDescription, SignalTable
 
 _LAZY_IMPORTS = {
-    "AnswerPlan": "answers",
+    "AnswerPlan": "answer_collection",
     "CalibrationData": "calibration_data",
     "Calibrator": "calibrator",
     "ConformalBound": "conformal_sets",
@@ -70,7 +70,7 @@ _LAZY_IMPORTS = {
     "risk_coverage": "ranking_metrics",
     "select_answers": "answer_selection",
     "select_route": "model_routing",
-    "summarise_metrics": "metric_summary",
+    "summarize_metrics": "metric_summary",
 }
 
 __all__ = [
@@ -102,7 +102,7 @@ __all__ = [
     "risk_coverage",
     "select_answers",
     "select_route",
-    "summarise_metrics",
+    "summarize_metrics",
 ]
 
 

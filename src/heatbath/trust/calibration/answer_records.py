@@ -10,7 +10,7 @@ import numpy as np
 from heatbath.engine.measurement import beta_from_temperature
 from heatbath.errors import BadInput
 from heatbath.record import Provenance, Trace, observe_state
-from heatbath.trust.calibration.answers import NEEDS_MORE
+from heatbath.trust.calibration.answer_collection import NEEDS_MORE
 from heatbath.trust.signals import SIGNALS, Evidence, compute_signal_columns
 
 NEEDS_IN_WORDS = {

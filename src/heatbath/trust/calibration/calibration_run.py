@@ -10,9 +10,9 @@ from typing import Any, TypedDict, Unpack
 from heatbath.errors import BadInput, suggest_name
 from heatbath.models.base import Model
 from heatbath.record import Provenance
-from heatbath.trust.calibration.answers import AnswerPlan, Progress, collect_answers
+from heatbath.trust.calibration.answer_collection import AnswerPlan, Progress, collect_answers
 from heatbath.trust.calibration.calibration_data import CalibrationData, read_calibration_data
-from heatbath.trust.calibration.calibration_study import StudyPlan, analyse_answers
+from heatbath.trust.calibration.calibration_study import StudyPlan, analyze_answers
 from heatbath.trust.calibration.calibrator import Calibrator
 from heatbath.trust.calibration.calibrator_content import DataDescription, build_content
 
@@ -70,7 +70,7 @@ def calibrate(
     plan.require_questions(len(questions))
     folder = None if out is None else Path(out)
     answers = collect_answers(model, questions, answer_plan, folder=folder, progress=progress)
-    chosen, study = analyse_answers(questions, answers, replace(plan, seed=answer_plan.seed))
+    chosen, study = analyze_answers(questions, answers, replace(plan, seed=answer_plan.seed))
     right = sum(answer.label for answer in answers)
     content = build_content(
         Provenance.from_model(model),

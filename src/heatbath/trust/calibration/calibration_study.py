@@ -26,7 +26,7 @@ from heatbath.trust.calibration.cross_validation import (
     predict_nested,
 )
 from heatbath.trust.calibration.gauge_control import GaugeEffect, compare_gauges
-from heatbath.trust.calibration.metric_summary import MetricSummary, MetricValue, summarise_groups, summarise_metrics
+from heatbath.trust.calibration.metric_summary import MetricSummary, MetricValue, summarize_groups, summarize_metrics
 from heatbath.trust.calibration.ranking_metrics import RiskCoverage, risk_coverage
 from heatbath.trust.calibration.reliability import error_interval
 from heatbath.trust.calibration.signal_ranking import SignalRanking, rank_signals
@@ -42,7 +42,7 @@ REFERENCE = "logprob"
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is asked of a calibration beside the answers: target of the guarantee, what may be chosen, and the seed."""
+    """The wishes for a calibration beside its answers: target of the guarantee, what may be chosen, and the seed."""
 
     target: ErrorTarget = field(default_factory=ErrorTarget)
     choice: FitChoice = field(default_factory=FitChoice)
@@ -149,7 +149,7 @@ class _Parts:
     held_out_rows: Ints
 
 
-def analyse_answers(
+def analyze_answers(
     data: CalibrationData, answers: Sequence[StoredAnswer], plan: StudyPlan
 ) -> tuple[ChosenFit, CalibrationStudy]:
     """Choose, fit, test and report.
@@ -178,10 +178,10 @@ def analyse_answers(
         candidates=chosen.candidates,
         guarantee=guarantee,
         realised=_measure_error(predicted, test.labels, guarantee),
-        held_out=summarise_metrics(predicted, test.labels, units=test.units, seed=plan.seed),
-        groups=summarise_groups(predicted, test.labels, test.groups, units=test.units, seed=plan.seed),
-        raw=_summarise_raw(test, plan.seed),
-        nested=summarise_metrics(nested.probabilities, table.labels, units=table.units, seed=plan.seed),
+        held_out=summarize_metrics(predicted, test.labels, units=test.units, seed=plan.seed),
+        groups=summarize_groups(predicted, test.labels, test.groups, units=test.units, seed=plan.seed),
+        raw=_summarize_raw(test, plan.seed),
+        nested=summarize_metrics(nested.probabilities, table.labels, units=table.units, seed=plan.seed),
         nested_choices=nested.choices,
         ranking=rank_signals(test.select(names), _find_reference(names), seed=plan.seed),
         coverage=risk_coverage(predicted, test.labels),
@@ -220,12 +220,12 @@ def _find_reference(names: Sequence[str]) -> str:
     return next((name for name in names if name.partition(":")[0].partition("@")[0] == REFERENCE), names[0])
 
 
-def _summarise_raw(table: SignalTable, seed: int) -> MetricSummary | None:
+def _summarize_raw(table: SignalTable, seed: int) -> MetricSummary | None:
     """Return the metrics of the probability of the whole answer, uncalibrated."""
     name = next((one for one in table.names if one.startswith(REFERENCE) and one.endswith(":sum")), None)
     if name is None or find_domain(table.scores(name)) != LOG_PROBABILITY:
         return None
-    return summarise_metrics(np.exp(table.scores(name)), table.labels, units=table.units, seed=seed)
+    return summarize_metrics(np.exp(table.scores(name)), table.labels, units=table.units, seed=seed)
 
 
 def _measure_error(confidence_n: Floats, labels_n: Ints, guarantee: SelectionGuarantee) -> RealisedError:

@@ -111,15 +111,19 @@ class Calibrator:
         own = self.content.model
         if fingerprint != own.fingerprint:
             raise BadInput(
-                f"this calibrator is for {own.model} with the fingerprint {_shorten(own.fingerprint)}, got the model "
+                f"the calibrator is for {own.model} with the fingerprint {_shorten(own.fingerprint)}, got the model "
                 f"{_shorten(fingerprint)}: run heatbath calibrate with that model."
             )
-        for name, value in (settings or {}).items():
-            if name in self.content.settings and self.content.settings[name] != value:
-                raise BadInput(
-                    f"this calibrator is for {name} = {format_value(self.content.settings[name])}, got "
-                    f"{format_value(value)}: use the settings of the calibration, or run heatbath calibrate with yours."
-                )
+        if mismatch := self.find_mismatch(settings or {}):
+            raise BadInput(f"{mismatch}: use the settings of the calibration, or run heatbath calibrate with yours.")
+
+    def find_mismatch(self, settings: Mapping[str, Any]) -> str:
+        """Return a sentence on the first of `settings` that is not that of the calibration; empty if all are."""
+        own = self.content.settings
+        for name, value in settings.items():
+            if name in own and own[name] != value:
+                return f"the calibrator is for {name} = {format_value(own[name])}, got {format_value(value)}"
+        return ""
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file; an error leaves the previous one.

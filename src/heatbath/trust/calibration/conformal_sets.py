@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heatbath.errors import BadInput
+from heatbath.errors import BadInput, format_value
 from heatbath.trust.calibration.signal_table import Floats
 
 EXCHANGEABILITY = "The calibration questions and those to come are exchangeable, as if shuffled together."
@@ -50,7 +50,7 @@ def count_needed_questions(alpha: float) -> int:
     Raises:
         BadInput: alpha outside (0, 1).
     """
-    exact = _parse_alpha(alpha)
+    exact = parse_alpha(alpha)
     return math.ceil((1 - exact) / exact)
 
 
@@ -63,7 +63,7 @@ def find_conformal_bound(scores_n: ArrayLike, alpha: float = 0.1) -> ConformalBo
     Raises:
         BadInput: alpha outside (0, 1), no questions, or a score that is NaN.
     """
-    exact, scores = _parse_alpha(alpha), np.asarray(scores_n, np.float64)
+    exact, scores = parse_alpha(alpha), np.asarray(scores_n, np.float64)
     if scores.ndim != 1 or not scores.size or np.isnan(scores).any():
         raise BadInput(f"expected one score per question and no NaN, got an array of shape {scores.shape}.")
     rank = math.ceil((len(scores) + 1) * (1 - exact))
@@ -89,8 +89,12 @@ def measure_coverage(scores_n: Floats, bound: ConformalBound) -> float:
     return float(np.mean(scores_n <= bound.bound))
 
 
-def _parse_alpha(alpha: float) -> Fraction:
-    """Return alpha as the decimal fraction that is written, so that rounding moves no rank."""
+def parse_alpha(alpha: float) -> Fraction:
+    """Return an error rate as the decimal fraction that is written, so that rounding moves no rank.
+
+    Raises:
+        BadInput: alpha outside (0, 1).
+    """
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise BadInput(f"`alpha` must be in (0, 1), got {alpha!r}.", param="alpha")
+        raise BadInput(f"`alpha` must be in (0, 1), got {format_value(alpha)}.", param="alpha")
     return Fraction(repr(float(alpha)))

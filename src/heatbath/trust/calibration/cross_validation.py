@@ -25,7 +25,7 @@ NUM_FINALISTS = 4
 
 @dataclass(frozen=True)
 class FitChoice:
-    """What is tried: the signals that may be chosen ("" tries all) and the names of the fits."""
+    """The choices that are tried: the signals (() for all of them) and the names of the fits."""
 
     signals: tuple[str, ...] = ()
     fits: tuple[str, ...] = tuple(FITS)

@@ -11,8 +11,8 @@ from heatbath.record.result_file import build_dataclass, to_builtins
 from heatbath.trust.calibration.base import Fit, find_domain
 from heatbath.trust.calibration.parametric_fits import (
     BetaFit,
-    LogisticFit,
     PlattFit,
+    RegressionFit,
     TemperatureFit,
     fit_beta,
     fit_logistic,
@@ -54,7 +54,7 @@ FITS: Mapping[str, FitMethod] = {
     "histogram": FitMethod(fit_histogram, HistogramFit),
     "isotonic": FitMethod(fit_isotonic, IsotonicFit),
     "venn_abers": FitMethod(fit_venn_abers, VennAbersFit),
-    "logistic": FitMethod(fit_logistic, LogisticFit, takes_several=True),
+    "logistic": FitMethod(fit_logistic, RegressionFit, takes_several=True),
 }
 """Fits by name; of equally good ones the first is chosen."""
 

@@ -79,7 +79,7 @@ class MetricSummary:
         return next(one for one in self.metrics if one.name == name)
 
 
-def summarise_metrics(
+def summarize_metrics(
     probabilities: Floats, labels: Ints, *, group: str = "", units: Ints | None = None, seed: int = 0
 ) -> MetricSummary:
     """Return the metrics of answers with their intervals.
@@ -104,7 +104,7 @@ def summarise_metrics(
     )
 
 
-def summarise_groups(
+def summarize_groups(
     probabilities: Floats, labels: Ints, groups: tuple[str, ...], *, units: Ints | None = None, seed: int = 0
 ) -> tuple[MetricSummary, ...]:
     """Return the metrics of each group, in alphabetical order; none where there is one group."""
@@ -115,7 +115,7 @@ def summarise_groups(
     for name in names:
         mask = np.array([group == name for group in groups])
         unit_n = None if units is None else units[mask]
-        found.append(summarise_metrics(probabilities[mask], labels[mask], group=name, units=unit_n, seed=seed))
+        found.append(summarize_metrics(probabilities[mask], labels[mask], group=name, units=unit_n, seed=seed))
     return tuple(found)
 
 

@@ -126,7 +126,7 @@ def fit_beta(scores_ns: Floats, labels_n: Ints) -> BetaFit:
 
 
 @dataclass(frozen=True)
-class LogisticFit(Fit):
+class RegressionFit(Fit):
     """A logistic function of several signals."""
 
     coefficients: tuple[float, ...]
@@ -139,11 +139,11 @@ class LogisticFit(Fit):
         return np.asarray(expit(scores_ns @ np.array(self.coefficients) + self.intercept))
 
 
-def fit_logistic(scores_ns: Floats, labels_n: Ints) -> LogisticFit:
+def fit_logistic(scores_ns: Floats, labels_n: Ints) -> RegressionFit:
     """Return the logistic function of several signals with an L2 penalty on standardised coefficients.
 
     Raises:
         BadInput: labels of one kind only.
     """
     validate_both_labels(labels_n, "a fit")
-    return LogisticFit(*fit_logistic_regression(scores_ns, labels_n.astype(np.float64), PENALTY_STRENGTH))
+    return RegressionFit(*fit_logistic_regression(scores_ns, labels_n.astype(np.float64), PENALTY_STRENGTH))

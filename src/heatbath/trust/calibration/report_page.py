@@ -56,7 +56,7 @@ def render_page(content: CalibratorContent, study: CalibrationStudy, figures: Ma
     return template.substitute(
         style=load_style(),
         title=escape_text(f"Confidence of {content.model.model} on {content.data.name}"),
-        summary=escape_text(_summarise_data(content, study)),
+        summary=escape_text(_summarize_data(content, study)),
         findings=_render_findings(study),
         reliability=render_figure(figures["reliability"], "Share of right answers against confidence"),
         metrics=_render_metrics(study),
@@ -71,7 +71,7 @@ def render_page(content: CalibratorContent, study: CalibrationStudy, figures: Ma
     )
 
 
-def _summarise_data(content: CalibratorContent, study: CalibrationStudy) -> str:
+def _summarize_data(content: CalibratorContent, study: CalibrationStudy) -> str:
     total, different = study.questions
     shares = ", ".join(f"{share:.0%}" for share in SHARES)
     return (

@@ -1,7 +1,7 @@
 """Decisions: questions about a text, and the probabilities of the labels that answer them, at a stated level.
 
     hb.decide(model, "Which team?", ["billing", "shipping"], text="Where is my parcel?")   raw
-    fit = fit_decisions(model, build_question(…), DecisionData(pool, labelled, held_out))    order, temperature, head
+    fit = fit_decisions(model, build_question(…), DecisionData(pool, labeled, held_out))    order, temperature, head
     hb.decide(model, fit, text=[…], alpha=0.1)                                               with sets of labels
 
 Names are imported when they are first used.
@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heatbath.trust.decisions.conformal_sets import conformal_threshold, min_held_out, select_labels
     from heatbath.trust.decisions.decision import LabelDecision
     from heatbath.trust.decisions.decision_api import LevelSupport, check_levels, decide
     from heatbath.trust.decisions.fit_file import DecisionFit, load_decision_fit
@@ -28,12 +27,9 @@ _HOME = {
     "LevelSupport": "decision_api",
     "build_question": "questions",
     "check_levels": "decision_api",
-    "conformal_threshold": "conformal_sets",
     "decide": "decision_api",
     "fit_decisions": "fitting",
     "load_decision_fit": "fit_file",
-    "min_held_out": "conformal_sets",
-    "select_labels": "conformal_sets",
 }
 
 __all__ = [
@@ -44,12 +40,9 @@ __all__ = [
     "LevelSupport",
     "build_question",
     "check_levels",
-    "conformal_threshold",
     "decide",
     "fit_decisions",
     "load_decision_fit",
-    "min_held_out",
-    "select_labels",
 ]
 
 

@@ -27,8 +27,8 @@ class LabelDecision:
         tokenizations: "canonical" (each label as the tokenizer encodes it) or "all".
         alpha: the error rate of `label_set`, or None.
         label_set: the labels of the conformal set, or None where no set was asked for.
-        threshold: the greatest score of a label in the set; inf where too few held-out texts bound nothing.
-        abstains: whether the greatest probability is below the threshold that was given; None without one.
+        bound: the greatest score of a label in the set; inf where too few held-out texts bound nothing.
+        abstains: whether the greatest probability is below the least that was asked for; None if none was.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class LabelDecision:
     tokenizations: Tokenizations = "canonical"
     alpha: float | None = None
     label_set: tuple[str, ...] | None = None
-    threshold: float | None = None
+    bound: float | None = None
     abstains: bool | None = None
 
     @property
@@ -69,8 +69,8 @@ class LabelDecision:
             "temperature": self.temperature,
             "alpha": self.alpha,
             "label_set": None if self.label_set is None else list(self.label_set),
-            "threshold": None if self.threshold in (None, math.inf) else self.threshold,
-            "abstains": self.abstains,
+            "bound": None if self.bound in (None, math.inf) else self.bound,
+            "abstain": self.abstains,
         }
         return {
             "label": self.label,

@@ -31,7 +31,7 @@ class DecisionOptions(TypedDict, total=False):
     layout: Layout
     tokenizations: Tokenizations
     alpha: float | None
-    threshold: float | None
+    bound: float | None
     abstain_below: float | None
     progress: Progress | None
 
@@ -75,7 +75,7 @@ def decide(
         **how: `kind` ("choice", "yes_no", "score"); `level` ("raw", "order", "temperature", "head"; by default the
             highest of a fit, else raw); `rotations`, the number of orders that are averaged, by default all;
             `layout` of the prompt; `tokenizations` ("canonical" or "all"); `alpha`, the error rate of a conformal set
-            of labels, or `threshold` of its scores; `abstain_below`, the least probability of an answer; and
+            of labels, or `bound` of its scores; `abstain_below`, the least probability of an answer; and
             `progress`, called with texts done and in all.
 
     Returns:
@@ -91,8 +91,8 @@ def decide(
     asked = _find_question(question, options, fit, how)
     level = validate_level(how["level"]) if "level" in how else (fit.levels[-1] if fit else "raw")
     tokenizations = fit.tokenizations if fit else how.get("tokenizations", "canonical")
-    rule = DecisionRule(level, fit, how.get("alpha"), how.get("threshold"), how.get("abstain_below"), tokenizations)
-    rule.find_threshold()
+    rule = DecisionRule(level, fit, how.get("alpha"), how.get("bound"), how.get("abstain_below"), tokenizations)
+    rule.find_bound()
     is_one = isinstance(text, str) or not isinstance(text, Sequence)
     texts: Sequence[str] = [text] if is_one else list(text)  # type: ignore[list-item]
     orders = list_orders(asked, level, fit.rotations if fit else how.get("rotations"))
@@ -169,6 +169,6 @@ def check_levels(model: Model, question: DecisionQuestion | None = None) -> list
     return [
         LevelSupport("raw", finite, reason or "one pass"),
         LevelSupport("order", finite, reason or f"{orders} orders of {orders} options, one prefix each"),
-        LevelSupport("temperature", finite, reason or "50 labelled texts or more"),
-        LevelSupport("head", has_hidden, "60 labelled texts or more" if has_hidden else "it gives no hidden states"),
+        LevelSupport("temperature", finite, reason or "50 labeled texts or more"),
+        LevelSupport("head", has_hidden, "60 labeled texts or more" if has_hidden else "it gives no hidden states"),
     ]

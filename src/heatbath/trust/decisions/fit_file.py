@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from heatbath.engine.base import ModelInfo
 from heatbath.errors import BadInput
-from heatbath.models.base import TensorModel
-from heatbath.record import atomic_write
+from heatbath.models.base import dtype_name
+from heatbath.record.result_file import ResultFormat
 from heatbath.trust.decisions.head import LabelHead
 from heatbath.trust.decisions.label_tokens import Tokenizations
 from heatbath.trust.decisions.levels import Level
 from heatbath.trust.decisions.questions import DecisionQuestion
 
-KIND = "heatbath decision fit"
-SCHEMA = 1
+DECISION_FORMAT = ResultFormat("decision fit", "heatbath decide fit", "decision.json", (1,))
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class DecisionFit:
         temperature: temperature of the level of this name, or None.
         head: classifier of the level of this name, or None.
         held_out_scores: scores of held-out texts by level, in order of size, for conformal sets.
-        sizes: number of texts of the pool, labelled and held out.
+        sizes: number of texts of the pool, labeled and held out.
         data_hash: hash of these texts.
         created: date of the fit.
     """
@@ -66,7 +61,7 @@ class DecisionFit:
                 f"the fit is for {self.model} ({self.fingerprint:.19}…) and the model is {model.name} "
                 f"({model.fingerprint:.19}…): fit again with this model."
             )
-        dtype = model_dtype(model)
+        dtype = dtype_name(model)
         if dtype != self.dtype:
             raise BadInput(
                 f"the fit is for {self.model} in {self.dtype} and the model is in {dtype}: load it in {self.dtype}, "
@@ -77,72 +72,28 @@ class DecisionFit:
         """Raise `BadInput` for a level that was not fitted."""
         if level not in self.levels:
             raise BadInput(
-                f"the fit has no level {level}, only {', '.join(self.levels)}: fit it with labelled texts.",
+                f"the fit has no level {level}, only {', '.join(self.levels)}: fit it with labeled texts.",
                 param="level",
             )
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a JSON file, whole or not at all."""
-        content = {"kind": KIND, "schema": SCHEMA, **_to_builtins(asdict(self))}
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-        with atomic_write(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-
-def model_dtype(model: ModelInfo) -> str | None:
-    """Return the dtype of a model's energies as text, None for a model without tensors."""
-    return str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None
+        DECISION_FORMAT.save(self, Path(path))
 
 
 def load_decision_fit(path: str | Path, model: ModelInfo | None = None) -> DecisionFit:
-    """Read a fit.
+    """Read a fit from its file, or from the folder that holds it.
 
     Raises:
         BadInput: there is no such file, it holds something else, or another schema, or is for another model.
     """
-    content = _read_json(Path(path))
-    if not isinstance(content, dict) or content.pop("kind", None) != KIND:
-        raise BadInput(f"{path} is not a decision fit: write one with `heatbath decide fit`.")
-    if (schema := content.pop("schema", None)) != SCHEMA:
-        raise BadInput(f"{path} has schema {schema!r}, expected {SCHEMA}: read it with the heatbath that wrote it.")
-    try:
-        fit = _build_fit(content)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BadInput(f"{path} is a damaged decision fit ({error}): fit again.") from error
+    fit = DECISION_FORMAT.load(path, DecisionFit)
+    labels, head = len(fit.question.labels), fit.head
+    if len(fit.offsets) not in (0, labels) or (head is not None and len(head.weights) != labels):
+        raise BadInput(
+            f"{path} is a damaged decision fit (it has numbers for other than its {labels} labels): write it again "
+            "with `heatbath decide fit`."
+        )
     if model is not None:
         fit.validate_model(model)
     return fit
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no file {path}: write one with `heatbath decide fit`.") from error
-    except ValueError as error:  # also text that is not UTF-8
-        raise BadInput(f"{path} is not a decision fit ({error}): write one with `heatbath decide fit`.") from error
-
-
-def _build_fit(content: dict[str, Any]) -> DecisionFit:
-    question, head = dict(content.pop("question")), content.pop("head")
-    question |= {name: tuple(question[name]) for name in ("labels", "descriptions")}
-    arrays = ("mean", "scale", "weights", "intercepts")
-    if head is not None:
-        head = LabelHead(**{**head, **{name: np.array(head[name], np.float64) for name in arrays}})
-    scores = {level: tuple(values) for level, values in (content.pop("held_out_scores") or {}).items()}
-    offsets = tuple(map(float, content.pop("offsets")))
-    fit = DecisionFit(
-        question=DecisionQuestion(**question), head=head, held_out_scores=scores, offsets=offsets, **content
-    )
-    labels = len(fit.question.labels)
-    if len(offsets) not in (0, labels) or (head is not None and len(head.weights) != labels):
-        raise ValueError(f"it has numbers for other than its {labels} labels")
-    return fit
-
-
-def _to_builtins(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _to_builtins(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_builtins(each) for each in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,4 +1,4 @@
-"""Fits of decisions: offsets from texts without labels, a temperature and a head from labelled texts."""
+"""Fits of decisions: offsets from texts without labels, a temperature and a head from labeled texts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.errors import BadInput, format_value, suggest_name
-from heatbath.models.base import Model
-from heatbath.trust.decisions.conformal_sets import nonconformity_scores
-from heatbath.trust.decisions.fit_file import DecisionFit, model_dtype
+from heatbath.models.base import Model, dtype_name
+from heatbath.trust.decisions.decision_rule import score_right_labels
+from heatbath.trust.decisions.fit_file import DecisionFit
 from heatbath.trust.decisions.head import fit_head
 from heatbath.trust.decisions.label_tokens import Tokenizations
 from heatbath.trust.decisions.levels import (
-    MIN_LABELLED,
+    MIN_LABELED,
     Level,
     average_orders,
     fit_offsets,
@@ -32,7 +32,7 @@ from heatbath.trust.decisions.readout import LabelReader, LabelReadout, Progress
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-LabelledText = tuple[str, str]
+LabeledText = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class DecisionData:
     """Texts to fit from.
 
     Attributes:
-        pool: texts without labels, for the offsets; empty takes the labelled texts, without their labels.
-        labelled: texts with their labels, for the temperature and the head.
+        pool: texts without labels, for the offsets; empty takes the labeled texts, without their labels.
+        labeled: texts with their labels, for the temperature and the head.
         held_out: more of them, from the same source, for conformal sets.
     """
 
     pool: Sequence[str] = ()
-    labelled: Sequence[LabelledText] = ()
-    held_out: Sequence[LabelledText] = ()
+    labeled: Sequence[LabeledText] = ()
+    held_out: Sequence[LabeledText] = ()
 
     @property
     def digest(self) -> str:
         """A hash of all texts and labels."""
-        content = json.dumps([list(self.pool), [list(each) for each in (*self.labelled, *self.held_out)]])
+        content = json.dumps([list(self.pool), [list(each) for each in (*self.labeled, *self.held_out)]])
         return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
@@ -75,7 +75,7 @@ def fit_decisions(
         model: a loaded model.
         question: from `build_question`.
         data: texts with and without labels.
-        **options: `levels` to fit, by default "order" and, from enough labelled texts on, "temperature";
+        **options: `levels` to fit, by default "order" and, from enough labeled texts on, "temperature";
             `rotations`, `tokenizations` as in `decide`; `rates` of the labels in the pool, equal by default; and
             `progress`, called with texts done and in all.
 
@@ -83,15 +83,15 @@ def fit_decisions(
         BadInput: fewer texts than a level needs, an unknown label.
     """
     levels = _choose_levels(options.get("levels"), data)
-    answers = index_labels(question, data.labelled, "labelled")
+    answers = index_labels(question, data.labeled, "labeled")
     held_out = index_labels(question, data.held_out, "held_out")
     _validate_sizes(levels, len(answers))
     fitter = _Fitter(model, question, levels, options)
-    labelled = fitter.read([text for text, _ in data.labelled])
-    pool = fitter.read(data.pool) if "order" in levels and data.pool else labelled
-    fit = fitter.fit(pool, labelled, answers)
+    labeled = fitter.read([text for text, _ in data.labeled])
+    pool = fitter.read(data.pool) if "order" in levels and data.pool else labeled
+    fit = fitter.fit(pool, labeled, answers)
     scores = fitter.score_held_out(fit, [text for text, _ in data.held_out], held_out)
-    sizes = {"pool": len(data.pool), "labelled": len(data.labelled), "held_out": len(data.held_out)}
+    sizes = {"pool": len(data.pool), "labeled": len(data.labeled), "held_out": len(data.held_out)}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return replace(fit, held_out_scores=scores, sizes=sizes, data_hash=data.digest, created=created)
 
@@ -99,7 +99,7 @@ def fit_decisions(
 def _choose_levels(levels: Sequence[Level] | None, data: DecisionData) -> tuple[Level, ...]:
     """Return the levels to fit; a temperature is fitted on top of averaged orders."""
     if levels is None:
-        has_enough = len(data.labelled) >= MIN_LABELLED["temperature"]
+        has_enough = len(data.labeled) >= MIN_LABELED["temperature"]
         return ("order", "temperature") if has_enough else ("order",)
     if isinstance(levels, str):
         raise BadInput(f"`levels` is {levels!r}: give a list of levels.", param="levels")
@@ -111,20 +111,20 @@ def _choose_levels(levels: Sequence[Level] | None, data: DecisionData) -> tuple[
     return tuple(sorted(chosen))
 
 
-def _validate_sizes(levels: Sequence[Level], labelled: int) -> None:
-    """Raise `BadInput` for too few labelled texts, before the model reads them."""
-    for level, needed in MIN_LABELLED.items():
-        if level in levels and labelled < needed:
+def _validate_sizes(levels: Sequence[Level], labeled: int) -> None:
+    """Raise `BadInput` for too few labeled texts, before the model reads them."""
+    for level, needed in MIN_LABELED.items():
+        if level in levels and labeled < needed:
             raise BadInput(
-                f"the level {level} needs {needed} labelled texts, got {labelled}: give {needed - labelled} more."
+                f"the level {level} needs {needed} labeled texts, got {labeled}: give {needed - labeled} more."
             )
 
 
-def index_labels(question: DecisionQuestion, labelled: Sequence[LabelledText], what: str) -> Ints:
+def index_labels(question: DecisionQuestion, labeled: Sequence[LabeledText], what: str) -> Ints:
     """Return the number of each label, (n,). Raises `BadInput` for one that is none of the question's."""
     numbers = {normalize_label(label): number for number, label in enumerate(question.labels)}
     answers = []
-    for place, each in enumerate(labelled):
+    for place, each in enumerate(labeled):
         if not (isinstance(each, Sequence) and len(each) == 2 and all(isinstance(part, str) for part in each)):
             raise BadInput(f"{what} text {place} is {format_value(each)}: give pairs of a text and its label.")
         number = numbers.get(normalize_label(each[1]))
@@ -155,22 +155,22 @@ class _Fitter:
         with_hidden = "head" in self._levels
         return self._reader.read(texts, self._orders, with_hidden=with_hidden, progress=self._options.get("progress"))
 
-    def fit(self, pool: LabelReadout | None, labelled: LabelReadout | None, answers: Ints) -> DecisionFit:
-        """Return what is fitted to the read-outs of the pool and of labelled texts."""
+    def fit(self, pool: LabelReadout | None, labeled: LabelReadout | None, answers: Ints) -> DecisionFit:
+        """Return what is fitted to the read-outs of the pool and of labeled texts."""
         offsets: tuple[float, ...] = ()
         temperature = head = None
         if "order" in self._levels:
             scores = average_orders(pool.logprobs) if pool else np.zeros((0, len(self._question.labels)))
             offsets = fit_offsets(scores, self._options.get("rates"))
-        if "temperature" in self._levels and labelled:
-            temperature = fit_temperature(average_orders(labelled.logprobs) + np.array(offsets), answers)
-        if "head" in self._levels and labelled and labelled.hidden is not None:
-            head = fit_head(labelled.hidden, answers, self._question.labels)
+        if "temperature" in self._levels and labeled:
+            temperature = fit_temperature(average_orders(labeled.logprobs) + np.array(offsets), answers)
+        if "head" in self._levels and labeled and labeled.hidden is not None:
+            head = fit_head(labeled.hidden, answers, self._question.labels)
         return DecisionFit(
             question=self._question,
             model=self._model.name,
             fingerprint=self._model.fingerprint,
-            dtype=model_dtype(self._model),
+            dtype=dtype_name(self._model),
             rotations=self._rotations,
             tokenizations=self._tokenizations,
             offsets=offsets,
@@ -183,7 +183,7 @@ class _Fitter:
         found = self.read(texts)
         if found is None:
             return {}
-        return {level: nonconformity_scores(apply_level(found, level, fit), answers) for level in self._levels}
+        return {level: score_right_labels(apply_level(found, level, fit), answers) for level in self._levels}
 
 
 def apply_level(readout: LabelReadout, level: Level, fit: DecisionFit | None) -> Floats:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from heatbath.errors import BadInput, MissingExtra
-from heatbath.trust.decisions.levels import MIN_LABELLED, MIN_PER_LABEL, fit_temperature, label_probabilities
+from heatbath.trust.decisions.levels import MIN_LABELED, MIN_PER_LABEL, fit_temperature, label_probabilities
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ class LabelHead:
 
 
 def fit_head(hidden: Floats, answers: Ints, labels: Sequence[str]) -> LabelHead:
-    """Fit a head to the hidden states (n, D) of labelled texts.
+    """Fit a head to the hidden states (n, D) of labeled texts.
 
     The penalty is the one with the greatest likelihood in five-fold cross-validation; its out-of-fold logits give the
     temperature.
@@ -73,9 +73,9 @@ def fit_head(hidden: Floats, answers: Ints, labels: Sequence[str]) -> LabelHead:
 
 
 def _validate_counts(answers: Ints, labels: Sequence[str]) -> None:
-    needed = MIN_LABELLED["head"]
+    needed = MIN_LABELED["head"]
     if len(answers) < needed:
-        raise BadInput(f"a head needs {needed} labelled texts, got {len(answers)}: give {needed - len(answers)} more.")
+        raise BadInput(f"a head needs {needed} labeled texts, got {len(answers)}: give {needed - len(answers)} more.")
     for label, count in zip(labels, np.bincount(answers, minlength=len(labels)).tolist(), strict=True):
         if count < MIN_PER_LABEL:
             missing = MIN_PER_LABEL - count

@@ -5,8 +5,8 @@ r"""Levels of a decision: what is done to the read-out of labels before it count
   on the place of an option alone adds the same to every label then; the offset takes away what favors a label whatever
   the text is. It is fitted without labels: such that the mean probability of each label over a pool of texts is its
   rate there, equal for all labels unless rates are given.
-* `temperature`: those energies at a temperature fitted to labelled texts.
-* `head`: a classifier on the last hidden state after the prompt, fitted to labelled texts; one pass.
+* `temperature`: those energies at a temperature fitted to labeled texts.
+* `head`: a classifier on the last hidden state after the prompt, fitted to labeled texts; one pass.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 MIN_POOL = 20
 """Texts from which offsets are fitted."""
-MIN_LABELLED = {"temperature": 50, "head": 60}
-"""Labelled texts that a level needs."""
+MIN_LABELED = {"temperature": 50, "head": 60}
+"""Labeled texts that a level needs."""
 MIN_PER_LABEL = 5
 """Texts of each label that a head needs: its folds of cross-validation hold one of each at least."""
 _BETA_RANGE = (1e-3, 1e3)
@@ -101,14 +101,14 @@ def fit_temperature(scores: Floats, answers: Ints, *, what: str = "a temperature
     Raises:
         BadInput: fewer answers than a temperature needs.
     """
-    needed = MIN_LABELLED["temperature"]
+    needed = MIN_LABELED["temperature"]
     if len(answers) < needed:
-        raise BadInput(f"{what} needs {needed} labelled texts, got {len(answers)}: give {needed - len(answers)} more.")
+        raise BadInput(f"{what} needs {needed} labeled texts, got {len(answers)}: give {needed - len(answers)} more.")
 
     rows = np.arange(len(answers))
     if not np.isfinite(scores[rows, answers]).all():
         place = int(np.flatnonzero(~np.isfinite(scores[rows, answers]))[0])
-        raise BadInput(f"the model rules out the label of labelled text {place}: correct it, or give other labels.")
+        raise BadInput(f"the model rules out the label of labeled text {place}: correct it, or give other labels.")
 
     def loss(log_beta: float) -> float:
         logp = log_softmax(np.exp(log_beta) * scores, axis=1)

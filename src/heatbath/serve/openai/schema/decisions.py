@@ -51,7 +51,7 @@ class DecisionThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     level: Literal["order", "temperature", "head"] | None = None
     rotations: Annotated[int, Meta(ge=1, le=255)] | None = None
     alpha: float | None = None
-    threshold: float | None = None
+    bound: float | None = None
     abstain_below: float | None = None
 
 
@@ -67,7 +67,7 @@ class DecisionRequest(Struct, kw_only=True):
 class DecisionThermo(Struct, kw_only=True):
     """A decision at a level: probabilities in the order of the options, Yes and No for a predicate.
 
-    `calibrated` is true for a level that was fitted to labelled texts. `label_set` is the conformal set.
+    `calibrated` is true for a level that was fitted to labeled texts. `label_set` is the conformal set.
     """
 
     level: str
@@ -80,7 +80,7 @@ class DecisionThermo(Struct, kw_only=True):
     temperature: float | UnsetType = UNSET
     alpha: float | UnsetType = UNSET
     label_set: list[str] | UnsetType = UNSET
-    abstains: bool | UnsetType = UNSET
+    abstain: bool | UnsetType = UNSET
 
 
 class DecisionDiagnostics(Struct):

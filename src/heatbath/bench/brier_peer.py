@@ -1,6 +1,6 @@
-"""The side of brier in a comparison of decisions: a script for its own environment, which has no heatbath.
+"""The other side of decisions in `heatbath bench trust`: brier, in its own environment, which has no heatbath.
 
-Usage: python brier_child.py TASK.json RESULT.json
+Usage: python brier_peer.py TASK.json RESULT.json
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
     task: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     decider = Decider(HFBackend(task["model"], dtype="float32"))
     question = Choice(task["question"], task["labels"], name="topic")
-    texts, labels = zip(*task["labelled"], strict=True)
+    texts, labels = zip(*task["labeled"], strict=True)
     decider.fit_prior([text for text, _ in task["pool"]], [question])
     decider.fit_temperature(list(texts), question, list(labels))
     decider.fit_head(list(texts), question, list(labels))

@@ -13,7 +13,7 @@ import numpy as np
 
 from heatbath.engine import Generation, generate, measure
 from heatbath.errors import BadInput
-from heatbath.models.base import Model, TensorModel, Tokens
+from heatbath.models.base import Model, Tokens, dtype_name
 from heatbath.questions.prompt_tokens import encode_scored_prompts, has_chat_template
 from heatbath.record import Trace
 from heatbath.trust.calibration.answer_file import AnswerFile, StoredAnswer
@@ -72,11 +72,10 @@ class AnswerPlan:
     def settings(self, model: Model) -> dict[str, Any]:
         """Return the settings that a calibrator is valid for."""
         names = ("temperature", "max_tokens", "chat", "system", "stop", "samples", "sample_temperature")
-        dtype = str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None
         values = {name: getattr(self, name) for name in names}
         if not self.samples:
             del values["sample_temperature"]
-        return {**values, "stop": list(self.stop), "dtype": dtype}
+        return {**values, "stop": list(self.stop), "dtype": dtype_name(model)}
 
 
 def list_signals(samples: int) -> list[str]:

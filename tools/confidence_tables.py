@@ -1,9 +1,9 @@
-"""Write the tables of docs/calibration.md from the reports of three calibrations of the default model.
+"""Write the tables of docs/confidence.md from the reports of three calibrations of the default model.
 
 heatbath calibrate --data arithmetic --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/arithmetic
 heatbath calibrate --data trivia --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/trivia
 heatbath calibrate --data choices --count 900 --max-error 0.3 --max-tokens 16 --out build/confidence/choices
-python tools/calibration.py
+python tools/confidence_tables.py
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "confidence"
-PAGE = ROOT / "docs" / "calibration.md"
+PAGE = ROOT / "docs" / "confidence.md"
 IMAGES = ROOT / "docs" / "img" / "confidence"
 SETS = {"arithmetic": "sums of 1 to 3 digits", "trivia": "general knowledge", "choices": "one of four options"}
 NUM_SIGNALS = 12
