@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def few_replicas():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatbath.trust.calibration.metric_summary._REPLICAS", 30)

@@ -146,7 +146,7 @@ def test_another_model_other_settings_and_other_evidence_are_refused(model, cali
     calibrator.validate_model(model.fingerprint, {"max_tokens": 4})
     with pytest.raises(BadInput, match="of this calibrator has no value here"):
         calibrator.confidence(Evidence(text="A"))
-    bounds = {name: [SignalValue.bounded(0.1, 0.2)] for name in calibrator.signals}
+    bounds = {name: [SignalValue.interval(0.1, 0.2)] for name in calibrator.signals}
     with pytest.raises(BadInput, match="record all log-probabilities in place of a top-k list"):
         calibrator.predict(bounds)
     with pytest.raises(BadInput, match="this calibrator needs the signal"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from heatbath.errors import BadInput, NotANumber
 from heatbath.models import TableModel
 from heatbath.trust.signals import Evidence, SampledAnswer, compute_signals
-from heatbath.trust.signals.clusters import group_texts, normalize_answer
+from heatbath.trust.signals.clusters import group_texts, normalize_sample
 
 from .evidence_cases import random_answer
 
@@ -31,7 +31,7 @@ def draw_samples(model: TableModel, count: int, seed: int) -> list[SampledAnswer
 def meaning_masses(model: TableModel) -> Counter[str]:
     masses: Counter[str] = Counter()
     for sequence, logprob in zip(model.sequences(), model.logprobs(), strict=True):
-        masses[normalize_answer(model.decode(sequence))] += math.exp(logprob)  # type: ignore[assignment]
+        masses[normalize_sample(model.decode(sequence))] += math.exp(logprob)  # type: ignore[assignment]
     return masses
 
 
@@ -61,7 +61,7 @@ def test_no_probability_is_above_one_and_the_free_energy_is_bounded(seed: int, c
     for sample in samples[:3]:
         found = compute_signals(Evidence(samples=samples, text=sample.text))
         free = found["semantic_free_energy_unique"]
-        truth = -math.log(masses[normalize_answer(sample.text)])
+        truth = -math.log(masses[normalize_sample(sample.text)])
         assert 0.0 <= free.lower <= truth + 1e-9 and truth <= free.upper + 1e-9
         for name in ("semantic_entropy_counts", "semantic_entropy_monte_carlo", "semantic_entropy_unique"):
             assert found[name].value >= 0.0
@@ -100,7 +100,7 @@ def test_a_sequence_drawn_twice_counts_once() -> None:
     ],
 )
 def test_texts_that_are_equal_after_normalization(one: str, other: str, same: bool) -> None:
-    assert (normalize_answer(one) == normalize_answer(other)) is same
+    assert (normalize_sample(one) == normalize_sample(other)) is same
 
 
 def embed_by_first_letter(texts: Sequence[str]) -> Any:

@@ -32,10 +32,11 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _PUNCTUATION = re.compile(rf"(?<!\d)[{re.escape(string.punctuation)}]|[{re.escape(string.punctuation)}](?!\d)")
 
 
-def normalize_answer(text: str) -> str:
+def normalize_sample(text: str) -> str:
     """Return a text in one case and Unicode form, without articles, punctuation and extra spaces.
 
-    Signs, points and slashes between digits stay, and so does a minus before a number: -1.5 is not 15.
+    Signs, points and slashes between digits stay, and so does a minus before a number: -1.5 is not 15. Graders, which
+    look for an expected answer, are more lenient.
     """
     folded = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
     signed = re.sub(r"(?<![\w.])[-\u2212](?=\.?\d)", "\x00", folded)
@@ -80,7 +81,7 @@ def _cluster_samples(evidence: Evidence, clustering: Clustering) -> Clusters | s
     texts = [_validate_sample(sample).text for sample in evidence.samples]
     answer = evidence.answer_text
     everything = texts if answer is None else [*texts, answer]
-    keys = [normalize_answer(text) for text in everything]
+    keys = [normalize_sample(text) for text in everything]
     # Texts that are equal after normalization mean the same, whatever else decides.
     first = list(dict.fromkeys(keys))
     groups = {
