@@ -101,7 +101,7 @@ def test_a_folder_with_answers_is_neither_overwritten_nor_continued_unasked(
 def test_ctrl_c_says_how_to_continue(
     questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from heatbath.trust.calibration import answers
+    from heatbath.trust.calibration import answer_collection
 
     batches = []
 
@@ -111,11 +111,11 @@ def test_ctrl_c_says_how_to_continue(
             raise KeyboardInterrupt
         return original(batch)
 
-    original = answers._Batch.answer
-    monkeypatch.setattr(answers._Batch, "answer", answer)
+    original = answer_collection._Batch.answer
+    monkeypatch.setattr(answer_collection._Batch, "answer", answer)
     assert run(questions, tmp_path) == 130
     assert "100 of 300 answers are saved: continue with the same command and --resume" in capsys.readouterr().err
-    monkeypatch.setattr(answers._Batch, "answer", original)
+    monkeypatch.setattr(answer_collection._Batch, "answer", original)
     assert run(questions, tmp_path, "--resume") == 0
 
 

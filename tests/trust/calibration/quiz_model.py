@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from heatbath.models import ExactModel
@@ -33,19 +35,24 @@ class QuizModel(ExactModel):
         return np.stack([(state[:, 0] * 31 + tokens + 1) % _MODULUS, state[:, 1] | is_letter], axis=1)
 
     def next_energies(self, state: np.ndarray) -> np.ndarray:
-        energies = np.full((len(state), self.vocabulary.size), 40.0)
-        for row, (key, answered) in enumerate(state.tolist()):
-            if answered:
-                energies[row, STOP] = 0.0
-            else:
-                energies[row, len(DIGITS) : STOP] = self.answer_energies(key)
-            # The gauge of each context says nothing of the answer.
-            energies[row] += np.random.default_rng([key, 1]).normal(scale=40)
-        return energies
+        return np.stack([context_energies(*context) for context in state.tolist()])
 
-    def answer_energies(self, key: int) -> np.ndarray:
-        rng = np.random.default_rng(key)
-        return rng.normal(size=len(LETTERS)) * rng.uniform(0, 4)
+
+@cache
+def context_energies(key: int, answered: int) -> np.ndarray:
+    """The energies after a context, of a letter or of the end."""
+    energies = np.full(STOP + 1, 40.0)
+    if answered:
+        energies[STOP] = 0.0
+    else:
+        energies[len(DIGITS) : STOP] = answer_energies(key)
+    # The gauge of each context says nothing of the answer.
+    return energies + np.random.default_rng([key, 1]).normal(scale=40)
+
+
+def answer_energies(key: int) -> np.ndarray:
+    rng = np.random.default_rng(key)
+    return rng.normal(size=len(LETTERS)) * rng.uniform(0, 4)
 
 
 def build_questions(model: QuizModel, count: int, seed: int = 0) -> list[dict[str, object]]:
@@ -57,7 +64,7 @@ def build_questions(model: QuizModel, count: int, seed: int = 0) -> list[dict[st
         state = model.initial_state(1)
         for token in model.encode(prompt):
             state = model.advance(state, np.array([token]))
-        logprobs = log_probabilities(model.answer_energies(int(state[0, 0])), 1.0)
+        logprobs = log_probabilities(answer_energies(int(state[0, 0])), 1.0)
         right = int(rng.choice(len(LETTERS), p=np.exp(logprobs)))
         answer = LETTERS[right : right + 1].decode()
         entries.append({"prompt": prompt, "answer": answer, "grader": "exact", "group": f"group {number % 2}"})

@@ -207,6 +207,18 @@ def test_no_finite_bound_below_the_sample_size_that_allows_one():
     assert find_conformal_bound(np.arange(99), 0.07).bound == 92
 
 
+@pytest.mark.parametrize(("size", "alpha", "rank"), [(19, 0.1, 18), (19, 0.05, 19), (18, 0.05, None), (8, 0.1, None)])
+def test_a_bound_is_the_score_of_its_rank(size, alpha, rank):
+    scores = np.random.default_rng(0).permutation(np.arange(1, size + 1))
+    assert find_conformal_bound(scores, alpha).bound == (math.inf if rank is None else rank)
+
+
+@pytest.mark.parametrize("alpha", [0, 1.0, -1.0, math.nan, True, "0.1", None])
+def test_an_error_rate_lies_inside_its_interval(alpha):
+    with pytest.raises(BadInput, match=r"`alpha` must be in \(0, 1\), got"):
+        find_conformal_bound([0.1], alpha)
+
+
 def test_sets_of_answers_by_frequency():
     scores = score_answers({"Paris": 0.6, "Lyon": 0.3, "Nice": 0.1})
     assert scores == pytest.approx({"Paris": 0.0, "Lyon": 0.6, "Nice": 0.9})
@@ -215,8 +227,6 @@ def test_sets_of_answers_by_frequency():
     bound = find_conformal_bound([0.0] * 15 + [0.6] * 4 + [math.inf], 0.2)
     assert bound.bound == 0.6 and bound.select(scores) == ["Paris", "Lyon"]
     assert measure_coverage(np.array([0.0, 0.6, 0.9]), bound) == pytest.approx(2 / 3)
-    with pytest.raises(BadInput, match="`alpha` must be in"):
-        find_conformal_bound([0.1], 0)
     with pytest.raises(BadInput, match="no NaN"):
         find_conformal_bound([math.nan], 0.1)
 

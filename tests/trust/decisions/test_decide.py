@@ -239,7 +239,7 @@ def test_bad_options(options: Any, message: str) -> None:
         ({"text": "x", "level": "temperature"}, "the level temperature needs a fit"),
         ({"text": "x", "level": "head"}, "the level head needs a fit"),
         ({"text": "x", "alpha": 0.1}, "needs held-out texts"),
-        ({"text": "x", "alpha": 2}, "`alpha` must be between 0 and 1"),
+        ({"text": "x", "alpha": 2}, "`alpha` must be in"),
         ({"text": "x", "bound": float("nan")}, "`bound` must be from 0 to 1"),
         ({"text": "x", "abstain_below": 7}, "`abstain_below` must be from 0 to 1, got 7"),
         ({"text": "x", "kind": "rank"}, "`kind` must be choice, yes_no or score"),
