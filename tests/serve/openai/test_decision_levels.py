@@ -114,7 +114,7 @@ def test_sets_and_abstention(fitted: Server) -> None:
         ({"level": "head"}, [_choice()], "the level head needs a fit for questions[0]"),
         ({"level": "temperature"}, [STATEMENT], "trust.decisions of the server has none"),
         ({"alpha": 0.1}, [_choice()], "needs held-out texts"),
-        ({"alpha": 3}, [_choice()], "`alpha` must be between 0 and 1"),
+        ({"alpha": 3}, [_choice()], "`alpha` must be in (0, 1)"),
         ({"rotations": 9}, [_choice()], "`rotations` must be from 1 to 3, got 9"),
         ({"levle": "order"}, [_choice()], "levle"),
         ({"level": "best"}, [_choice()], "best"),

@@ -186,6 +186,7 @@ def test_a_fit_comes_back_from_its_file(fit: DecisionFit, tmp_path: Path) -> Non
         ("[1]", "is not a decision fit"),
         ('{"kind": "heatbath phase map"}', "is not a decision fit"),
         ('{"kind": "heatbath decision fit", "schema": 99}', "has schema 99, expected 1"),
+        ('{"kind": "heatbath decision fit", "schema": 1, "question": {}}', "is a damaged decision fit"),
         ('{"kind": "heatbath decision fit", "schema": 1}', "is a damaged decision fit"),
     ],
 )
