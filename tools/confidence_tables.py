@@ -23,7 +23,7 @@ NUM_SIGNALS = 12
 
 def read_report(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the report and the calibrator of a set."""
-    return tuple(json.loads((REPORTS / name / file).read_text("utf-8")) for file in ("report.json", "calibrator.json"))  # type: ignore[return-value]
+    return tuple(json.loads((REPORTS / name / file).read_text("utf-8")) for file in ("report.json", "calibrator.json"))
 
 
 def format_interval(one: dict[str, Any], name: str = "value", digits: int = 3) -> str:

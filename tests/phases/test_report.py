@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 ) -> None:
     (tmp_path / "report.html").write_text("before")
 
-    def full(map_: PhaseMap, folder: Path) -> list[str]:
+    def full(map_: PhaseMap, folder: Path) -> None:
         (folder / "overview.png").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 

@@ -56,7 +56,7 @@ def calibrate(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Continue with the answers in the folder.")] = False,
     force: Force = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the calibrator in place of the findings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibrator in place of the verdicts.")] = False,
 ) -> None:
     """Find out which answers of a model to trust, and write a calibrator.
 
@@ -163,22 +163,22 @@ def _write_result(calibrator: Calibrator, out: Path, as_json: bool) -> None:
         print(json.dumps(CALIBRATOR_FORMAT.dump(calibrator.content), ensure_ascii=False, allow_nan=False))
         print(f"heatbath: {place[:1].lower()}{place[1:]}", file=sys.stderr)
         return
-    _print_findings(calibrator, place)
+    _print_verdicts(calibrator, place)
 
 
-def _print_findings(calibrator: Calibrator, place: str) -> None:
+def _print_verdicts(calibrator: Calibrator, place: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from heatbath.pages.html_parts import replace_control_characters
-    from heatbath.trust.calibration.report_words import build_findings
+    from heatbath.trust.calibration.report_words import build_calibration_verdicts
 
     assert calibrator.study is not None
     console = Console(highlight=False, markup=False)
     table = Table(box=None, padding=(0, 2, 1, 0), show_header=False)
-    for finding in build_findings(calibrator.study):
-        head = Text(finding.title, style="bold")
-        table.add_row(head, Text(finding.statement), Text(replace_control_characters(finding.reason), style="dim"))
+    for verdict in build_calibration_verdicts(calibrator.study):
+        head = Text(verdict.title, style="bold")
+        table.add_row(head, Text(verdict.statement), Text(replace_control_characters(verdict.reason), style="dim"))
     console.print(table)
     console.print(place, soft_wrap=True)

@@ -15,7 +15,7 @@ from heatbath.errors import BadInput
 from heatbath.trust.calibration import ErrorTarget, FitChoice, StudyPlan, load_calibrator
 from heatbath.trust.calibration.answer_file import ANSWER_FILE
 from heatbath.trust.calibration.calibration_run import build_answer_plan
-from heatbath.trust.calibration.report_words import build_findings
+from heatbath.trust.calibration.report_words import build_calibration_verdicts
 from heatbath.trust.signals import Evidence, SignalValue
 
 SIGNALS = ("logprob@1:mean", "logprob@1:sum", "entropy@1:mean", "log_z@1:max", "log_z@1:mean")
@@ -74,7 +74,7 @@ def test_raw_log_z_is_said_to_depend_on_the_gauge(calibrator):
     effects = {one.name: one for one in calibrator.study.gauge}
     assert effects["log_z@1:max"].moves and not effects["logprob@1:mean"].moves
     assert all(one.is_as_stated for one in effects.values())
-    claim = build_findings(calibrator.study)[3]
+    claim = build_calibration_verdicts(calibrator.study)[3]
     assert claim.title == "Is log Z a signal?" and claim.statement == "not shown"
     assert "moves no signal that is said to be gauge-invariant" in claim.reason
 

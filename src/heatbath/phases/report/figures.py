@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatbath.pages.figure_format import figure_style, write_figure
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import critical_figures, plot_style
@@ -17,14 +18,11 @@ OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T 
 DrawFigure = Callable[[], Figure]
 
 
-def write_figures(map_: PhaseMapData, folder: Path) -> list[str]:
-    """Write all figures into a folder, as PNG and SVG, and return their names without suffix."""
-    names = []
+def write_figures(map_: PhaseMapData, folder: Path) -> None:
+    """Write all figures into a folder, as PNG and SVG."""
     for name, draw in _iterate_figures(map_):
-        with plot_style.figure_style(name):
-            plot_style.write_figure(draw(), folder, name)
-        names.append(name)
-    return names
+        with figure_style(name):
+            write_figure(draw(), folder, name)
 
 
 def _iterate_figures(map_: PhaseMapData) -> Iterator[tuple[str, DrawFigure]]:

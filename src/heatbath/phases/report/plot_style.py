@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from heatbath.pages.figure_format import COLOURS, WIDTH, figure_style, write_figure
+from heatbath.pages.figure_format import COLOURS, WIDTH
 from heatbath.phases.curves import Curve
 from heatbath.phases.edges import Edge
 from heatbath.phases.phase_map_data import PhaseMapData
@@ -23,12 +23,10 @@ __all__ = [
     "collect_summary_rows",
     "draw_curve",
     "draw_summary_strip",
-    "figure_style",
     "format_row",
     "format_temperature_axis",
     "mark_edges",
     "sample_colours",
-    "write_figure",
 ]
 
 Floats = NDArray[np.float64]

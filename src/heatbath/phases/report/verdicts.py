@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from heatbath.estimate.finite_size import EdgeEstimate
+from heatbath.pages.verdicts import Verdict
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.edges import Edge
@@ -22,16 +22,6 @@ _EDGE_TEXTS = {
     "melt": ("Melts above", "Melts between", "Above {}, texts lose their coherence."),
     "order": ("Order ends at", "Order ends between", "Above {}, tags are no longer correlated over the whole text."),
 }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One line of the verdict: `kind` is freeze, use, melt, order, best or turn."""
-
-    kind: str
-    title: str
-    statement: str
-    reason: str
 
 
 def build_verdicts(map_: PhaseMapData) -> list[Verdict]:

@@ -2,62 +2,56 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from heatbath.pages.figure_format import figure_style, write_figure
 from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
+from heatbath.pages.report_folder import FIGURES_FOLDER, load_template, read_figures, write_files
+from heatbath.pages.verdicts import render_verdicts
 from heatbath.record.result_file import ResultFormat
 from heatbath.trust.calibration.calibration_study import SHARES, CalibrationStudy
 from heatbath.trust.calibration.calibrator_content import CALIBRATOR_FORMAT, CalibratorContent
 from heatbath.trust.calibration.metric_summary import METRICS, MetricSummary
 from heatbath.trust.calibration.report_figures import list_figures
-from heatbath.trust.calibration.report_words import build_findings, format_difference, format_metric, format_share
+from heatbath.trust.calibration.report_words import (
+    build_calibration_verdicts,
+    format_difference,
+    format_metric,
+    format_share,
+)
 from heatbath.trust.calibration.signal_ranking import RankedSignal
 
 REPORT_FORMAT = ResultFormat("calibration report", "heatbath calibrate", "report.json", (1,))
-PAGE_FILE, FIGURES_FOLDER = "report.html", "figures"
+PAGE_FILE = "report.html"
 MAX_CHARACTERS = 300
 
 
 def write_report(content: CalibratorContent, study: CalibrationStudy, folder: Path) -> Path:
     """Write report.html, report.json, calibrator.json and the figures, and return the path of the page.
 
-    All files are written to a temporary folder first and then moved, so that an error leaves no partial report.
+    An error leaves no partial report.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as temporary:
-        draft = Path(temporary)
-        (draft / FIGURES_FOLDER).mkdir()
+    with write_files(folder) as draft:
         for name, draw in list_figures(study).items():
             with figure_style(name):
                 write_figure(draw(), draft / FIGURES_FOLDER, name)
-        svgs = {path.stem: path.read_text(encoding="utf-8") for path in (draft / FIGURES_FOLDER).glob("*.svg")}
         CALIBRATOR_FORMAT.save(content, draft / CALIBRATOR_FORMAT.file_name)
         REPORT_FORMAT.save(study, draft / REPORT_FORMAT.file_name)
-        (draft / PAGE_FILE).write_text(render_page(content, study, svgs), encoding="utf-8")
-        (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
-        for path in sorted(draft.rglob("*.*")):
-            os.replace(path, folder / path.relative_to(draft))
+        (draft / PAGE_FILE).write_text(render_page(content, study, read_figures(draft)), encoding="utf-8")
     return folder / PAGE_FILE
 
 
 def render_page(content: CalibratorContent, study: CalibrationStudy, figures: Mapping[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    source = files("heatbath.trust.calibration").joinpath("report_template.html")
-    template = Template(source.read_text(encoding="utf-8"))
-    return template.substitute(
+    return load_template("heatbath.trust.calibration", "report_template.html").substitute(
         style=load_style(),
         title=escape_text(f"Confidence of {content.model.model} on {content.data.name}"),
         summary=escape_text(_summarize_data(content, study)),
-        findings=_render_findings(study),
+        verdict=render_verdicts(build_calibration_verdicts(study)),
         reliability=render_figure(figures["reliability"], "Share of right answers against confidence"),
         metrics=_render_metrics(study),
         ranking_figure=render_figure(figures["ranking"], "AUROC of each signal"),
@@ -78,14 +72,6 @@ def _summarize_data(content: CalibratorContent, study: CalibrationStudy) -> str:
         f"{total:,} questions, {different:,} of them different, {content.data.right:,} answered rightly. They are "
         f"split at random, duplicates and near duplicates together, into {shares}: to choose and fit, to test the "
         f"threshold, and held out ({', '.join(map(str, study.parts))} answers)."
-    )
-
-
-def _render_findings(study: CalibrationStudy) -> str:
-    return "\n".join(
-        f'<li style="--hue: var(--{one.kind})"><b>{escape_text(one.title)}</b>'
-        f"<strong>{escape_text(one.statement)}</strong><span>{escape_text(one.reason)}</span></li>"
-        for one in build_findings(study)
     )
 
 
