@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.errors import invalid_value
-from heatbath.serve.openai.decision_levels import LeveledQuestion, build_leveled_questions
 from heatbath.serve.openai.generation import GenerationTask
 from heatbath.serve.openai.outputs import PromptOutput, usage
 from heatbath.serve.openai.questions import LabeledQuestion, label_question, question_prompt, render_input
@@ -24,6 +23,9 @@ from heatbath.serve.openai.responder import response_headers
 from heatbath.serve.openai.sampling_params import available_tokens
 from heatbath.serve.openai.schema import decisions as schema
 from heatbath.serve.openai.scoring import continuation_logprob, scoring_request
+
+if TYPE_CHECKING:
+    from heatbath.serve.openai.decision_levels import LeveledQuestion
 
 MAX_LABELS = 2048
 
@@ -51,12 +53,21 @@ async def decisions(context: RequestContext) -> Any:
     questions = await context.offload(partial(_tokenize_questions, context.language, body))
     _check(context, questions)
     if body.thermo is not None:
-        leveled = await context.offload(partial(build_leveled_questions, context, body, body.thermo))
-        questions = [replace(one, leveled=other) for one, other in zip(questions, leveled, strict=True)]
+        questions = await context.offload(partial(_add_levels, context, body, questions))
     requests = [request for i, question in enumerate(questions) for request in _requests(context, question, i)]
     plan = context.plan(requests, context.request_info({"questions": len(questions)}), store=body.store)
     task = context.admit(plan, sum(len(request.prompt) for request in requests))
     return await context.respond(task, partial(_complete, context, body, questions, task))
+
+
+def _add_levels(
+    context: RequestContext, body: schema.DecisionRequest, questions: Sequence[TokenizedQuestion]
+) -> list[TokenizedQuestion]:
+    """Return the questions with what the level takes that the request asks for."""
+    from heatbath.serve.openai.decision_levels import build_leveled_questions  # its numerics take long to import
+
+    leveled = build_leveled_questions(context, body, body.thermo or schema.DecisionThermoOptions())
+    return [replace(one, leveled=other) for one, other in zip(questions, leveled, strict=True)]
 
 
 def _tokenize_questions(language: ModelInfo, body: schema.DecisionRequest) -> list[TokenizedQuestion]:
