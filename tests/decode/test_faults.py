@@ -181,7 +181,8 @@ def test_settings_that_make_no_sense_are_refused(make):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("power", {"alpha": -1.0}, "`alpha` must be 0 or greater and finite, got -1.0"),
+        ("power", {"alpha": -1.0}, r"`alpha` must be from 0 to 1e\+09, got -1.0"),
+        ("tempering", {"alpha": 1.7e153}, r"`alpha` must be from 0 to 1e\+09, got 1.7e\+153"),
         ("smc", {"particles": 0}, "`particles` must be at least 1, got 0"),
         ("best-of", {"n": 0}, "n is 0"),
         ("vote", {"n": 0}, "n is 0"),

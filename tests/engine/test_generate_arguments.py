@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from heatbath.decode import Ancestral, windows
@@ -207,6 +207,9 @@ def test_no_value_of_an_argument_ends_in_an_error_from_the_inside(name: str, val
 
 
 @settings(max_examples=60, deadline=None)
+@example(name="window", value=np.ones(2))
+@example(name="edges", value={"melt": 1 << 64})
+@example(name="edges", value={"melt": 10**400})
 @given(name=st.sampled_from(sorted(SETTINGS_NAMES - {"sampler"})), value=WRONG)
 def test_settings_of_a_run_are_checked_too(name: str, value: Any) -> None:
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from heatbath.models.pool.base import Pool
 from heatbath.models.pool.batched_pool import BatchedPool
 from heatbath.models.pool.open_pool import build_pool
 from heatbath.models.pool.per_row_pool import PerRowPool
+from heatbath.models.pool.prefill import split_by_length
 from heatbath.models.pool.slot_kv_cache import MIN_SLOTS, SlotBuffer, SlotLayout
 
 TOGETHER = ["llama", "mistral", "gemma3", "gemma2", "gpt2"]
@@ -112,6 +114,7 @@ def test_any_run_of_operations(family: str, data: st.DataObject, tiny: Tiny) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefill_module, "MIN_SHARED_TOKENS", 2)
         patch.setattr(prefill_module, "PREFILL_CHUNK", data.draw(st.sampled_from([3, 512])))
+        patch.setattr(pool, "_columns_of_pass", data.draw(st.sampled_from([0, 5, np.inf])))
         Play(pool, model, data).run(data.draw(st.integers(1, 12)))
 
 
@@ -121,6 +124,42 @@ def test_any_run_of_operations_on_an_exact_model(data: st.DataObject, model: Mod
     pool = build_pool(model, prefix_bytes=1 << 20)
     assert isinstance(pool, PerRowPool) and pool.batch_invariant
     Play(pool, model, data).run(data.draw(st.integers(1, 12)))
+
+
+@given(lengths=st.lists(st.integers(0, 5000), min_size=1, max_size=20), columns=st.floats(0, 20_000))
+def test_rows_of_a_step_are_split_by_length(lengths: list[int], columns: float) -> None:
+    rows: list[Any] = [SimpleNamespace(evaluated_tokens=length) for length in lengths]
+    groups = split_by_length(rows, columns)
+    assert [row.evaluated_tokens for group in groups for row in group] == sorted(lengths)
+    assert len({id(row) for group in groups for row in group}) == len(rows)
+    for group in groups:
+        longest = group[-1].evaluated_tokens
+        assert all(place * (longest - group[place - 1].evaluated_tokens) <= columns for place in range(1, len(group)))
+
+
+def test_short_rows_do_not_read_the_padding_of_a_long_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("llama")
+    pool = build_pool(model)
+    assert isinstance(pool, BatchedPool)
+    passes: list[tuple[int, int]] = []
+    forward = pool._forward_rows
+
+    def count(rows: Sequence[Any], width: int) -> Any:
+        passes.append((len(rows), width))
+        return forward(rows, width)
+
+    monkeypatch.setattr(pool, "_forward_rows", count)
+    rows = pool.open([[1, 2], SYSTEM, [3, 4], [5, 6, 7]])
+    while pool.read_piece():
+        pass
+    passes.clear()
+    pool.energies(rows)
+    assert passes == [(4, 1)], "the weights of this model cost more than the padding"
+    pool.push(rows, [1, 2, 3, 4])
+    monkeypatch.setattr(pool, "_columns_of_pass", 3 * len(SYSTEM) / 2)
+    passes.clear()
+    assert_rows(pool, model, rows)
+    assert passes == [(3, 1), (1, 1)]
 
 
 def test_other_salts_are_invisible(tiny: Tiny) -> None:

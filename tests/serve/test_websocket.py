@@ -116,3 +116,19 @@ def test_the_work_ends_with_the_client_and_the_server_with_its_signal() -> None:
                 socket.recv(timeout=20)
         assert server.wait() == 0
     assert end.value.rcvd is not None and end.value.rcvd.code == 1012
+
+
+def test_a_client_that_does_not_read_is_dropped() -> None:
+    body = json.dumps({"type": "response.create", "model": "mock", "input": "hi", "max_output_tokens": 4000})
+    limits = {"server": {"write_timeout": 1}}
+    with (
+        running(limits, pace={"each": 0.001}) as server,
+        connect(f"ws://localhost:{server.port}{PATH}", sock=server.connect(receive_buffer=4096), max_queue=1) as socket,
+    ):
+        socket.send(body)
+        assert server.until(lambda: server.busy == 1)
+        assert server.until(lambda: server.busy == 0, 15)
+        with pytest.raises(ConnectionClosed) as end:
+            while True:
+                socket.recv(timeout=20)
+        assert end.value.rcvd is None, "the server gave up without the closing handshake"

@@ -21,6 +21,9 @@ from heatbath.decode.windows import Window
 from heatbath.energy.base import Field, Potential
 from heatbath.errors import BadInput, format_value
 
+MAX_POWER = 1e9
+"""The largest power of a target: beyond it the weights of sequences, and their squares, overflow."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -28,7 +31,7 @@ class Target:
 
     Attributes:
         temperature: T > 0.
-        power: alpha >= 0.
+        power: alpha, from 0 to `MAX_POWER`.
         window: truncates the proposal, as it would at temperature T.
         proposal: draws the tokens; the model at T / alpha with the fields unless given. Sequences that the proposal
             cannot draw have probability 0 in the target.
@@ -49,8 +52,8 @@ class Target:
             raise BadInput(
                 f"the temperature of a target must be positive and finite, got {self.temperature}.", param="temperature"
             )
-        if not 0 <= self.power < np.inf:
-            raise BadInput(f"`alpha` must be 0 or greater and finite, got {self.power}.", param="alpha")
+        if not 0 <= self.power <= MAX_POWER:
+            raise BadInput(f"`alpha` must be from 0 to {MAX_POWER:g}, got {self.power}.", param="alpha")
         if self.proposal is not None and self.window:
             raise BadInput("a target takes a window or a proposal, got both: set the window of the proposal.")
 

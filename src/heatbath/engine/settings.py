@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -110,7 +111,7 @@ def _validate_components(settings: GenerationSettings) -> None:
     kinds: tuple[tuple[str, Any, type], ...] = (
         ("fields", settings.fields, Field),
         ("potentials", settings.potentials, Potential),
-        ("window", settings.window or (), Window),
+        ("window", () if settings.window is None else settings.window, Window),
     )
     for name, given, kind in kinds:
         for part in (given,) if isinstance(given, kind) or not isinstance(given, Sequence) else given:
@@ -120,5 +121,6 @@ def _validate_components(settings: GenerationSettings) -> None:
         if not isinstance(value, Mapping):
             raise BadInput(f"{name} is {format_value(value)}: give a mapping from names to values.", param=name)
     for name, edge in settings.edges.items():
-        if isinstance(edge, bool) or not isinstance(edge, Real) or not edge >= 0:
-            raise BadInput(f"the edge {name!r} is {format_value(edge)}: give a temperature from 0 up.", param="edges")
+        if isinstance(edge, bool) or not isinstance(edge, Real) or not 0 <= edge <= sys.float_info.max:
+            given = format_value(edge)
+            raise BadInput(f"the edge {name!r} is {given}: give a finite temperature from 0 up.", param="edges")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
 Floats = NDArray[np.float64]
 Tags = NDArray[np.int64]
@@ -56,6 +55,8 @@ def spectrum(Y_nt: Tags, tag: int) -> Floats:
 
 def count_peaks(S_w: Floats) -> int:
     """Count the spectral peaks with a prominence above `MIN_PROMINENCE`."""
+    from scipy.signal import find_peaks
+
     return len(find_peaks(S_w, prominence=MIN_PROMINENCE)[0])
 
 

@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp, ndtr, ndtri
 
 Floats = NDArray[np.float64]
@@ -79,6 +78,8 @@ class CurveBasis:
     """The values at the knots as coefficients of a curve between `low` and `high`."""
 
     def __init__(self, low: float, high: float) -> None:
+        from scipy.interpolate import CubicSpline
+
         self._low, self._span = low, (high - low) or 1.0
         self._spline = CubicSpline(_KNOTS, np.eye(len(_KNOTS)))
 

@@ -54,7 +54,7 @@ def observe_nodes(energies: Any, tokens: Sequence[int] | Array) -> Record:
 
 def temperature_from_beta(beta: float | Floats) -> Floats:
     """1/beta; 0 for beta = inf, and inf for beta = 0."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return np.asarray(1.0 / np.asarray(beta, dtype=np.float64))
 
 

@@ -11,6 +11,7 @@ from scripted import Scripted
 from serving import Server, server
 
 from heatbath.engine.mock import MockEngine, MockLatency
+from heatbath.serve.openai import response_socket
 from heatbath.serve.openai.response_socket import MAX_WAITING
 
 URL = "ws://localhost/v1/responses"
@@ -149,6 +150,13 @@ def test_more_messages_than_may_wait_end_the_connection() -> None:
         while received[-1]["type"] != "websocket.close":
             received.append(socket.receive())
     assert received[-1]["code"] == 1008
+
+
+def test_a_connection_without_messages_is_closed(made: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_socket, "MAX_IDLE_SECONDS", 0.3)
+    with made.client.websocket_connect(URL) as socket:
+        assert respond(socket)["type"] == "response.completed"
+        assert socket.receive() == {"type": "websocket.close", "code": 1013, "reason": ""}
 
 
 def test_a_server_that_stops_says_so_in_an_event(made: Server) -> None:

@@ -99,7 +99,7 @@ def find_edge_crossings(temperatures: npt.ArrayLike, edges: Mapping[str, float])
     of crossing. Raises `BadInput` for NaN among the numbers.
     """
     values = np.asarray(temperatures, np.float64).reshape(-1)
-    if np.isnan(values).any() or np.isnan(list(edges.values())).any():
+    if np.isnan(values).any() or np.isnan(np.asarray(list(edges.values()), np.float64)).any():
         raise BadInput("temperatures and edges must be numbers, got NaN.")
     crossings: list[tuple[int, str, int]] = []
     for t in range(1, len(values)):

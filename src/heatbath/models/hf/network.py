@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -33,6 +33,7 @@ class Network:
         closed_tokens: ids with no token behind them, whose energies are +inf: a slice or an index (n,); None for none.
         cache_use: the sessions that the cache is right for: a padded "batch", rows of one "length", a "row" alone, or
             "none".
+        has_plain_head: True if logits are the output matrix times the decoder's output, with no cap or scale after it.
     """
 
     module: Any
@@ -41,6 +42,7 @@ class Network:
     cache_name: str | None
     closed_tokens: slice | torch.Tensor | None = None
     cache_use: CacheUse = "batch"
+    has_plain_head: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -155,25 +157,6 @@ class Network:
             return self.head_energies(self.hidden_states(tokens, cache, mask=mask, positions=positions)[:, -1])
         return self.position_energies(tokens, cache, mask=mask, positions=positions)[:, -1]
 
-    @cached_property
-    def has_plain_head(self) -> bool:
-        """True if logits are the output matrix times the decoder's output, with no cap or scale after it.
-
-        Tested by one forward pass on one token with the decoder's output amplified, so that a cap shows.
-        """
-        decoder, head = self.module.get_decoder(), self.module.get_output_embeddings()
-        if decoder is None or head is None or decoder is self.module:
-            return False
-        outputs: list[torch.Tensor] = []
-        hook = decoder.register_forward_hook(lambda _module, _args, out: outputs.extend(_amplify_hidden(out)))
-        try:
-            with torch.no_grad():
-                logits = self.logits(torch.zeros((1, 1), dtype=torch.long, device=self.device), keep=0)
-                fits = bool(outputs) and outputs[0].shape[-1] == head.weight.shape[-1]
-                return fits and torch.equal(logits, head(outputs[0]).to(logits.dtype))
-        finally:
-            hook.remove()
-
     @contextmanager
     def eager_attention(self) -> Iterator[None]:
         """Use eager attention inside the block: the fused kernels do not return attention weights."""
@@ -196,6 +179,25 @@ def build_network(module: Any, closed_tokens: slice | torch.Tensor | None = None
     if isinstance(closed_tokens, torch.Tensor):
         closed_tokens = closed_tokens.to(module.device)
     return Network(module, None if windows is None else tuple(windows), parameters, cache_name, closed_tokens)
+
+
+def detect_plain_head(network: Network) -> bool:
+    """Return the value of `has_plain_head`, from a forward pass on one token.
+
+    The decoder's output is amplified in it, so that a cap shows.
+    """
+    decoder, head = network.module.get_decoder(), network.module.get_output_embeddings()
+    if decoder is None or head is None or decoder is network.module:
+        return False
+    outputs: list[torch.Tensor] = []
+    hook = decoder.register_forward_hook(lambda _module, _args, out: outputs.extend(_amplify_hidden(out)))
+    try:
+        with torch.no_grad():
+            logits = network.logits(torch.zeros((1, 1), dtype=torch.long, device=network.device), keep=0)
+            fits = bool(outputs) and outputs[0].shape[-1] == head.weight.shape[-1]
+            return fits and torch.equal(logits, head(outputs[0]).to(logits.dtype))
+    finally:
+        hook.remove()
 
 
 def _amplify_hidden(output: Any) -> list[torch.Tensor]:

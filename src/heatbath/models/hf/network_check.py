@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from heatbath.errors import ModelError
-from heatbath.models.hf.network import CacheUse, Network
+from heatbath.models.hf.network import CacheUse, Network, detect_plain_head
 from heatbath.models.hf.output_head import use_wide_head
 from heatbath.models.hf.row_sessions import open_session
 
@@ -56,17 +56,18 @@ class NetworkCheck:
 
 
 def check_network(network: Network, *, name: str, context_length: int | None) -> tuple[Network, NetworkCheck]:
-    """Return the network with the use of its cache that is right, and what was measured.
+    """Return the network with what was found of its cache and its output head, and what was measured.
 
     Raises `ModelError` for a network that is not causal, gives NaN, or cannot be evaluated.
     """
     tolerance = TOLERANCES.get(network.module.dtype, TOLERANCES[torch.float32])
     length = LENGTH if context_length is None else min(LENGTH, context_length)
-    if length < 3:
-        unused = replace(network, cache_use="none", windows=None)
-        return unused, NetworkCheck("none", None, None, tolerance)
-    trial = _Trial(network, _draw_tokens(network, length), context_length)
     try:
+        network = replace(network, has_plain_head=detect_plain_head(network))
+        if length < 3:
+            unused = replace(network, cache_use="none", windows=None)
+            return unused, NetworkCheck("none", None, None, tolerance)
+        trial = _Trial(network, _draw_tokens(network, length), context_length)
         if not network.has_plain_head:
             use_wide_head(network.module)
         cache_use, step = trial.find_cache_use(tolerance)

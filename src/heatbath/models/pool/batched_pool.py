@@ -7,6 +7,7 @@ them out.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from heatbath.models.base import Tokens
 from heatbath.models.hf.network_check import TOLERANCES, energy_difference
 from heatbath.models.pool import prefill
 from heatbath.models.pool.base import PoolStats, row_not_open_error, validate_pool_push, validate_rows
-from heatbath.models.pool.prefill import PieceTimer, choose_piece, split_batches, split_leaders
+from heatbath.models.pool.prefill import PieceTimer, choose_piece, split_batches, split_by_length, split_leaders
 from heatbath.models.pool.prefix_cache import PrefixCache
 from heatbath.models.pool.slot_kv_cache import PositionBlock, SlotBuffer, SlotCache, SlotLayout, build_masks
 from heatbath.models.validation import validate_context_length
 
 if TYPE_CHECKING:
     from heatbath.models.cpu_llama.decoder import CpuLlama
+    from heatbath.models.hf.network import Network
     from heatbath.models.hf.transformers_model import TransformersModel
 
 
@@ -69,6 +71,7 @@ class BatchedPool:
         self._additive_masks = self._network.config._attn_implementation == "eager"
         self._last_energies: tuple[list[int], torch.Tensor] | None = None
         self._piece_timer, self._num_pieces = PieceTimer(), 0
+        self._columns_of_pass = math.inf if cpu_decoder is not None else _count_columns_of_pass(self._network, layout)
 
     @property
     def rows(self) -> Sequence[int]:
@@ -244,14 +247,21 @@ class BatchedPool:
                 self._store_prefix(row, row.evaluated_tokens)
 
     def _decode_step(self, pending: Sequence[_Row]) -> None:
-        last = max(row.slot for row in pending) + 1
-        rows = [self._rows[number] for number in self._slot_rows[:last]] if 2 * len(pending) >= last else pending
-        if any(row.num_pending > 1 for row in rows):
-            rows = pending
-        out = self._forward_rows(rows, 1).unbind(0)
-        for row, one in zip(rows, out, strict=True):
-            if row.num_pending == 1:
-                row.evaluated_tokens, row.output = row.evaluated_tokens + 1, one
+        for group in split_by_length(pending, self._columns_of_pass):
+            rows = self._extend_to_slice(group)
+            out = self._forward_rows(rows, 1).unbind(0)
+            for row, one in zip(rows, out, strict=True):
+                if row.num_pending == 1:
+                    row.evaluated_tokens, row.output = row.evaluated_tokens + 1, one
+
+    def _extend_to_slice(self, rows: Sequence[_Row]) -> Sequence[_Row]:
+        """Return the rows of all slots from the first to the last, where these cost less than a copy of those asked."""
+        slots = [row.slot for row in rows]
+        between = [self._rows[number] for number in self._slot_rows[min(slots) : max(slots) + 1]]
+        longest = max(row.evaluated_tokens for row in rows)
+        if any(row.num_pending > 1 or row.evaluated_tokens > longest for row in between):
+            return rows
+        return between if 2 * len(rows) >= len(between) else rows
 
     def _forward_rows(self, rows: Sequence[_Row], width: int) -> torch.Tensor:
         """Evaluate the next `width` tokens of `rows`, padded on the right; return the outputs after the last."""
@@ -307,6 +317,12 @@ def matches_network(model: TransformersModel, layout: SlotLayout, cpu_decoder: C
         if not energy_difference(actual, expected).relative <= tolerance:
             return False
     return True
+
+
+def _count_columns_of_pass(network: Network, layout: SlotLayout) -> float:
+    """Return the number of columns of one row that take as long to read as the weights, twice: a pass has its start."""
+    weights = sum(int(each.nbytes) for each in network.module.parameters())
+    return 2 * weights / (len(layout.windows) * 2 * layout.kv_heads * layout.head_dim * layout.dtype.itemsize)
 
 
 def _build_block(rows: Sequence[_Row], width: int, device: torch.device) -> PositionBlock:

@@ -1,4 +1,4 @@
-"""Reading of prompts: which rows share a forward pass, and how many positions fit a given time."""
+"""Selection of the rows that share a forward pass, and of the positions of a prompt that fit a given time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 PREFILL_CHUNK = 512
 MAX_BATCH_POSITIONS = 1024
 MIN_SHARED_TOKENS = 16
-MIN_PIECE_POSITIONS = 32
+MIN_PIECE_POSITIONS = 16
 """Positions of the smallest piece: below it a pass costs what its weights cost, however few positions it has."""
 _INITIAL_SECONDS = 1e-3
 _SMOOTHING = 0.5
@@ -108,3 +108,18 @@ def split_batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
         batch.append(row)
     if batch:
         yield sorted(batch, key=lambda row: row.slot)
+
+
+def split_by_length(rows: Sequence[Row], columns_of_pass: float) -> list[list[Row]]:
+    """Split the rows of a step where one pass would read more padding than the weights of another pass.
+
+    A pass reads the keys of every row up to the longest one's. `columns_of_pass` is the number of columns of one row
+    that cost what a pass costs without them. The groups are in ascending order of length.
+    """
+    ordered = sorted(rows, key=lambda row: row.evaluated_tokens)
+    lengths = [row.evaluated_tokens for row in ordered]
+    padding = [count * (lengths[-1] - lengths[count - 1]) for count in range(1, len(ordered))]
+    if not padding or max(padding) <= columns_of_pass:
+        return [ordered]
+    cut = padding.index(max(padding)) + 1
+    return [*split_by_length(ordered[:cut], columns_of_pass), *split_by_length(ordered[cut:], columns_of_pass)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heatbath.ensemble import NODE_BETAS
-from heatbath.phases import PhaseMap
-from heatbath.phases.curves import title_and_unit
 from heatbath.serve.dashboard.serializers import to_json_values
 from heatbath.serve.dashboard.tick import TICK_COLUMNS
 from heatbath.serve.telemetry.buckets import NATS
@@ -14,6 +12,7 @@ from heatbath.serve.telemetry.buckets import NATS
 _EDGE_FIELDS = ("name", "temperature", "interval", "verdict")
 
 if TYPE_CHECKING:
+    from heatbath.phases import PhaseMap
     from heatbath.serve.dashboard.feed import Feed
     from heatbath.serve.services import Services
 
@@ -49,6 +48,8 @@ def _describe_model(services: Services) -> str:
 
 def phase_map_to_json(map_: PhaseMap) -> dict[str, Any]:
     """Return curves with bands and points, edges with intervals, and the recommended range."""
+    from heatbath.phases.curves import title_and_unit  # brings what fits curves: a second of a server's start
+
     curves = []
     for curve in map_.curves:
         title, unit = title_and_unit(curve.name)
