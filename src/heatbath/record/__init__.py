@@ -20,6 +20,7 @@ from heatbath.record.provenance import Provenance
 from heatbath.record.record import (
     CROSSED_PREFIX,
     DIVERGENCE_PREFIX,
+    ENERGY_COLUMNS,
     FIELD_ENERGY_PREFIX,
     KEPT_MASS_PREFIX,
     NODE_COLUMNS,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CROSSED_PREFIX",
     "DIVERGENCE_PREFIX",
+    "ENERGY_COLUMNS",
     "FIELD_ENERGY_PREFIX",
     "KEPT_MASS_PREFIX",
     "NODE_COLUMNS",

@@ -37,6 +37,9 @@ NODE_COLUMNS = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
 UNIFORM_COLUMNS = ("nodes/log_count", "nodes/uniform_energy")
 """Columns at T = inf: log of the number of possible tokens, and their mean energy, which depends on the gauge."""
 
+ENERGY_COLUMNS = ("energy", "mean_energy", "ground", UNIFORM_COLUMNS[1])
+"""Columns in units of energy: a constant added to all energies of a context is added to these."""
+
 WORK_PREFIX = "work/"
 """Prefix of the work of each field: the change of free energy that it caused."""
 

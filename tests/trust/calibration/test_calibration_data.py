@@ -19,6 +19,7 @@ from heatbath.trust.calibration.model_judge import build_model_judge
 from heatbath.trust.calibration.question_sets import load_question_set
 from heatbath.trust.calibration.quiz_files import expand_pattern, read_quiz_folder
 from heatbath.trust.calibration.signal_table import SignalDescription, SignalTable
+from heatbath.trust.signals import SIGNALS, Evidence, compute_signals
 
 
 class YesModel(ExactModel):
@@ -193,6 +194,19 @@ def test_a_random_constant_moves_log_z_and_no_probability():
         assert moved.logprob(temperature)[1:] == pytest.approx(trace.logprob(temperature)[1:], abs=1e-5)
     assert (np.abs(moved.record["log_z"] - trace.record["log_z"])[1:] > 1e-3).all()
     assert moved.log_z.log_z(1.0)[1:] == pytest.approx(moved.record["log_z"][1:], abs=1e-5)
+
+
+def test_a_random_constant_moves_the_signals_that_say_so_and_no_others():
+    import heatbath as hb
+
+    model = MarkovModel(np.random.default_rng(0).normal(size=(4, 4)), np.zeros(4))
+    trace = hb.measure(model, "abcdabcd", bos=False)
+    names = SIGNALS.list_names(aggregations=True, without=("samples", "prompt", "model"))
+    before, after = (
+        compute_signals(Evidence(trace=one), names) for one in (trace, shift_gauge(trace, np.random.default_rng(1)))
+    )
+    moved = {name for name in names if not np.isclose(before[name].value, after[name].value, 1e-6, 1e-6, True)}
+    assert moved == {name for name in names if not SIGNALS.find(name).spec.is_gauge_invariant}
 
 
 def test_the_control_finds_a_signal_that_says_it_is_invariant_and_is_not():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heatbath.record import Trace
+from heatbath.record import ENERGY_COLUMNS, Trace
 from heatbath.trust.calibration.ranking_metrics import area_under_roc
 from heatbath.trust.calibration.signal_table import Floats, SignalTable
 
@@ -44,7 +44,7 @@ def shift_gauge(trace: Trace, rng: np.random.Generator) -> Trace:
     """Return the trace that the model would have with a random constant added to all energies of each context."""
     offset = rng.normal(scale=OFFSET_SCALE, size=len(trace))
     record = trace.record
-    columns = {name: record[name] + offset for name in ("energy", "ground", "mean_energy") if name in record}
+    columns = {name: record[name] + offset for name in ENERGY_COLUMNS if name in record}
     if "log_z" in record:
         # At T = 0 log Z is infinite, in every gauge.
         with np.errstate(divide="ignore", invalid="ignore"):
