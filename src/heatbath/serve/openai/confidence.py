@@ -10,10 +10,7 @@ from heatbath.engine.base import Event, ModelInfo, RecordMode, Token, TokensGene
 from heatbath.record import DIVERGENCE_PREFIX, NODE_COLUMNS, UNIFORM_COLUMNS
 from heatbath.serve.confidence import Confidence, ServedCalibrator, stored_confidence
 from heatbath.serve.interfaces import AnswerConfidence
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput
-
-WITHHELD = "content_filter"
-"""Finish reason of a choice that is withheld, the one that clients of OpenAI know for it."""
+from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput
 
 _NODE_RECORD = frozenset({"energy", "ground", *NODE_COLUMNS})
 _MORE_THAN_STATE = frozenset({*NODE_COLUMNS, *UNIFORM_COLUMNS, "divergence"})

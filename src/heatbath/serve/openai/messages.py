@@ -16,10 +16,9 @@ from heatbath.models.base import ToolModel
 from heatbath.serve.errors import ApiError, invalid_value
 from heatbath.serve.http.asgi import encode_message_error
 from heatbath.serve.openai.chat import respond
-from heatbath.serve.openai.confidence import WITHHELD
 from heatbath.serve.openai.message_conversation import add_sampling, build_conversation, rename_fields
 from heatbath.serve.openai.message_stream import MessageStreamWriter, tool_use_prefix
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -13,6 +13,9 @@ from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, Tok
 from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
+
+WITHHELD: Final = "content_filter"
+"""Finish reason of a choice that is withheld, the one that clients of OpenAI know for it."""
 
 _WORK = "work/"
 _KEPT_MASS = "kept_mass/"
@@ -176,7 +179,7 @@ def record_columns(tokens: Sequence[Token], texts: TokenTexts) -> dict[str, list
 
 def finish_reason(choice: ChoiceOutput) -> FinishReason:
     """Return why a choice ended, as the API names it: whatever cut it short is "length"."""
-    return "stop" if choice.finish == "stop" else "content_filter" if choice.finish == "content_filter" else "length"
+    return "stop" if choice.finish == "stop" else WITHHELD if choice.finish == WITHHELD else "length"
 
 
 def stop_reason(choice: ChoiceOutput, body: GenerationRequest) -> int | str | UnsetType | None:

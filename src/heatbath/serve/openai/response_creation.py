@@ -15,9 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
-from heatbath.serve.openai.confidence import WITHHELD
 from heatbath.serve.openai.logprobs import scored_tokens
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
@@ -160,7 +159,7 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
             response.completed_at = int(time.time())
         else:
             is_withheld = output.finish == WITHHELD
-            response.incomplete_details = IncompleteDetails("content_filter" if is_withheld else "max_output_tokens")
+            response.incomplete_details = IncompleteDetails(WITHHELD if is_withheld else "max_output_tokens")
         for name, value in self.extras(output).items():
             setattr(response, name, value)
         of_prompt = self.task.outputs[prompt]
