@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from heatbath.trust.decisions import DecisionQuestion, LabelDecision
 
 app = typer.Typer(
-    help="Answer questions with labels: check a model, fit a question, decide about texts.",
+    help="Answer questions with labels: check, fit and run.",
     no_args_is_help=True,
     add_completion=False,
 )
