@@ -58,7 +58,7 @@ def calibrate(
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibrator in place of the verdicts.")] = False,
 ) -> None:
-    """Find out which answers of a model to trust, and write a calibrator.
+    """Find out which answers to trust, and write a calibrator.
 
     The model answers the questions and a grader labels the answers. A signal and a fit are chosen on one part of them,
     a threshold with a guaranteed error rate is tested on another, and the report shows held-out answers. Ctrl-C keeps
