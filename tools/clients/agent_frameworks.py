@@ -60,7 +60,9 @@ def openai_agents_steps() -> dict[str, Step]:
         ModelSettings,
         OpenAIChatCompletionsModel,
         OpenAIResponsesModel,
+        OpenAIResponsesWSModel,
         Runner,
+        SQLiteSession,
         function_tool,
         set_tracing_disabled,
     )
@@ -69,16 +71,22 @@ def openai_agents_steps() -> dict[str, Step]:
     set_tracing_disabled(True)
     weather = function_tool(_weather)
 
-    async def ask(kind: Any, *, stream: bool = False, settings: Any = None, **more: Any) -> Any:
-        model = kind(model=MODEL, openai_client=AsyncOpenAI(base_url=API, api_key="none", max_retries=0))
+    async def ask(
+        kind: Any, *, stream: bool = False, settings: Any = None, asked: str = ASKED, session: Any = None, **more: Any
+    ) -> Any:
+        websocket = f"ws{API.removeprefix('http')}"
+        client = AsyncOpenAI(base_url=API, websocket_base_url=websocket, api_key="none", max_retries=0)
+        model = kind(model=MODEL, openai_client=client)
         agent = Agent(name="a", instructions="Be brief.", model=model, model_settings=settings or few, **more)
         if not stream:
-            return (await Runner.run(agent, ASKED, max_turns=2)).final_output
-        result = Runner.run_streamed(agent, ASKED, max_turns=2)
+            return (await Runner.run(agent, asked, max_turns=2, session=session)).final_output
+        result = Runner.run_streamed(agent, asked, max_turns=2)
         check([event async for event in result.stream_events()])
         return result.final_output
 
-    few, more = ModelSettings(max_tokens=24), ModelSettings(max_tokens=100)
+    # This client takes a response that a limit cuts for an error, so the texts are short by their form.
+    short = {"structured_outputs": {"regex": "[A-Z][a-z ]{4,20}"}}
+    few, more = ModelSettings(max_tokens=40, extra_body=short), ModelSettings(max_tokens=100)
 
     async def structured(kind: Any) -> None:
         check(isinstance(await ask(kind, settings=more, output_type=Verdict), Verdict))
@@ -91,12 +99,24 @@ def openai_agents_steps() -> dict[str, Step]:
     async def said(kind: Any, **how: Any) -> None:
         check(await ask(kind, **how))
 
+    async def session(kind: Any) -> None:
+        memory = SQLiteSession("sea")
+        for turn in (ASKED, "And again."):
+            check(await ask(kind, asked=turn, session=memory))
+        check(len(await memory.get_items()) == 4)
+
     steps: dict[str, Step] = {}
-    for name, kind in {"responses": OpenAIResponsesModel, "chat": OpenAIChatCompletionsModel}.items():
+    named = {
+        "responses": OpenAIResponsesModel,
+        "websocket": OpenAIResponsesWSModel,
+        "chat": OpenAIChatCompletionsModel,
+    }
+    for name, kind in named.items():
         steps[f"{name}: plain"] = lambda kind=kind: said(kind)
         steps[f"{name}: stream"] = lambda kind=kind: said(kind, stream=True)
         steps[f"{name}: structured output"] = lambda kind=kind: structured(kind)
         steps[f"{name}: tools"] = lambda kind=kind: tools(kind)
+        steps[f"{name}: session"] = lambda kind=kind: session(kind)
     return steps
 
 

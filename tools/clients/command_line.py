@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,8 +52,8 @@ def lm_eval_steps() -> dict[str, Step]:
     remote = f"{there},tokenizer_backend=remote"
     return {
         "choices": lambda: evaluate("local-completions", remote, "multiple_choice"),
-        "choices with a template": lambda: evaluate(
-            "local-completions", remote, "multiple_choice", "--apply_chat_template"
+        "choices at once": lambda: evaluate(
+            "local-completions", remote.replace("num_concurrent=1", "num_concurrent=4"), "multiple_choice"
         ),
         "generation": lambda: evaluate("local-completions", remote, "generate_until"),
         "chat": lambda: evaluate("local-chat-completions", chat, "generate_until", "--apply_chat_template"),
@@ -88,7 +89,9 @@ def aider_steps() -> dict[str, Step]:
 
     def ask(*more: str) -> None:
         said = run("aider", *options, *there, *settings, *more, "--message", "Say hello.")
-        check("Error" not in said, said[-300:])
+        # The client also prints that it cannot fetch a list of prices, which is no fault of the server.
+        check(re.search(r"Tokens: [\d.]+k? sent, [1-9][\d.]*k? received", said), said[-300:])
+        check(not re.search(r"litellm\.\w+Error", said), said[-300:])
 
     return {"plain": lambda: ask("--no-stream"), "stream": lambda: ask("--stream")}
 

@@ -71,10 +71,12 @@ def llama_index_steps() -> dict[str, Step]:
     from llama_index.core.tools import FunctionTool
     from llama_index.llms.openai_like import OpenAILike
 
-    def weather(town: Literal["Oslo", "Rome"]) -> str:
+    def weather(town: Any) -> str:
         """The weather of a town."""
         return f"Sun in {town}."
 
+    # This client reads annotations as they are, so they must not be texts, as those of this file are.
+    weather.__annotations__["town"] = Literal["Oslo", "Rome"]
     flags = {"is_chat_model": True, "is_function_calling_model": True}
     model = OpenAILike(model=MODEL, api_base=API, api_key="none", max_tokens=60, max_retries=0, **flags)
     turns = [ChatMessage(role="user", content=ASKED)]
@@ -194,7 +196,11 @@ def haystack_steps() -> dict[str, Step]:
 def dspy_steps() -> dict[str, Step]:
     """Return the steps of dspy."""
     import dspy
+    import litellm
 
+    # The client sends a schema to models that are known to take one, and only then has an answer to fit it.
+    known: Any = {"litellm_provider": "openai", "mode": "chat", "supports_response_schema": True}
+    litellm.register_model({f"openai/{MODEL}": known})
     model = dspy.LM(f"openai/{MODEL}", api_base=API, api_key="none", max_tokens=100, cache=False, num_retries=0)
 
     class Mood(dspy.Signature):

@@ -47,8 +47,9 @@ def instructor_steps() -> dict[str, Step]:
 def outlines_steps() -> dict[str, Step]:
     """Return the steps of outlines, as a client of OpenAI, vLLM and SGLang."""
     import outlines
-    from outlines.types import JsonSchema, Regex
+    from outlines.types import CFG, JsonSchema, Regex
 
+    sums = CFG('start: DIGIT ("+" DIGIT)*\nDIGIT: /[0-9]/')
     openai_model = outlines.from_openai(CLIENT, MODEL)
     vllm_model = outlines.from_vllm(CLIENT, MODEL)
     sglang_model = outlines.from_sglang(CLIENT, MODEL)
@@ -57,6 +58,15 @@ def outlines_steps() -> dict[str, Step]:
         text = model("A year:", Regex(r"[0-9]{4}"), max_tokens=20)
         check(re.fullmatch(r"[0-9]{4}", text), text)
 
+    def parse(model: Any) -> None:
+        text = model("A sum:", sums, max_tokens=6)
+        check(re.match(r"[0-9](\+[0-9])*\+?$", text), text)
+
+    def fit_schema(model: Any, **options: Any) -> None:
+        text = model("The sea", JsonSchema(Verdict.model_json_schema(), **options), max_tokens=60)
+        check(Verdict.model_validate_json(text))
+        check(not options or "\n" not in text, text)
+
     return {
         "plain": lambda: check(openai_model("Hello", max_tokens=8)),
         "structured output": lambda: check(
@@ -64,27 +74,33 @@ def outlines_steps() -> dict[str, Step]:
         ),
         "stream": lambda: check("".join(openai_model.stream("Hello", max_tokens=8))),
         "regex as for vLLM": lambda: fit(vllm_model),
-        "schema as for vLLM": lambda: check(
-            Verdict.model_validate_json(vllm_model("The sea", JsonSchema(Verdict.model_json_schema()), max_tokens=60))
-        ),
+        "schema as for vLLM": lambda: fit_schema(vllm_model),
+        "white space as for vLLM": lambda: fit_schema(vllm_model, whitespace_pattern=" ?"),
+        "grammar as for vLLM": lambda: parse(vllm_model),
         "regex as for SGLang": lambda: fit(sglang_model),
-        "schema as for SGLang": lambda: check(
-            Verdict.model_validate_json(sglang_model("The sea", JsonSchema(Verdict.model_json_schema()), max_tokens=60))
-        ),
+        "schema as for SGLang": lambda: fit_schema(sglang_model),
+        "grammar as for SGLang": lambda: parse(sglang_model),
     }
 
 
 def guidance_steps() -> dict[str, Step]:
-    """Return the steps of guidance."""
-    from guidance import assistant, gen, json, models, user
+    """Return the steps of guidance, as a client of OpenAI, vLLM and SGLang."""
+    from guidance import assistant, gen, json, models, select, user
+    from guidance.models.experimental import SglangModel, VLLMModel
 
-    def chat(body: Any) -> Any:
+    def chat(body: Any, kind: Any = models.OpenAI) -> Any:
         with user():
-            model = models.OpenAI(MODEL, base_url=API, api_key="none", echo=False) + "Say hello to the sea."
+            model = kind(MODEL, base_url=API, api_key="none", echo=False) + "Say hello to the sea."
         with assistant():
             return model + body
 
+    def choose(kind: Any) -> None:
+        made = chat("It is " + select(["calm", "wild"], name="mood") + gen("year", regex="[0-9]{4}"), kind)
+        check(made["mood"] in ("calm", "wild") and re.fullmatch("[0-9]{4}", made["year"]), made)
+
     return {
+        "grammar as for vLLM": lambda: choose(VLLMModel),
+        "grammar as for SGLang": lambda: choose(SglangModel),
         "plain": lambda: check(chat(gen("text", max_tokens=12))["text"]),
         "structured output": lambda: check(
             Verdict.model_validate_json(chat(json("made", schema=Verdict, max_tokens=60))["made"])

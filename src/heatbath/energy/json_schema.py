@@ -26,6 +26,9 @@ _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid", "unknown"}
 )
 _COMPOSING = frozenset({"allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas"})
+_IN_PLACE = frozenset(
+    {"$dynamicRef", "$recursiveRef", "$ref", "anyOf", "dependentSchemas", "else", "if", "oneOf", "then"}
+)
 _LOWER, _UPPER = frozenset({"minimum", "exclusiveMinimum"}), frozenset({"maximum", "exclusiveMaximum"})
 _MAX_DEPTH = 128
 _LARGEST = 2**63 - 1024
@@ -140,7 +143,13 @@ def _escape(name: str) -> str:
 
 
 def relax_schema(schema: Any) -> RelaxedSchema:
-    """Return the schema without the keywords that grammars cannot enforce; every valid document stays valid."""
+    """Return the schema without the keywords that grammars cannot enforce; every valid document stays valid.
+
+    Raises `BadInput` for options of the grammar's library that are no object.
+    """
+    options = schema.get("x-guidance", {}) if isinstance(schema, dict) else {}
+    if not isinstance(options, dict):
+        raise BadInput(f"`x-guidance` must be an object, got {json.dumps(options):.40}.")
     pointers: list[str] = []
     relaxed = _transform(schema, "", lambda each, pointer: _relax_keywords(each, pointer, pointers))
     if any(pointer.endswith("/oneOf") for pointer in pointers):
@@ -269,3 +278,41 @@ def _close_object(schema: dict[str, Any], place: str) -> dict[str, Any]:
         reason = f"joins properties by `{composing[0]}`, and strict is true: set `additionalProperties` to false"
         raise BadInput(f"{place} {reason} where it holds.")
     return {**schema, "additionalProperties": False}
+
+
+def close_listed_objects(schema: Any) -> Any:
+    """Return a schema whose objects have no properties but those they list, unless they say otherwise.
+
+    An object stays open if its own keywords allow or need other properties. Every object does where some part of the
+    schema joins objects (`allOf` of several, `properties` beside `anyOf`): closing one would forbid what another adds.
+    """
+    if any(_joins_objects(each) for each in _iterate_schemas(schema)):
+        return schema
+    return _transform(schema, "", lambda each, _: _close_listed_object(each))
+
+
+def _iterate_schemas(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield a schema and those in it that are objects."""
+    if isinstance(schema, dict):
+        yield schema
+        for keyword, value in schema.items():
+            for _, inner in _inner_schemas(keyword, value, ""):
+                yield from _iterate_schemas(inner)
+
+
+def _joins_objects(schema: dict[str, Any]) -> bool:
+    """Return whether several parts of a schema describe the same object."""
+    every = schema.get("allOf", [])
+    own = {"properties", "patternProperties", "additionalProperties", "unevaluatedProperties"} & schema.keys()
+    return bool(own) + len(_IN_PLACE & schema.keys()) + (len(every) if isinstance(every, list) else 1) > 1
+
+
+def _close_listed_object(schema: dict[str, Any]) -> dict[str, Any]:
+    names, required, least = schema.get("properties", {}), schema.get("required", []), schema.get("minProperties", 0)
+    if {"additionalProperties", "unevaluatedProperties", "const", "enum"} & schema.keys():
+        return schema
+    if not isinstance(names, dict) or not isinstance(required, list) or not isinstance(least, int | float):
+        return schema
+    is_listed = bool({"properties", "patternProperties"} & schema.keys())
+    needs_others = not set(map(repr, required)) <= set(map(repr, names)) or least > len(names)
+    return {**schema, "additionalProperties": False} if is_listed and not needs_others else schema

@@ -16,13 +16,23 @@ OTHER_NAMES = "^/(v2/)?(rerank|score)$|^/health|^/ping$"
 """Paths of handlers that have another path, and those without parameters: they are tried at length only."""
 
 
+# No schema can say that a token id is in the vocabulary, or that of two fields one must be given. A value of null in
+# `metadata[key]=` is sent as the text null, which is allowed.
+CONFIGURATION = """
+[checks]
+positive_data_acceptance.enabled = false
+
+[[operations]]
+include-name = "GET /v1/chat/completions"
+checks.negative_data_rejection.enabled = false
+"""
+
+
 def _run(folder: Path, url: str, examples: int, *, exclude: str = "") -> subprocess.CompletedProcess[str]:
+    (folder / "schemathesis.toml").write_text(CONFIGURATION, encoding="utf-8")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
     options = {
         "phases": "examples,coverage,fuzzing,stateful",
-        "checks": "all",
-        # No schema can say that a token id is in the vocabulary, or that of two fields one must be given.
-        "exclude-checks": "positive_data_acceptance",
         "max-examples": str(examples),
         "seed": "1",
         "request-timeout": "20",

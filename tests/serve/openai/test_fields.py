@@ -50,8 +50,12 @@ INSIDE: list[tuple[dict[str, Any], str]] = [
     ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "f"}}, "tool_choice.name"),
     ({"structured_outputs": {"regex": "x", "pattern": "y"}}, "structured_outputs.pattern"),
     ({"structured_outputs": {"regex": "x", "whitespace_pattern": "y"}}, "structured_outputs.whitespace_pattern"),
-    ({"structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True}},
+    ({"structured_outputs": {"choice": ["x"], "disable_any_whitespace": True}},
      "structured_outputs.disable_any_whitespace"),
+    ({"structured_outputs": {"grammar": "x", "disable_additional_properties": True}},
+     "structured_outputs.disable_additional_properties"),
+    ({"structured_outputs": {"json": SCHEMA, "disable_any_whitespace": True, "whitespace_pattern": " ?"}},
+     "structured_outputs.whitespace_pattern"),
     ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage"),
     ({"thermo": {"smapler": "greedy"}}, "thermo.smapler"),
     ({"messages": [{"role": "user", "content": "x", "images": ["…"]}]}, "messages[0].images"),
@@ -92,7 +96,7 @@ def test_parts_have_what_their_type_requires(content: Any, param: str, made: Ser
 
 
 OTHER_SERVERS = [
-    *("grammar", "ebnf", "guided_decoding", "max_new_tokens", "repeat_penalty", "mirostat", "min_new_tokens", "tfs_z"),
+    *("grammar", "guided_decoding", "max_new_tokens", "repeat_penalty", "mirostat", "min_new_tokens", "tfs_z"),
     *("stop_sequences", "no_repeat_ngram_size", "extra_body", "options", "system", "stop_regex", "lora_path"),
 ]
 
@@ -152,6 +156,7 @@ WITHOUT_EFFECT: list[tuple[str, dict[str, Any]]] = [
     ("min_tokens", {"min_tokens": 5, "max_tokens": 4}),
     ("n", {"n": 65}),
     ("guided_regex", {"guided_regex": "x", "structured_outputs": {"regex": "y"}}),
+    ("guided_whitespace_pattern", {"guided_whitespace_pattern": " ?"}),
 ]
 
 
@@ -178,6 +183,7 @@ def test_equal_forms_by_two_names_are_one_form(made: Server) -> None:
 def test_names_of_sglang_are_served(made: Server) -> None:
     assert ComponentSpec("regex", "[0-9]{4}") in last_request(made, regex="[0-9]{4}").fields
     assert ComponentSpec("json_schema", '{"type": "object"}') in last_request(made, json_schema=SCHEMA).fields
+    assert ComponentSpec("lark", 'start: "a"') in last_request(made, ebnf='start: "a"').fields
 
 
 def test_dry_takes_its_options(made: Server) -> None:

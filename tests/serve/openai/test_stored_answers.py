@@ -79,7 +79,10 @@ BAD_QUERIES = [
     ("limit=x", "limit"),
     ("order=up", "order"),
     ("after=chatcmpl-none", "after"),
+    ("limit=2&limit=2", "limit"),
+    ("order=asc&after=x&order=desc", "order"),
     ("metadata=x", "metadata"),
+    ("metadata[a]=1&metadata[a]=1", "metadata"),
 ]
 
 
@@ -92,6 +95,13 @@ def test_a_query_that_cannot_be_met_is_refused_by_its_name(query: str, param: st
         response = made.respond().json()
         items = made.client.get(f"/v1/responses/{response['id']}/input_items?{query}")
         assert items.status_code == 400 and items.json()["error"]["param"] == param
+
+
+def test_an_entry_of_a_list_may_be_repeated_in_a_query() -> None:
+    made = server(Scripted(["Hello."]))
+    made.respond()
+    assert made.client.get(f"{CHAT}?include[]=a&include[]=b&metadata[a]=1&metadata[b]=1").status_code == 200
+    assert made.client.get(f"{CHAT}?include=a&include=b").status_code == 200
 
 
 def test_paths_take_their_methods_and_say_which() -> None:

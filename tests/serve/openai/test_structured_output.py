@@ -15,7 +15,7 @@ from scripted import Scripted
 from serving import HELLO, Server, server
 
 from heatbath.energy import Context, Grammar
-from heatbath.energy.json_schema import relax_schema
+from heatbath.energy.json_schema import close_listed_objects, relax_schema
 from heatbath.energy.vocab_bytes import TokenBytesCache
 from heatbath.engine.local import EngineConfig, LocalEngine
 from heatbath.models import MarkovModel, Vocabulary
@@ -156,6 +156,55 @@ def test_strict_closes_objects() -> None:
     lax = Scripted(["{}"])
     server(lax).chat(**form(schema))
     assert "additionalProperties" not in lax.requests[0].fields[0].value
+
+
+POINT: Any = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+CLOSED = {**POINT, "additionalProperties": False}
+WHITE_SPACE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"json": POINT}, CLOSED, ""),
+    ({"json": json.dumps(POINT), "disable_additional_properties": True}, CLOSED, ""),
+    ({"json": POINT, "disable_additional_properties": False, "disable_fallback": True}, POINT, ""),
+    ({"json": POINT, "whitespace_pattern": "[ ]?"}, CLOSED, '{"whitespace_pattern": "[ ]?"}'),
+    ({"json": POINT, "disable_any_whitespace": True}, CLOSED, '{"whitespace_pattern": ""}'),
+    ({"json_object": True, "disable_any_whitespace": True}, {"type": "object"}, '{"whitespace_pattern": ""}'),
+    ({"json": {**POINT, "x-guidance": {"whitespace_flexible": False}}, "whitespace_pattern": " "}, CLOSED,
+     '{"whitespace_flexible": false, "whitespace_pattern": " "}'),
+    ({"json": "true", "whitespace_pattern": " "}, {}, '{"whitespace_pattern": " "}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outputs", "schema", "options"), WHITE_SPACE)
+def test_options_of_json_in_structured_outputs(outputs: dict[str, Any], schema: Any, options: str) -> None:
+    engine = Scripted(['{"x": 1}'])
+    answer = server(engine).chat(structured_outputs=outputs)
+    assert answer.status_code == 200 and answer.headers["x-heatbath-valid"] == "true", answer.text
+    sent = json.loads(engine.requests[0].fields[0].value)
+    assert sent.pop("x-guidance", None) == (json.loads(options) if options else None)
+    assert sent == schema
+
+
+def test_schemas_under_the_names_of_other_servers_are_closed() -> None:
+    for body in ({"guided_json": POINT, "guided_whitespace_pattern": "\n?"}, {"json_schema": json.dumps(POINT)}):
+        engine = Scripted(['{"x": 1}'])
+        assert server(engine).chat(**body).status_code == 200
+        sent = json.loads(engine.requests[0].fields[0].value)
+        assert sent.pop("x-guidance", {}).get("whitespace_pattern") == body.get("guided_whitespace_pattern")
+        assert sent == CLOSED
+    # The same schema by a name of OpenAI is the same form, and the narrower one holds.
+    engine = Scripted(['{"x": 1}'])
+    assert server(engine).chat(**form(POINT), structured_outputs={"json": POINT}).status_code == 200
+    assert json.loads(engine.requests[0].fields[0].value) == CLOSED
+    differs = server(Scripted()).chat(**form(POINT), structured_outputs={"json": {"type": "object"}})
+    assert differs.status_code == 400 and differs.json()["error"]["param"] == "response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize("options", [5, None, [], "x"])
+def test_options_of_the_grammar_are_an_object(options: Any) -> None:
+    for more in ({}, {"oneOf": [{}]}):
+        answer = server(Scripted(["{}"])).chat(
+            guided_json={**more, "x-guidance": options}, guided_whitespace_pattern=""
+        )
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == "guided_json"
 
 
 @pytest.mark.parametrize("schema", [{"type": "no"}, {"minimum": "1"}, {"properties": {"a": {"required": True}}}])
@@ -332,3 +381,54 @@ def test_relaxing_admits_all_that_is_valid(schema: Any, value: Any) -> None:
     text = json.dumps(value)
     if find_errors(schema, text) == []:
         assert find_errors({**relax_schema(schema).schema, "oneOf": [True]}, text) == []
+
+
+NAMED = st.dictionaries(st.sampled_from("ab"), st.sampled_from([{}, {"type": "integer"}, POINT]), max_size=2)
+OBJECTS: Any = st.fixed_dictionaries(
+    {"properties": NAMED},
+    optional={
+        "type": st.just("object"),
+        "required": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+        "minProperties": st.integers(0, 3),
+        "additionalProperties": st.sampled_from([True, False, {"type": "integer"}]),
+        "patternProperties": st.just({"^c$": {"type": "integer"}}),
+        "const": st.just({"a": 1, "c": 1}),
+    },
+)
+JOINED: Any = st.recursive(
+    OBJECTS,
+    lambda inner: st.one_of(
+        st.builds(
+            lambda each, name: {name: each},
+            st.lists(inner, min_size=1, max_size=2),
+            st.sampled_from(["allOf", "anyOf"]),
+        ),
+        st.builds(lambda own, other: {**own, "anyOf": [other]}, inner, inner),
+        st.builds(lambda own, other: {**own, "$defs": {"d": other}, "$ref": "#/$defs/d"}, inner, inner),
+        st.builds(lambda each: {"$defs": {"d": each}, "$ref": "#/$defs/d"}, OBJECTS),
+        st.builds(lambda each: {"properties": {"a": each}}, inner),
+    ),
+    max_leaves=3,
+)
+_VALUES = [1, "s", {"x": 1}, {"x": 1, "y": 2}, {"a": 1}]
+DOCUMENTS = [
+    json.dumps({name: value for name, value in zip("abc", values, strict=True) if value is not None})
+    for values in [
+        *(
+            (first, second, third)
+            for first in (None, *_VALUES)
+            for second in (None, 1, {"x": 1})
+            for third in (None, 1)
+        ),
+    ]
+]
+
+
+@given(schema=JOINED)
+def test_closed_objects_are_the_same_schema_without_what_it_does_not_list(schema: Any) -> None:
+    """What is valid stays valid under the given schema, and a schema with valid documents keeps some."""
+    closed = close_listed_objects(schema)
+    valid = {text for text in DOCUMENTS if find_errors(schema, text) == []}
+    kept = {text for text in DOCUMENTS if find_errors(closed, text) == []}
+    assert kept <= valid and (kept or not valid)
+    assert close_listed_objects(closed) == closed

@@ -20,6 +20,7 @@ from heatbath.serve.dashboard.history import build_columns, merge_distributions
 from heatbath.serve.dashboard.serializers import serialize_outcome, summarize_outcome, to_json_values
 from heatbath.serve.dashboard.static_files import INDEX_FILE, serve_file
 from heatbath.serve.errors import ApiError, retry_headers, unavailable_error
+from heatbath.serve.http.asgi import read_query
 from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
 
 MAX_LISTED = 100
@@ -155,7 +156,7 @@ def _find_feed(request: Request) -> Feed:
 
 
 def _parse_hours(request: Request) -> float:
-    value = request.query_params.get("hours", "24")
+    value = read_query(request.query_params).get("hours", "24")
     try:
         hours = float(value)
     except ValueError:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.types import Message, Scope, Send
 
+from heatbath.errors import format_value
 from heatbath.serve.errors import ApiError, message_error_body
 from heatbath.serve.http.body_limits import BodyReceiver, RequestHeaders
 
 EVENT_STREAM = b"text/event-stream"
+_QUERY_LISTS = frozenset({"include"})
+"""Parameters that clients repeat, once for each entry of a list."""
 JSON_TYPE = (b"content-type", b"application/json")
 
 CONTENT_SECURITY_POLICY = (
@@ -36,6 +41,20 @@ def read_headers(scope: Scope) -> RequestHeaders:
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     return headers
+
+
+def read_query(query: QueryParams) -> dict[str, str]:
+    """Return the parameters of a query, of lists such as `include` the last entry.
+
+    Raises:
+        ApiError: 400 for another parameter that is given twice.
+    """
+    names = [name for name, _ in query.multi_items() if name.partition("[")[0] not in _QUERY_LISTS]
+    for name, count in Counter(names).items():
+        if count > 1:
+            message = f"the query gives {format_value(name)} {count} times: give it once."
+            raise ApiError(400, message, code="invalid_value", param=name.partition("[")[0])
+    return dict(query)
 
 
 def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import QueryParams
-
 from heatbath.serve.errors import invalid_value
 from heatbath.serve.openai.validation import format_value
 
@@ -26,7 +24,7 @@ class PageQuery:
     ascending: bool
 
 
-def read_page(query: QueryParams, *, order: str) -> PageQuery:
+def read_page(query: Mapping[str, str], *, order: str) -> PageQuery:
     """Return what `limit`, `after` and `order` ask for; `order` is the default one.
 
     Raises:
@@ -41,7 +39,7 @@ def read_page(query: QueryParams, *, order: str) -> PageQuery:
     return PageQuery(int(limit), query.get("after") or None, order == "asc")
 
 
-def read_metadata_filter(query: QueryParams) -> dict[str, str]:
+def read_metadata_filter(query: Mapping[str, str]) -> dict[str, str]:
     """Return the values that entries must have, from parameters like metadata[key]=value.
 
     Raises:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.errors import ApiError, as_api_error
-from heatbath.serve.http.asgi import encode_error_event
+from heatbath.serve.http.asgi import encode_error_event, read_query
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
@@ -62,6 +62,11 @@ class RequestContext:
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
     structured_output: StructuredOutput | None = None
     confidence: ConfidenceMeter | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the query. Raises `ApiError`, 400, for one that is given twice."""
+        return read_query(self.http.query_params)
 
     @property
     def language(self) -> ModelInfo:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from heatbath.energy.json_schema import parse_schema
 from heatbath.engine.base import ComponentSpec, ModelInfo, Request
 from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
@@ -20,15 +18,20 @@ from heatbath.serve.openai.sampling_components import (
     request_fields,
     request_windows,
 )
-from heatbath.serve.openai.schema.sampling import GenerationRequest, ResponseFormat, StructuredOutputs, ThermoOptions
-from heatbath.serve.openai.structured_output import JsonForm, StructuredOutput, build_json_form
+from heatbath.serve.openai.schema.sampling import GenerationRequest, ThermoOptions
+from heatbath.serve.openai.structured_output import (
+    Form,
+    StructuredOutput,
+    build_form,
+    build_response_format,
+    build_structured_outputs,
+)
 from heatbath.serve.openai.tool_calls import NO_TOOLS, Toolbox
 from heatbath.serve.openai.validation import format_value
 
 Tokens = tuple[int, ...]
 
 _SEED_RANGE = 2**63
-_JSON_OBJECT = {"type": "object"}
 _GRAMMARS = frozenset({"json_schema", "regex", "lark", "grammar"})
 _NO_THERMO = ThermoOptions()
 
@@ -44,14 +47,6 @@ class Extent:
     n: int = 1
     top: int = 0
     prompt_scores: bool = False
-
-
-class Form(NamedTuple):
-    """A format that the text must have: the parameter that asks for it, the field that enforces it, and its schema."""
-
-    param: str
-    field: ComponentSpec
-    json: JsonForm | None = None
 
 
 def build(
@@ -197,80 +192,32 @@ def requested_form(body: GenerationRequest) -> Form | None:
     """
     forms = list(_forms(body))
     for other in forms[1:]:
-        if _canonical_value(other.field) != _canonical_value(forms[0].field):
+        if other.canonical_value != forms[0].canonical_value:
             message = f"{other.param} asks for another form than {forms[0].param}: give one of them."
             raise invalid_value(message, other.param)
     return forms[0] if forms else None
 
 
-def _canonical_value(field: ComponentSpec) -> tuple[str, Any]:
-    """Return a form as it can be compared: one that is asked for twice, by two names of it, is one form."""
-    return field.name, json.loads(field.value) if field.name == "json_schema" else field.value
-
-
 def _forms(body: GenerationRequest) -> Iterator[Form]:
-    """Yield what response_format, structured_outputs and the older guided parameters ask for."""
-    if body.response_format is not None and body.response_format.type != "text":
-        yield _response_format(body.response_format)
+    """Yield what structured_outputs, the older guided parameters and response_format ask for, the narrowest first."""
     if body.structured_outputs is not None:
-        yield from _structured_outputs(body.structured_outputs)
+        yield from build_structured_outputs(body.structured_outputs)
+    if body.guided_whitespace_pattern is not None and body.guided_json is None:
+        message = "guided_whitespace_pattern has no effect without guided_json: leave it out."
+        raise invalid_value(message, "guided_whitespace_pattern")
     for kind in ("json", "regex", "choice", "grammar"):
         value = getattr(body, f"guided_{kind}")
         if value is not None:
-            yield _form(f"guided_{kind}", kind, value)
+            yield build_form(f"guided_{kind}", kind, value, whitespace=body.guided_whitespace_pattern)
     # The names of SGLang.
     if body.regex is not None:
-        yield _form("regex", "regex", body.regex)
+        yield build_form("regex", "regex", body.regex)
     if body.json_schema is not None:
-        yield _form("json_schema", "json", body.json_schema)
-
-
-def _response_format(format: ResponseFormat) -> Form:
-    if format.type == "json_object":
-        return _json_form(_JSON_OBJECT, "response_format")
-    if format.json_schema is None:
-        message = "response_format.json_schema is missing: give a name and a schema."
-        raise invalid_value(message, "response_format.json_schema")
-    schema = {} if format.json_schema.schema is None else format.json_schema.schema
-    return _json_form(schema, "response_format.json_schema.schema", strict=bool(format.json_schema.strict))
-
-
-def _structured_outputs(outputs: StructuredOutputs) -> Iterator[Form]:
-    if outputs.structural_tag is not None:
-        param = "structured_outputs.structural_tag"
-        raise invalid_value(f"{param} is not served: give a grammar.", param)
-    for name in ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern", "disable_fallback"):
-        if getattr(outputs, name):
-            param = f"structured_outputs.{name}"
-            raise invalid_value(f"{param} is not served: leave it out.", param, "unsupported_parameter")
-    for kind in ("json", "regex", "choice", "grammar"):
-        value = getattr(outputs, kind)
-        if value is not None:
-            yield _form(f"structured_outputs.{kind}", kind, value)
-    if outputs.json_object:
-        yield _json_form(_JSON_OBJECT, "structured_outputs.json_object")
-
-
-def _form(param: str, kind: str, value: Any) -> Form:
-    if kind == "json":
-        return _json_form(_parse_schema(value, param) if isinstance(value, str) else value, param)
-    if kind == "choice":
-        return Form(
-            param, ComponentSpec("lark", "start: " + " | ".join(json.dumps(text, ensure_ascii=False) for text in value))
-        )
-    return Form(param, ComponentSpec("regex" if kind == "regex" else "lark", value))
-
-
-def _json_form(schema: Any, param: str, *, strict: bool = False) -> Form:
-    form = build_json_form(schema, param, strict=strict)
-    return Form(param, form.field, form)
-
-
-def _parse_schema(text: str, param: str) -> Any:
-    try:
-        return parse_schema(text)
-    except BadInput as error:
-        raise invalid_value(f"{param}: {error}", param) from None
+        yield build_form("json_schema", "json", body.json_schema)
+    if body.ebnf is not None:
+        yield build_form("ebnf", "grammar", body.ebnf)
+    if body.response_format is not None and body.response_format.type != "text":
+        yield build_response_format(body.response_format)
 
 
 def request_param(error: BadInput, body: GenerationRequest) -> str | None:

@@ -18,7 +18,7 @@ _ENDPOINT = "/v1/chat/completions"
 
 async def list_completions(context: RequestContext) -> Response:
     """Return the tenant's own completions whose content is stored, a page at a time."""
-    query, store, tenant = context.http.query_params, context.services.store, context.tenant.name
+    query, store, tenant = context.query, context.services.store, context.tenant.name
     page, model = read_page(query, order="asc"), query.get("model")
     if model is not None:
         model = context.services.model_names.aliases.get(model, model)
@@ -56,7 +56,7 @@ async def delete_completion(context: RequestContext) -> Response:
 
 async def stored_messages(context: RequestContext) -> Response:
     """Return the messages that a stored completion responds to."""
-    page = read_page(context.http.query_params, order="asc")
+    page = read_page(context.query, order="asc")
     outcome = await _find_completion(context)
     messages = [
         {**message, "id": f"{_PREFIX}{outcome.request.id}-{i}"}

@@ -23,7 +23,7 @@ LATEST_RESPONSE = "latest_response"
 
 async def stored_response(context: RequestContext) -> Response:
     """Return a response, if it is the tenant's own and was stored."""
-    if context.http.query_params.get("stream") == "true":
+    if context.query.get("stream") == "true":
         message = "stream replays responses that run in the background, and none do here: leave it out."
         raise ApiError(400, message, code="unsupported_parameter", param="stream")
     _, content = await _find_path_response(context)
@@ -47,7 +47,7 @@ async def cancel_response(context: RequestContext) -> Response:
 
 async def input_items(context: RequestContext) -> Response:
     """Return the items that a response was generated from, those of the responses before it too."""
-    page = read_page(context.http.query_params, order="desc")
+    page = read_page(context.query, order="desc")
     _, content = await _find_path_response(context)
     return context.json_response(select_page(content["items"], page))
 

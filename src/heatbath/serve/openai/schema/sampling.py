@@ -20,6 +20,7 @@ TopCount = Annotated[int, Meta(ge=0, le=20)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 ShortText = Annotated[str, Meta(min_length=1, max_length=1024)]
+WhiteSpace = Annotated[str, Meta(max_length=1024)]
 Note = Annotated[str, Meta(max_length=512)]
 Key = Annotated[str, Meta(max_length=64)]
 
@@ -52,7 +53,7 @@ class StructuredOutputs(Struct, kw_only=True, forbid_unknown_fields=True):
     disable_fallback: bool | None = None
     disable_any_whitespace: bool | None = None
     disable_additional_properties: bool | None = None
-    whitespace_pattern: str | None = None
+    whitespace_pattern: WhiteSpace | None = None
 
 
 class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +135,8 @@ class GenerationRequest(Struct, kw_only=True):
     guided_regex: ShortText | None = None
     guided_choice: Annotated[list[ShortText], Meta(min_length=1, max_length=1024)] | None = None
     guided_grammar: str | None = None
+    guided_whitespace_pattern: WhiteSpace | None = None
     regex: ShortText | None = None
     json_schema: str | dict[str, Any] | None = None
+    ebnf: str | None = None
     thermo: ThermoOptions | None = None
