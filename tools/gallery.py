@@ -21,6 +21,7 @@ import numpy as np
 
 import heatbath as hb
 from heatbath.models.exact.base import ExactModel, log_probabilities
+from heatbath.pages.figure_format import figure_style
 from heatbath.phases import AnalysisOptions, SweepPlan, sweep
 from heatbath.phases.report import plot_style
 from heatbath.phases.report.sweep_description import describe_sweep
@@ -168,7 +169,7 @@ def render_random_energy() -> str:
     scaled = [log_probabilities(model.sequence_energies, 1 / t) for t in temperatures]
     exact = [-float(np.exp(log_p) @ log_p) / model.length for log_p in scaled]
     limit = np.where(temperatures > critical, np.log(2) - 1 / (4 * temperatures**2), 0.0)
-    with plot_style.figure_style("random-energy"):
+    with figure_style("random-energy"):
         figure, (axis,) = plot_style.build_panels(1, 3.4)
         plot_style.format_temperature_axis([axis], temperatures)
         axis.plot(temperatures, limit, color=plot_style.COLOURS["soft"], ls="--", label="infinitely long")

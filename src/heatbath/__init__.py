@@ -10,6 +10,9 @@ import heatbath as hb
     hb.generate(model, prompt, top_p=0.9, stop=".", max_tokens=64)
                                        samples, with the record beside them
     hb.sweep(model, prompts)           where the model freezes and melts, and which temperature to use
+    hb.calibrate(model, data)          the confidence of its answers, checked against being right
+    hb.decide(model, "Which team?", ["billing", "shipping"], text=text)
+                                       the probabilities of labels, at a stated level
 
 Every name is imported from its package when it is first used, so that the import itself costs next to nothing.
 """
@@ -29,12 +32,15 @@ if TYPE_CHECKING:
     from heatbath.models import MarkovModel, Model, RandomEnergyModel, TableModel, TransformersModel, UrnModel, load
     from heatbath.phases import PhaseMap, sweep
     from heatbath.record import Trace
+    from heatbath.trust.calibration import Calibrator, calibrate
+    from heatbath.trust.decisions import decide
 
     __version__: str
 
 __all__ = [
     "BadInput",
     "Bounds",
+    "Calibrator",
     "Estimate",
     "Generation",
     "HeatbathError",
@@ -53,7 +59,9 @@ __all__ = [
     "Unreliable",
     "UrnModel",
     "bounds",
+    "calibrate",
     "curve",
+    "decide",
     "generate",
     "load",
     "measure",
@@ -70,6 +78,8 @@ _PUBLIC_NAMES = {
     "models": ("MarkovModel", "Model", "RandomEnergyModel", "TableModel", "TransformersModel", "UrnModel", "load"),
     "phases": ("PhaseMap", "sweep"),
     "record": ("Trace",),
+    "trust.calibration": ("Calibrator", "calibrate"),
+    "trust.decisions": ("decide",),
 }
 _PACKAGE_BY_NAME = {name: room for room, names in _PUBLIC_NAMES.items() for name in names}
 

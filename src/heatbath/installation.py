@@ -25,6 +25,7 @@ EXTRAS: Mapping[str, str] = {
     "embedding": "similarity of meaning as a potential",
     "safety": "a classifier of unsafe text as a potential",
     "sentiment": "a rating of sentiment as a potential",
+    "trust": "calibrated confidence of answers and decisions",
     "pos": "parts of speech as tags of a sweep",
     "bench": "comparisons with other libraries in heatbath bench",
     "test": "the tests",

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from heatbath.pages.figure_format import figure_style, write_figure
 from heatbath.phases.phase_map import PhaseMap
-from heatbath.phases.report import critical_figures, figures, plot_style
+from heatbath.phases.report import critical_figures, figures
 
 CRITICAL = list(critical_figures.FIGURES)
 
@@ -150,13 +151,13 @@ def test_empty_and_missing_numbers_are_drawn_around(chart: PhaseMap, tmp_path: P
         gamma_flow=np.full_like(found.gamma_flow, np.nan),
     )
     for name in ("critical-growth", "critical-exponent", "critical-correlation", "critical-spectrum"):
-        with plot_style.figure_style(name):
-            plot_style.write_figure(critical_figures.FIGURES[name](chart, nothing), tmp_path, name)
+        with figure_style(name):
+            write_figure(critical_figures.FIGURES[name](chart, nothing), tmp_path, name)
 
 
 def test_the_same_map_gives_the_same_file(chart: PhaseMap, written: Path, tmp_path: Path) -> None:
-    with plot_style.figure_style("overview"):
-        plot_style.write_figure(figures.plot_overview(chart), tmp_path, "overview")
+    with figure_style("overview"):
+        write_figure(figures.plot_overview(chart), tmp_path, "overview")
     for kind in ("png", "svg"):
         name = f"overview.{kind}"
         assert (tmp_path / name).read_bytes() == (written / "figures" / name).read_bytes()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from heatbath.pages.html_parts import replace_control_characters
 from heatbath.phases.phase_map import PhaseMap
 from heatbath.phases.report import figures, html, plot_style
-from heatbath.phases.report.verdicts import build_verdicts, format_with_error, replace_control_characters
+from heatbath.phases.report.verdicts import build_verdicts, format_with_error
 from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -183,7 +184,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 ) -> None:
     (tmp_path / "report.html").write_text("before")
 
-    def full(map_: PhaseMap, folder: Path) -> list[str]:
+    def full(map_: PhaseMap, folder: Path) -> None:
         (folder / "overview.png").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 

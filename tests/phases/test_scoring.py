@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from heatbath.errors import BadInput, Unreliable
@@ -19,7 +19,7 @@ from heatbath.phases.accuracy import (
     score_prompts,
 )
 from heatbath.phases.curves import wilson_interval
-from heatbath.phases.graders import (
+from heatbath.questions.graders import (
     build_choice,
     build_contains,
     build_exact,
@@ -118,6 +118,7 @@ def test_a_number_is_found_however_it_is_written(number):
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
+@example("0", "A")
 def test_an_answer_is_contained_in_every_text_around_it(around, answer):
     """With separators on both sides; normalising twice changes nothing."""
     assume(normalise_answer(answer))

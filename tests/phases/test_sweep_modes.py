@@ -22,9 +22,9 @@ from heatbath.phases.observables import detect_loops, detect_stale_texts, measur
 from heatbath.phases.plan_preparation import describe_plan, prepare_plan, restrict_model, update_plan
 from heatbath.phases.report.sweep_description import describe_sweep
 from heatbath.phases.sampling import draw_batches
-from heatbath.phases.scored_prompts import read_prompt_file
 from heatbath.phases.sweep_prompts import BUILT_IN_PROMPTS, assign_prompts
 from heatbath.phases.text_samples import decode_pieces, select_text_samples
+from heatbath.questions.scored_prompts import read_prompt_file
 
 SIZE, END, LENGTH = 5, 4, 32
 TEMPERATURES = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)

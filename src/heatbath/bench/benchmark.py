@@ -23,6 +23,7 @@ GROUPS = {
     "engine": "heatbath.bench.engine",
     "serve": "heatbath.bench.serve",
     "sweep": "heatbath.bench.sweep",
+    "trust": "heatbath.bench.trust",
 }
 
 

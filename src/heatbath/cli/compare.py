@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from heatbath.models import Model
     from heatbath.phases.comparison import Comparison, ComparisonPlan, Side
     from heatbath.phases.comparison.model_comparison import Progress, SharedTextOptions
-    from heatbath.phases.scored_prompts import Prompt
+    from heatbath.questions.scored_prompts import Prompt
 
 SideArgument = Annotated[str, typer.Argument(help="A model, as MODEL or MODEL:SETTINGS, or the folder of a sweep.")]
 OtherSide = Annotated[
@@ -142,7 +142,7 @@ def _compare_maps(a: Path, b: Path) -> Comparison:
 
 
 def _read_prompts(path: Path | None) -> list[Prompt] | None:
-    from heatbath.phases.scored_prompts import read_prompt_file
+    from heatbath.questions.scored_prompts import read_prompt_file
 
     return None if path is None else [item.prompt for item in read_prompt_file(path).items]
 

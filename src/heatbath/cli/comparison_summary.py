@@ -20,8 +20,8 @@ NUM_ROWS = 5
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the sides, the verdicts, a few differences and the notes."""
+    from heatbath.pages.html_parts import replace_control_characters
     from heatbath.phases.comparison.comparison_page import format_budget
-    from heatbath.phases.report.verdicts import replace_control_characters
 
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         console.print(Text(replace_control_characters(f"{letter}: {side.label}"), style="bold"))
@@ -34,8 +34,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _build_verdict_table(comparison: Comparison) -> Table:
+    from heatbath.pages.html_parts import replace_control_characters
     from heatbath.phases.comparison.comparison_verdicts import build_comparison_verdicts
-    from heatbath.phases.report.verdicts import replace_control_characters
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for verdict in build_comparison_verdicts(comparison):

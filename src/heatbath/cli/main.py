@@ -26,6 +26,8 @@ COMMANDS = {
     "generate": "Generate text with any sampler, with a record of every token.",
     "sweep": "Find where a model freezes and melts, and a temperature to use.",
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
+    "calibrate": "Find out which answers to trust, and write a calibrator.",
+    "decide": "Answer questions with labels: check, fit and run.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",

@@ -23,8 +23,9 @@ COLOURS = {"freeze": "blue", "melt": "red", "use": "green", "best": "green", "or
 
 def print_summary(map_: PhaseMap, console: Console) -> None:
     """Print edges with intervals, the recommended range and a few curves."""
+    from heatbath.pages.html_parts import replace_control_characters
     from heatbath.phases.report.sweep_description import describe_sweep
-    from heatbath.phases.report.verdicts import replace_control_characters, to_sentence
+    from heatbath.phases.report.verdicts import to_sentence
 
     title = f"Phase map of {map_.model.model}: {map_.budget.sequences} texts, {map_.budget.tokens:,} tokens"
     console.print(Text(replace_control_characters(title), style="bold"))
@@ -39,7 +40,8 @@ def print_summary(map_: PhaseMap, console: Console) -> None:
 
 
 def _build_verdict_table(map_: PhaseMap) -> Table:
-    from heatbath.phases.report.verdicts import build_verdicts, replace_control_characters
+    from heatbath.pages.html_parts import replace_control_characters
+    from heatbath.phases.report.verdicts import build_verdicts
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for verdict in build_verdicts(map_):

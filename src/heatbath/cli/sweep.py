@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,15 +26,14 @@ from heatbath.cli.options import (
     SystemMessage,
 )
 from heatbath.cli.output_files import Force, validate_output_folder
+from heatbath.cli.progress_bar import ProgressCallback, show_progress
 from heatbath.errors import BadInput
 
 if TYPE_CHECKING:
     from heatbath.models import Model
     from heatbath.phases import AnalysisOptions, PhaseMap, SweepPlan
     from heatbath.phases.cost_estimate import CostEstimate
-    from heatbath.phases.scored_prompts import PromptFile, ScoredPrompt
-
-ProgressCallback = Callable[[int, int], None]
+    from heatbath.questions.scored_prompts import PromptFile, ScoredPrompt
 
 THOROUGH_PLAN = {"length": 256, "sequences": 2048, "anchors": 28}
 NUM_SCORED_TEMPERATURES = 8
@@ -115,7 +113,7 @@ def _build_plan(thorough: bool, options: dict[str, Any]) -> SweepPlan:
 def _read_prompts(path: Path | None, scorer: Callable[..., Any] | None) -> PromptFile:
     """Return the prompts of the file, none without one."""
     from heatbath.phases.accuracy import MIN_PROMPTS
-    from heatbath.phases.scored_prompts import PromptFile, read_prompt_file
+    from heatbath.questions.scored_prompts import PromptFile, read_prompt_file
 
     if path is None:
         if scorer is not None:
@@ -225,10 +223,10 @@ class _Sweep:
 
 def _run_with_progress(run: _Sweep, resume_command: Callable[[], str]) -> PhaseMap:
     try:
-        with _progress_bar("texts") as advance:
+        with show_progress("texts", "finding edges") as advance:
             map_ = run.run_sweep(advance)
         if run.scored_items:
-            with _progress_bar("answers") as advance:
+            with show_progress("answers") as advance:
                 map_ = run.add_best_temperatures(map_, advance)
     except KeyboardInterrupt:
         print(
@@ -255,34 +253,6 @@ def _format_resume_command(ctx: typer.Context) -> str:
         else:
             words += [option, *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join([*words, "--resume", "--out", str(ctx.params["out"])])
-
-
-@contextmanager
-def _progress_bar(label: str) -> Iterator[ProgressCallback]:
-    """Show a progress bar with the time left on stderr, if it is a terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None)
-
-        def advance(done: int, total: int) -> None:
-            next_step = "finding edges" if label == "texts" else label
-            bar.update(task, completed=done, total=total, description=label if done < total else next_step)
-
-        yield advance
 
 
 def _print_result(map_: PhaseMap, page: Path, as_json: bool) -> None:

@@ -69,6 +69,8 @@ class Request:
         record: as in `GenerationSettings`: "full", "state", "nodes" or None, which keeps log-probabilities alone.
         top_logprobs: number of most probable alternatives of each token.
         score_prompt: score the tokens of the prompt too.
+        continuations: sequences of tokens to score after the prompt, each by itself; such a request draws nothing.
+        hidden_state: return the last hidden state after the prompt with the scores of continuations.
         priority: lower is served first.
         deadline: seconds from submission after which the request is ended.
     """
@@ -95,6 +97,8 @@ class Request:
     record: RecordMode = "state"
     top_logprobs: int = 0
     score_prompt: bool = False
+    continuations: Sequence[tuple[int, ...]] = ()
+    hidden_state: bool = False
     priority: int = 0
     deadline: float | None = None
 
@@ -116,12 +120,18 @@ class Token:
 
 @dataclass(frozen=True)
 class Started:
-    """The first event: the request left the queue. `cached_tokens` of its prompt came from the prefix cache."""
+    """The first event: the request left the queue. `cached_tokens` of its prompt came from the prefix cache.
+
+    `continuation_logprobs` are those of the continuations of the request, nats at T = 1, and `hidden_state` the last
+    hidden state after its prompt where that was asked for.
+    """
 
     seed: int
     queue_seconds: float
     cached_tokens: int = 0
     scored_prompt: Sequence[Token] = ()
+    continuation_logprobs: Sequence[float] = ()
+    hidden_state: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

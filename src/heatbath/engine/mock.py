@@ -100,7 +100,10 @@ class MockEngine:
         try:
             await asyncio.sleep(self.pace.first)
             prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
-            yield Started(seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt)
+            logprobs = [-math.log(2) * len(each) for each in request.continuations] if request.continuations else []
+            yield Started(
+                seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt, continuation_logprobs=logprobs
+            )
             async for step in self._stream_events(request):
                 yield step
             yield Finished(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ NODE_BETAS = _build_node_betas(1.0 / 3.0, 10.0, 16)
 They are denser at high temperature, where tens of thousands of states compete with a few and log Z bends most.
 """
 
+_NODES_AND_ZERO = np.append(NODE_BETAS, 0.0)
+
 
 def curve(energies: Any, betas: Any) -> State:
     """Compute the thermodynamics of `energies` (…, V) at all `betas` (K,): a `State` of arrays (K, …).
@@ -53,12 +56,17 @@ def nodes(energies: Any) -> LogZ:
 
 
 def observe(energies: Any, beta: Any = 1.0, index: Any = None) -> tuple[State, LogZ]:
-    """Compute `state(energies, beta, index=index)` and `nodes(energies)`, in one pass for 16-bit energies."""
+    """Compute `state(energies, beta, index=index)` and `nodes(energies)`, in one pass for 16-bit energies.
+
+    The nodes also have the sums at beta = 0, as `LogZ.uniform`.
+    """
     ensembles = as_rows(energies)
     betas = validate_betas(ensembles.broadcast(beta, "beta"))
     selected = None if index is None else select_states(ensembles, index)
-    relative, own = reductions.observed_sums(ensembles, np.asarray(NODE_BETAS), betas)
-    return build_state(ensembles, betas, own, selected), _build_log_z(ensembles, relative)
+    relative, own = reductions.observed_sums(ensembles, _NODES_AND_ZERO, betas)
+    log_z = _build_log_z(ensembles, relative[:, :-1])
+    _, count, total, _, _ = relative[:, -1].reshape((5, *ensembles.lead_shape))
+    return build_state(ensembles, betas, own, selected), replace(log_z, uniform=(np.log(count), total / count))
 
 
 def _build_log_z(ensembles: EnergyRows, relative: npt.NDArray[np.float64]) -> LogZ:

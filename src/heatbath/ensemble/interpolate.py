@@ -11,6 +11,7 @@ neighbouring nodes, and C is an estimate without a bound.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,9 @@ class LogZ:
     """log Z as a function of beta for ensembles (…), from values at the nodes `betas` (K,). NumPy arrays, nats.
 
     The fields `log_z_k` and `mean_energy_k` (…, K) are relative to `ground` (…): log Σ exp(-beta (E - E_0)) and
-    <E> - E_0; `variance_k` is Var E. The methods take beta, one number or (…,), and return (…,) with the ground
-    added; they raise `BadInput` outside the range of the nodes.
+    <E> - E_0; `variance_k` is Var E; `uniform` is both of the former (…) at beta = 0, None where not computed. The
+    methods take beta, one number or (…,), and return (…,) with the ground added; they raise `BadInput` outside the
+    range of the nodes.
     """
 
     betas: Floats
@@ -44,6 +46,7 @@ class LogZ:
     log_z_k: Floats
     mean_energy_k: Floats
     variance_k: Floats
+    uniform: tuple[Floats, Floats] | None = None
 
     __repr__ = short_repr
 
@@ -68,6 +71,19 @@ class LogZ:
         value, slope, _ = self._interpolate_jet(points)
         low, high = self._node_range(points, self.log_z_k + self.betas * self.mean_energy_k)
         return np.asarray(np.clip(value - slope, low, high))
+
+    def entropy_bounds(self, beta: Any) -> tuple[Floats, Floats]:
+        """Return the values of S at the neighbouring nodes, the lower and the upper: S at beta lies between them.
+
+        At a node both are its value.
+        """
+        points = self._validate_points(beta)
+        entropies = self.log_z_k + self.betas * self.mean_energy_k
+        low, high = self._node_range(points, entropies)
+        distance = np.abs(points[..., None] / self.betas - 1.0)
+        nearest, at_node = distance.argmin(-1), distance.min(-1) <= BETA_TOLERANCE
+        own = _take_columns(entropies, np.broadcast_to(nearest, low.shape)[..., None])[..., 0]
+        return np.where(at_node, own, low), np.where(at_node, own, high)
 
     def heat_capacity(self, beta: Any) -> Floats:
         r"""$C=\beta^2\mathrm{Var}E$: the curvature of the interpolant, without a bound between nodes.
@@ -164,7 +180,8 @@ class LogZ:
         x, width = np.log(points), min(width, len(self.betas))
         start = np.clip((self._find_interval(x) if left is None else left) - width // 2 + 1, 0, len(self.betas) - width)
         stencil = start[..., None] + np.arange(width)
-        weights = cardinal_jets(x, np.log(self.betas)[stencil])
+        nodes = np.log(self.betas)[stencil]
+        weights = cardinal_jets(x, nodes) if x.ndim else _jets_at(float(x), tuple(nodes.tolist()))
         data = np.stack(self._node_jets(stencil))
         return np.asarray(np.einsum("od...j,d...j->o...", weights, data, optimize=True))
 
@@ -187,6 +204,14 @@ class LogZ:
         tangents = (log_z - mean * (points[..., None] - betas)).max(-1)
         value = self._interpolate_jet(points, left)[0]
         return np.asarray(np.maximum(np.abs(chord - value), np.abs(value - tangents)))
+
+
+@lru_cache(maxsize=1024)
+def _jets_at(x: float, nodes: tuple[float, ...]) -> Floats:
+    """Return the weights of the nodes at one x; the same few temperatures are asked for again and again."""
+    weights = cardinal_jets(np.asarray(x), np.asarray(nodes))
+    weights.setflags(write=False)
+    return weights
 
 
 def _take_columns(columns: Floats, stencil: npt.NDArray[np.intp]) -> Floats:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heatbath.models.base import (
+        AttentionModel,
         ChatModel,
         GradientModel,
         Model,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from heatbath.models.restricted_model import RestrictedModel
 
 _HOME = {
+    "AttentionModel": "base",
     "ChatModel": "base",
     "ExactModel": "exact.base",
     "GradientModel": "base",
@@ -48,6 +50,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AttentionModel",
     "ChatModel",
     "ExactModel",
     "GradientModel",

@@ -180,6 +180,11 @@ class TensorModel(Protocol):
         """The device of weights and energies."""
 
 
+def dtype_name(model: object) -> str | None:
+    """Return the dtype of a model's energies as text, such as "bfloat16"; None for a model without tensors."""
+    return str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None
+
+
 @runtime_checkable
 class ToolModel(Protocol):
     """A model whose chat template has variables, may end within a message, and may describe tools."""
@@ -226,6 +231,14 @@ class GradientModel(Protocol):
 
     def token_gradients(self, sequences: Sequence[Tokens], length: int, *, beta: float) -> LogprobGradients:
         """Gradients of the last `length` tokens of sequences of one length, at inverse temperature `beta`."""
+
+
+@runtime_checkable
+class AttentionModel(Protocol):
+    """A model that gives the attention weights of its layers."""
+
+    def attentions(self, tokens: Tokens) -> Any:
+        """Attention weights of one sequence (T,), (L, H, T, T): row t sums to one over the positions up to t."""
 
 
 @runtime_checkable

@@ -18,8 +18,8 @@ from heatbath.estimate.best_of_n import best_of_n_score, bootstrap_means, is_tie
 from heatbath.models.base import Model, Tokens
 from heatbath.phases.advice import BestTemperature, WrongAnswers
 from heatbath.phases.curves import wilson_interval
-from heatbath.phases.scored_prompts import ScoredPrompt, ScoreFunction, read_scored_prompts
-from heatbath.phases.sweep_prompts import encode_scored_prompts, has_chat_template
+from heatbath.questions.prompt_tokens import encode_scored_prompts, has_chat_template
+from heatbath.questions.scored_prompts import ScoredPrompt, ScoreFunction, read_scored_prompts
 
 __all__ = [
     "ScoreFunction",

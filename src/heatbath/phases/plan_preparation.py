@@ -11,10 +11,11 @@ import numpy as np
 from heatbath.engine.generation_options import build_settings
 from heatbath.errors import BadInput, format_value, suggest_name
 from heatbath.models import Model, RestrictedModel
-from heatbath.models.base import TensorModel
+from heatbath.models.base import TensorModel, dtype_name
 from heatbath.phases.sampling import SweepPlan
-from heatbath.phases.scored_prompts import Prompt, ScoredPrompt
-from heatbath.phases.sweep_prompts import BUILT_IN_PROMPTS, encode_scored_prompts, has_chat_template
+from heatbath.phases.sweep_prompts import BUILT_IN_PROMPTS
+from heatbath.questions.prompt_tokens import encode_scored_prompts, has_chat_template
+from heatbath.questions.scored_prompts import Prompt, ScoredPrompt
 
 NO_PROMPTS = ((),)
 TEXTS_PER_TEMPERATURE = 4
@@ -138,7 +139,7 @@ def describe_plan(model: Model, plan: SweepPlan) -> dict[str, Any]:
     )
     source = "start of a document" if plan.prompts == NO_PROMPTS else "built-in" if built_in else "given"
     return {
-        "dtype": str(model.dtype).removeprefix("torch.") if isinstance(model, TensorModel) else None,
+        "dtype": dtype_name(model),
         "device": str(model.device) if isinstance(model, TensorModel) else None,
         **asdict(plan),
         "prompts": len(plan.prompts),

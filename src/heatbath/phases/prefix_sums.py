@@ -85,7 +85,7 @@ class SweepSamples:
 
     def own_log_probability(self) -> Floats:
         """Return the log-probability of each whole text at its own temperature, (n,) nats."""
-        whole = LogZ(self.log_z.betas, *(column[:, -1] for column in _log_z_columns(self.log_z)))
+        whole = _map_columns(lambda column: column[:, -1], self.log_z)
         return np.asarray(-self.betas * self.excess_energy[:, -1] - whole.log_z(self.betas))
 
     def score(self, beta: float) -> Floats:
@@ -109,9 +109,12 @@ class SweepSamples:
 
     def select_rows(self, rows: Ints | NDArray[np.bool_]) -> SweepSamples:
         """Return the sequences selected by an index or a mask."""
-        log_z = LogZ(self.log_z.betas, *(column[rows] for column in _log_z_columns(self.log_z)))
         return replace(
-            self, betas=self.betas[rows], tokens=self.tokens[rows], excess_energy=self.excess_energy[rows], log_z=log_z
+            self,
+            betas=self.betas[rows],
+            tokens=self.tokens[rows],
+            excess_energy=self.excess_energy[rows],
+            log_z=_map_columns(lambda column: column[rows], self.log_z),
         )
 
     def find_prefix(self, length: int) -> int:
@@ -119,8 +122,11 @@ class SweepSamples:
         return int(np.searchsorted(self.prefix_lengths, length))
 
 
-def _log_z_columns(log_z: LogZ) -> tuple[Floats, Floats, Floats, Floats]:
-    return log_z.ground, log_z.log_z_k, log_z.mean_energy_k, log_z.variance_k
+def _map_columns(function: Callable[..., Floats], *parts: LogZ) -> LogZ:
+    """Return log Z of the same nodes, each column the function of that column of `parts`."""
+    columns = zip(*((part.ground, part.log_z_k, part.mean_energy_k, part.variance_k) for part in parts), strict=True)
+    ground, log_z_k, mean_energy_k, variance_k = (function(*column) for column in columns)
+    return LogZ(parts[0].betas, ground, log_z_k, mean_energy_k, variance_k)
 
 
 def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record) -> SweepSamples:
@@ -137,20 +143,24 @@ def compute_prefix_sums(betas: Floats, tokens: NDArray[np.int32], record: Record
         return np.asarray(blocks.cumsum(1))
 
     excess, nodes = sum_prefixes(record["energy"] - record["ground"]), record.nodes
-    sums = [sum_prefixes(column) for column in (nodes.log_z_k, nodes.mean_energy_k, nodes.variance_k)]
-    log_z = LogZ(NODE_BETAS, np.zeros((n, len(prefix_lengths))), *sums)
+    log_z = LogZ(
+        NODE_BETAS,
+        np.zeros((n, len(prefix_lengths))),
+        sum_prefixes(nodes.log_z_k),
+        sum_prefixes(nodes.mean_energy_k),
+        sum_prefixes(nodes.variance_k),
+    )
     return SweepSamples(betas, tokens, prefix_lengths, excess, log_z)
 
 
 def concatenate_samples(parts: Sequence[SweepSamples]) -> SweepSamples:
     """Join samples of one plan."""
-    columns = [np.concatenate(column) for column in zip(*(_log_z_columns(part.log_z) for part in parts), strict=True)]
     return replace(
         parts[0],
         betas=np.concatenate([part.betas for part in parts]),
         tokens=np.concatenate([part.tokens for part in parts]),
         excess_energy=np.concatenate([part.excess_energy for part in parts]),
-        log_z=LogZ(parts[0].log_z.betas, *columns),
+        log_z=_map_columns(lambda *columns: np.concatenate(columns), *[part.log_z for part in parts]),
     )
 
 

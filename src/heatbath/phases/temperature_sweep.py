@@ -26,12 +26,12 @@ from heatbath.phases.phase_map_data import Budget
 from heatbath.phases.plan_preparation import SweepOptions, describe_plan, prepare_plan, restrict_model, update_plan
 from heatbath.phases.prefix_sums import SweepSamples
 from heatbath.phases.sampling import SweepPlan, draw_batches
-from heatbath.phases.scored_prompts import Prompt
 from heatbath.phases.sweep_prompts import assign_prompts
 from heatbath.phases.tags import build_tag_chains, resolve_tag_scheme
 from heatbath.phases.text_samples import decode_pieces, select_text_samples
 from heatbath.phases.text_values import compute_own_sums, rate_values, text_values
 from heatbath.phases.turn_baseline import find_turning_point
+from heatbath.questions.scored_prompts import Prompt
 from heatbath.record import Provenance, atomic_write
 
 Floats = NDArray[np.float64]

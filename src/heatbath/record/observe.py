@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from heatbath import ensemble
 from heatbath.ensemble import LogZ, State
-from heatbath.record.record import NODE_COLUMNS, THERMO_COLUMNS, Array, Record
+from heatbath.record.record import NODE_COLUMNS, THERMO_COLUMNS, UNIFORM_COLUMNS, Array, Record
 
 Floats = NDArray[np.float64]
 
@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
     r"""Return the record of the ensembles `energies` (B, V) and of one state of each, `tokens` (B,).
 
-    Columns (B,) are evaluated at `beta` (scalar or (B,)); the nodes \(\ln Z, U, \mathrm{Var}\,E\) at `NODE_BETAS`.
+    Columns (B,) are evaluated at `beta` (scalar or (B,)); the nodes \(\ln Z, U, \mathrm{Var}\,E\) at `NODE_BETAS`; and
+    `UNIFORM_COLUMNS` at T = inf.
 
     Raises:
         NotANumber: an energy is NaN.
@@ -26,7 +27,7 @@ def observe(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Float
     """
     index = np.asarray(tokens, dtype=np.int64)
     state, log_z = ensemble.observe(energies, beta, index)
-    return record_from_state(state).with_columns(_build_node_columns(log_z))
+    return record_from_state(state).with_columns({**_build_node_columns(log_z), **_build_uniform_columns(log_z)})
 
 
 def observe_state(energies: Any, tokens: Sequence[int] | Array, *, beta: float | Floats = 1.0) -> Record:
@@ -60,6 +61,13 @@ def temperature_from_beta(beta: float | Floats) -> Floats:
 def _build_node_columns(log_z: LogZ) -> dict[str, Array]:
     values = (log_z.log_z_k, log_z.mean_energy_k, log_z.variance_k)
     return {name: np.asarray(value, dtype=np.float32) for name, value in zip(NODE_COLUMNS, values, strict=True)}
+
+
+def _build_uniform_columns(log_z: LogZ) -> dict[str, Array]:
+    assert log_z.uniform is not None
+    log_count, above = log_z.uniform
+    values = (np.asarray(log_count, np.float64), np.asarray(above + log_z.ground, np.float64))
+    return dict(zip(UNIFORM_COLUMNS, values, strict=True))
 
 
 def _gather_energies(energies: Any, index: Array) -> Any:

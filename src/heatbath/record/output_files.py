@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heatbath.errors import BadInput
 
-SUFFIXES = {"Parquet": (".parquet", ".pq"), "HTML": (".html", ".htm")}
+SUFFIXES = {"Parquet": (".parquet", ".pq"), "HTML": (".html", ".htm"), "JSON": (".json",)}
 """The suffixes of file names by format, the usual one first."""
 
 

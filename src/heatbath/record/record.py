@@ -34,6 +34,12 @@ THERMO_COLUMNS = (
 NODE_COLUMNS = ("nodes/log_z", "nodes/mean_energy", "nodes/variance")
 """Columns at `NODE_BETAS`, (..., K); the first two are relative to the ground energy."""
 
+UNIFORM_COLUMNS = ("nodes/log_count", "nodes/uniform_energy")
+"""Columns at T = inf: log of the number of possible tokens, and their mean energy, which depends on the gauge."""
+
+ENERGY_COLUMNS = ("energy", "mean_energy", "ground", UNIFORM_COLUMNS[1])
+"""Columns in units of energy: a constant added to all energies of a context is added to these."""
+
 WORK_PREFIX = "work/"
 """Prefix of the work of each field: the change of free energy that it caused."""
 
@@ -112,6 +118,6 @@ def _column_or_nan(record: Record, name: str) -> Array:
 
 def build_missing_record(count: int) -> Record:
     """Return `count` rows without an ensemble: NaN in every column of `observe`."""
-    names = (*THERMO_COLUMNS, "temperature")
+    names = (*THERMO_COLUMNS, "temperature", *UNIFORM_COLUMNS)
     nodes = {name: np.full((count, len(NODE_BETAS)), np.nan, np.float32) for name in NODE_COLUMNS}
     return Record({name: np.full(count, np.nan) for name in names} | nodes)

@@ -74,6 +74,9 @@ async def _start_engine(app: Starlette) -> None:
     services: Services = app.state.services
     try:
         await services.engine.start()
+        if services.calibrator is not None:
+            services.calibrator.validate_model(services.engine.model_info)
+            await services.calibrator.restore(services.store)
         if services.phase_map is None:
             app.state.services = replace(services, phase_map=await _load_bundled_map(services))
     except Exception as error:

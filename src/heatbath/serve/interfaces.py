@@ -40,6 +40,27 @@ class RequestInfo:
 
 
 @dataclass(frozen=True)
+class AnswerConfidence:
+    """The measured confidence of a choice, as it is stored.
+
+    Attributes:
+        choice: the index of the choice in its response.
+        value: the probability that it is right.
+        calibrator: the digest of the calibrator that says so.
+        is_withheld: the choice was not given, since the request required more.
+        is_right: the label that came later, None without one.
+        labeled_at: arrival of the first label, Unix seconds.
+    """
+
+    choice: int
+    value: float
+    calibrator: str
+    is_withheld: bool = False
+    is_right: bool | None = None
+    labeled_at: float | None = None
+
+
+@dataclass(frozen=True)
 class RequestOutcome:
     """The result of a request, as it is stored. Times are seconds.
 
@@ -49,6 +70,7 @@ class RequestOutcome:
             (at T = 1, at the T used) and work.
         content: the messages or prompt, and the completions; None where content is not kept.
         records: for each choice its tokens (text, and columns of the record by name); None where content is not kept.
+        confidences: of the choices whose confidence was measured; not read back from the store.
     """
 
     request: RequestInfo
@@ -65,6 +87,7 @@ class RequestOutcome:
     summary: Sequence[Mapping[str, Any]] = ()
     content: Mapping[str, Any] | None = None
     records: Sequence[Mapping[str, Any]] | None = None
+    confidences: Sequence[AnswerConfidence] = ()
 
 
 class RequestObserver(Protocol):
@@ -146,4 +169,20 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: nothing was deleted.
+        """
+
+    async def label_choice(self, id: str, tenant: str, choice: int, *, is_right: bool) -> AnswerConfidence | None:
+        """Store durably whether a choice is right, in place of an earlier label; return the choice as it was before.
+
+        None if the tenant has stored no confidence of that choice; one that was withheld takes no label.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+        """
+
+    async def list_confidences(self, calibrator: str, limit: int) -> list[tuple[str, AnswerConfidence]]:
+        """Return the newest confidences by a calibrator with the ids of their answers, oldest first.
+
+        Raises:
+            StoreUnavailable: they cannot be read.
         """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heatbath.engine.base import Engine
+from heatbath.errors import BadInput
 from heatbath.serve.http.auth import Keyring, build_keyring
 from heatbath.serve.interfaces import RequestObserver, Store
 from heatbath.serve.lazy_engine import LazyEngine
@@ -20,9 +21,11 @@ from heatbath.serve.settings import Settings
 
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
+    from heatbath.serve.confidence import ServedCalibrator
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
+    from heatbath.trust.decisions import DecisionFit
 
 LifespanFactory = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -33,6 +36,8 @@ class Services:
 
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
+        calibrator: that of the settings, None without one.
+        decision_fits: fits of decisions by the digest of their question.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
@@ -43,6 +48,8 @@ class Services:
     model_names: ModelNames
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
+    calibrator: ServedCalibrator | None = None
+    decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
@@ -67,6 +74,8 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     metrics = build_metrics([names.model], names.aliases)
     tracings = _build_tracing(settings, names)
     phase_map = _load_phase_map(settings)
+    calibrator = _load_calibrator(settings)
+    metrics.gauges.calibrator = calibrator
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
@@ -82,6 +91,8 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         names,
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
+        calibrator=calibrator,
+        decision_fits=_load_decision_fits(settings),
         metrics=metrics,
         minute_store=store,
         keys=keys,
@@ -150,6 +161,29 @@ def _load_phase_map(settings: Settings) -> PhaseMap | None:
     from heatbath.phases import PhaseMap
 
     return PhaseMap.load(settings.model.phase_map)
+
+
+def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
+    if settings.trust.calibrator is None:
+        return None
+    from heatbath.serve.confidence import load_served_calibrator
+
+    return load_served_calibrator(settings.trust.calibrator)
+
+
+def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
+    """Read the fits of the settings. Raises `BadInput` for two of one question."""
+    fits: dict[str, DecisionFit] = {}
+    for path in settings.trust.decisions:
+        from heatbath.trust.decisions import load_decision_fit
+
+        fit = load_decision_fit(path)
+        if fit.question.digest in fits:
+            raise BadInput(
+                f"{path} is the second fit in trust.decisions for the question {fit.question.text!r:.60}: keep one."
+            )
+        fits[fit.question.digest] = fit
+    return fits
 
 
 def _build_feed(

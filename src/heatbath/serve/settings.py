@@ -138,6 +138,13 @@ class StorageSettings(Section):
     required: bool = False
 
 
+class TrustSettings(Section):
+    """Calibration: a calibrator's file for the answers, files of decision fits for the levels of `/v1/decisions`."""
+
+    calibrator: Path | None = None
+    decisions: tuple[Path, ...] = ()
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -169,6 +176,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

@@ -48,6 +48,7 @@ class Scripted:
                 queue_seconds=0.25,
                 cached_tokens=2,
                 scored_prompt=scored,
+                continuation_logprobs=[-math.log(2) * len(each) for each in request.continuations],
             )
             for choice in range(max(request.n, len(self.texts)) if request.max_tokens else 0):
                 async for step in self.answer(choice, request):

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from heatbath.engine.base import Engine, TokensGenerated
 from heatbath.engine.mock import MockEngine
 from heatbath.serve.app import build_app
-from heatbath.serve.interfaces import AnswerQuery, RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.interfaces import AnswerConfidence, AnswerQuery, RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.model_names import ModelNames
 from heatbath.serve.services import Services
 from heatbath.serve.settings import Settings
@@ -64,6 +64,13 @@ class Kept:
             return False
         self.answers[id] = replace(found, content=None, records=None)
         return True
+
+    async def label_choice(self, id: str, tenant: str, choice: int, *, is_right: bool) -> AnswerConfidence | None:
+        found = await self.get(id, tenant)
+        return None if found is None else next((c for c in found.confidences if c.choice == choice), None)
+
+    async def list_confidences(self, calibrator: str, limit: int) -> list[tuple[str, AnswerConfidence]]:
+        return []
 
 
 def _meets(outcome: RequestOutcome, content: Mapping[str, Any], query: AnswerQuery) -> bool:

@@ -96,6 +96,10 @@ class PromptScoring:
         # A single token has nothing before it.
         self._chunks = _score_in_pieces(model, list(tokens)) if len(tokens) > 1 else iter(())
 
+    def write(self, job: RequestState) -> None:
+        """Write the scored tokens to their request."""
+        job.scored_prompt = self.tokens
+
     def step(self) -> bool:
         """Score the next chunk; return False when there is none."""
         chunk = next(self._chunks, None)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
@@ -227,7 +228,9 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
 
 
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
-    for token in (*request.prompt, *settings.stop_token_ids):
+    if request.continuations:
+        _validate_continuations(request)
+    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations):
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
@@ -235,6 +238,14 @@ def _validate_tokens(request: Request, settings: GenerationSettings, size: int) 
             f"`top_logprobs` must be from 0 to {size}, the size of the vocabulary, got {request.top_logprobs}.",
             param="top_logprobs",
         )
+
+
+def _validate_continuations(request: Request) -> None:
+    """Raise `BadInput` for continuations of a request that draws or scores something else, or without tokens."""
+    if request.max_tokens or request.score_prompt:
+        raise BadInput("continuations are scored alone: give max_tokens 0 and no score_prompt.", param="continuations")
+    if not all(request.continuations):
+        raise BadInput("a continuation has no tokens: give each at least one.", param="continuations")
 
 
 def _build_component(registry: Registry[T], spec: ComponentSpec, context: BuildContext) -> T:

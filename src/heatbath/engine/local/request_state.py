@@ -28,6 +28,7 @@ class RequestState:
         sequences: those drawn token by token; a sequence sampler has none.
         tokens_spent: tokens drawn so far.
         scored_prompt: tokens of its prompt with their log-probabilities.
+        continuation_logprobs: scores of its continuations; `hidden_state` is that after its prompt.
     """
 
     compiled: CompiledRequest
@@ -43,6 +44,8 @@ class RequestState:
     sequences: list[SequenceState] = field(default_factory=list)
     tokens_spent: int = 0
     scored_prompt: Sequence[Token] = ()
+    continuation_logprobs: Sequence[float] = ()
+    hidden_state: Sequence[float] = ()
 
     @cached_property
     def salt(self) -> bytes:

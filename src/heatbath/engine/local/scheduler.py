@@ -9,17 +9,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from heatbath.engine.base import DeadlineExceeded, EngineStats, Event, Finished, Started, TokensGenerated
+from heatbath.engine.base import DeadlineExceeded, EngineStats, Event, Finished, Request, Started, TokensGenerated
 from heatbath.engine.fair_queue import FairQueue, QueueClaim
 from heatbath.engine.local.config import EngineConfig
-from heatbath.engine.local.outputs import PromptScoring, score_prompt
+from heatbath.engine.local.continuation_scoring import ContinuationScoring, Scoring
+from heatbath.engine.local.outputs import score_prompt
 from heatbath.engine.local.request_state import RequestState
 from heatbath.engine.local.runs import SequenceRuns, TokenRuns, nondeterminism_reason, public_error
 from heatbath.engine.pool_session import PoolRows, PoolSession
 from heatbath.errors import ModelError
 from heatbath.kernels.heap import HeapTrimmer
 from heatbath.models.base import Model
+from heatbath.models.continuations import ContinuationScorer
 from heatbath.models.pool.base import Pool, PoolStats
+from heatbath.models.session_scoring import build_continuation_scorer
 from heatbath.record import Observer
 
 _LOG = logging.getLogger("heatbath.engine")
@@ -53,7 +56,8 @@ class Scheduler:
         self._wakeup = threading.Event()
         self._outbox: list[Delivery] = []
         self._running: list[RequestState] = []
-        self._scorings: dict[RequestState, PromptScoring] = {}
+        self._scorings: dict[RequestState, Scoring] = {}
+        self._continuation_scorer: ContinuationScorer | None = None
         self._openings: dict[RequestState, PoolSession] = {}
         self._held_since: float | None = None
         self._heap = HeapTrimmer()
@@ -177,8 +181,16 @@ class Scheduler:
     def _start_request(self, job: RequestState) -> None:
         if job.compiled.request.score_prompt:
             self._scorings[job] = score_prompt(self._model, job.compiled)
+        elif job.compiled.request.continuations:
+            self._scorings[job] = self._score_continuations(job.compiled.request)
         else:
             self._open_rows(job)
+
+    def _score_continuations(self, request: Request) -> Scoring:
+        """Return the scoring of continuations; the scorer is built for the first such request."""
+        if self._continuation_scorer is None:
+            self._continuation_scorer = build_continuation_scorer(self._model)
+        return ContinuationScoring(self._continuation_scorer, request)
 
     def _open_rows(self, job: RequestState) -> None:
         """Open the rows of a request and start its sampler."""
@@ -263,7 +275,7 @@ class Scheduler:
             return
         more = self._run_guarded(job, self._scorings[job].step)
         if more is False:
-            job.scored_prompt = self._scorings.pop(job).tokens
+            self._scorings.pop(job).write(job)
             self._run_guarded(job, partial(self._open_rows, job))
 
     def _update_observers(self) -> None:
@@ -294,7 +306,14 @@ class Scheduler:
     def _started_event(self, job: RequestState) -> Started:
         rows = () if job.rows is None else job.rows.open_rows
         cached = max([job.cached_tokens, *map(self._pool.cached_tokens, rows)])
-        return Started(job.compiled.settings.seed, job.start_time - job.arrival_time, cached, job.scored_prompt)
+        return Started(
+            job.compiled.settings.seed,
+            job.start_time - job.arrival_time,
+            cached,
+            job.scored_prompt,
+            job.continuation_logprobs,
+            job.hidden_state,
+        )
 
     def _finished_event(self, job: RequestState) -> Finished:
         """Return the last event of a request whose sequences were drawn token by token."""

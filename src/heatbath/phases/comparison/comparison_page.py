@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from heatbath.pages.figure_format import figure_style
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
+from heatbath.pages.report_folder import load_template, write_files
+from heatbath.pages.verdicts import render_verdicts
 from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, Pairing, TextComparison
 from heatbath.phases.comparison.comparison_figures import plot_comparison_curve, plot_comparison_overview
 from heatbath.phases.comparison.comparison_verdicts import (
@@ -20,10 +22,7 @@ from heatbath.phases.comparison.comparison_verdicts import (
     format_quantity,
 )
 from heatbath.phases.curves import title_and_unit
-from heatbath.phases.report import plot_style
-from heatbath.phases.report.accuracy_tables import escape_text, render_table
 from heatbath.phases.report.figures import DrawFigure
-from heatbath.phases.report.page_parts import load_style, load_template, render_figure
 from heatbath.phases.report.verdicts import format_interval, format_temperature
 from heatbath.phases.result_file import COMPARISON_FORMAT
 
@@ -37,25 +36,21 @@ def write_comparison(comparison: ComparisonData, folder: Path) -> Path:
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".comparison-", suffix=".part", dir=folder) as temporary:
-        draft = Path(temporary)
+    with write_files(folder) as draft:
         COMPARISON_FORMAT.save(comparison, draft / COMPARISON_FORMAT.file_name)
         (draft / PAGE_FILE).write_text(render_comparison(comparison), encoding="utf-8")
-        for name in (COMPARISON_FORMAT.file_name, PAGE_FILE):
-            os.replace(draft / name, folder / name)
     return folder / PAGE_FILE
 
 
 def render_comparison(comparison: ComparisonData) -> str:
     """Render the page."""
-    return load_template("comparison_template.html").substitute(
+    return load_template("heatbath.phases.report", "comparison_template.html").substitute(
         style=load_style(),
         title=escape_text(f"{comparison.a.label} and {comparison.b.label} compared"),
         label_a=escape_text(comparison.a.label),
         label_b=escape_text(comparison.b.label),
         budget=escape_text(format_budget(comparison)),
-        verdict=_render_verdicts(comparison),
+        verdict=render_verdicts(build_comparison_verdicts(comparison)),
         notes="\n".join(f"<p>{escape_text(note)}</p>" for note in comparison.notes),
         overview=_draw_figure(
             "overview", lambda: plot_comparison_overview(comparison), "Both sides and their difference"
@@ -94,18 +89,10 @@ def _describe_intervals(comparison: ComparisonData) -> str:
 
 
 def _draw_figure(name: str, draw: DrawFigure, label: str) -> str:
-    with plot_style.figure_style(f"comparison-{name}"):
+    with figure_style(f"comparison-{name}"):
         target = io.StringIO()
         draw().savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     return render_figure(target.getvalue(), label)
-
-
-def _render_verdicts(comparison: ComparisonData) -> str:
-    return "\n".join(
-        f'<li style="--hue: var(--{v.kind})"><b>{escape_text(v.title)}</b><strong>{escape_text(v.statement)}</strong>'
-        f"<span>{escape_text(v.reason)}</span></li>"
-        for v in build_comparison_verdicts(comparison)
-    )
 
 
 def _render_edges(comparison: ComparisonData) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from heatbath.estimate.paired_differences import Difference
+from heatbath.pages.verdicts import Verdict
 from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, EdgeDifference, TextComparison
-from heatbath.phases.report.verdicts import Verdict, to_sentence
+from heatbath.phases.report.verdicts import to_sentence
 
 NO_DIFFERENCE = "no difference found"
 _EDGE_TITLES = {"freeze": "Freezing edge, B − A", "melt": "Melting edge, B − A", "order": "End of order, B − A"}

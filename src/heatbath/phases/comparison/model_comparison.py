@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heatbath.models.base import TensorModel
+from heatbath.models.base import TensorModel, dtype_name
 from heatbath.phases.comparison.comparison import Comparison
 from heatbath.phases.comparison.comparison_data import SideSummary, TextComparison
 from heatbath.phases.comparison.difference_curves import compare_observables, describe_pairing
@@ -24,7 +24,7 @@ from heatbath.phases.comparison.paired_samples import (
 from heatbath.phases.comparison.shared_texts import have_same_vocabulary, share_samples, share_texts
 from heatbath.phases.comparison.text_comparison import compare_on_texts
 from heatbath.phases.observables import TextFunction
-from heatbath.phases.scored_prompts import Prompt
+from heatbath.questions.scored_prompts import Prompt
 from heatbath.record import Provenance
 
 Progress = Callable[[str, int, int], object]
@@ -101,7 +101,7 @@ def compare_models(
 def _summarize_side(side: Side) -> SideSummary:
     model, facts = side.model, {}
     if isinstance(model, TensorModel):
-        facts = {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)}
+        facts = {"dtype": dtype_name(model), "device": str(model.device)}
     windows = ", ".join(window.label for window in side.windows) or "none"
     return SideSummary(side.name, Provenance.from_model(model), {**facts, "seed": side.seed, "windows": windows})
 

@@ -19,9 +19,9 @@ from heatbath.models.base import Tokens
 from heatbath.phases.plan_preparation import prepare_plan, restrict_model
 from heatbath.phases.prefix_sums import SweepSamples, concatenate_samples
 from heatbath.phases.sampling import BatchRows, SweepPlan, draw_rows, name_run, read_rows
-from heatbath.phases.scored_prompts import Prompt
-from heatbath.phases.sweep_prompts import has_chat_template
 from heatbath.phases.text_samples import decode_pieces
+from heatbath.questions.prompt_tokens import has_chat_template
+from heatbath.questions.scored_prompts import Prompt
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
-
+from heatbath.pages.html_parts import escape_text, render_cells, render_table
 from heatbath.phases.advice import Advice, BestTemperature, WrongAnswers
-from heatbath.phases.report.verdicts import Z_95, replace_control_characters
+from heatbath.phases.report.verdicts import Z_95
 
 MAX_WRONG_PROMPTS = 40
 MAX_CHARACTERS = 400
-
-
-def escape_text(value: object) -> str:
-    """Return a value as text of an HTML page, control characters visible."""
-    return escape(replace_control_characters(str(value)))
-
-
-def render_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int] = ()) -> str:
-    """Render a table of plain text; the columns `text_columns` hold sentences and wrap."""
-    return _render_cells(head, ([escape_text(cell) for cell in row] for row in rows), text_columns)
-
-
-def _render_cells(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int]) -> str:
-    """Render a table whose cells are HTML."""
-    kinds = [' class="words"' if i in text_columns else "" for i in range(len(head))]
-    top = "".join(f'<th scope="col"{kind}>{escape_text(name)}</th>' for kind, name in zip(kinds, head, strict=True))
-    body = "\n".join(
-        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>" for row in rows
-    )
-    return f'<div class="wide"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
 def render_accuracy(advice: Advice) -> str:
@@ -67,7 +45,7 @@ def _render_wrong(advice: Advice) -> str:
         "answers. If they look right to you, change the grader of the prompt."
     )
     head = ("prompt", "expected", "grader", "right", "scored wrong")
-    table = _render_cells(head, map(_wrong_row, shown), text_columns=(0, 1, 4))
+    table = render_cells(head, map(_wrong_row, shown), text_columns=(0, 1, 4))
     return f"<h3>{escape_text(title)}</h3>\n<p>{escape_text(note)}</p>\n{table}"
 
 

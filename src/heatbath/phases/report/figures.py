@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from html import escape
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatbath.pages.figure_format import figure_style, write_figure
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
 from heatbath.phases.report import critical_figures, plot_style
@@ -18,28 +17,12 @@ OVERVIEW_CURVES = ("loop fraction", "entropy", "heat capacity", "surprisal at T 
 
 DrawFigure = Callable[[], Figure]
 
-_REMOVED_MARKUP = re.compile(
-    r"""
-      ^.*?(?=<svg)                      # XML declaration and document type
-    | <metadata>.*?</metadata>
-    | <style\b.*?</style>               # a rule for every element of the page
-    | \s xmlns(?::\w+)?="[^"]*"
-    | \s id="[A-Za-z.\d]*_\d+"          # names of the parts, the same in every figure
-    | \s version="1.1"
-    """,
-    re.DOTALL | re.VERBOSE,
-)
-_SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"')
 
-
-def write_figures(map_: PhaseMapData, folder: Path) -> list[str]:
-    """Write all figures into a folder, as PNG and SVG, and return their names without suffix."""
-    names = []
+def write_figures(map_: PhaseMapData, folder: Path) -> None:
+    """Write all figures into a folder, as PNG and SVG."""
     for name, draw in _iterate_figures(map_):
-        with plot_style.figure_style(name):
-            plot_style.write_figure(draw(), folder, name)
-        names.append(name)
-    return names
+        with figure_style(name):
+            write_figure(draw(), folder, name)
 
 
 def _iterate_figures(map_: PhaseMapData) -> Iterator[tuple[str, DrawFigure]]:
@@ -95,16 +78,3 @@ def plot_observable(map_: PhaseMapData, curve: Curve) -> Figure:
     if np.nanmin(curve.response) < 0 < np.nanmax(curve.response):
         axes[2].axhline(0, color=plot_style.COLOURS["soft"], lw=0.8)
     return figure
-
-
-def inline_svg(svg: str, label: str) -> str:
-    """Convert an SVG file of ours to an element of an HTML page, with a label for screen readers.
-
-    Namespaces and ids that would clash are removed, and colours become the variables of the page.
-    """
-    svg = _SIZE.sub(r"\1\2", _REMOVED_MARKUP.sub("", svg), count=1)
-    svg = svg.replace("xlink:href", "href").replace("'DejaVu Sans'", "var(--sans)")
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
-    for name, colour in plot_style.COLOURS.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from heatbath.pages.html_parts import escape_text, load_style, render_figure, render_table
+from heatbath.pages.report_folder import FIGURES_FOLDER, load_template, read_figures, write_files
+from heatbath.pages.verdicts import render_verdicts
 from heatbath.phases.curves import Curve, title_and_unit
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report.accuracy_tables import escape_text, render_accuracy, render_table
+from heatbath.phases.report.accuracy_tables import render_accuracy
 from heatbath.phases.report.figures import figure_name, write_figures
-from heatbath.phases.report.page_parts import load_style, load_template, render_figure
 from heatbath.phases.report.sweep_description import describe_averages, describe_sweep, label_settings
 from heatbath.phases.report.verdicts import (
     build_verdicts,
@@ -24,7 +24,6 @@ from heatbath.phases.report.verdicts import (
 from heatbath.phases.result_file import PHASE_MAP_FORMAT
 
 REPORT_FILE = "report.html"
-FIGURES_FOLDER = "figures"
 NUM_COLUMNS = 5
 
 _CRITICAL_FIGURES = {
@@ -39,34 +38,27 @@ _CRITICAL_FIGURES = {
 def write_report(map_: PhaseMapData, folder: Path) -> Path:
     """Write phases.json, figures/*.png, figures/*.svg and report.html, and return the path of the page.
 
-    All files are written to a temporary folder first and then moved, so that an error leaves no partial report.
+    An error leaves no partial report.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".report-", suffix=".part", dir=folder) as temporary:
-        draft = Path(temporary)
-        (draft / FIGURES_FOLDER).mkdir()
-        names = write_figures(map_, draft / FIGURES_FOLDER)
+    with write_files(folder) as draft:
+        write_figures(map_, draft / FIGURES_FOLDER)
         PHASE_MAP_FORMAT.save(map_, draft / PHASE_MAP_FORMAT.file_name)
-        figures = {name: (draft / FIGURES_FOLDER / f"{name}.svg").read_text(encoding="utf-8") for name in names}
-        (draft / REPORT_FILE).write_text(render_page(map_, figures), encoding="utf-8")
-        (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
-        for path in sorted(draft.rglob("*.*")):
-            os.replace(path, folder / path.relative_to(draft))
+        (draft / REPORT_FILE).write_text(render_page(map_, read_figures(draft)), encoding="utf-8")
     return folder / REPORT_FILE
 
 
 def render_page(map_: PhaseMapData, figures: dict[str, str]) -> str:
     """Render the page; `figures` maps the name of each figure to its SVG."""
-    return load_template("report_template.html").substitute(
+    return load_template("heatbath.phases.report", "report_template.html").substitute(
         style=load_style(),
         title=escape_text(f"Phase map of {map_.model.model}"),
         swept=_render_description(map_),
         budget=escape_text(_format_budget(map_)),
         averages=escape_text(describe_averages(map_)),
-        verdict=_render_verdicts(map_),
+        verdict=render_verdicts(build_verdicts(map_)),
         overview=render_figure(figures["overview"], "Overview: observables and edges against temperature"),
         estimators=_render_estimators(map_),
         references=render_accuracy(map_.advice),
@@ -91,14 +83,6 @@ def _render_description(map_: PhaseMapData) -> str:
 def _format_budget(map_: PhaseMapData) -> str:
     b = map_.budget
     return f"{b.sequences:,} texts, {b.tokens:,} tokens, {b.seconds:,.0f} seconds of sampling. Energies are in nats."
-
-
-def _render_verdicts(map_: PhaseMapData) -> str:
-    return "\n".join(
-        f'<li style="--hue: var(--{v.kind})"><b>{escape_text(v.title)}</b><strong>{escape_text(v.statement)}</strong>'
-        f"<span>{escape_text(v.reason)}</span></li>"
-        for v in build_verdicts(map_)
-    )
 
 
 def _render_estimators(map_: PhaseMapData) -> str:

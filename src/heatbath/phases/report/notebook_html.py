@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from heatbath.pages.html_parts import replace_control_characters
 from heatbath.phases.curves import Curve
 from heatbath.phases.phase_map_data import PhaseMapData
-from heatbath.phases.report.verdicts import Z_95, build_verdicts, replace_control_characters
+from heatbath.phases.report.verdicts import Z_95, build_verdicts
 from heatbath.record.token_display import BOX
 
 WIDTH, HEIGHT = 560, 90

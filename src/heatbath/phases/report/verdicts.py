@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import unicodedata
-from dataclasses import dataclass
 
 from heatbath.estimate.finite_size import EdgeEstimate
+from heatbath.pages.verdicts import Verdict
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.edges import Edge
@@ -23,16 +22,6 @@ _EDGE_TEXTS = {
     "melt": ("Melts above", "Melts between", "Above {}, texts lose their coherence."),
     "order": ("Order ends at", "Order ends between", "Above {}, tags are no longer correlated over the whole text."),
 }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One line of the verdict: `kind` is freeze, use, melt, order, best or turn."""
-
-    kind: str
-    title: str
-    statement: str
-    reason: str
 
 
 def build_verdicts(map_: PhaseMapData) -> list[Verdict]:
@@ -129,14 +118,3 @@ def format_with_band(value: float, low: float, high: float) -> str:
 def to_sentence(text: str) -> str:
     """Capitalize a clause, and end it with a full stop."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def replace_control_characters(text: str) -> str:
-    """Replace control characters by visible symbols; line breaks and tabs stay."""
-    return "".join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs"):
-        return character
-    return chr(0x2400 + ord(character)) if ord(character) < 0x20 else "\N{REPLACEMENT CHARACTER}"

@@ -31,6 +31,7 @@ def build_state(services: Services, feed: Feed) -> dict[str, Any]:
         "windows": {name: window.example for name, window in WINDOWS.offered_specs.items()},
         "node_betas": NODE_BETAS.tolist(),
         "nats": list(NATS),
+        "calibrated": services.calibrator is not None,
         "phase_map": None if map_ is None else phase_map_to_json(map_),
         "recent": {name: [tick[name] for tick in ticks] for name in TICK_COLUMNS},
     }

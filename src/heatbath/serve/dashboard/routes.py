@@ -17,7 +17,7 @@ from starlette.routing import Route
 from heatbath.serve.dashboard.bootstrap import build_state
 from heatbath.serve.dashboard.feed import Feed, TooManyViewers, Viewer, stream_events
 from heatbath.serve.dashboard.history import build_columns, merge_distributions
-from heatbath.serve.dashboard.serializers import serialize_outcome, summarize_outcome
+from heatbath.serve.dashboard.serializers import serialize_outcome, summarize_outcome, to_json_values
 from heatbath.serve.dashboard.static_files import INDEX_FILE, serve_file
 from heatbath.serve.errors import ApiError, retry_headers, unavailable_error
 from heatbath.serve.http.asgi import read_query
@@ -38,6 +38,7 @@ def routes() -> list[Route]:
         Route("/page/state", _get_state, methods=["GET"]),
         Route("/page/feed", _stream_feed, methods=["GET"]),
         Route("/page/history", _get_history, methods=["GET"]),
+        Route("/page/calibration", _get_calibration, methods=["GET"]),
         Route("/page/requests", _list_requests, methods=["GET"]),
         Route("/page/requests/{id}", _get_request, methods=["GET"]),
     ]
@@ -99,6 +100,14 @@ async def _get_history(request: Request) -> Response:
         minutes = [minute for minute in services.metrics.minute_history.minutes() if minute.start >= start]
     series = await asyncio.to_thread(build_columns, minutes, start, now)
     return _json_response({**series, "distributions": merge_distributions(minutes), "stored": stored})
+
+
+async def _get_calibration(request: Request) -> Response:
+    _authorize_reader(request)
+    served = request.app.state.services.calibrator
+    if served is None:
+        raise ApiError(404, "this server has no calibrator: set trust.calibrator.", code="not_found")
+    return _json_response(to_json_values(served.describe()))
 
 
 async def _list_requests(request: Request) -> Response:

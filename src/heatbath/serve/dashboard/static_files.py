@@ -28,6 +28,7 @@ FILE_NAMES = (
     "figures.css",
     "main.js",
     "api.js",
+    "calibration.js",
     "charts.js",
     "distributions.js",
     "dom.js",

@@ -19,6 +19,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.messages import count_tokens, messages
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
+    from heatbath.serve.openai.outcomes import label_outcome
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.response_socket import respond_over_socket
@@ -48,6 +49,7 @@ def routes() -> list[BaseRoute]:
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
         route("/v1/decisions", decisions),
+        route("/v1/outcomes", label_outcome),
         route("/v1/models", models, "GET"),
         route("/v1/models/{name:path}", model, "GET"),
         route("/tokenize", tokenize),

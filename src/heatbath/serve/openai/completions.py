@@ -17,7 +17,7 @@ from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts
 from heatbath.serve.openai.prompts import completion_prompts
 from heatbath.serve.openai.refusals import COMPLETION_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responder import Responder, build_head, is_buffered
+from heatbath.serve.openai.responder import Responder, build_head, draws_sequences
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.response_bodies import CompletionChoice, TextCompletion
 from heatbath.serve.openai.streaming import CompletionStreamWriter
@@ -62,7 +62,7 @@ def _texts(context: RequestContext, body: CompletionRequest, prompts: Sequence[s
 
 def _check(body: CompletionRequest) -> None:
     check_completion_fields(body)
-    if body.best_of and body.best_of > (body.n or 1) and is_buffered(body):
+    if body.best_of and body.best_of > (body.n or 1) and body.thermo is not None and draws_sequences(body.thermo):
         raise invalid_value("best_of chooses among plain draws: leave it or thermo.sampler out.", "best_of")
 
 

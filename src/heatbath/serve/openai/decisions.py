@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 from starlette.responses import Response
 
 from heatbath.engine.base import ModelInfo, Request
@@ -23,6 +24,9 @@ from heatbath.serve.openai.sampling_params import available_tokens
 from heatbath.serve.openai.schema import decisions as schema
 from heatbath.serve.openai.scoring import continuation_logprob, scoring_request
 
+if TYPE_CHECKING:
+    from heatbath.serve.openai.decision_levels import LeveledQuestion
+
 MAX_LABELS = 2048
 
 Tokens = tuple[int, ...]
@@ -30,10 +34,16 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class TokenizedQuestion:
-    """A question as tokens: the prompt, and each label."""
+    """A question as tokens: the prompt, and each label; and the question at the level that is asked for."""
 
     prompt: Tokens
     labels: tuple[Tokens, ...]
+    leveled: LeveledQuestion | None = None
+
+    @property
+    def num_requests(self) -> int:
+        """Requests to the engine: one for each label, and one for each order of the options at a level."""
+        return len(self.labels) + (len(self.leveled.prompts) if self.leveled else 0)
 
 
 async def decisions(context: RequestContext) -> Any:
@@ -42,10 +52,22 @@ async def decisions(context: RequestContext) -> Any:
     context.services.model_names.resolve(body.model)
     questions = await context.offload(partial(_tokenize_questions, context.language, body))
     _check(context, questions)
+    if body.thermo is not None:
+        questions = await context.offload(partial(_add_levels, context, body, questions))
     requests = [request for i, question in enumerate(questions) for request in _requests(context, question, i)]
     plan = context.plan(requests, context.request_info({"questions": len(questions)}), store=body.store)
     task = context.admit(plan, sum(len(request.prompt) for request in requests))
     return await context.respond(task, partial(_complete, context, body, questions, task))
+
+
+def _add_levels(
+    context: RequestContext, body: schema.DecisionRequest, questions: Sequence[TokenizedQuestion]
+) -> list[TokenizedQuestion]:
+    """Return the questions with what the level takes that the request asks for."""
+    from heatbath.serve.openai.decision_levels import build_leveled_questions  # its numerics take long to import
+
+    leveled = build_leveled_questions(context, body, body.thermo or schema.DecisionThermoOptions())
+    return [replace(one, leveled=other) for one, other in zip(questions, leveled, strict=True)]
 
 
 def _tokenize_questions(language: ModelInfo, body: schema.DecisionRequest) -> list[TokenizedQuestion]:
@@ -69,10 +91,11 @@ def _check(context: RequestContext, questions: Sequence[TokenizedQuestion]) -> N
 
 
 def _requests(context: RequestContext, question: TokenizedQuestion, number: int) -> list[Request]:
-    """Return one request for each label, whose tokens are scored as the end of the prompt."""
-    return [
+    """Return one request for each label, whose tokens are scored as the end of the prompt, and those of the level."""
+    requests = [
         scoring_request(context, (*question.prompt, *label), f"{number}.{i}") for i, label in enumerate(question.labels)
     ]
+    return requests + (question.leveled.build_requests(context, str(number)) if question.leveled else [])
 
 
 async def _complete(
@@ -83,7 +106,7 @@ async def _complete(
 ) -> Response:
     """Return all answers, in the order of the questions."""
     outputs = await task.run()
-    starts = list(accumulate((len(question.labels) for question in questions), initial=0))
+    starts = list(accumulate((question.num_requests for question in questions), initial=0))
     answers = [
         _answer(question, tokenized, outputs[low:high])
         for question, tokenized, (low, high) in zip(body.questions, questions, pairwise(starts), strict=True)
@@ -105,15 +128,18 @@ def _answer(
     question: schema.Question, tokenized: TokenizedQuestion, scored: Sequence[PromptOutput]
 ) -> schema.DecisionAnswer:
     logprobs = [
-        continuation_logprob(output, len(label)) for label, output in zip(tokenized.labels, scored, strict=True)
+        continuation_logprob(output, len(label)) for label, output in zip(tokenized.labels, scored, strict=False)
     ]
     normalized = normalize(exclusive_probabilities(tokenized.labels, logprobs))
     if normalized is None:
         return schema.RefusalAnswer(name=question.name)
     probabilities, mass = normalized
     diagnostics = schema.DecisionDiagnostics(mass)
+    thermo = tokenized.leveled.answer(scored[len(tokenized.labels) :]) if tokenized.leveled else UNSET
     if isinstance(question, schema.Predicate):
-        return schema.PredicateAnswer(name=question.name, probability=probabilities[0], diagnostics=diagnostics)
+        return schema.PredicateAnswer(
+            name=question.name, probability=probabilities[0], diagnostics=diagnostics, thermo=thermo
+        )
     if isinstance(question, schema.Choice):
         values = [option.value for option in question.choices]
         choices = [schema.ChoiceProbability(*pair) for pair in zip(values, probabilities, strict=True)]
@@ -124,6 +150,7 @@ def _answer(
             probabilities=choices,
             confidence=best.probability,
             diagnostics=diagnostics,
+            thermo=thermo,
         )
     names = [level.label for level in question.levels]
     levels = [schema.LevelProbability(i, *pair) for i, pair in enumerate(zip(names, probabilities, strict=True))]
@@ -133,6 +160,7 @@ def _answer(
         probabilities=levels,
         confidence=max(probabilities),
         diagnostics=diagnostics,
+        thermo=thermo,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from heatbath.engine.base import Event, Request, TokensGenerated
 from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, as_api_error
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
+from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, record_columns, summarize_records
 from heatbath.serve.rate_limits import Lease
 from heatbath.serve.services import Services
@@ -54,6 +55,7 @@ class GenerationTask:
     """Runs a plan. It ends once: with `settle` or `end_with`, or with the task that has `end_after` as its callback.
 
     `stored` says whether the outcome is stored, None where it has not ended or was not to be.
+    `meter` measures the confidence of choices, None without a calibrator.
     """
 
     services: Services
@@ -63,6 +65,7 @@ class GenerationTask:
     times: Timestamps = field(default_factory=Timestamps)
     is_over: bool = False
     stored: bool | None = None
+    meter: ConfidenceMeter | None = None
 
     def __post_init__(self) -> None:
         for observer in self.services.observers:
@@ -118,6 +121,8 @@ class GenerationTask:
         steps = cast("AsyncGenerator[Event, None]", self.services.engine.submit(self.plan.requests[i]))
         async with aclosing(steps):
             async for step in steps:
+                if self.meter is not None:
+                    step = self.meter.hide_columns(step)
                 output.add(step)
                 if isinstance(step, TokensGenerated):
                     self._report_tokens(i, step)
@@ -210,4 +215,5 @@ class GenerationTask:
             summary=summaries,
             content=content if self.plan.keep_content else None,
             records=None if texts is None else records,
+            confidences=() if self.meter is None else self.meter.report(choices),
         )

@@ -75,7 +75,8 @@ class MessageStreamWriter(StreamWriter[ChatRequest]):
         """Put why the message ended, its usage and thermo, whether it is stored, and the end."""
         message = self._source.build_message(self._choice, self._reader is not None and self._reader.has_complete_calls)
         delta = {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence}
-        more: dict[str, Any] = {} if thermo is None else {"thermo": {**_plain_thermo(message), **thermo}}
+        described = {**_plain_thermo(message), **(thermo or {})}
+        more = {"thermo": described} if described else {}
         comment = b"" if stored is None else b": stored=%b\n\n" % (b"true" if stored else b"false")
         last = encode_event("message_delta", delta=delta, usage=message.usage, **more)
         outbox.put(last + comment + encode_event("message_stop"))

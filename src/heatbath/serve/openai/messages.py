@@ -18,14 +18,13 @@ from heatbath.serve.http.asgi import encode_message_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.message_conversation import add_sampling, build_conversation, rename_fields
 from heatbath.serve.openai.message_stream import MessageStreamWriter, tool_use_prefix
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
 from heatbath.serve.openai.schema import messages as schema
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ResponseToolCall
-from heatbath.serve.openai.thermo import choice_thermo
 from heatbath.serve.openai.tool_calls import build_toolbox, parse_calls
 
 _REFUSALS = {
@@ -101,8 +100,9 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
     def build_message(self, output: ChoiceOutput, has_calls: bool) -> schema.MessageResponse:
         """Return a message without content; one that has not ended has no reason for it."""
         thermo: dict[str, Any] | UnsetType = UNSET
-        if self.body.thermo is not None and output.finish is not None:
-            thermo = choice_thermo(output, self.body.thermo, self.texts, self.context.services.phase_map)
+        is_described = self.body.thermo is not None or self.task.meter is not None
+        if is_described and output.finish is not None:
+            thermo = self.describe_choice(output)
         total = usage(self.task.outputs)
         cached = total.prompt_tokens_details.cached_tokens
         counts = schema.MessageUsage(
@@ -156,6 +156,8 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
         return {"messages": given, "answers": ["".join(texts)], "response": message}
 
     def _stop_reason(self, output: ChoiceOutput, has_calls: bool) -> schema.StopReason:
+        if output.finish == WITHHELD:
+            return "refusal"
         if output.finish != "stop":
             is_full = self.fills_context and output.finish == "length"
             return "model_context_window_exceeded" if is_full else "max_tokens"

@@ -27,6 +27,7 @@ from heatbath.serve.openai.schema.models import (
     TokenizerInfo,
     Version,
 )
+from heatbath.serve.openai.schema.outcomes import Outcome, OutcomeRequest
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.response_objects import (
     CallOutput,
@@ -61,6 +62,7 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/responses/compact": (CompactRequest, CompactedResponse, False),
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
+    "/v1/outcomes": (OutcomeRequest, Outcome, False),
     "/v1/rerank": (RerankRequest, Ranking, False),
     "/v1/score": (ScoreRequest, ScoreList, False),
     "/v1/moderations": (ModerationRequest, ModerationRequest, False),

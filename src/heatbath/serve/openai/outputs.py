@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
 from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, TokensGenerated
+from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
+
+WITHHELD: Final = "content_filter"
+"""Finish reason of a choice that is withheld, the one that clients of OpenAI know for it."""
 
 _WORK = "work/"
 _KEPT_MASS = "kept_mass/"
@@ -42,12 +46,13 @@ class TokenTexts:
 
 @dataclass
 class ChoiceOutput:
-    """One generated sequence: its tokens, its text as it arrived in pieces, and how it ended."""
+    """One generated sequence: its tokens, its text as it arrived in pieces, how it ended, and its confidence."""
 
     tokens: list[Token] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     stopped: str | int | None = None
+    confidence: Confidence | None = None
 
     @property
     def text(self) -> str:
@@ -174,7 +179,7 @@ def record_columns(tokens: Sequence[Token], texts: TokenTexts) -> dict[str, list
 
 def finish_reason(choice: ChoiceOutput) -> FinishReason:
     """Return why a choice ended, as the API names it: whatever cut it short is "length"."""
-    return "stop" if choice.finish == "stop" else "length"
+    return "stop" if choice.finish == "stop" else WITHHELD if choice.finish == WITHHELD else "length"
 
 
 def stop_reason(choice: ChoiceOutput, body: GenerationRequest) -> int | str | UnsetType | None:

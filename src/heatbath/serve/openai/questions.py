@@ -37,7 +37,7 @@ def label_question(question: schema.Question, input_text: str, place: str) -> La
         text = f"{head}Statement: {instructions}\nIs the statement true of the input? Answer Yes or No only."
         return LabeledQuestion(text, _YES_OR_NO)
     if isinstance(question, schema.Choice):
-        labels = _choice_labels(question.choices, f"{place}.choices")
+        labels = choice_labels(question.choices, f"{place}.choices")
         lines = _format_lines(labels, [option.description for option in question.choices])
         text = f"{head}{instructions}\nChoices:\n{lines}\nAnswer with one of the choices only."
         return LabeledQuestion(text, labels)
@@ -114,7 +114,7 @@ def _require_text(value: Any, place: str) -> str:
     return value
 
 
-def _choice_labels(options: Sequence[schema.Option], place: str) -> tuple[str, ...]:
+def choice_labels(options: Sequence[schema.Option], place: str) -> tuple[str, ...]:
     """Return the values as texts; a text and a truth value that read alike become JSON, which distinguishes them."""
     values = [option.value for option in options]
     plain = [value if isinstance(value, str) else json.dumps(value) for value in values]

@@ -18,6 +18,7 @@ from heatbath.engine.base import ModelInfo, Request
 from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.http.asgi import encode_error_event, read_query
 from heatbath.serve.interfaces import RequestInfo, Tenant
+from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
@@ -48,6 +49,7 @@ class RequestContext:
         admitted: whether the observers know that the request was accepted.
         encode_stream_error: writes the event that ends a stream with an error.
         structured_output: the schemas that the response is checked against.
+        confidence: measures how likely each choice is right; None without a calibrator.
     """
 
     http: HttpRequest
@@ -59,6 +61,7 @@ class RequestContext:
     admitted: bool = False
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
     structured_output: StructuredOutput | None = None
+    confidence: ConfidenceMeter | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -91,7 +94,7 @@ class RequestContext:
         if lease.account.windows:
             self.http.state.headers.update(lease.headers)
         self.admitted = True
-        return GenerationTask(self.services, plan, lease)
+        return GenerationTask(self.services, plan, lease, meter=self.confidence)
 
     def request_info(
         self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False

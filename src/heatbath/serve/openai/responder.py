@@ -20,7 +20,7 @@ from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_params import request_param
 from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
-from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.openai.schema.sampling import GenerationRequest, ThermoOptions
 from heatbath.serve.openai.sse import Outbox
 from heatbath.serve.openai.streaming import ResponseHead, StreamWriter
 from heatbath.serve.openai.structured_output import OutputCheck, StructuredOutput
@@ -99,13 +99,19 @@ class Responder(ABC, Generic[B, C]):
         """Return the fields of a choice that are not OpenAI's, UNSET where they were not asked for."""
         body = self.body
         thermo: Any = UNSET
-        if body.thermo is not None:
-            thermo = choice_thermo(output, body.thermo, self.texts, self.context.services.phase_map)
+        if body.thermo is not None or self.task.meter is not None:
+            thermo = self.describe_choice(output)
         return {
             "stop_reason": stop_reason(output, body),
             "token_ids": [token.id for token in output.tokens] if body.return_token_ids else UNSET,
             "thermo": thermo,
         }
+
+    def describe_choice(self, output: ChoiceOutput) -> dict[str, Any]:
+        """Return the `thermo` of a choice: what was asked for, and its confidence where the server has a calibrator."""
+        thermo = self.body.thermo
+        own = {} if thermo is None else choice_thermo(output, thermo, self.texts, self.context.services.phase_map)
+        return own if self.task.meter is None else own | self.task.meter.measure(output).describe()
 
     def prompt_logprobs(self, output: PromptOutput) -> PromptLogprobs | UnsetType:
         """Return the log-probabilities of the prompt, if they were asked for."""
@@ -116,7 +122,7 @@ class Responder(ABC, Generic[B, C]):
         )
 
     async def _generate(self, listener: Listener | None) -> list[PromptOutput]:
-        """Run the engine. Where it refuses the request, the error names the parameter.
+        """Run the engine, and withhold what falls short of a requirement; its refusal names the parameter of the API.
 
         Raises:
             ApiError, HeatbathError: what the engine raises.
@@ -124,11 +130,14 @@ class Responder(ABC, Generic[B, C]):
         if self.context.structured_output is not None:
             await self.context.structured_output.require_valid_schemas()
         try:
-            return await self.task.run(listener)
+            outputs = await self.task.run(listener)
         except BadInput as error:
             param = request_param(error, self.body)
             message = f"{param}: {error.reason}" if param and error.reason else str(error)
             raise invalid_value(message, param) from None
+        if self.task.meter is not None:
+            self.task.meter.withhold(outputs, self.task.plan.n)
+        return outputs
 
     async def _check_output(self, selected: Sequence[Sequence[ChoiceOutput]]) -> OutputCheck:
         """Check the choices against the schemas of the request."""
@@ -173,12 +182,19 @@ def build_head(context: RequestContext, task: GenerationTask, id_prefix: str) ->
 
 
 def is_buffered(body: GenerationRequest) -> bool:
-    """Return whether nothing can be shown before all is generated, since the choices are selected then."""
-    if body.thermo is None or body.thermo.sampler is None:
+    """Return whether nothing can be shown before all is generated, since the choices are selected or withheld then."""
+    if body.thermo is None:
+        return False
+    return body.thermo.require is not None or draws_sequences(body.thermo)
+
+
+def draws_sequences(thermo: ThermoOptions) -> bool:
+    """Return whether the sampler draws sequences, so that none is known before all are drawn."""
+    if thermo.sampler is None:
         return False
     from heatbath.engine.registry import SAMPLERS
 
-    return body.thermo.sampler not in SAMPLERS or not SAMPLERS[body.thermo.sampler].streams
+    return thermo.sampler not in SAMPLERS or not SAMPLERS[thermo.sampler].streams
 
 
 def response_headers(task: GenerationTask, stored: bool | None) -> dict[str, str]:

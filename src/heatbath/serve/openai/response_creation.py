@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.logprobs import scored_tokens
-from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
 from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
@@ -158,7 +158,8 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
         if status == "completed":
             response.completed_at = int(time.time())
         else:
-            response.incomplete_details = IncompleteDetails("max_output_tokens")
+            is_withheld = output.finish == WITHHELD
+            response.incomplete_details = IncompleteDetails(WITHHELD if is_withheld else "max_output_tokens")
         for name, value in self.extras(output).items():
             setattr(response, name, value)
         of_prompt = self.task.outputs[prompt]

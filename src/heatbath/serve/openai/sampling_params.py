@@ -10,6 +10,7 @@ from typing import Any
 from heatbath.engine.base import ComponentSpec, ModelInfo, Request
 from heatbath.errors import BadInput
 from heatbath.serve.errors import ApiError, invalid_value
+from heatbath.serve.openai.confidence_request import prepare_confidence
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.sampling_components import (
     PARAM_OF_COMPONENT,
@@ -75,6 +76,7 @@ def build(
         _require_structured_output(context, form, toolbox)
     if body.stop_token_ids:
         check_token_ids(body.stop_token_ids, language, "stop_token_ids")
+    steering = _components(thermo.fields, "fields") if thermo.fields else ()
     first = Request(
         prompts[0],
         f"{context.id}/0",
@@ -87,11 +89,7 @@ def build(
         temperature=1.0 if body.temperature is None else body.temperature + 0.0,
         schedule=_schedule(thermo.schedule) if thermo.schedule is not None else None,
         windows=(*request_windows(body), *(_components(thermo.windows, "windows") if thermo.windows else ())),
-        fields=(
-            *request_fields(body, language),
-            *((grammar,) if grammar else ()),
-            *(_components(thermo.fields, "fields") if thermo.fields else ()),
-        ),
+        fields=(*request_fields(body, language), *((grammar,) if grammar else ()), *steering),
         potentials=tuple(_components(thermo.potentials, "potentials")) if thermo.potentials else (),
         sampler=thermo.sampler or "ancestral",
         options=thermo.options,
@@ -108,6 +106,8 @@ def build(
         priority=body.priority or 0,
         deadline=settings.engine.deadline_seconds,
     )
+    if context.services.calibrator is not None or thermo.require is not None:
+        first = prepare_confidence(context, body, first)
     requests = [first]
     for i, prompt in enumerate(prompts[1:], start=1):
         requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))

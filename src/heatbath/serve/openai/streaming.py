@@ -135,9 +135,14 @@ class StreamWriter(ABC, Generic[B]):
         reason = stop_reason(choice, self.body)
         if reason is not UNSET:
             body += b',"stop_reason":' + encode_json(reason)
-        if self.thermo:
-            body += b',"thermo":' + encode_json(choice_summary(choice, self.task.services.phase_map))
+        if self.thermo or self.task.meter is not None:
+            body += b',"thermo":' + encode_json(self._describe_end(choice))
         return self.chunk(index, body)
+
+    def _describe_end(self, choice: ChoiceOutput) -> dict[str, Any]:
+        """Return the `thermo` of the chunk that ends a choice."""
+        summary = choice_summary(choice, self.task.services.phase_map) if self.thermo else {}
+        return summary if self.task.meter is None else summary | self.task.meter.measure(choice).describe()
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
         """Return why a choice ended."""

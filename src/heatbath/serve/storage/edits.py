@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
 
-from heatbath.serve.storage.queries import insert_labels
+from heatbath.serve.interfaces import AnswerConfidence
+from heatbath.serve.storage.queries import confidence_from_row, insert_labels, select_confidence
 from heatbath.serve.storage.row_codec import clean_text, encode_labels, replace_metadata
-from heatbath.serve.storage.schema import answers, contents, labels
+from heatbath.serve.storage.schema import answers, confidences, contents, labels
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,32 @@ class AnswerEdit:
             body = replace_metadata(row.body, self.metadata)
             connection.execute(update(contents).where(contents.c.seq == row.seq).values(body=body))
             insert_labels(connection, {row.seq: encode_labels(self.metadata)})
+        return True
+
+
+@dataclass
+class LabelEdit:
+    """A label of a choice of a tenant's stored outcome; `before` is the choice as it was, None until it is found."""
+
+    id: str
+    tenant: str
+    choice: int
+    is_right: bool
+    time: float
+    before: AnswerConfidence | None = None
+
+    def apply(self, connection: Connection) -> bool:
+        """Store the label, unless the choice was withheld; False if the tenant has stored no confidence of it.
+
+        An edit that is committed twice, since its outcome was unknown, keeps what it found the first time.
+        """
+        found = select_confidence(self.id, self.tenant, self.choice)
+        row = connection.execute(found).first()
+        if row is None:
+            return False
+        self.before = self.before or confidence_from_row(row)[1]
+        if not row.withheld:
+            is_own = (confidences.c.seq == row.seq) & (confidences.c.choice == self.choice)
+            time = self.time if row.labeled is None else row.labeled
+            connection.execute(update(confidences).where(is_own).values(correct=self.is_right, labeled=time))
         return True

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Engine, Row, Select, Text, bindparam, cast, column, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from heatbath.serve.interfaces import AnswerQuery
+from heatbath.serve.interfaces import AnswerConfidence, AnswerQuery
 from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.row_codec import clean_text, to_json
-from heatbath.serve.storage.schema import answers, contents, labels, minutes
+from heatbath.serve.storage.schema import answers, confidences, contents, labels, minutes
 
 # An id and its tenant.
 AnswerKey = tuple[str, str]
@@ -38,6 +38,11 @@ def insert_answers(connection: Connection, rows: Sequence[Mapping[str, Any]]) ->
         insert_labels(
             connection, {numbers[id]: row["labels"] for id, row in first.items() if numbers.get(id) in bodies}
         )
+    measured = [
+        {"seq": numbers[id], **each} for id, row in first.items() if id in numbers for each in row["confidences"]
+    ]
+    if measured:
+        connection.execute(confidences.insert(), measured)
     owners = {id: row["tenant"] for id, row in first.items()} | _read_owners(connection, set(first) - set(numbers))
     return {(row["id"], row["tenant"]) for row in rows if row["tenant"] != owners[row["id"]]}
 
@@ -173,6 +178,25 @@ def select_newest(count: int, tenant: str | None) -> Select[Any]:
 def _select_of_tenant(tenant: str | None) -> Select[Any]:
     rows = select(answers, contents.c.body).outerjoin(contents, answers.c.seq == contents.c.seq)
     return rows if tenant is None else rows.where(answers.c.tenant == clean_text(tenant))
+
+
+def select_confidence(id: str, tenant: str, choice: int) -> Select[Any]:
+    """Return the query of the confidence of one choice."""
+    rows = select(confidences, answers.c.id).join(answers, answers.c.seq == confidences.c.seq)
+    is_own = (answers.c.id == clean_text(id)) & (answers.c.tenant == clean_text(tenant))
+    return rows.where(is_own, confidences.c.choice == choice)
+
+
+def select_confidences(calibrator: str, limit: int) -> Select[Any]:
+    """Return the query of the newest confidences by a calibrator, newest first."""
+    rows = select(confidences, answers.c.id).join(answers, answers.c.seq == confidences.c.seq)
+    newest = (confidences.c.seq.desc(), confidences.c.choice.desc())
+    return rows.where(confidences.c.calibrator == calibrator).order_by(*newest).limit(limit)
+
+
+def confidence_from_row(row: Row[Any]) -> tuple[str, AnswerConfidence]:
+    """Convert a row of `confidences` with the id of its answer."""
+    return row.id, AnswerConfidence(row.choice, row.value, row.calibrator, row.withheld, row.correct, row.labeled)
 
 
 def select_minutes_since(since: float) -> Select[Any]:

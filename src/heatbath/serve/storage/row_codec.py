@@ -55,6 +55,19 @@ def encode_labels(metadata: Any) -> dict[str, str]:
     return {clean_text(str(name)): clean_text(str(value)) for name, value in pairs}
 
 
+def encode_confidences(outcome: RequestOutcome) -> list[dict[str, Any]]:
+    """Return the confidences of an outcome as rows, without the number of the outcome."""
+    return [
+        {
+            "choice": one.choice,
+            "value": one.value,
+            "calibrator": one.calibrator,
+            "withheld": one.is_withheld,
+        }
+        for one in outcome.confidences
+    ]
+
+
 def replace_metadata(body: bytes, metadata: Mapping[str, str]) -> bytes:
     """Return a body with other metadata."""
     content, records = from_json(zlib.decompress(body))

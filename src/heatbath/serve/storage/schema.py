@@ -78,6 +78,20 @@ labels = Table(
     Index("ix_labels_name", "name", "value", "seq"),
 )
 
+# The confidence of choices, and the labels that came for them.
+confidences = Table(
+    "confidences",
+    metadata,
+    Column("seq", Number, ForeignKey("answers.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("choice", Integer, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+    Column("calibrator", Text, nullable=False),
+    Column("withheld", Boolean, nullable=False),
+    Column("correct", Boolean),
+    Column("labeled", Double),
+    Index("ix_confidences_calibrator", "calibrator", "seq"),
+)
+
 minutes = Table(
     "minutes",
     metadata,

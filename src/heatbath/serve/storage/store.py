@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from heatbath.errors import BadInput
-from heatbath.serve.interfaces import AnswerQuery, RequestOutcome, StoreUnavailable
+from heatbath.serve.interfaces import AnswerConfidence, AnswerQuery, RequestOutcome, StoreUnavailable
 from heatbath.serve.storage import queries
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.db_errors import (
@@ -24,7 +24,7 @@ from heatbath.serve.storage.db_errors import (
     DatabaseUnusable,
     classify_db_error,
 )
-from heatbath.serve.storage.edits import AnswerEdit
+from heatbath.serve.storage.edits import AnswerEdit, LabelEdit
 from heatbath.serve.storage.minutes import Minute, merge_minutes
 from heatbath.serve.storage.row_codec import from_row
 from heatbath.serve.storage.writer import WRITE_TIMEOUT, StorageWriter, StoreConfig
@@ -122,6 +122,27 @@ class SqlStore:
             StoreUnavailable: it is not known to be deleted.
         """
         return await self._writer.write(AnswerEdit(id, tenant))
+
+    async def label_choice(self, id: str, tenant: str, choice: int, *, is_right: bool) -> AnswerConfidence | None:
+        """Store durably whether a choice is right, in place of an earlier label; return the choice as it was before.
+
+        None if the tenant has stored no confidence of that choice; one that was withheld takes no label.
+
+        Raises:
+            StoreUnavailable: it is not known to be stored.
+        """
+        edit = LabelEdit(id, tenant, choice, is_right, time.time())
+        await self._writer.write(edit)
+        return edit.before
+
+    async def list_confidences(self, calibrator: str, limit: int) -> list[tuple[str, AnswerConfidence]]:
+        """Return the newest confidences by a calibrator with the ids of their answers, oldest first.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+        query = queries.select_confidences(calibrator, limit)
+        return (await self._run_query(query, queries.confidence_from_row))[::-1]
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """Return the newest stored outcomes, newest first. Raises `StoreUnavailable`."""

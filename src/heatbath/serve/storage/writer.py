@@ -26,10 +26,10 @@ from heatbath.serve.storage.db_errors import (
     is_row_error,
     is_transient,
 )
-from heatbath.serve.storage.edits import AnswerEdit
+from heatbath.serve.storage.edits import AnswerEdit, LabelEdit
 from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.retention import MonotonicClock, RetentionClock
-from heatbath.serve.storage.row_codec import encode_body, encode_labels, to_row
+from heatbath.serve.storage.row_codec import encode_body, encode_confidences, encode_labels, to_row
 
 # Seconds that a waiter waits; after that the database counts as not responding.
 WRITE_TIMEOUT = 5.0
@@ -43,7 +43,7 @@ _BATCH_SIZE = 256
 _MAX_DELETED = 500
 
 
-Payload = RequestOutcome | Sequence[Minute] | AnswerEdit
+Payload = RequestOutcome | Sequence[Minute] | AnswerEdit | LabelEdit
 
 
 @dataclass(eq=False)
@@ -180,6 +180,7 @@ class StorageWriter:
                 **to_row(job.payload),
                 "body": body,
                 "labels": encode_labels(job.payload.request.settings.get("metadata")),
+                "confidences": encode_confidences(job.payload),
             }
 
     def _commit_batch(self, jobs: Sequence[WriteJob]) -> set[queries.AnswerKey]:
@@ -204,7 +205,7 @@ class StorageWriter:
             for job in jobs:
                 if isinstance(job.payload, RequestOutcome):
                     job.row["stored"] = self._clock.next_timestamp()
-                elif isinstance(job.payload, AnswerEdit):
+                elif isinstance(job.payload, AnswerEdit | LabelEdit):
                     job.has_changed |= job.payload.apply(connection)
                 elif job.payload:
                     queries.upsert_minutes(connection, self._config.instance, job.payload)

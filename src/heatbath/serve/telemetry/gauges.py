@@ -10,15 +10,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from heatbath.engine.base import Engine, EngineStats
+from heatbath.serve.confidence import ServedCalibrator
 from heatbath.serve.interfaces import Store
 
 
 @dataclass(eq=False)
 class ServerGauges(Collector):
-    """Gauges of the engine and store of this server, once they are attached."""
+    """Gauges of the engine, store and calibrator of this server, once they are attached."""
 
     engine: Engine | None = None
     store: Store | None = None
+    calibrator: ServedCalibrator | None = None
 
     @property
     def engine_stats(self) -> EngineStats | None:
@@ -34,6 +36,8 @@ class ServerGauges(Collector):
             yield _build_up_gauge("engine", self.engine.unavailable_reason is None)
         if self.store is not None:
             yield _build_up_gauge("store", self.store.unavailable_reason is None)
+        if self.calibrator is not None:
+            yield from _calibration_gauges(self.calibrator)
 
 
 def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:
@@ -43,6 +47,19 @@ def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:
     yield _build_gauge("prefix_cache_bytes", "Memory that the prefix cache holds.", stats.prefix_bytes)
     yield _build_counter("prefix_asked_tokens", "Prompt tokens looked for in the prefix cache.", stats.prefix_asked)
     yield _build_counter("prefix_hit_tokens", "Prompt tokens found in the prefix cache.", stats.prefix_hit)
+
+
+def _calibration_gauges(served: ServedCalibrator) -> Iterator[Metric]:
+    monitor, counts = served.monitor, served.counts
+    yield _build_gauge("calibration_stale", "1 if the calibration does not hold any more.", float(monitor.is_stale))
+    for name, evidence in monitor.evidence.items():
+        text = f"Evidence of the test on {name} as a share of what raises the alarm."
+        yield _build_gauge(f"calibration_{name}_evidence_ratio", text, evidence)
+    yield _build_gauge("calibration_labels", "Choices whose label is known.", monitor.num_labels)
+    yield _build_counter("calibrated_answers", "Choices with a measured confidence.", counts.measured)
+    yield _build_counter("uncalibrated_answers", "Choices without one.", counts.unmeasured)
+    yield _build_counter("abstaining_answers", "Choices that the guarantee does not cover.", counts.abstaining)
+    yield _build_counter("withheld_answers", "Choices below the confidence that was required.", counts.withheld)
 
 
 def _build_gauge(name: str, text: str, value: float) -> Metric:

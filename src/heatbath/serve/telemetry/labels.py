@@ -21,6 +21,7 @@ ENDPOINTS = frozenset(
         "/v1/messages/count_tokens",
         "/v1/completions",
         "/v1/decisions",
+        "/v1/outcomes",
         "/v1/embeddings",
         "/v1/models",
         "/v1/models/{name}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from heatbath.engine.base import TokensGenerated
-from heatbath.serve.interfaces import AnswerQuery, RequestInfo, RequestOutcome, Store
+from heatbath.serve.interfaces import AnswerConfidence, AnswerQuery, RequestInfo, RequestOutcome, Store
 from heatbath.serve.telemetry.instruments import Instruments
 from heatbath.serve.telemetry.labels import Labels
 
@@ -131,3 +131,9 @@ class MeteredStore:
 
     async def delete_content(self, id: str, tenant: str) -> bool:
         return await self._store.delete_content(id, tenant)
+
+    async def label_choice(self, id: str, tenant: str, choice: int, *, is_right: bool) -> AnswerConfidence | None:
+        return await self._store.label_choice(id, tenant, choice, is_right=is_right)
+
+    async def list_confidences(self, calibrator: str, limit: int) -> list[tuple[str, AnswerConfidence]]:
+        return await self._store.list_confidences(calibrator, limit)

@@ -2,6 +2,7 @@
 
 import { Refused, events, json, key } from "./api.js";
 import { find } from "./dom.js";
+import { calibration } from "./calibration.js";
 import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
@@ -97,6 +98,7 @@ async function start() {
   );
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
+  const onAnswer = calibration(find("#calibration"), state.calibrated);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
   const tick = (now) => {
@@ -108,6 +110,7 @@ async function start() {
   const ended = (row) => {
     if (paused.paused) return;
     onRequest(row);
+    onAnswer();
     onTemperature(row.temperature);
   };
   follow({ tick, ended }, light);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from heatbath.serve.openai.schema.sampling import Note, ShortText
 
@@ -42,12 +42,45 @@ class Score(Struct, kw_only=True, tag_field="type", tag="score", forbid_unknown_
 Question = Predicate | Choice | Score
 
 
+class DecisionThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The level of the probabilities in `thermo`, the orders that it averages, a set of labels, and abstention.
+
+    Without a `level` it is the highest of the fit for the question, or order.
+    """
+
+    level: Literal["order", "temperature", "head"] | None = None
+    rotations: Annotated[int, Meta(ge=1, le=255)] | None = None
+    alpha: float | None = None
+    bound: float | None = None
+    abstain_below: float | None = None
+
+
 class DecisionRequest(Struct, kw_only=True):
     model: Annotated[str, Meta(min_length=1, max_length=512)]
     input: str | Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=1024)]
     questions: Annotated[list[Question], Meta(min_length=1, max_length=400)]
     safety_identifier: Note | None = None
     store: bool | None = None
+    thermo: DecisionThermoOptions | None = None
+
+
+class DecisionThermo(Struct, kw_only=True):
+    """A decision at a level: probabilities in the order of the options, Yes and No for a predicate.
+
+    `calibrated` is true for a level that was fitted to labeled texts. `label_set` is the conformal set.
+    """
+
+    level: str
+    probabilities: list[float]
+    confidence: float
+    calibrated: bool
+    label_mass: float
+    num_orders: int
+    has_prior: bool
+    temperature: float | UnsetType = UNSET
+    alpha: float | UnsetType = UNSET
+    label_set: list[str] | UnsetType = UNSET
+    abstain: bool | UnsetType = UNSET
 
 
 class DecisionDiagnostics(Struct):
@@ -72,6 +105,7 @@ class PredicateAnswer(Struct, kw_only=True, tag_field="type", tag="predicate"):
     probability: float
     calibrated: Literal[False] = False
     diagnostics: DecisionDiagnostics
+    thermo: DecisionThermo | UnsetType = UNSET
 
 
 class ChoiceAnswer(Struct, kw_only=True, tag_field="type", tag="choice"):
@@ -81,6 +115,7 @@ class ChoiceAnswer(Struct, kw_only=True, tag_field="type", tag="choice"):
     confidence: float
     calibrated: Literal[False] = False
     diagnostics: DecisionDiagnostics
+    thermo: DecisionThermo | UnsetType = UNSET
 
 
 class ScoreAnswer(Struct, kw_only=True, tag_field="type", tag="score"):
@@ -90,6 +125,7 @@ class ScoreAnswer(Struct, kw_only=True, tag_field="type", tag="score"):
     confidence: float
     calibrated: Literal[False] = False
     diagnostics: DecisionDiagnostics
+    thermo: DecisionThermo | UnsetType = UNSET
 
 
 class RefusalAnswer(Struct, kw_only=True, tag_field="type", tag="refusal"):

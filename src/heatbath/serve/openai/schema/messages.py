@@ -136,7 +136,7 @@ class MessageRequest(CountTokensRequest, kw_only=True):
     thermo: ThermoOptions | None = None
 
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
 
 
 class MessageUsage(Struct, kw_only=True):

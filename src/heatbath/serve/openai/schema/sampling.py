@@ -56,8 +56,14 @@ class StructuredOutputs(Struct, kw_only=True, forbid_unknown_fields=True):
     whitespace_pattern: WhiteSpace | None = None
 
 
+class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The least that a choice must have to be given."""
+
+    confidence: Fraction
+
+
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields and potentials.
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, and a requirement.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -70,6 +76,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     windows: dict[str, Any] | list[Any] = {}
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
+    require: Requirement | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:

@@ -39,10 +39,15 @@ def normalise_answer(text: str) -> str:
     Hyphens, dashes and slashes separate words. Symbols such as +, $ and # stay, so that "C++" is not "C", and so do
     decimal points, so that "1.5" is not "15". A text that is nothing but articles keeps them.
     """
+    words = _split_words(text)
+    return " ".join([word for word in words if word not in _ARTICLES] or words)
+
+
+def _split_words(text: str) -> list[str]:
+    """Return the words of a text without case and punctuation."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\0", "")
     marked = _DECIMAL_POINT.sub("\0", folded)
-    words = "".join(map(_strip_character, marked)).replace("\0", ".").split()
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
+    return "".join(map(_strip_character, marked)).replace("\0", ".").split()
 
 
 def _strip_character(character: str) -> str:
@@ -57,6 +62,8 @@ def _strip_character(character: str) -> str:
 def contains_answer(text: str, answer: str) -> bool:
     """Return true if the normalised text has the words of the normalised answer, in order and side by side."""
     words, wanted = normalise_answer(text), normalise_answer(answer)
+    if _ARTICLES.issuperset(wanted.split()):
+        words = " ".join(_split_words(text))
     if any(map(_has_no_spaces, wanted)):
         return wanted in words
     return f" {wanted} " in f" {words} "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from heatbath.errors import BadInput, suggest_name
-from heatbath.phases import graders
-from heatbath.phases.graders import Answer, Grader, normalise_text
+from heatbath.questions import graders
+from heatbath.questions.graders import Answer, Grader, normalise_text
+from heatbath.questions.json_lines import read_json_lines
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A text, or chat messages with `role` and `content`."""
@@ -64,7 +64,7 @@ def read_scored_prompts(path: str | Path, scorer: ScoreFunction | None = None) -
     Raises:
         BadInput: the file cannot be read or is empty, or a line is invalid; the message gives its number.
     """
-    return [_parse_entry(place, entry, scorer) for place, entry in _read_entries(path)]
+    return [parse_entry(place, entry, scorer) for place, entry in read_entries(path)]
 
 
 def read_prompt_file(path: str | Path, scorer: ScoreFunction | None = None) -> PromptFile:
@@ -73,45 +73,33 @@ def read_prompt_file(path: str | Path, scorer: ScoreFunction | None = None) -> P
     Raises:
         BadInput: as in `read_scored_prompts`.
     """
-    entries = _read_entries(path)
+    entries = read_entries(path)
     is_scored = scorer is not None or any({"answer", "regex"} & entry.keys() for _, entry in entries)
     judge = scorer if is_scored else lambda prompt, text: 0.0
-    return PromptFile(tuple(_parse_entry(place, entry, judge) for place, entry in entries), is_scored)
+    return PromptFile(tuple(parse_entry(place, entry, judge) for place, entry in entries), is_scored)
 
 
-def _read_entries(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return the objects of a file of JSON lines, each with its place for messages."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as text ({error}): give JSON lines in UTF-8.") from error
-    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise BadInput(f"{path} has no prompts: give one JSON object per line.")
-    return [(place, _parse_object(place, line)) for place, line in numbered]
+def read_entries(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the objects of a file of prompts, each with its place for messages.
+
+    Raises:
+        BadInput: the file cannot be read or is empty, or a line is no JSON object or has a misspelt key.
+    """
+    entries = read_json_lines(path, "prompts")
+    for place, entry in entries:
+        for key in entry.keys() - set(_KEYS):
+            # Data sets bring keys of their own, but a misspelt one would silently leave its line without a check.
+            if hint := suggest_name(key, _KEYS, cutoff=0.75):
+                raise BadInput(f"{place}: unknown key {key!r}{hint}: rename or remove it.")
+    return entries
 
 
-def _parse_object(place: str, line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: not valid JSON ({error.msg} at column {error.colno}): fix or remove it.") from error
-    except RecursionError:
-        raise BadInput(f"{place}: the JSON is nested too deeply: fix or remove it.") from None
-    if not isinstance(entry, dict):
-        raise BadInput(f"{place}: expected a JSON object {{...}}, got {line.strip()[:40]!r}.")
-    try:
-        json.dumps(entry, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{place}: a text has half of a surrogate pair, which no encoding can write: fix it.") from None
-    for key in entry.keys() - set(_KEYS):
-        # Data sets bring keys of their own, but a misspelt one would silently leave its line without a check.
-        if hint := suggest_name(key, _KEYS, cutoff=0.75):
-            raise BadInput(f"{place}: unknown key {key!r}{hint}: rename or remove it.")
-    return entry
+def parse_entry(place: str, entry: Mapping[str, Any], scorer: ScoreFunction | None) -> ScoredPrompt:
+    """Build the scored prompt of one object; a `scorer` replaces its grader.
 
-
-def _parse_entry(place: str, entry: Mapping[str, Any], scorer: ScoreFunction | None) -> ScoredPrompt:
+    Raises:
+        BadInput: the object is invalid; the message begins with `place`.
+    """
     prompt = _parse_prompt(place, entry)
     if scorer is None:
         grader = _build_grader(place, entry)
