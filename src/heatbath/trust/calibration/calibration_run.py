@@ -53,7 +53,8 @@ def calibrate(
         model: any model.
         data: a file of JSON lines with `prompt` and `answer`, the name of a question set, the objects themselves, or
             what `read_calibration_data` returns.
-        plan: the guarantee that is asked for, and what may be chosen; an error rate of 0.1 with confidence 0.9.
+        plan: the guarantee that is asked for, and what may be chosen; an error rate of 0.1 with confidence 0.9. Its
+            seed is that of everything random, unless `seed` is given.
         out: a folder for the answers; an interrupted run continues there.
         progress: called with (questions answered, questions in all) after each batch.
         **options: fields of `AnswerPlan`, such as max_tokens=16, samples=10 or chat=False.
@@ -65,7 +66,7 @@ def calibrate(
     if not (hasattr(model, "open") and hasattr(model, "vocabulary")):
         raise BadInput(f"model is {model!r:.60}: give a model, such as heatbath.load('smollm2-135m').", param="model")
     plan = plan or StudyPlan()
-    answer_plan = build_answer_plan(options).resolve(model)
+    answer_plan = build_answer_plan({"seed": plan.seed, **options}).resolve(model)
     questions = data if isinstance(data, CalibrationData) else read_calibration_data(data)
     plan.require_questions(len(questions))
     folder = None if out is None else Path(out)

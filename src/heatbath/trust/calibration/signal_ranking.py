@@ -157,7 +157,8 @@ def bootstrap_interval(
     kept = np.array([value for value in found if value is not None])
     if not len(kept):
         return float("nan"), float("nan")
-    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    # Without interpolation, since a replica of the NLL may be infinite.
+    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     return float(low), float(high)
 
 
