@@ -21,11 +21,14 @@ def load_model(folder: str, length: int) -> Any:
     torch, transformers = import_module("torch"), import_module("transformers")
     module = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model_class = import_module("lm_polygraph.utils.model").WhiteboxModel
     parameters = import_module("lm_polygraph.utils.generation_parameters").GenerationParameters
-    given = parameters(min_new_tokens=length, max_new_tokens=length)
+    # It asks for two new tokens at least itself; without an end token every answer has the full length.
+    module.generation_config.eos_token_id = None
+    given = parameters(max_new_tokens=length)
     return model_class(module, tokenizer, model_path=folder, generation_parameters=given)
 
 
@@ -45,7 +48,9 @@ def judge_questions(model: Any, questions: Sequence[str], settings: dict[str, An
             estimators.MeanTokenEntropy(),
             estimators.SelfCertainty(),
         ],
-        available_stat_calculators=register.register_default_stat_calculators("Whitebox"),
+        available_stat_calculators=register.register_default_stat_calculators(
+            "Whitebox", output_attentions=False, output_hidden_states=False
+        ),
         builder_env_stat_calc=builder.BuilderEnvironmentStatCalculator(model),
         generation_metrics=[],
         ue_metrics=[],
