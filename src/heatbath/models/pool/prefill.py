@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 PREFILL_CHUNK = 512
 MAX_BATCH_POSITIONS = 1024
 MIN_SHARED_TOKENS = 16
-MIN_PIECE_POSITIONS = 16
+MIN_PIECE_POSITIONS = 32
 """Positions of the smallest piece: below it a pass costs what its weights cost, however few positions it has."""
 _INITIAL_SECONDS = 1e-3
 _SMOOTHING = 0.5
