@@ -127,7 +127,7 @@ class PolygraphPeer:
             text=True,
             env=environment,
         )
-        self.version: str = self._read()["version"]
+        self.version: str = self._read_reply()["version"]
 
     def __enter__(self) -> PolygraphPeer:
         return self
@@ -141,9 +141,9 @@ class PolygraphPeer:
         stdin = self._pipe(self._process.stdin)
         stdin.write(json.dumps(list(questions)) + "\n")
         stdin.flush()
-        return self._read()
+        return self._read_reply()
 
-    def _read(self) -> dict[str, Any]:
+    def _read_reply(self) -> dict[str, Any]:
         line = self._pipe(self._process.stdout).readline()
         if not line:
             raise HeatbathError(f"lm-polygraph ended with status {self._process.wait()}: run it by hand to see why.")

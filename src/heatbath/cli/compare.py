@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatbath.cli.options import AllowEnd, ChatMode, Device, Dtype, Seed, SystemMessage
+from heatbath.cli.progress_bar import show_labeled_progress
 from heatbath.cli.side_specs import SideSpec, parse_side_specs
 from heatbath.errors import BadInput
 
@@ -92,7 +92,7 @@ def compare(
     plan = plan.settle(sides[0].model, sides[1].model)
     for side in sides:
         plan.build_sweep_plan(side, items)
-    with _progress_bar() as progress:
+    with show_labeled_progress() as progress:
         comparison = _run(sides, items, (plan, shared), (out, progress))
     _print_result(comparison, out, as_json)
 
@@ -189,28 +189,6 @@ def _validate_folder(out: Path, resume: bool) -> None:
     probe = out / ".writable"
     probe.touch()
     probe.unlink()
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """Show a progress bar for the texts of each side on stderr, if it is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda label, done, total: None
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left")
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        tasks = {}
-
-        def advance(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bar.add_task(label, total=total)
-            bar.update(tasks[label], completed=done)
-
-        yield advance
 
 
 def _print_result(comparison: Comparison, out: Path, as_json: bool) -> None:

@@ -141,7 +141,13 @@ def _render_candidates(study: CalibrationStudy) -> str:
 
 def _render_examples(study: CalibrationStudy) -> str:
     rows = [
-        (_cut(question), _cut(text), _cut(expected), "right" if label else "wrong", f"{confidence:.3f}")
+        (
+            _shorten_text(question),
+            _shorten_text(text),
+            _shorten_text(expected),
+            "right" if label else "wrong",
+            f"{confidence:.3f}",
+        )
         for question, text, expected, label, confidence in study.examples
     ]
     return render_table(("question", "answer", "accepted", "graded", "confidence"), rows, text_columns=(0, 1, 2))
@@ -160,6 +166,6 @@ def _render_provenance(content: CalibratorContent, study: CalibrationStudy) -> s
     return render_table(("setting", "value"), [(name, str(value)) for name, value in facts.items()], text_columns=(1,))
 
 
-def _cut(text: str) -> str:
+def _shorten_text(text: str) -> str:
     text = text.strip()
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …"

@@ -97,7 +97,7 @@ def decide(
     texts: Sequence[str] = [text] if is_one else list(text)  # type: ignore[list-item]
     orders = list_orders(asked, level, fit.rotations if fit else how.get("rotations"))
     reader = LabelReader(model, asked, tokenizations)
-    readout = reader.read(texts, orders, with_hidden=level == "head", progress=how.get("progress"))
+    readout = reader.read_labels(texts, orders, with_hidden=level == "head", progress=how.get("progress"))
     probabilities: Floats = apply_level(readout, level, fit)
     decisions = [
         rule.decide(asked, each, mass=mass, num_orders=len(orders))
@@ -160,7 +160,7 @@ def check_levels(model: Model, question: DecisionQuestion | None = None) -> list
     asked = question or build_question("Is the text a question?", ["question", "statement"])
     has_hidden = isinstance(model, HiddenStateModel)
     try:
-        found = LabelReader(model, asked).read(["Is it late?"], asked.list_orders(), with_hidden=has_hidden)
+        found = LabelReader(model, asked).read_labels(["Is it late?"], asked.list_orders(), with_hidden=has_hidden)
     except BadInput as error:
         return [LevelSupport(level, False, str(error)) for level in ("raw", "order", "temperature", "head")]
     finite = math.isfinite(float(found.logprobs.max()))

@@ -87,8 +87,8 @@ def fit_decisions(
     held_out = index_labels(question, data.held_out, "held_out")
     _validate_sizes(levels, len(answers))
     fitter = _Fitter(model, question, levels, options)
-    labeled = fitter.read([text for text, _ in data.labeled])
-    pool = fitter.read(data.pool) if "order" in levels and data.pool else labeled
+    labeled = fitter.read_labels([text for text, _ in data.labeled])
+    pool = fitter.read_labels(data.pool) if "order" in levels and data.pool else labeled
     fit = fitter.fit(pool, labeled, answers)
     scores = fitter.score_held_out(fit, [text for text, _ in data.held_out], held_out)
     sizes = {"pool": len(data.pool), "labeled": len(data.labeled), "held_out": len(data.held_out)}
@@ -148,12 +148,14 @@ class _Fitter:
         orders = question.list_orders(self._rotations)
         self._orders = orders if "order" in levels else orders[:1]
 
-    def read(self, texts: Sequence[str]) -> LabelReadout | None:
+    def read_labels(self, texts: Sequence[str]) -> LabelReadout | None:
         """Return the read-out of texts, None for none."""
         if not texts:
             return None
         with_hidden = "head" in self._levels
-        return self._reader.read(texts, self._orders, with_hidden=with_hidden, progress=self._options.get("progress"))
+        return self._reader.read_labels(
+            texts, self._orders, with_hidden=with_hidden, progress=self._options.get("progress")
+        )
 
     def fit(self, pool: LabelReadout | None, labeled: LabelReadout | None, answers: Ints) -> DecisionFit:
         """Return what is fitted to the read-outs of the pool and of labeled texts."""
@@ -180,7 +182,7 @@ class _Fitter:
 
     def score_held_out(self, fit: DecisionFit, texts: Sequence[str], answers: Ints) -> Mapping[str, tuple[float, ...]]:
         """Return the scores of held-out texts at each level that was fitted."""
-        found = self.read(texts)
+        found = self.read_labels(texts)
         if found is None:
             return {}
         return {level: score_right_labels(apply_level(found, level, fit), answers) for level in self._levels}

@@ -52,7 +52,7 @@ class LabelReader:
         self.labels: LabelTokens = encode_labels(model, label_texts(model, question), tokenizations)
         self._scorer: ContinuationScorer = build_continuation_scorer(model)
 
-    def read(
+    def read_labels(
         self,
         texts: Sequence[str],
         orders: Sequence[Order],
