@@ -25,6 +25,8 @@ EXTRAS: Mapping[str, str] = {
     "embedding": "similarity of meaning as a potential",
     "safety": "a classifier of unsafe text as a potential",
     "sentiment": "a rating of sentiment as a potential",
+    "retrieval": "an index of documents, evidence and citations with measured support",
+    "policy": "rules with classifiers and meanings, and a gate",
     "trust": "calibrated confidence of answers and decisions",
     "pos": "parts of speech as tags of a sweep",
     "bench": "comparisons with other libraries in heatbath bench",

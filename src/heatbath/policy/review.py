@@ -1,0 +1,54 @@
+"""Items that wait for a person's decision, and the queue that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+ReviewAction = Literal["approve", "edit", "reject"]
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """An answer that is held until somebody has decided.
+
+    Attributes:
+        request_id: id of the request, which the response carries too.
+        choice: number of the choice within the response.
+        text: the text to review; tool calls as their JSON.
+        rules: ids of the rules that sent it here; empty for one that was drawn at random.
+        probability: the probability with which an item like this one is sent, 1 for one that a rule sent.
+        payload: the held response, as JSON.
+    """
+
+    tenant: str
+    endpoint: str
+    model: str
+    request_id: str
+    choice: int
+    text: str
+    rules: tuple[str, ...]
+    priority: int
+    probability: float
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReviewDecision:
+    """What was decided of an item. `reviewer` is "timeout" where nobody decided in time; `text` is that of an edit."""
+
+    action: ReviewAction
+    reviewer: str
+    reason: str
+    text: str | None = None
+
+
+class ReviewQueue(Protocol):
+    """Holds items until they are decided; each is decided once."""
+
+    async def submit(self, item: ReviewItem) -> str:
+        """Store an item durably and return its id."""
+
+    async def wait(self, item_id: str, seconds: float) -> ReviewDecision | None:
+        """Return the decision on an item, None if there is none within `seconds`."""
