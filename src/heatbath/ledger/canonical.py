@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,11 @@ from heatbath.errors import BadInput, MissingExtra, format_value
 
 MAX_INTEGER = (1 << 53) - 1
 """Greatest integer that every reader of JSON has exactly."""
+
+_SPECIAL_NUMBER = re.compile(r"[:,\[]-?\d+(?:\.\d+)?e|[:,\[]-?\d+\.0[,}\]]")
+
+Place = tuple["Place", str | int] | None
+"""The place of a value: that of its parent, and its key or number there."""
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -26,50 +33,69 @@ def canonical_bytes(value: Any) -> bytes:
         import rfc8785
     except ImportError as error:
         raise MissingExtra("a ledger", "ledger") from error
-    encoded: bytes = rfc8785.dumps(to_plain(value))
+    plain = to_plain(value)
+    # The standard library writes the same bytes ten times as fast where no number or key needs the rules of RFC 8785.
+    quick = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if quick.isascii() and not _SPECIAL_NUMBER.search(quick):
+        return quick.encode()
+    encoded: bytes = rfc8785.dumps(plain)
     return encoded
 
 
-def to_plain(value: Any, place: str = "") -> Any:
+def parse_json(body: bytes) -> Any:
+    """Return the value of JSON; an integer that was a great float stays one. Raises `ValueError` for other bytes."""
+    return json.loads(body, parse_int=_parse_integer)
+
+
+def _parse_integer(digits: str) -> float:
+    value = int(digits) if len(digits) < 20 else float(digits)
+    return value if abs(value) <= MAX_INTEGER else float(digits)
+
+
+def to_plain(value: Any, place: Place = None) -> Any:
     """Return the value with plain Python types alone. Raises `BadInput` for what JSON does not have."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _validate_text(value, place)
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()
-    if isinstance(value, bool):
-        return value
     if isinstance(value, int | float):
         return _validate_number(value, place)
     if isinstance(value, Mapping):
-        return {_validate_key(key, place): to_plain(each, f"{place}.{key}") for key, each in value.items()}
+        return {_validate_key(key, place): to_plain(each, (place, key)) for key, each in value.items()}
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        return to_plain(value.item(), place)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [to_plain(each, f"{place}[{i}]") for i, each in enumerate(value)]
+        return [to_plain(each, (place, i)) for i, each in enumerate(value)]
     raise BadInput(f"{_name(place)} is of type {type(value).__name__}, which JSON does not have: give plain values.")
 
 
-def _validate_number(value: float, place: str) -> float:
+def _validate_number(value: float, place: Place) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInput(f"{_name(place)} is {value}, which JSON does not have: leave it out or write a text.")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise BadInput(f"{_name(place)} is {format_value(value)}, beyond 2^53 - 1: write it as a text.")
+    return float(value) if isinstance(value, float) else value
+
+
+def _validate_text(value: str, place: Place) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"{_name(place)} has a lone surrogate, which UTF-8 does not have.") from None
     return value
 
 
-def _validate_text(value: str, place: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{_name(place)} has a lone surrogate, which UTF-8 does not have.") from None
-    return value
-
-
-def _validate_key(key: object, place: str) -> str:
+def _validate_key(key: object, place: Place) -> str:
     if not isinstance(key, str):
         raise BadInput(f"{_name(place)} has the key {format_value(key)}: keys of JSON are texts.")
     return _validate_text(key, place)
 
 
-def _name(place: str) -> str:
-    return f"`{place.lstrip('.')[:80]}`" if place else "the value"
+def _name(place: Place) -> str:
+    """Return the place as it is written in Python, such as `data.a[1]`."""
+    parts: list[str] = []
+    while place is not None:
+        place, key = place
+        parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+    return f"`{''.join(reversed(parts)).lstrip('.')[:80]}`" if parts else "the value"

@@ -92,9 +92,7 @@ def open_checkpoint(
     found = verify_note(note, [*own, *witnesses])
     if not any(key in own for key, _ in found):
         raise SignatureInvalid(f"the checkpoint is not signed by the given key of {checkpoint.origin}.")
-    seen = {
-        key.name: read_cosignature_time(signature.signature) for key, signature in found if key.kind == COSIGNATURE
-    }
+    seen = {key.name: read_cosignature_time(signature.signature) for key, signature in found if key.kind == COSIGNATURE}
     if len(seen) < quorum:
         raise SignatureInvalid(f"{len(seen)} of the known witnesses have cosigned, and {quorum} are required.")
     return VerifiedCheckpoint(checkpoint, note, tuple(sorted(seen.items())))

@@ -6,7 +6,6 @@ has the schema.
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heatbath.errors import BadInput
-from heatbath.ledger.canonical import canonical_bytes
+from heatbath.ledger.canonical import canonical_bytes, parse_json
 from heatbath.ledger.tiles import MAX_ENTRY_SIZE
 
 SCHEMA = "heatbath.entry/1"
@@ -83,7 +82,7 @@ def parse_entry(body: bytes) -> Entry:
         BadInput: they are not canonical, lack a field, or have a schema that this version does not read.
     """
     try:
-        value = json.loads(body)
+        value = parse_json(body)
     except ValueError:
         raise BadInput("an entry is not valid JSON.") from None
     if not isinstance(value, dict) or canonical_bytes(value) != body:

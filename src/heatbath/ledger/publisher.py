@@ -84,5 +84,3 @@ class Publisher:
                 "run heatbath ledger verify."
             )
         return tail
-
-
