@@ -27,6 +27,8 @@ EXTRAS: Mapping[str, str] = {
     "sentiment": "a rating of sentiment as a potential",
     "retrieval": "an index of documents, evidence and citations with measured support",
     "policy": "rules with classifiers and meanings, and a gate",
+    "ledger": "a Merkle log of decisions, with proofs",
+    "timestamps": "RFC 3161 timestamps of a ledger's checkpoints",
     "trust": "calibrated confidence of answers and decisions",
     "pos": "parts of speech as tags of a sweep",
     "bench": "comparisons with other libraries in heatbath bench",
