@@ -12,7 +12,7 @@ from heatbath.errors import BadInput
 from heatbath.ledger import Ledger, build_entry, parse_entry
 from heatbath.ledger.canonical import canonical_bytes, parse_json
 from heatbath.ledger.entry_queue import QueueUnusable
-from heatbath.ledger.ledger import KEY_FILE
+from heatbath.ledger.key_file import KEY_FILE
 from heatbath.ledger.merkle import hash_leaf
 from heatbath.ledger.tree_tail import LogDamaged
 

@@ -166,9 +166,10 @@ class EntryQueue:
             last = connection.execute(sa.select(sa.func.max(_entries.c.number))).scalar()
         return 0 if last is None else int(last) + 1
 
-    def drop_bodies(self, end: int) -> None:
-        """Forget the bodies of entries before `end`, which are in tiles."""
-        query = _entries.update().where(_entries.c.number < end, _entries.c.body.is_not(None)).values(body=None)
+    def drop_bodies(self, begin: int, end: int) -> None:
+        """Forget the bodies of entries `begin` to `end`, which are in tiles."""
+        place = _entries.c.number >= begin, _entries.c.number < end
+        query = _entries.update().where(*place, _entries.c.body.is_not(None)).values(body=None)
         with _translate_errors(), self._engine.begin() as connection:
             connection.execute(query)
 
@@ -183,6 +184,23 @@ class EntryQueue:
         with _translate_errors(), self._engine.begin() as connection:
             row = connection.execute(query).first()
         return None if row is None else Content(bytes(row[0]), bytes(row[1]))
+
+    def list_ids(self) -> Iterator[tuple[int, str]]:
+        """Yield number and id of every entry, in their order."""
+        with _translate_errors(), self._engine.connect() as connection:
+            query = sa.select(_entries.c.number, _entries.c.id).order_by(_entries.c.number)
+            for number, entry_id in connection.execution_options(yield_per=4096).execute(query):
+                yield number, bytes(entry_id).hex()
+
+    def find_digests(self, digests: Sequence[str]) -> set[str]:
+        """Return those of some digests whose content is kept."""
+        raw = [bytes.fromhex(digest) for digest in digests]
+        found: set[str] = set()
+        with _translate_errors(), self._engine.begin() as connection:
+            for begin in range(0, len(raw), 500):
+                query = sa.select(_content.c.digest).where(_content.c.digest.in_(raw[begin : begin + 500]))
+                found |= {bytes(each).hex() for each in connection.execute(query).scalars()}
+        return found
 
     def list_contents(self) -> Iterator[tuple[str, Content]]:
         """Yield every content with its digest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,17 @@ from heatbath.ledger.checkpoint import InclusionProof, VerifiedCheckpoint
 from heatbath.ledger.content import Content, create_content
 from heatbath.ledger.entry import Entry, parse_entry
 from heatbath.ledger.entry_queue import EntryQueue, QueuedEntry
+from heatbath.ledger.key_file import open_key_file
 from heatbath.ledger.publisher import Publisher
-from heatbath.ledger.signed_note import SignerKey, VerifierKey, create_signer_key, parse_signer_key
+from heatbath.ledger.signed_note import VerifierKey
 from heatbath.ledger.tile_storage import FileOperations, TileFolder, TileStorage
 from heatbath.ledger.tiles import TILE_WIDTH, TileName, TileTree, decode_entries, split_hashes
 from heatbath.ledger.tree_tail import LogDamaged
+from heatbath.ledger.witness_client import read_witnesses
 
 EntryState = Literal["sequenced", "published"]
 
 DATABASE_FILE = "ledger.db"
-KEY_FILE = "ledger.key"
-PUBLIC_KEY_FILE = "ledger.pub"
 PUBLIC_FOLDER = "public"
 
 
@@ -61,16 +60,18 @@ class Ledger:
         operations: FileOperations | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._keys = _open_keys(self.folder, origin)
-        self.origin = self._keys[0].name
+        is_new = not any((self.folder / name).exists() for name in (DATABASE_FILE, PUBLIC_FOLDER))
+        self.keys = open_key_file(self.folder, origin, is_new=is_new)
+        self.origin = self.keys.origin
         if origin is not None and origin != self.origin:
             raise BadInput(f"the ledger in {self.folder} belongs to the log {self.origin!r}, not to {origin!r}.")
-        self._queue = EntryQueue(url or f"sqlite:///{self.folder.absolute() / DATABASE_FILE}", self.origin)
+        self.queue = EntryQueue(url or f"sqlite:///{self.folder.absolute() / DATABASE_FILE}", self.origin)
         self.storage: TileStorage = self._open_storage(url, operations)
-        self._publisher = Publisher(self._queue, self.storage, self._keys)
+        self._publisher = Publisher(self.queue, self.storage, self.keys, read_witnesses(self.folder))
+        self._publisher.validate_queue()
 
     def _open_storage(self, url: str | None, operations: FileOperations | None) -> TileStorage:
-        if url is not None and self._queue.is_shared:
+        if url is not None and self.queue.is_shared:
             from heatbath.ledger.database_tiles import DatabaseTiles
 
             return DatabaseTiles(url)
@@ -79,7 +80,7 @@ class Ledger:
     @property
     def verifier_keys(self) -> tuple[VerifierKey, ...]:
         """The public keys that checkpoints are signed with."""
-        return tuple(key.verifier for key in self._keys)
+        return self.keys.read_public()
 
     def append(
         self,
@@ -105,12 +106,17 @@ class Ledger:
     def append_many(self, entries: Sequence[tuple[Entry, Sequence[Content]]]) -> list[Receipt]:
         """Append entries in one transaction. See `append` and `build_entry`."""
         queued = [QueuedEntry(bytes.fromhex(entry.id), entry.encode(), contents) for entry, contents in entries]
-        numbers = self._queue.append(queued)
+        numbers = self.queue.append(queued)
         return [Receipt(entry.id, number) for (entry, _), number in zip(entries, numbers, strict=True)]
 
     def publish(self) -> VerifiedCheckpoint:
-        """Integrate what is sequenced, and return the checkpoint over it. Raises `LogDamaged`."""
+        """Integrate what is sequenced, and return the checkpoint over it. Raises `LogDamaged`, `BadInput`."""
         return self._publisher.publish()
+
+    @property
+    def witness_problems(self) -> list[str]:
+        """A sentence for each witness that did not cosign the last checkpoint."""
+        return self._publisher.witness_problems
 
     def checkpoint(self) -> VerifiedCheckpoint | None:
         """Return the last checkpoint, None before the first."""
@@ -121,14 +127,14 @@ class Ledger:
         found = self.checkpoint()
         if found is not None and number < found.checkpoint.size:
             return "published"
-        if not 0 <= number < self._queue.size():
+        if not 0 <= number < self.queue.size():
             raise BadInput(f"there is no entry {number} in this ledger.")
         return "sequenced"
 
     def find_number(self, entry_id: str) -> int | None:
         """Return the number of the entry with an id, None if there is none."""
         try:
-            return self._queue.find_number(bytes.fromhex(entry_id))
+            return self.queue.find_number(bytes.fromhex(entry_id))
         except ValueError:
             return None
 
@@ -141,7 +147,7 @@ class Ledger:
         found = self.checkpoint()
         size = 0 if found is None else found.checkpoint.size
         if number >= size:
-            bodies = self._queue.read(number, 1) if number < self._queue.size() else []
+            bodies = self.queue.read(number, 1) if number < self.queue.size() else []
             if not bodies:
                 raise BadInput(f"there is no entry {number} in this ledger.")
             return bodies[0]
@@ -151,7 +157,7 @@ class Ledger:
 
     def read_content(self, entry: Entry) -> dict[str, bytes | None]:
         """Return the contents of an entry by name; None for one that was erased."""
-        found = {name: self._queue.read_content(digest) for name, digest in entry.content.items()}
+        found = {name: self.queue.read_content(digest) for name, digest in entry.content.items()}
         return {name: None if content is None else content.body for name, content in found.items()}
 
     def prove(self, number: int) -> InclusionProof:
@@ -173,7 +179,7 @@ class Ledger:
         digests = sorted(entry.content.values())
         erasure = Entry("erasure", {"entry": number, "digests": digests, "reason": reason})
         queued = QueuedEntry(bytes.fromhex(erasure.id), erasure.encode())
-        return Receipt(erasure.id, self._queue.append_erasure(queued, digests))
+        return Receipt(erasure.id, self.queue.append_erasure(queued, digests))
 
     def _read_tile(self, name: TileName) -> bytes:
         content = self.storage.read(str(name))
@@ -186,7 +192,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database."""
-        self._queue.close()
+        self.queue.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -209,41 +215,3 @@ def build_entry(
     digests = {name: each.digest for name, each in contents.items()}
     identity = {} if entry_id is None else {"id": entry_id}
     return Entry(kind, data, digests, **identity), list(contents.values())
-
-
-def _open_keys(folder: Path, origin: str | None) -> list[SignerKey]:
-    """Return the keys of a ledger, the first of which has its name; a new ledger gets one."""
-    path = folder / KEY_FILE
-    try:
-        if not path.exists():
-            return [_create_key(folder, origin)]
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(f"the key of the ledger, {path}, cannot be read or written ({error.strerror}).") from None
-    keys = [parse_signer_key(line) for line in lines if line.strip()]
-    if not keys:
-        raise BadInput(f"the key of the ledger, {path}, is empty: put the key back, or start a new ledger.")
-    return keys
-
-
-def _create_key(folder: Path, origin: str | None) -> SignerKey:
-    if origin is None:
-        raise BadInput(f"there is no ledger in {folder}: give an origin, such as example.com/agent, to make one.")
-    if (folder / DATABASE_FILE).exists() or (folder / PUBLIC_FOLDER).exists():
-        raise BadInput(f"the ledger in {folder} has no key file {KEY_FILE}: put it back; nothing was written.")
-    key = create_signer_key(origin)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{KEY_FILE}.{os.getpid()}.part"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{key}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(temporary, folder / KEY_FILE)
-    except FileExistsError:
-        return _open_keys(folder, origin)[0]
-    finally:
-        temporary.unlink()
-    (folder / PUBLIC_KEY_FILE).write_text(f"{key.verifier}\n", encoding="utf-8")
-    return key

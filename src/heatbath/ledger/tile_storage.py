@@ -90,8 +90,13 @@ class TileFolder:
                 for above in target.parent.relative_to(self.folder).parents:
                     folders[self.folder / above] = None
             temporary = target.with_name(f".{target.name}.part")
-            self._operations.write_temporary(temporary, content)
-            self._operations.rename(temporary, target)
+            try:
+                self._operations.write_temporary(temporary, content)
+                self._operations.rename(temporary, target)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
             folders[target.parent] = None
         for folder in folders:
             self._operations.sync_folder(folder)
@@ -105,9 +110,9 @@ class TileFolder:
             folder.rmdir()
 
     def list_paths(self) -> Iterator[str]:
-        """Yield the path of every file."""
+        """Yield the path of every file; those that a killed process has not finished, and hidden ones, are left out."""
         for path in sorted(self.folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(self.folder).as_posix()
 
     @contextlib.contextmanager
