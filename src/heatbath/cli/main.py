@@ -29,6 +29,7 @@ COMMANDS = {
     "calibrate": "Find out which answers to trust, and write a calibrator.",
     "decide": "Answer questions with labels: check, fit and run.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
+    "ledger": "Record decisions in a Merkle log: append, prove, verify, audit.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",
 }

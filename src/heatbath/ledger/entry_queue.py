@@ -29,6 +29,8 @@ SCHEMA_VERSION = 1
 _LOCK_KEY = 0x6865617462617468
 """Key of the advisory lock of PostgreSQL that orders appends."""
 _BUSY_SECONDS = 30.0
+_ROWS_AT_ONCE = 4096
+_CONTENTS_AT_ONCE = 64
 
 _metadata = sa.MetaData()
 _entries = sa.Table(
@@ -80,6 +82,7 @@ class EntryQueue:
         parsed = sa.make_url(url)
         self.is_shared = parsed.get_backend_name() == "postgresql"
         self._engine = self._build_engine(parsed)
+        self._writer = self._engine.execution_options(is_writer=True)
         with _translate_errors():
             self._prepare()
 
@@ -92,7 +95,7 @@ class EntryQueue:
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
         sa.event.listen(engine, "connect", _init_sqlite)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     def _prepare(self) -> None:
@@ -114,7 +117,7 @@ class EntryQueue:
     @contextmanager
     def _lock_appends(self) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction that no other append runs beside."""
-        with self._engine.begin() as connection:
+        with self._writer.begin() as connection:
             if self.is_shared:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
             yield connection
@@ -170,7 +173,7 @@ class EntryQueue:
         """Forget the bodies of entries `begin` to `end`, which are in tiles."""
         place = _entries.c.number >= begin, _entries.c.number < end
         query = _entries.update().where(*place, _entries.c.body.is_not(None)).values(body=None)
-        with _translate_errors(), self._engine.begin() as connection:
+        with _translate_errors(), self._writer.begin() as connection:
             connection.execute(query)
 
     def find_number(self, entry_id: bytes) -> int | None:
@@ -187,10 +190,15 @@ class EntryQueue:
 
     def list_ids(self) -> Iterator[tuple[int, str]]:
         """Yield number and id of every entry, in their order."""
-        with _translate_errors(), self._engine.connect() as connection:
-            query = sa.select(_entries.c.number, _entries.c.id).order_by(_entries.c.number)
-            for number, entry_id in connection.execution_options(yield_per=4096).execute(query):
-                yield number, bytes(entry_id).hex()
+        last = -1
+        while True:
+            query = sa.select(_entries.c.number, _entries.c.id).where(_entries.c.number > last)
+            with _translate_errors(), self._engine.begin() as connection:
+                rows = connection.execute(query.order_by(_entries.c.number).limit(_ROWS_AT_ONCE)).all()
+            yield from ((number, bytes(entry_id).hex()) for number, entry_id in rows)
+            if not rows:
+                return
+            last = rows[-1][0]
 
     def find_digests(self, digests: Sequence[str]) -> set[str]:
         """Return those of some digests whose content is kept."""
@@ -204,10 +212,15 @@ class EntryQueue:
 
     def list_contents(self) -> Iterator[tuple[str, Content]]:
         """Yield every content with its digest."""
-        with _translate_errors(), self._engine.connect() as connection:
-            rows = connection.execution_options(yield_per=256).execute(sa.select(_content))
-            for digest, key, body in rows:
-                yield bytes(digest).hex(), Content(bytes(body), bytes(key))
+        last = b""
+        while True:
+            query = sa.select(_content).where(_content.c.digest > last).order_by(_content.c.digest)
+            with _translate_errors(), self._engine.begin() as connection:
+                rows = connection.execute(query.limit(_CONTENTS_AT_ONCE)).all()
+            yield from ((bytes(digest).hex(), Content(bytes(body), bytes(key))) for digest, key, body in rows)
+            if not rows:
+                return
+            last = bytes(rows[-1][0])
 
     def append_erasure(self, entry: QueuedEntry, digests: Sequence[str]) -> int:
         """Erase contents and sequence the entry that says so, both or neither; return its number."""
@@ -230,6 +243,12 @@ def _find_numbers(connection: sa.Connection, ids: Sequence[bytes]) -> dict[bytes
         query = sa.select(_entries.c.id, _entries.c.number).where(_entries.c.id.in_(ids[begin : begin + 500]))
         found |= {bytes(entry_id): number for entry_id, number in connection.execute(query)}
     return found
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # One that reads first and then writes would find that another has written in between.
+    is_writer = connection.get_execution_options().get("is_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
 def _init_sqlite(connection: Any, _: Any) -> None:

@@ -104,7 +104,13 @@ def verify_consistency(size: int, new_size: int, root: bytes, new_root: bytes, p
             raise ProofInvalid(f"two different roots for the same size of {size}: the log has been forked.")
         return
     _validate_hashes([root, new_root])
-    path = list(proof) if size & (size - 1) else [root, *proof]
+    old, new = _fold_consistency(size, new_size, list(proof) if size & (size - 1) else [root, *proof])
+    if old != root or new != new_root:
+        raise ProofInvalid(f"the tree of {size} entries is not the beginning of that of {new_size}.")
+
+
+def _fold_consistency(size: int, new_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the roots of both trees that a consistency proof leads to."""
     if not path:
         raise ProofInvalid("the consistency proof is empty.")
     node, last = size - 1, new_size - 1
@@ -123,8 +129,7 @@ def verify_consistency(size: int, new_size: int, root: bytes, new_root: bytes, p
         node, last = node >> 1, last >> 1
     if last:
         raise ProofInvalid("the consistency proof has fewer hashes than the tree has levels.")
-    if old != root or new != new_root:
-        raise ProofInvalid(f"the tree of {size} entries is not the beginning of that of {new_size}.")
+    return old, new
 
 
 def _validate_hashes(hashes: Iterable[bytes]) -> None:

@@ -64,7 +64,7 @@ class Publisher:
         """Integrate all entries that are sequenced, and return the checkpoint over them.
 
         Raises:
-            LogDamaged: the tiles do not belong to the last checkpoint, or the database lacks entries; nothing is signed.
+            LogDamaged: the tiles are not those of the last checkpoint, or the database lacks entries; nothing is signed.
             BadInput: a file cannot be written, such as on a full disk; the checkpoint stays as it was.
         """
         try:

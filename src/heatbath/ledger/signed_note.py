@@ -88,7 +88,7 @@ def decode_base64(encoded: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class VerifierKey:
-    """A public key by its name. `kind` is the type of its signatures: `ED25519` of notes, `COSIGNATURE` of witnesses."""
+    """A public key by its name; `kind` is the type of its signatures, `ED25519` of notes, `COSIGNATURE` of witnesses."""
 
     name: str
     public: bytes
@@ -148,7 +148,7 @@ class SignerKey:
         return f"SignerKey({self.verifier})"
 
     def sign(self, text: str, *, time: int = 0) -> NoteSignature:
-        """Return the signature line of a text; `time`, in seconds since 1970, is signed too by a key of cosignatures."""
+        """Return the signature line of a text; a key of cosignatures signs `time` too, in seconds since 1970."""
         verifier = self.verifier
         if self.kind == COSIGNATURE:
             signature = time.to_bytes(8, "big") + self.private.sign(cosigned_message(text, time))

@@ -27,7 +27,7 @@ _PARTIAL_SUFFIX = re.compile(r"\.p/\d+$")
 
 @dataclass(frozen=True)
 class TileName:
-    """A tile of a level, from 0 for leaf hashes on, or of entries: number `index`, with the first `width` of its 256."""
+    """A tile of a level, from 0 for leaf hashes on, or of entries: number `index`, the first `width` of its 256."""
 
     level: TileLevel
     index: int

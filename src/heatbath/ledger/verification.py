@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.ledger.checkpoint import Checkpoint, VerifiedCheckpoint, open_checkpoint
-from heatbath.ledger.entry import parse_entry
+from heatbath.ledger.entry import Entry, parse_entry
 from heatbath.ledger.merkle import EMPTY_ROOT, fold_subtrees, hash_leaf, root_of
 from heatbath.ledger.signed_note import VerifierKey
 from heatbath.ledger.tile_storage import CHECKPOINT, TileStorage
@@ -28,6 +28,8 @@ from heatbath.ledger.tiles import (
 
 MAX_FINDINGS = 100
 
+Observer = Callable[[int, Entry], None]
+"""Called with the number of each entry and the entry, in their order."""
 Progress = Callable[[int, int], None]
 """Called with entries verified and entries in all."""
 
@@ -52,7 +54,8 @@ class VerificationReport:
         entries: number of entries whose hashes were made again.
         seen: number of checkpoints from elsewhere that the log continues.
         findings: what is wrong, at most `MAX_FINDINGS`.
-        unpublished: files beyond the checkpoint, which a process that was killed leaves; the next one writes them again.
+        read_hashes: reads a tile of hashes of the log.
+        unpublished: files beyond the checkpoint, which a process that was killed leaves and the next one writes.
     """
 
     checkpoint: VerifiedCheckpoint | None = None
@@ -60,11 +63,18 @@ class VerificationReport:
     seen: int = 0
     findings: list[Finding] = field(default_factory=list)
     unpublished: list[str] = field(default_factory=list)
+    read_hashes: Callable[[TileName], list[bytes]] | None = None
 
     @property
     def is_intact(self) -> bool:
         """True if nothing is wrong."""
         return not self.findings
+
+    def compute_checkpoint(self, size: int) -> Checkpoint:
+        """Return the checkpoint over the first `size` entries. Raises `BadInput` for a size that the log lacks."""
+        if self.checkpoint is None or self.read_hashes is None or not 0 <= size <= self.checkpoint.checkpoint.size:
+            raise BadInput(f"the log has no {size} entries.")
+        return Checkpoint(self.checkpoint.checkpoint.origin, size, TileTree(size, self.read_hashes).root())
 
     def add(self, path: str, message: str) -> None:
         """Add a finding, unless there are many."""
@@ -79,6 +89,7 @@ def verify_log(
     witnesses: Sequence[VerifierKey] = (),
     quorum: int = 0,
     seen: Sequence[str] = (),
+    observe: Observer | None = None,
     progress: Progress | None = None,
 ) -> VerificationReport:
     """Verify all files of a log against its last checkpoint.
@@ -87,6 +98,7 @@ def verify_log(
         keys: public keys of the log.
         witnesses: public keys of witnesses; at least `quorum` of them must have cosigned the checkpoint.
         seen: checkpoints of this log that were kept elsewhere, signed notes that it must continue.
+        observe: receives every entry.
     """
     report = VerificationReport()
     content = storage.read(CHECKPOINT)
@@ -99,7 +111,8 @@ def verify_log(
         report.add(CHECKPOINT, str(error))
         return report
     checkpoint = report.checkpoint.checkpoint
-    _verify_tree(storage, checkpoint, report, progress)
+    report.read_hashes = lambda name: split_hashes(_read_tile(storage, name)[1] or b"")
+    _verify_tree(_EntryReader(storage, report, observe), checkpoint, report, progress)
     _verify_paths(storage, checkpoint.size, report)
     for text in seen:
         _verify_seen(storage, checkpoint, text, keys, report)
@@ -107,14 +120,14 @@ def verify_log(
 
 
 def _verify_tree(
-    storage: TileStorage, checkpoint: Checkpoint, report: VerificationReport, progress: Progress | None
+    reader: _EntryReader, checkpoint: Checkpoint, report: VerificationReport, progress: Progress | None
 ) -> None:
     """Make all hashes again from the entries, and compare them with the tiles and the root."""
-    size, levels = checkpoint.size, _LevelHashes(storage, checkpoint.size, report)
+    size, levels = checkpoint.size, _LevelHashes(reader.storage, checkpoint.size, report)
     for index in range((size + TILE_WIDTH - 1) // TILE_WIDTH):
         width = min(size - index * TILE_WIDTH, TILE_WIDTH)
         name = TileName("entries", index, width)
-        levels.extend([hash_leaf(body) for body in _read_entries(storage, name, report)])
+        levels.extend([hash_leaf(body) for body in reader.read(name)])
         report.entries += width
         if progress is not None:
             progress(report.entries, size)
@@ -122,25 +135,37 @@ def _verify_tree(
         report.add(CHECKPOINT, "its root is not that of the entries: the log was rewritten after it was signed.")
 
 
-def _read_entries(storage: TileStorage, name: TileName, report: VerificationReport) -> list[bytes]:
-    """Return the entries of a bundle, as many as it must have; those that it lacks are empty."""
-    path, content = _read_tile(storage, name)
-    bodies: list[bytes] = []
-    try:
-        bodies = decode_entries(content or b"")
-    except BadInput as error:
-        report.add(path, str(error))
-    if content is None:
-        report.add(path, "it is missing.")
-    elif len(bodies) < name.width or (len(bodies) > name.width and path == str(name)):
-        report.add(path, f"it has {len(bodies)} entries in place of {name.width}.")
-    bodies = bodies[: name.width]
-    for place, body in enumerate(bodies):
+@dataclass(frozen=True)
+class _EntryReader:
+    storage: TileStorage
+    report: VerificationReport
+    observe: Observer | None
+
+    def read(self, name: TileName) -> list[bytes]:
+        """Return the entries of a bundle, as many as it must have; those that it lacks are empty."""
+        path, content = _read_tile(self.storage, name)
+        bodies: list[bytes] = []
         try:
-            parse_entry(body)
+            bodies = decode_entries(content or b"")
         except BadInput as error:
-            report.add(path, f"entry {name.index * TILE_WIDTH + place}: {error}")
-    return bodies + [b""] * (name.width - len(bodies))
+            self.report.add(path, str(error))
+        if content is None:
+            self.report.add(path, "it is missing.")
+        elif len(bodies) < name.width or (len(bodies) > name.width and path == str(name)):
+            self.report.add(path, f"it has {len(bodies)} entries in place of {name.width}.")
+        bodies = bodies[: name.width]
+        for place, body in enumerate(bodies):
+            self._parse(path, name.index * TILE_WIDTH + place, body)
+        return bodies + [b""] * (name.width - len(bodies))
+
+    def _parse(self, path: str, number: int, body: bytes) -> None:
+        try:
+            entry = parse_entry(body)
+        except BadInput as error:
+            self.report.add(path, f"entry {number}: {error}")
+            return
+        if self.observe is not None:
+            self.observe(number, entry)
 
 
 def _read_tile(storage: TileStorage, name: TileName) -> tuple[str, bytes | None]:
@@ -238,7 +263,9 @@ def _verify_paths(storage: TileStorage, size: int, report: VerificationReport) -
 
 def _compare_partial(storage: TileStorage, name: TileName, width: int, report: VerificationReport) -> None:
     _, whole = _read_tile(storage, TileName(name.level, name.index, width))
-    part = storage.read(str(name)) or b""
+    part = storage.read(str(name))
+    if part is None:  # removed since it was listed: it became full
+        return
     if whole is None or not part or not whole.startswith(part) or _count(name, part) != name.width:
         report.add(str(name), "it is not the beginning of the tile that it became.")
 
@@ -283,8 +310,8 @@ def _verify_seen(
     else:
         report.add(
             CHECKPOINT,
-            f"the log does not continue the checkpoint over {old.size} entries that was seen elsewhere: it was rewritten "
-            "or forked.",
+            f"the log does not continue the checkpoint over {old.size} entries that was seen elsewhere: it was "
+            "rewritten or forked.",
         )
 
 

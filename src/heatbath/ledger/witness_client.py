@@ -107,8 +107,8 @@ def _read_size(witness: Witness, body: str, size: int, sent: int) -> int:
         raise WitnessFailed(f"the witness {witness.key.name} named no size that it has cosigned.")
     if int(digits) > size:
         raise WitnessFailed(
-            f"the witness {witness.key.name} has cosigned this log with {digits} entries, and it has {size}: it was cut "
-            "or restored from a copy."
+            f"the witness {witness.key.name} has cosigned this log with {digits} entries, and it has {size}: it was "
+            "cut or restored from a copy."
         )
     return int(digits)
 
