@@ -110,7 +110,7 @@ class Ledger:
         return [Receipt(entry.id, number) for (entry, _), number in zip(entries, numbers, strict=True)]
 
     def publish(self) -> VerifiedCheckpoint:
-        """Integrate what is sequenced, and return the checkpoint over it. Raises `LogDamaged`, `BadInput`."""
+        """Integrate what is sequenced, and return the checkpoint over it. Raises `LogDamaged`, `PublishFailed`."""
         return self._publisher.publish()
 
     @property

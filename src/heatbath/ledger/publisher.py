@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from heatbath.errors import BadInput
+from heatbath.errors import HeatbathError
 from heatbath.ledger.checkpoint import Checkpoint, VerifiedCheckpoint, open_checkpoint
 from heatbath.ledger.entry_queue import EntryQueue
 from heatbath.ledger.key_file import KeyFile
@@ -22,6 +22,10 @@ from heatbath.ledger.witness_client import Witness, WitnessFailed, request_cosig
 _ENTRIES_AT_ONCE = 4096
 _WITNESS_PAUSE = 30.0
 """Seconds until a witness that did not answer is asked again while no entry is added."""
+
+
+class PublishFailed(HeatbathError):
+    """Files of a log that cannot be written; what was sequenced stays, and is published by the next try."""
 
 
 class Publisher:
@@ -64,14 +68,14 @@ class Publisher:
         """Integrate all entries that are sequenced, and return the checkpoint over them.
 
         Raises:
-            LogDamaged: the tiles are not those of the last checkpoint, or the database lacks entries; nothing is signed.
-            BadInput: a file cannot be written, such as on a full disk; the checkpoint stays as it was.
+            LogDamaged: the tiles are not those of the checkpoint, or the database lacks entries; nothing is signed.
+            PublishFailed: a file cannot be written, such as on a full disk; the checkpoint stays as it was.
         """
         try:
             with self._storage.lock():
                 return self._publish()
         except OSError as error:
-            raise BadInput(f"the ledger was not published ({error.strerror or error}): try again.") from error
+            raise PublishFailed(f"the ledger was not published ({error.strerror or error}): try again.") from error
 
     def _publish(self) -> VerifiedCheckpoint:
         self.validate_queue()

@@ -88,7 +88,7 @@ def decode_base64(encoded: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class VerifierKey:
-    """A public key by its name; `kind` is the type of its signatures, `ED25519` of notes, `COSIGNATURE` of witnesses."""
+    """A public key by its name; `kind` is that of its signatures, `ED25519` of notes, `COSIGNATURE` of witnesses."""
 
     name: str
     public: bytes
