@@ -272,7 +272,7 @@ def _init_sqlite(connection: Any, _: Any) -> None:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, TypeError) as error:  # the type of a column that was changed by hand
         cause = getattr(error, "orig", None) or error
         raise QueueUnusable(f"the database of the ledger cannot be used: {str(cause)[:200]}.") from error
     except OSError as error:
