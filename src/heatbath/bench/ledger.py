@@ -27,7 +27,7 @@ ORIGIN = "bench.example/log"
 MILLION = 1_000_000
 SECONDS = 10.0
 CALLS = 300
-ENTRIES_AT_ONCE = 64
+ENTRIES_AT_ONCE = 256
 
 _VERIFY = """
 import resource, sys, time

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heatbath.errors import BadInput
-from heatbath.ledger.canonical import canonical_bytes, parse_json
+from heatbath.ledger.canonical import canonical_bytes, is_canonical, parse_json
 from heatbath.ledger.tiles import MAX_ENTRY_SIZE
 
 SCHEMA = "heatbath.entry/1"
@@ -83,9 +83,9 @@ def parse_entry(body: bytes) -> Entry:
     """
     try:
         value = parse_json(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput("an entry is not valid JSON.") from None
-    if not isinstance(value, dict) or canonical_bytes(value) != body:
+    if not isinstance(value, dict) or not is_canonical(value, body):
         raise BadInput("an entry is not in canonical form (RFC 8785).")
     if value.get("schema") != SCHEMA:
         raise BadInput(f"an entry has the schema {str(value.get('schema'))[:60]!r}: this version reads {SCHEMA}.")
