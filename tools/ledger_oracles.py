@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -123,13 +124,26 @@ def compare_witness(python: str, folder: Path) -> int:
     )
     server = subprocess.Popen([*command, "serve", "--config", config], stderr=subprocess.DEVNULL)
     try:
-        time.sleep(5)
+        wait_for_port(int(listen.rpartition(":")[2]))
         (log / WITNESS_FILE).write_text(f"{key} http://{listen}\n", encoding="utf-8")
         with Ledger(log) as ledger:
             return sum(grow(ledger, count) for count in (1, 2, 250, 3, 300, 1))
     finally:
         server.terminate()
         server.wait()
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until a server answers on loopback, a minute at most."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def grow(ledger: Ledger, count: int) -> bool:

@@ -29,7 +29,7 @@ PUBLIC_FOLDER = "public"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is known of an entry once it is appended: its id and its number, which never change."""
+    """The id and the number of an entry that was appended, which never change."""
 
     id: str
     number: int

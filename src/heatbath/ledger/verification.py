@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass
 class VerificationReport:
-    """What was verified, and what was found.
+    """The result of a verification: the extent of it, and findings.
 
     Attributes:
         checkpoint: the last checkpoint, None where it cannot be read.
