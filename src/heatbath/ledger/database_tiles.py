@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from heatbath.ledger.entry_queue import translate_errors
 from heatbath.ledger.tiles import find_full_tile
 
 _LOCK_KEY = 0x6865617462617469
@@ -28,13 +29,13 @@ class DatabaseTiles:
 
     def __init__(self, url: str) -> None:
         self._engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), hide_parameters=True)
-        with self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY + 1)))
             _metadata.create_all(connection)
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file, None if there is none."""
-        with self._engine.connect() as connection:
+        with translate_errors(), self._engine.connect() as connection:
             body = connection.execute(sa.select(_files.c.body).where(_files.c.path == path)).scalar()
         return None if body is None else bytes(body)
 
@@ -45,25 +46,29 @@ class DatabaseTiles:
         rows = [{"path": path, "full": find_full_tile(path), "body": body} for path, body in files.items()]
         statement = insert(_files)
         statement = statement.on_conflict_do_update(index_elements=["path"], set_={"body": statement.excluded.body})
-        with self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             connection.execute(statement, rows)
 
     def remove_partial(self, full: str) -> None:
         """Remove the partial tiles that became the full tile of this path."""
-        with self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             connection.execute(_files.delete().where(_files.c.full == full, _files.c.path != full))
 
     def list_paths(self) -> Iterator[str]:
         """Yield the path of every file."""
-        with self._engine.connect() as connection:
+        with translate_errors(), self._engine.connect() as connection:
             yield from connection.execute(sa.select(_files.c.path).order_by(_files.c.path)).scalars()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the right to write, which one process has at a time; a process that dies gives it back."""
-        with self._engine.connect() as connection:
+        with translate_errors(), self._engine.connect() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_lock(_LOCK_KEY)))
             try:
                 yield
             finally:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK_KEY)))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()

@@ -83,7 +83,7 @@ class EntryQueue:
         self.is_shared = parsed.get_backend_name() == "postgresql"
         self._engine = self._build_engine(parsed)
         self._writer = self._engine.execution_options(is_writer=True)
-        with _translate_errors():
+        with translate_errors():
             self._prepare()
 
     def _build_engine(self, url: sa.URL) -> sa.Engine:
@@ -128,7 +128,7 @@ class EntryQueue:
         Raises:
             QueueUnusable: nothing was appended.
         """
-        with _translate_errors(), self._lock_appends() as connection:
+        with translate_errors(), self._lock_appends() as connection:
             known = _find_numbers(connection, [entry.id for entry in entries])
             last = connection.execute(sa.select(sa.func.max(_entries.c.number))).scalar()
             number = 0 if last is None else int(last) + 1
@@ -154,7 +154,7 @@ class EntryQueue:
         query = sa.select(_entries.c.number, _entries.c.body).where(
             _entries.c.number >= begin, _entries.c.number < begin + count
         )
-        with _translate_errors(), self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             rows = connection.execute(query.order_by(_entries.c.number)).all()
         bodies = []
         for place, (number, body) in enumerate(rows):
@@ -165,7 +165,7 @@ class EntryQueue:
 
     def size(self) -> int:
         """Return the number of entries that are sequenced."""
-        with _translate_errors(), self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             last = connection.execute(sa.select(sa.func.max(_entries.c.number))).scalar()
         return 0 if last is None else int(last) + 1
 
@@ -173,18 +173,18 @@ class EntryQueue:
         """Forget the bodies of entries `begin` to `end`, which are in tiles."""
         place = _entries.c.number >= begin, _entries.c.number < end
         query = _entries.update().where(*place, _entries.c.body.is_not(None)).values(body=None)
-        with _translate_errors(), self._writer.begin() as connection:
+        with translate_errors(), self._writer.begin() as connection:
             connection.execute(query)
 
     def find_number(self, entry_id: bytes) -> int | None:
         """Return the number of the entry with an id, None if the log has none."""
-        with _translate_errors(), self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             return _find_numbers(connection, [entry_id]).get(entry_id)
 
     def read_content(self, digest: str) -> Content | None:
         """Return the content of a digest, None if it was erased or never kept."""
         query = sa.select(_content.c.body, _content.c.key).where(_content.c.digest == bytes.fromhex(digest))
-        with _translate_errors(), self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             row = connection.execute(query).first()
         return None if row is None else Content(bytes(row[0]), bytes(row[1]))
 
@@ -193,7 +193,7 @@ class EntryQueue:
         last = -1
         while True:
             query = sa.select(_entries.c.number, _entries.c.id).where(_entries.c.number > last)
-            with _translate_errors(), self._engine.begin() as connection:
+            with translate_errors(), self._engine.begin() as connection:
                 rows = connection.execute(query.order_by(_entries.c.number).limit(_ROWS_AT_ONCE)).all()
             yield from ((number, bytes(entry_id).hex()) for number, entry_id in rows)
             if not rows:
@@ -204,7 +204,7 @@ class EntryQueue:
         """Return those of some digests whose content is kept."""
         raw = [bytes.fromhex(digest) for digest in digests]
         found: set[str] = set()
-        with _translate_errors(), self._engine.begin() as connection:
+        with translate_errors(), self._engine.begin() as connection:
             for begin in range(0, len(raw), 500):
                 query = sa.select(_content.c.digest).where(_content.c.digest.in_(raw[begin : begin + 500]))
                 found |= {bytes(each).hex() for each in connection.execute(query).scalars()}
@@ -215,7 +215,7 @@ class EntryQueue:
         last = b""
         while True:
             query = sa.select(_content).where(_content.c.digest > last).order_by(_content.c.digest)
-            with _translate_errors(), self._engine.begin() as connection:
+            with translate_errors(), self._engine.begin() as connection:
                 rows = connection.execute(query.limit(_CONTENTS_AT_ONCE)).all()
             yield from ((bytes(digest).hex(), Content(bytes(body), bytes(key))) for digest, key, body in rows)
             if not rows:
@@ -224,7 +224,7 @@ class EntryQueue:
 
     def append_erasure(self, entry: QueuedEntry, digests: Sequence[str]) -> int:
         """Erase contents and sequence the entry that says so, both or neither; return its number."""
-        with _translate_errors(), self._lock_appends() as connection:
+        with translate_errors(), self._lock_appends() as connection:
             raw = [bytes.fromhex(digest) for digest in digests]
             connection.execute(_content.delete().where(_content.c.digest.in_(raw)))
             last = connection.execute(sa.select(sa.func.max(_entries.c.number))).scalar()
@@ -269,7 +269,8 @@ def _init_sqlite(connection: Any, _: Any) -> None:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
+    """Raise `QueueUnusable` for errors of the database, `BadInput` for those of its folder."""
     try:
         yield
     except (SQLAlchemyError, TypeError) as error:  # the type of a column that was changed by hand

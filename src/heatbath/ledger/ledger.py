@@ -192,6 +192,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database."""
+        self.storage.close()
         self.queue.close()
 
     def __enter__(self) -> Ledger:

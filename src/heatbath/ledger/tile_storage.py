@@ -30,6 +30,9 @@ class TileStorage(Protocol):
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the right to write, which one process has at a time."""
 
+    def close(self) -> None:
+        """Give back what reading and writing needs."""
+
 
 class FileOperations:
     """The operations on files that a log is written by; tests replace it to let each of them fail."""
@@ -125,3 +128,6 @@ class TileFolder:
             yield
         finally:
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
