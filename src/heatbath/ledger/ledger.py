@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ class Ledger:
         self.queue = EntryQueue(url or f"sqlite:///{self.folder.absolute() / DATABASE_FILE}", self.origin)
         self.storage: TileStorage = self._open_storage(url, operations)
         self._publisher = Publisher(self.queue, self.storage, self.keys, read_witnesses(self.folder))
-        self._publisher.validate_queue()
+        with contextlib.suppress(BadInput):  # a damaged checkpoint is for `verify` to name; `publish` refuses it
+            self._publisher.validate_queue()
 
     def _open_storage(self, url: str | None, operations: FileOperations | None) -> TileStorage:
         if url is not None and self.queue.is_shared:
