@@ -1,4 +1,4 @@
-"""Values of other packages' metrics, fits and signals on seeded arrays, which tests/trust/test_oracles.py compares with.
+"""Metrics, fits and signals of other packages on seeded arrays, which tests/trust/test_oracles.py compares with.
 
 `python tools/trust_oracles.py PEER` prints those of one peer as JSON, in an environment that has it: netcal, cci or
 polygraph. `bash tools/trust_oracles.sh FOLDER` makes the environments and writes tests/trust/oracles/*.json.
@@ -70,7 +70,9 @@ def collect_netcal() -> dict[str, list[Case]]:
             for name in ("TemperatureScaling", "LogisticCalibration", "BetaCalibration"):
                 model = getattr(scaling, name)().fit(scores, labels, tensorboard=False)
                 found[name] = model.transform(scores[:40]).tolist()
-            found["IsotonicRegression"] = binning.IsotonicRegression().fit(scores, labels).transform(scores[:40]).tolist()
+            found["IsotonicRegression"] = (
+                binning.IsotonicRegression().fit(scores, labels).transform(scores[:40]).tolist()
+            )
             fits.append(found)
     return {"ece, equal width": width, "ece, equal mass": mass, "fits": fits, "histogram": _collect_histograms(binning)}
 
@@ -218,7 +220,10 @@ def _collect_sample_signals(estimators: Any) -> list[Case]:
         stats = {
             "sample_texts": [texts],
             "sample_log_probs": [np.log(probabilities).tolist()],
-            "semantic_classes_entail": {"sample_to_class": {0: dict(enumerate(classes))}, "class_to_sample": {0: members}},
+            "semantic_classes_entail": {
+                "sample_to_class": {0: dict(enumerate(classes))},
+                "class_to_sample": {0: members},
+            },
             "semantic_matrix_entail": same,
             "semantic_matrix_contra": 1 - same,
         }

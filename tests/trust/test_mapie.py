@@ -1,4 +1,4 @@
-"""Metrics, fits and guarantees against MAPIE, live; each difference is a function here that turns one into the other."""
+"""Metrics, fits and guarantees against MAPIE; a difference is a function here that turns one into the other."""
 
 from __future__ import annotations
 
@@ -35,9 +35,22 @@ from heatbath.trust.monitoring.martingales import LINEAR_BETS, rank_factors
 from heatbath.trust.monitoring.rank_test import GRID, RankTest
 
 GRID_SCORES = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
-SCORES = st.sampled_from(GRID_SCORES) | st.integers(0, 1000).map(lambda k: k / 1000)
-PAIRS = st.lists(st.tuples(SCORES, st.integers(0, 1)), min_size=2, max_size=40)
-BOTH = PAIRS.filter(lambda pairs: len({label for _, label in pairs}) == 2)
+SCORES = st.sampled_from(GRID_SCORES)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def draw_answers(draw: st.DrawFn) -> tuple[Any, Any]:
+    """Confidences, of which some are 0, 1 or ties, and labels of both kinds."""
+    rng, size = np.random.default_rng(draw(SEEDS)), draw(st.integers(2, 40))
+    ties = draw(st.sampled_from([0.0, 0.5, 1.0]))
+    p = np.where(rng.uniform(size=size) < ties, rng.choice(GRID_SCORES, size), rng.integers(0, 1001, size) / 1000)
+    labels = rng.integers(0, 2, size)
+    labels[:2] = [0, 1]
+    return p, labels
+
+
+ANSWERS = draw_answers()
 
 
 class GivenProbabilities(ClassifierMixin, BaseEstimator):
@@ -59,20 +72,15 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
         return self.predict_proba(features).argmax(1)
 
 
-def unzip(pairs: list[tuple[float, int]]) -> tuple[Any, Any]:
-    scores, labels = zip(*pairs, strict=True)
-    return np.array(scores, float), np.array(labels)
-
-
 def close_bins_on_the_right(p: Any, y: Any) -> tuple[Any, Any]:
     """MAPIE's bins are (a, b], ours [a, b): of 1 - p and 1 - y, these are the same bins with the same distances."""
     return 1 - p, 1 - y
 
 
-@given(BOTH, st.integers(0, 4))
-def test_ece_of_equal_width_is_that_of_one_bin_more_with_bins_closed_on_the_right(pairs, power) -> None:
+@given(ANSWERS, st.integers(0, 4))
+def test_ece_of_equal_width_is_that_of_one_bin_more_with_bins_closed_on_the_right(answers, power) -> None:
     """The ends k/B of B = 2^m bins are exact; 0 is in a bin of its own there, and left out here."""
-    p, y = unzip(pairs)
+    p, y = answers
     bins, p = 2**power, np.round(p * 16) / 16
     p[p == 0] = 1 / 64
     theirs = expected_calibration_error(y, p, num_bins=bins + 1)
@@ -102,31 +110,33 @@ def test_ece_of_equal_mass_is_that_of_split_arrays_for_sorted_distinct_scores(bi
 
 def test_split_arrays_of_mapie_depend_on_the_order_of_the_rows_and_ours_do_not() -> None:
     p, y, turn = np.array([0.05, 0.15, 0.25, 0.35, 0.95]), np.array([0, 1, 0, 1, 1]), [4, 0, 3, 1, 2]
-    theirs = [expected_calibration_error(y[at], p[at], num_bins=5, split_strategy="array split") for at in ([*range(5)], turn)]
+    theirs = [
+        expected_calibration_error(y[at], p[at], num_bins=5, split_strategy="array split") for at in ([*range(5)], turn)
+    ]
     assert theirs == pytest.approx([0.37, 0.27])
     assert calibration_error(p[turn], y[turn], bins=5, rule=EQUAL_MASS) == pytest.approx(0.37)
 
 
-@given(BOTH)
-def test_auroc_and_aurc_of_distinct_scores(pairs) -> None:
-    p, y = unzip(pairs)
+@given(ANSWERS)
+def test_auroc_and_aurc_of_distinct_scores(answers) -> None:
+    p, y = answers
     assert area_under_roc(p, y) == pytest.approx(auroc(y, p), abs=1e-12)
     distinct = np.argsort(np.argsort(p, kind="stable")).astype(float)
     assert area_under_risk_coverage(distinct, y) == pytest.approx(1 - auarc(y, distinct), abs=1e-12)
 
 
-@given(BOTH)
-def test_aurc_of_ties_lies_between_those_of_the_best_and_the_worst_order(pairs) -> None:
+@given(ANSWERS)
+def test_aurc_of_ties_lies_between_those_of_the_best_and_the_worst_order(answers) -> None:
     """MAPIE keeps the order of the rows among ties, so that its value depends on it."""
-    p, y = unzip(pairs)
+    p, y = answers
     best, worst = (np.argsort(sign * y, kind="stable") for sign in (-1, 1))
     low, high = (1 - auarc(y[at], p[at]) for at in (best, worst))
     assert low - 1e-12 <= area_under_risk_coverage(p, y) <= high + 1e-12
 
 
-@given(BOTH, st.lists(SCORES, min_size=1, max_size=8))
-def test_venn_abers_below_the_largest_calibration_score(pairs, places) -> None:
-    scores, labels = unzip(pairs)
+@given(ANSWERS, st.lists(SCORES, min_size=1, max_size=8))
+def test_venn_abers_below_the_largest_calibration_score(answers, places) -> None:
+    scores, labels = answers
     at = np.array([*places, *scores])
     calibrator = VennAbersCalibrator(GivenProbabilities(), cv="prefit").fit(scores[:, None], labels)
     _, theirs = calibrator.predict_proba(at[:, None], p0_p1_output=True)
@@ -147,7 +157,7 @@ def test_mapie_keeps_the_upper_probability_of_the_largest_score_above_it() -> No
     assert np.transpose(ours) == pytest.approx(np.array([[1 / 3, 2 / 3], [1 / 3, 1.0]]))
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(10, 60), st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]))
+@given(SEEDS, st.integers(10, 60), st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]))
 def test_conformal_sets_by_the_probability_of_the_class(seed, size, alpha) -> None:
     """Scores are multiples of 1/64, so that ties and sums are exact; without a finite bound MAPIE refuses."""
     rng = np.random.default_rng(seed)
@@ -172,7 +182,7 @@ def round_up_as_mapie(wrong: Any, answered: Any) -> Any:
     return np.ceil(answered * (1 - (answered - wrong) / answered))
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.2, 0.3]), st.sampled_from([0.8, 0.9, 0.95]))
+@given(SEEDS, st.sampled_from([0.1, 0.2, 0.3]), st.sampled_from([0.8, 0.9, 0.95]))
 def test_p_values_of_the_error_rate_and_the_thresholds_that_pass(seed, max_error, confidence) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 21, 80) / 20
@@ -212,7 +222,7 @@ def test_tests_that_pass_in_a_fixed_sequence_and_by_holms_rule(counts) -> None:
         assert find_passed(wrong, answered, target) == expected.tolist()
 
 
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, GRID - 1), min_size=1, max_size=30))
+@given(SEEDS, st.lists(st.integers(0, GRID - 1), min_size=1, max_size=30))
 def test_ranks_among_earlier_confidences_are_their_p_values(seed, cells) -> None:
     """A cell of our grid is one conformity score there, with the opposite sign; the random numbers are the same."""
     sample = np.array([3, 500, 500, 1000])

@@ -70,7 +70,12 @@ def test_ece_of_equal_width_is_that_of_netcal() -> None:
 
 @pytest.mark.parametrize(
     ("p", "labels", "value"),
-    [([0.95, 1.0], [1, 0], 0.475), ([0.0, 1.0], [1, 0], 1.0), ([0.0, 1.0], [0, 1], 0.0), ([0.7] * 4, [1, 0, 0, 0], 0.45)],
+    [
+        ([0.95, 1.0], [1, 0], 0.475),
+        ([0.0, 1.0], [1, 0], 1.0),
+        ([0.0, 1.0], [0, 1], 0.0),
+        ([0.7] * 4, [1, 0, 0, 0], 0.45),
+    ],
 )
 def test_confidences_of_zero_and_one_count_once_and_one_bin_may_hold_all(p, labels, value) -> None:
     assert calibration_error(p, labels, bins=10) == pytest.approx(value)
@@ -100,7 +105,9 @@ def test_temperature_and_beta_fits_are_those_of_netcal() -> None:
             if name == "temperature" and np.corrcoef(scores, labels)[0, 1] < 0:
                 # A falling signal has a negative temperature there; ours is positive, and as large as it may be.
                 assert (np.diff(np.array(case[peer])[np.argsort(scores[:40])]) <= 0).all()
-                assert FITS[name].build(scores[:, None], labels).predict(scores[:40, None]) == pytest.approx(0.5, abs=0.01)
+                assert FITS[name].build(scores[:, None], labels).predict(scores[:40, None]) == pytest.approx(
+                    0.5, abs=0.01
+                )
                 continue
             found = FITS[name].build(scores[:, None], labels).predict(scores[:40, None])
             assert found == pytest.approx(case[peer], abs=2e-3)
