@@ -2,7 +2,7 @@ r"""Write docs/img/page.png: the page of a server with a calibrator, after sums 
 
 heatbath calibrate --data sums.jsonl --no-chat --max-tokens 4 --stop $'\n' --max-error 0.5 --out calibration
 HEATBATH_TRUST__CALIBRATOR=calibration/calibrator.json HEATBATH_MODEL__PHASE_MAP=FOLDER heatbath serve
-python tools/page_image.py http://127.0.0.1:8000 [--questions sums.jsonl] [--width 1280] [--out PNG] [--only calibration]
+python tools/page_image.py http://127.0.0.1:8000 [--questions sums.jsonl] [--width 1280] [--out PNG] [--only SECTION]
 
 `sums.jsonl` is that of docs/confidence-tutorial.md, FOLDER what `heatbath sweep` wrote. Needs Chromium.
 """
