@@ -66,9 +66,7 @@ def read_front_matter(path: Path, text: str) -> FrontMatter:
     """
     lines = text.splitlines(keepends=True)
     if not lines or lines[0].rstrip() != "---":
-        raise PromptMistake(
-            path, 1, "there is no front matter: begin the file with a line of ---, and name and version."
-        )
+        raise PromptMistake(path, 1, "there is no front matter: begin the file with a line of --- and a name.")
     end = next((i for i, line in enumerate(lines[1:], start=1) if line.rstrip() == "---"), None)
     if end is None:
         raise PromptMistake(path, 1, "the front matter does not end: close it with a line of ---.")
@@ -81,7 +79,7 @@ def read_front_matter(path: Path, text: str) -> FrontMatter:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a prompt file with \\n as line ends.
+    """Return the content of a prompt file, with line feeds as line ends.
 
     Raises:
         PromptMistake: it cannot be read, is not UTF-8 or is larger than `MAX_BYTES`.

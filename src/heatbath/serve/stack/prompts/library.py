@@ -94,6 +94,11 @@ class PromptLibrary:
         names = sorted({template.name for template in self._list_files(is_current=True)})
         return [template for name in names if (template := self._find_newest(name)) is not None]
 
+    def list_files(self) -> list[PromptTemplate]:
+        """Return the prompts of all files of the folder itself, versions side by side, by name and version."""
+        self.refresh()
+        return sorted(self._list_files(is_current=True), key=lambda each: (each.name, version_order(each.version)))
+
     def list_versions(self, name: str) -> list[PromptTemplate]:
         """Return every content of a prompt that is known, oldest version first."""
         self.refresh()

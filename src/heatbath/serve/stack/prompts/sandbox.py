@@ -33,9 +33,9 @@ _FILTERS = (
     "abs capitalize count d default first float int last length list lower max min reverse round sort string sum title "
     "trim truncate unique upper wordcount"
 )
-_TEXT_METHODS = frozenset(
+_TEXT_METHODS = (
     "capitalize count endswith find isdigit lower lstrip removeprefix removesuffix rstrip split splitlines startswith "
-    "strip title upper".split()
+    "strip title upper"
 )
 _REFUSED: Mapping[type[nodes.Node], str] = {
     nodes.Include: "include",
@@ -76,13 +76,8 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, finalize=_format_output, keep_trailing_newline=True)
         self.filters = {name: FILTERS[name] for name in _FILTERS.split()}
-        self.filters |= {
-            "join": _join,
-            "replace": _replace,
-            "tojson": _to_json,
-            _COUNT: _count_turns,
-            _CONCATENATE: _concatenate,
-        }
+        self.filters |= {"join": _join, "replace": _replace, "tojson": _to_json}
+        self.filters |= {_COUNT: _count_turns, _CONCATENATE: _concatenate}
         self.globals = {"range": safe_range}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -102,7 +97,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether templates may read an attribute: a few of texts, dictionaries and loops."""
         if isinstance(obj, str):
-            return attr in _TEXT_METHODS
+            return attr in _TEXT_METHODS.split()
         if isinstance(obj, dict):
             return attr in ("items", "keys", "values", "get")
         return isinstance(obj, LoopContext) and super().is_safe_attribute(obj, attr, value)
@@ -126,13 +121,13 @@ class _LimitedNodes(NodeTransformer):
 _COUNT, _CONCATENATE = "_count", "_concatenate"
 
 
-def _filter_node(name: str, node: nodes.Expr) -> nodes.Filter:
+def _filter_node(name: str, node: Any) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
 @pass_context
 def _count_turns(context: Context, values: Iterable[Any]) -> Iterator[Any]:
-    budget: TurnBudget = context.resolve(_BUDGET)
+    budget: Any = context.resolve(_BUDGET)
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise SecurityError(f"a loop goes over {type(values).__name__}, not over a list")
     for value in values:

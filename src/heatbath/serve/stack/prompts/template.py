@@ -70,7 +70,7 @@ class PromptTemplate:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file, with \\n as line ends."""
+        """SHA-256 of the file, with line feeds as line ends."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
@@ -175,9 +175,7 @@ def _compile_sections(matter: FrontMatter, names: Mapping[str, Variable]) -> Ite
     """Yield the role and the template of each section."""
     found = list(_divide_body(matter))
     if not found:
-        raise PromptMistake(
-            matter.path, matter.body_line, "the prompt is empty: write its text after the front matter."
-        )
+        raise PromptMistake(matter.path, matter.body_line, "there is no text: write it after the front matter.")
     for i, (role, _, line) in enumerate(found):
         if role == "system" and i:
             raise PromptMistake(matter.path, line - 1, "the system section is not the first: move it to the top.")

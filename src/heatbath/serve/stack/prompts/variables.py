@@ -15,7 +15,9 @@ MAX_CHARACTERS = 1_000_000
 """The longest rendered prompt, and the longest text that its variables may have together."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RESERVED = frozenset("and else false if in is loop none not or range self true".split())
+_RESERVED = frozenset(
+    {*("and", "else", "false", "if", "in", "is", "loop"), *("none", "not", "or", "range", "self", "true")}
+)
 _KEYS = ("type", "description", "default")
 
 
