@@ -68,6 +68,9 @@ def build(
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
         check_components(thermo)
+        if thermo.prompt is not None and context.prompt is None:
+            message = "thermo.prompt begins a conversation: leave it out, or use /v1/chat/completions or /v1/responses."
+            raise invalid_value(message, "thermo.prompt")
     form = requested_form(body)
     grammar = form.field if form else None
     if toolbox.tools:
