@@ -69,8 +69,7 @@ def build(
     if body.thermo is not None:
         check_components(thermo)
         if thermo.prompt is not None and context.prompt is None:
-            message = "thermo.prompt begins a conversation: leave it out, or use /v1/chat/completions or /v1/responses."
-            raise invalid_value(message, "thermo.prompt")
+            raise invalid_value("thermo.prompt begins a conversation: use a chat, or leave it out.", "thermo.prompt")
     form = requested_form(body)
     grammar = form.field if form else None
     if toolbox.tools:

@@ -63,18 +63,12 @@ def compare_baselines(
         raise BadInput(f"false_alarms is {false_alarms}: give a number between 0 and 1.", param="false_alarms")
     level = false_alarms / len(QUANTITIES)
     changes = []
-    for name in QUANTITIES:
-        changes.append(_compare("prompt", name, before.prompt[name], after.prompt[name], tolerance, 0.0))
-    for name in QUANTITIES:
-        old, new = before.answer[name], after.answer[name]
-        changes.append(_compare("answer", name, old, new, tolerance, _half_width(old, new, level)))
+    for part, name in [(part, name) for part in ("prompt", "answer") for name in QUANTITIES]:
+        old, new = (getattr(each, part)[name] for each in (before, after))
+        half = _half_width(old, new, level) if part == "answer" else 0.0
+        difference, allowed = new.value - old.value, tolerance * abs(old.value) + _ROUNDING
+        changes.append(Change(part, name, old.value, new.value, difference - half, difference + half, allowed))
     return changes
-
-
-def _compare(part: str, name: str, old: BaselineValue, new: BaselineValue, tolerance: float, half: float) -> Change:
-    difference = new.value - old.value
-    allowed = tolerance * abs(old.value) + _ROUNDING
-    return Change(part, name, old.value, new.value, difference - half, difference + half, allowed)
 
 
 def _half_width(old: BaselineValue, new: BaselineValue, level: float) -> float:

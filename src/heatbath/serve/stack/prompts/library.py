@@ -26,7 +26,7 @@ def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
 
 
 @dataclass
-class PromptFile:
+class LibraryFile:
     """A file of the folder: the last version of it without a mistake, and the mistake of the newest, if any."""
 
     signature: _Signature
@@ -45,7 +45,7 @@ class PromptLibrary:
 
     folder: Path
     on_problem: Callable[[str], None] | None = None
-    files: dict[Path, PromptFile] = field(default_factory=dict)
+    files: dict[Path, LibraryFile] = field(default_factory=dict)
     seen: dict[str, dict[str, PromptTemplate]] = field(default_factory=dict)
 
     @classmethod
@@ -131,7 +131,7 @@ class PromptLibrary:
 
     def _read(self, path: Path, signature: _Signature) -> None:
         before = self.files.get(path)
-        file = PromptFile(signature, before.template if before else None)
+        file = LibraryFile(signature, before.template if before else None)
         try:
             template = read_template(path)
             self._check_unique(template)
