@@ -44,7 +44,8 @@ class FrontMatter:
 
     def error(self, sentence: str, *place: str | int) -> PromptMistake:
         """Return an error about the value at `place`, with the file and the line."""
-        return PromptMistake(self.path, self.lines.get(place, 1), sentence)
+        nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in self.lines), ())
+        return PromptMistake(self.path, self.lines.get(nearest, 1), sentence)
 
     def check_keys(self, known: Iterable[str], *place: str | int) -> None:
         """Check that the mapping at `place` has keys of `known` only. Raises `BadInput`."""

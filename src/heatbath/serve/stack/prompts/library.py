@@ -27,10 +27,17 @@ def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
 
 @dataclass
 class LibraryFile:
-    """A file of the folder: the last version of it without a mistake, and the mistake of the newest, if any."""
+    """A file of the folder.
+
+    Attributes:
+        template: its last content without a mistake.
+        reference: the name and version that its newest content says, None where that cannot be read.
+        problem: the mistake of its newest content, None without one.
+    """
 
     signature: _Signature
     template: PromptTemplate | None = None
+    reference: str | None = None
     problem: str | None = None
 
 
@@ -134,6 +141,7 @@ class PromptLibrary:
         file = LibraryFile(signature, before.template if before else None)
         try:
             template = read_template(path)
+            file.reference = template.reference
             self._check_unique(template)
             file.template = template
             contents = self.seen.setdefault(template.name, {})
@@ -146,10 +154,8 @@ class PromptLibrary:
     def _check_unique(self, template: PromptTemplate) -> None:
         """Raise `BadInput` if another file of the folder has this version of the prompt."""
         for path, file in self.files.items():
-            other = file.template
-            if other is None or path == template.path or path.parent != template.path.parent:
-                continue
-            if other.reference == template.reference:
+            is_beside = path != template.path and path.parent == template.path.parent
+            if is_beside and file.reference == template.reference:
                 sentence = f"{template.reference} is in {path.name} too: give one of them another version."
                 raise PromptMistake(template.path, 1, sentence)
 

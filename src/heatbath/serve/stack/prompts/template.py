@@ -185,32 +185,25 @@ def _compile_sections(matter: FrontMatter, names: Mapping[str, Variable]) -> Ite
 
 def _divide_body(matter: FrontMatter) -> Iterator[tuple[str, str, int]]:
     """Yield role, text and first line of each section; blank lines around the text are left out."""
-    role: str | None = None
+    parts: list[tuple[str | None, list[str], int]] = [(None, [], matter.body_line)]
     fence = ""
-    lines: list[str] = []
-    start = matter.body_line
     for number, line in enumerate(matter.body.split("\n"), start=matter.body_line):
         mark = _FENCE.match(line)
         if mark and (not fence or mark[1].startswith(fence)):
             fence = "" if fence else mark[1]
         heading = None if fence else _HEADING.fullmatch(line)
         if heading is None:
-            lines.append(line)
-            continue
-        yield from _finish_section(matter, role, lines, start)
-        role, lines, start = heading[1], [], number + 1
-    yield from _finish_section(matter, role, lines, start)
-
-
-def _finish_section(
-    matter: FrontMatter, role: str | None, lines: list[str], start: int
-) -> Iterator[tuple[str, str, int]]:
-    blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    text = "\n".join(lines[blank:]).rstrip()
-    if text:
-        is_last_without_role = role is None and not any(map(_HEADING.fullmatch, matter.body.split("\n")))
-        if role is None and not is_last_without_role:
-            raise PromptMistake(matter.path, start + blank, "text stands before the first section: move it into one.")
-        yield role or "user", text, start + blank
-    elif role is not None:
-        raise PromptMistake(matter.path, start - 1, f"the section {role} is empty: write its text, or take it out.")
+            parts[-1][1].append(line)
+        else:
+            parts.append((heading[1], [], number + 1))
+    for role, lines, start in parts:
+        blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+        text = "\n".join(lines[blank:]).rstrip()
+        if text and role is None and len(parts) > 1:
+            sentence = "text stands before the first section: move it into one."
+            raise PromptMistake(matter.path, start + blank, sentence)
+        if not text and role is not None:
+            sentence = f"the section {role} is empty: write its text, or take it out."
+            raise PromptMistake(matter.path, start - 1, sentence)
+        if text:
+            yield role or "user", text, start + blank
