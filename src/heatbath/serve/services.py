@@ -79,10 +79,11 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     phase_map = _load_phase_map(settings)
     calibrator = _load_calibrator(settings)
     metrics.gauges.calibrator = calibrator
+    log = build_logger(settings.server.log, form=settings.server.log_format)
+    prompts = _open_prompts(settings, log)
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
-    log = build_logger(settings.server.log, form=settings.server.log_format)
     feed = (
         [_build_feed(settings, metrics, lambda: find_unavailable_parts(lifecycle, engine, store))]
         if settings.server.page
@@ -97,7 +98,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         phase_map=phase_map,
         calibrator=calibrator,
         decision_fits=_load_decision_fits(settings),
-        prompts=_open_prompts(settings, log),
+        prompts=prompts,
         metrics=metrics,
         minute_store=store,
         keys=keys,
