@@ -59,8 +59,9 @@ def test_the_values_are_those_of_the_exact_model(tmp_path: Path) -> None:
 def test_no_alarm_without_a_change_and_one_for_a_planted_change(tmp_path: Path) -> None:
     """Pairs of baselines of one prompt, by other seeds, with no tolerance.
 
-    The rate of false alarms is at most what was asked for: with 20 pairs at 10 %, more than 7 have a probability
-    of 0.04 % (binomial), and at the default of 1 %, more than 3 one of 0.005 %. A model whose energies are 0.6 of these, on the same prompt, is found every time.
+    The rate of false alarms is at most what was asked for: with 20 pairs at 10 %, more than 7 have a probability of
+    0.04 % (binomial), and at the default of 1 %, more than 3 one of 0.005 %. A model whose energies are 0.6 of these,
+    on the same prompt, is found every time.
     """
     prompt = template(tmp_path, "a{{ t }}")
     found = [measure(prompt, seed) for seed in range(REPEATS)]
