@@ -22,6 +22,7 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
+    from heatbath.serve.stack.prompts import PromptLibrary
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -38,6 +39,7 @@ class Services:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
         decision_fits: fits of decisions by the digest of their question.
+        prompts: the prompt library of the settings, None without one.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
@@ -50,6 +52,7 @@ class Services:
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
+    prompts: PromptLibrary | None = None
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
@@ -76,6 +79,8 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     phase_map = _load_phase_map(settings)
     calibrator = _load_calibrator(settings)
     metrics.gauges.calibrator = calibrator
+    log = build_logger(settings.server.log, form=settings.server.log_format)
+    prompts = _open_prompts(settings, log)
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
@@ -93,12 +98,13 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         phase_map=phase_map,
         calibrator=calibrator,
         decision_fits=_load_decision_fits(settings),
+        prompts=prompts,
         metrics=metrics,
         minute_store=store,
         keys=keys,
         rate_limiter=limits,
         lifecycle=lifecycle,
-        log=build_logger(settings.server.log, form=settings.server.log_format),
+        log=log,
         lifespans=(
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),
@@ -184,6 +190,17 @@ def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
             )
         fits[fit.question.digest] = fit
     return fits
+
+
+def _open_prompts(settings: Settings, log: Logger) -> PromptLibrary | None:
+    if settings.prompts.folder is None:
+        return None
+    from heatbath.serve.stack.prompts import PromptLibrary
+
+    return PromptLibrary.open(
+        settings.prompts.folder,
+        lambda problem: log.warning("prompt not taken, the last good one is kept", file=problem),
+    )
 
 
 def _build_feed(

@@ -145,6 +145,12 @@ class TrustSettings(Section):
     decisions: tuple[Path, ...] = ()
 
 
+class PromptSettings(Section):
+    """The prompt library: a folder of Markdown files with front matter, read again when they change."""
+
+    folder: Path | None = None
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -177,6 +183,7 @@ class Settings(BaseSettings):
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    prompts: PromptSettings = Field(default_factory=PromptSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

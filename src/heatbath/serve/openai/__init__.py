@@ -20,6 +20,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.outcomes import label_outcome
+    from heatbath.serve.openai.prompt_library import list_prompts, read_prompt, render
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.response_socket import respond_over_socket
@@ -52,6 +53,9 @@ def routes() -> list[BaseRoute]:
         route("/v1/outcomes", label_outcome),
         route("/v1/models", models, "GET"),
         route("/v1/models/{name:path}", model, "GET"),
+        route("/v1/prompts", list_prompts, "GET"),
+        route("/v1/prompts/{name}", read_prompt, "GET"),
+        route("/v1/prompts/{name}/render", render),
         route("/tokenize", tokenize),
         route("/detokenize", detokenize),
         *(route(path, rerank) for path in ("/v1/rerank", "/rerank", "/v2/rerank")),

@@ -41,12 +41,21 @@ async def respond(
 ) -> Any:
     """Generate from messages; `build_responder` makes the responder that writes it. `settings` are those to report."""
     context.services.model_names.resolve(body.model)
+    if body.thermo is not None and body.thermo.prompt is not None and context.prompt is None:
+        from heatbath.serve.openai.prompt_library import add_prompt
+
+        body = add_prompt(context, body)
     check_chat_fields(body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
-    info = context.request_info(request_settings(settings), stream=bool(body.stream))
+    reported = request_settings(settings)
+    if context.prompt is not None:
+        from heatbath.serve.openai.prompt_library import report_prompt
+
+        reported = report_prompt(reported, context.prompt)
+    info = context.request_info(reported, stream=bool(body.stream))
     plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
     texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))

@@ -28,6 +28,7 @@ from heatbath.serve.openai.schema.models import (
     Version,
 )
 from heatbath.serve.openai.schema.outcomes import Outcome, OutcomeRequest
+from heatbath.serve.openai.schema.prompt_templates import PromptList, PromptObject, PromptRendering, RenderRequest
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.response_objects import (
     CallOutput,
@@ -66,6 +67,7 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/rerank": (RerankRequest, Ranking, False),
     "/v1/score": (ScoreRequest, ScoreList, False),
     "/v1/moderations": (ModerationRequest, ModerationRequest, False),
+    "/v1/prompts/{name}/render": (RenderRequest, PromptRendering, False),
     "/tokenize": (TokenizeRequest, TokenizeResponse, False),
     "/detokenize": (DetokenizeRequest, DetokenizeResponse, False),
 }
@@ -74,6 +76,8 @@ _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
     "/version": (Version, ()),
     "/v1/models": (ModelList, ()),
     "/v1/models/{name}": (ModelObject, ()),
+    "/v1/prompts": (PromptList, ()),
+    "/v1/prompts/{name}": (PromptObject, ()),
     "/v1/chat/completions": (CompletionList, ("limit", "after", "order", "model", "metadata")),
     "/v1/chat/completions/{id}": (ChatCompletion, ()),
     "/v1/chat/completions/{id}/messages": (MessageList, ("limit", "after", "order")),

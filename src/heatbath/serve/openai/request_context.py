@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.requests import Request as HttpRequest
@@ -26,6 +26,9 @@ from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until
 from heatbath.serve.openai.structured_output import StructuredOutput
 from heatbath.serve.openai.validation import decode_body, ignored_header
 from heatbath.serve.services import Services
+
+if TYPE_CHECKING:
+    from heatbath.serve.stack.prompts import RenderedPrompt
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -50,6 +53,7 @@ class RequestContext:
         encode_stream_error: writes the event that ends a stream with an error.
         structured_output: the schemas that the response is checked against.
         confidence: measures how likely each choice is right; None without a calibrator.
+        prompt: the prompt of the library that the request names.
     """
 
     http: HttpRequest
@@ -62,6 +66,7 @@ class RequestContext:
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
     structured_output: StructuredOutput | None = None
     confidence: ConfidenceMeter | None = None
+    prompt: RenderedPrompt | None = None
 
     @property
     def query(self) -> dict[str, str]:

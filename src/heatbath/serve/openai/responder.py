@@ -57,6 +57,8 @@ class Responder(ABC, Generic[B, C]):
             headers["x-heatbath-valid"] = checked.summary
             if thermo is not UNSET:
                 thermo |= checked.thermo
+        if self.context.prompt is not None:
+            thermo = {**({} if thermo is UNSET else thermo), "prompt": self.context.prompt.describe()}
         return self.context.json_response(self.build_response(outputs, choices, thermo), headers)
 
     async def stream(self, outbox: Outbox) -> None:
@@ -75,6 +77,8 @@ class Responder(ABC, Generic[B, C]):
             outbox.put(b": valid=%b\n\n" % checked.summary.encode())
             if thermo is not None:
                 thermo |= checked.thermo
+        if self.context.prompt is not None:
+            thermo = {**(thermo or {}), "prompt": self.context.prompt.describe()}
         writer.write_end(outbox, thermo, stored)
 
     @abstractmethod

@@ -17,6 +17,7 @@ from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.logprobs import scored_tokens
 from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.prompt_library import find_response_prompt, prepend_messages
 from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
@@ -67,12 +68,19 @@ async def responses(context: RequestContext) -> Any:
     """Respond to items."""
     body = await context.read_body(ResponseRequest, RESPONSE_REFUSALS)
     check_response_request(context, body)
+    if body.prompt is not None or (body.thermo is not None and body.thermo.prompt is not None):
+        body = find_response_prompt(context, body)
     history = await load_context(context, body.previous_response_id)
     given = read_items(body.input, context.ignored)
     items = await resolve_references(given, history, partial(find_stored_item, context))
     earlier: list[InputItem] = [convert_value(item, InputItem, "previous_response_id") for item in history]
     try:
-        conversation = build_chat_request(body, chat_messages(body.instructions, [*earlier, *items]))
+        messages = chat_messages(body.instructions, [*earlier, *items], required=context.prompt is None)
+        if context.prompt is not None:
+            messages = prepend_messages(
+                context.prompt, messages, "input" if body.instructions is None else "instructions"
+            )
+        conversation = build_chat_request(body, messages)
         if body.truncation == "auto":
             conversation = await context.offload(partial(fit_context, context.language, conversation))
         builder = partial(ResponseResponder, request=body, history=history, items=items)

@@ -68,6 +68,8 @@ def build(
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
         check_components(thermo)
+        if thermo.prompt is not None and context.prompt is None:
+            raise invalid_value("thermo.prompt begins a conversation: use a chat, or leave it out.", "thermo.prompt")
     form = requested_form(body)
     grammar = form.field if form else None
     if toolbox.tools:

@@ -62,8 +62,16 @@ class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
     confidence: Fraction
 
 
+class PromptReference(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A prompt of the library: `name` or `name@version`, and values of its variables."""
+
+    name: ShortText
+    version: ShortText | None = None
+    variables: dict[str, Any] = {}
+
+
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, and a requirement.
+    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, a requirement, a prompt.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -77,6 +85,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
     require: Requirement | None = None
+    prompt: PromptReference | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
