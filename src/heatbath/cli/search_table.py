@@ -23,24 +23,18 @@ def describe_evaluation(evaluation: SearchEvaluation) -> dict[str, Any]:
 
 def print_evaluation(evaluation: SearchEvaluation) -> None:
     """Print the metrics of each mode, and what they differ by over the same queries."""
-    from rich.console import Console
-    from rich.table import Table
-
     from heatbath.retrieval.search_evaluation import METRICS
 
-    titles = [f"{name}@{evaluation.k}" for name in METRICS]
-    console = Console(highlight=False, markup=False)
     for title, rows, sign in (("mode", evaluation.means, ""), ("difference", evaluation.differences, "+")):
-        if not rows:
-            continue
-        table = Table(box=None, pad_edge=False)
-        for column in (title, *titles):
-            table.add_column(column, no_wrap=True)
+        if rows:
+            _print_row(title, [f"{name}@{evaluation.k}" for name in METRICS])
         for name, cells in rows.items():
-            table.add_row(name, *(format_interval(cells[metric], sign) for metric in METRICS))
-        console.print(table, width=max(console.width, 120))
-        console.print()
-    console.print(f"{evaluation.queries} queries; 95 % intervals; version {evaluation.version[:16]}")
+            _print_row(name, [format_interval(cells[metric], sign) for metric in METRICS])
+    print(f"{evaluation.queries} queries; 95 % intervals; version {evaluation.version[:16]}")
+
+
+def _print_row(name: str, cells: list[str]) -> None:
+    print(f"{name:<15}" + "".join(f"{cell:<26}" for cell in cells).rstrip())
 
 
 def format_interval(estimate: Difference, sign: str = "") -> str:
