@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, get_args
@@ -82,6 +82,10 @@ class DocumentIndex:
         words = self._rank_by_words(text, depth, allowed) if mode != "dense" else None
         dense = self._rank_by_meaning(text, depth, allowed, is_required=mode == "dense") if mode != "bm25" else None
         return self._build_hits(words, dense, k)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the text of every passage, in order of the documents' paths."""
+        return self._snapshot.texts()
 
     def read_document(self, path: str) -> str:
         """Return the text of a document, whose code points the passages refer to.
