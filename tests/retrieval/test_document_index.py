@@ -133,11 +133,17 @@ def test_an_empty_index_and_one_without_words_find_nothing(tmp_path: Path) -> No
         open_index(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("mapped", ["whole", "missing", "cut short"])
 @pytest.mark.parametrize("loss", ["bm25", "passages.lance", "texts.lance", "half of a vector file", "the vocabulary"])
-def test_files_that_are_missing_or_cut_short_are_repaired_at_opening(folder: Path, tmp_path: Path, loss: str) -> None:
+def test_files_that_are_missing_or_cut_short_are_repaired_at_opening(
+    folder: Path, tmp_path: Path, loss: str, mapped: str
+) -> None:
     copy = tmp_path / "index"
     shutil.copytree(folder, copy)
     expected = open_index(folder, embedder=WordEmbedder()).search("water degrees", k=20)
+    file = next(copy.glob("passages-*.arrow"))
+    if mapped != "whole":
+        file.write_bytes(b"" if mapped == "missing" else file.read_bytes()[:-100])
     if loss == "bm25":
         shutil.rmtree(next(copy.glob("bm25-*")))
     elif loss == "the vocabulary":

@@ -63,7 +63,7 @@ class Scene:
         fresh = open_index(self.folder / "new", embedder=WordEmbedder())
         assert finished.search("cold number 5", k=20) == fresh.search("cold number 5", k=20)
         left = [each.name for each in index.iterdir() if each.name.startswith(".")]
-        assert not left and len(list(index.glob("bm25-*"))) == 1
+        assert not left and len([*index.glob("bm25-*")]) == len([*index.glob("passages-*.arrow")]) == 1
         return found.version
 
 

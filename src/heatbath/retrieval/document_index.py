@@ -96,13 +96,19 @@ class DocumentIndex:
         record = next((each for each in self.manifest.documents if each.path == path), None)
         if record is None:
             raise BadInput(f"{self.folder} has no document {path!r}: see `heatbath index list {self.folder}`.")
-        try:
-            text = PassageStore(self.folder).read_text(record.content_hash)
-        except DamagedTable:
-            text = None
+        text = self._read_text(record.content_hash)
+        if text is None and read_index(self.folder).version == self.version:
+            repair_documents(self.folder, self._embedder)
+            text = self._read_text(record.content_hash)
         if text is None:
             raise BadInput(f"{path} is no longer in {self.folder}, which was changed: open the index again.")
         return text
+
+    def _read_text(self, content_hash: str) -> str | None:
+        try:
+            return PassageStore(self.folder).read_text(content_hash)
+        except DamagedTable:
+            return None
 
     def _find_allowed(self, filters: Mapping[str, Any] | None) -> Booleans | None:
         """Return the passages (n,) whose document meets the filters; None for all."""
@@ -170,7 +176,8 @@ def _load_snapshot(folder: Path, manifest: Manifest, embedder: Embedder | None) 
     """Load the passages. An update that ends meanwhile takes files away: what it wrote is read then."""
     for attempt in range(_ATTEMPTS):
         try:
-            return Snapshot.load(PassageStore(folder), manifest)
+            mapped = Snapshot.load_file(folder, manifest)
+            return mapped if mapped is not None else Snapshot.load(PassageStore(folder), manifest)
         except (DamagedTable, IncompleteIndex):
             if attempt == _ATTEMPTS - 2:
                 repair_documents(folder, embedder)

@@ -21,7 +21,7 @@ from heatbath.retrieval.loaders import find_type, load_document
 from heatbath.retrieval.manifest import DocumentRecord, IndexSettings, Manifest, read_manifest, write_manifest
 from heatbath.retrieval.passage_store import DamagedTable, PassageStore
 from heatbath.retrieval.passage_writer import PassageWriter
-from heatbath.retrieval.snapshot import IncompleteIndex, Snapshot
+from heatbath.retrieval.snapshot import IncompleteIndex, Snapshot, prune_snapshots
 from heatbath.retrieval.source_files import SourceFile, list_files
 
 ProgressCallback = Callable[[int, int], None]
@@ -190,9 +190,11 @@ class _Update:
         manifest = Manifest(self._manifest.settings, documents)
         snapshot = Snapshot.load(self._store, manifest)
         save_keywords(self._folder, snapshot)
+        snapshot.save_file(self._folder)
         write_manifest(self._folder, manifest)
         self._store.prune([each.key for each in documents], {each.content_hash for each in documents})
         prune_keywords(self._folder, manifest.version)
+        prune_snapshots(self._folder, manifest.version)
         self._report.passages, self._report.version = len(snapshot), manifest.version
         return self._report
 
