@@ -31,8 +31,8 @@ from heatbath.retrieval.judged_queries import read_judged_queries
 from heatbath.retrieval.search_evaluation import METRICS, SearchEvaluation, evaluate_search
 
 ROOT = Path(__file__).resolve().parent.parent
-QUERIES, ENTRIES, SEED = 300, 2000, 0
-CODE_PACKAGES = ("ensemble", "energy", "decode", "retrieval")
+QUERIES, ENTRIES, SEED = 300, 1000, 0
+CODE_PACKAGES = ("ensemble", "decode", "retrieval")
 Entries = list[dict[str, Any]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,7 @@ def add(
     try:
         with show_progress("kB indexed", "writing") as advance:
             report = add_documents(
-                folder, paths or (), settings=_build_settings(embedding, tokens, overlap), progress=advance
+                folder, paths or (), settings=_build_settings(folder, embedding, tokens, overlap), progress=advance
             )
     except KeyboardInterrupt:
         print("heatbath: what was stored is kept: the same command continues.", file=sys.stderr)
@@ -152,13 +152,19 @@ def evaluate(
         print_evaluation(evaluation)
 
 
-def _build_settings(embedding: str | None, tokens: int | None, overlap: int | None) -> IndexSettings | None:
-    """Return the settings that were given; None if none was, so that those of an index stand."""
+def _build_settings(
+    folder: Path, embedding: str | None, tokens: int | None, overlap: int | None
+) -> IndexSettings | None:
+    """Return the settings that were given, the others as the index has them; None if none was."""
     from heatbath.retrieval import IndexSettings
+    from heatbath.retrieval.manifest import read_manifest
 
     given = {"embedding": embedding, "tokens": tokens, "overlap": overlap}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return IndexSettings(**chosen) if chosen else None
+    if not chosen:
+        return None
+    manifest = read_manifest(folder)
+    return replace(manifest.settings if manifest else IndexSettings(), **chosen)
 
 
 def _print_report(report: UpdateReport, as_json: bool) -> None:
