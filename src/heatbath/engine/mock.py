@@ -101,8 +101,13 @@ class MockEngine:
             await asyncio.sleep(self.pace.first)
             prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
             logprobs = [-math.log(2) * len(each) for each in request.continuations] if request.continuations else []
+            further = [logprobs for _ in request.further_prompts]
             yield Started(
-                seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt, continuation_logprobs=logprobs
+                seed=request.seed or 0,
+                queue_seconds=0.0,
+                scored_prompt=prompt,
+                continuation_logprobs=logprobs,
+                further_logprobs=further,
             )
             async for step in self._stream_events(request):
                 yield step

@@ -111,6 +111,12 @@ class HiddenStateModel(Protocol):
         """Hidden states of one sequence (T,) before the first layer and after each, (L + 1, T, D)."""
 
 
+def count_shared_tokens(first: Tokens, second: Tokens) -> int:
+    """Return the number of tokens that two sequences begin with in common."""
+    differing = (place for place, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
+    return next(differing, min(len(first), len(second)))
+
+
 def conditional_logprobs(energies: Any, rows: Ints, tokens: Ints) -> Floats:
     """Return the log-probability of `tokens` (n,) in `rows` (n,) of energies (B, V) at T = 1.
 

@@ -31,6 +31,7 @@ from heatbath.models.continuations import (
 from heatbath.models.hf.network_check import TOLERANCES
 from heatbath.models.hf.teacher_forcing import positions_per_chunk
 from heatbath.models.hf.transformers_model import TransformersModel
+from heatbath.models.pool.prefix_cache import common_prefix_length
 from heatbath.models.pool.slot_kv_cache import infer_slot_layout
 from heatbath.models.validation import validate_context_length
 
@@ -115,14 +116,14 @@ class TreeScorer:
 
     def cache_prefixes(self, prefixes: Sequence[Tokens]) -> None:
         """Evaluate prefixes, and forget others where there is no room; one that is very long is left out."""
-        wanted = dict.fromkeys(tuple(map(int, prefix)) for prefix in prefixes if len(prefix) <= MAX_ROW_POSITIONS)
+        wanted = dict.fromkeys(tuple(map(int, prefix)) for prefix in prefixes)
         missing = [prefix for prefix in wanted if prefix and prefix not in self._prefixes]
         rows = [_build_prefix_row(self._find_prefix(prefix), prefix) for prefix in missing]
-        for batch in _split_rows(rows):
+        for batch in _split_rows([row for row in rows if len(row) <= MAX_ROW_POSITIONS]):
             _, cache = self._run_rows(batch)
             values = torch.stack([torch.stack(layer.new) for layer in cache.layers])
             for line, row in enumerate(batch):
-                known = [self._prefixes[row.prefix]] if row.prefix else []
+                known = [self._read_prefix(row.prefix)] if row.prefix else []
                 self._prefixes[row.prefix + row.tokens] = torch.cat([*known, values[:, :, line, :, : len(row)]], 3)
         for prefix in wanted:
             if prefix in self._prefixes:
@@ -141,7 +142,8 @@ class TreeScorer:
         resolved = [tuple(map(int, self._model.resolve_prompt(prompt))) for prompt in prompts]
         depth = _measure_depth(tree)
         validate_context_length(max(map(len, resolved)) + depth, self._model.context_length)
-        if max(map(len, resolved)) + len(tree.inner_nodes) > MAX_ROW_POSITIONS:
+        longest = max(len(prompt) - len(self._find_prefix(prompt)) for prompt in resolved)
+        if longest + len(tree.inner_nodes) > MAX_ROW_POSITIONS:
             return self._sessions.score(prompts, tree, with_hidden=with_hidden)
         logprobs = np.zeros((len(prompts), len(tree.tokens)))
         hidden = np.zeros((len(prompts), self._output_width)) if with_hidden else None
@@ -151,9 +153,15 @@ class TreeScorer:
         return ContinuationScores(tree.sum_along_paths(logprobs)[:, list(tree.ends)], hidden)
 
     def _find_prefix(self, prompt: Key) -> Key:
-        """Return the longest cached prefix of a prompt that leaves a token to evaluate."""
-        fitting = [each for each in self._prefixes if len(each) < len(prompt) and prompt[: len(each)] == each]
-        return max(fitting, key=len, default=())
+        """Return the longest beginning of a prompt that a cached prefix has too and that leaves a token to evaluate."""
+        ids = np.array(prompt[:-1], np.int64)
+        shared = [common_prefix_length(ids, np.array(each, np.int64)) for each in self._prefixes]
+        return prompt[: max(shared, default=0)]
+
+    def _read_prefix(self, prefix: Key) -> torch.Tensor:
+        """Return the keys and values of the beginning of a cached prefix, (L, 2, heads, n, D)."""
+        holder = next(each for each in self._prefixes if each[: len(prefix)] == prefix)
+        return self._prefixes[holder][:, :, :, : len(prefix)]
 
     def _build_rows(self, prompts: Sequence[Key], tree: ContinuationTree) -> Iterator[_TreeRow]:
         """Yield rows: prompts with one prefix, as many as fit, each with its tree."""
@@ -192,7 +200,7 @@ class TreeScorer:
         values = torch.zeros(shape, dtype=self._model.dtype, device=self._model.device)
         for line, prefix in enumerate(prefixes):
             if prefix:
-                values[:, :, line, :, : len(prefix)] = self._prefixes[prefix]
+                values[:, :, line, :, : len(prefix)] = self._read_prefix(prefix)
         return values
 
     def _build_mask(self, visible: npt.NDArray[np.bool_]) -> torch.Tensor:

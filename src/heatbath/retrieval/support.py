@@ -1,0 +1,87 @@
+r"""The support of a part of an answer by a passage: its free-energy drop when the passage is removed from the prompt.
+
+$$ \Delta_{sj} = \log p(s \mid \text{prompt}, s_{<}) - \log p(s \mid \text{prompt without } j, s_{<}) $$
+
+in nats at T = 1, where $s_<$ is the answer before s. Above 0 the passage made the part more probable. Nothing is
+approximated: prompts without a passage are evaluated in full, and only what they begin with in common is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heatbath.errors import BadInput
+from heatbath.models.base import Model, Tokens
+from heatbath.models.continuations import ContinuationScorer, build_continuation_tree, count_shared_tokens
+from heatbath.models.session_scoring import build_continuation_scorer
+from heatbath.retrieval.answer_units import AnswerUnit
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Support:
+    """The support of S parts of an answer by R removals.
+
+    Attributes:
+        nats: free-energy drop of each part when each removal is made, (S, R), nats at T = 1.
+        logprobs: log p of each part with all passages, (S,), nats.
+    """
+
+    nats: Floats
+    logprobs: Floats
+
+
+@dataclass(frozen=True)
+class SupportRequest:
+    """The log-probabilities that a support is made from.
+
+    Attributes:
+        prompts: the prompt with all passages, then one for each removal.
+        paths: the tokens of the answer up to the end of each part.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    paths: tuple[tuple[int, ...], ...]
+
+    def read(self, logprobs: Floats) -> Support:
+        """Return the support from log p of the paths after each prompt, (R + 1, S)."""
+        of_parts = np.diff(logprobs, axis=1, prepend=0.0)
+        with np.errstate(invalid="ignore"):
+            drops = np.nan_to_num(of_parts[0] - of_parts[1:], nan=0.0, posinf=np.inf, neginf=-np.inf)
+        return Support(np.ascontiguousarray(drops.T), of_parts[0])
+
+    @property
+    def num_shared(self) -> int:
+        """Tokens of the first prompt that another one begins with too."""
+        return max((count_shared_tokens(self.prompts[0], each) for each in self.prompts[1:]), default=0)
+
+
+def build_support_request(prompts: Sequence[Tokens], answer: Tokens, units: Sequence[AnswerUnit]) -> SupportRequest:
+    """Return the request for the support of the parts `units` of an answer; `prompts` as `EvidencePrompt.encode` does.
+
+    Raises:
+        BadInput: an answer without parts.
+    """
+    if not units:
+        raise BadInput("the answer has no parts whose support could be measured: give an answer with text.")
+    tokens = tuple(map(int, answer))
+    return SupportRequest(
+        tuple(tuple(map(int, prompt)) for prompt in prompts), tuple(tokens[: unit.token_end] for unit in units)
+    )
+
+
+def measure_support(model: Model | ContinuationScorer, request: SupportRequest) -> Support:
+    """Measure a support by a model; with the scorer of one, prompts that are asked about again need not be read again.
+
+    Raises:
+        BadInput: a prompt with the answer is longer than the context.
+    """
+    scorer = build_continuation_scorer(model) if isinstance(model, Model) else model
+    scorer.cache_prefixes([request.prompts[0][: request.num_shared]])
+    scores = scorer.score(request.prompts, build_continuation_tree(request.paths))
+    return request.read(scores.logprobs)
