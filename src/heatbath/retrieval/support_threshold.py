@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from heatbath.engine.base import ModelInfo
 from heatbath.errors import BadInput
-from heatbath.models.base import Model
 from heatbath.record.result_file import ResultFormat
 from heatbath.retrieval.answer_units import Granularity
 
@@ -34,7 +34,7 @@ class SupportThreshold:
     granularity: Granularity
     fingerprint: str
 
-    def validate_model(self, model: Model) -> None:
+    def validate_model(self, model: ModelInfo) -> None:
         """Raise `BadInput` if the threshold was chosen for another model."""
         if model.fingerprint != self.fingerprint:
             raise BadInput(

@@ -22,6 +22,7 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
+    from heatbath.serve.indexes import ServedIndexes
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -37,6 +38,7 @@ class Services:
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
+        indexes: of documents, None where the settings have none.
         decision_fits: fits of decisions by the digest of their question.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
@@ -49,6 +51,7 @@ class Services:
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
+    indexes: ServedIndexes | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
@@ -76,6 +79,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     phase_map = _load_phase_map(settings)
     calibrator = _load_calibrator(settings)
     metrics.gauges.calibrator = calibrator
+    metrics.gauges.indexes = indexes = _load_indexes(settings)
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
@@ -92,6 +96,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         calibrator=calibrator,
+        indexes=indexes,
         decision_fits=_load_decision_fits(settings),
         metrics=metrics,
         minute_store=store,
@@ -169,6 +174,14 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     from heatbath.serve.confidence import load_served_calibrator
 
     return load_served_calibrator(settings.trust.calibrator)
+
+
+def _load_indexes(settings: Settings) -> ServedIndexes | None:
+    if not settings.retrieval.indexes:
+        return None
+    from heatbath.serve.indexes import load_indexes
+
+    return load_indexes(settings.retrieval)
 
 
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:

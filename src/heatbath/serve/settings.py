@@ -145,6 +145,21 @@ class TrustSettings(Section):
     decisions: tuple[Path, ...] = ()
 
 
+class IndexSettings(Section):
+    """An index of documents in the folder `path`, for these `tenants`; None for all."""
+
+    path: Path
+    tenants: tuple[str, ...] | None = None
+
+
+class RetrievalSettings(Section):
+    """Indexes by name, and the support in nats from which a passage counts: `threshold`, or the file `support`."""
+
+    indexes: dict[str, IndexSettings] = Field(default_factory=dict)
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    support: Path | None = None
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -177,6 +192,7 @@ class Settings(BaseSettings):
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

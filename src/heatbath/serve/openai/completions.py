@@ -32,6 +32,10 @@ async def completions(context: RequestContext) -> Any:
     context.services.model_names.resolve(body.model)
     _check(body)
     prompts = await context.offload(partial(completion_prompts, context.language, body.prompt))
+    if body.thermo is not None and body.thermo.retrieval is not None:
+        from heatbath.serve.openai.evidence import search_for_completion
+
+        prompts = await search_for_completion(context, body, prompts)
     extent = _extent(context, body, prompts)
     requests = sampling_params.build(context, body, prompts=prompts, extent=extent)
     info = context.request_info(request_settings(body), stream=bool(body.stream))

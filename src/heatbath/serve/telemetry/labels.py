@@ -27,6 +27,7 @@ ENDPOINTS = frozenset(
         "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
+        "/v1/search",
         "/v1/rerank",
         "/rerank",
         "/v2/rerank",

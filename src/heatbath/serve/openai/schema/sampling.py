@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from heatbath.serve.openai.schema.retrieval import RetrievalOptions
+
 MAX_STOPS = 64
 MAX_BIASES = 1024
 MAX_PHRASES = 256
@@ -63,7 +65,8 @@ class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, and a requirement.
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, a requirement, and
+    documents.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -77,6 +80,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
     require: Requirement | None = None
+    retrieval: RetrievalOptions | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
