@@ -82,9 +82,11 @@ class ServedIndexes:
         self.counts = RetrievalCounts()
 
     @property
-    def threshold(self) -> float | None:
-        """The support that counts, nats; None where the settings say nothing."""
-        return self._settings.threshold if self._threshold is None else self._threshold.nats
+    def threshold(self) -> float:
+        """The support that counts, nats."""
+        from heatbath.retrieval.citations import DEFAULT_THRESHOLD
+
+        return self._settings.threshold or DEFAULT_THRESHOLD if self._threshold is None else self._threshold.nats
 
     def validate_model(self, model: ModelInfo) -> None:
         """Raise `BadInput` if the threshold was chosen for another model."""

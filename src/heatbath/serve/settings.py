@@ -145,7 +145,7 @@ class TrustSettings(Section):
     decisions: tuple[Path, ...] = ()
 
 
-class IndexSettings(Section):
+class SearchIndexSettings(Section):
     """An index of documents in the folder `path`, for these `tenants`; None for all."""
 
     path: Path
@@ -155,7 +155,7 @@ class IndexSettings(Section):
 class RetrievalSettings(Section):
     """Indexes by name, and the support in nats from which a passage counts: `threshold`, or the file `support`."""
 
-    indexes: dict[str, IndexSettings] = Field(default_factory=dict)
+    indexes: dict[str, SearchIndexSettings] = Field(default_factory=dict)
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     support: Path | None = None
 

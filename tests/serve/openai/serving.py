@@ -135,7 +135,7 @@ def started(made: Server) -> Iterator[Server]:
         yield made
 
 
-def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: Any) -> Server:
+def server(engine: Engine | None = None, *, phase_map: Any = None, indexes: Any = None, **settings: Any) -> Server:
     """A server whose gate is open; `settings` are sections of the settings."""
     store, seen = Kept(), Seen()
     services = Services(
@@ -145,6 +145,7 @@ def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: A
         ModelNames("mock", {"gpt-4o": "mock"}),
         observers=[seen],
         phase_map=phase_map,
+        indexes=indexes,
     )
     services.lifecycle.open()
     app = build_app(services)

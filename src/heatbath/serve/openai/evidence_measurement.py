@@ -12,7 +12,7 @@ import numpy as np
 
 from heatbath.engine.base import Request, Started
 from heatbath.retrieval.answer_units import locate_units
-from heatbath.retrieval.citations import DEFAULT_THRESHOLD, Evidence, build_claims, list_removals
+from heatbath.retrieval.citations import Evidence, build_claims, list_removals
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
 from heatbath.retrieval.passage_relations import PassageRelation, build_relation_requests, group_repeats
 from heatbath.retrieval.support import build_support_request
@@ -46,7 +46,7 @@ class EvidenceMeasurement:
     @property
     def threshold(self) -> float:
         """The support that counts: that of the request, else of the settings."""
-        return self.options.threshold or self.indexes.threshold or DEFAULT_THRESHOLD
+        return self.options.threshold or self.indexes.threshold
 
     async def measure(self, output: PromptOutput) -> None:
         """Measure the grounds of all choices of a prompt."""
