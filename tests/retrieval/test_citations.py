@@ -12,7 +12,7 @@ from heatbath.errors import BadInput
 from heatbath.retrieval.answer_units import AnswerUnit, locate_units, split_text
 from heatbath.retrieval.citations import Evidence, build_claims, list_removals, remove_unsupported
 from heatbath.retrieval.evidence_prompt import EvidencePrompt
-from heatbath.retrieval.markers import find_markers, find_quotes
+from heatbath.retrieval.markers import find_marker_spans, find_markers, find_quotes
 from heatbath.retrieval.support import Support
 
 SIX = make_passages([f"This is passage number {number}." for number in range(1, 7)])
@@ -78,11 +78,20 @@ def test_tokens_of_parts_are_in_order_and_cover_all_text(text: str, size: int) -
     data = text.encode()
     tokens = [data[i : i + size] for i in range(0, len(data), size)]
     units = locate_units(text, tokens)
-    ends = [unit.token_end for unit in units]
-    assert ends == sorted(set(ends)) and all(end <= len(tokens) for end in ends)
+    runs = [run for unit in units for run in unit.token_spans]
+    assert runs == sorted(runs) and all(begin < end <= len(tokens) for begin, end in runs)
     covered = {i for unit in units for i in range(unit.start, unit.end)}
     if units and len(units) == len(split_text(text)):
         assert all(i in covered for i, character in enumerate(text) if not character.isspace())
+        assert sum(end - begin for begin, end in runs) >= len(data.rstrip()) // size
+
+
+def test_tokens_of_markers_do_not_count() -> None:
+    text = "Äh so [1]. No[2] way [x]"
+    tokens = [b"\xc3", b"\x84h", b" so", b" [", b"1", b"].", b" No", b"[2", b"]", b" way", b" [x]"]
+    assert b"".join(tokens).decode() == text
+    units = locate_units(text, tokens, skipped=find_marker_spans(text))
+    assert [unit.token_spans for unit in units] == [((0, 3),), ((6, 7), (9, 10))]
 
 
 def evidence(nats: list[list[float]], repeats: list[tuple[int, ...]] | None = None) -> Evidence:
@@ -91,7 +100,7 @@ def evidence(nats: list[list[float]], repeats: list[tuple[int, ...]] | None = No
 
 
 TEXT = "It is so [1]. It is not [2]. Nobody knows."
-UNITS = [AnswerUnit(*span, token_end=end) for end, span in enumerate(split_text(TEXT), 1)]
+UNITS = [AnswerUnit(*span, ((end - 1, end),)) for end, span in enumerate(split_text(TEXT), 1)]
 
 
 def test_a_citation_is_causal() -> None:

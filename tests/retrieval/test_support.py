@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from heatbath.models.hf.transformers_model import TransformersModel
 from heatbath.retrieval.answer_units import AnswerUnit
 from heatbath.retrieval.support import Floats, SupportRequest, build_support_request, measure_support
 
-UNITS = [AnswerUnit(0, 1, 3), AnswerUnit(1, 2, 4), AnswerUnit(2, 3, 9)]
+UNITS = [AnswerUnit(0, 1, ((0, 3),)), AnswerUnit(1, 2, ((3, 4),)), AnswerUnit(2, 3, ((4, 6), (7, 9)))]
 
 
 def leave_one_out(head: list[int], documents: Sequence[list[int]], tail: list[int]) -> list[list[int]]:
@@ -57,7 +56,7 @@ def urn_logprob(prompt: Sequence[int], tokens: Sequence[int]) -> float:
 def test_support_of_an_exact_model_is_that_of_its_definition() -> None:
     answer = [1, 1, 0, 1]
     prompts = leave_one_out([0, 1], [[1, 1, 1], [0, 0], [1]], [0])
-    units = [AnswerUnit(0, 1, 2), AnswerUnit(1, 2, 4)]
+    units = [AnswerUnit(0, 1, ((0, 2),)), AnswerUnit(1, 2, ((2, 4),))]
     support = measure_support(UrnModel(), build_support_request(prompts, answer, units))
     for column, prompt in enumerate(prompts[1:]):
         first = urn_logprob(prompts[0], answer[:2]) - urn_logprob(prompt, answer[:2])
@@ -75,8 +74,7 @@ def separate_passes(model: TransformersModel, request: SupportRequest) -> Floats
         with torch.inference_mode():
             logits = model.network.module(torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0].double()
         logprobs = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)[range(len(answer)), answer].numpy()
-        ends = [0, *(len(path) for path in request.paths)]
-        rows.append([logprobs[begin:end].sum() for begin, end in pairwise(ends)])
+        rows.append([sum(logprobs[begin:end].sum() for begin, end in runs) for runs in request.spans])
     found = np.array(rows)
     return (found[0] - found[1:]).T
 
@@ -144,7 +142,7 @@ def test_an_answer_without_parts_is_refused() -> None:
 
 
 def test_an_impossible_part_has_infinite_support() -> None:
-    request = SupportRequest(((0,), (1,), (2,)), ((1,),))
+    request = SupportRequest(((0,), (1,), (2,)), ((1,),), (((0, 1),),))
     support = request.read(np.array([[-1.0], [-np.inf], [-1.5]]))
     assert support.nats.tolist() == [[np.inf, 0.5]]
     assert request.read(np.array([[-np.inf], [-np.inf], [-1.0]])).nats.tolist() == [[0.0, -np.inf]]

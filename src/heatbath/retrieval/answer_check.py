@@ -11,6 +11,7 @@ from heatbath.models.session_scoring import build_continuation_scorer
 from heatbath.retrieval.answer_units import Granularity, locate_units
 from heatbath.retrieval.citations import DEFAULT_THRESHOLD, Claim, Evidence, build_claims, list_removals
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
+from heatbath.retrieval.markers import find_marker_spans
 from heatbath.retrieval.passage import Passage
 from heatbath.retrieval.passage_relations import (
     PassageRelation,
@@ -48,7 +49,8 @@ def check_answer(
     relations = relate_passages(model, scorer, prompt.passages)
     removals = list_removals(len(prompt.passages), group_repeats(relations))
     tokens = model.encode(answer, document_start=False)
-    units = locate_units(answer, [model.token_bytes(token) for token in tokens], granularity)
+    spelling = [model.token_bytes(token) for token in tokens]
+    units = locate_units(answer, spelling, granularity, skipped=find_marker_spans(answer))
     request = build_support_request(prompt.encode(build_encoder(model), removals), tokens, units)
     scorer.clear_prefixes()
     support = measure_support(scorer, request)

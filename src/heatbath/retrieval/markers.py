@@ -56,6 +56,11 @@ def find_markers(text: str, num_passages: int) -> list[Marker]:
     return found
 
 
+def find_marker_spans(text: str) -> list[tuple[int, int]]:
+    """Return the code points of all markers, whatever they name."""
+    return [(marker.start, marker.end) for marker in find_markers(text, 0)]
+
+
 def _expand_list(content: str) -> list[str]:
     parts = []
     for part in re.split(r"[,;]", content):

@@ -2,7 +2,8 @@ r"""The support of a part of an answer by a passage: its free-energy drop when t
 
 $$ \Delta_{sj} = \log p(s \mid \text{prompt}, s_{<}) - \log p(s \mid \text{prompt without } j, s_{<}) $$
 
-in nats at T = 1, where $s_<$ is the answer before s. Above 0 the passage made the part more probable. Nothing is
+in nats at T = 1, where $s_<$ is the answer before s. Above 0 the passage made the part more probable. The tokens of
+written markers do not count: a number that was shown is probable by itself, whatever it is written after. Nothing is
 approximated: prompts without a passage are evaluated in full, and only what they begin with in common is shared.
 """
 
@@ -42,17 +43,25 @@ class SupportRequest:
 
     Attributes:
         prompts: the prompt with all passages, then one for each removal.
-        paths: the tokens of the answer up to the end of each part.
+        paths: beginnings of the answer, the shortest first.
+        spans: of each part, the runs of tokens (begin, end) that count; each border is 0 or the length of a path.
     """
 
     prompts: tuple[tuple[int, ...], ...]
     paths: tuple[tuple[int, ...], ...]
+    spans: tuple[tuple[tuple[int, int], ...], ...]
 
     def read(self, logprobs: Floats) -> Support:
-        """Return the support from log p of the paths after each prompt, (R + 1, S)."""
-        of_parts = np.diff(logprobs, axis=1, prepend=0.0)
+        """Return the support from log p of the paths after each prompt, (R + 1, paths)."""
+        places = {0: 0, **{len(path): place for place, path in enumerate(self.paths, 1)}}
+        total = np.concatenate([np.zeros((len(logprobs), 1)), logprobs], 1)
         with np.errstate(invalid="ignore"):
-            drops = np.nan_to_num(of_parts[0] - of_parts[1:], nan=0.0, posinf=np.inf, neginf=-np.inf)
+            of_parts = np.stack(
+                [sum(total[:, places[end]] - total[:, places[begin]] for begin, end in runs) for runs in self.spans], 1
+            )
+            drops = of_parts[0] - of_parts[1:]
+        # After a token that is impossible, with or without the passages, nothing more is known.
+        drops[np.isnan(drops)] = 0.0
         return Support(np.ascontiguousarray(drops.T), of_parts[0])
 
     @property
@@ -70,8 +79,11 @@ def build_support_request(prompts: Sequence[Tokens], answer: Tokens, units: Sequ
     if not units:
         raise BadInput("the answer has no parts whose support could be measured: give an answer with text.")
     tokens = tuple(map(int, answer))
+    borders = sorted({border for unit in units for span in unit.token_spans for border in span} - {0})
     return SupportRequest(
-        tuple(tuple(map(int, prompt)) for prompt in prompts), tuple(tokens[: unit.token_end] for unit in units)
+        tuple(tuple(map(int, prompt)) for prompt in prompts),
+        tuple(tokens[:border] for border in borders),
+        tuple(unit.token_spans for unit in units),
     )
 
 

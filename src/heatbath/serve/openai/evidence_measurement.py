@@ -14,6 +14,7 @@ from heatbath.engine.base import Request, Started
 from heatbath.retrieval.answer_units import locate_units
 from heatbath.retrieval.citations import Evidence, build_claims, list_removals
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
+from heatbath.retrieval.markers import find_marker_spans
 from heatbath.retrieval.passage_relations import PassageRelation, build_relation_requests, group_repeats
 from heatbath.retrieval.support import build_support_request
 from heatbath.serve.indexes import SearchResult, ServedIndexes
@@ -67,7 +68,8 @@ class EvidenceMeasurement:
         """Return the grounds of a choice; None for one without text."""
         tokens = choice.text_tokens
         spelling = [self.context.language.token_bytes(token.id) for token in tokens]
-        units = locate_units(choice.text, spelling, self.options.granularity)
+        skipped = find_marker_spans(choice.text)
+        units = locate_units(choice.text, spelling, self.options.granularity, skipped=skipped)
         if not units:
             return None
         request = build_support_request(prompts, [token.id for token in tokens], units)
