@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +15,14 @@ import pytest
 from scripted import Scripted
 from serving import Server, server
 
+from heatbath.engine.base import Token
 from heatbath.errors import BadInput
 from heatbath.retrieval.passage import Passage, SearchHit
 from heatbath.serve.indexes import ServedIndexes, load_indexes
 from heatbath.serve.settings import RetrievalSettings
 
 PARIS = "Paris has been the capital of France since 987."
-ROME = "Rome has been the capital of Italy since 1871."
+ROME = "In Italy Rome is known for its weather."
 BOTH = "Paris has been the capital of France since 987 [1]. Rome has fine weather [2]. See [9] and [x]."
 CHAT = [{"role": "user", "content": "Which is the capital of France?"}]
 
@@ -29,8 +31,16 @@ class Copier(Scripted):
     """An engine in whose model a letter costs 0.1 nats within a word that the prompt has, and 3 nats within another."""
 
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
-        words = set(re.findall(rb"\w+", bytes(prompt)))
+        words = set(words_of(prompt))
         return [sum(-0.1 * len(w) if w in words else -3.0 * len(w) for w in words_of(c)) for c in continuations]
+
+
+    def token(self, token: int, place: int) -> Token:
+        """A token with the whole record of a fair coin."""
+        half = -math.log(2)
+        record = {"logprob": half, "energy": 0.0, "log_z": -half, "entropy": -half, "heat_capacity": 0.0, "rank": 1.0}
+        record |= {"temperature": 1.0, "mean_energy": 0.0, "variance": 0.0, "ground": 0.0, "p_max": 0.5}
+        return replace(super().token(token, place), record=record)
 
 
 def words_of(tokens: Sequence[int]) -> list[bytes]:
@@ -84,9 +94,9 @@ def test_passages_are_shown_and_citations_are_measured() -> None:
     first, second, third = choice["thermo"]["claims"]
     text = choice["message"]["content"]
     assert text[first["start"] : first["end"]] == "Paris has been the capital of France since 987 [1]."
-    # Without passage 1 five words are unknown: Paris, France (the question has it), 987, capital (Rome has it).
+    # The question has the words of the sentence but for these.
     [citation] = first["citations"]
-    assert citation["support"] == pytest.approx(2.9 * len("Paris987"), abs=1e-9) and citation["supported"]
+    assert citation["support"] == pytest.approx(2.9 * len("Parishasbeensince987"), abs=1e-9) and citation["supported"]
     assert citation["document"] == "1.txt" and citation["version"] == "v1" and citation["index"] == "docs"
     assert citation["content_hash"] == hashlib.sha256(PARIS.encode()).hexdigest()
     by_number = {each["number"]: each for each in second["citations"]}
@@ -180,8 +190,8 @@ def test_passages_that_repeat_one_another_are_said_and_support_together() -> Non
         ("never", 0, 0),
         ({"kind": "random", "rate": 0.0}, 0, 0),
         ({"kind": "random", "rate": 1.0}, 0, 1),
-        ({"kind": "uncertainty", "signal": "surprisal:mean", "threshold": 1000.0}, 0, 0),
-        ({"kind": "uncertainty", "signal": "surprisal:mean", "threshold": -1.0}, 1, 1),
+        ({"kind": "uncertainty", "signal": "entropy:mean", "threshold": 1000.0}, 0, 0),
+        ({"kind": "uncertainty", "signal": "entropy:mean", "threshold": -1.0}, 1, 1),
         ({"kind": "uncertainty", "signal": "logprob:mean", "threshold": 1.0}, 1, 1),
     ],
 )
@@ -235,10 +245,6 @@ KEYS = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": na
 
 def test_another_tenant_finds_nothing_of_an_index_and_the_same_one_does() -> None:
     made = server(Copier([BOTH]), indexes=build_indexes(tenants=["alice"]), keys=KEYS)
-    made = replace(made, services=replace(made.services, keys=made.services.keys))
-    from heatbath.serve.http.auth import build_keyring
-
-    made.app.state.services = replace(made.services, keys=build_keyring(made.services.settings.keys))
     own, other = ({"authorization": f"Bearer {name}"} for name in ("alice", "bob"))
 
     def search(headers: Any, **more: Any) -> Any:
@@ -249,9 +255,13 @@ def test_another_tenant_finds_nothing_of_an_index_and_the_same_one_does() -> Non
     assert by_name.status_code == unknown.status_code == 404
     assert by_name.json()["error"]["message"].replace("docs", "other") == unknown.json()["error"]["message"]
     assert search(other).status_code == 400 and "docs" not in search(other).text
-    chat = made.chat(CHAT, headers=other, **thermo(index="docs"))
-    assert chat.status_code == 404 and PARIS not in chat.text
-    assert made.chat(CHAT, headers=own, **thermo()).status_code == 200
+
+    def chat(headers: Any, **retrieval: Any) -> Any:
+        body = {"messages": CHAT, **thermo(**retrieval)}
+        return made.post("/v1/chat/completions", body, headers=headers)
+
+    assert chat(other, index="docs").status_code == 404 and PARIS not in chat(other, index="docs").text
+    assert chat(own).status_code == 200
     assert made.services.indexes is not None
     assert made.services.indexes.describe("alice")["last"] and not made.services.indexes.describe("bob")["last"]
 

@@ -35,7 +35,8 @@ async def completions(context: RequestContext) -> Any:
     if body.thermo is not None and body.thermo.retrieval is not None:
         from heatbath.serve.openai.evidence import search_for_completion
 
-        prompts = await search_for_completion(context, body, prompts)
+        reserve = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+        prompts = await search_for_completion(context, body, prompts, reserve)
     extent = _extent(context, body, prompts)
     requests = sampling_params.build(context, body, prompts=prompts, extent=extent)
     info = context.request_info(request_settings(body), stream=bool(body.stream))

@@ -33,13 +33,28 @@ RETRY_NOTE = "An earlier answer said what no passage supports:\n{claims}\nAnswer
 DEFAULT_SIGNAL = "entropy:mean"
 
 
+@dataclass(frozen=True)
+class SearchedTurn:
+    """The turn of a request that documents are searched for.
+
+    Attributes:
+        question: its text.
+        plain: the prompt without documents.
+        encode: maps another text of the turn to the tokens of the prompt.
+        reserve: tokens of the answer that the prompt must leave room for.
+    """
+
+    question: str
+    plain: Tokens
+    encode: Encode
+    reserve: int
+
+
 @dataclass
 class RequestEvidence:
     """The documents of one request.
 
     Attributes:
-        plain: the prompt without documents.
-        encode: maps the text of the last turn to the tokens of the prompt.
         prompt: the question and the passages, none before the search.
         result: what was found; None without a search.
         value: the signal of the draft, where the trigger needs one.
@@ -51,8 +66,7 @@ class RequestEvidence:
     indexes: ServedIndexes
     index: str
     trigger: Trigger
-    plain: Tokens
-    encode: Encode
+    turn: SearchedTurn
     prompt: EvidencePrompt
     result: SearchResult | None = None
     measurement: EvidenceMeasurement | None = None
@@ -61,30 +75,30 @@ class RequestEvidence:
     dropped: int = 0
     _own_fields: Sequence[ComponentSpec] = ()
 
-    async def search(self, reserve: int) -> Tokens:
-        """Search, and return the tokens of the prompt with as many passages as leave room for `reserve` tokens."""
+    async def search(self) -> Tokens:
+        """Search, and return the tokens of the prompt with as many passages as leave room for an answer."""
         query = self.options.query or self.prompt.question
         self.result = await self.indexes.search(self.index, query, self.options)
         self.prompt = replace(self.prompt, passages=tuple(hit.passage for hit in self.result.hits))
-        return await asyncio.to_thread(self._fit_prompt, reserve)
+        return await asyncio.to_thread(self._fit_prompt)
 
-    def _fit_prompt(self, reserve: int) -> Tokens:
+    def _fit_prompt(self) -> Tokens:
         length = self.context.language.context_length
         tokens = self._encode_prompt()
-        while length is not None and len(tokens) + reserve > length and self.prompt.passages:
+        while length is not None and len(tokens) + self.turn.reserve > length and self.prompt.passages:
             self.prompt = replace(self.prompt, passages=self.prompt.passages[:-1])
             self.dropped += 1
             tokens = self._encode_prompt()
         return tokens
 
     def _encode_prompt(self) -> Tokens:
-        return self.prompt.encode(self.encode)[0]
+        return self.prompt.encode(self.turn.encode)[0]
 
     def steer(self, request: Request) -> Request:
         """Return the request with the contrast of the documents, and the record that the trigger reads."""
         self._own_fields = request.fields
         if self.options.contrast is not None and self.prompt.passages:
-            value = {"other": list(self.plain), "gamma": 1.0 + self.options.contrast}
+            value = {"other": list(self.turn.plain), "gamma": 1.0 + self.options.contrast}
             request = replace(request, fields=(ComponentSpec("contrast", value), *request.fields))
         if self.trigger.needs_draft and request.record != "full":
             request = replace(request, record="full")
@@ -99,7 +113,7 @@ class RequestEvidence:
         if self.trigger.needs_draft:
             self.value = measure_signal(outputs[0], self.trigger.signal, self.context)
             if self.trigger.fires(value=self.value):
-                tokens = await self.search(task.plan.requests[0].max_tokens)
+                tokens = await self.search()
                 outputs = await self._generate_again(task, tokens)
         if self.result is None:
             self.indexes.counts.untriggered += 1
@@ -108,7 +122,7 @@ class RequestEvidence:
             return outputs
         assert self.result is not None
         self.measurement = EvidenceMeasurement(
-            self.context, citations, self.prompt, self.result, self.encode, self.indexes
+            self.context, citations, self.prompt, self.result, self.turn.encode, self.indexes
         )
         await self.measurement.measure(outputs[0])
         if citations.unsupported == "retry" and (claims := self.measurement.list_unsupported(outputs[0])):
@@ -184,7 +198,7 @@ def measure_signal(output: PromptOutput, name: str, context: RequestContext) -> 
     from heatbath.trust.signals import SIGNALS, Evidence, compute_signals
 
     tokens = next(iter(output.choices.values()), ChoiceOutput()).tokens
-    if not tokens or any(token.record is None for token in tokens):
+    if not tokens or any(token.record is None or "ground" not in token.record for token in tokens):
         return float("nan")
     trace = build_trace(tokens, context.language)
     return -SIGNALS.find(name).spec.direction * compute_signals(Evidence(trace=trace), [name])[name].value
@@ -205,24 +219,16 @@ def build_trigger(options: str | TriggerOptions) -> Trigger:
     return Trigger("uncertainty", name, None if options.threshold is None else -direction * options.threshold)
 
 
-async def start_evidence(
-    context: RequestContext, options: RetrievalOptions, question: str, plain: Tokens, encode: Encode
-) -> RequestEvidence:
-    """Return the documents of a request; it searches now unless a draft has to come first, or its trigger says no."""
+async def _show_documents(context: RequestContext, options: RetrievalOptions, turn: SearchedTurn) -> Tokens:
+    """Return the prompt to begin with: searched for now, unless a draft comes first or the trigger says no."""
     indexes = require_indexes(context, PARAM)
     name = indexes.resolve_name(context.tenant.name, options.index, f"{PARAM}.index")
     trigger = build_trigger(options.trigger)
-    evidence = RequestEvidence(context, options, indexes, name, trigger, plain, encode, EvidencePrompt(question, ()))
-    context.evidence = evidence
-    return evidence
-
-
-async def _show_documents(evidence: RequestEvidence, reserve: int) -> Tokens:
-    """Return the prompt to begin with."""
-    trigger = evidence.trigger
+    prompt = EvidencePrompt(turn.question, ())
+    context.evidence = evidence = RequestEvidence(context, options, indexes, name, trigger, turn, prompt)
     if trigger.needs_draft or not trigger.fires(seed=secrets.randbits(32)):
-        return evidence.plain
-    return await evidence.search(reserve)
+        return turn.plain
+    return await evidence.search()
 
 
 async def search_for_chat(context: RequestContext, body: ChatRequest, plain: Tokens, tools: Sequence[Tool]) -> Tokens:
@@ -238,15 +244,15 @@ async def search_for_chat(context: RequestContext, body: ChatRequest, plain: Tok
         messages = [*body.messages[:place], changed, *body.messages[place + 1 :]]
         return chat_prompt(context.language, msgspec.structs.replace(body, messages=messages), tools)
 
-    question = _read_text(message)
-    evidence = await start_evidence(context, body.thermo.retrieval, question, plain, encode)
-    return await _show_documents(evidence, body.max_completion_tokens or body.max_tokens or 1)
+    reserve = body.max_completion_tokens or body.max_tokens or 1
+    turn = SearchedTurn(_read_text(message), plain, encode, reserve)
+    return await _show_documents(context, body.thermo.retrieval, turn)
 
 
 async def search_for_completion(
-    context: RequestContext, body: CompletionRequest, prompts: Sequence[Tokens]
+    context: RequestContext, body: CompletionRequest, prompts: Sequence[Tokens], reserve: int
 ) -> list[Tokens]:
-    """Search for a prompt; return its tokens with the passages before it. Raises `ApiError` for several prompts."""
+    """Search for a prompt; return its tokens with the passages before it. Raises `ApiError` for several."""
     assert body.thermo is not None and body.thermo.retrieval is not None
     if not isinstance(body.prompt, str) or body.echo:
         what = "echo is true" if isinstance(body.prompt, str) else "prompt is not one text"
@@ -255,8 +261,8 @@ async def search_for_completion(
     def encode(text: str) -> Tokens:
         return tuple(context.language.encode(text))
 
-    evidence = await start_evidence(context, body.thermo.retrieval, body.prompt, prompts[0], encode)
-    return [await _show_documents(evidence, 1 if body.max_tokens is None else body.max_tokens)]
+    turn = SearchedTurn(body.prompt, prompts[0], encode, reserve)
+    return [await _show_documents(context, body.thermo.retrieval, turn)]
 
 
 def _read_text(message: Message) -> str:
