@@ -1,11 +1,11 @@
-"""Citations and triggers on FOLDOC: what acronyms stand for, asked of the default model with eight passages.
+"""Citations and triggers on FOLDOC: what acronyms stand for, asked of the default model with five passages.
 
 The dictionary is that of the Debian package `dict-foldoc` (foldoc.dict.dz). An acronym whose entry names one expansion,
 which has an entry of its own, is a question; the entry of the expansion is the passage that answers it. Prints the
 tables of docs/citations.md, and writes the threshold of support that the first half of the questions gives.
 
 apt-get download dict-foldoc && dpkg -x dict-foldoc_*.deb foldoc
-python tools/citations.py foldoc/usr/share/dictd/foldoc.dict.dz --questions 80 --support support.json
+python tools/citations.py foldoc/usr/share/dictd/foldoc.dict.dz --questions 60 --support support.json
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from heatbath.trust.signals import SIGNALS, collect_evidence, compute_signal_col
 
 MODEL = "smollm2-135m"
 NUM_DISTRACTORS = 1500
-NUM_PASSAGES = 8
-CHARACTERS = 280
-MAX_TOKENS = 32
+NUM_PASSAGES = 5
+CHARACTERS = 200
+MAX_TOKENS = 24
 MAX_ERROR = 0.05
-SIGNAL_NAMES = ("entropy:mean", "logprob:mean", "surprisal:max", "heat_capacity:mean")
+SIGNAL_NAMES = ("entropy:mean", "entropy:max", "logprob:mean", "heat_capacity:mean")
 CONTRASTS = (0.5, 1.0)
+NUM_CONTRASTED, NUM_TIMED = 24, 12
 
 _ENTRY = re.compile(r"\n(?=\S)")
 _EXPANSION = re.compile(r"\{([A-Za-z][\w /'-]+)\}")
@@ -276,7 +277,7 @@ def list_null_supports(outcomes: Sequence[Outcome]) -> Iterator[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dictionary", type=Path)
-    parser.add_argument("--questions", type=int, default=80)
+    parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--support", type=Path)
     options = parser.parse_args()
     model = hb.load(MODEL, dtype="float32")
@@ -284,9 +285,9 @@ def main() -> None:
         folder = Path(name)
         outcomes = find_passages(folder, build_task(options.dictionary, folder, options.questions))
         answer_questions(model, outcomes)
-    seconds = {each: measure(model, outcomes[:16], each) for each in GRANULARITIES[1:]}
-    seconds["sentence"] = measure(model, outcomes[:16], "sentence")
-    measure(model, outcomes[16:], "sentence")
+    seconds = {each: measure(model, outcomes[:NUM_TIMED], each) for each in GRANULARITIES[1:]}
+    seconds["sentence"] = measure(model, outcomes[:NUM_TIMED], "sentence")
+    measure(model, outcomes[NUM_TIMED:], "sentence")
     half = len(outcomes) // 2
     threshold = choose_threshold(list(list_null_supports(outcomes[:half])), MAX_ERROR)
     null = [float(value >= threshold) for value in list_null_supports(outcomes[half:])]
@@ -295,8 +296,8 @@ def main() -> None:
     print_citations(outcomes[half:], threshold)
     print_written(outcomes[half:], threshold)
     print_triggers(outcomes)
-    print_table(["granularity", "CPU seconds per answer"], [[n, f"{s / 16:.2f}"] for n, s in seconds.items()])
-    print_contrasts(model, outcomes[: max(1, len(outcomes) // 2)])
+    print_table(["granularity", "CPU seconds per answer"], [[n, f"{s / NUM_TIMED:.2f}"] for n, s in seconds.items()])
+    print_contrasts(model, outcomes[:NUM_CONTRASTED])
     if options.support:
         count = sum(1 for _ in list_null_supports(outcomes[:half]))
         SupportThreshold(threshold, MAX_ERROR, count, "sentence", model.fingerprint).save(options.support)

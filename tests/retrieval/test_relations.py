@@ -22,15 +22,14 @@ from heatbath.retrieval.triggers import Trigger
 
 
 def test_energies_say_what_is_repeated_and_where_it_is_contradicted() -> None:
-    request = RelationRequest(2, (1, 3), ((0,), (1,), (2,)), ((5,), (5, 6), (5, 6, 7)))
-    alone = np.cumsum([-4.0, -4.0, -4.0])
-    same, other = np.cumsum([-0.5, -0.5, -1.0]), np.cumsum([-0.1, -0.1, -1.5])
-    found = request.read(np.array([alone, same, other]))
-    assert [(one.first, one.second, one.kind) for one in found] == [(1, 2, "repeats"), (3, 2, "repeats")]
-    changed = np.cumsum([-0.1, -0.1, -7.5])
-    relation = request.read(np.array([np.cumsum([-4.0, -9.0, -4.0]), same, changed]))[1]
-    assert (relation.kind, relation.place, round(relation.rise, 6)) == ("contradicts", 2, 3.5)
-    assert not request.read(np.array([alone, alone, alone - 1]))
+    request = RelationRequest(2, (1, 3, 4), ((0,), (5,), (1,), (2,), (3,)), ((5,), (5, 6), (5, 6, 7)))
+    energies = [[4.0, 4.0, 4.0], [3.0, 0.1, 0.1], [3.0, 0.2, 0.1], [3.0, 0.2, 2.2], [3.9, 3.0, 3.0]]
+    found = request.read(-np.cumsum(energies, axis=1))
+    assert [(one.first, one.second, one.kind, one.place) for one in found] == [
+        (1, 2, "repeats", 1),
+        (3, 2, "contradicts", 2),
+    ]
+    assert found[1].rise == pytest.approx(2.1) and found[0].explained == pytest.approx(1 - 3.3 / 12)
 
 
 def test_only_passages_with_the_same_words_are_compared() -> None:
@@ -38,7 +37,7 @@ def test_only_passages_with_the_same_words_are_compared() -> None:
     encoded = [[1, 1], [0, 0], [1, 1, 1]]
     requests = build_relation_requests(passages, encoded, (0,))
     assert [(each.second, each.firsts) for each in requests] == [(3, (1,))]
-    assert requests[0].prompts == ((0,), (0, 1, 1)) and requests[0].paths == ((1,), (1, 1), (1, 1, 1))
+    assert requests[0].prompts == ((0,), (0, 1, 1, 1), (0, 1, 1)) and requests[0].paths == ((1,), (1, 1), (1, 1, 1))
 
 
 @pytest.mark.weights

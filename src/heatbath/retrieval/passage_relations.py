@@ -1,9 +1,10 @@
 r"""Passages that repeat or contradict one another, seen by their energies.
 
-After passage j the tokens of passage i have other energies than at the start of a document:
-$g_t = \log p(t \mid j, i_{<t}) - \log p(t \mid i_{<t})$ nats. Where i says what j says, $g$ is large and positive, and
-the share of its energy that j explains, $\sum_t g_t / \sum_t -\log p(t \mid i_{<t})$, tends to 1. Where i otherwise
-says the same and then something else in its place, $g_t$ is large and negative: the model expected what j says.
+After passage j the tokens of passage i have other energies than at the start of a document. Where i says what j says,
+they become small: the share of the energy of i that j explains, $1 - E(i \mid j) / E(i)$, tends to 1. Where i otherwise
+says the same and then something else in its place, the model expects what j says: the energy of that token is higher
+after j than after i itself, $E(i_t \mid j, i_{<t}) - E(i_t \mid i, i_{<t}) > 0$. A passage after itself is the measure,
+as the model does not expect every token of a copy either.
 
 Only passages that share enough of their words are compared.
 """
@@ -25,8 +26,8 @@ from heatbath.retrieval.support import Floats
 MIN_SHARED_WORDS = 0.4
 """Share of the words of the shorter passage that the other one has too, from which two are compared."""
 MIN_EXPLAINED = 0.5
-MIN_RISE = 3.0
-"""Nats by which the energy of a token must rise for a contradiction."""
+MIN_RISE = 2.0
+"""Nats by which a token must have more energy than in a copy for a contradiction."""
 MAX_TOKENS = 128
 """Tokens of a passage that are compared."""
 
@@ -39,7 +40,7 @@ class PassageRelation:
 
     Attributes:
         explained: the share of the energy of passage `second` that passage `first` explains.
-        rise: the most by which the energy of one of its tokens rises after `first`, nats.
+        rise: the most by which the energy of one of its tokens after `first` is above that in a copy, nats.
         place: the token with that rise, by its number.
     """
 
@@ -55,7 +56,7 @@ class PassageRelation:
 class RelationRequest:
     """The energies that relations of passage `second` to the passages `firsts` are read from.
 
-    `prompts` are the start of a document and each of `firsts`, `paths` the beginnings of the passage.
+    `prompts` are the start of a document, the passage itself and each of `firsts`; `paths` are its beginnings.
     """
 
     second: int
@@ -64,14 +65,12 @@ class RelationRequest:
     paths: tuple[tuple[int, ...], ...]
 
     def read(self, logprobs: Floats) -> list[PassageRelation]:
-        """Return the relations from log p of the paths after each prompt, (1 + firsts, tokens)."""
-        of_tokens = np.diff(logprobs, axis=1, prepend=0.0)
-        alone = of_tokens[0]
+        """Return the relations from log p of the paths after each prompt, (2 + firsts, tokens)."""
+        alone, copied, *after_firsts = -np.diff(logprobs, axis=1, prepend=0.0)
         found = []
-        for first, after in zip(self.firsts, of_tokens[1:], strict=True):
-            gain = after - alone
-            explained, place = float(gain.sum() / -alone.sum()), int(gain.argmin())
-            rise = float(-gain[place])
+        for first, after in zip(self.firsts, after_firsts, strict=True):
+            explained, place = float(1 - after.sum() / alone.sum()), int((after - copied).argmax())
+            rise = float(after[place] - copied[place])
             if explained >= MIN_EXPLAINED:
                 kind: Literal["repeats", "contradicts"] = "contradicts" if rise >= MIN_RISE else "repeats"
                 found.append(PassageRelation(first, self.second, kind, explained, rise, place))
@@ -91,7 +90,7 @@ def build_relation_requests(
         firsts = [first for first in range(second) if _share_words(words[first], words[second])]
         tokens = tuple(map(int, encoded[second]))[:MAX_TOKENS]
         if firsts and tokens:
-            prompts = [tuple(map(int, start)), *((*start, *map(int, encoded[first])) for first in firsts)]
+            prompts = [tuple(map(int, start)), *((*start, *map(int, encoded[i])) for i in (second, *firsts))]
             paths = tuple(tokens[:end] for end in range(1, len(tokens) + 1))
             numbers = tuple(first + 1 for first in firsts)
             requests.append(RelationRequest(second + 1, numbers, tuple(prompts), paths))

@@ -34,7 +34,6 @@ class Copier(Scripted):
         words = set(words_of(prompt))
         return [sum(-0.1 * len(w) if w in words else -3.0 * len(w) for w in words_of(c)) for c in continuations]
 
-
     def token(self, token: int, place: int) -> Token:
         """A token with the whole record of a fair coin."""
         half = -math.log(2)

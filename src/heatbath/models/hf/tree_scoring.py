@@ -38,6 +38,8 @@ from heatbath.models.validation import validate_context_length
 ROW_POSITIONS = 160
 """New positions of a row, beyond which no further prompt joins it: attention costs their square."""
 PASS_POSITIONS = 4096
+MAX_EMPTY_POSITIONS, MAX_EMPTY_SHARE = 64, 0.1
+"""Empty positions of a pass, after the ends of its shorter rows, and their share of the others."""
 MAX_ROW_POSITIONS = 2048
 PREFIX_BYTES = 512 << 20
 
@@ -294,13 +296,17 @@ def _split_sizes(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _split_rows(rows: Sequence[_TreeRow]) -> Iterator[list[_TreeRow]]:
-    """Yield batches of rows of similar length, with a bounded number of positions each."""
+    """Yield batches of rows of similar length, with a bounded number of positions, and of empty ones, each."""
     batch: list[_TreeRow] = []
+    used = 0
     for row in sorted(rows, key=len):
-        if batch and ((len(batch) + 1) * len(row) > PASS_POSITIONS or len(row) > 2 * len(batch[0])):
+        positions = (len(batch) + 1) * len(row)
+        empty = positions - used - len(row)
+        if batch and (positions > PASS_POSITIONS or empty > MAX_EMPTY_POSITIONS + MAX_EMPTY_SHARE * used):
             yield batch
-            batch = []
+            batch, used = [], 0
         batch.append(row)
+        used += len(row)
     if batch:
         yield batch
 
