@@ -23,8 +23,9 @@ FindTokens = Callable[[Sequence[str]], list[Ints]]
 """From n texts to the code points where their tokens begin and end, (tokens, 2) each."""
 
 _SEGMENT = 20_000
+_EMPTY_LINE = 4
 _SENTENCE_END = re.compile(r"[.!?。！？][\"'”’)\]]*$")
-_WORDS = re.compile(r"\w+|[^\w\s]")
+_WORDS = re.compile(r"\w[\w\u0300-\u036f]*|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,13 @@ class _Cutter:
 
     def _best_break(self, low: int, high: int) -> int:
         """Return the token from `low` to `high` before which a cut is best, the last of equals."""
-        return max(range(low, high + 1), key=lambda token: (self._rate_break(token), token))
+        best, rating = high, -1
+        for token in range(high, low - 1, -1):
+            if (own := self._rate_break(token)) > rating:
+                best, rating = token, own
+            if rating == _EMPTY_LINE:
+                break
+        return best
 
     def _overlap_start(self, low: int, high: int) -> int:
         """Return the token from `low` to below `high` where a repetition begins best, the first of equals."""
@@ -146,7 +153,7 @@ class _Cutter:
             return 0
         lines = gap.count("\n") or gap.count("\r")
         if lines:
-            return 4 if lines > 1 else 3
+            return _EMPTY_LINE if lines > 1 else 3
         return 2 if _SENTENCE_END.search(self._text, max(0, end - 3), end) else 1
 
     def _trim(self, start: int, end: int) -> tuple[int, int]:

@@ -198,17 +198,14 @@ class _Update:
 
     def _find_incomplete(self) -> list[DocumentRecord]:
         """Return the documents whose passages or text are not all there: all of them if a table is damaged."""
-        documents = list(self._manifest.documents)
         try:
-            texts = self._store.list_texts()
-            lacking = {each.path for each in documents if each.content_hash not in texts}
             Snapshot.load(self._store, self._manifest)
         except IncompleteIndex as error:
-            lacking |= {each.path for each in error.documents}
+            return error.documents
         except DamagedTable:
             self._store.discard()
-            return documents
-        return [each for each in documents if each.path in lacking]
+            return list(self._manifest.documents)
+        return []
 
     def _take(self, file: SourceFile, size: int) -> None:
         """Take in one file: nothing to do for one that is known."""

@@ -101,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         if content["format"] == FORMAT:
             documents = tuple(DocumentRecord(**each) for each in content["documents"])
             return Manifest(IndexSettings(**content["settings"]), documents)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(

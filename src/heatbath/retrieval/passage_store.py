@@ -145,7 +145,7 @@ def vector_matrix(rows: pa.Table) -> Floats:
     """Return the vectors of passages, (n, d)."""
     column: Any = rows["vector"].combine_chunks()
     values = column.flatten().to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(values.reshape(len(rows), -1), np.float32)
+    return np.ascontiguousarray(values.reshape(len(rows), column.type.list_size), np.float32)
 
 
 def _drop_repeated(rows: pa.Table, name: str) -> pa.Table:

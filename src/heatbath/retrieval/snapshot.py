@@ -20,10 +20,10 @@ Ints = npt.NDArray[np.int64]
 
 
 class IncompleteIndex(Exception):
-    """Documents of a manifest whose passages are not all there; `.documents` are their records."""
+    """Documents of a manifest whose text or passages are not all there; `.documents` are their records."""
 
     def __init__(self, documents: list[DocumentRecord]) -> None:
-        super().__init__(f"{len(documents)} documents lack passages")
+        super().__init__(f"{len(documents)} documents lack their text or passages")
         self.documents = documents
 
 
@@ -42,7 +42,7 @@ class Snapshot:
         """Read the passages that a manifest lists.
 
         Raises:
-            IncompleteIndex: some of them are missing.
+            IncompleteIndex: some of them, or the text of a document, are missing.
             DamagedTable: the table cannot be read.
         """
         rows = store.read_passages()
@@ -50,8 +50,12 @@ class Snapshot:
         found = pc.index_in(rows["document_key"], value_set=pa.array(keys, pa.string()))
         is_listed = pc.is_valid(found)
         rows, document_n = rows.filter(is_listed), found.filter(is_listed).to_numpy().astype(np.int64)
-        counts = np.bincount(document_n, minlength=len(keys))
-        lacking = [each for each, count in zip(manifest.documents, counts, strict=True) if count != each.passages]
+        counts, texts = np.bincount(document_n, minlength=len(keys)), store.list_texts()
+        lacking = [
+            each
+            for each, count in zip(manifest.documents, counts, strict=True)
+            if count != each.passages or each.content_hash not in texts
+        ]
         if lacking:
             raise IncompleteIndex(lacking)
         order = np.lexsort((rows["start"].to_numpy(), document_n))
