@@ -136,6 +136,35 @@ def test_what_was_read_is_not_read_again(tiny: TransformersModel, monkeypatch: p
     assert count <= 7 + 36 * 100 + 9 * (5 + 8) + 8
 
 
+def hide_span(model: TransformersModel, prompt: Sequence[int], answer: Sequence[int], span: tuple[int, int]) -> Any:
+    """log p of an answer in one pass whose last positions, from the question on, do not see a span."""
+    tokens = [*prompt, *answer]
+    visible = torch.tril(torch.ones(len(tokens), len(tokens), dtype=torch.bool))
+    visible[len(prompt) - 5 :, span[0] : span[1]] = False
+    mask = torch.where(visible, 0.0, torch.finfo(torch.float32).min)[None, None]
+    with torch.inference_mode():
+        logits = model.network.module(torch.tensor([tokens]), attention_mask=mask, use_cache=False).logits[0].double()
+    return torch.log_softmax(logits[len(prompt) - 1 : -1], -1)[range(len(answer)), list(answer)].numpy()
+
+
+def test_the_masked_method_hides_a_document_from_the_question_and_the_answer(tiny: TransformersModel) -> None:
+    request = random_request(60, lengths=(20, 30, 25))
+    answer, whole = request.paths[-1], request.prompts[0]
+    found = measure_support(tiny, request, method="masked").nats
+    alone = hide_span(tiny, whole, answer, (0, 0))
+    for document, span in enumerate([(7, 27), (27, 57), (57, 82)]):
+        drop = alone - hide_span(tiny, whole, answer, span)
+        expected = [sum(drop[begin:end].sum() for begin, end in runs) for runs in request.spans]
+        assert found[:, document] == pytest.approx(expected, abs=1e-4)
+    exact = measure_support(tiny, request).nats
+    assert np.abs(found[:, :2] - exact[:, :2]).max() > 1e-3, "later documents have read the first two"
+    with pytest.raises(BadInput, match="exact"):
+        measure_support(UrnModel(), build_support_request([[0, 1, 1], [0, 1]], [1] * 9, UNITS), method="masked")
+    apart = build_support_request([[1, 2, 3, 4, 5], [2, 3, 4]], [1] * 9, UNITS)
+    with pytest.raises(BadInput, match="removed together"):
+        measure_support(tiny, apart, method="masked")
+
+
 def test_an_answer_without_parts_is_refused() -> None:
     with pytest.raises(BadInput, match="no parts"):
         build_support_request([[0], [1]], [1], [])

@@ -19,7 +19,7 @@ from heatbath.errors import ModelError
 from heatbath.models import load
 from heatbath.models.session_scoring import build_continuation_scorer
 from heatbath.retrieval.answer_units import AnswerUnit
-from heatbath.retrieval.support import SupportRequest, build_support_request, measure_support
+from heatbath.retrieval.support import SupportMethod, SupportRequest, build_support_request, measure_support
 
 MODEL = "smollm2-135m"
 NUM_DOCUMENTS = 8
@@ -75,21 +75,23 @@ def lines() -> Iterator[BenchmarkLine]:
     request = build_request(model.vocabulary.size)
     scorer, passes = build_continuation_scorer(model), SeparatePasses(model.network.module, request)
 
-    def measure_shared() -> Any:
+    def measure_shared(method: SupportMethod = "exact") -> Any:
         scorer.clear_prefixes()
-        return measure_support(scorer, request).nats
+        return measure_support(scorer, request, method=method).nats
 
     with limit_torch_threads(2):
         error = float(np.abs(measure_shared() - passes.measure(all_logits=False)).max())
         if not error <= TOLERANCE:
             raise ModelError(f"shared prefixes give another support than separate passes, by {error:.2g} nats.")
         sides = {
-            "shared": measure_shared,
+            "exact": measure_shared,
+            "masked": lambda: measure_shared("masked"),
             "all": lambda: passes.measure(all_logits=True),
             "answer": lambda: passes.measure(all_logits=False),
         }
         seconds = time_sides(sides, repeats=3)
     size = f"{NUM_DOCUMENTS} documents of {DOCUMENT} tokens"
-    for side, words in (("all", "forward passes"), ("answer", "forward passes, logits of the answer alone")):
-        name = f"support by {size}, over {NUM_DOCUMENTS + 1} {words}"
-        yield upper_limit_line(name, seconds["shared"], seconds[side], limit=LIMIT, unit="s")
+    for method in ("exact", "masked"):
+        for side, words in (("all", "forward passes"), ("answer", "forward passes, logits of the answer alone")):
+            name = f"{method} support by {size}, over {NUM_DOCUMENTS + 1} {words}"
+            yield upper_limit_line(name, seconds[method], seconds[side], limit=LIMIT, unit="s")

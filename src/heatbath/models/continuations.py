@@ -104,6 +104,14 @@ class ContinuationScorer(Protocol):
 
 
 @runtime_checkable
+class MaskingScorer(Protocol):
+    """A scorer that can hide tokens of a prompt from those after them."""
+
+    def score_masked(self, prompt: Tokens, spans: Sequence[tuple[int, int]], tree: ContinuationTree) -> Floats:
+        """Return log p of the continuations of a prompt, and with each span (begin, end) hidden, (1 + spans, C)."""
+
+
+@runtime_checkable
 class HiddenStateModel(Protocol):
     """A model that gives hidden states."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -51,13 +51,15 @@ Key = tuple[int, ...]
 class _TreeRow:
     """New tokens after a prefix: `parents` within them, -1 after the prefix; `evaluated` are wanted, with their prompt.
 
-    `evaluated` holds (place, prompt, node) for each node whose energies are needed.
+    `evaluated` holds (place, prompt, node) for each node whose energies are needed; no token sees the places of the
+    prefix in `hidden` (begin, end).
     """
 
     prefix: Key
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     evaluated: tuple[tuple[int, int, int], ...]
+    hidden: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -154,6 +156,24 @@ class TreeScorer:
             self._read_outputs(batch, outputs, tree, (logprobs, hidden))
         return ContinuationScores(tree.sum_along_paths(logprobs)[:, list(tree.ends)], hidden)
 
+    def score_masked(self, prompt: Tokens, spans: Sequence[tuple[int, int]], tree: ContinuationTree) -> Floats:
+        """Return log p of the continuations of a prompt, and with each span hidden from what comes after all spans.
+
+        The shape is (1 + spans, C). Tokens after a hidden span and before the end of the last one have read it.
+        """
+        whole, end = tuple(map(int, prompt)), max(last for _, last in spans)
+        validate_context_length(len(whole) + _measure_depth(tree), self._model.context_length)
+        self.cache_prefixes([whole[:end]])
+        logprobs = np.zeros((1 + len(spans), len(tree.tokens)))
+        rows = [
+            replace(_build_row(whole[:end], [(number, whole[end:])], tree), hidden=span)
+            for number, span in enumerate([(0, 0), *spans])
+        ]
+        for batch in _split_rows(rows):
+            outputs, _ = self._run_rows(batch)
+            self._read_outputs(batch, outputs, tree, (logprobs, None))
+        return tree.sum_along_paths(logprobs)[:, list(tree.ends)]
+
     def _find_prefix(self, prompt: Key) -> Key:
         """Return the longest beginning of a prompt that a cached prefix has too and that leaves a token to evaluate."""
         ids = np.array(prompt[:-1], np.int64)
@@ -186,6 +206,7 @@ class TreeScorer:
             tokens[line, :count] = row.tokens
             positions[line, :count] = begin + depths
             mask[line, 0, :, :begin] = True
+            mask[line, 0, :, slice(*row.hidden)] = False
             mask[line, 0, :count, past : past + count] = visible
             mask[line, 0, range(count, width), range(past + count, past + width)] = True
         cache = _PrefixCache(self._gather_prefixes(tuple(row.prefix for row in rows), past))
