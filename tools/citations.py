@@ -45,7 +45,7 @@ MAX_TOKENS = 24
 MAX_ERROR = 0.05
 SIGNAL_NAMES = ("entropy:mean", "entropy:max", "logprob:mean", "heat_capacity:mean")
 CONTRASTS = (0.5, 1.0)
-NUM_CONTRASTED, NUM_TIMED = 24, 12
+NUM_CONTRASTED, NUM_TIMED = 12, 4
 
 _ENTRY = re.compile(r"\n(?=\S)")
 _EXPANSION = re.compile(r"\{([A-Za-z][\w /'-]+)\}")

@@ -10,7 +10,7 @@ from passages import make_passages
 
 from heatbath.errors import BadInput
 from heatbath.retrieval.answer_units import AnswerUnit, locate_units, split_text
-from heatbath.retrieval.citations import Evidence, build_claims, list_removals, remove_unsupported
+from heatbath.retrieval.citations import PassageEvidence, build_claims, list_removals, remove_unsupported
 from heatbath.retrieval.evidence_prompt import EvidencePrompt
 from heatbath.retrieval.markers import find_marker_spans, find_markers, find_quotes
 from heatbath.retrieval.support import Support
@@ -94,9 +94,9 @@ def test_tokens_of_markers_do_not_count() -> None:
     assert [unit.token_spans for unit in units] == [((0, 3),), ((6, 7), (9, 10))]
 
 
-def evidence(nats: list[list[float]], repeats: list[tuple[int, ...]] | None = None) -> Evidence:
+def evidence(nats: list[list[float]], repeats: list[tuple[int, ...]] | None = None) -> PassageEvidence:
     removals = list_removals(2, repeats or [])
-    return Evidence(SIX[:2], removals, Support(np.array(nats), np.full(len(nats), -4.0)))
+    return PassageEvidence(SIX[:2], removals, Support(np.array(nats), np.full(len(nats), -4.0)))
 
 
 TEXT = "It is so [1]. It is not [2]. Nobody knows."
@@ -111,7 +111,7 @@ def test_a_citation_is_causal() -> None:
         [],
     ]
     assert [claim.is_supported for claim in claims] == [True, True, False]
-    assert [citation.number for claim in claims for citation in claim.refused] == [2]
+    assert [citation.number for claim in claims for citation in claim.refused_citations] == [2]
     assert remove_unsupported(TEXT, claims) == "It is so [1]. It is not [2]."
 
 

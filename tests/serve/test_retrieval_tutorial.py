@@ -36,4 +36,4 @@ def test_the_tutorial_goes_from_a_folder_to_a_refused_citation(
         stack.callback(names["client"].close)
     supported = [one for claim in names["choice"].thermo["claims"] for one in claim["citations"] if one["supported"]]
     assert supported and max(one["support"] for one in supported) > 10
-    assert names["second"].refused and not names["first"].refused
+    assert names["second"].refused_citations and not names["first"].refused_citations

@@ -9,7 +9,7 @@ from heatbath.models.base import Model, encode_chat, has_chat_template
 from heatbath.models.continuations import ContinuationScorer
 from heatbath.models.session_scoring import build_continuation_scorer
 from heatbath.retrieval.answer_units import Granularity, locate_units
-from heatbath.retrieval.citations import DEFAULT_THRESHOLD, Claim, Evidence, build_claims, list_removals
+from heatbath.retrieval.citations import DEFAULT_THRESHOLD, Claim, PassageEvidence, build_claims, list_removals
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
 from heatbath.retrieval.markers import find_marker_spans
 from heatbath.retrieval.passage import Passage
@@ -54,7 +54,7 @@ def check_answer(
     request = build_support_request(prompt.encode(build_encoder(model), removals), tokens, units)
     scorer.clear_prefixes()
     support = measure_support(scorer, request)
-    evidence = Evidence(prompt.passages, removals, support)
+    evidence = PassageEvidence(prompt.passages, removals, support)
     return CheckedAnswer(tuple(build_claims(answer, units, evidence, threshold=threshold)), tuple(relations))
 
 

@@ -61,19 +61,19 @@ class Claim:
         return any(citation.is_supported for citation in self.citations)
 
     @property
-    def refused(self) -> tuple[Citation, ...]:
+    def refused_citations(self) -> tuple[Citation, ...]:
         """Citations that were written and that nothing supports."""
         return tuple(each for each in self.citations if each.is_written and not each.is_supported)
 
     @property
-    def unknown(self) -> tuple[str, ...]:
-        """What markers name that was not shown."""
+    def unknown_references(self) -> tuple[str, ...]:
+        """Names in markers under which nothing was shown."""
         return tuple(dict.fromkeys(part for marker in self.markers for part in marker.unknown))
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The passages of an answer, and what removing some of them did.
+class PassageEvidence:
+    """The passages of an answer, and the support by removals of some of them.
 
     Attributes:
         passages: as shown, from number 1 on.
@@ -97,7 +97,7 @@ def list_removals(num_passages: int, repeats: Sequence[Sequence[int]] = ()) -> t
 
 
 def build_claims(
-    text: str, units: Sequence[AnswerUnit], evidence: Evidence, *, threshold: float = DEFAULT_THRESHOLD
+    text: str, units: Sequence[AnswerUnit], evidence: PassageEvidence, *, threshold: float = DEFAULT_THRESHOLD
 ) -> list[Claim]:
     """Return the claims of an answer, one for each part.
 

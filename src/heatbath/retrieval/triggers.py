@@ -14,7 +14,7 @@ TriggerKind = Literal["always", "never", "uncertainty", "random"]
 
 @dataclass(frozen=True)
 class Trigger:
-    """When to search: always, never, where a signal of a first draft says so, or at random.
+    """A rule of when to search: always, never, where a signal of a first draft says so, or at random.
 
     Attributes:
         signal: the signal of an uncertainty trigger; the draft is uncertain where its value, larger for wrong answers,

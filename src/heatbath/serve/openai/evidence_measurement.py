@@ -12,7 +12,7 @@ import numpy as np
 
 from heatbath.engine.base import Request, Started
 from heatbath.retrieval.answer_units import locate_units
-from heatbath.retrieval.citations import Evidence, build_claims, list_removals
+from heatbath.retrieval.citations import PassageEvidence, build_claims, list_removals
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
 from heatbath.retrieval.markers import find_marker_spans
 from heatbath.retrieval.passage_relations import PassageRelation, build_relation_requests, group_repeats
@@ -74,7 +74,7 @@ class EvidenceMeasurement:
             return None
         request = build_support_request(prompts, [token.id for token in tokens], units)
         support = request.read(await self._score(request.prompts, request.paths))
-        evidence = Evidence(self.prompt.passages, self._removals, support)
+        evidence = PassageEvidence(self.prompt.passages, self._removals, support)
         claims = build_claims(choice.text, units, evidence, threshold=self.threshold)
         for unit in range(len(units)):
             for number in range(1, len(self.prompt.passages) + 1):
@@ -124,8 +124,8 @@ class EvidenceMeasurement:
             for claim in [] if choice.grounding is None else choice.grounding.claims:
                 counts.supported += claim.is_supported
                 counts.unsupported += not claim.is_supported
-                counts.refused += len(claim.refused)
-                counts.unknown += len(claim.unknown)
+                counts.refused += len(claim.refused_citations)
+                counts.unknown += len(claim.unknown_references)
                 for citation in claim.citations if self.context.services.settings.storage.content else ():
                     passage = self.prompt.passages[citation.number - 1]
                     shown = {

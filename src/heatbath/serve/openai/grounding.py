@@ -42,7 +42,7 @@ class Grounding:
 
     @cached_property
     def url_annotations(self) -> list[Annotation]:
-        """What is cited and supported, in the form of chat completions."""
+        """Supported citations in the form of chat completions."""
         found = []
         for passage, start, end in self._iterate_places():
             url = passage_url(passage)
@@ -53,7 +53,7 @@ class Grounding:
 
     @cached_property
     def file_annotations(self) -> list[dict[str, Any]]:
-        """What is cited and supported, in the form of responses."""
+        """Supported citations in the form of responses."""
         return [
             {"type": "file_citation", "file_id": passage.id, "filename": passage.document, "index": end}
             for passage, _, end in self._iterate_places()
@@ -76,7 +76,7 @@ class Grounding:
             "logprob": finite(claim.logprob),
             "supported": claim.is_supported,
             "citations": [self._describe_citation(citation) for citation in claim.citations],
-            "unknown": list(claim.unknown),
+            "unknown": list(claim.unknown_references),
             "quotes": [{"start": one.start, "end": one.end, "passages": list(one.passages)} for one in claim.quotes],
         }
 

@@ -15,7 +15,7 @@ MAX_PASSAGES = 32
 
 
 class TriggerOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """When to search: a first draft whose `signal` is on the wrong side of `threshold`, or at random at a `rate`."""
+    """A rule of when to search: `signal` of a first draft is beyond `threshold`, or at random at a `rate`."""
 
     kind: Literal["always", "never", "uncertainty", "random"]
     signal: Annotated[str, Meta(max_length=128)] | None = None
