@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heatbath.engine.base import (
@@ -100,13 +100,13 @@ class MockEngine:
         try:
             await asyncio.sleep(self.pace.first)
             prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
-            yield Started(
-                seed=request.seed or 0,
-                queue_seconds=0.0,
-                scored_prompt=prompt,
-                continuation_logprobs=self.score(request.prompt, request.continuations),
-                further_logprobs=[self.score(each, request.continuations) for each in request.further_prompts],
-            )
+            started = Started(request.seed or 0, 0.0, scored_prompt=prompt)
+            if request.continuations:
+                first, *others = [
+                    self.score(each, request.continuations) for each in (request.prompt, *request.further_prompts)
+                ]
+                started = replace(started, continuation_logprobs=first, further_logprobs=others)
+            yield started
             async for step in self._stream_events(request):
                 yield step
             yield Finished(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)

@@ -133,7 +133,8 @@ class StreamWriter(ABC, Generic[B]):
 
     def finish(self, index: int, choice: ChoiceOutput) -> bytes:
         """Return the chunk that ends a choice."""
-        body = self.end_delta(choice) + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
+        delta = self.last_delta if choice.grounding is None else self.end_delta(choice)
+        body = delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
         reason = stop_reason(choice, self.body)
         if reason is not UNSET:
             body += b',"stop_reason":' + encode_json(reason)
@@ -142,7 +143,7 @@ class StreamWriter(ABC, Generic[B]):
         return self.chunk(index, body)
 
     def end_delta(self, choice: ChoiceOutput) -> bytes:
-        """Return the content of the chunk that ends a choice."""
+        """Return the content of the chunk that ends a choice with grounds."""
         return self.last_delta
 
     def _describe_end(self, choice: ChoiceOutput) -> dict[str, Any]:
