@@ -112,7 +112,16 @@ def test_a_citation_is_causal() -> None:
     ]
     assert [claim.is_supported for claim in claims] == [True, True, False]
     assert [citation.number for claim in claims for citation in claim.refused_citations] == [2]
-    assert remove_unsupported(TEXT, claims) == "It is so [1]. It is not [2]."
+    assert remove_unsupported(TEXT, claims) == ("It is so [1]. It is not [2].", claims[:2])
+
+
+def test_claims_move_when_those_before_them_are_removed() -> None:
+    claims = build_claims(TEXT, UNITS, evidence([[0.0, 0.0], [3.0, 0.2], [4.0, 0.0]]))
+    text, moved = remove_unsupported(TEXT, claims)
+    assert text == "It is not [2]. Nobody knows."
+    assert [text[claim.start : claim.end] for claim in moved] == ["It is not [2].", "Nobody knows."]
+    marker = moved[0].markers[0]
+    assert text[marker.start : marker.end] == "[2]"
 
 
 def test_passages_that_repeat_one_another_support_together() -> None:

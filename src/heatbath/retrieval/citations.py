@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from heatbath.errors import BadInput
@@ -123,11 +123,26 @@ def build_claims(
     return claims
 
 
-def remove_unsupported(text: str, claims: Sequence[Claim]) -> str:
-    """Return the answer without the claims that nothing supports; empty if none is supported."""
-    kept = [claim for claim in claims if claim.is_supported]
-    return "".join(
-        ("" if not place else " " if "\n" not in text[kept[place - 1].end : claim.start] else "\n")
-        + text[claim.start : claim.end]
-        for place, claim in enumerate(kept)
+def remove_unsupported(text: str, claims: Sequence[Claim]) -> tuple[str, list[Claim]]:
+    """Return the answer without the claims that nothing supports, and the others at their new places."""
+    parts: list[str] = []
+    moved: list[Claim] = []
+    length, end = 0, 0
+    for claim in claims:
+        if claim.is_supported:
+            between = "" if not parts else "\n" if "\n" in text[end : claim.start] else " "
+            moved.append(_move_claim(claim, length + len(between) - claim.start))
+            parts += [between, text[claim.start : claim.end]]
+            length += len(between) + claim.end - claim.start
+            end = claim.end
+    return "".join(parts), moved
+
+
+def _move_claim(claim: Claim, by: int) -> Claim:
+    return replace(
+        claim,
+        start=claim.start + by,
+        end=claim.end + by,
+        markers=tuple(replace(one, start=one.start + by, end=one.end + by) for one in claim.markers),
+        quotes=tuple(replace(one, start=one.start + by, end=one.end + by) for one in claim.quotes),
     )

@@ -327,6 +327,8 @@ def _section_keys(place: list[str]) -> Iterable[str]:
         return Settings.model_fields
     if place[0] == "keys":
         return KeySettings.model_fields
+    if place[:2] == ["retrieval", "indexes"]:
+        return SearchIndexSettings.model_fields
     kind = Settings.model_fields[place[0]].annotation
     return getattr(kind, "model_fields", {})
 

@@ -160,6 +160,11 @@ def test_claims_without_support_are_removed(stream: bool) -> None:
     assert "See" not in text and "[9]" not in text
     stored = next(iter(made.store.answers.values()))
     assert "[9]" not in json.dumps([stored.content and stored.content["answers"], stored.records])
+    made, _ = serve("See [9]. Paris has been there since 987 [1].")
+    choice = made.chat(CHAT, **options).json()["choices"][0]
+    place = choice["message"]["annotations"][0]["url_citation"]
+    assert choice["message"]["content"][place["start_index"] : place["end_index"]] == "[1]"
+    assert len(choice["thermo"]["claims"]) == 1
     made, _ = serve("Nobody knows.")
     choice = made.chat(CHAT, **options).json()["choices"][0]
     assert choice["message"]["content"] == "" and choice["finish_reason"] == "content_filter"
@@ -228,6 +233,15 @@ def test_passages_that_do_not_fit_are_dropped_and_said() -> None:
     found = made.chat(CHAT, max_tokens=16, **thermo()).json()
     retrieval = found["thermo"]["retrieval"]
     assert (retrieval["dropped"], len(retrieval["passages"])) == (1, 2) and len(engine.requests[0].prompt) <= 4096
+
+
+def test_claims_are_of_text() -> None:
+    made, _ = serve()
+    tool = {"type": "function", "function": {"name": "f"}}
+    assert made.chat(CHAT, tools=[tool], **thermo()).status_code == 400
+    assert made.chat(CHAT, tools=[tool], **thermo(citations=False)).status_code == 200
+    form = {"response_format": {"type": "json_object"}}
+    assert made.chat(CHAT, **form, **thermo(citations={"unsupported": "remove"})).status_code == 400
 
 
 def test_search_by_itself() -> None:

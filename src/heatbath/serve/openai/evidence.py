@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from heatbath.engine.base import ComponentSpec, Request
+from heatbath.retrieval.citations import remove_unsupported
 from heatbath.retrieval.evidence_prompt import Encode, EvidencePrompt
 from heatbath.retrieval.triggers import Trigger
 from heatbath.serve.confidence import build_trace
@@ -112,7 +114,7 @@ class RequestEvidence:
         """
         if self.trigger.needs_draft:
             self.value = measure_signal(outputs[0], self.trigger.signal, self.context)
-            if self.trigger.fires(value=self.value):
+            if self.trigger.fires(value=orient_signal(self.trigger.signal, self.value)):
                 tokens = await self.search()
                 outputs = await self._generate_again(task, tokens)
         if self.result is None:
@@ -129,7 +131,8 @@ class RequestEvidence:
             outputs = await self._retry(task, claims)
         if citations.unsupported == "remove":
             for number, choice in outputs[0].choices.items():
-                outputs[0].choices[number] = remove_claims(choice)
+                outputs[0].choices[number], count = remove_claims(choice)
+                self.indexes.counts.unsupported += count
         self.measurement.report(outputs[0], self.context.tenant.name)
         return outputs
 
@@ -174,34 +177,33 @@ class RequestEvidence:
         return None if isinstance(options, str) else options.threshold
 
 
-def remove_claims(choice: ChoiceOutput) -> ChoiceOutput:
-    """Return a choice without the claims that nothing supports; one without any text is withheld."""
-    from heatbath.retrieval.citations import remove_unsupported
-
-    if choice.grounding is None:
-        return choice
-    claims = choice.grounding.claims
-    if all(claim.is_supported for claim in claims):
-        return choice
-    text = remove_unsupported(choice.text, claims)
-    # The tokens of what was removed must not be seen among records and log-probabilities.
+def remove_claims(choice: ChoiceOutput) -> tuple[ChoiceOutput, int]:
+    """Return a choice without the claims that nothing supports, and their number; one without any text is withheld."""
+    if choice.grounding is None or all(claim.is_supported for claim in choice.grounding.claims):
+        return choice, 0
+    text, claims = remove_unsupported(choice.text, choice.grounding.claims)
+    count = len(choice.grounding.claims) - len(claims)
+    grounding = replace(choice.grounding, claims=tuple(claims))
     finish = choice.finish if text else WITHHELD
-    return replace(choice, tokens=[], pieces=[text], finish=finish, stopped=None)
+    # The tokens of what was removed must not be seen among records and log-probabilities.
+    return replace(choice, tokens=[], pieces=[text], finish=finish, stopped=None, grounding=grounding), count
 
 
 def measure_signal(output: PromptOutput, name: str, context: RequestContext) -> float:
-    """Return a signal of the first choice, larger for wrong answers; NaN where it has no value.
-
-    Raises:
-        ApiError: 400 for a signal that needs more than the answer.
-    """
-    from heatbath.trust.signals import SIGNALS, Evidence, compute_signals
+    """Return a signal of the first choice; NaN where it has no value."""
+    from heatbath.trust.signals import Evidence, compute_signals
 
     tokens = next(iter(output.choices.values()), ChoiceOutput()).tokens
     if not tokens or any(token.record is None or "ground" not in token.record for token in tokens):
-        return float("nan")
-    trace = build_trace(tokens, context.language)
-    return -SIGNALS.find(name).spec.direction * compute_signals(Evidence(trace=trace), [name])[name].value
+        return math.nan
+    return compute_signals(Evidence(trace=build_trace(tokens, context.language)), [name])[name].value
+
+
+def orient_signal(name: str, value: float) -> float:
+    """Return a value of a signal so that more of it speaks against a right answer."""
+    from heatbath.trust.signals import SIGNALS
+
+    return -SIGNALS.find(name).spec.direction * value
 
 
 def build_trigger(options: str | TriggerOptions) -> Trigger:
@@ -211,12 +213,10 @@ def build_trigger(options: str | TriggerOptions) -> Trigger:
     if options.kind != "uncertainty":
         return Trigger(options.kind, rate=0.5 if options.rate is None else options.rate)
     from heatbath.trust.calibration.answer_records import require_answer_signals
-    from heatbath.trust.signals import SIGNALS
 
     name = options.signal or DEFAULT_SIGNAL
     require_answer_signals([name])
-    direction = SIGNALS.find(name).spec.direction
-    return Trigger("uncertainty", name, None if options.threshold is None else -direction * options.threshold)
+    return Trigger("uncertainty", name, None if options.threshold is None else orient_signal(name, options.threshold))
 
 
 async def _show_documents(context: RequestContext, options: RetrievalOptions, turn: SearchedTurn) -> Tokens:
@@ -232,8 +232,17 @@ async def _show_documents(context: RequestContext, options: RetrievalOptions, tu
 
 
 async def search_for_chat(context: RequestContext, body: ChatRequest, plain: Tokens, tools: Sequence[Tool]) -> Tokens:
-    """Search for the last turn of a conversation; return the tokens of the prompt with the passages before it."""
+    """Search for the last turn of a conversation; return the tokens of the prompt with the passages before it.
+
+    Raises:
+        ApiError: 400 without a turn of the user, or for claims of an answer that is no text.
+    """
     assert body.thermo is not None and body.thermo.retrieval is not None
+    citations = body.thermo.retrieval.citation_options
+    if tools and citations is not None:
+        raise invalid_value(f"{PARAM}.citations measures text and tools are given: set it to false.", PARAM)
+    if citations is not None and citations.unsupported == "remove" and body.response_format is not None:
+        raise invalid_value(f'{PARAM}.citations removes parts of what has a format: choose "mark".', PARAM)
     place = next((i for i in range(len(body.messages) - 1, -1, -1) if body.messages[i].role == "user"), None)
     if place is None:
         raise invalid_value("there is no message of the user to search for: give one.", "messages")
