@@ -117,7 +117,7 @@ class ServedCalibrator:
         if reason:
             return Confidence(None, reason, is_stale=self.monitor.is_stale)
         try:
-            value = self.calibrator.confidence(_build_trace(tokens, language))
+            value = self.calibrator.confidence(build_trace(tokens, language))
         except HeatbathError as error:
             return Confidence(None, str(error), is_stale=self.monitor.is_stale)
         if not 0.0 <= value <= 1.0:
@@ -207,7 +207,8 @@ def stored_confidence(choice: int, confidence: Confidence, digest: str) -> Answe
     return AnswerConfidence(choice, confidence.value, digest, confidence.is_withheld)
 
 
-def _build_trace(tokens: Sequence[Token], language: ModelInfo) -> Trace:
+def build_trace(tokens: Sequence[Token], language: ModelInfo) -> Trace:
+    """Return the trace of an answer from the records of its tokens, which all have one."""
     records = [token.record or {} for token in tokens]
     names = [name for name in _COLUMNS if name in records[0]]
     record = Record({name: np.array([row[name] for row in records], np.float64) for name in names})

@@ -22,6 +22,7 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
+    from heatbath.serve.indexes import ServedIndexes
     from heatbath.serve.stack.prompts import PromptLibrary
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
@@ -38,6 +39,7 @@ class Services:
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
+        indexes: of documents, None where the settings have none.
         decision_fits: fits of decisions by the digest of their question.
         prompts: the prompt library of the settings, None without one.
         minute_store: keeps the minutes that `metrics` counts.
@@ -51,6 +53,7 @@ class Services:
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
+    indexes: ServedIndexes | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     prompts: PromptLibrary | None = None
     metrics: Metrics | None = None
@@ -81,6 +84,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     metrics.gauges.calibrator = calibrator
     log = build_logger(settings.server.log, form=settings.server.log_format)
     prompts = _open_prompts(settings, log)
+    metrics.gauges.indexes = indexes = _load_indexes(settings)
     store = _open_store(settings)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
@@ -97,6 +101,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         calibrator=calibrator,
+        indexes=indexes,
         decision_fits=_load_decision_fits(settings),
         prompts=prompts,
         metrics=metrics,
@@ -175,6 +180,14 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     from heatbath.serve.confidence import load_served_calibrator
 
     return load_served_calibrator(settings.trust.calibrator)
+
+
+def _load_indexes(settings: Settings) -> ServedIndexes | None:
+    if not settings.retrieval.indexes:
+        return None
+    from heatbath.serve.indexes import load_indexes
+
+    return load_indexes(settings.retrieval)
 
 
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:

@@ -151,6 +151,21 @@ class PromptSettings(Section):
     folder: Path | None = None
 
 
+class SearchIndexSettings(Section):
+    """An index of documents in the folder `path`, for these `tenants`; None for all."""
+
+    path: Path
+    tenants: tuple[str, ...] | None = None
+
+
+class RetrievalSettings(Section):
+    """Indexes by name, and the support in nats from which a passage counts: `threshold`, or the file `support`."""
+
+    indexes: dict[str, SearchIndexSettings] = Field(default_factory=dict)
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    support: Path | None = None
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -184,6 +199,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
     prompts: PromptSettings = Field(default_factory=PromptSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 
@@ -318,6 +334,8 @@ def _section_keys(place: list[str]) -> Iterable[str]:
         return Settings.model_fields
     if place[0] == "keys":
         return KeySettings.model_fields
+    if place[:2] == ["retrieval", "indexes"]:
+        return SearchIndexSettings.model_fields
     kind = Settings.model_fields[place[0]].annotation
     return getattr(kind, "model_fields", {})
 

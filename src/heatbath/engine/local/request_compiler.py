@@ -228,9 +228,9 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
 
 
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
-    if request.continuations:
+    if request.continuations or request.further_prompts:
         _validate_continuations(request)
-    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations):
+    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations, *request.further_prompts):
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
@@ -244,7 +244,7 @@ def _validate_continuations(request: Request) -> None:
     """Raise `BadInput` for continuations of a request that draws or scores something else, or without tokens."""
     if request.max_tokens or request.score_prompt:
         raise BadInput("continuations are scored alone: give max_tokens 0 and no score_prompt.", param="continuations")
-    if not all(request.continuations):
+    if not request.continuations or not all(request.continuations):
         raise BadInput("a continuation has no tokens: give each at least one.", param="continuations")
 
 

@@ -39,6 +39,7 @@ def routes() -> list[Route]:
         Route("/page/feed", _stream_feed, methods=["GET"]),
         Route("/page/history", _get_history, methods=["GET"]),
         Route("/page/calibration", _get_calibration, methods=["GET"]),
+        Route("/page/retrieval", _get_retrieval, methods=["GET"]),
         Route("/page/requests", _list_requests, methods=["GET"]),
         Route("/page/requests/{id}", _get_request, methods=["GET"]),
     ]
@@ -108,6 +109,14 @@ async def _get_calibration(request: Request) -> Response:
     if served is None:
         raise ApiError(404, "this server has no calibrator: set trust.calibrator.", code="not_found")
     return _json_response(to_json_values(served.describe()))
+
+
+async def _get_retrieval(request: Request) -> Response:
+    tenant = _authorize_reader(request)
+    indexes = request.app.state.services.indexes
+    if indexes is None:
+        raise ApiError(404, "this server has no indexes: set retrieval.indexes.", code="not_found")
+    return _json_response(to_json_values(indexes.describe(tenant)))
 
 
 async def _list_requests(request: Request) -> Response:

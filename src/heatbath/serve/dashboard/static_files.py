@@ -29,6 +29,7 @@ FILE_NAMES = (
     "main.js",
     "api.js",
     "calibration.js",
+    "retrieval.js",
     "charts.js",
     "distributions.js",
     "dom.js",

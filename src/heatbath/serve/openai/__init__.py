@@ -25,6 +25,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.response_socket import respond_over_socket
     from heatbath.serve.openai.scoring import rerank, score
+    from heatbath.serve.openai.search import search
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
         list_completions,
@@ -49,6 +50,7 @@ def routes() -> list[BaseRoute]:
         route("/v1/messages/count_tokens", count_tokens),
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
+        route("/v1/search", search),
         route("/v1/decisions", decisions),
         route("/v1/outcomes", label_outcome),
         route("/v1/models", models, "GET"),

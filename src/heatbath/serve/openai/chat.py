@@ -48,6 +48,10 @@ async def respond(
     check_chat_fields(body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
+    if body.thermo is not None and body.thermo.retrieval is not None:
+        from heatbath.serve.openai.evidence import search_for_chat
+
+        prompt = await search_for_chat(context, body, prompt, toolbox.tools)
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
     reported = request_settings(settings)
@@ -86,6 +90,8 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
 
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
+        if output.grounding is not None and not self.has_tools:
+            message.annotations = output.grounding.url_annotations
         if self.has_tools:
             message, calls_are_complete = parse_calls(text, f"call_{self.task.plan.info.id}_{index}")
             reason = "tool_calls" if calls_are_complete and reason == "stop" else reason

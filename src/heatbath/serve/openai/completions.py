@@ -32,6 +32,11 @@ async def completions(context: RequestContext) -> Any:
     context.services.model_names.resolve(body.model)
     _check(body)
     prompts = await context.offload(partial(completion_prompts, context.language, body.prompt))
+    if body.thermo is not None and body.thermo.retrieval is not None:
+        from heatbath.serve.openai.evidence import search_for_completion
+
+        reserve = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+        prompts = await search_for_completion(context, body, prompts, reserve)
     extent = _extent(context, body, prompts)
     requests = sampling_params.build(context, body, prompts=prompts, extent=extent)
     info = context.request_info(request_settings(body), stream=bool(body.stream))

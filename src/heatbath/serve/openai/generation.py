@@ -100,6 +100,16 @@ class GenerationTask:
             self.times.generated = time.monotonic()
         return self.outputs
 
+    async def run_again(self, request: Request) -> list[PromptOutput]:
+        """Run a request in place of the only one; what was generated before counts as tokens of the completion."""
+        (before,) = self.outputs
+        self.plan, self.outputs = replace(self.plan, requests=[request]), []
+        submitted = self.times.submitted
+        outputs = await self.run()
+        self.times.submitted = submitted
+        outputs[0].completion_tokens += before.completion_tokens
+        return outputs
+
     async def _run_requests(self, listener: Listener | None) -> None:
         """Run as many at once as the engine has rows for, so that one HTTP request does not fill its queue."""
         rows = max(request.n for request in self.plan.requests)

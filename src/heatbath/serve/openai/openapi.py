@@ -44,6 +44,7 @@ from heatbath.serve.openai.schema.response_objects import (
     ResponseObject,
     ResponseRequest,
 )
+from heatbath.serve.openai.schema.retrieval import SearchRequest, SearchResponse
 from heatbath.serve.openai.schema.scoring import Ranking, RerankRequest, ScoreList, ScoreRequest
 from heatbath.serve.openai.schema.stored_completions import (
     CompletionList,
@@ -64,6 +65,7 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
     "/v1/outcomes": (OutcomeRequest, Outcome, False),
+    "/v1/search": (SearchRequest, SearchResponse, False),
     "/v1/rerank": (RerankRequest, Ranking, False),
     "/v1/score": (ScoreRequest, ScoreList, False),
     "/v1/moderations": (ModerationRequest, ModerationRequest, False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -13,6 +13,9 @@ from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, Tok
 from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
+
+if TYPE_CHECKING:
+    from heatbath.serve.openai.grounding import Grounding
 
 WITHHELD: Final = "content_filter"
 """Finish reason of a choice that is withheld, the one that clients of OpenAI know for it."""
@@ -46,13 +49,14 @@ class TokenTexts:
 
 @dataclass
 class ChoiceOutput:
-    """One generated sequence: its tokens, its text as it arrived in pieces, how it ended, and its confidence."""
+    """One generated sequence: tokens, text as it arrived in pieces, how it ended, its confidence and its grounds."""
 
     tokens: list[Token] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     stopped: str | int | None = None
     confidence: Confidence | None = None
+    grounding: Grounding | None = None
 
     @property
     def text(self) -> str:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request as HttpRequest
@@ -20,6 +20,7 @@ from heatbath.serve.http.asgi import encode_error_event, read_query
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
+from heatbath.serve.openai.outputs import PromptOutput
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
@@ -41,6 +42,19 @@ _NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "i
 """Fields that are not settings, or that `RequestInfo` has elsewhere."""
 
 
+class AnswerEvidence(Protocol):
+    """Documents that a request searches for, and what they did to its answers."""
+
+    def steer(self, request: Request) -> Request:
+        """Return the request to the engine with what the documents add to it."""
+
+    async def complete(self, task: GenerationTask, outputs: list[PromptOutput]) -> list[PromptOutput]:
+        """Measure the evidence of generated answers; return those to give, which may be others."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is said of the search in the `thermo` of a response."""
+
+
 @dataclass
 class RequestContext:
     """An HTTP request as handlers see it.
@@ -54,6 +68,7 @@ class RequestContext:
         structured_output: the schemas that the response is checked against.
         confidence: measures how likely each choice is right; None without a calibrator.
         prompt: the prompt of the library that the request names.
+        evidence: the documents that the request searches for; None if it does not.
     """
 
     http: HttpRequest
@@ -67,6 +82,7 @@ class RequestContext:
     structured_output: StructuredOutput | None = None
     confidence: ConfidenceMeter | None = None
     prompt: RenderedPrompt | None = None
+    evidence: AnswerEvidence | None = None
 
     @property
     def query(self) -> dict[str, str]:

@@ -53,6 +53,8 @@ class Responder(ABC, Generic[B, C]):
         choices, stored = await self._store(selected)
         thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
         headers = response_headers(self.task, stored)
+        if self.context.evidence is not None and thermo is not UNSET:
+            thermo |= self.context.evidence.describe()
         if checked is not None:
             headers["x-heatbath-valid"] = checked.summary
             if thermo is not UNSET:
@@ -65,6 +67,7 @@ class Responder(ABC, Generic[B, C]):
         """Put the response into `outbox` as chunks, as they are generated where they need not be selected first."""
         buffered = is_buffered(self.body)
         writer = self.build_writer()
+        writer.holds_ends = self.context.evidence is not None
         outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
         selected: list[list[ChoiceOutput]] = []
         for i, output in enumerate(outputs):
@@ -73,6 +76,8 @@ class Responder(ABC, Generic[B, C]):
         checked = None if self.context.structured_output is None else await self._check_output(selected)
         _, stored = await self._store(selected)
         thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
+        if self.context.evidence is not None and thermo is not None:
+            thermo |= self.context.evidence.describe()
         if checked is not None:
             outbox.put(b": valid=%b\n\n" % checked.summary.encode())
             if thermo is not None:
@@ -115,6 +120,8 @@ class Responder(ABC, Generic[B, C]):
         """Return the `thermo` of a choice: what was asked for, and its confidence where the server has a calibrator."""
         thermo = self.body.thermo
         own = {} if thermo is None else choice_thermo(output, thermo, self.texts, self.context.services.phase_map)
+        if output.grounding is not None:
+            own |= output.grounding.thermo
         return own if self.task.meter is None else own | self.task.meter.measure(output).describe()
 
     def prompt_logprobs(self, output: PromptOutput) -> PromptLogprobs | UnsetType:
@@ -139,6 +146,8 @@ class Responder(ABC, Generic[B, C]):
             param = request_param(error, self.body)
             message = f"{param}: {error.reason}" if param and error.reason else str(error)
             raise invalid_value(message, param) from None
+        if self.context.evidence is not None:
+            outputs = await self.context.evidence.complete(self.task, outputs)
         if self.task.meter is not None:
             self.task.meter.withhold(outputs, self.task.plan.n)
         return outputs
@@ -161,7 +170,11 @@ class Responder(ABC, Generic[B, C]):
         plain: list[dict[str, Any]] = msgspec.to_builtins(choices)
         for choice in plain:
             choice.pop("thermo", None)
-        return choices, await self.task.settle(outputs, self.stored_content(plain))
+        content = self.stored_content(plain)
+        if self.context.evidence is not None:
+            of_choices = [{} if each.grounding is None else each.grounding.thermo for each in outputs]
+            content |= {"evidence": {**self.context.evidence.describe(), "choices": of_choices}}
+        return choices, await self.task.settle(outputs, content)
 
 
 def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:
@@ -189,6 +202,8 @@ def is_buffered(body: GenerationRequest) -> bool:
     """Return whether nothing can be shown before all is generated, since the choices are selected or withheld then."""
     if body.thermo is None:
         return False
+    if body.thermo.retrieval is not None and body.thermo.retrieval.changes_answers:
+        return True
     return body.thermo.require is not None or draws_sequences(body.thermo)
 
 

@@ -31,7 +31,7 @@ from heatbath.serve.openai.response_items import (
     write_summary,
 )
 from heatbath.serve.openai.response_output import OutputBuilder
-from heatbath.serve.openai.response_stream import ResponseStreamWriter, item_status
+from heatbath.serve.openai.response_stream import ResponseStreamWriter, file_annotations, item_status
 from heatbath.serve.openai.schema.chat import ChatRequest, Message
 from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
 from heatbath.serve.openai.schema.response_objects import (
@@ -160,7 +160,7 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
         status = item_status(output)
         if not self.builder.is_complete:
             deque(self.builder.push(text, scored_tokens(output, self.body, self.texts)), maxlen=0)
-            deque(self.builder.finish(status), maxlen=0)
+            deque(self.builder.finish(status, file_annotations(output)), maxlen=0)
         response = self.response
         response.status, response.output, response.usage = status, self.builder.items, self._usage()
         if status == "completed":

@@ -64,6 +64,8 @@ class StreamWriter(ABC, Generic[B]):
     object: str
     last_delta: bytes
     """The content of the chunk that ends a choice."""
+    holds_ends = False
+    """Choices end when all is generated, since more will be known of them then."""
 
     def __init__(self, body: B, task: GenerationTask, head: ResponseHead, texts: TokenTexts) -> None:
         self.body, self.task, self.texts = body, task, texts
@@ -94,7 +96,7 @@ class StreamWriter(ABC, Generic[B]):
             if buffered:
                 step = TokensGenerated(i, choice.tokens, choice.text, choice.finish, choice.stopped)
                 outbox.put(self.tokens(prompt, step, choice))
-            elif not choice.tokens:
+            if self.holds_ends or not (buffered or choice.tokens):
                 outbox.put(self.finish(prompt * self._n + i, choice))
 
     def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
@@ -115,7 +117,7 @@ class StreamWriter(ABC, Generic[B]):
         newest = ChoiceOutput(list(step.tokens), [], step.finish_reason, step.stop_reason)
         text = step.text + stop_token_text(newest, self.body, self.texts)
         content = self.content(index, text, newest) if not self._text_only else self.text(index, text) if text else b""
-        return content + self.finish(index, choice)
+        return content if self.holds_ends else content + self.finish(index, choice)
 
     @abstractmethod
     def start(self, prompt: int) -> bytes:
@@ -131,7 +133,8 @@ class StreamWriter(ABC, Generic[B]):
 
     def finish(self, index: int, choice: ChoiceOutput) -> bytes:
         """Return the chunk that ends a choice."""
-        body = self.last_delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
+        delta = self.last_delta if choice.grounding is None else self.end_delta(choice)
+        body = delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
         reason = stop_reason(choice, self.body)
         if reason is not UNSET:
             body += b',"stop_reason":' + encode_json(reason)
@@ -139,9 +142,15 @@ class StreamWriter(ABC, Generic[B]):
             body += b',"thermo":' + encode_json(self._describe_end(choice))
         return self.chunk(index, body)
 
+    def end_delta(self, choice: ChoiceOutput) -> bytes:
+        """Return the content of the chunk that ends a choice with grounds."""
+        return self.last_delta
+
     def _describe_end(self, choice: ChoiceOutput) -> dict[str, Any]:
         """Return the `thermo` of the chunk that ends a choice."""
         summary = choice_summary(choice, self.task.services.phase_map) if self.thermo else {}
+        if choice.grounding is not None:
+            summary |= choice.grounding.thermo
         return summary if self.task.meter is None else summary | self.task.meter.measure(choice).describe()
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
@@ -234,6 +243,11 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
         reader = self._readers[index]
         deltas = reader.push(text) + (reader.finish() if is_last else [])
         return [_encode_delta(delta, f"{self._id_prefix}_{index}") for delta in deltas]
+
+    def end_delta(self, choice: ChoiceOutput) -> bytes:
+        if choice.grounding is None or not choice.grounding.url_annotations:
+            return self.last_delta
+        return b'"delta":{"annotations":' + encode_json(choice.grounding.url_annotations) + b'},"logprobs":null'
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
         reason = finish_reason(choice)

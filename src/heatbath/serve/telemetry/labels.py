@@ -30,6 +30,7 @@ ENDPOINTS = frozenset(
         "/v1/prompts/{name}/render",
         "/tokenize",
         "/detokenize",
+        "/v1/search",
         "/v1/rerank",
         "/rerank",
         "/v2/rerank",

@@ -7,6 +7,7 @@ import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
 import { requests } from "./requests.js";
+import { retrieval } from "./retrieval.js";
 import { COLUMNS, traffic } from "./traffic.js";
 
 const AGAIN = 2000;
@@ -99,6 +100,7 @@ async function start() {
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
+  const onCitation = retrieval(find("#retrieval"), state.retrieves);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
   const tick = (now) => {
@@ -111,6 +113,7 @@ async function start() {
     if (paused.paused) return;
     onRequest(row);
     onAnswer();
+    onCitation();
     onTemperature(row.temperature);
   };
   follow({ tick, ended }, light);

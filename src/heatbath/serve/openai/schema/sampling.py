@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from heatbath.serve.openai.schema.retrieval import RetrievalOptions
+
 MAX_STOPS = 64
 MAX_BIASES = 1024
 MAX_PHRASES = 256
@@ -71,7 +73,7 @@ class PromptReference(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, a requirement, a prompt.
+    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, a requirement, prompt, documents.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -86,6 +88,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     potentials: dict[str, Any] | list[Any] = {}
     require: Requirement | None = None
     prompt: PromptReference | None = None
+    retrieval: RetrievalOptions | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
