@@ -73,7 +73,7 @@ class PromptReference(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, a requirement, prompt, documents.
+    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, requirement, prompt, documents.
 
     `records` is an older name of `record`, where `true` means "state".
     """
