@@ -78,7 +78,7 @@ def is_public(method: str, path: str) -> bool:
     """Return whether a path needs no key: health, and the page without its data."""
     if path == "/ping" and method == "POST":
         return True
-    is_page = path in ("/", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
+    is_page = path in ("/", "/review", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
     return method in ("GET", "HEAD") and (path in HEALTH_PATHS or is_page)
 
 
