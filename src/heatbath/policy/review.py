@@ -48,7 +48,7 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """What was decided of an item. `reviewer` is "timeout" where nobody decided in time; `text` is that of an edit."""
+    """A decision on an item. `reviewer` is "timeout" where nobody decided in time; `text` is that of an edit."""
 
     action: ReviewAction
     reviewer: str

@@ -27,7 +27,7 @@ _EXPIRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class ReviewChange:
-    """What became of a lock or a decision: whether it holds, and the item as it is now."""
+    """The result of a lock or a decision: whether it holds, and the item as it is now."""
 
     has_succeeded: bool
     review: StoredReview
