@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Update, update
 
 from heatbath.policy.review import ReviewDecision, ReviewItem
-from heatbath.serve.review.items import StoredReview
+from heatbath.serve.review.stored_review import StoredReview
 from heatbath.serve.storage.edits import Edit, LabelEdit
 from heatbath.serve.storage.review_queries import (
     edit_text,
