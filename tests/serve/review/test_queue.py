@@ -14,6 +14,8 @@ from heatbath.policy.review import ReviewDecision
 from heatbath.serve.interfaces import AnswerConfidence, RequestInfo, RequestOutcome
 from heatbath.serve.review.queue import StoredReviewQueue
 from heatbath.serve.review.stored_review import ReviewQuery
+from heatbath.serve.storage.migrate import VERSION_TABLE
+from heatbath.serve.storage.schema import review_contents, reviews
 
 APPROVE = ReviewDecision("approve", "bob", "fine")
 EDIT = ReviewDecision("edit", "eve", "too long\0\ud800", "short \U0001f600")
@@ -193,6 +195,27 @@ def test_labels_meet_their_answers_in_any_order(url: str) -> None:
         assert confidences == {"early": 0.75, "late": None, "gated": 0.75}
 
     run(url, test, random_share=0.25)
+
+
+def test_a_database_without_a_queue_gets_one(url: str) -> None:
+    async def fill(queue: StoredReviewQueue) -> None:
+        await queue._store.save(outcome("a", [AnswerConfidence(0, 0.75, "c")]))
+        await queue._store.label_choice("a", "t", 0, is_right=True)
+        with queue._store._database.engine.begin() as connection:
+            for table in (review_contents, reviews):
+                table.drop(connection)
+            connection.exec_driver_sql("ALTER TABLE confidences DROP COLUMN weight")
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0003'")
+
+    async def use(queue: StoredReviewQueue) -> None:
+        ((_, before),) = await queue._store.list_confidences("c", 10)
+        assert (before.is_right, before.weight) == (True, 1.0)
+        assert (await queue.decide(await queue.submit(item("a")), EDIT)).has_succeeded
+        ((_, after),) = await queue._store.list_confidences("c", 10)
+        assert (after.is_right, after.weight) == (False, 0.5)
+
+    run(url, fill)
+    run(url, use, random_share=0.5)
 
 
 def test_a_time_out_is_no_label(url: str) -> None:
