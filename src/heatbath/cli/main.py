@@ -31,6 +31,7 @@ COMMANDS = {
     "prompts": "Check, list, show and render the prompts of a folder.",
     "index": "Index documents, search them, and evaluate the search.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
+    "review": "Review answers that wait for a person, on a running server.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",
 }

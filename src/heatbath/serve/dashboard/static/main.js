@@ -8,6 +8,7 @@ import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
 import { requests } from "./requests.js";
 import { retrieval } from "./retrieval.js";
+import { review } from "./reviewcard.js";
 import { COLUMNS, traffic } from "./traffic.js";
 
 const AGAIN = 2000;
@@ -101,6 +102,7 @@ async function start() {
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
   const onCitation = retrieval(find("#retrieval"), state.retrieves);
+  review(find("#review"), state.reviewed);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
   const tick = (now) => {
