@@ -11,18 +11,18 @@ from heatbath.policy.verdict import ACTIONS, Action, RuleMatch, Scope, Verdict
 if TYPE_CHECKING:
     from heatbath.policy.policy import Policy, load_policy
     from heatbath.policy.policy_file import PolicyFile
-    from heatbath.policy.rule import Rule
+    from heatbath.policy.rule import PolicyRule
 
 __all__ = [
     "ACTIONS",
     "Action",
     "Policy",
     "PolicyFile",
+    "PolicyRule",
     "ReviewAction",
     "ReviewDecision",
     "ReviewItem",
     "ReviewQueue",
-    "Rule",
     "RuleMatch",
     "Scope",
     "Verdict",
@@ -32,7 +32,7 @@ __all__ = [
 _LAZY_NAMES = {
     "Policy": "policy",
     "PolicyFile": "policy_file",
-    "Rule": "rule",
+    "PolicyRule": "rule",
     "load_policy": "policy",
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from heatbath.policy.normalization import Span
-from heatbath.policy.rule import Rule, VerdictEffect
+from heatbath.policy.rule import PolicyRule, VerdictEffect
 from heatbath.policy.verdict import ACTIONS, Action, RuleMatch, Scope, Verdict
 
 
@@ -16,7 +16,7 @@ def build_verdict(
     text: str,
     scope: Scope,
     *,
-    rules: Sequence[Rule],
+    rules: Sequence[PolicyRule],
     spans: Mapping[str, Sequence[Span]],
     failures: Mapping[str, BaseException],
 ) -> Verdict:
@@ -68,12 +68,12 @@ class _Shield:
         return number > 0 and self._ends[number - 1] >= span[1]
 
 
-def _action(rule: Rule) -> Action:
+def _action(rule: PolicyRule) -> Action:
     assert isinstance(rule.effect, VerdictEffect)
     return rule.effect.action
 
 
-def _describe_failure(rule: Rule, error: BaseException) -> str:
+def _describe_failure(rule: PolicyRule, error: BaseException) -> str:
     """Describe a failure without the message, which may quote the text."""
     reason = (
         f"took longer than {rule.time_limit:g} s"
@@ -84,7 +84,7 @@ def _describe_failure(rule: Rule, error: BaseException) -> str:
     return f"the rule {rule.id!r} {reason}: {outcome}."
 
 
-def _replace(text: str, scope: Scope, matches: Sequence[tuple[Rule, Sequence[Span]]]) -> str:
+def _replace(text: str, scope: Scope, matches: Sequence[tuple[PolicyRule, Sequence[Span]]]) -> str:
     """Return the text with the spans of rules replaced; where they overlap, by the rule of the highest severity."""
     ordered = sorted(
         (start, end, -rule.priority, number) for number, (rule, spans) in enumerate(matches) for start, end in spans
@@ -102,7 +102,7 @@ def _replace(text: str, scope: Scope, matches: Sequence[tuple[Rule, Sequence[Spa
     return "".join([*parts, text[done:]])
 
 
-def _replacement(rule: Rule, scope: Scope) -> str:
+def _replacement(rule: PolicyRule, scope: Scope) -> str:
     assert isinstance(rule.effect, VerdictEffect)
     text = rule.effect.replacement
     return json.dumps(text)[1:-1] if scope == "tool_calls" else text

@@ -20,8 +20,8 @@ from heatbath.policy.rule import (
     FunctionMatch,
     Match,
     PersonalDataMatch,
+    PolicyRule,
     RegexMatch,
-    Rule,
     ScoreRange,
 )
 from heatbath.policy.time_limits import LimitedFunction
@@ -38,7 +38,7 @@ _SENTENCE = regex.compile(
 """A sentence, or the characters of one that is longer."""
 
 
-def build_matcher(match: Match, rule: Rule) -> Matcher:
+def build_matcher(match: Match, rule: PolicyRule) -> Matcher:
     """Return the function that finds a match; phrases are found together, by `PhraseIndex`.
 
     Raises:

@@ -15,7 +15,7 @@ from heatbath.policy.judgement import build_verdict
 from heatbath.policy.matchers import Matcher, build_matcher
 from heatbath.policy.normalization import Span, build_views
 from heatbath.policy.phrase_index import PhraseIndex
-from heatbath.policy.rule import SCOPES, FunctionMatch, Match, PhraseMatch, Rule, VerdictEffect
+from heatbath.policy.rule import SCOPES, FunctionMatch, Match, PhraseMatch, PolicyRule, VerdictEffect
 from heatbath.policy.rule_reader import read_rules
 from heatbath.policy.verdict import Scope, Verdict
 from heatbath.policy.yaml_nodes import read_yaml
@@ -31,7 +31,7 @@ class Policy:
         version: a digest of what the rules do; comments, descriptions and examples do not change it.
     """
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[PolicyRule]) -> None:
         """Build the matchers of the rules. Raises `MissingExtra` for one that needs what is not installed."""
         self.rules = tuple(rules)
         self.version = _digest(self.rules)
@@ -49,7 +49,7 @@ class Policy:
         )
 
     @cached_property
-    def by_id(self) -> Mapping[str, Rule]:
+    def by_id(self) -> Mapping[str, PolicyRule]:
         """The rules by their ids."""
         return MappingProxyType({rule.id: rule for rule in self.rules})
 
@@ -70,7 +70,7 @@ class Policy:
             return Verdict("allow", (), (), text)
         views = build_views(text, has_json_escapes=scope == "tool_calls")
         by_phrase = self._phrases.find(views)
-        rules: list[Rule] = []
+        rules: list[PolicyRule] = []
         spans: dict[str, Sequence[Span]] = {}
         failures: dict[str, BaseException] = {}
         for number, (rule, matchers) in enumerate(zip(self._judges, self._matchers, strict=True)):
@@ -95,12 +95,12 @@ def load_policy(path: str | Path) -> Policy:
     return Policy(read_rules(read_yaml(Path(path))[1]))
 
 
-def _digest(rules: Sequence[Rule]) -> str:
+def _digest(rules: Sequence[PolicyRule]) -> str:
     text = json.dumps([_FORMAT, [_describe_effects(rule) for rule in rules]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _describe_effects(rule: Rule) -> dict[str, object]:
+def _describe_effects(rule: PolicyRule) -> dict[str, object]:
     """Return all that a verdict depends on, as JSON values; a function by its name."""
     return {
         "id": rule.id,

@@ -102,7 +102,7 @@ class EnergyEffect:
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """One rule of a policy.
 
     Attributes:
@@ -137,6 +137,6 @@ class Rule:
         return isinstance(self.effect, VerdictEffect) and self.effect.action == "allow"
 
 
-def rules_by_id(rules: tuple[Rule, ...]) -> Mapping[str, Rule]:
+def rules_by_id(rules: tuple[PolicyRule, ...]) -> Mapping[str, PolicyRule]:
     """Return the rules by their ids."""
     return {rule.id: rule for rule in rules}

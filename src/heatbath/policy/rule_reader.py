@@ -16,8 +16,8 @@ from heatbath.policy.rule import (
     SEVERITIES,
     EnergyEffect,
     PhraseMatch,
+    PolicyRule,
     RegexMatch,
-    Rule,
     Severity,
     TokenMatch,
     VerdictEffect,
@@ -36,7 +36,7 @@ _SCOPE_WORDS: Mapping[str, tuple[Scope, ...]] = MappingProxyType(
 )
 
 
-def read_rules(document: YamlValue) -> tuple[Rule, ...]:
+def read_rules(document: YamlValue) -> tuple[PolicyRule, ...]:
     """Return the rules of a file, in its order.
 
     Raises:
@@ -44,7 +44,7 @@ def read_rules(document: YamlValue) -> tuple[Rule, ...]:
         MissingExtra: for a rule that needs what is not installed.
     """
     file = document.section()
-    rules: list[Rule] = []
+    rules: list[PolicyRule] = []
     lines: dict[str, int] = {}
     for each in file.require("rules", "a list of rules").items():
         rule = _read_rule(each)
@@ -56,14 +56,14 @@ def read_rules(document: YamlValue) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _read_rule(place: YamlValue) -> Rule:
+def _read_rule(place: YamlValue) -> PolicyRule:
     place.label = "rule"
     section = place.section()
     id = _read_id(section.require("id", "a short name such as card-numbers"))
     effect = _read_effect(section)
     matches = read_matches(section.require("match", "what to match, such as phrases"), isinstance(effect, EnergyEffect))
     scopes = _read_scopes(section, effect)
-    rule = Rule(
+    rule = PolicyRule(
         id=id,
         line=place.line,
         scopes=scopes,
@@ -139,7 +139,7 @@ def _read_on_fault(section: YamlSection, effect: VerdictEffect | EnergyEffect) -
     return cast(Action, value.choice(FAULT_ACTIONS))
 
 
-def _validate_kinds(place: YamlValue, rule: Rule) -> None:
+def _validate_kinds(place: YamlValue, rule: PolicyRule) -> None:
     """Raise `BadInput` where the effect of a rule cannot act on what it matches."""
     if isinstance(rule.effect, VerdictEffect):
         if any(isinstance(match, TokenMatch) for match in rule.matches):
