@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from heatbath.engine.base import ComponentSpec
 from heatbath.errors import BadInput, format_value
 from heatbath.policy.judgement import build_verdict
 from heatbath.policy.matchers import Matcher, build_matcher
 from heatbath.policy.normalization import Span, build_views
 from heatbath.policy.phrase_index import PhraseIndex
 from heatbath.policy.rule import SCOPES, FunctionMatch, Match, PhraseMatch, PolicyRule, VerdictEffect
+from heatbath.policy.rule_fields import build_field_specs
 from heatbath.policy.rule_reader import read_rules
 from heatbath.policy.verdict import Scope, Verdict
 from heatbath.policy.yaml_nodes import read_yaml
@@ -47,6 +49,14 @@ class Policy:
             tuple(build_matcher(match, rule) for match in rule.matches if not isinstance(match, PhraseMatch))
             for rule in self._judges
         )
+
+    @cached_property
+    def fields(self) -> tuple[ComponentSpec, ...]:
+        """The fields of the rules with an energy, for `Request.fields` and `hb.generate(fields=…)`.
+
+        Plain data, always the same objects: an engine builds them once. Their work is on the record by the rule's id.
+        """
+        return build_field_specs(self.rules)
 
     @cached_property
     def by_id(self) -> Mapping[str, PolicyRule]:

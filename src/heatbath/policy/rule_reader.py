@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar, cast
 
-from heatbath.errors import format_value
+from heatbath.errors import BadInput, format_value
 from heatbath.policy.match_reader import read_matches
 from heatbath.policy.rule import (
     DEFAULT_REPLACEMENT,
@@ -150,7 +150,22 @@ def _validate_kinds(place: YamlValue, rule: PolicyRule) -> None:
     if rule.effect.energy == math.inf:
         if not all(isinstance(match, PhraseMatch | TokenMatch | RegexMatch) for match in rule.matches):
             raise place.error(f"the rule {rule.id!r} forbids: match phrases, tokens or a regex.")
+        _validate_avoidance(place, rule)
     elif not all(isinstance(match, PhraseMatch | TokenMatch) for match in rule.matches):
         raise place.error(
             f"the rule {rule.id!r} has a finite energy: match phrases or tokens; a regex can be forbidden."
         )
+
+
+def _validate_avoidance(place: YamlValue, rule: PolicyRule) -> None:
+    """Raise `BadInput` for a regular expression that can be matched but not forbidden, such as one with look-around."""
+    from heatbath.energy.grammar import build_avoidance_grammar
+
+    for match in rule.matches:
+        if isinstance(match, RegexMatch):
+            try:
+                build_avoidance_grammar(match.pattern, ignore_case=match.ignore_case)
+            except BadInput as error:
+                raise place.error(
+                    f"the rule {rule.id!r} forbids a regex that cannot be: {error.reason or error}"
+                ) from error
