@@ -195,7 +195,7 @@ def _format_alarms(alarms: AlarmRates) -> Iterator[str]:
     yield f"{'any rule':<28} {_format_alarm_rate(alarms.any_rule)}"
     yield f"{'any rule, if independent':<28} {alarms.independent:>8.2%}"
     for action in ("deny", "escalate", "modify"):
-        yield f"{'verdict ' + action:<28} {_format_alarm_rate(alarms.by_action[action])}"  # type: ignore[index]
+        yield f"{'verdict ' + action:<28} {_format_alarm_rate(alarms.by_action[action])}"
     if alarms.faults:
         yield f"{alarms.faults} texts have a rule that could not be evaluated."
 

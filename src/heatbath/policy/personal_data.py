@@ -98,7 +98,7 @@ def find_addresses(text: str) -> Iterator[Span]:
 
 
 _ADDRESS = regex.compile(
-    r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?\w)|(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}(?![\w:])"
+    r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?\w)|(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,40}[0-9A-Fa-f:](?![\w:])"
 )
 
 
@@ -111,7 +111,8 @@ def find_telephones(text: str, region: str | None) -> Iterator[Span]:
     if region is None and "+" not in text:
         return
     for match in PhoneNumberMatcher(text, region):
-        yield match.start, match.end
+        # The library takes a bracket in front of a number to it, though it is closed after the number.
+        yield match.start + (match.raw_string[0] == "(" and ")" not in match.raw_string), match.end
 
 
 def _is_swedish_number(text: str) -> bool:
