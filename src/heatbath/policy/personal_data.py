@@ -111,8 +111,9 @@ def find_telephones(text: str, region: str | None) -> Iterator[Span]:
     if region is None and "+" not in text:
         return
     for match in PhoneNumberMatcher(text, region):
+        number = match.raw_string
         # The library takes a bracket in front of a number to it, though it is closed after the number.
-        yield match.start + (match.raw_string[0] == "(" and ")" not in match.raw_string), match.end
+        yield match.start + (number[0] == "(" and number.count("(") > number.count(")")), match.end
 
 
 def _is_swedish_number(text: str) -> bool:
