@@ -10,7 +10,7 @@ import pytest
 from heatbath.engine import LocalEngine, Request, TokensGenerated, generate
 from heatbath.engine.local import EngineConfig
 from heatbath.errors import BadInput
-from heatbath.estimate.proportion import clustered_interval, error_interval, ratio_estimate
+from heatbath.estimate.proportion import clustered_interval, error_interval, mean_interval, ratio_estimate
 from heatbath.models import MarkovModel, Vocabulary
 from heatbath.policy.corpus import CorpusText, read_corpus
 from heatbath.policy.energy_cost import measure_cost
@@ -156,7 +156,11 @@ def test_the_interval_of_clusters_covers_the_share():
     assert misses <= 28 < 90 < naive
     assert clustered_interval(np.zeros(3), np.full(3, 5.0)) == pytest.approx((0.0, 1 - 0.025 ** (1 / 15)))
     assert ratio_estimate(np.array([2.0, 2.0]), np.array([1.0, 1.0])).stderr == 0
-    assert ratio_estimate(np.array([2.0]), np.array([1.0])).stderr == math.inf
+    one = ratio_estimate(np.array([2.0]), np.array([1.0]))
+    assert one.stderr == math.inf and mean_interval(one) == (-math.inf, math.inf)
+    # Two equal clusters with means 1 and 3: their mean 2 has the standard error 1, and t has one degree of freedom.
+    low, high = mean_interval(ratio_estimate(np.array([2.0, 6.0]), np.array([2.0, 2.0])))
+    assert (low, high) == pytest.approx((2 - 12.706205, 2 + 12.706205), rel=1e-6)
 
 
 def test_a_corpus(tmp_path):

@@ -225,5 +225,7 @@ def _format_cost(found: EnergyCost) -> Iterator[str]:
 
 
 def _format_estimate(found: Estimate) -> str:
-    half = 1.96 * found.stderr
-    return f"{found.value:.2e} ({found.value - half:.2e} to {found.value + half:.2e})"
+    from heatbath.estimate.proportion import mean_interval
+
+    low, high = mean_interval(found)
+    return f"{found.value:.2e} ({low:.2e} to {high:.2e})"
