@@ -28,6 +28,7 @@ GROUPS = {
     "sweep": "heatbath.bench.sweep",
     "trust": "heatbath.bench.trust",
     "retrieval": "heatbath.bench.retrieval",
+    "policy": "heatbath.bench.policy",
 }
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "decide": "Answer questions with labels: check, fit and run.",
     "prompts": "Check, list, show and render the prompts of a folder.",
     "index": "Index documents, search them, and evaluate the search.",
+    "policy": "Check a policy, test it on texts, measure what it costs.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "review": "Review answers that wait for a person, on a running server.",
     "bench": "Measure speed and memory against their targets.",
