@@ -22,6 +22,7 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
+    from heatbath.serve.policy.served_policy import ServedPolicy
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -37,6 +38,7 @@ class Services:
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
+        policy: that of the settings, None without one.
         decision_fits: fits of decisions by the digest of their question.
         minute_store: keeps the minutes that `metrics` counts.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
@@ -49,6 +51,7 @@ class Services:
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
+    policy: ServedPolicy | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None

@@ -145,6 +145,20 @@ class TrustSettings(Section):
     decisions: tuple[Path, ...] = ()
 
 
+class PolicySettings(Section):
+    """Rules for what goes in and out: the file they are in, and how the output is held.
+
+    `mode` "hold" gives nothing of a choice before its verdict. With "window" a stream lags behind the model by `window`
+    characters, and what is longer than that may have left in part when a rule matches. A text without a verdict within
+    `verdict_seconds` is denied.
+    """
+
+    file: Path | None = None
+    mode: Literal["hold", "window"] = "hold"
+    window: Annotated[int, Field(ge=16)] = 256
+    verdict_seconds: Seconds = 10.0
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -177,6 +191,7 @@ class Settings(BaseSettings):
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

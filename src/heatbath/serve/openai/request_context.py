@@ -20,6 +20,7 @@ from heatbath.serve.http.asgi import encode_error_event, read_query
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
+from heatbath.serve.openai.policy_gate import PolicyGate
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
@@ -50,6 +51,7 @@ class RequestContext:
         encode_stream_error: writes the event that ends a stream with an error.
         structured_output: the schemas that the response is checked against.
         confidence: measures how likely each choice is right; None without a calibrator.
+        gate: holds choices until the policy has judged them; None without a policy.
     """
 
     http: HttpRequest
@@ -62,6 +64,7 @@ class RequestContext:
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
     structured_output: StructuredOutput | None = None
     confidence: ConfidenceMeter | None = None
+    gate: PolicyGate | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -94,7 +97,7 @@ class RequestContext:
         if lease.account.windows:
             self.http.state.headers.update(lease.headers)
         self.admitted = True
-        return GenerationTask(self.services, plan, lease, meter=self.confidence)
+        return GenerationTask(self.services, plan, lease, meter=self.confidence, gate=self.gate)
 
     def request_info(
         self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False

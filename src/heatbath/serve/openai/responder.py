@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from heatbath.errors import BadInput
 from heatbath.serve.errors import invalid_value
+from heatbath.serve.openai.choice_judge import AnswerForm
 from heatbath.serve.openai.generation import GenerationTask, Listener
 from heatbath.serve.openai.logprobs import prompt_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
@@ -61,7 +62,7 @@ class Responder(ABC, Generic[B, C]):
 
     async def stream(self, outbox: Outbox) -> None:
         """Put the response into `outbox` as chunks, as they are generated where they need not be selected first."""
-        buffered = is_buffered(self.body)
+        buffered = is_buffered(self.body) or (self.task.gate is not None and bool(self.task.gate.form.echoes))
         writer = self.build_writer()
         outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
         selected: list[list[ChoiceOutput]] = []
@@ -99,7 +100,7 @@ class Responder(ABC, Generic[B, C]):
         """Return the fields of a choice that are not OpenAI's, UNSET where they were not asked for."""
         body = self.body
         thermo: Any = UNSET
-        if body.thermo is not None or self.task.meter is not None:
+        if body.thermo is not None or self.task.meter is not None or self.task.gate is not None:
             thermo = self.describe_choice(output)
         return {
             "stop_reason": stop_reason(output, body),
@@ -108,14 +109,14 @@ class Responder(ABC, Generic[B, C]):
         }
 
     def describe_choice(self, output: ChoiceOutput) -> dict[str, Any]:
-        """Return the `thermo` of a choice: what was asked for, and its confidence where the server has a calibrator."""
+        """Return the `thermo` of a choice: what was asked for, its confidence, and what the policy said of it."""
         thermo = self.body.thermo
         own = {} if thermo is None else choice_thermo(output, thermo, self.texts, self.context.services.phase_map)
-        return own if self.task.meter is None else own | self.task.meter.measure(output).describe()
+        return own | self.task.describe_choice(output)
 
     def prompt_logprobs(self, output: PromptOutput) -> PromptLogprobs | UnsetType:
         """Return the log-probabilities of the prompt, if they were asked for."""
-        if self.body.prompt_logprobs is None:
+        if self.body.prompt_logprobs is None or not output.shows_prompt:
             return UNSET
         return prompt_logprobs(
             output.began.scored_prompt if output.began else (), self.texts, self.body.prompt_logprobs
@@ -186,6 +187,17 @@ def is_buffered(body: GenerationRequest) -> bool:
     if body.thermo is None:
         return False
     return body.thermo.require is not None or draws_sequences(body.thermo)
+
+
+def build_answer_form(body: GenerationRequest, *, echoes: Sequence[str] = (), has_tools: bool = False) -> AnswerForm:
+    """Return what the response to a request gives beside texts; `echoes` are the prompts that it is to repeat."""
+    return AnswerForm(
+        echoes=echoes,
+        has_tools=has_tools,
+        shows_prompt=body.prompt_logprobs is not None or bool(body.return_token_ids),
+        shows_stop_token=body.skip_special_tokens is False,
+        is_streamed=bool(body.stream) and not is_buffered(body),
+    )
 
 
 def draws_sequences(thermo: ThermoOptions) -> bool:

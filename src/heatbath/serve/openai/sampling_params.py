@@ -106,6 +106,8 @@ def build(
         priority=body.priority or 0,
         deadline=settings.engine.deadline_seconds,
     )
+    if context.gate is not None:
+        first = context.gate.steer(first)
     if context.services.calibrator is not None or thermo.require is not None:
         first = prepare_confidence(context, body, first)
     requests = [first]

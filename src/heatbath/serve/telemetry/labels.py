@@ -43,13 +43,16 @@ FINISH_REASONS = frozenset(
     {"stop", "length", "deadline", "cancelled", "tool_calls", "function_call", "content_filter", "error"}
 )
 
-STATUSES = frozenset({200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507})
+STATUSES = frozenset(
+    {200, 202, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507}
+)
 
 CODES = frozenset(
     {
         "body_timeout",
         "body_too_large",
         "client_gone",
+        "content_filter",
         "context_length_exceeded",
         "cross_origin",
         "deadline_exceeded",
