@@ -44,10 +44,15 @@ class DeadlineExceeded(HeatbathError):
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings."""
+    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings.
+
+    `label` is the name of a field in records. Code gives one, never a client: such a field is built once for all
+    requests that hold the same object, and its size is not limited.
+    """
 
     name: str
     value: Any = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
