@@ -29,6 +29,7 @@ COMMANDS = {
     "calibrate": "Find out which answers to trust, and write a calibrator.",
     "decide": "Answer questions with labels: check, fit and run.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
+    "review": "Review answers that wait for a person, on a running server.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",
 }

@@ -8,6 +8,10 @@ from typing import Any, Literal, Protocol
 
 ReviewAction = Literal["approve", "edit", "reject"]
 
+TIMEOUT_REVIEWER, DELETION_REVIEWER = "timeout", "deletion"
+SYSTEM_REVIEWERS = frozenset({TIMEOUT_REVIEWER, DELETION_REVIEWER})
+"""Reviewers that are nobody: nobody decided in time, or the client deleted the answer before anybody did."""
+
 
 @dataclass(frozen=True)
 class ReviewItem:
@@ -20,6 +24,10 @@ class ReviewItem:
         rules: ids of the rules that sent it here; empty for one that was drawn at random.
         probability: the probability with which an item like this one is sent, 1 for one that a rule sent.
         payload: the held response, as JSON.
+        prompt: the text that it responds to, for the reviewer.
+        confidence: the measured probability that the choice is right, None without one.
+        calibrator: the digest of the calibrator that measured it.
+        keep_content: whether texts and payload may stay stored after the decision.
     """
 
     tenant: str
@@ -32,6 +40,10 @@ class ReviewItem:
     priority: int
     probability: float
     payload: Mapping[str, Any]
+    prompt: str = ""
+    confidence: float | None = None
+    calibrator: str = ""
+    keep_content: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,11 @@ class ReviewDecision:
     reviewer: str
     reason: str
     text: str | None = None
+
+    @property
+    def is_by_person(self) -> bool:
+        """True if a person decided, so that the decision says whether the answer was right."""
+        return self.reviewer not in SYSTEM_REVIEWERS
 
 
 class ReviewQueue(Protocol):

@@ -155,7 +155,7 @@ class ServedCalibrator:
             seen.add(answer)
         labeled = [(one.labeled_at, answer, one) for answer, one in found if one.labeled_at is not None]
         for _, answer, one in sorted(labeled, key=lambda each: each[0]):
-            self.monitor.add_label(answer, one.choice, one.value, is_right=bool(one.is_right))
+            self.monitor.add_label(answer, one.choice, one.value, is_right=bool(one.is_right), weight=one.weight)
 
     def describe(self) -> dict[str, Any]:
         """Return the state for the page, ready for JSON."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
     from heatbath.serve.policy.served_policy import ServedPolicy
+    from heatbath.serve.review.queue import StoredReviewQueue
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -41,6 +42,7 @@ class Services:
         policy: that of the settings, None without one.
         decision_fits: fits of decisions by the digest of their question.
         minute_store: keeps the minutes that `metrics` counts.
+        review: the queue of answers that wait for a person, None where it is not enabled.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
 
@@ -55,6 +57,7 @@ class Services:
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
+    review: StoredReviewQueue | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
     rate_limiter: RateLimiter = field(default_factory=RateLimiter)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -80,6 +83,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     calibrator = _load_calibrator(settings)
     metrics.gauges.calibrator = calibrator
     store = _open_store(settings)
+    review = _build_review_queue(settings, store)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
     feed = (
@@ -98,6 +102,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         decision_fits=_load_decision_fits(settings),
         metrics=metrics,
         minute_store=store,
+        review=review,
         keys=keys,
         rate_limiter=limits,
         lifecycle=lifecycle,
@@ -105,6 +110,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         lifespans=(
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),
+            *([] if review is None else [review.run]),
             *(each.close_on_exit for each in tracings),
         ),
     )
@@ -133,6 +139,18 @@ def _open_store(settings: Settings) -> SqlStore:
 
     storage = settings.storage
     return open_store(storage.url, days=storage.days, content=storage.content)
+
+
+def _build_review_queue(settings: Settings, store: SqlStore) -> StoredReviewQueue | None:
+    if not settings.review.enabled:
+        return None
+    from heatbath.policy.review import SYSTEM_REVIEWERS
+    from heatbath.serve.review.queue import StoredReviewQueue
+
+    for name in SYSTEM_REVIEWERS & settings.keys.keys():
+        if "review" in settings.keys[name].scopes:
+            raise BadInput(f"keys.{name} is to review, and {name} stands for nobody in decisions: give another name.")
+    return StoredReviewQueue(store, settings.review)
 
 
 def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:

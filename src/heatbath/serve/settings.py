@@ -29,7 +29,7 @@ ENV_PREFIX = "HEATBATH_"
 SECRET_SECTIONS = ("keys", "storage", "otel")
 """Sections whose values are never repeated in a message: they may hold a key or a password."""
 
-Scope = Literal["infer", "read"]
+Scope = Literal["infer", "read", "review"]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -159,6 +159,21 @@ class PolicySettings(Section):
     verdict_seconds: Seconds = 10.0
 
 
+class ReviewSettings(Section):
+    """The queue of answers that wait for a person.
+
+    An item that nobody has decided after `timeout_seconds` gets `default_action`; a reviewer who takes one has it for
+    `lock_seconds`. Of answers that pass, the share `random_share` is sent too, so that labels are not only of those
+    that a rule picked.
+    """
+
+    enabled: bool = False
+    timeout_seconds: Seconds = 3600.0
+    default_action: Literal["approve", "reject"] = "reject"
+    lock_seconds: Seconds = 300.0
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -192,6 +207,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    review: ReviewSettings = Field(default_factory=ReviewSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 

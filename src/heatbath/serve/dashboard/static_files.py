@@ -20,11 +20,14 @@ _MEDIA_TYPES = {
 }
 
 INDEX_FILE = "index.html"
+REVIEW_FILE = "review.html"
 
 FILE_NAMES = (
     INDEX_FILE,
+    REVIEW_FILE,
     "icon.svg",
     "page.css",
+    "review.css",
     "figures.css",
     "main.js",
     "api.js",
@@ -39,6 +42,9 @@ FILE_NAMES = (
     "playground.js",
     "plot.js",
     "requests.js",
+    "reviewcard.js",
+    "reviewlist.js",
+    "reviewpage.js",
     "stepper.js",
     "tokens.js",
     "traffic.js",

@@ -23,6 +23,7 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.response_socket import respond_over_socket
+    from heatbath.serve.openai.review import decide_review, held_answer, list_reviews, lock_review
     from heatbath.serve.openai.scoring import rerank, score
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
@@ -50,6 +51,10 @@ def routes() -> list[BaseRoute]:
         route("/v1/embeddings", embeddings),
         route("/v1/decisions", decisions),
         route("/v1/outcomes", label_outcome),
+        route("/v1/review", list_reviews, "GET"),
+        route("/v1/review/{id}", held_answer, "GET"),
+        route("/v1/review/{id}/lock", lock_review),
+        route("/v1/review/{id}/decision", decide_review),
         route("/v1/models", models, "GET"),
         route("/v1/models/{name:path}", model, "GET"),
         route("/tokenize", tokenize),

@@ -24,6 +24,10 @@ ENDPOINTS = frozenset(
         "/v1/outcomes",
         "/v1/embeddings",
         "/v1/models",
+        "/v1/review",
+        "/v1/review/{id}",
+        "/v1/review/{id}/lock",
+        "/v1/review/{id}/decision",
         "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
@@ -49,6 +53,7 @@ STATUSES = frozenset(
 
 CODES = frozenset(
     {
+        "already_decided",
         "body_timeout",
         "body_too_large",
         "client_gone",
@@ -66,6 +71,7 @@ CODES = frozenset(
         "invalid_json",
         "invalid_value",
         "item_not_found",
+        "locked",
         "malformed_request",
         "method_not_allowed",
         "missing_required_parameter",

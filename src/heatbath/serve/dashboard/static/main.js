@@ -7,6 +7,7 @@ import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
 import { requests } from "./requests.js";
+import { review } from "./reviewcard.js";
 import { COLUMNS, traffic } from "./traffic.js";
 
 const AGAIN = 2000;
@@ -99,6 +100,7 @@ async function start() {
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
+  review(find("#review"), state.reviewed);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
   const tick = (now) => {
