@@ -84,6 +84,9 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     metrics.gauges.calibrator = calibrator
     store = _open_store(settings)
     review = _build_review_queue(settings, store)
+    policy = _load_policy(settings)
+    metrics.gauges.policy = policy
+    log = build_logger(settings.server.log, form=settings.server.log_format)
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
     feed = (
@@ -99,6 +102,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         calibrator=calibrator,
+        policy=policy,
         decision_fits=_load_decision_fits(settings),
         metrics=metrics,
         minute_store=store,
@@ -106,11 +110,12 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         keys=keys,
         rate_limiter=limits,
         lifecycle=lifecycle,
-        log=build_logger(settings.server.log, form=settings.server.log_format),
+        log=log,
         lifespans=(
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),
             *([] if review is None else [review.run]),
+            *([] if policy is None else [lambda: policy.reload_periodically(log)]),
             *(each.close_on_exit for each in tracings),
         ),
     )
@@ -190,6 +195,14 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     from heatbath.serve.confidence import load_served_calibrator
 
     return load_served_calibrator(settings.trust.calibrator)
+
+
+def _load_policy(settings: Settings) -> ServedPolicy | None:
+    if settings.policy.file is None:
+        return None
+    from heatbath.serve.policy.served_policy import load_served_policy
+
+    return load_served_policy(settings.policy, has_review=settings.review.enabled)
 
 
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:

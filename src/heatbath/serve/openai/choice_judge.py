@@ -41,12 +41,18 @@ class AnswerForm:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the policy says of a choice; `text` is the one to give, `shows_tokens` whether its tokens may be given."""
+    """What the policy says of a choice.
+
+    Attributes:
+        text: the text to give, with a prompt that is repeated before it; `is_changed`: not the one that was generated.
+        shows_tokens: whether its tokens may be given.
+    """
 
     verdict: Action
     text: str
     rules: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    is_changed: bool = False
     shows_tokens: bool = True
 
     def add(self, verdict: Verdict, **changes: Any) -> Judgement:
@@ -80,7 +86,7 @@ class ChoiceJudge:
         if self.form.has_tools and judgement.verdict != "deny":
             judgement = await self._judge_calls(judgement)
         if judgement.text != text:
-            return replace(judgement, shows_tokens=False)
+            return replace(judgement, is_changed=True, shows_tokens=False)
         return judgement if judgement.verdict == "deny" else await self._judge_tokens(judgement, prompt, choice)
 
     def read_text(self, prompt: int, choice: ChoiceOutput) -> str:

@@ -144,16 +144,23 @@ class GenerationTask:
             observer.on_tokens(self.plan.info, step)
 
     async def settle(
-        self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any], *, prompt_tokens: int | None = None
+        self,
+        choices: Sequence[ChoiceOutput],
+        content: Mapping[str, Any],
+        *,
+        prompt_tokens: int | None = None,
+        status: int = 200,
     ) -> bool | None:
         """Store the choices that are returned, and end. Return whether they are stored, None if they were not to be.
 
-        `prompt_tokens` counts those of a model that is not the engine's.
+        `prompt_tokens` counts those of a model that is not the engine's; `status` is that of the response.
 
         Raises:
             StoreUnavailable: they are not stored and had to be.
         """
         outcome = self._result(choices, content)
+        if status != 200:
+            outcome = replace(outcome, status=status)
         if prompt_tokens is not None:
             outcome = replace(outcome, prompt_tokens=prompt_tokens)
         if self.plan.store:

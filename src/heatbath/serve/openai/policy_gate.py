@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from heatbath.engine.base import Event, ModelInfo, Request, Started, Token, TokensGenerated
 from heatbath.policy.verdict import Scope, Verdict
@@ -17,7 +18,10 @@ from heatbath.serve.openai.held_choice import Escalation
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput
 from heatbath.serve.openai.policy_passage import Passage
 from heatbath.serve.policy.ruling import EnforcedAction, InputRuling
-from heatbath.serve.policy.served_policy import Policy, ServedPolicy
+from heatbath.serve.policy.served_policy import ServedPolicy
+
+if TYPE_CHECKING:
+    from heatbath.policy.policy import Policy
 
 Report = Callable[[TokensGenerated], None]
 """Called with each event of the engine, without its text and with tokens that say nothing."""
@@ -50,7 +54,7 @@ class PolicyGate:
 
     def steer(self, request: Request) -> Request:
         """Return a request to the engine with the fields of the policy, which a client cannot leave out."""
-        fields = self.policy.fields()
+        fields = self.policy.fields
         return replace(request, fields=(*request.fields, *fields)) if fields else request
 
     @property

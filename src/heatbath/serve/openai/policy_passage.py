@@ -164,5 +164,5 @@ class Passage:
             summary=summary,
             mean_logprob=whole.mean_logprob,
         )
-        gate.served.counts.add_ruling(ruling, sum_work(summary, [spec.name for spec in gate.policy.fields()]))
+        gate.served.counts.add_ruling(ruling, sum_work(summary, gate.policy))
         return ruling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from heatbath.serve.openai.generation import GenerationTask, Listener
 from heatbath.serve.openai.logprobs import prompt_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
 from heatbath.serve.openai.request_context import RequestContext
+from heatbath.serve.openai.review_submission import ReviewSubmission, Selection, read_wait, respond_with_handle
 from heatbath.serve.openai.sampling_params import request_param
 from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
 from heatbath.serve.openai.schema.sampling import GenerationRequest, ThermoOptions
@@ -50,8 +51,11 @@ class Responder(ABC, Generic[B, C]):
         """Return the response in one piece."""
         outputs = await self._generate(None)
         selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
+        pending = None if self.context.services.review is None else await self._review(selected)
         checked = None if self.context.structured_output is None else await self._check_output(selected)
-        choices, stored = await self._store(selected)
+        choices, stored = await self._store(selected, 200 if pending is None else 202)
+        if pending is not None:
+            return await respond_with_handle(self.context, pending, response_headers(self.task, stored))
         thermo = UNSET if self.body.thermo is None else response_thermo(outputs, stored)
         headers = response_headers(self.task, stored)
         if checked is not None:
@@ -65,10 +69,11 @@ class Responder(ABC, Generic[B, C]):
         buffered = is_buffered(self.body) or (self.task.gate is not None and bool(self.task.gate.form.echoes))
         writer = self.build_writer()
         outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
-        selected: list[list[ChoiceOutput]] = []
-        for i, output in enumerate(outputs):
-            selected.append(output.select(self.task.plan.n, self.by_likelihood))
-            writer.write_rest(outbox, i, selected[i], buffered=buffered)
+        selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
+        if self.context.services.review is not None:
+            await self._review(selected)
+        for i, choices in enumerate(selected):
+            writer.write_rest(outbox, i, choices, buffered=buffered)
         checked = None if self.context.structured_output is None else await self._check_output(selected)
         _, stored = await self._store(selected)
         thermo = None if self.body.thermo is None else response_thermo(outputs, stored)
@@ -146,7 +151,7 @@ class Responder(ABC, Generic[B, C]):
         assert structured is not None
         return await structured.check([_json_parts(output, structured) for outputs in selected for output in outputs])
 
-    async def _store(self, selected: Sequence[Sequence[ChoiceOutput]]) -> tuple[list[C], bool | None]:
+    async def _store(self, selected: Selection, status: int = 200) -> tuple[list[C], bool | None]:
         """Return the choices, of which those of prompt i begin at i * n, and whether they are stored."""
         choices: list[C] = []
         outputs: list[ChoiceOutput] = []
@@ -158,7 +163,33 @@ class Responder(ABC, Generic[B, C]):
         plain: list[dict[str, Any]] = msgspec.to_builtins(choices)
         for choice in plain:
             choice.pop("thermo", None)
-        return choices, await self.task.settle(outputs, self.stored_content(plain))
+        return choices, await self.task.settle(outputs, self.stored_content(plain), status=status)
+
+    async def _review(self, selected: Selection) -> str | None:
+        """Let people decide on the choices that are held; return the id of an item that nobody has decided yet.
+
+        A random share of what passes is shown to them too.
+        """
+        submission = ReviewSubmission(self.context, self.task, partial(self._build_payload, selected))
+        pending = None
+        if self.task.gate is not None and self.task.gate.escalations:
+            pending = await submission.resolve(selected, read_wait(self.context, self.body))
+        if pending is None:
+            await submission.sample_passing(selected)
+        return pending
+
+    def _build_payload(self, selected: Selection) -> dict[str, Any]:
+        """Return the response to these choices as JSON. It leaves no trace in this responder."""
+        fresh, n = replace(self), self.task.plan.n
+        thermo = UNSET if self.body.thermo is None else response_thermo(self.task.outputs, None)
+        choices = [
+            fresh.build_choice(i, i * n + k, output, output.text + stop_token_text(output, self.body, self.texts))
+            for i, of_prompt in enumerate(selected)
+            for k, output in enumerate(of_prompt)
+        ]
+        response = fresh.build_response(self.task.outputs, choices, thermo)
+        payload: dict[str, Any] = msgspec.to_builtins(response)
+        return payload
 
 
 def _json_parts(output: ChoiceOutput, structured: StructuredOutput) -> list[tuple[str | None, str]] | None:

@@ -11,18 +11,18 @@ from heatbath.policy.verdict import ACTIONS, Action, Verdict
 EnforcedAction = Literal["allow", "warn", "modify", "deny", "hold"]
 """What is done with a choice; "hold": nothing of it is given until a person has decided."""
 
-ReviewStatus = Literal["pending", "approved", "edited", "rejected"]
+ReviewStage = Literal["pending", "approved", "edited", "rejected"]
 
 TOKEN_PARTS = ("logprobs", "token_ids", "records", "summary")
 """What says the tokens of a choice beside its text."""
 
 
 @dataclass(frozen=True)
-class ReviewHandle:
-    """The item of a review, by which a client can ask for the decision."""
+class ReviewState:
+    """The item of a review, by which a client can ask for the decision, and what became of it."""
 
     id: str
-    status: ReviewStatus = "pending"
+    status: ReviewStage = "pending"
 
     def describe(self) -> dict[str, str]:
         """Return the handle as the client gets it."""
@@ -80,7 +80,7 @@ class Ruling:
     window: int | None = None
     withheld: tuple[str, ...] = ()
     input: InputRuling = field(default_factory=InputRuling)
-    review: ReviewHandle | None = None
+    review: ReviewState | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     mean_logprob: float = 0.0
 

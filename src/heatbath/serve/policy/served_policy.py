@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from heatbath.engine.base import ComponentSpec
 from heatbath.errors import BadInput
 from heatbath.policy.verdict import ACTIONS, Scope, Verdict
 from heatbath.serve.logging import Logger
@@ -18,46 +17,21 @@ from heatbath.serve.policy.judge_pool import JudgePool
 from heatbath.serve.policy.policy_counts import PolicyCounts
 from heatbath.serve.settings import PolicySettings
 
+if TYPE_CHECKING:
+    from heatbath.policy.policy import Policy
+    from heatbath.policy.rule import PolicyRule
+
 RELOAD_SECONDS = 1.0
 """Seconds between two looks at the file."""
 
 
-class Policy(Protocol):
-    """Rules, as a server uses them."""
-
-    @property
-    def version(self) -> str:
-        """The digest of the file."""
-
-    @property
-    def is_rewriting(self) -> bool:
-        """True if a rule on what is generated changes texts."""
-
-    def judge(self, text: str, *, scope: Scope) -> Verdict:
-        """Return the verdict on a text. May take long, and raise."""
-
-    def fields(self) -> Sequence[ComponentSpec]:
-        """Return the fields that act on what is generated."""
-
-    def priority(self, rules: Sequence[str]) -> int:
-        """Return how urgent a text is that these rules have matched, the highest of theirs."""
-
-    def describe(self) -> list[dict[str, Any]]:
-        """Return the rules for the page: id, scopes, effect, severity."""
-
-
 class PolicySource(Protocol):
-    """The file of a policy, whose last good content stays."""
+    """The file of a policy, whose last good content stays; see `heatbath.policy.PolicyFile`."""
 
-    @property
-    def policy(self) -> Policy:
-        """The last good content."""
+    policy: Policy
+    problem: str | None
 
-    @property
-    def problem(self) -> str:
-        """A sentence on why the file as it is now is not used, empty if it is."""
-
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Read the file if it has changed."""
 
 
@@ -67,7 +41,7 @@ class ServedPolicy:
 
     Attributes:
         current: the rules that new requests are judged by; a request is judged by one policy throughout.
-        problem: a sentence on why the file as it is now is not used, empty if it is.
+        problem: a sentence on why the file as it is now is not used, None if it is.
         has_review: whether a person can be asked.
     """
 
@@ -76,7 +50,7 @@ class ServedPolicy:
     has_review: bool = False
     counts: PolicyCounts = field(default_factory=PolicyCounts)
     pool: JudgePool = field(default_factory=JudgePool)
-    problem: str = ""
+    problem: str | None = None
     current: Policy = field(init=False)
     _token_verdicts: dict[str, dict[int, bool]] = field(default_factory=dict)
 
@@ -107,7 +81,8 @@ class ServedPolicy:
         if missing:
 
             def judge_all() -> dict[int, bool]:
-                return {token: _passes(policy.judge(text, scope="output")) for token, text in missing.items()}
+                verdicts = {token: policy.judge(text, scope="output") for token, text in missing.items()}
+                return {token: _passes(verdict) for token, verdict in verdicts.items() if not verdict.faults}
 
             try:
                 known |= await self.pool.run(judge_all, self.settings.verdict_seconds)
@@ -155,13 +130,14 @@ class ServedPolicy:
             )
         else:
             log.info("policy", version=self.current.version, mode=self.settings.mode)
-        if not self.has_review and any(rule["effect"] == "escalate" for rule in self.current.describe()):
-            log.warning("rules escalate and there is no review queue: what they match is denied")
+        escalating = [rule.id for rule in self.current.rules if _find_action(rule) == "escalate"]
+        if escalating and not self.has_review:
+            log.warning("rules escalate and review.enabled is not set: what they match is denied", rules=escalating)
 
     def describe(self) -> dict[str, Any]:
         """Return the state for the page, ready for JSON."""
         counts = self.counts
-        rules = [{**rule, "matches": counts.matches[rule["id"]]} for rule in self.current.describe()]
+        rules = [self._describe_rule(rule) for rule in self.current.rules]
         by_scope: dict[str, dict[str, int]] = {}
         for (scope, action), count in counts.verdicts.items():
             by_scope.setdefault(scope, {})[action] = count
@@ -169,7 +145,7 @@ class ServedPolicy:
             "version": self.current.version,
             "mode": self.settings.mode,
             "window": self.settings.window if self.settings.mode == "window" else None,
-            "problem": self.problem or None,
+            "problem": self.problem,
             "rules": rules,
             "verdicts": by_scope,
             "choices": dict(counts.actions),
@@ -180,12 +156,57 @@ class ServedPolicy:
             "hold_seconds": _mean_seconds(counts.hold_seconds),
         }
 
+    def _describe_rule(self, rule: PolicyRule) -> dict[str, Any]:
+        counts = self.counts
+        work = sum(nats for name, nats in counts.work.items() if _is_field_of(name, rule.id))
+        return {
+            "id": rule.id,
+            "description": rule.description,
+            "scopes": sorted(rule.scopes),
+            "effect": _find_action(rule) or "energy",
+            "severity": rule.severity,
+            "matches": counts.matches[rule.id],
+            "work": None if _find_action(rule) else work,
+        }
+
     def _require_usable(self, policy: Policy) -> None:
-        if self.settings.mode == "window" and policy.is_rewriting:
-            raise BadInput(
-                "policy.mode is window and the policy has rules that change texts, of which a part may be gone when "
-                "they match: set policy.mode to hold, or give those rules another effect."
-            )
+        """Raise `BadInput` for rules that cannot do their work once a part of a text has left."""
+        if self.settings.mode != "window":
+            return
+        for rule in policy.rules:
+            action = _find_action(rule)
+            if action in ("modify", "escalate") and rule.scopes & {"output", "tool_calls"}:
+                raise BadInput(
+                    f"policy.mode is window and the rule {rule.id!r} is to {action} texts, of which a part may "
+                    "have left when it matches: set policy.mode to hold, or let the rule deny or warn."
+                )
+
+
+def load_served_policy(settings: PolicySettings, *, has_review: bool) -> ServedPolicy | None:
+    """Read the policy of the settings, None without one.
+
+    Raises:
+        BadInput: a mistake in the file, with its line; or rules that the mode of the gate does not allow.
+        MissingExtra: without the extra `policy`.
+    """
+    if settings.file is None:
+        return None
+    from heatbath.policy.policy_file import PolicyFile
+
+    try:
+        return ServedPolicy(PolicyFile(settings.file), settings, has_review)
+    except OSError as error:
+        raise BadInput(f"policy.file {settings.file} cannot be read ({error.strerror}): check the path.") from None
+
+
+def _find_action(rule: PolicyRule) -> str | None:
+    """Return the action of a rule, None for one that is an energy."""
+    return getattr(rule.effect, "action", None)
+
+
+def _is_field_of(name: str, rule: str) -> bool:
+    """Return whether a field is one of a rule, whose further ones have a number."""
+    return name == rule or (name.startswith(f"{rule}-") and name.removeprefix(f"{rule}-").isdigit())
 
 
 def _deny(text: str, reason: str) -> Verdict:
@@ -201,7 +222,13 @@ def _mean_seconds(histogram: Any) -> float | None:
     return histogram.sum / total if total else None
 
 
-def sum_work(summary: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Return the work, in nats, of the named fields out of the summary of a choice."""
+def sum_work(summary: Mapping[str, Any], policy: Policy) -> dict[str, float]:
+    """Return the work, in nats, of the fields of a policy out of the summary of a choice."""
+    labels = {spec.label for spec in policy.fields if spec.label is not None}
     work = summary.get("work") or {}
-    return {name: float(work[name]) for name in names if name in work}
+    return {name: float(nats) for name, nats in work.items() if any(_is_field_of(name, label) for label in labels)}
+
+
+def find_priority(policy: Policy, rules: Sequence[str]) -> int:
+    """Return the highest priority of rules by their ids, 0 without any."""
+    return max((policy.by_id[id].priority for id in rules if id in policy.by_id), default=0)

@@ -12,15 +12,18 @@ from prometheus_client.registry import Collector
 from heatbath.engine.base import Engine, EngineStats
 from heatbath.serve.confidence import ServedCalibrator
 from heatbath.serve.interfaces import Store
+from heatbath.serve.policy.served_policy import ServedPolicy
+from heatbath.serve.telemetry.policy_metrics import policy_metrics
 
 
 @dataclass(eq=False)
 class ServerGauges(Collector):
-    """Gauges of the engine, store and calibrator of this server, once they are attached."""
+    """Gauges of the engine, store, calibrator and policy of this server, once they are attached."""
 
     engine: Engine | None = None
     store: Store | None = None
     calibrator: ServedCalibrator | None = None
+    policy: ServedPolicy | None = None
 
     @property
     def engine_stats(self) -> EngineStats | None:
@@ -38,6 +41,8 @@ class ServerGauges(Collector):
             yield _build_up_gauge("store", self.store.unavailable_reason is None)
         if self.calibrator is not None:
             yield from _calibration_gauges(self.calibrator)
+        if self.policy is not None:
+            yield from policy_metrics(self.policy)
 
 
 def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:

@@ -62,8 +62,14 @@ class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
     confidence: Fraction
 
 
+class ReviewOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait for a person, where the policy of the server wants one to decide."""
+
+    wait: Annotated[float, Meta(ge=0, le=3600)]
+
+
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, and a requirement.
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, requirement, review.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -77,6 +83,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
     require: Requirement | None = None
+    review: ReviewOptions | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
