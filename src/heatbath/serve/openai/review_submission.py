@@ -1,4 +1,4 @@
-"""Choices that a person is to decide on: submitted to the review queue with the response they belong to, and released."""
+"""Choices that a person is to decide on: submitted to the review queue with their response, and released."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -53,7 +54,7 @@ class ReviewSubmission:
         """
         gate = self.task.gate
         assert gate is not None
-        places = {id(choice): i for i, choice in enumerate(sum(map(list, selected), []))}
+        places = {id(choice): place for place, choice in enumerate(chain.from_iterable(selected))}
         held = [(places[id(each.placeholder)], each) for each in gate.escalations if id(each.placeholder) in places]
         if not held:
             return None
@@ -69,7 +70,7 @@ class ReviewSubmission:
     async def sample_passing(self, selected: Selection) -> None:
         """Submit the random share of the choices that were given, so that labels are not only of what a rule picked."""
         queue, payload = self._queue, None
-        for place, choice in enumerate(sum(map(list, selected), [])):
+        for place, choice in enumerate(chain.from_iterable(selected)):
             passes = choice.finish != WITHHELD and (choice.ruling is None or choice.ruling.review is None)
             if passes and queue.draw_passing():
                 payload = payload or self.build_payload()
