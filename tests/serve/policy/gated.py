@@ -110,8 +110,8 @@ class Gated:
     seen: Seen
     feed: Feed
 
-    async def post(self, path: str, body: Any = None, **headers: str) -> Reply:
-        return await call(self.app, "POST", path, {"model": "mock", **(body or {})}, **headers)
+    async def post(self, path: str, body: Any = None, **more: Any) -> Reply:
+        return await call(self.app, "POST", path, {"model": "mock", **(body or {})}, **more)
 
     async def get(self, path: str) -> Reply:
         return await call(self.app, "GET", path, None)
@@ -138,9 +138,9 @@ class Gated:
 class Reply:
     """A response: all its bytes, and the pieces that they came in."""
 
-    status: int
-    headers: dict[str, str]
-    pieces: list[bytes]
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    pieces: list[bytes] = field(default_factory=list)
 
     @property
     def body(self) -> bytes:
@@ -169,8 +169,10 @@ class Reply:
         return {choice["index"]: choice for choice in choices if choice["finish_reason"]}
 
 
-async def call(app: Any, method: str, path: str, body: Any, **headers: str) -> Reply:
-    """Send a request to an application and return its response."""
+async def call(
+    app: Any, method: str, path: str, body: Any, *, reply: Reply | None = None, **headers: str
+) -> Reply:
+    """Send a request to an application and return its response, which grows in `reply`."""
     content = b"" if body is None else json.dumps(body).encode()
     given = {"host": "localhost", "content-type": "application/json", "content-length": str(len(content)), **headers}
     path, _, query = path.partition("?")
@@ -180,7 +182,7 @@ async def call(app: Any, method: str, path: str, body: Any, **headers: str) -> R
         "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 1), "server": ("localhost", 80),
     }  # fmt: skip
-    waiting, reply = [{"type": "http.request", "body": content, "more_body": False}], Reply(0, {}, [])
+    waiting, reply = [{"type": "http.request", "body": content, "more_body": False}], reply or Reply()
 
     async def receive() -> dict[str, Any]:
         if not waiting:

@@ -14,31 +14,21 @@ from typing import Any
 
 import pytest
 from gated import HELLO, TOOL, Gated, Pieces, gated, talk, tool_call
+from judges import SECRET
 from surfaces import read_outcome, read_texts
 
-SECRET, CARD = "swordfish-77", "4111 1111 1111 1111"
+CARD = "4111 1111 1111 1111"
 RULES = {
     "phrase": ("deny", f"match: {{phrases: [{SECRET}]}}, effect: deny"),
     "regex": ("deny", r"match: {regex: 'sword\w+-\d+'}, effect: deny"),
-    "function": ("deny", "match: {function: 'test_denied_texts:find_secret'}, effect: deny"),
+    "function": ("deny", "match: {function: 'judges:find_secret'}, effect: deny"),
     "escalation": ("deny", f"match: {{phrases: [{SECRET}]}}, effect: escalate"),
-    "raising": ("deny", "match: {function: 'test_denied_texts:fail_on_secret'}, effect: warn"),
+    "raising": ("deny", "match: {function: 'judges:fail_on_secret'}, effect: warn"),
     "redaction": ("modify", f"match: {{phrases: [{SECRET}]}}, effect: modify, replacement: '***'"),
     "card": ("modify", "match: {personal_data: [card]}, effect: modify, replacement: '***'"),
 }
 ENDPOINTS = ("chat", "completions", "responses", "messages", "socket", "compact")
 WORDS = "the café kept one fish, a sword and 77 boats near Ōsaka; naïve people said so".split()
-
-
-def find_secret(text: str) -> list[tuple[int, int]]:
-    start = text.lower().find(SECRET)
-    return [(start, start + len(SECRET))] if start >= 0 else []
-
-
-def fail_on_secret(text: str) -> bool:
-    if SECRET in text.lower():
-        raise ValueError(text)
-    return False
 
 
 @dataclass

@@ -41,6 +41,7 @@ FILE_NAMES = (
     "phasemap.js",
     "playground.js",
     "plot.js",
+    "policycard.js",
     "requests.js",
     "reviewcard.js",
     "reviewlist.js",

@@ -125,6 +125,9 @@ class Passage:
 
     def _settle(self, choice: HeldChoice, judgement: Judgement) -> Iterator[TokensGenerated]:
         """Record the ruling on a choice, and yield the events that are to be given of it."""
+        if self._window is not None:
+            # What leaves before a denial depends on the text alone, not on when the verdict comes.
+            yield from self._clean(choice.release(choice.num_judged - self._window))
         ruling = self._rule(choice, judgement)
         given = self._output.choices.setdefault(choice.index, ChoiceOutput())
         given.ruling = ruling

@@ -6,6 +6,7 @@ import { calibration } from "./calibration.js";
 import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
+import { policy } from "./policycard.js";
 import { requests } from "./requests.js";
 import { review } from "./reviewcard.js";
 import { COLUMNS, traffic } from "./traffic.js";
@@ -100,6 +101,7 @@ async function start() {
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
+  const onRuling = policy(find("#policy"), state.governed);
   review(find("#review"), state.reviewed);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
@@ -113,6 +115,7 @@ async function start() {
     if (paused.paused) return;
     onRequest(row);
     onAnswer();
+    onRuling();
     onTemperature(row.temperature);
   };
   follow({ tick, ended }, light);
