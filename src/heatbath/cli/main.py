@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
     "calibrate": "Find out which answers to trust, and write a calibrator.",
     "decide": "Answer questions with labels: check, fit and run.",
+    "policy": "Check a policy, test it on texts, measure what it costs.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "review": "Review answers that wait for a person, on a running server.",
     "bench": "Measure speed and memory against their targets.",

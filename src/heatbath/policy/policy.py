@@ -30,6 +30,7 @@ class Policy:
 
     Attributes:
         rules: all rules, in the order of the file.
+        judging_rules: those with a verdict; the others have an energy.
         version: a digest of what the rules do; comments, descriptions and examples do not change it.
     """
 
@@ -37,17 +38,17 @@ class Policy:
         """Build the matchers of the rules. Raises `MissingExtra` for one that needs what is not installed."""
         self.rules = tuple(rules)
         self.version = _digest(self.rules)
-        self._judges = tuple(rule for rule in self.rules if isinstance(rule.effect, VerdictEffect))
+        self.judging_rules = tuple(rule for rule in self.rules if isinstance(rule.effect, VerdictEffect))
         self._phrases = PhraseIndex(
             (phrase, number, match.whole_words)
-            for number, rule in enumerate(self._judges)
+            for number, rule in enumerate(self.judging_rules)
             for match in rule.matches
             if isinstance(match, PhraseMatch)
             for phrase in match.phrases
         )
         self._matchers: tuple[tuple[Matcher, ...], ...] = tuple(
             tuple(build_matcher(match, rule) for match in rule.matches if not isinstance(match, PhraseMatch))
-            for rule in self._judges
+            for rule in self.judging_rules
         )
 
     @cached_property
@@ -83,7 +84,7 @@ class Policy:
         rules: list[PolicyRule] = []
         spans: dict[str, Sequence[Span]] = {}
         failures: dict[str, BaseException] = {}
-        for number, (rule, matchers) in enumerate(zip(self._judges, self._matchers, strict=True)):
+        for number, (rule, matchers) in enumerate(zip(self.judging_rules, self._matchers, strict=True)):
             if scope not in rule.scopes:
                 continue
             rules.append(rule)

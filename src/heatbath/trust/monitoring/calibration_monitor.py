@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.trust.calibration.reliability import error_interval
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.monitoring.martingales import LABEL_BETS, BettingMixture, label_factors
 from heatbath.trust.monitoring.rank_test import RankTest
 
