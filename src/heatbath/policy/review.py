@@ -18,7 +18,7 @@ class ReviewItem:
     """An answer that is held until somebody has decided.
 
     Attributes:
-        request_id: id of the request, which the response carries too.
+        request_id: id of the request, which that of the response ends with, and by which its outcome is stored.
         choice: number of the choice within the response.
         text: the text to review; tool calls as their JSON.
         rules: ids of the rules that sent it here; empty for one that was drawn at random.
@@ -48,7 +48,7 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """What was decided of an item. `reviewer` is "timeout" where nobody decided in time; `text` is that of an edit."""
+    """A decision on an item. `reviewer` is "timeout" where nobody decided in time; `text` is that of an edit."""
 
     action: ReviewAction
     reviewer: str

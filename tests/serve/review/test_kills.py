@@ -12,7 +12,7 @@ import pytest
 from process import start_process
 from reviewing import decide_many, item, opened, until, work_for_ever
 
-from heatbath.serve.review.items import ReviewQuery, StoredReview
+from heatbath.serve.review.stored_review import ReviewQuery, StoredReview
 
 
 def _lines(log: Path) -> list[list[str]]:

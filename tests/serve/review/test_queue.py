@@ -12,8 +12,8 @@ from reviewing import Hands, item, opened
 from heatbath.errors import BadInput
 from heatbath.policy.review import ReviewDecision
 from heatbath.serve.interfaces import AnswerConfidence, RequestInfo, RequestOutcome
-from heatbath.serve.review.items import ReviewQuery
 from heatbath.serve.review.queue import StoredReviewQueue
+from heatbath.serve.review.stored_review import ReviewQuery
 
 APPROVE = ReviewDecision("approve", "bob", "fine")
 EDIT = ReviewDecision("edit", "eve", "too long\0\ud800", "short \U0001f600")

@@ -13,8 +13,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from reviewing import Hands, item
 
 from heatbath.policy.review import ReviewDecision
-from heatbath.serve.review.items import ReviewQuery
 from heatbath.serve.review.queue import StoredReviewQueue
+from heatbath.serve.review.stored_review import ReviewQuery
 from heatbath.serve.settings import ReviewSettings
 from heatbath.serve.storage import open_store
 

@@ -45,7 +45,7 @@ def test_the_monitor_takes_no_alarm_from_selection(weighted: bool) -> None:
             monitor.add_label(str(k), 0, CONFIDENCE, is_right=is_right, weight=weight)
     assert monitor.is_stale is not weighted
     share = next(each["share"] for each in monitor.describe()["reliability"] if each["count"])
-    assert (abs(share - 0.7) < 0.06) is weighted
+    assert bool(abs(share - 0.7) < 0.06) is weighted
 
 
 def test_a_label_that_is_replaced_takes_its_weight_along() -> None:

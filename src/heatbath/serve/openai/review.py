@@ -21,8 +21,8 @@ from heatbath.serve.openai.schema.review import (
     ReviewVerdict,
 )
 from heatbath.serve.openai.validation import format_value
-from heatbath.serve.review.items import ReviewQuery, ReviewStatus, StoredReview
 from heatbath.serve.review.queue import ReviewChange, StoredReviewQueue
+from heatbath.serve.review.stored_review import ReviewQuery, ReviewStatus, StoredReview
 
 MAX_WAIT_SECONDS = 60.0
 """The longest that a client may wait in one request."""

@@ -15,7 +15,7 @@ from heatbath.errors import BadInput
 from heatbath.policy.review import ReviewDecision
 from heatbath.serve.openai.outputs import WITHHELD
 from heatbath.serve.openai.response_items import write_summary
-from heatbath.serve.review.items import StoredReview
+from heatbath.serve.review.stored_review import StoredReview
 
 Payload = dict[str, Any]
 Replacer = Callable[[Payload, int, str | None, str], None]

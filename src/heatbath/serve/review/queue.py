@@ -13,7 +13,7 @@ from heatbath.errors import BadInput
 from heatbath.policy.review import ReviewDecision, ReviewItem
 from heatbath.serve.interfaces import StoreUnavailable
 from heatbath.serve.openai.review_release import find_replacer
-from heatbath.serve.review.items import ReviewQuery, ReviewSummary, StoredReview
+from heatbath.serve.review.stored_review import ReviewQuery, ReviewSummary, StoredReview
 from heatbath.serve.settings import ReviewSettings
 from heatbath.serve.storage import review_queries as queries
 from heatbath.serve.storage.retention import MonotonicClock
@@ -27,7 +27,7 @@ _EXPIRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class ReviewChange:
-    """What became of a lock or a decision: whether it holds, and the item as it is now."""
+    """The result of a lock or a decision: whether it holds, and the item as it is now."""
 
     has_succeeded: bool
     review: StoredReview

@@ -19,7 +19,13 @@ class Edit(ABC):
     """A change that the writing thread makes in one transaction with others.
 
     It may be run again: alone where another one of its transaction failed, and after a commit whose outcome is unknown.
+    Edits of one transaction run by `lock_order`, else two servers could wait for each other's rows.
     """
+
+    @property
+    def lock_order(self) -> str:
+        """The place of the edit among others."""
+        return ""
 
     @abstractmethod
     def apply(self, connection: Connection) -> bool:

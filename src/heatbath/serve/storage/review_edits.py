@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Update, update
 
 from heatbath.policy.review import ReviewDecision, ReviewItem
-from heatbath.serve.review.items import StoredReview
+from heatbath.serve.review.stored_review import StoredReview
 from heatbath.serve.storage.edits import Edit, LabelEdit
 from heatbath.serve.storage.review_queries import (
     edit_text,
@@ -74,6 +74,11 @@ class ReviewLock(Edit):
     found: StoredReview | None = None
     has_succeeded: bool = False
 
+    @property
+    def lock_order(self) -> str:
+        """The id of the item."""
+        return self.id
+
     def apply(self, connection: Connection) -> bool:
         """Lock it; False if there is no such item."""
         self.expiry.apply(connection)
@@ -98,6 +103,11 @@ class ReviewEdit(Edit):
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
     found: StoredReview | None = None
     has_succeeded: bool = False
+
+    @property
+    def lock_order(self) -> str:
+        """The id of the item."""
+        return self.id
 
     def apply(self, connection: Connection) -> bool:
         """Decide; False if there is no such item. A repeated commit finds its own decision."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Text, case, cast,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from heatbath.policy.review import DELETION_REVIEWER, SYSTEM_REVIEWERS, TIMEOUT_REVIEWER, ReviewDecision, ReviewItem
-from heatbath.serve.review.items import ReviewQuery, StoredReview
+from heatbath.serve.review.stored_review import ReviewQuery, StoredReview
 from heatbath.serve.storage.row_codec import clean_text, from_json, to_json
 from heatbath.serve.storage.schema import review_contents, reviews
 

@@ -204,7 +204,7 @@ class StorageWriter:
             if not self._is_floor_loaded:
                 self._clock.floor = max(self._clock.floor, queries.read_last_time(connection))
                 self._is_floor_loaded = True
-            for job in jobs:
+            for job in sorted(jobs, key=_lock_order):
                 if isinstance(job.payload, RequestOutcome):
                     job.row["stored"] = self._clock.next_timestamp()
                 elif isinstance(job.payload, ReviewSubmission):
@@ -266,6 +266,10 @@ class StorageWriter:
         horizon = time_ - 86_400 * self._config.days
         delete_expired_reviews(connection, time_, horizon)
         return queries.delete_expired(connection, horizon, _MAX_DELETED)
+
+
+def _lock_order(job: WriteJob) -> str:
+    return job.payload.lock_order if isinstance(job.payload, Edit) else ""
 
 
 def _resolve_jobs(jobs: Sequence[WriteJob], refusal: str | None) -> None:

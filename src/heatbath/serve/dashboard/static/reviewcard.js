@@ -24,7 +24,7 @@ function cards({ pending, locked, oldest_seconds: oldest, decisions }) {
     .filter((name) => decisions[name])
     .map((name) => `${decisions[name]} ${WORDS[name]}`);
   return [
-    { hue: pending ? "turn" : "use", name: "pending", value: String(pending), more: `${locked} taken by reviewers` },
+    { hue: pending ? "order" : "use", name: "pending", value: String(pending), more: `${locked} taken by reviewers` },
     { hue: "curve", name: "oldest", value: seconds(oldest), more: "has waited for a decision" },
     { hue: "curve", name: "decisions", value: String(total), more: parts.join(", ") || "none so far" },
   ];
