@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from heatbath.serve.dashboard import Feed
 from heatbath.serve.logging import build_logger
 from heatbath.serve.model_names import ModelNames
 from heatbath.serve.policy.served_policy import ServedPolicy
+from heatbath.serve.review.queue import StoredReviewQueue
 from heatbath.serve.services import Services
-from heatbath.serve.settings import Settings
+from heatbath.serve.settings import ReviewSettings, Settings
+from heatbath.serve.storage import open_store
 from heatbath.serve.telemetry import build_metrics
 
 END = 256
@@ -62,7 +64,8 @@ class Pieces:
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
         self.requests.append(request)
-        scored = [self.token(each, place) for place, each in enumerate(request.prompt)] if request.score_prompt else []
+        scored = [self.token(each, place, request) for place, each in enumerate(request.prompt)]
+        scored = scored if request.score_prompt else []
         yield Started(seed=request.seed or 0, queue_seconds=0.0, scored_prompt=scored)
         streams = [self.choice(i, request) for i in range(request.n if request.max_tokens else 0)]
         # Choices grow in turns.
@@ -87,16 +90,16 @@ class Pieces:
             text = decoder.decode(piece[: max(0, shown - start)])
             start += len(piece)
             reason = None if start < len(data) else "stop" if stop else "length" if start >= request.max_tokens else None
-            tokens = [self.token(byte, 1) for byte in piece]
+            tokens = [self.token(byte, 1, request) for byte in piece]
             yield TokensGenerated(index, tokens, text, reason, stop if reason == "stop" else None)
         if stop is None and len(data) < request.max_tokens:
-            yield TokensGenerated(index, [self.token(END, 1)], "", "stop", END)
+            yield TokensGenerated(index, [self.token(END, 1, request)], "", "stop", END)
 
-    def token(self, token: int, place: int) -> Token:
+    def token(self, token: int, place: int, request: Request) -> Token:
         record: dict[str, Any] = {"logprob": -0.5, "entropy": 1.0, "heat_capacity": 0.25, "temperature": 1.0}
         record |= {"p_max": 0.5, **{f"work/{name}": nats for name, nats in self.work.items()}}
         top = [(other, -0.1) for other in self.alternatives] + [(token, -token / 100), (END, -math.inf)]
-        return Token(token, None if place == 0 else -token / 100, top, record)
+        return Token(token, None if place == 0 else -token / 100, top[: request.top_logprobs], record)
 
 
 @dataclass
@@ -202,11 +205,23 @@ async def call(
 
 @asynccontextmanager
 async def gated(
-    folder: Path, rules: str | None, engine: Pieces | None = None, *, review: Any = None, **policy: Any
+    folder: Path,
+    rules: str | None,
+    engine: Pieces | None = None,
+    *,
+    review: dict[str, Any] | None = None,
+    **policy: Any,
 ) -> AsyncIterator[Gated]:
-    """Run a server with the rules of a YAML text, None for no policy; `policy` are settings of the gate."""
+    """Run a server with the rules of a YAML text, None for no policy.
+
+    `policy` are settings of the gate, `review` those of a review queue in a database, None for no queue.
+    """
     engine, store, seen = engine or Pieces(), Kept(), Seen()
     settings = Settings(server={"log": "error"}, policy=policy)
+    database, queue = None, None
+    if review is not None:
+        database = open_store(f"sqlite:///{folder / 'reviews.db'}")
+        queue = StoredReviewQueue(database, ReviewSettings(enabled=True, **review))
     served = None
     if rules is not None:
         path = folder / "policy.yaml"
@@ -223,11 +238,15 @@ async def gated(
         observers=[seen, metrics.request_metrics, feed],
         metrics=metrics,
         policy=served,
-        review=review,
+        review=queue,
         log=build_logger("error"),
     )
     services.lifecycle.open()
-    yield Gated(build_app(services), services, engine, store, seen, feed)
+    async with AsyncExitStack() as stack:
+        if database is not None and queue is not None:
+            stack.push_async_callback(database.close)
+            await stack.enter_async_context(queue.run())
+        yield Gated(build_app(services), services, engine, store, seen, feed)
 
 
 async def talk(app: Any, body: Any) -> list[Any]:

@@ -33,8 +33,9 @@ def _collect(value: Any, path: Path, texts: Any, numbers: Any) -> None:
     elif isinstance(value, int) and 0 <= value < 256:
         numbers[path].append(value)
     elif isinstance(value, list):
-        for each in value:
-            _collect(each, path, texts, numbers)
+        for i, each in enumerate(value):
+            # The texts of choices, which are no pieces of one.
+            _collect(each, (*path, i) if path[-1:] == ("answers",) else path, texts, numbers)
     elif isinstance(value, dict):
         place = (*path, value["index"]) if isinstance(value.get("index"), int) else path
         for name, each in value.items():

@@ -44,7 +44,10 @@ def test_a_function_that_fails_closes_the_gate(tmp_path: Path, function: str, li
                 policy = end["thermo"]["policy"]
                 assert policy["action"] == "deny" and said in policy["faults"][0]
                 assert policy["rules"] == ([] if function == "leave" else ["bad"])
-            assert "heatbath_policy_faults_total 2.0" in (await server.get("/metrics")).body.decode()
+            metrics = (await server.get("/metrics")).body.decode().splitlines()
+            assert [line for line in metrics if line.startswith("heatbath_policy_faults_total")] == [
+                "heatbath_policy_faults_total 2.0"
+            ]
 
     run(test)
 
