@@ -89,7 +89,9 @@ class Pieces:
             piece = data[start : start + next(sizes)]
             text = decoder.decode(piece[: max(0, shown - start)])
             start += len(piece)
-            reason = None if start < len(data) else "stop" if stop else "length" if start >= request.max_tokens else None
+            reason = (
+                None if start < len(data) else "stop" if stop else "length" if start >= request.max_tokens else None
+            )
             tokens = [self.token(byte, 1, request) for byte in piece]
             yield TokensGenerated(index, tokens, text, reason, stop if reason == "stop" else None)
         if stop is None and len(data) < request.max_tokens:
@@ -172,9 +174,7 @@ class Reply:
         return {choice["index"]: choice for choice in choices if choice["finish_reason"]}
 
 
-async def call(
-    app: Any, method: str, path: str, body: Any, *, reply: Reply | None = None, **headers: str
-) -> Reply:
+async def call(app: Any, method: str, path: str, body: Any, *, reply: Reply | None = None, **headers: str) -> Reply:
     """Send a request to an application and return its response, which grows in `reply`."""
     content = b"" if body is None else json.dumps(body).encode()
     given = {"host": "localhost", "content-type": "application/json", "content-length": str(len(content)), **headers}

@@ -34,8 +34,9 @@ def _collect(value: Any, path: Path, texts: Any, numbers: Any) -> None:
         numbers[path].append(value)
     elif isinstance(value, list):
         for i, each in enumerate(value):
-            # The texts of choices, which are no pieces of one.
-            _collect(each, (*path, i) if path[-1:] == ("answers",) else path, texts, numbers)
+            # Answers and records are those of choices, and no pieces of one text.
+            is_apart = path[-1:] in (("answers",), ("records",))
+            _collect(each, (*path, i) if is_apart else path, texts, numbers)
     elif isinstance(value, dict):
         place = (*path, value["index"]) if isinstance(value.get("index"), int) else path
         for name, each in value.items():
@@ -45,9 +46,9 @@ def _collect(value: Any, path: Path, texts: Any, numbers: Any) -> None:
 
 def read_outcome(outcome: RequestOutcome) -> Iterator[str]:
     """Yield all texts of an outcome: as it is stored, and as the page shows it."""
-    stored = [outcome.content, outcome.records, outcome.summary, outcome.finish_reasons, outcome.error]
+    stored = {"content": outcome.content, "records": outcome.records, "summary": outcome.summary}
     shown = [serialize_outcome(outcome), summarize_outcome(outcome)]
-    for value in (stored, outcome.request.settings, *shown):
+    for value in (stored, outcome.request.settings, outcome.finish_reasons, outcome.error, *shown):
         encoded = to_json(value)
         yield encoded.decode()
         yield from read_texts([json.loads(encoded)])

@@ -1,4 +1,4 @@
-"""No byte of a denied text leaves on any surface, whatever is asked for, and the same text always gets the same verdict."""
+"""No byte of a denied text leaves on any surface, whatever is asked for; the same text always gets the same verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ RULES = {
     "card": ("modify", "match: {personal_data: [card]}, effect: modify, replacement: '***'"),
 }
 ENDPOINTS = ("chat", "completions", "responses", "messages", "socket", "compact")
-WORDS = "the café kept one fish, a sword and 77 boats near Ōsaka; naïve people said so".split()
+WORDS = ("the", "café", "kept", "one fish,", "a", "sword", "and", "77", "boats", "near Ōsaka;", "naïve", "people")
 
 
 @dataclass
@@ -80,49 +79,54 @@ def draw_text(rng: random.Random, denied: str, *, tools: bool) -> str:
 
 def draw_body(rng: random.Random, case: Case) -> dict[str, Any]:
     """Draw options of a request that its endpoint takes."""
+    body: dict[str, Any] = {"input": "hi"}
     if case.endpoint == "compact":
-        return {"input": "hi"}
-    body: dict[str, Any] = {"stream": case.stream} if case.endpoint != "socket" else {}
+        return body
     longest = rng.choice((400, 400, 400, 20))
     if case.endpoint == "messages":
-        body |= {"max_tokens": longest, "messages": HELLO}
-        return body | ({"tools": [{"name": "f", "input_schema": {"type": "object"}}]} if case.tools else {})
-    if rng.random() < 0.5:
-        body["thermo"] = {"record": "state"}
-    if rng.random() < 0.3:
-        body["return_token_ids"] = True
-    if rng.random() < 0.3:
-        body["store"] = True
-    if rng.random() < 0.2:
-        body["skip_special_tokens"] = False
-    if rng.random() < 0.2 and case.endpoint not in ("responses", "socket"):
-        body["stop"] = [rng.choice(("-77", " 1111", "fish"))]
-    if case.stream and rng.random() < 0.3 and case.endpoint in ("chat", "completions"):
-        body["stream_options"] = {"include_usage": True, "continuous_usage_stats": rng.random() < 0.5}
-    if case.endpoint in ("responses", "socket"):
-        body |= {"input": "hi", "max_output_tokens": longest}
-        if rng.random() < 0.5:
-            body |= {"include": ["message.output_text.logprobs"], "top_logprobs": rng.randint(0, 3)}
-        tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
-        return body | ({"tools": [tool]} if case.tools else {})
-    body |= {"n": case.n, "max_tokens": longest}
-    if rng.random() < 0.2 and not case.stream:
-        body["prompt_logprobs"] = rng.randint(0, 2)
-    if case.endpoint == "chat":
-        body["messages"] = HELLO
-        if rng.random() < 0.5:
-            body |= {"logprobs": True, "top_logprobs": rng.randint(0, 3)}
-        return body | ({"tools": [TOOL]} if case.tools else {})
-    case.prompt = draw_text(rng, case.denied, tools=False) + " "
-    body |= {"prompt": case.prompt, "echo": rng.random() < 0.5}
-    if not body["echo"]:
-        # A prompt that is not repeated, nor given in another way, is the client's own business.
-        body["prompt"] = case.prompt = "Say: "
-    if rng.random() < 0.5:
-        body["logprobs"] = rng.randint(0, 3)
-    if rng.random() < 0.2:
-        body["max_tokens"] = 0
-    return body
+        body = {"max_tokens": longest, "messages": HELLO}
+        tools: list[Any] = [{"name": "f", "input_schema": {"type": "object"}}]
+    elif case.endpoint in ("responses", "socket"):
+        body |= {**draw_extensions(rng), "max_output_tokens": longest}
+        body |= draw(rng, 0.5, include=["message.output_text.logprobs"], top_logprobs=rng.randint(0, 3))
+        tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}}]
+    else:
+        body = {**draw_extensions(rng), "n": case.n, "max_tokens": longest}
+        body |= draw(rng, 0.2, stop=[rng.choice(("-77", " 1111", "fish"))])
+        if case.stream:
+            body |= draw(rng, 0.3, stream_options={"include_usage": True, "continuous_usage_stats": True})
+        else:
+            body |= draw(rng, 0.2, prompt_logprobs=rng.randint(0, 2))
+        body |= draw_chat(rng) if case.endpoint == "chat" else draw_completion(rng, case)
+        tools = [TOOL]
+    body |= {"stream": case.stream} if case.endpoint != "socket" else {}
+    return body | ({"tools": tools} if case.tools else {})
+
+
+def draw(rng: random.Random, probability: float, **options: Any) -> dict[str, Any]:
+    return options if rng.random() < probability else {}
+
+
+def draw_extensions(rng: random.Random) -> dict[str, Any]:
+    return {
+        **draw(rng, 0.5, thermo={"record": "state"}),
+        **draw(rng, 0.3, return_token_ids=True),
+        **draw(rng, 0.3, store=True),
+        **draw(rng, 0.2, skip_special_tokens=False),
+    }
+
+
+def draw_chat(rng: random.Random) -> dict[str, Any]:
+    return {"messages": HELLO, **draw(rng, 0.5, logprobs=True, top_logprobs=rng.randint(0, 3))}
+
+
+def draw_completion(rng: random.Random, case: Case) -> dict[str, Any]:
+    """Draw a prompt, which may hold the denied text where it is repeated: else it is the client's own business."""
+    echo = rng.random() < 0.5
+    if echo:
+        case.prompt = draw_text(rng, case.denied, tools=False) + " "
+    body = {"prompt": case.prompt, "echo": echo, **draw(rng, 0.5, logprobs=rng.randint(0, 3))}
+    return body | draw(rng, 0.2, max_tokens=0) | draw(rng, 0.0 if case.stream else 0.1, best_of=3)
 
 
 async def send_case(server: Gated, case: Case) -> tuple[int, bytes, list[Any]]:
@@ -156,7 +160,11 @@ async def run_cases(folder: Path, count: int, seed: int, *, is_gated: bool = Tru
             server = servers[case.kind]
             status, body, values = await send_case(server, case)
             assert status == 200 or (status == 400 and case.endpoint == "compact"), (status, body, case)
-            outcomes = server.seen.ended_[-1:] + list(server.store.answers.values())[-1:] + server.feed.list_outcomes("local")[:1]
+            outcomes = (
+                server.seen.ended_[-1:]
+                + list(server.store.answers.values())[-1:]
+                + server.feed.list_outcomes("local")[:1]
+            )
             shown = [body.decode(), *read_texts(values), *(text for each in outcomes for text in read_outcome(each))]
             drawn = [case.prompt if case.is_told else "", *case.texts]
             num_denied += holds(case.denied, drawn + [json.loads(f'"{t}"') for t in drawn if '"' not in t])
@@ -173,7 +181,7 @@ async def run_cases(folder: Path, count: int, seed: int, *, is_gated: bool = Tru
 
 def compare_verdicts(verdicts: dict[Any, Any], case: Case, outcome: Any) -> None:
     """Check that a text gets the verdict that it got before, and the one that is due."""
-    if case.endpoint == "compact":
+    if case.endpoint == "compact" or "best_of" in case.body:
         return
     expected = RULES[case.kind][0]
     longest = case.body.get("max_tokens", case.body.get("max_output_tokens"))
@@ -188,7 +196,11 @@ def compare_verdicts(verdicts: dict[Any, Any], case: Case, outcome: Any) -> None
         assert (finish == "content_filter") == (policy["action"] == "deny")
         if longest == 400 and not case.body.get("stop") and case.denied in text.lower():
             assert policy["action"] == expected, (policy, case)
-        if case.denied not in text.lower() and "\\u" not in text and not (case.is_told and case.denied in case.prompt.lower()):
+        if (
+            case.denied not in text.lower()
+            and "\\u" not in text
+            and not (case.is_told and case.denied in case.prompt.lower())
+        ):
             assert policy["action"] == "allow", (policy, case)
 
 

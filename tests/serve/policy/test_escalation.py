@@ -87,7 +87,9 @@ def test_a_client_may_wait(tmp_path: Path, action: str, text: str, stream: bool)
                 policy = server.outcome.summary[0]["policy"]
                 done = {"approve": "allow", "edit": "modify", "reject": "deny"}[action]
                 assert (policy["verdict"], policy["action"]) == ("escalate", done)
-                assert text in json.dumps(server.outcome.content) and (action == "approve") == (TEXT in str(server.outcome))
+                assert text in json.dumps(server.outcome.content) and (action == "approve") == (
+                    TEXT in str(server.outcome)
+                )
 
     run(test)
 

@@ -139,4 +139,3 @@ def test_settings_name_a_file_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("rules:\n  - {id: x}\n")
     with pytest.raises(BadInput, match=r"bad.yaml:2"):
         load_served_policy(PolicySettings(file=tmp_path / "bad.yaml"), has_review=False)
-

@@ -49,7 +49,9 @@ def test_a_denied_choice_has_no_text_and_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1,), (5, 2), (100,)])
-def test_a_stream_gives_the_redaction_of_the_whole_text_however_it_comes(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+def test_a_stream_gives_the_redaction_of_the_whole_text_however_it_comes(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
     async def test() -> None:
         async with gated(tmp_path, RULES, Pieces([f"Pay with {CARD} now.", "A café."], sizes=sizes)) as server:
             reply = await server.chat(n=2, stream=True, logprobs=True, thermo={"record": "state"})
@@ -120,9 +122,11 @@ def test_arguments_of_calls_are_judged_as_a_client_reads_them(tmp_path: Path) ->
                 assert b'{\\"x\\": \\"[redacted]\\"}' in reply.body.replace(b'"}}]},"logprobs"', b"") or stream
                 assert b"1111" not in reply.body
             message = (await server.message(tools=[{"name": "f", "input_schema": {"type": "object"}}])).json
-            assert message["content"] == [
-                {"type": "tool_use", "id": message["content"][0]["id"], "name": "f", "input": {"x": "[redacted]"}}
-            ] and message["stop_reason"] == "tool_use"
+            assert (
+                message["content"]
+                == [{"type": "tool_use", "id": message["content"][0]["id"], "name": "f", "input": {"x": "[redacted]"}}]
+                and message["stop_reason"] == "tool_use"
+            )
 
     run(test)
 
@@ -207,7 +211,9 @@ def test_the_input_is_judged_before_the_engine_sees_it(tmp_path: Path) -> None:
                 reply = await server.post(path, {name: value, "max_tokens": 9} if "resp" not in path else {name: value})
                 assert reply.status == 200, reply.body
                 assert "My card: [redacted]" in bytes(server.engine.requests[-1].prompt).decode()
-                assert CARD not in json.dumps(server.outcome.content) and "[redacted]" in json.dumps(server.outcome.content)
+                assert CARD not in json.dumps(server.outcome.content) and "[redacted]" in json.dumps(
+                    server.outcome.content
+                )
                 assert server.outcome.summary[0]["policy"]["input"] == {
                     "verdict": "modify", "rules": ["cards"], "changed": True
                 }  # fmt: skip

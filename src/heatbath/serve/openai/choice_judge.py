@@ -22,7 +22,7 @@ JudgeText = Callable[[str, Scope], Awaitable[Verdict]]
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """What a response gives beside the texts of its choices.
+    """The parts of a response beside the texts of its choices.
 
     Attributes:
         echoes: the prompts, where they are repeated before the texts.
@@ -41,7 +41,7 @@ class AnswerForm:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the policy says of a choice.
+    """The judgement of the policy on a choice.
 
     Attributes:
         text: the text to give, with a prompt that is repeated before it; `is_changed`: not the one that was generated.

@@ -16,7 +16,7 @@ from heatbath.policy.verdict import Scope, Verdict
 from heatbath.serve.openai.choice_judge import AnswerForm, Judgement
 from heatbath.serve.openai.held_choice import Escalation
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput
-from heatbath.serve.openai.policy_passage import Passage
+from heatbath.serve.openai.policy_passage import GatePassage
 from heatbath.serve.policy.ruling import EnforcedAction, InputRuling
 from heatbath.serve.policy.served_policy import ServedPolicy
 
@@ -80,7 +80,7 @@ class PolicyGate:
 
         `place` is the number of the prompt, the request and its output.
         """
-        passage = Passage(self, *place)
+        passage = GatePassage(self, *place)
         ended: Event | None = None
         try:
             async with aclosing(events):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from heatbath.serve.openai.policy_gate import PolicyGate
 
 
-class Passage:
+class GatePassage:
     """The choices of one request to the engine."""
 
     def __init__(self, gate: PolicyGate, prompt: int, request: Request, output: PromptOutput) -> None:

@@ -19,7 +19,7 @@ from heatbath.serve.openai.generation import GenerationTask, Listener
 from heatbath.serve.openai.logprobs import prompt_logprobs
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, stop_reason, stop_token_text
 from heatbath.serve.openai.request_context import RequestContext
-from heatbath.serve.openai.review_submission import ReviewSubmission, Selection, read_wait, respond_with_handle
+from heatbath.serve.openai.response_review import ResponseReview, Selection, read_wait, respond_with_handle
 from heatbath.serve.openai.sampling_params import request_param
 from heatbath.serve.openai.schema.response_bodies import PromptLogprobs
 from heatbath.serve.openai.schema.sampling import GenerationRequest, ThermoOptions
@@ -170,7 +170,7 @@ class Responder(ABC, Generic[B, C]):
 
         A random share of what passes is shown to them too.
         """
-        submission = ReviewSubmission(self.context, self.task, partial(self._build_payload, selected))
+        submission = ResponseReview(self.context, self.task, partial(self._build_payload, selected))
         pending = None
         if self.task.gate is not None and self.task.gate.escalations:
             pending = await submission.resolve(selected, read_wait(self.context, self.body))

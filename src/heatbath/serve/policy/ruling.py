@@ -1,4 +1,4 @@
-"""What the policy said of a choice, and what was done with it: two things that are recorded apart."""
+"""The verdict of the policy on a choice, and the action that was taken: two things that are recorded apart."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReviewState:
 
 @dataclass(frozen=True)
 class InputRuling:
-    """What the policy said of the input of a request: the strictest action and the rules of all its texts."""
+    """The verdict of the policy on the input of a request: the strictest action and the rules of all its texts."""
 
     verdict: Action = "allow"
     rules: tuple[str, ...] = ()

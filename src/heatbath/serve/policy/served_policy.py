@@ -106,7 +106,7 @@ class ServedPolicy:
 
     @asynccontextmanager
     async def reload_periodically(self, log: Logger) -> AsyncIterator[None]:
-        """While the block runs, look at the file every second and log what comes of it."""
+        """While the block runs, look at the file every second and log what comes of it, and what is in use at first."""
 
         async def look() -> None:
             while True:
@@ -114,6 +114,7 @@ class ServedPolicy:
                 if await asyncio.to_thread(self.refresh):
                     self.log_state(log)
 
+        self.log_state(log)
         task = asyncio.create_task(look())
         try:
             yield

@@ -37,7 +37,7 @@ _PREFERRED_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,4})\"?(?=$|[,;
 
 
 @dataclass(frozen=True)
-class ReviewSubmission:
+class ResponseReview:
     """Submits choices of one response.
 
     `build_payload` returns the response as it would be given now, as JSON.
