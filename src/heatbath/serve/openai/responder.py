@@ -69,7 +69,9 @@ class Responder(ABC, Generic[B, C]):
         buffered = is_buffered(self.body) or (self.task.gate is not None and bool(self.task.gate.form.echoes))
         writer = self.build_writer()
         outputs = await self._generate(None if buffered else partial(writer.write_event, outbox))
-        selected = [output.select(self.task.plan.n, self.by_likelihood) for output in outputs]
+        selected: list[list[ChoiceOutput]] = []
+        for output in outputs:
+            selected.append(output.select(self.task.plan.n, self.by_likelihood))
         if self.context.services.review is not None:
             await self._review(selected)
         for i, choices in enumerate(selected):
