@@ -38,6 +38,9 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
 FIELD_VALUES = {
     "forbid": "ab",
     "forbid_tokens": "[0, 1]",
+    "phrase_energy": '{"phrases": ["ab"], "energy": 2.0, "ignore_case": true}',
+    "token_energy": '{"tokens": ["a", 1], "energy": 2.0}',
+    "forbid_regex": '{"pattern": "ab", "ignore_case": true}',
     "require": '["1"]',
     "bias": '{"a": 1.0, "3": -1.0, "weight": 0.5}',
     "repetition": "1.3",

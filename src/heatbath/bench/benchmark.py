@@ -24,6 +24,7 @@ GROUPS = {
     "serve": "heatbath.bench.serve",
     "sweep": "heatbath.bench.sweep",
     "trust": "heatbath.bench.trust",
+    "policy": "heatbath.bench.policy",
 }
 
 

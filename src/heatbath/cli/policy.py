@@ -195,7 +195,7 @@ def _format_alarms(alarms: AlarmRates) -> Iterator[str]:
     yield f"{'any rule':<28} {_format_alarm_rate(alarms.any_rule)}"
     yield f"{'any rule, if independent':<28} {alarms.independent:>8.2%}"
     for action in ("deny", "escalate", "modify"):
-        yield f"{'verdict ' + action:<28} {_format_alarm_rate(alarms.by_action[action])}"  # type: ignore[index]
+        yield f"{'verdict ' + action:<28} {_format_alarm_rate(alarms.by_action[action])}"
     if alarms.faults:
         yield f"{alarms.faults} texts have a rule that could not be evaluated."
 
@@ -225,5 +225,7 @@ def _format_cost(found: EnergyCost) -> Iterator[str]:
 
 
 def _format_estimate(found: Estimate) -> str:
-    half = 1.96 * found.stderr
-    return f"{found.value:.2e} ({found.value - half:.2e} to {found.value + half:.2e})"
+    from heatbath.estimate.proportion import mean_interval
+
+    low, high = mean_interval(found)
+    return f"{found.value:.2e} ({low:.2e} to {high:.2e})"

@@ -50,6 +50,14 @@ def ratio_estimate(sums: Floats, counts: Floats) -> Estimate:
     return Estimate(float(sums.sum() / counts.sum()), math.sqrt(variance), float(len(counts)))
 
 
+def mean_interval(mean: Estimate, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a mean over `ess` independent clusters by Student's t; infinite for one cluster."""
+    if mean.ess < 2:
+        return -math.inf, math.inf
+    half = -float(stdtrit(mean.ess - 1, (1 - level) / 2)) * mean.stderr
+    return mean.value - half, mean.value + half
+
+
 def _ratio_variance(sums: Floats, counts: Floats) -> float:
     """Return the variance of sum / count over clusters, linearised; 0 for one cluster."""
     if len(counts) < 2:

@@ -1,4 +1,4 @@
-"""How often a policy acts on ordinary text: each rule, and all rules together."""
+"""Rates of false alarms of a policy on ordinary text: of each rule, and of all rules together."""
 
 from __future__ import annotations
 

@@ -23,10 +23,12 @@ def build_verdict(
     """Return the verdict on a text from the spans and the failures of its rules, by their ids."""
     shield = _Shield(span for rule in rules if rule.is_exception for span in spans.get(rule.id, ()))
     kept = {
-        rule.id: merge_spans(span for span in spans.get(rule.id, ()) if rule.is_exception or not shield.covers(span))
+        rule.id: merge_spans(found if rule.is_exception else [span for span in found if not shield.covers(span)])
         for rule in rules
+        if (found := spans.get(rule.id))
     }
-    matching = [rule for rule in rules if kept[rule.id]]
+    kept = {id: found for id, found in kept.items() if found}
+    matching = [rule for rule in rules if rule.id in kept]
     actions = [_action(rule) for rule in matching]
     actions += [rule.on_fault for rule in rules if rule.id in failures and not rule.is_exception]
     faults = [_describe_failure(rule, failures[rule.id]) for rule in rules if rule.id in failures]
@@ -37,7 +39,7 @@ def build_verdict(
         changed = text
     return Verdict(
         action=max(actions, key=ACTIONS.index, default="allow"),
-        rules=tuple(rule.id for rule in rules if kept[rule.id] or rule.id in failures),
+        rules=tuple(rule.id for rule in rules if rule.id in kept or rule.id in failures),
         matches=tuple(RuleMatch(rule.id, *span) for rule in matching for span in kept[rule.id]),
         text=changed,
         faults=tuple(faults),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-
-import regex
 
 from heatbath.errors import MissingExtra
 from heatbath.policy import check_digits
@@ -41,7 +40,7 @@ def find_cards(text: str) -> Iterator[Span]:
             yield run.start() + start, run.start() + end
 
 
-_DIGIT_RUN = regex.compile(rf"[0-9](?:{_SEPARATOR}?[0-9]){{12,}}")
+_DIGIT_RUN = re.compile(rf"[0-9](?:{_SEPARATOR}?[0-9]){{12,}}")
 
 
 def _find_cards_in_run(run: str) -> Iterator[Span]:
@@ -59,7 +58,7 @@ def _find_cards_in_run(run: str) -> Iterator[Span]:
         first += length or 1
 
 
-_DIGIT = regex.compile("[0-9]")
+_DIGIT = re.compile("[0-9]")
 
 
 def _is_card(digits: str, places: list[int], part: slice) -> bool:
@@ -77,29 +76,28 @@ def find_ibans(text: str) -> Iterator[Span]:
             yield match.span()
 
 
-_IBAN_START = regex.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}", regex.IGNORECASE)
+_IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}")
 
 
 @cache
 def _iban_pattern(length: int) -> Any:
-    return regex.compile(rf"[A-Za-z0-9](?:[ \-]?[A-Za-z0-9]){{{length - 1}}}(?![A-Za-z0-9])")
+    return re.compile(rf"[A-Za-z0-9](?:[ \-]?[A-Za-z0-9]){{{length - 1}}}(?![A-Za-z0-9])")
 
 
 def find_addresses(text: str) -> Iterator[Span]:
     """Yield the spans of IPv4 and IPv6 addresses."""
-    for match in _ADDRESS.finditer(text):
-        if ":" in match[0] and match[0].strip(":.") == "":
-            continue
+    patterns = (_IPV4, _IPV6) if ":" in text else (_IPV4,)
+    for match in (match for pattern in patterns for match in pattern.finditer(text)):
         try:
-            ip_address(match[0])
+            address = ip_address(match[0])
         except ValueError:
             continue
-        yield match.span()
+        if int(address):  # the address :: stands for none, and is an operator too
+            yield match.span()
 
 
-_ADDRESS = regex.compile(
-    r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?\w)|(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}(?![\w:])"
-)
+_IPV4 = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?\w)")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,40}[0-9A-Fa-f:](?![\w:])")
 
 
 def find_telephones(text: str, region: str | None) -> Iterator[Span]:
@@ -111,7 +109,9 @@ def find_telephones(text: str, region: str | None) -> Iterator[Span]:
     if region is None and "+" not in text:
         return
     for match in PhoneNumberMatcher(text, region):
-        yield match.start, match.end
+        number = match.raw_string
+        # The library takes a bracket in front of a number to it, though it is closed after the number.
+        yield match.start + (number[0] == "(" and number.count("(") > number.count(")")), match.end
 
 
 def _is_swedish_number(text: str) -> bool:
@@ -121,7 +121,7 @@ def _is_swedish_number(text: str) -> bool:
 def _pattern(body: str, is_valid: Callable[[str], bool]) -> CheckedPattern:
     """Return a pattern that does not begin or end within a word or a longer number."""
     bounded = rf"(?<!\w)(?<![0-9]{_JOINT})(?:{body})(?!{_JOINT}[0-9])(?!\w)"
-    return CheckedPattern(regex.compile(bounded, regex.IGNORECASE), is_valid)
+    return CheckedPattern(re.compile(bounded, re.IGNORECASE), is_valid)
 
 
 def _digits(is_valid: Callable[[str], bool], *groups: int) -> CheckedPattern:
@@ -134,7 +134,7 @@ def _strip_separators(text: str) -> str:
 
 
 _REMOVE_SEPARATORS = dict.fromkeys(map(ord, " .-/\u2010\u2011\u2012\u2013"))
-_EMAIL = regex.compile(
+_EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+\-])[A-Za-z0-9_%+\-][A-Za-z0-9._%+\-]{0,63}"
     r"@(?:[A-Za-z0-9][A-Za-z0-9\-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
 )

@@ -7,7 +7,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -168,10 +168,13 @@ class RequestCompiler:
         )
 
     def _build_field(self, spec: ComponentSpec, context: BuildContext) -> Field:
-        """Build a field; one with a label once."""
+        """Build a field; one with a label once, and its grammar without the guard against those of strangers."""
         if spec.label is None:
             return _build_component(FIELDS, spec, context)
-        _, field = self._labeled.get(id(spec)) or (spec, build_labeled(FIELDS, spec, context))
+        _, field = self._labeled.get(id(spec)) or (
+            spec,
+            build_labeled(FIELDS, spec, replace(context, grammar_guard=None)),
+        )
         self._labeled[id(spec)] = spec, field
         self._labeled.move_to_end(id(spec))
         if len(self._labeled) > _MAX_LABELED:
