@@ -51,7 +51,7 @@ def _kill(url: str, round: int, folder: Path, *, hasty: bool = False) -> list[st
 
 
 def test_a_killed_process_loses_nothing_it_acknowledged(url: str, tmp_path: Path) -> None:
-    assert [_kill(url, round, tmp_path) for round in range(3)] == [[], [], []]
+    assert [_kill(url, round, tmp_path) for round in range(2)] == [[], []]
 
 
 def test_a_queue_that_acknowledges_too_early_is_caught(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_a_hundred_killed_processes_lose_nothing(url: str, tmp_path: Path) -> No
 def test_processes_that_decide_at_once_share_the_items(url: str, tmp_path: Path) -> None:
     async def fill() -> list[str]:
         async with opened(url) as queue:
-            return list(await asyncio.gather(*(queue.submit(item(f"r{k}")) for k in range(60))))
+            return list(await asyncio.gather(*(queue.submit(item(f"r{k}")) for k in range(40))))
 
     ids = asyncio.run(fill())
-    files = {name: tmp_path / name for name in ("ann", "bob", "cy")}
+    files = {name: tmp_path / name for name in ("ann", "bob")}
     processes = [start_process(decide_many, url, name, ids, out) for name, out in files.items()]
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
     own = {name: out.read_text().split() for name, out in files.items()}
     assert Counter(id for mine in own.values() for id in mine) == Counter(ids)
     reviewers = {each.id: each.decision.reviewer for each in asyncio.run(_read_all(url)).values() if each.decision}

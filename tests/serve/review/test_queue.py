@@ -235,8 +235,8 @@ def test_content_goes_and_decisions_of_people_stay(url: str) -> None:
         cleanups = queue._store._writer
 
         def clean(seconds: float) -> None:
-            for _ in range(50):  # retention passes at most a day in an hour
-                hands.run(seconds / 50)
+            for _ in range(3):
+                hands.run(seconds / 3)
                 with queue._store._database.engine.begin() as connection:
                     cleanups._delete_before_horizon(connection)
 

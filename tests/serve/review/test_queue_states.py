@@ -6,17 +6,20 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from reviewing import Hands, item
+from sqlalchemy import delete
 
 from heatbath.policy.review import ReviewDecision
 from heatbath.serve.review.queue import StoredReviewQueue
 from heatbath.serve.review.stored_review import ReviewQuery
 from heatbath.serve.settings import ReviewSettings
 from heatbath.serve.storage import open_store
+from heatbath.serve.storage.schema import reviews
 
 TIMEOUT, LOCK = 100.0, 30.0
 REVIEWERS = st.sampled_from(["ann", "bob", "cy"])
@@ -33,27 +36,36 @@ class Expected:
     decision: ReviewDecision | None = None
 
 
-class ReviewMachine(RuleBasedStateMachine):
-    """Two queues over one database, as two servers have them, and what their items should be."""
-
-    ids = Bundle("ids")
+class Servers:
+    """Two queues over one file, with a clock and a loop."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.hands, self.loop = Hands(), asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.hands = Hands()
         url = f"sqlite:///{Path(self.folder.name) / 'a.db'}"
         self.stores = [open_store(url, **self.hands.options) for _ in range(2)]
         chosen = ReviewSettings(enabled=True, timeout_seconds=TIMEOUT, lock_seconds=LOCK)
         self.queues = [StoredReviewQueue(store, chosen) for store in self.stores]
-        self.expected: dict[str, Expected] = {}
 
-    def teardown(self) -> None:
+    def close(self) -> None:
         for store in self.stores:
             self.loop.run_until_complete(store.close())
         self.loop.close()
         self.folder.cleanup()
+
+
+class ReviewMachine(RuleBasedStateMachine):
+    """Two queues over one database, as two servers have them, and what their items should be."""
+
+    ids = Bundle("ids")
+    servers: ClassVar[Servers]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hands, self.loop, self.queues = self.servers.hands, self.servers.loop, self.servers.queues
+        with self.queues[0]._store._database.engine.begin() as connection:
+            connection.execute(delete(reviews))
+        self.expected: dict[str, Expected] = {}
 
     @rule(target=ids, server=st.sampled_from([0, 1]), number=st.integers(0, 9))
     def submit(self, server: int, number: int) -> str:
@@ -103,5 +115,15 @@ class ReviewMachine(RuleBasedStateMachine):
         return one.decision is None and (one.holder in (None, reviewer) or one.locked_until <= self.hands.wall)
 
 
-TestReviewStates = ReviewMachine.TestCase
-TestReviewStates.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+class TestReviewStates(ReviewMachine.TestCase):
+    """The machine, with servers for all of its examples."""
+
+    settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        ReviewMachine.servers = Servers()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        ReviewMachine.servers.close()

@@ -23,7 +23,8 @@ from heatbath.serve.openai.schema.messages import MessageResponse
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.response_objects import CompactedResponse, ResponseObject
 
-ALL = {"logprobs": True, "return_token_ids": True, "thermo": {"record": "nodes"}}
+NODES = {"record": "nodes"}
+ALL = {"max_tokens": 9, "logprobs": True, "return_token_ids": True, "thermo": NODES}
 REJECT = ReviewDecision("reject", "bob", "wrong")
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
@@ -40,7 +41,11 @@ def _edit(text: str) -> ReviewDecision:
 FORMS: dict[str, tuple[str, dict[str, Any], type]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], **ALL, "n": 2}, ChatCompletion),
     "completions": ("/v1/completions", {"prompt": "Once", **ALL, "logprobs": 2, "echo": True, "n": 2}, TextCompletion),
-    "responses": ("/v1/responses", {"input": "hi", "thermo": {"record": "nodes"}}, ResponseObject),
+    "responses": (
+        "/v1/responses",
+        {"input": "hi", "max_output_tokens": 9, "thermo": NODES},
+        ResponseObject,
+    ),
     "messages": (
         "/v1/messages",
         {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, "thermo": {"record": "nodes"}},
@@ -92,7 +97,7 @@ def test_other_choices_stay(made: Server, form: str) -> None:
     assert rejected.get("text", "Once") == "Once"
 
 
-SECRETS = st.text(st.characters(codec="utf-8", categories=["Lu"]), min_size=8, max_size=20)
+SECRETS = st.text("ABCDEFGÄ😀", min_size=8, max_size=20)
 
 
 @given(SECRETS, st.sampled_from(["reject", "edit"]), st.sampled_from(["chat", "completion", "response", "message"]))

@@ -79,6 +79,16 @@ def test_a_client_gets_its_answer_after_the_last_decision(made: Made) -> None:
         assert contents == ["", "new"] and SECRET not in response.text
 
 
+def test_an_answer_that_chance_sent_is_not_held(made: Made) -> None:
+    held, random = made.submit(choice=0), made.submit(choice=1, rules=(), probability=0.5)
+    assert made.ask("client", "GET", f"/v1/review/{random}")[0] == 404
+    assert made.ask("ann", "POST", f"/v1/review/{held}/decision", {"action": "edit", "text": "new"})[0] == 200
+    assert made.ask("ann", "POST", f"/v1/review/{random}/decision", {"action": "reject"})[0] == 200
+    status, released = made.ask("client", "GET", f"/v1/review/{held}")
+    assert status == 200
+    assert [choice["message"]["content"] for choice in released["choices"]] == ["new", SECRET]
+
+
 def test_only_the_tenant_gets_it_and_only_reviewers_decide(made: Made) -> None:
     id = made.submit()
     for who in ("other", "ann", "page"):

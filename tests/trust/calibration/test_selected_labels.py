@@ -28,7 +28,8 @@ def _replicas() -> np.ndarray:
     for _ in range(REPLICAS):
         kind = rng.choice(4, ANSWERS, p=SHARE)
         selection = np.where(SENT[kind], 1.0, RANDOM_SHARE)
-        kind, selection = (each[rng.random(ANSWERS) < selection] for each in (kind, selection))
+        picked = rng.random(ANSWERS) < selection
+        kind, selection = kind[picked], selection[picked]
         right = (rng.random(len(kind)) < RIGHT[kind]).astype(int)
         accuracy = estimate_accuracy(right, selection)
         error = estimate_calibration_error(CONFIDENCE[kind], right, selection)

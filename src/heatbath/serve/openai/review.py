@@ -35,11 +35,11 @@ async def held_answer(context: RequestContext) -> Response:
     queue, id, tenant = _find_queue(context), context.http.path_params["id"], context.tenant.name
     seconds = _read_number(context.query, "wait", 0.0, MAX_WAIT_SECONDS)
     review = await queue.find(id, tenant)
-    if review is None:
+    if review is None or not review.is_held:
         raise _not_found("of yours ")
     if seconds and review.decision is None:
         await queue.wait(id, seconds)
-    reviews = await queue.list_of_request(review.item.request_id, tenant)
+    reviews = [each for each in await queue.list_of_request(review.item.request_id, tenant) if each.is_held]
     if any(each.decision is None for each in reviews):
         return Response(encode_json(describe_handle(review)), 202, media_type="application/json")
     if not all(each.has_content for each in reviews):

@@ -108,10 +108,10 @@ def _replace_summary(payload: Payload, choice: int, text: str | None, original: 
 
 
 def _replace_message(payload: Payload, choice: int, text: str | None, original: str) -> None:
+    _strip_extras(payload)
     payload["content"] = [] if text is None else [{"type": "text", "text": text}]
     payload["stop_reason"] = "refusal" if text is None else "end_turn"
     payload["stop_sequence"] = None
-    _strip_extras(payload)
 
 
 _REPLACERS: dict[Any, Replacer] = {

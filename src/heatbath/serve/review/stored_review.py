@@ -34,6 +34,11 @@ class StoredReview:
     decision: ReviewDecision | None = None
     decided_at: float | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """True if a rule sent it, so that its client waits; one that was drawn at random has been given already."""
+        return bool(self.item.rules)
+
     def find_holder(self, now: float) -> str | None:
         """Return the reviewer who has it at a time."""
         is_locked = self.decision is None and self.locked_until is not None and self.locked_until > now
