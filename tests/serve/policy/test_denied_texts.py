@@ -153,8 +153,12 @@ async def run_cases(folder: Path, count: int, seed: int, *, is_gated: bool = Tru
         servers = {}
         for kind, (_, rule) in RULES.items():
             (folder / kind).mkdir()
-            rules = f"rules:\n  - {{id: {kind}, scope: [output, tool_calls], {rule}}}\n" if is_gated else None
-            servers[kind] = await stack.enter_async_context(gated(folder / kind, rules, Pieces()))
+            rules = (
+                f"rules:\n  - {{id: {kind}, scope: [output, tool_calls], time_limit: 60, {rule}}}\n"
+                if is_gated
+                else None
+            )
+            servers[kind] = await stack.enter_async_context(gated(folder / kind, rules, Pieces(), verdict_seconds=120))
         for number in range(count):
             case = draw_case(rng)
             server = servers[case.kind]
