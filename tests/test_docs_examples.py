@@ -23,8 +23,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 FEWER = {"docs/choosing-a-sampler.md": ("runs=4", "runs=1")}
 """What is replaced in a page, and by what."""
-SERVED = {ROOT / "docs/confidence-tutorial.md", ROOT / "docs/retrieval-tutorial.md"}
-"""Pages that talk to a server, which are run with one: see tests/serve."""
+SERVED = {ROOT / "docs" / f"{name}-tutorial.md" for name in ("confidence", "retrieval", "policy")}
+"""The pages that talk to a server, which are run with one: see tests/serve."""
 
 
 def _pages() -> list[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from inspect import isawaitable
 from numbers import Real
 from operator import index
 from typing import Any
@@ -130,8 +132,13 @@ def _build_neighbourhood(match: EmbeddingMatch) -> Callable[[str], list[Span]]:
 
 
 def _call_function(function: Callable[[str], Any], scores: ScoreRange | None, text: str) -> list[Span]:
-    """Return the spans that a function of the user names; the whole text for True, or for a score in the range."""
+    """Return the spans that a function of the user names; the whole text for True, or for a score in the range.
+
+    What a coroutine function returns is awaited, on an event loop of its own.
+    """
     value = function(text)
+    if isawaitable(value):
+        value = asyncio.run(_await_value(value))
     if isinstance(value, bool):
         return [(0, len(text))] if value else []
     if scores is not None:
@@ -139,6 +146,10 @@ def _call_function(function: Callable[[str], Any], scores: ScoreRange | None, te
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError("expected a truth value or a list of spans.")
     return [_validate_span(span, len(text)) for span in value]
+
+
+async def _await_value(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _validate_span(span: Any, length: int) -> Span:

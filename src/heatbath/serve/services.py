@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
     from heatbath.serve.indexes import ServedIndexes
+    from heatbath.serve.policy.served_policy import ServedPolicy
     from heatbath.serve.review.queue import StoredReviewQueue
     from heatbath.serve.stack.prompts import PromptLibrary
     from heatbath.serve.storage import MinuteStore, SqlStore
@@ -41,6 +42,7 @@ class Services:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
         indexes: of documents, None where the settings have none.
+        policy: that of the settings, None without one.
         decision_fits: fits of decisions by the digest of their question.
         prompts: the prompt library of the settings, None without one.
         minute_store: keeps the minutes that `metrics` counts.
@@ -56,6 +58,7 @@ class Services:
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
     indexes: ServedIndexes | None = None
+    policy: ServedPolicy | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
     prompts: PromptLibrary | None = None
     metrics: Metrics | None = None
@@ -90,6 +93,8 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     metrics.gauges.indexes = indexes = _load_indexes(settings)
     store = _open_store(settings)
     review = _build_review_queue(settings, store)
+    policy = _load_policy(settings)
+    metrics.gauges.policy = policy
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
     feed = (
@@ -106,6 +111,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         phase_map=phase_map,
         calibrator=calibrator,
         indexes=indexes,
+        policy=policy,
         decision_fits=_load_decision_fits(settings),
         prompts=prompts,
         metrics=metrics,
@@ -119,6 +125,7 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),
             *([] if review is None else [review.run]),
+            *([] if policy is None else [lambda: policy.reload_periodically(log)]),
             *(each.close_on_exit for each in tracings),
         ),
     )
@@ -206,6 +213,14 @@ def _load_indexes(settings: Settings) -> ServedIndexes | None:
     from heatbath.serve.indexes import load_indexes
 
     return load_indexes(settings.retrieval)
+
+
+def _load_policy(settings: Settings) -> ServedPolicy | None:
+    if settings.policy.file is None:
+        return None
+    from heatbath.serve.policy.served_policy import load_served_policy
+
+    return load_served_policy(settings.policy, has_review=settings.review.enabled)
 
 
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:

@@ -166,6 +166,20 @@ class RetrievalSettings(Section):
     support: Path | None = None
 
 
+class PolicySettings(Section):
+    """Rules for what goes in and out: the file they are in, and how the output is held.
+
+    `mode` "hold" gives nothing of a choice before its verdict. With "window" a stream lags behind the model by `window`
+    characters, and what is longer than that may have left in part when a rule matches. A text without a verdict within
+    `verdict_seconds` is denied.
+    """
+
+    file: Path | None = None
+    mode: Literal["hold", "window"] = "hold"
+    window: Annotated[int, Field(ge=16)] = 256
+    verdict_seconds: Seconds = 10.0
+
+
 class ReviewSettings(Section):
     """The queue of answers that wait for a person.
 
@@ -215,6 +229,7 @@ class Settings(BaseSettings):
     trust: TrustSettings = Field(default_factory=TrustSettings)
     prompts: PromptSettings = Field(default_factory=PromptSettings)
     retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
     review: ReviewSettings = Field(default_factory=ReviewSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)

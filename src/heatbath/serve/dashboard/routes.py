@@ -42,6 +42,7 @@ def routes() -> list[Route]:
         Route("/page/calibration", _get_calibration, methods=["GET"]),
         Route("/page/retrieval", _get_retrieval, methods=["GET"]),
         Route("/page/review", _get_review, methods=["GET"]),
+        Route("/page/policy", _get_policy, methods=["GET"]),
         Route("/page/requests", _list_requests, methods=["GET"]),
         Route("/page/requests/{id}", _get_request, methods=["GET"]),
     ]
@@ -131,6 +132,14 @@ async def _get_review(request: Request) -> Response:
     if queue is None:
         raise ApiError(404, "this server has no review queue: set review.enabled.", code="not_found")
     return _json_response(await queue.summarize())
+
+
+async def _get_policy(request: Request) -> Response:
+    _authorize_reader(request)
+    served = request.app.state.services.policy
+    if served is None:
+        raise ApiError(404, "this server has no policy: set policy.file.", code="not_found")
+    return _json_response(to_json_values(served.describe()))
 
 
 async def _list_requests(request: Request) -> Response:

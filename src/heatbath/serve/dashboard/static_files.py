@@ -42,6 +42,7 @@ FILE_NAMES = (
     "phasemap.js",
     "playground.js",
     "plot.js",
+    "policycard.js",
     "requests.js",
     "reviewcard.js",
     "reviewlist.js",

@@ -14,10 +14,11 @@ from heatbath.serve.openai import sampling_params
 from heatbath.serve.openai.consistency import check_chat_fields
 from heatbath.serve.openai.logprobs import chat_logprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
+from heatbath.serve.openai.policy_input import screen_chat
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.refusals import CHAT_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responder import Responder, build_head
+from heatbath.serve.openai.responder import Responder, build_answer_form, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
@@ -46,6 +47,8 @@ async def respond(
 
         body = add_prompt(context, body)
     check_chat_fields(body)
+    if context.services.policy is not None:
+        body = await screen_chat(context, body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
     if body.thermo is not None and body.thermo.retrieval is not None:
@@ -60,6 +63,8 @@ async def respond(
 
         reported = report_prompt(reported, context.prompt)
     info = context.request_info(reported, stream=bool(body.stream))
+    if context.gate is not None:
+        context.gate.form = build_answer_form(body, has_tools=bool(toolbox.tools))
     plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
     texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
@@ -96,7 +101,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             message, calls_are_complete = parse_calls(text, f"call_{self.task.plan.info.id}_{index}")
             reason = "tool_calls" if calls_are_complete and reason == "stop" else reason
         logprobs = None
-        if self.body.logprobs:
+        if self.body.logprobs and (output.ruling is None or output.ruling.shows_tokens):
             tokens = scored_tokens(output, self.body, self.texts)
             logprobs = chat_logprobs(tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
@@ -113,7 +118,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             choices=choices,
             usage=usage(outputs),
             metadata=self.body.metadata or UNSET,
-            prompt_token_ids=list(output.prompt) if self.body.return_token_ids else UNSET,
+            prompt_token_ids=list(output.prompt) if self.body.return_token_ids and output.shows_prompt else UNSET,
             prompt_logprobs=self.prompt_logprobs(output),
             thermo=thermo,
         )

@@ -26,7 +26,7 @@ from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.schema.chat import ChatRequest, Message, TextPart, Tool
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.retrieval import RetrievalOptions, TriggerOptions
-from heatbath.serve.openai.search import describe_passages, require_indexes
+from heatbath.serve.openai.search import describe_passages, require_indexes, search_index
 
 Tokens = tuple[int, ...]
 
@@ -80,7 +80,7 @@ class RequestEvidence:
     async def search(self) -> Tokens:
         """Search, and return the tokens of the prompt with as many passages as leave room for an answer."""
         query = self.options.query or self.prompt.question
-        self.result = await self.indexes.search(self.index, query, self.options)
+        self.result = await search_index(self.context, self.index, query, self.options)
         self.prompt = replace(self.prompt, passages=tuple(hit.passage for hit in self.result.hits))
         return await asyncio.to_thread(self._fit_prompt)
 
@@ -155,7 +155,7 @@ class RequestEvidence:
         self.drafts += 1
         name = f"{request.id}.{self.drafts}"
         return await task.run_again(
-            self.steer(replace(request, prompt=tokens, id=name, max_tokens=room, fields=self._own_fields))
+            self.context.steer(replace(request, prompt=tokens, id=name, max_tokens=room, fields=self._own_fields))
         )
 
     def describe(self) -> dict[str, Any]:

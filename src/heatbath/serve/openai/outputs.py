@@ -13,6 +13,7 @@ from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, Tok
 from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.policy.ruling import Ruling
 
 if TYPE_CHECKING:
     from heatbath.serve.openai.grounding import Grounding
@@ -49,7 +50,7 @@ class TokenTexts:
 
 @dataclass
 class ChoiceOutput:
-    """One generated sequence: tokens, text as it arrived in pieces, how it ended, its confidence and its grounds."""
+    """A generated sequence: tokens, text as it arrived in pieces, its end, its confidence, its grounds, its ruling."""
 
     tokens: list[Token] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
@@ -57,6 +58,7 @@ class ChoiceOutput:
     stopped: str | int | None = None
     confidence: Confidence | None = None
     grounding: Grounding | None = None
+    ruling: Ruling | None = None
 
     @property
     def text(self) -> str:
@@ -67,15 +69,24 @@ class ChoiceOutput:
         """The tokens of the text, without the stop token."""
         return self.tokens[:-1] if isinstance(self.stopped, int) and self.finish == "stop" else self.tokens
 
+    def clear(self, finish: str) -> None:
+        """Drop text and tokens, and end with `finish`."""
+        self.tokens, self.pieces, self.finish, self.stopped = [], [], finish, None
+
     @property
     def mean_logprob(self) -> float:
         """Log-probability at T = 1 per token, in nats."""
+        if self.ruling is not None:
+            return self.ruling.mean_logprob
         return sum(token.logprob or 0.0 for token in self.tokens) / max(1, len(self.tokens))
 
 
 @dataclass
 class PromptOutput:
-    """Everything the engine has sent for one request. `cached_tokens` of the prompt were in the prefix cache."""
+    """Everything the engine has sent for one request. `cached_tokens` of the prompt were in the prefix cache.
+
+    `shows_prompt`: the prompt may be given, as tokens or with its log-probabilities.
+    """
 
     prompt: tuple[int, ...]
     began: Started | None = None
@@ -83,6 +94,7 @@ class PromptOutput:
     choices: dict[int, ChoiceOutput] = field(default_factory=dict)
     completion_tokens: int = 0
     cached_tokens: int = 0
+    shows_prompt: bool = True
 
     def add(self, step: Event) -> None:
         """Add an event of the engine."""

@@ -21,6 +21,7 @@ from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
 from heatbath.serve.openai.outputs import PromptOutput
+from heatbath.serve.openai.policy_gate import PolicyGate
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
@@ -69,6 +70,7 @@ class RequestContext:
         confidence: measures how likely each choice is right; None without a calibrator.
         prompt: the prompt of the library that the request names.
         evidence: the documents that the request searches for; None if it does not.
+        gate: holds choices until the policy has judged them; None without a policy.
     """
 
     http: HttpRequest
@@ -83,6 +85,13 @@ class RequestContext:
     confidence: ConfidenceMeter | None = None
     prompt: RenderedPrompt | None = None
     evidence: AnswerEvidence | None = None
+    gate: PolicyGate | None = None
+
+    def steer(self, request: Request) -> Request:
+        """Return the request to the engine with what its documents add to it, and then the policy."""
+        if self.evidence is not None:
+            request = self.evidence.steer(request)
+        return request if self.gate is None else self.gate.steer(request)
 
     @property
     def query(self) -> dict[str, str]:
@@ -115,7 +124,7 @@ class RequestContext:
         if lease.account.windows:
             self.http.state.headers.update(lease.headers)
         self.admitted = True
-        return GenerationTask(self.services, plan, lease, meter=self.confidence)
+        return GenerationTask(self.services, plan, lease, meter=self.confidence, gate=self.gate)
 
     def request_info(
         self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False

@@ -108,8 +108,8 @@ def build(
         priority=body.priority or 0,
         deadline=settings.engine.deadline_seconds,
     )
-    if context.evidence is not None:
-        first = context.evidence.steer(first)
+    if context.evidence is not None or context.gate is not None:
+        first = context.steer(first)
     if context.services.calibrator is not None or thermo.require is not None:
         first = prepare_confidence(context, body, first)
     requests = [first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,11 +12,11 @@ from starlette.responses import Response
 
 from heatbath.serve.errors import ApiError
 from heatbath.serve.openai.request_context import RequestContext
-from heatbath.serve.openai.schema.retrieval import FoundPassage, SearchRequest, SearchResponse
+from heatbath.serve.openai.schema.retrieval import FoundPassage, RetrievalOptions, SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
     from heatbath.retrieval.passage import SearchHit
-    from heatbath.serve.indexes import ServedIndexes
+    from heatbath.serve.indexes import SearchResult, ServedIndexes
 
 
 async def search(context: RequestContext) -> Response:
@@ -23,10 +24,28 @@ async def search(context: RequestContext) -> Response:
     body = await context.read_body(SearchRequest)
     indexes = require_indexes(context, "index")
     name = indexes.resolve_name(context.tenant.name, body.index, "index")
-    result = await indexes.search(name, body.query, body)
+    result = await search_index(context, name, body.query, body)
     return context.json_response(
         SearchResponse(index=name, version=result.version, data=list_passages(result.hits, with_text=True))
     )
+
+
+async def search_index(
+    context: RequestContext, name: str, query: str, options: SearchRequest | RetrievalOptions
+) -> SearchResult:
+    """Return what an index has for a query, as the policy of the server lets it be used."""
+    result = await require_indexes(context, "index").search(name, query, options)
+    if context.services.policy is None:
+        return result
+    from heatbath.serve.openai.policy_input import open_gate, screen_passages
+
+    texts = await screen_passages(open_gate(context), [hit.passage.text for hit in result.hits])
+    hits = tuple(
+        replace(hit, passage=replace(hit.passage, text=text))
+        for hit, text in zip(result.hits, texts, strict=True)
+        if text is not None
+    )
+    return replace(result, hits=hits)
 
 
 def require_indexes(context: RequestContext, param: str) -> ServedIndexes:

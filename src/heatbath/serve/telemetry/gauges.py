@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from heatbath.engine.base import Engine, EngineStats
 from heatbath.serve.confidence import ServedCalibrator
 from heatbath.serve.interfaces import Store
+from heatbath.serve.policy.served_policy import ServedPolicy
+from heatbath.serve.telemetry.policy_metrics import policy_metrics
 
 if TYPE_CHECKING:
     from heatbath.serve.indexes import ServedIndexes
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ServerGauges(Collector):
-    """Gauges of the engine, store and calibrator of this server, once they are attached."""
+    """Gauges of the engine, store, calibrator and policy of this server, once they are attached."""
 
     engine: Engine | None = None
     store: Store | None = None
     calibrator: ServedCalibrator | None = None
     indexes: ServedIndexes | None = None
+    policy: ServedPolicy | None = None
 
     @property
     def engine_stats(self) -> EngineStats | None:
@@ -45,6 +48,8 @@ class ServerGauges(Collector):
             yield from _calibration_gauges(self.calibrator)
         if self.indexes is not None:
             yield from _retrieval_gauges(self.indexes)
+        if self.policy is not None:
+            yield from policy_metrics(self.policy)
 
 
 def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:

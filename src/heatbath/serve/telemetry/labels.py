@@ -61,6 +61,7 @@ CODES = frozenset(
         "body_timeout",
         "body_too_large",
         "client_gone",
+        "content_filter",
         "context_length_exceeded",
         "cross_origin",
         "deadline_exceeded",

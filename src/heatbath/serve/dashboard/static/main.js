@@ -6,6 +6,7 @@ import { calibration } from "./calibration.js";
 import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
+import { policy } from "./policycard.js";
 import { requests } from "./requests.js";
 import { retrieval } from "./retrieval.js";
 import { review } from "./reviewcard.js";
@@ -102,6 +103,7 @@ async function start() {
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
   const onCitation = retrieval(find("#retrieval"), state.retrieves);
+  const onRuling = policy(find("#policy"), state.governed);
   review(find("#review"), state.reviewed);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
@@ -116,6 +118,7 @@ async function start() {
     onRequest(row);
     onAnswer();
     onCitation();
+    onRuling();
     onTemperature(row.temperature);
   };
   follow({ tick, ended }, light);

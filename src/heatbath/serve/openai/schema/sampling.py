@@ -72,8 +72,14 @@ class PromptReference(Struct, kw_only=True, forbid_unknown_fields=True):
     variables: dict[str, Any] = {}
 
 
+class ReviewOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait for a person, where the policy of the server wants one to decide."""
+
+    wait: Annotated[float, Meta(ge=0, le=3600)]
+
+
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond OpenAI's: record, sampler, schedule, windows, fields, potentials, requirement, prompt, documents.
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, parts of a server.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -89,6 +95,7 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     require: Requirement | None = None
     prompt: PromptReference | None = None
     retrieval: RetrievalOptions | None = None
+    review: ReviewOptions | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:
