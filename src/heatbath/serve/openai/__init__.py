@@ -20,13 +20,10 @@ def routes() -> list[BaseRoute]:
     from heatbath.serve.openai.models import model, models
     from heatbath.serve.openai.openapi import openapi
     from heatbath.serve.openai.outcomes import label_outcome
-    from heatbath.serve.openai.prompt_library import list_prompts, read_prompt, render
     from heatbath.serve.openai.request_context import route
     from heatbath.serve.openai.response_creation import compact, responses
     from heatbath.serve.openai.response_socket import respond_over_socket
-    from heatbath.serve.openai.review import decide_review, held_answer, list_reviews, lock_review
     from heatbath.serve.openai.scoring import rerank, score
-    from heatbath.serve.openai.search import search
     from heatbath.serve.openai.stored_completions import (
         delete_completion,
         list_completions,
@@ -51,18 +48,10 @@ def routes() -> list[BaseRoute]:
         route("/v1/messages/count_tokens", count_tokens),
         route("/v1/completions", completions),
         route("/v1/embeddings", embeddings),
-        route("/v1/search", search),
         route("/v1/decisions", decisions),
         route("/v1/outcomes", label_outcome),
-        route("/v1/review", list_reviews, "GET"),
-        route("/v1/review/{id}", held_answer, "GET"),
-        route("/v1/review/{id}/lock", lock_review),
-        route("/v1/review/{id}/decision", decide_review),
         route("/v1/models", models, "GET"),
         route("/v1/models/{name:path}", model, "GET"),
-        route("/v1/prompts", list_prompts, "GET"),
-        route("/v1/prompts/{name}", read_prompt, "GET"),
-        route("/v1/prompts/{name}/render", render),
         route("/tokenize", tokenize),
         route("/detokenize", detokenize),
         *(route(path, rerank) for path in ("/v1/rerank", "/rerank", "/v2/rerank")),
@@ -71,4 +60,24 @@ def routes() -> list[BaseRoute]:
         route("/tokenizer_info", tokenizer_info, "GET"),
         route("/version", version, "GET"),
         route("/openapi.json", openapi, "GET"),
+        *_stack_routes(),
+    ]
+
+
+def _stack_routes() -> list[BaseRoute]:
+    """Return the routes of prompts, documents and reviews."""
+    from heatbath.serve.openai.prompt_library import list_prompts, read_prompt, render
+    from heatbath.serve.openai.request_context import route
+    from heatbath.serve.openai.review import decide_review, held_answer, list_reviews, lock_review
+    from heatbath.serve.openai.search import search
+
+    return [
+        route("/v1/prompts", list_prompts, "GET"),
+        route("/v1/prompts/{name}", read_prompt, "GET"),
+        route("/v1/prompts/{name}/render", render),
+        route("/v1/search", search),
+        route("/v1/review", list_reviews, "GET"),
+        route("/v1/review/{id}", held_answer, "GET"),
+        route("/v1/review/{id}/lock", lock_review),
+        route("/v1/review/{id}/decision", decide_review),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -23,10 +23,13 @@ from heatbath.serve.openai.schema.prompt_templates import (
     ResponsePrompt,
 )
 from heatbath.serve.openai.schema.response_objects import ResponseRequest
-from heatbath.serve.openai.schema.sampling import PromptReference
+from heatbath.serve.openai.schema.retrieval import RetrievalOptions
+from heatbath.serve.openai.schema.sampling import GenerationRequest, PromptReference, ThermoOptions
 
 if TYPE_CHECKING:
     from heatbath.serve.stack.prompts import PromptLibrary, PromptTemplate, RenderedPrompt
+
+B = TypeVar("B", bound=GenerationRequest)
 
 _SYSTEM_ROLES = ("system", "developer")
 
@@ -36,7 +39,7 @@ def render_prompt(context: RequestContext, reference: PromptReference, place: st
 
     Raises:
         ApiError: 400, an unknown prompt or version, variables that do not fit, a template that fails, or a prompt for
-            another model.
+            another model or policy.
     """
     library = context.services.prompts
     if library is None:
@@ -47,6 +50,7 @@ def render_prompt(context: RequestContext, reference: PromptReference, place: st
     try:
         template = library.find(reference.name, reference.version)
         _check_model(context, template)
+        _check_policy(context, template)
         return template.render(reference.variables)
     except PromptMistake as error:  # without the folder, which is nobody's business
         raise invalid_value(f"{error.path.name}:{error.line}: {error.sentence}", place) from None
@@ -61,6 +65,24 @@ def _check_model(context: RequestContext, template: PromptTemplate) -> None:
         raise BadInput(message, param="name")
 
 
+def _check_policy(context: RequestContext, template: PromptTemplate) -> None:
+    file = context.services.settings.policy.file
+    if template.parts.policy is not None and (file is None or file.stem != template.parts.policy):
+        own = "none" if file is None else file.stem
+        message = f"prompt {template.reference} is for the policy {template.parts.policy} and this server has {own}."
+        raise BadInput(message, param="name")
+
+
+def _add_search(body: B, rendered: RenderedPrompt) -> B:
+    """Return a request that searches the index of its prompt, unless it says itself what to search."""
+    index, thermo = rendered.template.parts.retrieval, body.thermo or ThermoOptions()
+    if index is None or thermo.retrieval is not None:
+        return body
+    return msgspec.structs.replace(
+        body, thermo=msgspec.structs.replace(thermo, retrieval=RetrievalOptions(index=index))
+    )
+
+
 def add_prompt(context: RequestContext, body: ChatRequest) -> ChatRequest:
     """Return a chat that begins with the prompt that its `thermo` names, and note the prompt in the context.
 
@@ -70,6 +92,7 @@ def add_prompt(context: RequestContext, body: ChatRequest) -> ChatRequest:
     if body.thermo is None or body.thermo.prompt is None:
         return body
     context.prompt = render_prompt(context, body.thermo.prompt, "thermo.prompt")
+    body = _add_search(body, context.prompt)
     return msgspec.structs.replace(body, messages=prepend_messages(context.prompt, body.messages, "messages"))
 
 
@@ -81,8 +104,10 @@ def find_response_prompt(context: RequestContext, body: ResponseRequest) -> Resp
     """
     named = None if body.thermo is None else body.thermo.prompt
     if body.prompt is None:
-        context.prompt = None if named is None else render_prompt(context, named, "thermo.prompt")
-        return body
+        if named is None:
+            return body
+        context.prompt = render_prompt(context, named, "thermo.prompt")
+        return _add_search(body, context.prompt)
     if named is not None:
         raise invalid_value("prompt and thermo.prompt name a prompt each: give one of them.", "prompt")
     variables = {name: _plain_value(value) for name, value in (body.prompt.variables or {}).items()}
@@ -95,7 +120,7 @@ def find_response_prompt(context: RequestContext, body: ResponseRequest) -> Resp
         raise
     template = context.prompt.template
     echo = ResponsePrompt(id=template.name, version=template.version, variables=body.prompt.variables)
-    return msgspec.structs.replace(body, prompt=echo)
+    return msgspec.structs.replace(_add_search(body, context.prompt), prompt=echo)
 
 
 def _plain_value(value: Any) -> Any:

@@ -67,9 +67,7 @@ def build(
         _check_extent(body, extent, min(settings.limits.max_n, settings.engine.max_rows))
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
-        check_components(thermo)
-        if thermo.prompt is not None and context.prompt is None:
-            raise invalid_value("thermo.prompt begins a conversation: use a chat, or leave it out.", "thermo.prompt")
+        _check_thermo(context, thermo)
     form = requested_form(body)
     grammar = form.field if form else None
     if toolbox.tools:
@@ -116,6 +114,12 @@ def build(
     for i, prompt in enumerate(prompts[1:], start=1):
         requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))
     return requests
+
+
+def _check_thermo(context: RequestContext, thermo: ThermoOptions) -> None:
+    check_components(thermo)
+    if thermo.prompt is not None and context.prompt is None:
+        raise invalid_value("thermo.prompt begins a conversation: use a chat, or leave it out.", "thermo.prompt")
 
 
 def _check_extent(body: GenerationRequest, extent: Extent, limit: int) -> None:
