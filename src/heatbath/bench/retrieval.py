@@ -1,4 +1,4 @@
-"""Retrieval: searches of 100,000 passages, and indexing against langchain with the same embedding model.
+"""Retrieval: searches of 100,000 passages, indexing against langchain with the same embedding model, and support.
 
 langchain has requirements of its own and runs in its own environment (`tools/langchain_env.sh FOLDER`), in a process
 that takes turns with ours. Both sides read the same files, split them to the same number of tokens with the same
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from heatbath.bench import evidence
 from heatbath.bench.benchmark import BenchmarkLine, find_peer, lower_limit_line, upper_limit_line
 from heatbath.errors import HeatbathError
 from heatbath.retrieval import IndexSettings, add_documents, open_index
@@ -40,6 +41,7 @@ def lines() -> Iterator[BenchmarkLine]:
         yield search_line(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         yield from indexing_lines(Path(folder), find_peer("langchain", PEER_VARIABLE, "tools/langchain_env.sh"))
+    yield from evidence.lines()
 
 
 class RandomEmbedder:
