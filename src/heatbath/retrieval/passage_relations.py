@@ -41,7 +41,7 @@ class PassageRelation:
     Attributes:
         explained: the share of the energy of passage `second` that passage `first` explains.
         rise: the most by which the energy of one of its tokens after `first` is above that in a copy, nats.
-        place: the token with that rise, by its number.
+        place: the first token with a rise of `MIN_RISE`, or with the most, by its number.
     """
 
     first: int
@@ -69,8 +69,10 @@ class RelationRequest:
         alone, copied, *after_firsts = -np.diff(logprobs, axis=1, prepend=0.0)
         found = []
         for first, after in zip(self.firsts, after_firsts, strict=True):
-            explained, place = float(1 - after.sum() / alone.sum()), int((after - copied).argmax())
-            rise = float(after[place] - copied[place])
+            explained, rises = float(1 - after.sum() / alone.sum()), after - copied
+            rise = float(rises.max())
+            # After a change the model trusts the copy less, so that tokens behind it have more energy, too.
+            place = int((rises >= min(rise, MIN_RISE)).argmax())
             if explained >= MIN_EXPLAINED:
                 kind: Literal["repeats", "contradicts"] = "contradicts" if rise >= MIN_RISE else "repeats"
                 found.append(PassageRelation(first, self.second, kind, explained, rise, place))
