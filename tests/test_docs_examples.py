@@ -23,15 +23,15 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 FEWER = {"docs/choosing-a-sampler.md": ("runs=4", "runs=1")}
 """What is replaced in a page, and by what."""
-SERVED = ROOT / "docs/confidence-tutorial.md"
-"""The page that talks to a server, which is run with one: see tests/serve."""
+SERVED = {ROOT / "docs" / f"{name}-tutorial.md" for name in ("confidence", "retrieval", "policy")}
+"""The pages that talk to a server, which are run with one: see tests/serve."""
 
 
 def _pages() -> list[Any]:
     found = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         code = BLOCK.findall(path.read_text(encoding="utf-8"))
-        if code and path != SERVED:
+        if code and path not in SERVED:
             marks = [pytest.mark.weights] if any("smollm2" in block for block in code) else []
             found.append(pytest.param(path, marks=marks, id=str(path.relative_to(ROOT))))
     return found

@@ -127,7 +127,7 @@ def test_ctrl_c_says_how_to_continue(
         (["--confidence", "1"], "`confidence` must be in (0, 1), got 1.0"),
         (["--rule", "guess"], "`rule` must be"),
         (["--fit", "plat"], "did you mean 'platt'"),
-        (["--signal", "entropie"], "There is no signal"),
+        (["--signal", "entropie"], "there is no signal"),
         (["--max-error", "0.01"], "needs at least"),
         (["--max-tokens", "0"], "`max_tokens` must be"),
         (["--out", "there.json", "--resume"], "give a folder for --out"),

@@ -37,8 +37,10 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
 
 FIELD_VALUES = {
     "forbid": "ab",
+    "phrase_energy": '{"phrases": ["ab"], "energy": 2.0, "ignore_case": true}',
     "forbid_tokens": "[0, 1]",
     "require": '["1"]',
+    "token_energy": '{"tokens": ["a", 1], "energy": 2.0}',
     "bias": '{"a": 1.0, "3": -1.0, "weight": 0.5}',
     "repetition": "1.3",
     "presence": '{"penalty": 0.5, "after": 1, "until": 4}',
@@ -46,6 +48,7 @@ FIELD_VALUES = {
     "dry": '{"multiplier": 0.8, "allowed_length": 1}',
     "json_schema": '{"type": "integer", "maximum": 22}',
     "regex": "a[bc]+1?",
+    "forbid_regex": '{"pattern": "ab", "ignore_case": true}',
     "lark": 'start: "a" | "b" start',
     "min_length": "3",
     "max_length": "3",

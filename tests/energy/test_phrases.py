@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from heatbath.energy import Context
 from heatbath.energy.casefold import fold_case, split_incomplete_character
-from heatbath.energy.phrases import ForbiddenPhrases
+from heatbath.energy.phrases import ForbiddenPhrases, PhraseEnergy
 from heatbath.errors import BadInput
 from heatbath.testing import check_field
 
@@ -100,6 +100,21 @@ def test_many_states_are_forgotten_and_found_again(monkeypatch):
 @pytest.mark.parametrize("ignore_case", [False, True])
 def test_contract(ignore_case):
     check_field(ForbiddenPhrases(["AB", "b", "caa"], PIECES.__getitem__, len(PIECES), ignore_case=ignore_case), CONTEXT)
+
+
+@given(phrases=st.lists(texts, min_size=1, max_size=4), answer=st.lists(st.integers(0, 7), max_size=8))
+def test_an_energy_is_on_the_tokens_that_would_be_forbidden(phrases, answer):
+    context = Context([answer], [0], len(PIECES))
+    forbids = ForbiddenPhrases(phrases, PIECES.__getitem__, len(PIECES))(context)[0] == np.inf
+    for energy in (2.5, -1.0):
+        field = PhraseEnergy(phrases, PIECES.__getitem__, len(PIECES), energy=energy)
+        assert field(context)[0].tolist() == np.where(forbids, energy, 0).tolist()
+
+
+@pytest.mark.parametrize("energy", [np.nan, -np.inf])
+def test_an_energy_that_is_none(energy):
+    with pytest.raises(BadInput, match="must be finite, or inf to forbid"):
+        PhraseEnergy(["a"], PIECES.__getitem__, len(PIECES), energy=energy)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,9 @@ def test_every_example_builds(registry: Registry[Any], model: TableModel) -> Non
     values = {
         "forbid": ["b"],
         "forbid_tokens": [1],
+        "phrase_energy": {"phrases": ["b"], "energy": 2.0},
+        "token_energy": {"tokens": ["b", 0], "energy": 2.0},
+        "forbid_regex": "b",
         "require": ["b"],
         "bias": {"b": 2.0, "3": -1.0},
         "json_schema": {"type": "integer", "maximum": 22},

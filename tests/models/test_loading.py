@@ -295,6 +295,17 @@ def test_the_fingerprint_depends_on_every_file(copy: Path) -> None:
     assert len(seen) == 4
 
 
+def test_the_fingerprint_does_not_depend_on_who_wrote_the_files(copy: Path) -> None:
+    first = fingerprint.folder_fingerprint(copy)
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"transformers_version": "4.0", "_name_or_path": "elsewhere"}
+    (copy / "config.json").write_text(json.dumps(config))
+    ModelMetadata(source="another package", licence="none").save(copy)
+    assert fingerprint.folder_fingerprint(copy) == first
+    ModelMetadata(closed=(3,)).save(copy)
+    assert fingerprint.folder_fingerprint(copy) != first
+
+
 def test_hashes_of_large_files_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "_LARGE_FILE_BYTES", 3)
     path = tmp_path / "weights"

@@ -23,7 +23,10 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-PRELOAD = ["heatbath.serve.server", "heatbath.serve.services", "heatbath.engine.mock", "psycopg", "numpy"]
+PRELOAD = [
+    *("heatbath.serve.server", "heatbath.serve.services", "heatbath.serve.review.queue", "heatbath.engine.mock"),
+    *("psycopg", "numpy"),
+]
 Main = Callable[[dict[str, Any]], int]
 
 

@@ -145,7 +145,7 @@ def test_a_new_key_is_let_in_by_its_lines() -> None:
     values = tomllib.loads(lines)["keys"]
     assert values["alice"]["sha256"] == hashlib.sha256(key.encode()).hexdigest() and len(key) > 40
     ring = build_keyring({name: KeySettings(**value) for name, value in values.items()})
-    assert ring.find_tenant(key) == Tenant("alice", frozenset({"infer", "read"}))
+    assert ring.find_tenant(key) == Tenant("alice", frozenset({"infer", "read"}), "alice")
     assert ring.find_tenant(key + "x") is None and create_key("alice")[0] != key
     for bad in ("", "a b", "a.b", "x" * 65, "a]\n[server"):
         with pytest.raises(BadInput, match="is not a name for a key"):

@@ -7,12 +7,15 @@ machine changes by more between two runs than the ratios of interest.
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from heatbath.errors import BadInput, suggest_name
 
@@ -25,6 +28,8 @@ GROUPS = {
     "sweep": "heatbath.bench.sweep",
     "trust": "heatbath.bench.trust",
     "ledger": "heatbath.bench.ledger",
+    "retrieval": "heatbath.bench.retrieval",
+    "policy": "heatbath.bench.policy",
 }
 
 
@@ -84,6 +89,17 @@ def limit_torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(previous)
+
+
+def find_peer(name: str, variable: str, script: str) -> str | None:
+    """Return the Python of the environment of the other side; without one, say that it is left out."""
+    python = os.environ.get(variable)
+    if not python:
+        print(f"left out: {name} ({variable} is not set: {script} makes one)", file=sys.stderr)
+        return None
+    if not Path(python).exists():
+        raise BadInput(f"{variable} is {python}, which does not exist: give the Python of its environment.")
+    return python
 
 
 def run_groups(groups: Sequence[str] = ()) -> Iterator[BenchmarkLine]:

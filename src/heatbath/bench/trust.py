@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from heatbath.bench.benchmark import BenchmarkLine, lower_limit_line, time_sides, upper_limit_line
+from heatbath.bench.benchmark import BenchmarkLine, find_peer, lower_limit_line, time_sides, upper_limit_line
 from heatbath.bench.trust_decisions import PEER_VARIABLE as BRIER_VARIABLE
 from heatbath.bench.trust_decisions import decision_lines
 from heatbath.engine import Generation, generate
-from heatbath.errors import BadInput, HeatbathError
+from heatbath.errors import HeatbathError
 from heatbath.models import Model, load
 from heatbath.models.hub import catalog
 from heatbath.trust.signals import SIGNALS, Evidence, collect_evidence, collect_samples, compute_signal_columns
@@ -43,21 +42,10 @@ def lines() -> Iterator[BenchmarkLine]:
     model = load(MODEL, dtype="bfloat16")
     yield one_trace_line(model)
     yield semantic_line(model)
-    if python := _find_peer("lm-polygraph", PEER_VARIABLE, "tools/polygraph_env.sh"):
+    if python := find_peer("lm-polygraph", PEER_VARIABLE, "tools/polygraph_env.sh"):
         yield polygraph_line(model, python)
-    if python := _find_peer("brier", BRIER_VARIABLE, "tools/brier_env.sh"):
+    if python := find_peer("brier", BRIER_VARIABLE, "tools/brier_env.sh"):
         yield from decision_lines(python)
-
-
-def _find_peer(name: str, variable: str, script: str) -> str | None:
-    """Return the Python of the environment of the other side; without one, say that it is left out."""
-    python = os.environ.get(variable)
-    if not python:
-        print(f"left out: {name} ({variable} is not set: {script} makes one)", file=sys.stderr)
-        return None
-    if not Path(python).exists():
-        raise BadInput(f"{variable} is {python}, which does not exist: give the Python of its environment.")
-    return python
 
 
 def build_questions(count: int) -> list[str]:

@@ -28,8 +28,12 @@ COMMANDS = {
     "compare": "Compare two models, precisions, seeds or windows, with intervals.",
     "calibrate": "Find out which answers to trust, and write a calibrator.",
     "decide": "Answer questions with labels: check, fit and run.",
+    "prompts": "Check, list, show and render the prompts of a folder.",
+    "index": "Index documents, search them, and evaluate the search.",
+    "policy": "Check a policy, test it on texts, measure what it costs.",
     "serve": "Serve a model over the OpenAI API, with records and a dashboard.",
     "ledger": "Record decisions in a Merkle log: append, prove, verify, audit.",
+    "review": "Review answers that wait for a person, on a running server.",
     "bench": "Measure speed and memory against their targets.",
     "doctor": "Check this installation and machine, or a model.",
 }

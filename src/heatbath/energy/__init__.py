@@ -10,7 +10,7 @@ from heatbath.energy.length_fields import LengthBias, MaxLength, MinLength
 from heatbath.energy.maxent import MaxEntropy, MaxEntropyPotential, MomentFit, fit_moments
 from heatbath.energy.noise import GaussianNoise, GumbelNoise
 from heatbath.energy.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
-from heatbath.energy.phrases import ForbiddenPhrases
+from heatbath.energy.phrases import ForbiddenPhrases, PhraseEnergy
 from heatbath.energy.prefix_memo import PrefixMemo
 from heatbath.energy.required_content import RequiredPhrases
 from heatbath.energy.token_bias import ForbiddenTokens, LogitBias
@@ -35,6 +35,7 @@ __all__ = [
     "MaxLength",
     "MinLength",
     "MomentFit",
+    "PhraseEnergy",
     "Potential",
     "PotentialSum",
     "PrefixMemo",

@@ -129,6 +129,28 @@ class FieldSum(Field):
 
 
 @dataclass(frozen=True, repr=False)
+class NamedField(Field):
+    """A field under another name in records; built by `name_field`."""
+
+    part: Field
+    name: str
+
+    @property
+    def commutes(self) -> bool:  # type: ignore[override]
+        return self.part.commutes
+
+    def __call__(self, context: Context) -> Any:
+        return self.part(context)
+
+
+def name_field(name: str, field: Field) -> Field:
+    """Return the field under another name; the parts of a sum all get it."""
+    if len(field.terms) == 1 and field.terms[0] == (1.0, field):
+        return NamedField(field, name)
+    return FieldSum(tuple((weight, NamedField(part, name)) for weight, part in field.terms))
+
+
+@dataclass(frozen=True, repr=False)
 class PotentialSum(Potential):
     """A weighted sum of potentials, flattened."""
 

@@ -275,6 +275,22 @@ def build_regex_grammar(pattern: str) -> str:
     return str(part["lark_grammar"])
 
 
+def build_avoidance_grammar(pattern: str, *, ignore_case: bool = False) -> str:
+    """Return the grammar of texts that contain no match of a regular expression of Rust's regex library.
+
+    Raises `BadInput` for a pattern that it cannot read, such as one with look-around.
+    """
+    inner = f"(?s:.*)(?{'i' * ignore_case}:{pattern})(?s:.*)"
+    (quoted,) = re.findall(r"^start: (/.*/s?)$", build_regex_grammar(inner), re.MULTILINE)
+    grammar = f"start: TEXT\nTEXT: /(?s:.*)/ & ~{quoted}"
+    problem = _import_llguidance().LLMatcher.validate_grammar(grammar)
+    if problem:
+        raise build_grammar_error(
+            Grammar.name, f"the pattern {pattern!r:.60} cannot be forbidden: {_format_parser_error(problem)}"
+        )
+    return grammar
+
+
 def build_field_grammar(name: str, value: Any) -> str | None:
     """Return the text of the grammar that a field asked for by name compiles; None for fields of other kinds.
 
@@ -291,6 +307,8 @@ def _build_field_grammar(name: str, value: Any) -> str | None:
         return build_schema_grammar(value)
     if name == "regex":
         return build_regex_grammar(str(value))
+    if name == "forbid_regex":
+        return build_avoidance_grammar(**value) if isinstance(value, Mapping) else build_avoidance_grammar(str(value))
     return str(value) if name == "lark" else None
 
 
@@ -329,6 +347,10 @@ def _build_regex(context: BuildContext, pattern: str) -> Field:
     return _build_from_text(context, build_regex_grammar(str(pattern)))
 
 
+def _build_forbid_regex(context: BuildContext, pattern: str, *, ignore_case: bool = False) -> Field:
+    return _build_from_text(context, build_avoidance_grammar(str(pattern), ignore_case=ignore_case))
+
+
 def _build_lark(context: BuildContext, grammar: str) -> Field:
     return _build_from_text(context, grammar)
 
@@ -336,5 +358,6 @@ def _build_lark(context: BuildContext, grammar: str) -> Field:
 SPECS = (
     Spec("json_schema", "field", _build_json_schema, '{"type": "object", …} or @file', order=90),
     Spec("regex", "field", _build_regex, "[0-9]+", order=100),
+    Spec("forbid_regex", "field", _build_forbid_regex, "sk-[a-z0-9]{8}", order=105),
     Spec("lark", "field", _build_lark, '"start: …" or @file', order=110),
 )

@@ -1,4 +1,4 @@
-"""A field that forbids phrases, however they are tokenized."""
+"""Fields that forbid or weigh phrases, however they are tokenized."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ _NO_TOKENS: Ints = np.zeros(0, np.intp)
 _MAX_CACHED_TOKENS = 4_000_000
 
 
-class ForbiddenPhrases(Field):
-    r"""Energy +inf for each token that completes a phrase in the bytes of the completion, (B, V).
+class PhraseEnergy(Field):
+    r"""`energy` nats for each token that completes a phrase in the bytes of the completion, (B, V).
 
-    $E(v) = \infty$ if a phrase ends within $v$ in the bytes of the completion followed by $v$; 0 otherwise. Every
-    tokenization of a phrase is covered, also where it begins or ends inside a token. The prompt does not count. A stop
-    token adds no text and is never forbidden.
+    $E(v)$ is `energy` if a phrase ends within $v$ in the bytes of the completion followed by $v$, however many do; 0
+    otherwise. Every tokenization of a phrase is covered, also where it begins or ends inside a token. The prompt does
+    not count. A stop token adds no text and never gets an energy.
 
     With `ignore_case`, characters match if their simple case foldings do (`heatbath.energy.casefold.fold_case`), also
     characters split between tokens; phrases must then be text or UTF-8.
 
-    Raises `BadInput` for an empty list, an empty phrase, and a context with another vocabulary size.
+    Raises `BadInput` for an energy of NaN or -inf, an empty list, an empty phrase, and a context with another
+    vocabulary size.
     Source: Aho and Corasick 1975, doi:10.1145/360825.360855; states are the strings that they stand for.
     """
 
-    name = "forbid_phrases"
+    name = "phrase_energy"
 
     def __init__(
         self,
@@ -45,9 +46,12 @@ class ForbiddenPhrases(Field):
         token_bytes: Callable[[int], bytes],
         vocab_size: int,
         *,
+        energy: float,
         ignore_case: bool = False,
     ) -> None:
-        self.ignore_case, self.vocab_size = ignore_case, vocab_size
+        if not energy > -np.inf:
+            raise BadInput(f"the energy of field {self.name!r} must be finite, or inf to forbid, got {energy}.")
+        self.energy, self.ignore_case, self.vocab_size = float(energy), ignore_case, vocab_size
         self.phrases = frozenset(
             _fold_phrases(phrases, self.name) if ignore_case else _encode_phrases(phrases, self.name)
         )
@@ -57,7 +61,7 @@ class ForbiddenPhrases(Field):
         vocab_bytes = build_vocab_bytes(token_bytes, vocab_size, fold=fold_case if ignore_case else bytes)
         self._sorted_tokens = vocab_bytes.sorted_tokens
         self._completion_spans = _build_completion_spans(self.phrases, vocab_bytes)
-        self._token_energies = _phrase_token_energies(self.phrases, vocab_bytes)
+        self._token_energies = _phrase_token_energies(self.phrases, vocab_bytes, self.energy)
         self._continuation_tokens = np.asarray(
             [t for t, piece in enumerate(self._token_pieces) if starts_inside_character(piece)], np.intp
         )
@@ -92,9 +96,9 @@ class ForbiddenPhrases(Field):
             if self._cached_tokens > _MAX_CACHED_TOKENS:
                 self._energy_changes, self._cached_tokens = {}, 0
             self._energy_changes[state] = changes
-        forbidden, allowed = changes
-        energies[allowed] = 0
-        energies[forbidden] = np.inf
+        completing, others = changes
+        energies[others] = 0
+        energies[completing] = self.energy
 
     def _completing_tokens(self, matched: bytes) -> Ints:
         """Return the tokens that complete a phrase begun anywhere in `matched`."""
@@ -108,7 +112,7 @@ class ForbiddenPhrases(Field):
         return np.asarray(self._sorted_tokens[indices])
 
     def _resolve_pending_character(self, matched: bytes, pending: bytes) -> tuple[Ints, Ints]:
-        """Return the tokens forbidden and allowed after an incomplete character, which is folded once complete."""
+        """Return the tokens that complete a phrase after an incomplete character, which is then folded, and others."""
         separate = np.setdiff1d(
             self._completing_tokens(self._advance_match(matched, pending)), self._continuation_tokens
         )
@@ -143,6 +147,22 @@ class ForbiddenPhrases(Field):
         return matched
 
 
+class ForbiddenPhrases(PhraseEnergy):
+    """Energy +inf for each token that completes a phrase in the bytes of the completion, (B, V); see `PhraseEnergy`."""
+
+    name = "forbid_phrases"
+
+    def __init__(
+        self,
+        phrases: Iterable[str | bytes],
+        token_bytes: Callable[[int], bytes],
+        vocab_size: int,
+        *,
+        ignore_case: bool = False,
+    ) -> None:
+        super().__init__(phrases, token_bytes, vocab_size, energy=np.inf, ignore_case=ignore_case)
+
+
 def _encode_phrases(phrases: Iterable[str | bytes], name: str) -> Iterable[bytes]:
     if isinstance(phrases, str | bytes):
         raise BadInput(f"field {name!r} takes a list of phrases: write [{phrases!r:.40}].")
@@ -174,11 +194,13 @@ def _build_completion_spans(phrases: frozenset[bytes], vocab_bytes: VocabBytes) 
     return dict(spans)
 
 
-def _phrase_token_energies(phrases: frozenset[bytes], vocab_bytes: VocabBytes) -> npt.NDArray[np.float32]:
-    """Return energies (V,) that forbid the tokens which contain a phrase."""
+def _phrase_token_energies(
+    phrases: frozenset[bytes], vocab_bytes: VocabBytes, energy: float
+) -> npt.NDArray[np.float32]:
+    """Return energies (V,), `energy` for the tokens that contain a phrase."""
     lengths = sorted({len(phrase) for phrase in phrases if len(phrase) <= vocab_bytes.max_piece_length})
     return np.asarray(
-        [np.inf if _contains_phrase(piece, phrases, lengths) else 0 for piece in vocab_bytes.pieces], np.float32
+        [energy if _contains_phrase(piece, phrases, lengths) else 0 for piece in vocab_bytes.pieces], np.float32
     )
 
 
@@ -190,4 +212,14 @@ def _build_forbid(context: BuildContext, phrases: str | Sequence[str], *, ignore
     return ForbiddenPhrases(as_texts(phrases), context.token_bytes, context.vocab_size, ignore_case=ignore_case)
 
 
-SPEC = Spec("forbid", "field", _build_forbid, '"phrase" or ["phrase", …]', order=10)
+def _build_phrase_energy(
+    context: BuildContext, phrases: str | Sequence[str], energy: float, *, ignore_case: bool = False
+) -> Field:
+    texts = as_texts(phrases)
+    return PhraseEnergy(texts, context.token_bytes, context.vocab_size, energy=energy, ignore_case=ignore_case)
+
+
+SPECS = (
+    Spec("forbid", "field", _build_forbid, '"phrase" or ["phrase", …]', order=10),
+    Spec("phrase_energy", "field", _build_phrase_energy, '{"phrases": ["phrase", …], "energy": 2.0}', order=15),
+)

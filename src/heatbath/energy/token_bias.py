@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heatbath.energy.base import Context, Field
+from heatbath.energy.casefold import fold_case
 from heatbath.energy.spec import BuildContext, Spec
+from heatbath.energy.vocab_bytes import build_vocab_bytes
 from heatbath.errors import BadInput
 
 
@@ -59,7 +61,25 @@ def _build_bias(context: BuildContext, **bias: float) -> Field:
     return LogitBias({context.resolve_token(text): float(value) for text, value in bias.items()})
 
 
+def _build_token_energy(context: BuildContext, tokens: Sequence[int | str], energy: float | None = None) -> Field:
+    """Build an energy of tokens by number or text; of a text, also with a space in front and in other cases."""
+    pieces = build_vocab_bytes(context.token_bytes, context.vocab_size, fold=_fold_token)
+    found: set[int] = set()
+    for token in tokens:
+        same = [token] if isinstance(token, int) else pieces.tokens_with_bytes(_fold_token(token.encode())).tolist()
+        if not same or not 0 <= same[0] < context.vocab_size:
+            raise BadInput(f"{token!r:.40} is no token of {context.model.name}: give others, or a phrase.")
+        found.update(same)
+    bias = -np.inf if energy is None else -float(energy)
+    return LogitBias(dict.fromkeys(sorted(found), bias), name="token_energy")
+
+
+def _fold_token(piece: bytes) -> bytes:
+    return fold_case(piece.removeprefix(b" "))
+
+
 SPECS = (
     Spec("forbid_tokens", "field", _build_forbid_tokens, "[17, 42]", order=20),
+    Spec("token_energy", "field", _build_token_energy, '{"tokens": ["yes", 314], "energy": 2.0}', order=30),
     Spec("bias", "field", _build_bias, '{" yes": 2.0, "314": -1.0}', order=40),
 )

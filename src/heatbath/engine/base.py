@@ -44,10 +44,15 @@ class DeadlineExceeded(HeatbathError):
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings."""
+    """A component of `heatbath.engine.registry` by `name`, with its `value`: a number, a text, a list or settings.
+
+    `label` is the name of a field in records. Code gives one, never a client: such a field is built once for all
+    requests that hold the same object, and its size is not limited.
+    """
 
     name: str
     value: Any = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Request:
         top_logprobs: number of most probable alternatives of each token.
         score_prompt: score the tokens of the prompt too.
         continuations: sequences of tokens to score after the prompt, each by itself; such a request draws nothing.
+        further_prompts: prompts after which the continuations are scored too; what they share is evaluated once.
         hidden_state: return the last hidden state after the prompt with the scores of continuations.
         priority: lower is served first.
         deadline: seconds from submission after which the request is ended.
@@ -98,6 +104,7 @@ class Request:
     top_logprobs: int = 0
     score_prompt: bool = False
     continuations: Sequence[tuple[int, ...]] = ()
+    further_prompts: Sequence[tuple[int, ...]] = ()
     hidden_state: bool = False
     priority: int = 0
     deadline: float | None = None
@@ -122,8 +129,8 @@ class Token:
 class Started:
     """The first event: the request left the queue. `cached_tokens` of its prompt came from the prefix cache.
 
-    `continuation_logprobs` are those of the continuations of the request, nats at T = 1, and `hidden_state` the last
-    hidden state after its prompt where that was asked for.
+    `continuation_logprobs` are those of the continuations of the request, nats at T = 1, `further_logprobs` those after
+    each of its further prompts, and `hidden_state` the last hidden state after its prompt where that was asked for.
     """
 
     seed: int
@@ -131,6 +138,7 @@ class Started:
     cached_tokens: int = 0
     scored_prompt: Sequence[Token] = ()
     continuation_logprobs: Sequence[float] = ()
+    further_logprobs: Sequence[Sequence[float]] = ()
     hidden_state: Sequence[float] = ()
 
 

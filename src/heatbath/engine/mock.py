@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heatbath.engine.base import (
@@ -100,15 +100,22 @@ class MockEngine:
         try:
             await asyncio.sleep(self.pace.first)
             prompt = [_build_token(token, request) for token in request.prompt] if request.score_prompt else []
-            logprobs = [-math.log(2) * len(each) for each in request.continuations] if request.continuations else []
-            yield Started(
-                seed=request.seed or 0, queue_seconds=0.0, scored_prompt=prompt, continuation_logprobs=logprobs
-            )
+            started = Started(request.seed or 0, 0.0, scored_prompt=prompt)
+            if request.continuations:
+                first, *others = [
+                    self.score(each, request.continuations) for each in (request.prompt, *request.further_prompts)
+                ]
+                started = replace(started, continuation_logprobs=first, further_logprobs=others)
+            yield started
             async for step in self._stream_events(request):
                 yield step
             yield Finished(tokens_spent=request.n * request.max_tokens, log_weights=[0.0] * request.n)
         finally:
             self.running -= 1
+
+    def score(self, prompt: Tokens, continuations: Sequence[Tokens]) -> list[float]:
+        """Return log p of continuations after a prompt: that of a fair coin for each token."""
+        return [-math.log(2) * len(each) for each in continuations]
 
     async def _stream_events(self, request: Request) -> AsyncIterator[Event]:
         events = _generate_text(self.text, request)

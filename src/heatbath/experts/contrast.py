@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -79,8 +80,11 @@ class Contrast(Field):
         return (self.gamma - 1) * (own - other)
 
 
-def _build_contrast(context: BuildContext, other: str, *, gamma: float = 1.5) -> Field:
-    return Contrast(cast(Model, context.model), context.model.encode(other) if other else (), gamma=gamma)
+def _build_contrast(context: BuildContext, other: str | Sequence[int], *, gamma: float = 1.5) -> Field:
+    tokens = (context.model.encode(other) if other else ()) if isinstance(other, str) else [int(each) for each in other]
+    if not all(0 <= token < context.vocab_size for token in tokens):
+        raise BadInput(f"`other` must hold token ids below {context.vocab_size}.", param="fields", component="contrast")
+    return Contrast(cast(Model, context.model), tokens, gamma=gamma)
 
 
 SPEC = Spec("contrast", "field", _build_contrast, '{"other": "prompt", "gamma": 1.5}', order=150)

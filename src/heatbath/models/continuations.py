@@ -104,11 +104,25 @@ class ContinuationScorer(Protocol):
 
 
 @runtime_checkable
+class MaskingScorer(Protocol):
+    """A scorer that can hide tokens of a prompt from those after them."""
+
+    def score_masked(self, prompt: Tokens, spans: Sequence[tuple[int, int]], tree: ContinuationTree) -> Floats:
+        """Return log p of the continuations of a prompt, and with each span (begin, end) hidden, (1 + spans, C)."""
+
+
+@runtime_checkable
 class HiddenStateModel(Protocol):
     """A model that gives hidden states."""
 
     def hidden_states(self, tokens: Tokens) -> Any:
         """Hidden states of one sequence (T,) before the first layer and after each, (L + 1, T, D)."""
+
+
+def count_shared_tokens(first: Tokens, second: Tokens) -> int:
+    """Return the number of tokens that two sequences begin with in common."""
+    differing = (place for place, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
+    return next(differing, min(len(first), len(second)))
 
 
 def conditional_logprobs(energies: Any, rows: Ints, tokens: Ints) -> Floats:

@@ -9,7 +9,7 @@ from heatbath.pages.html_parts import escape_text
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReportVerdict:
     """One line of the verdict: `kind` names its colour, such as freeze, use, melt, order, best or turn."""
 
     kind: str
@@ -18,12 +18,12 @@ class Verdict:
     reason: str
 
 
-def render_verdicts(verdicts: Iterable[Verdict]) -> str:
+def render_verdicts(verdicts: Iterable[ReportVerdict]) -> str:
     """Render the items of a list of verdicts."""
     return "\n".join(map(_render_verdict, verdicts))
 
 
-def _render_verdict(verdict: Verdict) -> str:
+def _render_verdict(verdict: ReportVerdict) -> str:
     return (
         f'<li style="--hue: var(--{verdict.kind})"><b>{escape_text(verdict.title)}</b>'
         f"<strong>{escape_text(verdict.statement)}</strong><span>{escape_text(verdict.reason)}</span></li>"

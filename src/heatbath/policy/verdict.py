@@ -23,13 +23,13 @@ class RuleMatch:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules of one scope say of a text.
+    """The outcome of the rules of one scope for a text.
 
     Attributes:
-        action: the strictest action of the rules that matched.
+        action: the strictest action of the rules that matched or failed.
         rules: ids of the rules that matched or failed, in the order of the file.
         matches: where they matched.
-        text: the text to give, changed only where the action is "modify".
+        text: the text with the matches of rules that modify replaced; to be given only where the action lets it.
         faults: a sentence for each rule that could not be evaluated.
     """
 

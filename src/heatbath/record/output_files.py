@@ -9,7 +9,12 @@ from pathlib import Path
 
 from heatbath.errors import BadInput
 
-SUFFIXES = {"Parquet": (".parquet", ".pq"), "HTML": (".html", ".htm"), "JSON": (".json",)}
+SUFFIXES = {
+    "Parquet": (".parquet", ".pq"),
+    "HTML": (".html", ".htm"),
+    "JSON": (".json",),
+    "JSON lines": (".jsonl", ".ndjson"),
+}
 """The suffixes of file names by format, the usual one first."""
 
 

@@ -77,6 +77,8 @@ async def _start_engine(app: Starlette) -> None:
         if services.calibrator is not None:
             services.calibrator.validate_model(services.engine.model_info)
             await services.calibrator.restore(services.store)
+        if services.indexes is not None:
+            services.indexes.validate_model(services.engine.model_info)
         if services.phase_map is None:
             app.state.services = replace(services, phase_map=await _load_bundled_map(services))
     except Exception as error:

@@ -117,7 +117,7 @@ class ServedCalibrator:
         if reason:
             return Confidence(None, reason, is_stale=self.monitor.is_stale)
         try:
-            value = self.calibrator.confidence(_build_trace(tokens, language))
+            value = self.calibrator.confidence(build_trace(tokens, language))
         except HeatbathError as error:
             return Confidence(None, str(error), is_stale=self.monitor.is_stale)
         if not 0.0 <= value <= 1.0:
@@ -155,7 +155,7 @@ class ServedCalibrator:
             seen.add(answer)
         labeled = [(one.labeled_at, answer, one) for answer, one in found if one.labeled_at is not None]
         for _, answer, one in sorted(labeled, key=lambda each: each[0]):
-            self.monitor.add_label(answer, one.choice, one.value, is_right=bool(one.is_right))
+            self.monitor.add_label(answer, one.choice, one.value, is_right=bool(one.is_right), weight=one.weight)
 
     def describe(self) -> dict[str, Any]:
         """Return the state for the page, ready for JSON."""
@@ -207,7 +207,8 @@ def stored_confidence(choice: int, confidence: Confidence, digest: str) -> Answe
     return AnswerConfidence(choice, confidence.value, digest, confidence.is_withheld)
 
 
-def _build_trace(tokens: Sequence[Token], language: ModelInfo) -> Trace:
+def build_trace(tokens: Sequence[Token], language: ModelInfo) -> Trace:
+    """Return the trace of an answer from the records of its tokens, which all have one."""
     records = [token.record or {} for token in tokens]
     names = [name for name in _COLUMNS if name in records[0]]
     record = Record({name: np.array([row[name] for row in records], np.float64) for name in names})

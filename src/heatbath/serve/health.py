@@ -40,5 +40,7 @@ async def readiness(request: Request) -> Response:
     if tenant is not None and "read" in tenant.scopes:
         body["load"] = asdict(services.engine.stats)
         body["storage"] = services.store.unavailable_reason or "ok"
+        if services.policy is not None:
+            body["policy"] = services.policy.problem or "ok"
     headers = {"retry-after": "5"} if reasons else {}
     return JSONResponse(body, 503 if reasons else 200, headers)

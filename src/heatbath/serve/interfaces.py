@@ -11,10 +11,13 @@ from heatbath.engine.base import TokensGenerated
 
 @dataclass(frozen=True)
 class Tenant:
-    """The owner of a key, and its scopes: "infer" (the API) and "read" (stored outcomes, page, metrics)."""
+    """The owner of a key, and its scopes: "infer" (the API), "read" (stored outcomes, page, metrics), and "review"
+    (held answers of all tenants). `key` is the name of the key.
+    """
 
     name: str
     scopes: frozenset[str]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class AnswerConfidence:
         is_withheld: the choice was not given, since the request required more.
         is_right: the label that came later, None without one.
         labeled_at: arrival of the first label, Unix seconds.
+        weight: the stake of the label in tests of the calibration, in [0, 1]: less than 1 where its choice was picked
+            for review with a higher probability than others.
     """
 
     choice: int
@@ -58,6 +63,7 @@ class AnswerConfidence:
     is_withheld: bool = False
     is_right: bool | None = None
     labeled_at: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,10 @@ from heatbath.serve.settings import Settings
 if TYPE_CHECKING:
     from heatbath.phases import PhaseMap
     from heatbath.serve.confidence import ServedCalibrator
+    from heatbath.serve.indexes import ServedIndexes
+    from heatbath.serve.policy.served_policy import ServedPolicy
+    from heatbath.serve.review.queue import StoredReviewQueue
+    from heatbath.serve.stack.prompts import PromptLibrary
     from heatbath.serve.storage import MinuteStore, SqlStore
     from heatbath.serve.telemetry import Metrics
     from heatbath.serve.telemetry.otel.export import Tracing
@@ -37,8 +41,12 @@ class Services:
     Attributes:
         phase_map: that of the settings, else the one that comes with the model, once it is loaded.
         calibrator: that of the settings, None without one.
+        indexes: of documents, None where the settings have none.
+        policy: that of the settings, None without one.
         decision_fits: fits of decisions by the digest of their question.
+        prompts: the prompt library of the settings, None without one.
         minute_store: keeps the minutes that `metrics` counts.
+        review: the queue of answers that wait for a person, None where it is not enabled.
         lifespans: entered in order before the engine starts, and left in reverse order when it has stopped.
     """
 
@@ -49,9 +57,13 @@ class Services:
     observers: Sequence[RequestObserver] = ()
     phase_map: PhaseMap | None = None
     calibrator: ServedCalibrator | None = None
+    indexes: ServedIndexes | None = None
+    policy: ServedPolicy | None = None
     decision_fits: Mapping[str, DecisionFit] = field(default_factory=dict)
+    prompts: PromptLibrary | None = None
     metrics: Metrics | None = None
     minute_store: MinuteStore | None = None
+    review: StoredReviewQueue | None = None
     keys: Keyring = field(default_factory=lambda: Keyring({}))
     rate_limiter: RateLimiter = field(default_factory=RateLimiter)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -76,7 +88,13 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
     phase_map = _load_phase_map(settings)
     calibrator = _load_calibrator(settings)
     metrics.gauges.calibrator = calibrator
+    log = build_logger(settings.server.log, form=settings.server.log_format)
+    prompts = _open_prompts(settings, log)
+    metrics.gauges.indexes = indexes = _load_indexes(settings)
     store = _open_store(settings)
+    review = _build_review_queue(settings, store)
+    policy = _load_policy(settings)
+    metrics.gauges.policy = policy
     engine = engine or _build_lazy_engine(settings, metrics)
     lifecycle = Lifecycle()
     feed = (
@@ -92,16 +110,22 @@ def build_services(settings: Settings, *, engine: Engine | None = None) -> Servi
         observers=(metrics.request_metrics, *feed, *(each.observer for each in tracings)),
         phase_map=phase_map,
         calibrator=calibrator,
+        indexes=indexes,
+        policy=policy,
         decision_fits=_load_decision_fits(settings),
+        prompts=prompts,
         metrics=metrics,
         minute_store=store,
+        review=review,
         keys=keys,
         rate_limiter=limits,
         lifecycle=lifecycle,
-        log=build_logger(settings.server.log, form=settings.server.log_format),
+        log=log,
         lifespans=(
             lambda: _close_on_exit(store),
             lambda: metrics.run_background_tasks(store),
+            *([] if review is None else [review.run]),
+            *([] if policy is None else [lambda: policy.reload_periodically(log)]),
             *(each.close_on_exit for each in tracings),
         ),
     )
@@ -130,6 +154,18 @@ def _open_store(settings: Settings) -> SqlStore:
 
     storage = settings.storage
     return open_store(storage.url, days=storage.days, content=storage.content)
+
+
+def _build_review_queue(settings: Settings, store: SqlStore) -> StoredReviewQueue | None:
+    if not settings.review.enabled:
+        return None
+    from heatbath.policy.review import SYSTEM_REVIEWERS
+    from heatbath.serve.review.queue import StoredReviewQueue
+
+    for name in SYSTEM_REVIEWERS & settings.keys.keys():
+        if "review" in settings.keys[name].scopes:
+            raise BadInput(f"keys.{name} is to review, and {name} stands for nobody in decisions: give another name.")
+    return StoredReviewQueue(store, settings.review)
 
 
 def _build_lazy_engine(settings: Settings, metrics: Metrics) -> Engine:
@@ -171,6 +207,22 @@ def _load_calibrator(settings: Settings) -> ServedCalibrator | None:
     return load_served_calibrator(settings.trust.calibrator)
 
 
+def _load_indexes(settings: Settings) -> ServedIndexes | None:
+    if not settings.retrieval.indexes:
+        return None
+    from heatbath.serve.indexes import load_indexes
+
+    return load_indexes(settings.retrieval)
+
+
+def _load_policy(settings: Settings) -> ServedPolicy | None:
+    if settings.policy.file is None:
+        return None
+    from heatbath.serve.policy.served_policy import load_served_policy
+
+    return load_served_policy(settings.policy, has_review=settings.review.enabled)
+
+
 def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
     """Read the fits of the settings. Raises `BadInput` for two of one question."""
     fits: dict[str, DecisionFit] = {}
@@ -184,6 +236,17 @@ def _load_decision_fits(settings: Settings) -> dict[str, DecisionFit]:
             )
         fits[fit.question.digest] = fit
     return fits
+
+
+def _open_prompts(settings: Settings, log: Logger) -> PromptLibrary | None:
+    if settings.prompts.folder is None:
+        return None
+    from heatbath.serve.stack.prompts import PromptLibrary
+
+    return PromptLibrary.open(
+        settings.prompts.folder,
+        lambda problem: log.warning("prompt not taken, the last good one is kept", file=problem),
+    )
 
 
 def _build_feed(

@@ -29,7 +29,7 @@ ENV_PREFIX = "HEATBATH_"
 SECRET_SECTIONS = ("keys", "storage", "otel")
 """Sections whose values are never repeated in a message: they may hold a key or a password."""
 
-Scope = Literal["infer", "read"]
+Scope = Literal["infer", "read", "review"]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -145,6 +145,56 @@ class TrustSettings(Section):
     decisions: tuple[Path, ...] = ()
 
 
+class PromptSettings(Section):
+    """The prompt library: a folder of Markdown files with front matter, read again when they change."""
+
+    folder: Path | None = None
+
+
+class SearchIndexSettings(Section):
+    """An index of documents in the folder `path`, for these `tenants`; None for all."""
+
+    path: Path
+    tenants: tuple[str, ...] | None = None
+
+
+class RetrievalSettings(Section):
+    """Indexes by name, and the support in nats from which a passage counts: `threshold`, or the file `support`."""
+
+    indexes: dict[str, SearchIndexSettings] = Field(default_factory=dict)
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    support: Path | None = None
+
+
+class PolicySettings(Section):
+    """Rules for what goes in and out: the file they are in, and how the output is held.
+
+    `mode` "hold" gives nothing of a choice before its verdict. With "window" a stream lags behind the model by `window`
+    characters, and what is longer than that may have left in part when a rule matches. A text without a verdict within
+    `verdict_seconds` is denied.
+    """
+
+    file: Path | None = None
+    mode: Literal["hold", "window"] = "hold"
+    window: Annotated[int, Field(ge=16)] = 256
+    verdict_seconds: Seconds = 10.0
+
+
+class ReviewSettings(Section):
+    """The queue of answers that wait for a person.
+
+    An item that nobody has decided after `timeout_seconds` gets `default_action`; a reviewer who takes one has it for
+    `lock_seconds`. Of answers that pass, the share `random_share` is sent too, so that labels are not only of those
+    that a rule picked.
+    """
+
+    enabled: bool = False
+    timeout_seconds: Seconds = 3600.0
+    default_action: Literal["approve", "reject"] = "reject"
+    lock_seconds: Seconds = 300.0
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class MetricSettings(Section):
     """Metrics: `enabled` serves `/metrics`."""
 
@@ -177,6 +227,10 @@ class Settings(BaseSettings):
     keys: dict[str, KeySettings] = Field(default_factory=dict)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    prompts: PromptSettings = Field(default_factory=PromptSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    review: ReviewSettings = Field(default_factory=ReviewSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     otel: OtelSettings = Field(default_factory=OtelSettings)
 
@@ -311,6 +365,8 @@ def _section_keys(place: list[str]) -> Iterable[str]:
         return Settings.model_fields
     if place[0] == "keys":
         return KeySettings.model_fields
+    if place[:2] == ["retrieval", "indexes"]:
+        return SearchIndexSettings.model_fields
     kind = Settings.model_fields[place[0]].annotation
     return getattr(kind, "model_fields", {})
 

@@ -48,7 +48,8 @@ class Scripted:
                 queue_seconds=0.25,
                 cached_tokens=2,
                 scored_prompt=scored,
-                continuation_logprobs=[-math.log(2) * len(each) for each in request.continuations],
+                continuation_logprobs=self.score(request.prompt, request.continuations),
+                further_logprobs=[self.score(each, request.continuations) for each in request.further_prompts],
             )
             for choice in range(max(request.n, len(self.texts)) if request.max_tokens else 0):
                 async for step in self.answer(choice, request):
@@ -63,6 +64,10 @@ class Scripted:
             )
         finally:
             self.open -= 1
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """Log p of continuations after a prompt: a coin for each token."""
+        return [-math.log(2) * len(each) for each in continuations]
 
     async def answer(self, choice: int, request: Request) -> AsyncIterator[Event]:
         letters = self.texts[choice % len(self.texts)].encode()

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from heatbath.engine.base import Engine, TokensGenerated
 from heatbath.engine.mock import MockEngine
 from heatbath.serve.app import build_app
+from heatbath.serve.http.auth import build_keyring
 from heatbath.serve.interfaces import AnswerConfidence, AnswerQuery, RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.model_names import ModelNames
 from heatbath.serve.services import Services
@@ -135,16 +136,19 @@ def started(made: Server) -> Iterator[Server]:
         yield made
 
 
-def server(engine: Engine | None = None, *, phase_map: Any = None, **settings: Any) -> Server:
+def server(engine: Engine | None = None, *, phase_map: Any = None, indexes: Any = None, **settings: Any) -> Server:
     """A server whose gate is open; `settings` are sections of the settings."""
     store, seen = Kept(), Seen()
+    made = Settings(**{"server": {"page": False}, "metrics": {"enabled": False}, **settings})
     services = Services(
-        Settings(**{"server": {"page": False}, "metrics": {"enabled": False}, **settings}),
+        made,
         engine or MockEngine(),
         store,
         ModelNames("mock", {"gpt-4o": "mock"}),
         observers=[seen],
         phase_map=phase_map,
+        indexes=indexes,
+        keys=build_keyring(made.keys),
     )
     services.lifecycle.open()
     app = build_app(services)

@@ -391,7 +391,7 @@ def test_labels_that_contradict_make_the_calibration_stale(tmp_path: Path, calib
     [
         ({"fingerprint": "sha256:" + "0" * 64}, "the calibrator is for mock with the fingerprint"),
         ({"signals": ["answer_frequency"]}, "needs several samples of each answer, which a server does not have"),
-        ({"signals": ["nonsense"]}, "There is no signal 'nonsense'"),
+        ({"signals": ["nonsense"]}, "there is no signal 'nonsense'"),
         ({"settings": {"temperature": None}}, "does not say the temperature that it is for"),
     ],
 )

@@ -46,6 +46,11 @@ class Levels(MockEngine):
     model_info: Any = field(default_factory=Words)
     observers: Sequence[Observer] = ()
 
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """A prompt that has the words of the first document makes everything more probable."""
+        each = -0.5 if b"A bath of heat" in bytes(prompt) else -1.5
+        return [each * len(tokens) for tokens in continuations]
+
     async def _stream_events(self, request: Request) -> AsyncIterator[TokensGenerated]:
         rng = np.random.default_rng(request.seed or 0)
         for place in range(request.max_tokens):

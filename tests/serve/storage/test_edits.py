@@ -16,7 +16,7 @@ from heatbath.serve.storage import SqlStore
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.edits import AnswerEdit
 from heatbath.serve.storage.migrate import VERSION_TABLE
-from heatbath.serve.storage.schema import answers, confidences, contents, labels
+from heatbath.serve.storage.schema import answers, confidences, contents, labels, review_contents, reviews
 
 NUL = {"nul": "a\0b", "key": "\ud800"}
 
@@ -122,8 +122,8 @@ def test_metadata_of_the_first_schema_can_be_searched(url: str) -> None:
             await store.save(labeled("a", {"k": "v", **NUL}))
             await store.save(labeled("b"))
             with store._database.engine.begin() as connection:
-                labels.drop(connection)
-                confidences.drop(connection)
+                for table in (labels, review_contents, reviews, confidences):
+                    table.drop(connection)
                 connection.exec_driver_sql("DROP INDEX ix_answers_endpoint")
                 connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
 

@@ -10,7 +10,7 @@ from stored import answer, opened
 from heatbath.serve.interfaces import AnswerConfidence
 from heatbath.serve.storage.database import Database
 from heatbath.serve.storage.migrate import VERSION_TABLE
-from heatbath.serve.storage.schema import answers, confidences
+from heatbath.serve.storage.schema import answers, confidences, review_contents, reviews
 
 FIRST, SECOND = AnswerConfidence(0, 0.9, "c"), AnswerConfidence(1, 0.25, "c", is_withheld=True)
 
@@ -55,7 +55,8 @@ def test_a_database_without_confidences_gets_them(url: str) -> None:
         async with opened(url) as store:
             await store.save(answer("a"))
             with store._database.engine.begin() as connection:
-                confidences.drop(connection)
+                for table in (review_contents, reviews, confidences):
+                    table.drop(connection)
                 connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '0002'")
 
     async def use() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from sklearn.calibration import _SigmoidCalibration
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 
 from heatbath.errors import BadInput
@@ -58,13 +62,43 @@ def test_the_temperature_is_that_of_the_smallest_nll():
         )
 
 
-def test_platt_equals_that_of_scikit_learn():
-    scores, labels = draw_scores()
+class LogOdds(ClassifierMixin, BaseEstimator):
+    """A classifier whose only feature is its log-odds."""
 
+    def __init__(self) -> None:
+        self.classes_ = np.array([0, 1])
+
+    def fit(self, features: Any, labels: Any) -> LogOdds:
+        return self
+
+    def predict(self, features: Any) -> Any:
+        return (features[:, 0] > 0).astype(int)
+
+    def predict_proba(self, features: Any) -> Any:
+        return expit(np.hstack([-features, features]))
+
+
+class Margin(LogOdds):
+    """The same with a decision function, which sigmoid calibration takes as it is."""
+
+    def decision_function(self, features: Any) -> Any:
+        return features[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "model"), [("platt", "sigmoid", Margin), ("temperature", "temperature", LogOdds)]
+)
+def test_platt_and_temperature_equal_those_of_scikit_learn(name, method, model):
+    scores, labels = draw_scores()
     log_odds = logit(scores)
-    # The class around it runs in parallel, and reads the warning filters of the tests as if they were patterns.
-    expected = _SigmoidCalibration().fit(log_odds[:, 0], labels).predict(log_odds[:, 0])
-    assert FITS["platt"].build(log_odds, labels).predict(log_odds) == pytest.approx(expected, abs=2e-4)
+    with warnings.catch_warnings():
+        # It hands the filters of warnings on to its workers, and reads those of the tests as if they were patterns.
+        warnings.resetwarnings()
+        theirs = CalibratedClassifierCV(FrozenEstimator(model()), method=method).fit(log_odds, labels)
+    found = FITS[name].build(log_odds if name == "platt" else scores, labels)
+    assert found.predict(log_odds if name == "platt" else scores) == pytest.approx(
+        theirs.predict_proba(log_odds)[:, 1], abs=2e-4
+    )
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 1)), min_size=2, max_size=40))

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
 from heatbath.errors import BadInput
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.calibration.metric_summary import METRICS, summarize_groups, summarize_metrics
 from heatbath.trust.calibration.ranking_metrics import (
     area_under_risk_coverage,
@@ -24,7 +25,6 @@ from heatbath.trust.calibration.reliability import (
     EQUAL_MASS,
     brier_score,
     calibration_error,
-    error_interval,
     negative_log_likelihood,
     reliability_bins,
 )

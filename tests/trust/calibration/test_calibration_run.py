@@ -121,7 +121,7 @@ def change(content, path, value):
         ("fit.parameters", {}, "is a damaged calibrator"),
         ("guarantee", None, "is a damaged calibrator"),
         ("signals", [], "is a damaged calibrator"),
-        ("signals", ["entropie"], "There is no signal"),
+        ("signals", ["entropie"], "there is no signal"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(calibrator, tmp_path, path, value, words):
@@ -215,7 +215,7 @@ def test_samples_bring_signals_of_several_answers(model, questions):
         ({"samples": -1}, "`samples` must be an integer of at least 0"),
         ({"system": "be brief"}, "a system message needs a chat template"),
         ({"model": "smollm2-135m"}, "give a model, such as"),
-        ({"signals": ("entropie",)}, "There is no signal"),
+        ({"signals": ("entropie",)}, "there is no signal"),
     ],
 )
 def test_bad_input_is_one_sentence(model, questions, change, words):

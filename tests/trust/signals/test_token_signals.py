@@ -208,10 +208,10 @@ def test_nan_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("entropie", "There is no signal 'entropie' .did you mean 'entropy'?"),
-        ("entropy:median", "The aggregation of entropy must be one of: mean, max"),
-        ("length:sum", "The aggregation of length must be one of: none"),
-        ("margin@2", "The signal margin takes no parameter"),
+        ("entropie", "there is no signal 'entropie' .did you mean 'entropy'?"),
+        ("entropy:median", "the aggregation of entropy must be one of: mean, max"),
+        ("length:sum", "the aggregation of length must be one of: none"),
+        ("margin@2", "the signal margin takes no parameter"),
         ("logprob@-1", "temperature of logprob must be a number of 0 or greater or own, got '-1'"),
         ("renyi_entropy@own", "order of renyi_entropy must be a number of 0 or greater, got 'own'"),
     ],

@@ -89,6 +89,11 @@ class MiniLM:
         """Tokenize texts into word pieces, with the control tokens around them."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
+    def find_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """Return the code points where the word pieces of each text begin and end, (pieces, 2) each."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(each.offsets, np.int64).reshape(-1, 2) for each in encodings]
+
     def add_control_tokens(self, token_ids: Sequence[int]) -> list[int]:
         """Put the control tokens of the tokenizer around word pieces, unless they are there."""
         first, last = self._tokenizer.encode("").ids

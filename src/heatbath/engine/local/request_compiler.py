@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypeVar
 
 from heatbath.decode import Independent, Sampler, Schedule, TokenSampler
+from heatbath.energy import Field
 from heatbath.energy.grammar import build_field_grammar
 from heatbath.energy.grammar_guard import GrammarGuard
 from heatbath.energy.vocab_bytes import TokenBytesCache
@@ -26,6 +28,7 @@ from heatbath.engine.registry import (
     BuildContext,
     Registry,
     build,
+    build_labeled,
     build_sampler,
 )
 from heatbath.engine.registry.option_types import validate_request_options, validate_request_value
@@ -38,6 +41,7 @@ T = TypeVar("T")
 
 _MAX_VALUE_CHARACTERS = 1 << 17
 _MAX_COMPONENTS = 64
+_MAX_LABELED = 256
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class RequestCompiler:
         if guard is None and GrammarGuard.is_supported():
             guard = GrammarGuard(self._token_bytes, model.vocabulary)
         self.guard = guard
+        # By identity, beside the object itself, so that another one never has its number.
+        self._labeled: OrderedDict[int, tuple[ComponentSpec, Field]] = OrderedDict()
 
     @staticmethod
     def is_quick(request: Request) -> bool:
@@ -124,6 +130,8 @@ class RequestCompiler:
         """Return the grammars that its fields compile, each with the name of its field. Raises `BadInput`."""
         grammars = []
         for spec in request.fields:
+            if spec.label is not None:
+                continue
             _validate_component(FIELDS, spec)
             with _name_component_in_errors(FIELDS, spec):
                 grammar = build_field_grammar(spec.name, spec.value)
@@ -149,7 +157,7 @@ class RequestCompiler:
             temperature=request.temperature if schedule is None else schedule,
             max_tokens=max(1, request.max_tokens),
             window=[_build_component(WINDOWS, spec, context) for spec in request.windows],
-            fields=[_build_component(FIELDS, spec, context) for spec in request.fields],
+            fields=[self._build_field(spec, context) for spec in request.fields],
             potentials=[_build_component(POTENTIALS, spec, context) for spec in request.potentials],
             sampler=request.sampler,
             seed=secrets.randbits(48) if request.seed is None else request.seed,
@@ -158,6 +166,20 @@ class RequestCompiler:
             ignore_eos=request.ignore_eos,
             options=dict(request.options),
         )
+
+    def _build_field(self, spec: ComponentSpec, context: BuildContext) -> Field:
+        """Build a field; one with a label once, and its grammar without the guard against those of strangers."""
+        if spec.label is None:
+            return _build_component(FIELDS, spec, context)
+        _, field = self._labeled.get(id(spec)) or (
+            spec,
+            build_labeled(FIELDS, spec, replace(context, grammar_guard=None)),
+        )
+        self._labeled[id(spec)] = spec, field
+        self._labeled.move_to_end(id(spec))
+        if len(self._labeled) > _MAX_LABELED:
+            self._labeled.popitem(last=False)
+        return field
 
     def _compile(self, request: Request, settings: GenerationSettings) -> CompiledRequest:
         try:
@@ -214,8 +236,9 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
         raise BadInput(f"the {request.sampler} sampler {too_large}", param="sampler")
     validate_request_options(offered[request.sampler], request.options)
     for param, given in (("windows", request.windows), ("fields", request.fields), ("potentials", request.potentials)):
-        if len(given) > _MAX_COMPONENTS:
-            raise BadInput(f"`{param}` takes at most {_MAX_COMPONENTS} components, got {len(given)}.", param=param)
+        count = sum(each.label is None for each in given)
+        if count > _MAX_COMPONENTS:
+            raise BadInput(f"`{param}` takes at most {_MAX_COMPONENTS} components, got {count}.", param=param)
     if request.n < 1:
         raise BadInput(f"n is {request.n}: ask for at least 1 sequence.", param="n")
     if request.max_tokens < 0:
@@ -228,9 +251,9 @@ def _validate_options(request: Request, config: EngineConfig) -> None:
 
 
 def _validate_tokens(request: Request, settings: GenerationSettings, size: int) -> None:
-    if request.continuations:
+    if request.continuations or request.further_prompts:
         _validate_continuations(request)
-    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations):
+    for token in chain(request.prompt, settings.stop_token_ids, *request.continuations, *request.further_prompts):
         if not 0 <= token < size:
             raise BadInput(f"token id {token} is outside the vocabulary of {size}: give ids from 0 to {size - 1}.")
     if not 0 <= request.top_logprobs <= size:
@@ -244,7 +267,7 @@ def _validate_continuations(request: Request) -> None:
     """Raise `BadInput` for continuations of a request that draws or scores something else, or without tokens."""
     if request.max_tokens or request.score_prompt:
         raise BadInput("continuations are scored alone: give max_tokens 0 and no score_prompt.", param="continuations")
-    if not all(request.continuations):
+    if not request.continuations or not all(request.continuations):
         raise BadInput("a continuation has no tokens: give each at least one.", param="continuations")
 
 
@@ -294,12 +317,13 @@ def _param(registry: Registry[Any]) -> str:
 
 
 def build_batch_key(request: Request) -> tuple[str, ...] | None:
-    """Return the key of requests that are drawn together; None for one with fields or a schedule."""
-    if request.fields or request.schedule is not None:
+    """Return the key of requests that are drawn together; None for one with a schedule or fields of its own."""
+    if any(each.label is None for each in request.fields) or request.schedule is not None:
         return None
     return (
         request.sampler,
         json.dumps(request.options, sort_keys=True, default=repr),
         str(request.record),
         *(f"{each.name}={json.dumps(each.value, sort_keys=True)}" for each in request.windows),
+        *(f"{each.label}:{id(each)}" for each in request.fields),
     )

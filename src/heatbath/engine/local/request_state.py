@@ -28,7 +28,8 @@ class RequestState:
         sequences: those drawn token by token; a sequence sampler has none.
         tokens_spent: tokens drawn so far.
         scored_prompt: tokens of its prompt with their log-probabilities.
-        continuation_logprobs: scores of its continuations; `hidden_state` is that after its prompt.
+        continuation_logprobs: scores of its continuations, `further_logprobs` those after its further prompts;
+            `hidden_state` is that after its prompt.
     """
 
     compiled: CompiledRequest
@@ -45,6 +46,7 @@ class RequestState:
     tokens_spent: int = 0
     scored_prompt: Sequence[Token] = ()
     continuation_logprobs: Sequence[float] = ()
+    further_logprobs: Sequence[Sequence[float]] = ()
     hidden_state: Sequence[float] = ()
 
     @cached_property

@@ -312,6 +312,7 @@ class Scheduler:
             cached,
             job.scored_prompt,
             job.continuation_logprobs,
+            job.further_logprobs,
             job.hidden_state,
         )
 

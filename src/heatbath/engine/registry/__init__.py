@@ -7,7 +7,7 @@ Each registers itself beside its code (`heatbath.energy.spec`). A `BuildContext`
 """
 
 from heatbath.energy.spec import BuildContext, Spec
-from heatbath.engine.registry.components import build, build_from_text, resolve_components
+from heatbath.engine.registry.components import build, build_from_text, build_labeled, resolve_components
 from heatbath.engine.registry.discovery import FIELDS, POTENTIALS, SAMPLERS, SCHEDULES, WINDOWS, Registry
 from heatbath.engine.registry.samplers import build_sampler
 
@@ -22,6 +22,7 @@ __all__ = [
     "Spec",
     "build",
     "build_from_text",
+    "build_labeled",
     "build_sampler",
     "resolve_components",
 ]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from heatbath.energy import Field, after_tokens, apply_when, until_tokens
+from heatbath.energy.base import name_field
 from heatbath.energy.spec import BuildContext, Spec
+from heatbath.engine.base import ComponentSpec
 from heatbath.engine.registry.discovery import Registry
 from heatbath.errors import BadInput, HeatbathError, format_value
 
@@ -29,6 +31,14 @@ def build(registry: Registry[T], component: tuple[str, Any], context: BuildConte
     return _build_spec(spec, context, {} if value is None else value)
 
 
+def build_labeled(registry: Registry[T], component: ComponentSpec, context: BuildContext) -> T:
+    """Build a component; a field with a label has it as its name. Raises as `build` does."""
+    built: Any = build(registry, (component.name, component.value), context)
+    if component.label is not None:
+        built = name_field(component.label, built)
+    return built  # type: ignore[no-any-return]
+
+
 def build_from_text(registry: Registry[T], text: str, context: BuildContext) -> T:
     """Build `name=value`. `@path` stands for the contents of a file; values that are no JSON are text.
 
@@ -45,14 +55,14 @@ def build_from_text(registry: Registry[T], text: str, context: BuildContext) -> 
 def resolve_components(
     registry: Registry[T], given: Any, context: BuildContext, *, built: type[T], param: str
 ) -> list[T]:
-    """Return the components given: each one built already, `"name=value"` or `{name: value, …}`; None for none.
+    """Return the components given: each one built, a `ComponentSpec`, `"name=value"` or `{name: value, …}`; or None.
 
     Raises:
         BadInput: anything else, or what `build` raises.
     """
     if given is None:
         return []
-    if isinstance(given, built | str | Mapping):
+    if isinstance(given, built | str | Mapping | ComponentSpec):
         given = [given]
     if not isinstance(given, Sequence) or isinstance(given, bytes):
         raise _wrong_type(registry, given, built, param)
@@ -60,6 +70,8 @@ def resolve_components(
     for item in given:
         if isinstance(item, built):
             found.append(item)
+        elif isinstance(item, ComponentSpec):
+            found.append(build_labeled(registry, item, context))
         elif isinstance(item, str):
             found.append(build_from_text(registry, item, context))
         elif isinstance(item, Mapping):

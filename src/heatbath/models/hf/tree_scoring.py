@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,12 +31,15 @@ from heatbath.models.continuations import (
 from heatbath.models.hf.network_check import TOLERANCES
 from heatbath.models.hf.teacher_forcing import positions_per_chunk
 from heatbath.models.hf.transformers_model import TransformersModel
+from heatbath.models.pool.prefix_cache import common_prefix_length
 from heatbath.models.pool.slot_kv_cache import infer_slot_layout
 from heatbath.models.validation import validate_context_length
 
 ROW_POSITIONS = 160
 """New positions of a row, beyond which no further prompt joins it: attention costs their square."""
 PASS_POSITIONS = 4096
+MAX_EMPTY_POSITIONS, MAX_EMPTY_SHARE = 64, 0.1
+"""Empty positions of a pass, after the ends of its shorter rows, and their share of the others."""
 MAX_ROW_POSITIONS = 2048
 PREFIX_BYTES = 512 << 20
 
@@ -48,13 +51,15 @@ Key = tuple[int, ...]
 class _TreeRow:
     """New tokens after a prefix: `parents` within them, -1 after the prefix; `evaluated` are wanted, with their prompt.
 
-    `evaluated` holds (place, prompt, node) for each node whose energies are needed.
+    `evaluated` holds (place, prompt, node) for each node whose energies are needed; no token sees the places of the
+    prefix in `hidden` (begin, end).
     """
 
     prefix: Key
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     evaluated: tuple[tuple[int, int, int], ...]
+    hidden: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -115,14 +120,14 @@ class TreeScorer:
 
     def cache_prefixes(self, prefixes: Sequence[Tokens]) -> None:
         """Evaluate prefixes, and forget others where there is no room; one that is very long is left out."""
-        wanted = dict.fromkeys(tuple(map(int, prefix)) for prefix in prefixes if len(prefix) <= MAX_ROW_POSITIONS)
+        wanted = dict.fromkeys(tuple(map(int, prefix)) for prefix in prefixes)
         missing = [prefix for prefix in wanted if prefix and prefix not in self._prefixes]
         rows = [_build_prefix_row(self._find_prefix(prefix), prefix) for prefix in missing]
-        for batch in _split_rows(rows):
+        for batch in _split_rows([row for row in rows if len(row) <= MAX_ROW_POSITIONS]):
             _, cache = self._run_rows(batch)
             values = torch.stack([torch.stack(layer.new) for layer in cache.layers])
             for line, row in enumerate(batch):
-                known = [self._prefixes[row.prefix]] if row.prefix else []
+                known = [self._read_prefix(row.prefix)] if row.prefix else []
                 self._prefixes[row.prefix + row.tokens] = torch.cat([*known, values[:, :, line, :, : len(row)]], 3)
         for prefix in wanted:
             if prefix in self._prefixes:
@@ -141,7 +146,8 @@ class TreeScorer:
         resolved = [tuple(map(int, self._model.resolve_prompt(prompt))) for prompt in prompts]
         depth = _measure_depth(tree)
         validate_context_length(max(map(len, resolved)) + depth, self._model.context_length)
-        if max(map(len, resolved)) + len(tree.inner_nodes) > MAX_ROW_POSITIONS:
+        longest = max(len(prompt) - len(self._find_prefix(prompt)) for prompt in resolved)
+        if longest + len(tree.inner_nodes) > MAX_ROW_POSITIONS:
             return self._sessions.score(prompts, tree, with_hidden=with_hidden)
         logprobs = np.zeros((len(prompts), len(tree.tokens)))
         hidden = np.zeros((len(prompts), self._output_width)) if with_hidden else None
@@ -150,10 +156,34 @@ class TreeScorer:
             self._read_outputs(batch, outputs, tree, (logprobs, hidden))
         return ContinuationScores(tree.sum_along_paths(logprobs)[:, list(tree.ends)], hidden)
 
+    def score_masked(self, prompt: Tokens, spans: Sequence[tuple[int, int]], tree: ContinuationTree) -> Floats:
+        """Return log p of the continuations of a prompt, and with each span hidden from what comes after all spans.
+
+        The shape is (1 + spans, C). Tokens after a hidden span and before the end of the last one have read it.
+        """
+        whole, end = tuple(map(int, prompt)), max(last for _, last in spans)
+        validate_context_length(len(whole) + _measure_depth(tree), self._model.context_length)
+        self.cache_prefixes([whole[:end]])
+        logprobs = np.zeros((1 + len(spans), len(tree.tokens)))
+        rows = [
+            replace(_build_row(whole[:end], [(number, whole[end:])], tree), hidden=span)
+            for number, span in enumerate([(0, 0), *spans])
+        ]
+        for batch in _split_rows(rows):
+            outputs, _ = self._run_rows(batch)
+            self._read_outputs(batch, outputs, tree, (logprobs, None))
+        return tree.sum_along_paths(logprobs)[:, list(tree.ends)]
+
     def _find_prefix(self, prompt: Key) -> Key:
-        """Return the longest cached prefix of a prompt that leaves a token to evaluate."""
-        fitting = [each for each in self._prefixes if len(each) < len(prompt) and prompt[: len(each)] == each]
-        return max(fitting, key=len, default=())
+        """Return the longest beginning of a prompt that a cached prefix has too and that leaves a token to evaluate."""
+        ids = np.array(prompt[:-1], np.int64)
+        shared = [common_prefix_length(ids, np.array(each, np.int64)) for each in self._prefixes]
+        return prompt[: max(shared, default=0)]
+
+    def _read_prefix(self, prefix: Key) -> torch.Tensor:
+        """Return the keys and values of the beginning of a cached prefix, (L, 2, heads, n, D)."""
+        holder = next(each for each in self._prefixes if each[: len(prefix)] == prefix)
+        return self._prefixes[holder][:, :, :, : len(prefix)]
 
     def _build_rows(self, prompts: Sequence[Key], tree: ContinuationTree) -> Iterator[_TreeRow]:
         """Yield rows: prompts with one prefix, as many as fit, each with its tree."""
@@ -176,6 +206,7 @@ class TreeScorer:
             tokens[line, :count] = row.tokens
             positions[line, :count] = begin + depths
             mask[line, 0, :, :begin] = True
+            mask[line, 0, :, slice(*row.hidden)] = False
             mask[line, 0, :count, past : past + count] = visible
             mask[line, 0, range(count, width), range(past + count, past + width)] = True
         cache = _PrefixCache(self._gather_prefixes(tuple(row.prefix for row in rows), past))
@@ -192,7 +223,7 @@ class TreeScorer:
         values = torch.zeros(shape, dtype=self._model.dtype, device=self._model.device)
         for line, prefix in enumerate(prefixes):
             if prefix:
-                values[:, :, line, :, : len(prefix)] = self._prefixes[prefix]
+                values[:, :, line, :, : len(prefix)] = self._read_prefix(prefix)
         return values
 
     def _build_mask(self, visible: npt.NDArray[np.bool_]) -> torch.Tensor:
@@ -286,13 +317,17 @@ def _split_sizes(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _split_rows(rows: Sequence[_TreeRow]) -> Iterator[list[_TreeRow]]:
-    """Yield batches of rows of similar length, with a bounded number of positions each."""
+    """Yield batches of rows of similar length, with a bounded number of positions, and of empty ones, each."""
     batch: list[_TreeRow] = []
+    used = 0
     for row in sorted(rows, key=len):
-        if batch and ((len(batch) + 1) * len(row) > PASS_POSITIONS or len(row) > 2 * len(batch[0])):
+        positions = (len(batch) + 1) * len(row)
+        empty = positions - used - len(row)
+        if batch and (positions > PASS_POSITIONS or empty > MAX_EMPTY_POSITIONS + MAX_EMPTY_SHARE * used):
             yield batch
-            batch = []
+            batch, used = [], 0
         batch.append(row)
+        used += len(row)
     if batch:
         yield batch
 

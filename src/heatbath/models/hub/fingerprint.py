@@ -1,4 +1,8 @@
-"""Fingerprints of models: hashes over weights, configuration and tokenizer."""
+"""Fingerprints of models: hashes over weights, configuration and tokenizer.
+
+Where the files come from and which version of a library wrote them is left out: a model has the same fingerprint
+wherever it was converted.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,13 @@ _LARGE_FILE_BYTES = 1 << 24
 _HASHED_FILES = ("config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "heatbath.json")
 
 
+_PROVENANCE = {
+    "config.json": ("transformers_version", "_name_or_path", "_model_name_or_path"),
+    "heatbath.json": ("name", "source", "sha256", "licence"),
+}
+"""Keys that do not change what a model computes, by file."""
+
+
 def folder_fingerprint(folder: Path) -> str:
     """Return `sha256:…` over names and hashes of the model's files; hashes of large files are cached."""
     files = sorted(
@@ -21,8 +32,24 @@ def folder_fingerprint(folder: Path) -> str:
     )
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.name}\0{file_hash(path)}\n".encode())
+        digest = _settings_hash(path) if path.name in _PROVENANCE else file_hash(path)
+        if digest:
+            total.update(f"{path.name}\0{digest}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def _settings_hash(path: Path) -> str:
+    """Return the SHA-256 of the settings in a JSON file, "" for none; of the bytes of a file that is not JSON."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return file_hash(path)
+    if isinstance(content, dict):
+        left_out = _PROVENANCE[path.name]
+        content = {key: value for key, value in content.items() if key not in left_out and value not in (None, [])}
+        if not content:
+            return ""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heatbath.estimate.paired_differences import Difference
-from heatbath.pages.verdicts import Verdict
+from heatbath.pages.verdicts import ReportVerdict
 from heatbath.phases.comparison.comparison_data import ComparisonData, DifferenceCurve, EdgeDifference, TextComparison
 from heatbath.phases.report.verdicts import to_sentence
 
@@ -15,7 +15,7 @@ NO_DIFFERENCE = "no difference found"
 _EDGE_TITLES = {"freeze": "Freezing edge, B − A", "melt": "Melting edge, B − A", "order": "End of order, B − A"}
 
 
-def build_comparison_verdicts(comparison: ComparisonData) -> list[Verdict]:
+def build_comparison_verdicts(comparison: ComparisonData) -> list[ReportVerdict]:
     """Build the verdicts: next-token distributions, observables, edges, and how alike the pairs are."""
     verdicts = [] if comparison.texts is None else [_text_verdict(comparison.texts)]
     verdicts.append(_curve_verdict(comparison.curves))
@@ -25,7 +25,7 @@ def build_comparison_verdicts(comparison: ComparisonData) -> list[Verdict]:
         common = float(comparison.pairing.common_tokens.mean())
         statement = f"{identical:.0%} of pairs identical"
         reason = f"{comparison.pairing.pairs:,} pairs; a pair agrees for its first {common:.0f} tokens on average."
-        verdicts.append(Verdict("turn", "Pairs", statement, reason))
+        verdicts.append(ReportVerdict("turn", "Pairs", statement, reason))
     return verdicts
 
 
@@ -58,7 +58,7 @@ def differing_temperatures(curve: DifferenceCurve) -> str:
     return f"at T = {', '.join(f'{t:.2f}' for t in found)}"
 
 
-def _text_verdict(texts: TextComparison) -> Verdict:
+def _text_verdict(texts: TextComparison) -> ReportVerdict:
     names = [one.name for one in texts.quantities]
     head = next(name for name in ("Jensen-Shannon divergence", "log-probability per byte") if name in names)
     found = texts[head]
@@ -67,12 +67,14 @@ def _text_verdict(texts: TextComparison) -> Verdict:
     title = "Log-probability of a text, B − A" if sign else "Next-token distributions"
     place = f"on {texts.texts} shared texts of {texts.tokens:,} tokens at T = {texts.temperature:g}"
     if sign:
-        return Verdict("use", title, statement, f"Given {place}; the vocabularies differ, so tokens are not compared.")
+        return ReportVerdict(
+            "use", title, statement, f"Given {place}; the vocabularies differ, so tokens are not compared."
+        )
     if found.value == 0:
-        return Verdict("use", title, "the same", f"Both give every token the same probability {place}.")
+        return ReportVerdict("use", title, "the same", f"Both give every token the same probability {place}.")
     other = texts["other most likely token"].value
     reason = f"Jensen-Shannon divergence {place}; {other:.1%} of tokens have another most likely next token."
-    return Verdict("use", title, statement, reason)
+    return ReportVerdict("use", title, statement, reason)
 
 
 def format_quantity(difference: Difference, *, signed: bool) -> str:
@@ -81,22 +83,22 @@ def format_quantity(difference: Difference, *, signed: bool) -> str:
     return words if signed else words.replace("+", "")
 
 
-def _curve_verdict(curves: Sequence[DifferenceCurve]) -> Verdict:
+def _curve_verdict(curves: Sequence[DifferenceCurve]) -> ReportVerdict:
     differing = [curve for curve in curves if curve.significant_mask.any()]
     reason = "At each temperature, all temperatures of an observable tested together at 5 %."
     if not differing:
-        return Verdict("order", "Observables", NO_DIFFERENCE, reason)
+        return ReportVerdict("order", "Observables", NO_DIFFERENCE, reason)
     names = ", ".join(curve.name for curve in differing)
-    return Verdict(
+    return ReportVerdict(
         "order", "Observables", f"{len(differing)} of {len(curves)} differ", f"{to_sentence(names)} {reason}"
     )
 
 
-def _edge_verdict(edge: EdgeDifference) -> Verdict:
+def _edge_verdict(edge: EdgeDifference) -> ReportVerdict:
     title = _EDGE_TITLES[edge.name]
     if edge.interval is None:
-        return Verdict(edge.name, title, "not comparable", to_sentence(edge.verdict))
+        return ReportVerdict(edge.name, title, "not comparable", to_sentence(edge.verdict))
     statement = format_difference(edge.difference, *edge.interval)
     if edge.interval[0] <= 0 <= edge.interval[1]:
-        return Verdict(edge.name, title, statement, f"No difference found. {to_sentence(edge.verdict)}")
-    return Verdict(edge.name, title, statement, to_sentence(edge.verdict))
+        return ReportVerdict(edge.name, title, statement, f"No difference found. {to_sentence(edge.verdict)}")
+    return ReportVerdict(edge.name, title, statement, to_sentence(edge.verdict))

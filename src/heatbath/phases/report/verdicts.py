@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from heatbath.estimate.finite_size import EdgeEstimate
-from heatbath.pages.verdicts import Verdict
+from heatbath.pages.verdicts import ReportVerdict
 from heatbath.phases.advice import BestTemperature
 from heatbath.phases.critical import Criticality
 from heatbath.phases.edges import Edge
@@ -24,7 +24,7 @@ _EDGE_TEXTS = {
 }
 
 
-def build_verdicts(map_: PhaseMapData) -> list[Verdict]:
+def build_verdicts(map_: PhaseMapData) -> list[ReportVerdict]:
     """Build the verdicts: freeze, recommended range and melt, then order, the best temperatures, and TURN."""
     edges = {edge.name: edge for edge in map_.edges}
     verdicts = [_edge_verdict(edges["freeze"]), _range_verdict(map_), _edge_verdict(edges["melt"])]
@@ -44,15 +44,17 @@ def format_temperature(temperature: float | None, interval: tuple[float, float] 
     return f"T = {temperature:.2f} ({format_interval(interval) if interval else 'no interval'})"
 
 
-def _edge_verdict(edge: Edge) -> Verdict:
+def _edge_verdict(edge: Edge) -> ReportVerdict:
     title, title_between, meaning = _EDGE_TEXTS[edge.name]
     if edge.interval is None:
-        return Verdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
+        return ReportVerdict(edge.name, title, NO_EDGE, to_sentence(edge.verdict))
     if edge.temperature is None:
         reason = f"{meaning.format('a temperature in this interval')} {_describe_disagreement(edge)}"
-        return Verdict(edge.name, title_between, format_disagreement(edge.interval), reason)
+        return ReportVerdict(edge.name, title_between, format_disagreement(edge.interval), reason)
     statement = format_temperature(edge.temperature, edge.interval)
-    return Verdict(edge.name, title, statement, f"{meaning.format('this temperature')} {to_sentence(edge.verdict)}")
+    return ReportVerdict(
+        edge.name, title, statement, f"{meaning.format('this temperature')} {to_sentence(edge.verdict)}"
+    )
 
 
 def format_disagreement(interval: tuple[float, float]) -> str:
@@ -65,24 +67,24 @@ def _describe_disagreement(edge: Edge) -> str:
     return to_sentence(f"the estimators disagree ({'; '.join(each)})")
 
 
-def _range_verdict(map_: PhaseMapData) -> Verdict:
+def _range_verdict(map_: PhaseMapData) -> ReportVerdict:
     interval = map_.advice.range
     statement = "no range to recommend" if interval is None else f"T = {format_interval(interval)}"
-    return Verdict("use", "Recommended", statement, to_sentence(map_.advice.reason))
+    return ReportVerdict("use", "Recommended", statement, to_sentence(map_.advice.reason))
 
 
-def _best_verdict(best: BestTemperature) -> Verdict:
+def _best_verdict(best: BestTemperature) -> ReportVerdict:
     accuracy = max(best.accuracy)
     reason = f"Accuracy {accuracy:.0%}; not significantly different from {format_interval(best.interval)}."
-    return Verdict("best", f"Best for {best.way}", format_temperature(best.temperature, best.interval), reason)
+    return ReportVerdict("best", f"Best for {best.way}", format_temperature(best.temperature, best.interval), reason)
 
 
-def _turn_verdict(turn: EdgeEstimate) -> Verdict:
+def _turn_verdict(turn: EdgeEstimate) -> ReportVerdict:
     source = "The entropy turning point of Du et al. 2025 (arXiv 2502.05234), a baseline to compare with."
     statement = "no turning point found"
     if turn.temperature is not None:
         statement = format_temperature(turn.temperature, turn.interval)
-    return Verdict("turn", "TURN", statement, f"{source} {to_sentence(turn.reason)}")
+    return ReportVerdict("turn", "TURN", statement, f"{source} {to_sentence(turn.reason)}")
 
 
 def describe_mixture(criticality: Criticality) -> str:

@@ -32,6 +32,9 @@ def build_state(services: Services, feed: Feed) -> dict[str, Any]:
         "node_betas": NODE_BETAS.tolist(),
         "nats": list(NATS),
         "calibrated": services.calibrator is not None,
+        "retrieves": services.indexes is not None,
+        "reviewed": services.review is not None,
+        "governed": services.policy is not None,
         "phase_map": None if map_ is None else phase_map_to_json(map_),
         "recent": {name: [tick[name] for tick in ticks] for name in TICK_COLUMNS},
     }

@@ -18,7 +18,7 @@ from heatbath.serve.dashboard.bootstrap import build_state
 from heatbath.serve.dashboard.feed import Feed, TooManyViewers, Viewer, stream_events
 from heatbath.serve.dashboard.history import build_columns, merge_distributions
 from heatbath.serve.dashboard.serializers import serialize_outcome, summarize_outcome, to_json_values
-from heatbath.serve.dashboard.static_files import INDEX_FILE, serve_file
+from heatbath.serve.dashboard.static_files import INDEX_FILE, REVIEW_FILE, serve_file
 from heatbath.serve.errors import ApiError, retry_headers, unavailable_error
 from heatbath.serve.http.asgi import read_query
 from heatbath.serve.interfaces import RequestOutcome, StoreUnavailable
@@ -34,11 +34,15 @@ def routes() -> list[Route]:
     """Return the routes of the page, its files, and its data."""
     return [
         Route("/", _get_index, methods=["GET"]),
+        Route("/review", _get_review_page, methods=["GET"]),
         Route("/static/{path:path}", _get_file, methods=["GET"]),
         Route("/page/state", _get_state, methods=["GET"]),
         Route("/page/feed", _stream_feed, methods=["GET"]),
         Route("/page/history", _get_history, methods=["GET"]),
         Route("/page/calibration", _get_calibration, methods=["GET"]),
+        Route("/page/retrieval", _get_retrieval, methods=["GET"]),
+        Route("/page/review", _get_review, methods=["GET"]),
+        Route("/page/policy", _get_policy, methods=["GET"]),
         Route("/page/requests", _list_requests, methods=["GET"]),
         Route("/page/requests/{id}", _get_request, methods=["GET"]),
     ]
@@ -46,6 +50,10 @@ def routes() -> list[Route]:
 
 async def _get_index(request: Request) -> Response:
     return serve_file(request, INDEX_FILE)
+
+
+async def _get_review_page(request: Request) -> Response:
+    return serve_file(request, REVIEW_FILE)
 
 
 async def _get_file(request: Request) -> Response:
@@ -107,6 +115,30 @@ async def _get_calibration(request: Request) -> Response:
     served = request.app.state.services.calibrator
     if served is None:
         raise ApiError(404, "this server has no calibrator: set trust.calibrator.", code="not_found")
+    return _json_response(to_json_values(served.describe()))
+
+
+async def _get_retrieval(request: Request) -> Response:
+    tenant = _authorize_reader(request)
+    indexes = request.app.state.services.indexes
+    if indexes is None:
+        raise ApiError(404, "this server has no indexes: set retrieval.indexes.", code="not_found")
+    return _json_response(to_json_values(indexes.describe(tenant)))
+
+
+async def _get_review(request: Request) -> Response:
+    _authorize_reader(request)
+    queue = request.app.state.services.review
+    if queue is None:
+        raise ApiError(404, "this server has no review queue: set review.enabled.", code="not_found")
+    return _json_response(await queue.summarize())
+
+
+async def _get_policy(request: Request) -> Response:
+    _authorize_reader(request)
+    served = request.app.state.services.policy
+    if served is None:
+        raise ApiError(404, "this server has no policy: set policy.file.", code="not_found")
     return _json_response(to_json_values(served.describe()))
 
 

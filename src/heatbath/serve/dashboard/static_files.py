@@ -20,15 +20,19 @@ _MEDIA_TYPES = {
 }
 
 INDEX_FILE = "index.html"
+REVIEW_FILE = "review.html"
 
 FILE_NAMES = (
     INDEX_FILE,
+    REVIEW_FILE,
     "icon.svg",
     "page.css",
+    "review.css",
     "figures.css",
     "main.js",
     "api.js",
     "calibration.js",
+    "retrieval.js",
     "charts.js",
     "distributions.js",
     "dom.js",
@@ -38,7 +42,11 @@ FILE_NAMES = (
     "phasemap.js",
     "playground.js",
     "plot.js",
+    "policycard.js",
     "requests.js",
+    "reviewcard.js",
+    "reviewlist.js",
+    "reviewpage.js",
     "stepper.js",
     "tokens.js",
     "traffic.js",

@@ -15,7 +15,7 @@ from heatbath.serve.http.body_limits import RequestHeaders
 from heatbath.serve.interfaces import Tenant
 from heatbath.serve.settings import KeySettings
 
-LOCAL_TENANT = Tenant("local", frozenset({"infer", "read"}))
+LOCAL_TENANT = Tenant("local", frozenset({"infer", "read", "review"}), "local")
 """The tenant of all requests where there are no keys."""
 
 HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
@@ -24,6 +24,9 @@ STATIC_PREFIXES = ("/static/",)
 
 _UNPREFIXED_INFERENCE = frozenset({"/tokenize", "/detokenize", "/rerank", "/v2/rerank", "/score"})
 _ANY_KEY_PATHS = frozenset({"/v1/models", "/openapi.json", "/tokenizer_info", "/version"})
+
+_REVIEW_PREFIX = "/v1/review"
+_HELD_ANSWER = re.compile(r"/v1/review/[^/]+")
 
 CHALLENGE = {"www-authenticate": 'Bearer realm="heatbath"'}
 
@@ -55,7 +58,7 @@ def build_keyring(keys: Mapping[str, KeySettings]) -> Keyring:
         digest = bytes.fromhex(key.sha256)
         if digest in tenants:
             raise BadInput(f"keys.{name} has the hash of another key: make a new one with heatbath serve --new-key.")
-        tenants[digest] = Tenant(key.tenant or name, frozenset(key.scopes))
+        tenants[digest] = Tenant(key.tenant or name, frozenset(key.scopes), name)
     return Keyring(tenants)
 
 
@@ -75,7 +78,7 @@ def is_public(method: str, path: str) -> bool:
     """Return whether a path needs no key: health, and the page without its data."""
     if path == "/ping" and method == "POST":
         return True
-    is_page = path in ("/", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
+    is_page = path in ("/", "/review", "/favicon.ico") or path.startswith(STATIC_PREFIXES)
     return method in ("GET", "HEAD") and (path in HEALTH_PATHS or is_page)
 
 
@@ -83,6 +86,9 @@ def required_scope(method: str, path: str) -> str | None:
     """Return the scope that a path needs, None if any key will do."""
     if path in _ANY_KEY_PATHS or path.startswith("/v1/models/"):
         return None
+    if path.startswith(_REVIEW_PREFIX):
+        # A held answer is for the tenant that asked for it, whatever its key may do beside that.
+        return None if method in ("GET", "HEAD") and _HELD_ANSWER.fullmatch(path) else "review"
     is_inference = path.startswith("/v1/") or path in _UNPREFIXED_INFERENCE
     return "infer" if is_inference and method not in ("GET", "HEAD") else "read"
 

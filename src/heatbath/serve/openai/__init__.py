@@ -60,4 +60,24 @@ def routes() -> list[BaseRoute]:
         route("/tokenizer_info", tokenizer_info, "GET"),
         route("/version", version, "GET"),
         route("/openapi.json", openapi, "GET"),
+        *_stack_routes(),
+    ]
+
+
+def _stack_routes() -> list[BaseRoute]:
+    """Return the routes of prompts, documents and reviews."""
+    from heatbath.serve.openai.prompt_library import list_prompts, read_prompt, render
+    from heatbath.serve.openai.request_context import route
+    from heatbath.serve.openai.review import decide_review, held_answer, list_reviews, lock_review
+    from heatbath.serve.openai.search import search
+
+    return [
+        route("/v1/prompts", list_prompts, "GET"),
+        route("/v1/prompts/{name}", read_prompt, "GET"),
+        route("/v1/prompts/{name}/render", render),
+        route("/v1/search", search),
+        route("/v1/review", list_reviews, "GET"),
+        route("/v1/review/{id}", held_answer, "GET"),
+        route("/v1/review/{id}/lock", lock_review),
+        route("/v1/review/{id}/decision", decide_review),
     ]

@@ -14,10 +14,11 @@ from heatbath.serve.openai import sampling_params
 from heatbath.serve.openai.consistency import check_chat_fields
 from heatbath.serve.openai.logprobs import chat_logprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
+from heatbath.serve.openai.policy_input import screen_chat
 from heatbath.serve.openai.prompts import chat_prompt
 from heatbath.serve.openai.refusals import CHAT_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responder import Responder, build_head
+from heatbath.serve.openai.responder import Responder, build_answer_form, build_head
 from heatbath.serve.openai.schema.chat import ChatRequest
 from heatbath.serve.openai.schema.response_bodies import ChatChoice, ChatCompletion, ResponseMessage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
@@ -41,12 +42,29 @@ async def respond(
 ) -> Any:
     """Generate from messages; `build_responder` makes the responder that writes it. `settings` are those to report."""
     context.services.model_names.resolve(body.model)
+    if body.thermo is not None and body.thermo.prompt is not None and context.prompt is None:
+        from heatbath.serve.openai.prompt_library import add_prompt
+
+        body = add_prompt(context, body)
     check_chat_fields(body)
+    if context.services.policy is not None:
+        body = await screen_chat(context, body)
     toolbox = NO_TOOLS if body.tools is None and body.tool_choice is None else build_toolbox(body)
     prompt = await context.offload(partial(chat_prompt, context.language, body, toolbox.tools))
+    if body.thermo is not None and body.thermo.retrieval is not None:
+        from heatbath.serve.openai.evidence import search_for_chat
+
+        prompt = await search_for_chat(context, body, prompt, toolbox.tools)
     extent = _extent(context, body, prompt)
     requests = sampling_params.build(context, body, prompts=[prompt], extent=extent, toolbox=toolbox)
-    info = context.request_info(request_settings(settings), stream=bool(body.stream))
+    reported = request_settings(settings)
+    if context.prompt is not None:
+        from heatbath.serve.openai.prompt_library import report_prompt
+
+        reported = report_prompt(reported, context.prompt)
+    info = context.request_info(reported, stream=bool(body.stream))
+    if context.gate is not None:
+        context.gate.form = build_answer_form(body, has_tools=bool(toolbox.tools))
     plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, len(prompt) + extent.n * extent.max_tokens)
     texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
@@ -77,11 +95,13 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
 
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> ChatChoice:
         message, reason = ResponseMessage(content=text), finish_reason(output)
+        if output.grounding is not None and not self.has_tools:
+            message.annotations = output.grounding.url_annotations
         if self.has_tools:
             message, calls_are_complete = parse_calls(text, f"call_{self.task.plan.info.id}_{index}")
             reason = "tool_calls" if calls_are_complete and reason == "stop" else reason
         logprobs = None
-        if self.body.logprobs:
+        if self.body.logprobs and (output.ruling is None or output.ruling.shows_tokens):
             tokens = scored_tokens(output, self.body, self.texts)
             logprobs = chat_logprobs(tokens, self.texts, self.body.top_logprobs or 0)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=reason, **self.extras(output))
@@ -98,7 +118,7 @@ class ChatResponder(Responder[ChatRequest, ChatChoice]):
             choices=choices,
             usage=usage(outputs),
             metadata=self.body.metadata or UNSET,
-            prompt_token_ids=list(output.prompt) if self.body.return_token_ids else UNSET,
+            prompt_token_ids=list(output.prompt) if self.body.return_token_ids and output.shows_prompt else UNSET,
             prompt_logprobs=self.prompt_logprobs(output),
             thermo=thermo,
         )

@@ -14,10 +14,11 @@ from heatbath.serve.openai import sampling_params
 from heatbath.serve.openai.consistency import check_completion_fields
 from heatbath.serve.openai.logprobs import CompletionLogprobs, scored_tokens
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, finish_reason, usage
+from heatbath.serve.openai.policy_input import screen_prompts
 from heatbath.serve.openai.prompts import completion_prompts
 from heatbath.serve.openai.refusals import COMPLETION_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext, request_settings
-from heatbath.serve.openai.responder import Responder, build_head, draws_sequences
+from heatbath.serve.openai.responder import Responder, build_answer_form, build_head, draws_sequences
 from heatbath.serve.openai.schema.completions import CompletionRequest
 from heatbath.serve.openai.schema.response_bodies import CompletionChoice, TextCompletion
 from heatbath.serve.openai.streaming import CompletionStreamWriter
@@ -31,22 +32,30 @@ async def completions(context: RequestContext) -> Any:
     body = await context.read_body(CompletionRequest, COMPLETION_REFUSALS)
     context.services.model_names.resolve(body.model)
     _check(body)
+    if context.services.policy is not None:
+        body = await screen_prompts(context, body)
     prompts = await context.offload(partial(completion_prompts, context.language, body.prompt))
+    if body.thermo is not None and body.thermo.retrieval is not None:
+        from heatbath.serve.openai.evidence import search_for_completion
+
+        reserve = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+        prompts = await search_for_completion(context, body, prompts, reserve)
     extent = _extent(context, body, prompts)
     requests = sampling_params.build(context, body, prompts=prompts, extent=extent)
     info = context.request_info(request_settings(body), stream=bool(body.stream))
+    texts = _texts(context, body, prompts)
+    if context.gate is not None:
+        context.gate.form = build_answer_form(body, echoes=texts if body.echo else ())
     plan = context.plan(requests, info, n=body.n or 1, store=body.store)
     task = context.admit(plan, sum(len(prompt) + extent.n * extent.max_tokens for prompt in prompts))
-    texts = TokenTexts(context.language, bool(body.return_tokens_as_token_ids))
-    head = build_head(context, task, "cmpl-")
     responder = CompletionResponder(
         context,
         body,
         task,
-        texts,
-        head,
+        TokenTexts(context.language, bool(body.return_tokens_as_token_ids)),
+        build_head(context, task, "cmpl-"),
         by_likelihood=(body.best_of or 0) > (body.n or 1),
-        prompt_texts=_texts(context, body, prompts),
+        prompt_texts=texts,
     )
     return await context.respond(task, responder.complete, responder.stream if body.stream else None)
 
@@ -97,16 +106,16 @@ class CompletionResponder(Responder[CompletionRequest, CompletionChoice]):
     def build_choice(self, prompt: int, index: int, output: ChoiceOutput, text: str) -> CompletionChoice:
         body, of_prompt = self.body, self.task.outputs[prompt]
         scores = of_prompt.began.scored_prompt if body.echo and of_prompt.began else ()
-        logprobs = None
-        if body.logprobs is not None:
+        logprobs, ruling = None, output.ruling
+        if body.logprobs is not None and (ruling is None or ruling.shows_tokens):
             tokens = [*scores, *scored_tokens(output, body, self.texts)]
             logprobs = CompletionLogprobs(self.texts, body.logprobs).append(tokens, prompt=len(scores))
         return CompletionChoice(
             index=index,
-            text=(self.prompt_texts[prompt] if body.echo else "") + text,
+            text=(self.prompt_texts[prompt] if body.echo and (ruling is None or ruling.shows_prompt) else "") + text,
             logprobs=logprobs,
             finish_reason=finish_reason(output),
-            prompt_token_ids=list(of_prompt.prompt) if body.return_token_ids else UNSET,
+            prompt_token_ids=list(of_prompt.prompt) if body.return_token_ids and of_prompt.shows_prompt else UNSET,
             prompt_logprobs=self.prompt_logprobs(of_prompt),
             **self.extras(output),
         )
@@ -129,4 +138,14 @@ class CompletionResponder(Responder[CompletionRequest, CompletionChoice]):
 
     def stored_content(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         texts = [choice["text"] for choice in choices]
-        return {"prompt": list(self.prompt_texts), "answers": texts, "choices": choices}
+        return {"prompt": self._stored_prompts(), "answers": texts, "choices": choices}
+
+    def _stored_prompts(self) -> list[str]:
+        """Return the prompts, without the text of those that were to be repeated and could not."""
+        prompts = list(self.prompt_texts)
+        if self.body.echo and self.task.gate is not None:
+            for i, output in enumerate(self.task.outputs):
+                rulings = [choice.ruling for choice in output.choices.values()]
+                if any(ruling is not None and not ruling.shows_prompt for ruling in rulings):
+                    prompts[i] = ""
+        return prompts

@@ -79,14 +79,14 @@ class ConfidenceMeter:
         return choice.confidence
 
     def withhold(self, outputs: Sequence[PromptOutput], n: int) -> None:
-        """Put a choice without text or tokens in place of each that falls short of what is required; a prompt has n."""
+        """Take text and tokens from each choice that falls short of what is required; a prompt has n."""
         if self.required is None:
             return
         for output in outputs:
             for i in tuple(output.choices) or range(n):
-                confidence = self.measure(output.choices.get(i, ChoiceOutput()))
-                if confidence.is_withheld:
-                    output.choices[i] = ChoiceOutput(finish=WITHHELD, confidence=confidence)
+                choice = output.choices.setdefault(i, ChoiceOutput())
+                if self.measure(choice).is_withheld:
+                    choice.clear(WITHHELD)
 
     def report(self, choices: Sequence[ChoiceOutput]) -> list[AnswerConfidence]:
         """Count the choices of a response, hand the first to the monitor, and return what is stored of them."""

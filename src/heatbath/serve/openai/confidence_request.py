@@ -71,6 +71,7 @@ def _list_changes(body: GenerationRequest, request: Request) -> dict[str, bool]:
     best_of = body.best_of if isinstance(body, CompletionRequest) else None
     return {
         "a changed chat template": isinstance(body, ChatRequest) and _changes_template(body),
+        "documents that were searched for": body.thermo is not None and body.thermo.retrieval is not None,
         "tools": isinstance(body, ChatRequest) and bool(body.tools),
         "windows such as top_p": bool(request.windows),
         "fields such as penalties, biases and forms": bool(request.fields),

@@ -13,6 +13,8 @@ from heatbath.serve.openai.schema.sampling import GenerationRequest
 
 def check_chat_fields(body: ChatRequest) -> None:
     """Raise `ApiError`, 400 with the parameter, for fields that contradict one another or have no effect."""
+    if not body.messages:
+        raise invalid_value("messages is []: give a list with at least 1 item.", "messages")
     if body.top_logprobs and not body.logprobs:
         raise invalid_value("top_logprobs is set and logprobs is not: set logprobs to true.", "top_logprobs")
     if body.return_tokens_as_token_ids and not body.logprobs and body.prompt_logprobs is None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 from heatbath.engine.base import Event, Request, TokensGenerated
@@ -14,6 +15,7 @@ from heatbath.serve.errors import CLIENT_CLOSED_REQUEST, as_api_error
 from heatbath.serve.interfaces import RequestInfo, RequestOutcome, StoreUnavailable
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.outputs import ChoiceOutput, PromptOutput, TokenTexts, record_columns, summarize_records
+from heatbath.serve.openai.policy_gate import PolicyGate
 from heatbath.serve.rate_limits import Lease
 from heatbath.serve.services import Services
 
@@ -55,7 +57,7 @@ class GenerationTask:
     """Runs a plan. It ends once: with `settle` or `end_with`, or with the task that has `end_after` as its callback.
 
     `stored` says whether the outcome is stored, None where it has not ended or was not to be.
-    `meter` measures the confidence of choices, None without a calibrator.
+    `meter` measures the confidence of choices, None without a calibrator. `gate` holds them, None without a policy.
     """
 
     services: Services
@@ -66,6 +68,7 @@ class GenerationTask:
     is_over: bool = False
     stored: bool | None = None
     meter: ConfidenceMeter | None = None
+    gate: PolicyGate | None = None
 
     def __post_init__(self) -> None:
         for observer in self.services.observers:
@@ -100,6 +103,18 @@ class GenerationTask:
             self.times.generated = time.monotonic()
         return self.outputs
 
+    async def run_again(self, request: Request) -> list[PromptOutput]:
+        """Run a request in place of the only one; what was generated before counts as tokens of the completion."""
+        (before,) = self.outputs
+        self.plan, self.outputs = replace(self.plan, requests=[request]), []
+        if self.gate is not None:
+            self.gate.escalations.clear()
+        submitted = self.times.submitted
+        outputs = await self.run()
+        self.times.submitted = submitted
+        outputs[0].completion_tokens += before.completion_tokens
+        return outputs
+
     async def _run_requests(self, listener: Listener | None) -> None:
         """Run as many at once as the engine has rows for, so that one HTTP request does not fill its queue."""
         rows = max(request.n for request in self.plan.requests)
@@ -117,37 +132,47 @@ class GenerationTask:
             raise group.exceptions[0] from None
 
     async def _run_request(self, i: int, listener: Listener | None) -> None:
-        output = self.outputs[i]
-        steps = cast("AsyncGenerator[Event, None]", self.services.engine.submit(self.plan.requests[i]))
+        output, request = self.outputs[i], self.plan.requests[i]
+        steps = cast("AsyncGenerator[Event, None]", self.services.engine.submit(request))
+        if self.gate is not None:
+            steps = self.gate.hold(steps, (i, request, output), partial(self._report_tokens, i))
         async with aclosing(steps):
             async for step in steps:
                 if self.meter is not None:
                     step = self.meter.hide_columns(step)
                 output.add(step)
                 if isinstance(step, TokensGenerated):
-                    self._report_tokens(i, step)
+                    if self.times.first_token is None and (step.tokens or step.text):
+                        self.times.first_token = time.monotonic()
+                    if self.gate is None:
+                        self._report_tokens(i, step)
                 if listener is not None:
                     listener(i, step)
 
     def _report_tokens(self, i: int, step: TokensGenerated) -> None:
-        if self.times.first_token is None and step.tokens:
-            self.times.first_token = time.monotonic()
         if i:
             step = replace(step, choice=i * self.plan.requests[i].n + step.choice)
         for observer in self.services.observers:
             observer.on_tokens(self.plan.info, step)
 
     async def settle(
-        self, choices: Sequence[ChoiceOutput], content: Mapping[str, Any], *, prompt_tokens: int | None = None
+        self,
+        choices: Sequence[ChoiceOutput],
+        content: Mapping[str, Any],
+        *,
+        prompt_tokens: int | None = None,
+        status: int = 200,
     ) -> bool | None:
         """Store the choices that are returned, and end. Return whether they are stored, None if they were not to be.
 
-        `prompt_tokens` counts those of a model that is not the engine's.
+        `prompt_tokens` counts those of a model that is not the engine's; `status` is that of the response.
 
         Raises:
             StoreUnavailable: they are not stored and had to be.
         """
         outcome = self._result(choices, content)
+        if status != 200:
+            outcome = replace(outcome, status=status)
         if prompt_tokens is not None:
             outcome = replace(outcome, prompt_tokens=prompt_tokens)
         if self.plan.store:
@@ -167,6 +192,11 @@ class GenerationTask:
         now = time.monotonic()
         before = (self.times.submitted or now) - self.plan.info.started_at
         return before + (now - self.times.generated if self.times.generated else 0.0)
+
+    def describe_choice(self, choice: ChoiceOutput) -> dict[str, Any]:
+        """Return the confidence of a choice and what the policy said of it, as far as the server has these."""
+        described: dict[str, Any] = {} if self.meter is None else self.meter.measure(choice).describe()
+        return described if self.gate is None else described | self.gate.describe(choice)
 
     def _fail(self, error: BaseException | None) -> None:
         """End without a response; no error means that the client or the server went away."""
@@ -197,7 +227,8 @@ class GenerationTask:
         texts = TokenTexts(self.services.engine.model_info) if self.plan.keep_content else None
         for choice in choices:
             finish.append(choice.finish or "")
-            summaries.append(summarize_records(choice.tokens))
+            ruling = choice.ruling
+            summaries.append(summarize_records(choice.tokens) if ruling is None else ruling.summarize())
             if texts is not None:
                 records.append(record_columns(choice.tokens, texts))
         started, first_token = self.plan.info.started_at, self.times.first_token

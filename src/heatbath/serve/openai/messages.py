@@ -100,7 +100,7 @@ class MessageResponder(Responder[ChatRequest, schema.MessageResponse]):
     def build_message(self, output: ChoiceOutput, has_calls: bool) -> schema.MessageResponse:
         """Return a message without content; one that has not ended has no reason for it."""
         thermo: dict[str, Any] | UnsetType = UNSET
-        is_described = self.body.thermo is not None or self.task.meter is not None
+        is_described = self.body.thermo is not None or self.task.meter is not None or self.task.gate is not None
         if is_described and output.finish is not None:
             thermo = self.describe_choice(output)
         total = usage(self.task.outputs)

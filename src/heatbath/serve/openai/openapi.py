@@ -28,6 +28,7 @@ from heatbath.serve.openai.schema.models import (
     Version,
 )
 from heatbath.serve.openai.schema.outcomes import Outcome, OutcomeRequest
+from heatbath.serve.openai.schema.prompt_templates import PromptList, PromptObject, PromptRendering, RenderRequest
 from heatbath.serve.openai.schema.response_bodies import ChatCompletion, TextCompletion
 from heatbath.serve.openai.schema.response_objects import (
     CallOutput,
@@ -42,6 +43,14 @@ from heatbath.serve.openai.schema.response_objects import (
     ReasoningItem,
     ResponseObject,
     ResponseRequest,
+)
+from heatbath.serve.openai.schema.retrieval import SearchRequest, SearchResponse
+from heatbath.serve.openai.schema.review import (
+    ReviewDecisionRequest,
+    ReviewEntry,
+    ReviewHandle,
+    ReviewList,
+    ReviewLockRequest,
 )
 from heatbath.serve.openai.schema.scoring import Ranking, RerankRequest, ScoreList, ScoreRequest
 from heatbath.serve.openai.schema.stored_completions import (
@@ -63,9 +72,13 @@ _POSTS: dict[str, tuple[type, type, bool]] = {
     "/v1/embeddings": (EmbeddingRequest, EmbeddingList, False),
     "/v1/decisions": (DecisionRequest, Decision, False),
     "/v1/outcomes": (OutcomeRequest, Outcome, False),
+    "/v1/search": (SearchRequest, SearchResponse, False),
+    "/v1/review/{id}/lock": (ReviewLockRequest, ReviewEntry, False),
+    "/v1/review/{id}/decision": (ReviewDecisionRequest, ReviewEntry, False),
     "/v1/rerank": (RerankRequest, Ranking, False),
     "/v1/score": (ScoreRequest, ScoreList, False),
     "/v1/moderations": (ModerationRequest, ModerationRequest, False),
+    "/v1/prompts/{name}/render": (RenderRequest, PromptRendering, False),
     "/tokenize": (TokenizeRequest, TokenizeResponse, False),
     "/detokenize": (DetokenizeRequest, DetokenizeResponse, False),
 }
@@ -74,9 +87,13 @@ _GETS: dict[str, tuple[type, tuple[str, ...]]] = {
     "/version": (Version, ()),
     "/v1/models": (ModelList, ()),
     "/v1/models/{name}": (ModelObject, ()),
+    "/v1/prompts": (PromptList, ()),
+    "/v1/prompts/{name}": (PromptObject, ()),
     "/v1/chat/completions": (CompletionList, ("limit", "after", "order", "model", "metadata")),
     "/v1/chat/completions/{id}": (ChatCompletion, ()),
     "/v1/chat/completions/{id}/messages": (MessageList, ("limit", "after", "order")),
+    "/v1/review": (ReviewList, ("status", "limit", "offset", "id", "tenant", "model", "rule", "action", "random")),
+    "/v1/review/{id}": (ReviewHandle, ("wait",)),
     "/v1/responses/{id}": (ResponseObject, ()),
     "/v1/responses/{id}/input_items": (ItemList, ("limit", "after", "order")),
 }
@@ -91,6 +108,14 @@ _QUERY: dict[str, dict[str, Any]] = {
     "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
     "after": {"schema": {"type": "string"}},
     "order": {"schema": {"type": "string", "enum": ["asc", "desc"]}},
+    "status": {"schema": {"type": "string", "enum": ["pending", "decided"], "default": "pending"}},
+    "offset": {"schema": {"type": "integer", "minimum": 0, "default": 0}},
+    "id": {"schema": {"type": "string"}},
+    "tenant": {"schema": {"type": "string"}},
+    "rule": {"schema": {"type": "string"}},
+    "action": {"schema": {"type": "string", "enum": ["approve", "edit", "reject"]}},
+    "random": {"schema": {"type": "boolean"}},
+    "wait": {"schema": {"type": "number", "minimum": 0, "maximum": 60, "default": 0}},
     "model": {"schema": {"type": "string"}},
     "metadata": {
         "schema": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -143,6 +168,7 @@ def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
         paths.setdefault(path, {})["delete"] = _operation("delete", path, answer)
     for path, answer in _CANCELS.items():
         paths.setdefault(path, {})["post"] = _operation("cancel", path, answer)
+    _describe_reviews(paths)
     _describe_other_paths(paths)
     return {
         "openapi": "3.1.0",
@@ -150,6 +176,17 @@ def build_description(size: int, limits: LimitSettings) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": {**components, "Error": _error_schema(), "MessageError": _message_error_schema()}},
     }
+
+
+def _describe_reviews(paths: dict[str, Any]) -> None:
+    """Describe that a held answer has the form of its endpoint once it is released, and conflicts of reviewers."""
+    responses = paths["/v1/review/{id}"]["get"]["responses"]
+    responses["202"] = {**responses["200"], "description": "Nobody has decided yet."}
+    forms = [_reference(form) for form in (ChatCompletion, TextCompletion, ResponseObject, MessageResponse)]
+    responses["200"] = {"description": "The answer.", "content": {"application/json": {"schema": {"anyOf": forms}}}}
+    for path in ("/v1/review/{id}/lock", "/v1/review/{id}/decision"):
+        errors = paths[path]["post"]["responses"]
+        errors["409"] = {**errors["404"], "description": "It is decided, or another reviewer has it."}
 
 
 def _describe_other_paths(paths: dict[str, Any]) -> None:

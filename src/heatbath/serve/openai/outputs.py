@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -13,6 +13,10 @@ from heatbath.engine.base import Event, Finished, ModelInfo, Started, Token, Tok
 from heatbath.serve.confidence import Confidence
 from heatbath.serve.openai.schema.response_bodies import FinishReason, PromptTokensDetails, Usage
 from heatbath.serve.openai.schema.sampling import GenerationRequest
+from heatbath.serve.policy.ruling import Ruling
+
+if TYPE_CHECKING:
+    from heatbath.serve.openai.grounding import Grounding
 
 WITHHELD: Final = "content_filter"
 """Finish reason of a choice that is withheld, the one that clients of OpenAI know for it."""
@@ -46,13 +50,15 @@ class TokenTexts:
 
 @dataclass
 class ChoiceOutput:
-    """One generated sequence: its tokens, its text as it arrived in pieces, how it ended, and its confidence."""
+    """A generated sequence: tokens, text as it arrived in pieces, its end, its confidence, its grounds, its ruling."""
 
     tokens: list[Token] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     stopped: str | int | None = None
     confidence: Confidence | None = None
+    grounding: Grounding | None = None
+    ruling: Ruling | None = None
 
     @property
     def text(self) -> str:
@@ -63,15 +69,24 @@ class ChoiceOutput:
         """The tokens of the text, without the stop token."""
         return self.tokens[:-1] if isinstance(self.stopped, int) and self.finish == "stop" else self.tokens
 
+    def clear(self, finish: str) -> None:
+        """Drop text and tokens, and end with `finish`."""
+        self.tokens, self.pieces, self.finish, self.stopped = [], [], finish, None
+
     @property
     def mean_logprob(self) -> float:
         """Log-probability at T = 1 per token, in nats."""
+        if self.ruling is not None:
+            return self.ruling.mean_logprob
         return sum(token.logprob or 0.0 for token in self.tokens) / max(1, len(self.tokens))
 
 
 @dataclass
 class PromptOutput:
-    """Everything the engine has sent for one request. `cached_tokens` of the prompt were in the prefix cache."""
+    """Everything the engine has sent for one request. `cached_tokens` of the prompt were in the prefix cache.
+
+    `shows_prompt`: the prompt may be given, as tokens or with its log-probabilities.
+    """
 
     prompt: tuple[int, ...]
     began: Started | None = None
@@ -79,6 +94,7 @@ class PromptOutput:
     choices: dict[int, ChoiceOutput] = field(default_factory=dict)
     completion_tokens: int = 0
     cached_tokens: int = 0
+    shows_prompt: bool = True
 
     def add(self, step: Event) -> None:
         """Add an event of the engine."""

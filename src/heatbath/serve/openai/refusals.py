@@ -162,7 +162,6 @@ _COMPLETIONS: Mapping[str, Refusal] = {
 _RESPONSES: Mapping[str, Refusal] = {
     "background": (bool, "runs nothing in the background; keep the connection open, or stream"),
     "conversation": (_always, "keeps no conversations; give previous_response_id"),
-    "prompt": (_always, "keeps no prompt templates; give instructions and input"),
     "context_management": (bool, "compacts nothing by itself; see truncation"),
     "moderation": (_is_blocking, "has no moderation"),
     "messages": (_always, "takes messages in input"),

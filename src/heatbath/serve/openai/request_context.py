@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request as HttpRequest
@@ -20,12 +20,17 @@ from heatbath.serve.http.asgi import encode_error_event, read_query
 from heatbath.serve.interfaces import RequestInfo, Tenant
 from heatbath.serve.openai.confidence import ConfidenceMeter
 from heatbath.serve.openai.generation import GenerationPlan, GenerationTask
+from heatbath.serve.openai.outputs import PromptOutput
+from heatbath.serve.openai.policy_gate import PolicyGate
 from heatbath.serve.openai.refusals import Refusal
 from heatbath.serve.openai.schema.sampling import GenerationRequest
 from heatbath.serve.openai.sse import EventStreamResponse, StreamWork, run_until_disconnect
 from heatbath.serve.openai.structured_output import StructuredOutput
 from heatbath.serve.openai.validation import decode_body, ignored_header
 from heatbath.serve.services import Services
+
+if TYPE_CHECKING:
+    from heatbath.serve.stack.prompts import RenderedPrompt
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -36,6 +41,19 @@ _LONG = 65_536
 """Bytes from which a body is tokenized in a thread: shorter ones take less time than the change of thread."""
 _NOT_A_SETTING = frozenset({"model", "messages", "prompt", "tools", "stream", "input", "instructions", "questions"})
 """Fields that are not settings, or that `RequestInfo` has elsewhere."""
+
+
+class AnswerEvidence(Protocol):
+    """Documents that a request searches for, and what they did to its answers."""
+
+    def steer(self, request: Request) -> Request:
+        """Return the request to the engine with what the documents add to it."""
+
+    async def complete(self, task: GenerationTask, outputs: list[PromptOutput]) -> list[PromptOutput]:
+        """Measure the evidence of generated answers; return those to give, which may be others."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is said of the search in the `thermo` of a response."""
 
 
 @dataclass
@@ -50,6 +68,9 @@ class RequestContext:
         encode_stream_error: writes the event that ends a stream with an error.
         structured_output: the schemas that the response is checked against.
         confidence: measures how likely each choice is right; None without a calibrator.
+        prompt: the prompt of the library that the request names.
+        evidence: the documents that the request searches for; None if it does not.
+        gate: holds choices until the policy has judged them; None without a policy.
     """
 
     http: HttpRequest
@@ -62,6 +83,15 @@ class RequestContext:
     encode_stream_error: Callable[[ApiError], bytes] = encode_error_event
     structured_output: StructuredOutput | None = None
     confidence: ConfidenceMeter | None = None
+    prompt: RenderedPrompt | None = None
+    evidence: AnswerEvidence | None = None
+    gate: PolicyGate | None = None
+
+    def steer(self, request: Request) -> Request:
+        """Return the request to the engine with what its documents add to it, and then the policy."""
+        if self.evidence is not None:
+            request = self.evidence.steer(request)
+        return request if self.gate is None else self.gate.steer(request)
 
     @property
     def query(self) -> dict[str, str]:
@@ -94,7 +124,7 @@ class RequestContext:
         if lease.account.windows:
             self.http.state.headers.update(lease.headers)
         self.admitted = True
-        return GenerationTask(self.services, plan, lease, meter=self.confidence)
+        return GenerationTask(self.services, plan, lease, meter=self.confidence, gate=self.gate)
 
     def request_info(
         self, settings: Mapping[str, Any], *, model: str | None = None, stream: bool = False

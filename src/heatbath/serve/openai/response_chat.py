@@ -134,6 +134,7 @@ def response_object(body: ResponseRequest, head: ResponseHead, *, is_stored: boo
         model=head.model,
         previous_response_id=body.previous_response_id,
         instructions=body.instructions,
+        prompt=msgspec.UNSET if body.prompt is None else body.prompt,
         tools=body.tools or [],
         tool_choice="auto" if body.tool_choice is None else body.tool_choice,
         parallel_tool_calls=body.parallel_tool_calls is not False,

@@ -17,6 +17,8 @@ from heatbath.serve.errors import ApiError, as_api_error
 from heatbath.serve.openai.chat import respond
 from heatbath.serve.openai.logprobs import scored_tokens
 from heatbath.serve.openai.outputs import WITHHELD, ChoiceOutput, PromptOutput, usage
+from heatbath.serve.openai.policy_input import screen_response
+from heatbath.serve.openai.prompt_library import find_response_prompt, prepend_messages
 from heatbath.serve.openai.refusals import RESPONSE_REFUSALS
 from heatbath.serve.openai.request_context import RequestContext
 from heatbath.serve.openai.responder import Responder
@@ -30,7 +32,7 @@ from heatbath.serve.openai.response_items import (
     write_summary,
 )
 from heatbath.serve.openai.response_output import OutputBuilder
-from heatbath.serve.openai.response_stream import ResponseStreamWriter, item_status
+from heatbath.serve.openai.response_stream import ResponseStreamWriter, file_annotations, item_status
 from heatbath.serve.openai.schema.chat import ChatRequest, Message
 from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
 from heatbath.serve.openai.schema.response_objects import (
@@ -67,12 +69,21 @@ async def responses(context: RequestContext) -> Any:
     """Respond to items."""
     body = await context.read_body(ResponseRequest, RESPONSE_REFUSALS)
     check_response_request(context, body)
+    if body.prompt is not None or (body.thermo is not None and body.thermo.prompt is not None):
+        body = find_response_prompt(context, body)
     history = await load_context(context, body.previous_response_id)
     given = read_items(body.input, context.ignored)
     items = await resolve_references(given, history, partial(find_stored_item, context))
-    earlier: list[InputItem] = [convert_value(item, InputItem, "previous_response_id") for item in history]
     try:
-        conversation = build_chat_request(body, chat_messages(body.instructions, [*earlier, *items]))
+        if context.services.policy is not None:
+            body, history, items = await screen_response(context, body, history, items)
+        earlier: list[InputItem] = [convert_value(item, InputItem, "previous_response_id") for item in history]
+        messages = chat_messages(body.instructions, [*earlier, *items], required=context.prompt is None)
+        if context.prompt is not None:
+            messages = prepend_messages(
+                context.prompt, messages, "input" if body.instructions is None else "instructions"
+            )
+        conversation = build_chat_request(body, messages)
         if body.truncation == "auto":
             conversation = await context.offload(partial(fit_context, context.language, conversation))
         builder = partial(ResponseResponder, request=body, history=history, items=items)
@@ -152,7 +163,7 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
         status = item_status(output)
         if not self.builder.is_complete:
             deque(self.builder.push(text, scored_tokens(output, self.body, self.texts)), maxlen=0)
-            deque(self.builder.finish(status), maxlen=0)
+            deque(self.builder.finish(status, file_annotations(output)), maxlen=0)
         response = self.response
         response.status, response.output, response.usage = status, self.builder.items, self._usage()
         if status == "completed":
@@ -163,7 +174,8 @@ class ResponseResponder(Responder[ChatRequest, ResponseObject]):
         for name, value in self.extras(output).items():
             setattr(response, name, value)
         of_prompt = self.task.outputs[prompt]
-        response.prompt_token_ids = list(of_prompt.prompt) if self.body.return_token_ids else UNSET
+        is_shown = bool(self.body.return_token_ids) and of_prompt.shows_prompt
+        response.prompt_token_ids = list(of_prompt.prompt) if is_shown else UNSET
         response.prompt_logprobs = self.prompt_logprobs(of_prompt)
         return response
 
@@ -219,6 +231,8 @@ class CompactResponder(ResponseResponder):
     def build_response(
         self, outputs: Sequence[PromptOutput], choices: list[ResponseObject], thermo: dict[str, Any] | UnsetType
     ) -> Any:
-        text = "".join(output.select(1)[0].text for output in outputs)
-        item = CompactionItem(id=f"cmp_{self.task.plan.info.id}_0", encrypted_content=write_summary(text))
+        (choice,) = outputs[0].select(1)
+        if choice.finish == WITHHELD:
+            raise ApiError(400, "the policy of this server denies the summary: send the messages.", code=WITHHELD)
+        item = CompactionItem(id=f"cmp_{self.task.plan.info.id}_0", encrypted_content=write_summary(choice.text))
         return CompactedResponse(id=self.head.id, created_at=self.head.created, output=[item], usage=self._usage())

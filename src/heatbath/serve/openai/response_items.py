@@ -109,8 +109,8 @@ def store_items(items: Sequence[InputItem], id: str) -> list[Item]:
     return stored
 
 
-def chat_messages(instructions: str | None, items: Sequence[InputItem]) -> list[chat.Message]:
-    """Return the messages that items stand for; calls in a row are those of one message.
+def chat_messages(instructions: str | None, items: Sequence[InputItem], *, required: bool = True) -> list[chat.Message]:
+    """Return the messages that items stand for; calls in a row are those of one message. `required`: there are some.
 
     `instructions` and the system messages at the start become one message, which is as many as most templates take.
 
@@ -127,7 +127,7 @@ def chat_messages(instructions: str | None, items: Sequence[InputItem]) -> list[
             messages.append(message)
     if system:
         messages.insert(0, chat.Message(role="system", content="\n\n".join(system)))
-    if not messages:
+    if required and not messages:
         raise invalid_value("input is missing: give a text or items.", "input", "missing_required_parameter")
     return messages
 

@@ -47,15 +47,16 @@ class OutputBuilder:
         elif text:
             yield from self._add(TextDelta(text))
 
-    def finish(self, status: ItemStatus) -> Iterator[StreamEvent]:
+    def finish(self, status: ItemStatus, annotations: Sequence[dict[str, Any]] = ()) -> Iterator[StreamEvent]:
         """End the last item with `status`, but for a call that is whole, and yield the events.
 
-        A response without any text has a message without text.
+        A response without any text has a message without text. `annotations` are those of the message, if it is last.
         """
         for delta in () if self.reader is None else self.reader.finish():
             yield from self._add(delta)
         if not self.items:
             yield from self._open_message()
+        yield from self._annotate(annotations)
         is_whole = isinstance(self.items[-1], OutputCall) and self.reader is not None and self.reader.has_complete_calls
         yield from self._close("completed" if is_whole else status)
         self.is_complete = True
@@ -109,6 +110,14 @@ class OutputBuilder:
             yield self._event("output_text.done", content_index=0, text=text, logprobs=part.logprobs)
             yield self._event("content_part.done", content_index=0, part=part)
         yield self._item_event("output_item.done", item)
+
+    def _annotate(self, annotations: Sequence[dict[str, Any]]) -> Iterator[StreamEvent]:
+        item = self.items[-1]
+        if isinstance(item, OutputMessage):
+            for number, annotation in enumerate(annotations):
+                item.content[0].annotations.append(annotation)
+                more = {"content_index": 0, "annotation_index": number, "annotation": annotation}
+                yield self._event("output_text.annotation.added", **more)
 
     def _take_logprobs(self, text: str) -> list[TokenLogprob]:
         """Move log-probabilities of waiting tokens to the message: those of `text`, or all where nothing else can be.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from heatbath.serve.errors import ApiError
@@ -59,7 +59,7 @@ class ResponseStreamWriter(StreamWriter[ChatRequest]):
         return self._encode(self._source.builder.push(text, self.scored_tokens(index, text, newest)))
 
     def finish(self, index: int, choice: ChoiceOutput) -> bytes:
-        return self._encode(self._source.builder.finish(item_status(choice)))
+        return self._encode(self._source.builder.finish(item_status(choice), file_annotations(choice)))
 
     def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
         """Put the event that ends the response, whether it is stored, and the end."""
@@ -93,6 +93,11 @@ class ResponseStreamWriter(StreamWriter[ChatRequest]):
         if self._options.include_obfuscation:
             extras += b',"obfuscation":' + encode_json(random_padding())
         return extras
+
+
+def file_annotations(choice: ChoiceOutput) -> Sequence[dict[str, Any]]:
+    """Return the annotations of what a choice cites; none without documents."""
+    return () if choice.grounding is None else choice.grounding.file_annotations
 
 
 def item_status(choice: ChoiceOutput) -> ItemStatus:

@@ -67,7 +67,7 @@ def build(
         _check_extent(body, extent, min(settings.limits.max_n, settings.engine.max_rows))
     thermo = body.thermo or _NO_THERMO
     if body.thermo is not None:
-        check_components(thermo)
+        _check_thermo(context, thermo)
     form = requested_form(body)
     grammar = form.field if form else None
     if toolbox.tools:
@@ -106,12 +106,20 @@ def build(
         priority=body.priority or 0,
         deadline=settings.engine.deadline_seconds,
     )
+    if context.evidence is not None or context.gate is not None:
+        first = context.steer(first)
     if context.services.calibrator is not None or thermo.require is not None:
         first = prepare_confidence(context, body, first)
     requests = [first]
     for i, prompt in enumerate(prompts[1:], start=1):
         requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))
     return requests
+
+
+def _check_thermo(context: RequestContext, thermo: ThermoOptions) -> None:
+    check_components(thermo)
+    if thermo.prompt is not None and context.prompt is None:
+        raise invalid_value("thermo.prompt begins a conversation: use a chat, or leave it out.", "thermo.prompt")
 
 
 def _check_extent(body: GenerationRequest, extent: Extent, limit: int) -> None:

@@ -64,6 +64,8 @@ class StreamWriter(ABC, Generic[B]):
     object: str
     last_delta: bytes
     """The content of the chunk that ends a choice."""
+    holds_ends = False
+    """Choices end when all is generated, since more will be known of them then."""
 
     def __init__(self, body: B, task: GenerationTask, head: ResponseHead, texts: TokenTexts) -> None:
         self.body, self.task, self.texts = body, task, texts
@@ -78,6 +80,8 @@ class StreamWriter(ABC, Generic[B]):
         self._n = task.plan.n
         self._text_only = not (body.thermo or body.return_token_ids)
         self._text_tokens: dict[int, TextTokens] = {}
+        self._ended: set[int] = set()
+        self._bare: set[int] = set()
 
     def write_event(self, outbox: Outbox, prompt: int, step: Event) -> None:
         """Put the chunks of an event of the engine into the outbox."""
@@ -87,15 +91,18 @@ class StreamWriter(ABC, Generic[B]):
             outbox.put(self.start(prompt))
 
     def write_rest(self, outbox: Outbox, prompt: int, choices: Sequence[ChoiceOutput], *, buffered: bool) -> None:
-        """Put what was not streamed: all of the choices if they were `buffered`, else the ends of empty ones."""
+        """Put what was not streamed: all of the choices if they were `buffered`, else those that have not ended."""
         if buffered:
+            rulings = enumerate([choice.ruling for choice in choices], start=prompt * self._n)
+            self._bare |= {index for index, ruling in rulings if ruling is not None and not ruling.shows_prompt}
             outbox.put(self.start(prompt))
         for i, choice in enumerate(choices):
-            if buffered:
+            index = prompt * self._n + i
+            if index not in self._ended and (buffered or choice.pieces):
                 step = TokensGenerated(i, choice.tokens, choice.text, choice.finish, choice.stopped)
                 outbox.put(self.tokens(prompt, step, choice))
-            elif not choice.tokens:
-                outbox.put(self.finish(prompt * self._n + i, choice))
+            if self.holds_ends or index not in self._ended:
+                outbox.put(self.finish(index, choice))
 
     def write_end(self, outbox: Outbox, thermo: Mapping[str, Any] | None, stored: bool | None) -> None:
         """Put the chunk without choices, if it has anything to say, whether the response is stored, and the end."""
@@ -112,10 +119,11 @@ class StreamWriter(ABC, Generic[B]):
             if self._text_only:
                 return self.text(index, step.text) if step.text else b""
             return self.content(index, step.text, ChoiceOutput(list(step.tokens)))
+        self._ended.add(index)
         newest = ChoiceOutput(list(step.tokens), [], step.finish_reason, step.stop_reason)
         text = step.text + stop_token_text(newest, self.body, self.texts)
         content = self.content(index, text, newest) if not self._text_only else self.text(index, text) if text else b""
-        return content + self.finish(index, choice)
+        return content if self.holds_ends else content + self.finish(index, choice)
 
     @abstractmethod
     def start(self, prompt: int) -> bytes:
@@ -131,18 +139,25 @@ class StreamWriter(ABC, Generic[B]):
 
     def finish(self, index: int, choice: ChoiceOutput) -> bytes:
         """Return the chunk that ends a choice."""
-        body = self.last_delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
+        delta = self.last_delta if choice.grounding is None else self.end_delta(choice)
+        body = delta + b',"finish_reason":' + encode_json(self.finish_reason(index, choice))
         reason = stop_reason(choice, self.body)
         if reason is not UNSET:
             body += b',"stop_reason":' + encode_json(reason)
-        if self.thermo or self.task.meter is not None:
+        if self.thermo or self.task.meter is not None or self.task.gate is not None:
             body += b',"thermo":' + encode_json(self._describe_end(choice))
         return self.chunk(index, body)
+
+    def end_delta(self, choice: ChoiceOutput) -> bytes:
+        """Return the content of the chunk that ends a choice with grounds."""
+        return self.last_delta
 
     def _describe_end(self, choice: ChoiceOutput) -> dict[str, Any]:
         """Return the `thermo` of the chunk that ends a choice."""
         summary = choice_summary(choice, self.task.services.phase_map) if self.thermo else {}
-        return summary if self.task.meter is None else summary | self.task.meter.measure(choice).describe()
+        if choice.grounding is not None:
+            summary |= choice.grounding.thermo
+        return summary | self.task.describe_choice(choice)
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
         """Return why a choice ended."""
@@ -196,7 +211,7 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
 
     def start(self, prompt: int) -> bytes:
         chunks, more = b"", b""
-        if self.body.return_token_ids:
+        if self.body.return_token_ids and self.task.outputs[prompt].shows_prompt:
             more = b',"prompt_token_ids":' + encode_json(self.task.outputs[prompt].prompt)
         for i in range(self._n):
             chunks += self.chunk(i, _FIRST_DELTA, b"" if i else more)
@@ -234,6 +249,11 @@ class ChatStreamWriter(StreamWriter[ChatRequest]):
         reader = self._readers[index]
         deltas = reader.push(text) + (reader.finish() if is_last else [])
         return [_encode_delta(delta, f"{self._id_prefix}_{index}") for delta in deltas]
+
+    def end_delta(self, choice: ChoiceOutput) -> bytes:
+        if choice.grounding is None or not choice.grounding.url_annotations:
+            return self.last_delta
+        return b'"delta":{"annotations":' + encode_json(choice.grounding.url_annotations) + b'},"logprobs":null'
 
     def finish_reason(self, index: int, choice: ChoiceOutput) -> str:
         reason = finish_reason(choice)
@@ -275,13 +295,13 @@ class CompletionStreamWriter(StreamWriter[CompletionRequest]):
 
     def start(self, prompt: int) -> bytes:
         of_prompt, extras = self.task.outputs[prompt], b""
-        if self.body.return_token_ids:
+        if self.body.return_token_ids and of_prompt.shows_prompt:
             extras = b',"prompt_token_ids":' + encode_json(of_prompt.prompt)
         if not (self.body.echo or extras):
             return b""
         text = self._prompt_texts[prompt] if self.body.echo else ""
         scored = of_prompt.began.scored_prompt if self.body.echo and of_prompt.began else ()
-        indices = range(prompt * self._n, prompt * self._n + self._n)
+        indices = [index for index in range(prompt * self._n, prompt * self._n + self._n) if index not in self._bare]
         return b"".join([self._piece(index, text, scored, extras, prompt=len(scored)) for index in indices])
 
     def text(self, index: int, text: str) -> bytes:

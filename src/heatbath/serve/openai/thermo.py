@@ -16,7 +16,9 @@ def choice_thermo(choice: ChoiceOutput, options: ThermoOptions, texts: TokenText
 
 
 def choice_summary(choice: ChoiceOutput, phase_map: Any) -> dict[str, Any]:
-    """Return the summary of a choice, and the edges of the phase map."""
+    """Return the summary of a choice, and the edges of the phase map; null for one whose tokens are not shown."""
+    if choice.ruling is not None and not choice.ruling.shows_tokens:
+        return {"summary": None, "edges": {}}
     summary = summarize_records(choice.tokens)
     return {"summary": summary, "edges": locate_edges(phase_map, summary.get("temperature"))}
 

@@ -236,3 +236,12 @@ def parse_calls(text: str, id_prefix: str) -> tuple[ResponseMessage, bool]:
     if not calls:
         return ResponseMessage(content=content), False
     return ResponseMessage(content=content or None, tool_calls=calls), reader.has_complete_calls
+
+
+def replace_arguments(text: str, changes: Sequence[tuple[str, str]]) -> str:
+    """Return a text whose calls have other arguments; `changes` are those of each call, before and after."""
+    done = ""
+    for before, after in changes:
+        head, _, text = text.partition(ARGUMENTS + before)
+        done += head + ARGUMENTS + after
+    return done + text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,12 +10,30 @@ from sqlalchemy import Connection, delete, select, update
 
 from heatbath.serve.interfaces import AnswerConfidence
 from heatbath.serve.storage.queries import confidence_from_row, insert_labels, select_confidence
+from heatbath.serve.storage.review_queries import erase_reviews
 from heatbath.serve.storage.row_codec import clean_text, encode_labels, replace_metadata
 from heatbath.serve.storage.schema import answers, confidences, contents, labels
 
 
+class Edit(ABC):
+    """A change that the writing thread makes in one transaction with others.
+
+    It may be run again: alone where another one of its transaction failed, and after a commit whose outcome is unknown.
+    Edits of one transaction run by `lock_order`, else two servers could wait for each other's rows.
+    """
+
+    @property
+    def lock_order(self) -> str:
+        """The place of the edit among others."""
+        return ""
+
+    @abstractmethod
+    def apply(self, connection: Connection) -> bool:
+        """Make the change; False if there is nothing to change."""
+
+
 @dataclass(frozen=True)
-class AnswerEdit:
+class AnswerEdit(Edit):
     """A change of a tenant's stored outcome: other `metadata`, or the deletion of its content where that is None."""
 
     id: str
@@ -32,6 +51,7 @@ class AnswerEdit:
         if self.metadata is None:
             connection.execute(delete(contents).where(contents.c.seq == row.seq))
             connection.execute(update(answers).where(answers.c.seq == row.seq).values(settings={}))
+            erase_reviews(connection, self.id, self.tenant)
         else:
             body = replace_metadata(row.body, self.metadata)
             connection.execute(update(contents).where(contents.c.seq == row.seq).values(body=body))
@@ -40,7 +60,7 @@ class AnswerEdit:
 
 
 @dataclass
-class LabelEdit:
+class LabelEdit(Edit):
     """A label of a choice of a tenant's stored outcome; `before` is the choice as it was, None until it is found."""
 
     id: str
@@ -48,6 +68,7 @@ class LabelEdit:
     choice: int
     is_right: bool
     time: float
+    weight: float | None = None
     before: AnswerConfidence | None = None
 
     def apply(self, connection: Connection) -> bool:
@@ -63,5 +84,6 @@ class LabelEdit:
         if not row.withheld:
             is_own = (confidences.c.seq == row.seq) & (confidences.c.choice == self.choice)
             time = self.time if row.labeled is None else row.labeled
-            connection.execute(update(confidences).where(is_own).values(correct=self.is_right, labeled=time))
+            label = {"correct": self.is_right, "labeled": time, "weight": self.weight}
+            connection.execute(update(confidences).where(is_own).values(label))
         return True

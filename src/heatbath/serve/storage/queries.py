@@ -196,7 +196,10 @@ def select_confidences(calibrator: str, limit: int) -> Select[Any]:
 
 def confidence_from_row(row: Row[Any]) -> tuple[str, AnswerConfidence]:
     """Convert a row of `confidences` with the id of its answer."""
-    return row.id, AnswerConfidence(row.choice, row.value, row.calibrator, row.withheld, row.correct, row.labeled)
+    weight = 1.0 if row.weight is None else row.weight
+    return row.id, AnswerConfidence(
+        row.choice, row.value, row.calibrator, row.withheld, row.correct, row.labeled, weight
+    )
 
 
 def select_minutes_since(since: float) -> Select[Any]:

@@ -89,7 +89,52 @@ confidences = Table(
     Column("withheld", Boolean, nullable=False),
     Column("correct", Boolean),
     Column("labeled", Double),
+    # The stake of the label in tests, less than 1 for one from a review that others were less likely to get.
+    Column("weight", Double),
     Index("ix_confidences_calibrator", "calibrator", "seq"),
+)
+
+# Answers that wait for a person's decision, and the decisions.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    # By the clock of rows, for retention; deadlines and locks are by a clock that never runs ahead.
+    Column("stored", Double, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("choice", Integer, nullable=False),
+    Column("rules", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("weight", Double, nullable=False),
+    Column("confidence", Double),
+    Column("calibrator", Text, nullable=False),
+    # Whether the content may stay after the decision.
+    Column("kept", Boolean, nullable=False),
+    Column("holder", Text),
+    Column("locked_until", Double),
+    # The decision, and the attempt that made it: one whose commit is unknown is repeated.
+    Column("action", Text),
+    Column("reviewer", Text),
+    Column("reason", Text),
+    Column("decided", Double),
+    Column("attempt", Text),
+    Index("uq_reviews_request", "request", "choice", "tenant", unique=True),
+    Index("ix_reviews_action", "action", "deadline"),
+    Index("ix_reviews_stored", "stored"),
+    sqlite_autoincrement=True,
+)
+
+review_contents = Table(
+    "review_contents",
+    metadata,
+    Column("seq", Number, ForeignKey("reviews.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
 )
 
 minutes = Table(

@@ -24,7 +24,7 @@ from heatbath.serve.storage.db_errors import (
     DatabaseUnusable,
     classify_db_error,
 )
-from heatbath.serve.storage.edits import AnswerEdit, LabelEdit
+from heatbath.serve.storage.edits import AnswerEdit, Edit, LabelEdit
 from heatbath.serve.storage.minutes import Minute, merge_minutes
 from heatbath.serve.storage.row_codec import from_row
 from heatbath.serve.storage.writer import WRITE_TIMEOUT, StorageWriter, StoreConfig
@@ -71,7 +71,7 @@ class SqlStore:
     """A `Store` and `MinuteStore`; `open_store` makes one. Any number of processes may share a database."""
 
     def __init__(self, database: Database, config: StoreConfig, unavailable_reason: str | None) -> None:
-        self._database = database
+        self._database, self._config = database, config
         self._writer = StorageWriter(database, config, unavailable_reason)
         self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="heatbath-storage")
 
@@ -79,6 +79,11 @@ class SqlStore:
     def unavailable_reason(self) -> str | None:
         """One sentence on why it cannot be written, None if it can."""
         return self._writer.unavailable_reason
+
+    @property
+    def config(self) -> StoreConfig:
+        """Retention, whether content is kept, and the clocks."""
+        return self._config
 
     async def save(self, outcome: RequestOutcome) -> None:
         """Store durably: when it returns, a crash loses nothing. The same id twice stores once.
@@ -98,12 +103,12 @@ class SqlStore:
         Raises:
             StoreUnavailable: the database cannot be read.
         """
-        outcomes = await self._run_query(queries.select_answer(id, tenant), _outcome_from_row)
+        outcomes = await self.run_query(queries.select_answer(id, tenant), _outcome_from_row)
         return outcomes[0] if outcomes else None
 
     async def list_answers(self, query: AnswerQuery) -> list[RequestOutcome]:
         """Return the outcomes that `query` asks for. Raises `StoreUnavailable`."""
-        return await self._run_query(queries.select_page(query), _outcome_from_row)
+        return await self.run_query(queries.select_page(query), _outcome_from_row)
 
     async def update_metadata(self, id: str, tenant: str, metadata: Mapping[str, str]) -> bool:
         """Replace the metadata of an outcome durably; False if the tenant has stored no content of that id.
@@ -142,15 +147,23 @@ class SqlStore:
             StoreUnavailable: the database cannot be read.
         """
         query = queries.select_confidences(calibrator, limit)
-        return (await self._run_query(query, queries.confidence_from_row))[::-1]
+        return (await self.run_query(query, queries.confidence_from_row))[::-1]
 
     async def list_recent(self, count: int, tenant: str | None) -> list[RequestOutcome]:
         """Return the newest stored outcomes, newest first. Raises `StoreUnavailable`."""
-        return await self._run_query(queries.select_newest(count, tenant), _outcome_from_row)
+        return await self.run_query(queries.select_newest(count, tenant), _outcome_from_row)
 
     async def read_minutes(self, since: float) -> list[Minute]:
         """Return the minutes that start at `since` (Unix seconds) or later, summed over processes, oldest first."""
-        return merge_minutes(await self._run_query(queries.select_minutes_since(since), queries.minute_from_row))
+        return merge_minutes(await self.run_query(queries.select_minutes_since(since), queries.minute_from_row))
+
+    async def apply_edit(self, edit: Edit) -> bool:
+        """Run a change durably; return whether it found what it changes.
+
+        Raises:
+            StoreUnavailable: it is not known to be made.
+        """
+        return await self._writer.write(edit)
 
     async def close(self) -> None:
         """Write what is queued, then close the database."""
@@ -158,7 +171,8 @@ class SqlStore:
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._database.close()
 
-    async def _run_query(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
+    async def run_query(self, query: Select[Any], convert: Callable[[Row[Any]], T]) -> list[T]:
+        """Return the rows of a query, each by `convert`, in a thread. Raises `StoreUnavailable`."""
         if not self._database.is_ready:
             raise StoreUnavailable(self.unavailable_reason or NOT_RESPONDING)
         try:

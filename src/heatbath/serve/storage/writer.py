@@ -26,9 +26,11 @@ from heatbath.serve.storage.db_errors import (
     is_row_error,
     is_transient,
 )
-from heatbath.serve.storage.edits import AnswerEdit, LabelEdit
+from heatbath.serve.storage.edits import Edit
 from heatbath.serve.storage.minutes import Minute
 from heatbath.serve.storage.retention import MonotonicClock, RetentionClock
+from heatbath.serve.storage.review_edits import ReviewSubmission, label_reviewed_answers
+from heatbath.serve.storage.review_queries import delete_expired_reviews
 from heatbath.serve.storage.row_codec import encode_body, encode_confidences, encode_labels, to_row
 
 # Seconds that a waiter waits; after that the database counts as not responding.
@@ -43,7 +45,7 @@ _BATCH_SIZE = 256
 _MAX_DELETED = 500
 
 
-Payload = RequestOutcome | Sequence[Minute] | AnswerEdit | LabelEdit
+Payload = RequestOutcome | Sequence[Minute] | Edit
 
 
 @dataclass(eq=False)
@@ -202,15 +204,21 @@ class StorageWriter:
             if not self._is_floor_loaded:
                 self._clock.floor = max(self._clock.floor, queries.read_last_time(connection))
                 self._is_floor_loaded = True
-            for job in jobs:
+            for job in sorted(jobs, key=_lock_order):
                 if isinstance(job.payload, RequestOutcome):
                     job.row["stored"] = self._clock.next_timestamp()
-                elif isinstance(job.payload, AnswerEdit | LabelEdit):
+                elif isinstance(job.payload, ReviewSubmission):
+                    job.payload.stored_at = self._clock.next_timestamp()
+                    job.has_changed |= job.payload.apply(connection)
+                elif isinstance(job.payload, Edit):
                     job.has_changed |= job.payload.apply(connection)
                 elif job.payload:
                     queries.upsert_minutes(connection, self._config.instance, job.payload)
             answers = [job.row for job in jobs if job.row]
-            return queries.insert_answers(connection, answers) if answers else set()
+            conflicts = queries.insert_answers(connection, answers) if answers else set()
+            if measured := [row["id"] for row in answers if row["confidences"]]:
+                label_reviewed_answers(connection, measured)
+            return conflicts
 
     def _probe_database(self) -> None:
         try:
@@ -255,7 +263,13 @@ class StorageWriter:
         queries.write_retention(connection, time_)
         # A row that is written now may not be older than the horizon, should the clock of the machine go back.
         self._clock.floor = max(self._clock.floor, time_)
-        return queries.delete_expired(connection, time_ - 86_400 * self._config.days, _MAX_DELETED)
+        horizon = time_ - 86_400 * self._config.days
+        delete_expired_reviews(connection, time_, horizon)
+        return queries.delete_expired(connection, horizon, _MAX_DELETED)
+
+
+def _lock_order(job: WriteJob) -> str:
+    return job.payload.lock_order if isinstance(job.payload, Edit) else ""
 
 
 def _resolve_jobs(jobs: Sequence[WriteJob], refusal: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -12,15 +13,22 @@ from prometheus_client.registry import Collector
 from heatbath.engine.base import Engine, EngineStats
 from heatbath.serve.confidence import ServedCalibrator
 from heatbath.serve.interfaces import Store
+from heatbath.serve.policy.served_policy import ServedPolicy
+from heatbath.serve.telemetry.policy_metrics import policy_metrics
+
+if TYPE_CHECKING:
+    from heatbath.serve.indexes import ServedIndexes
 
 
 @dataclass(eq=False)
 class ServerGauges(Collector):
-    """Gauges of the engine, store and calibrator of this server, once they are attached."""
+    """Gauges of the engine, store, calibrator and policy of this server, once they are attached."""
 
     engine: Engine | None = None
     store: Store | None = None
     calibrator: ServedCalibrator | None = None
+    indexes: ServedIndexes | None = None
+    policy: ServedPolicy | None = None
 
     @property
     def engine_stats(self) -> EngineStats | None:
@@ -38,6 +46,10 @@ class ServerGauges(Collector):
             yield _build_up_gauge("store", self.store.unavailable_reason is None)
         if self.calibrator is not None:
             yield from _calibration_gauges(self.calibrator)
+        if self.indexes is not None:
+            yield from _retrieval_gauges(self.indexes)
+        if self.policy is not None:
+            yield from policy_metrics(self.policy)
 
 
 def _engine_gauges(stats: EngineStats) -> Iterator[Metric]:
@@ -60,6 +72,19 @@ def _calibration_gauges(served: ServedCalibrator) -> Iterator[Metric]:
     yield _build_counter("uncalibrated_answers", "Choices without one.", counts.unmeasured)
     yield _build_counter("abstaining_answers", "Choices that the guarantee does not cover.", counts.abstaining)
     yield _build_counter("withheld_answers", "Choices below the confidence that was required.", counts.withheld)
+
+
+def _retrieval_gauges(indexes: ServedIndexes) -> Iterator[Metric]:
+    counts = indexes.counts
+    yield _build_counter("retrieval_searches", "Searches for documents.", counts.searches)
+    yield _build_counter("retrieval_empty_searches", "Searches that found nothing.", counts.empty)
+    yield _build_counter(
+        "retrieval_untriggered_requests", "Requests whose trigger asked for no search.", counts.untriggered
+    )
+    yield _build_counter("supported_claims", "Parts of answers that a passage supports.", counts.supported)
+    yield _build_counter("unsupported_claims", "Parts of answers that no passage supports.", counts.unsupported)
+    yield _build_counter("refused_citations", "Written citations without support.", counts.refused)
+    yield _build_counter("unknown_citations", "Written citations of passages that were not shown.", counts.unknown)
 
 
 def _build_gauge(name: str, text: str, value: float) -> Metric:

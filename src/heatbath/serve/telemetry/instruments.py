@@ -8,7 +8,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from heatbath.serve.telemetry.buckets import FIRST_TOKEN_SECONDS, LAG_SECONDS, REQUEST_SECONDS, TOKEN_INTERVAL_SECONDS
 
-ALLOWED_LABELS = frozenset({"model", "endpoint", "status", "finish", "code", "quantity", "version", "python"})
+ALLOWED_LABELS = frozenset(
+    {
+        "model",
+        "endpoint",
+        "status",
+        "finish",
+        "code",
+        "quantity",
+        "version",
+        "python",
+        "rule",
+        "scope",
+        "verdict",
+        "action",
+    }
+)
 """All label names: neither tenants nor contents ever become a label."""
 
 

@@ -24,9 +24,17 @@ ENDPOINTS = frozenset(
         "/v1/outcomes",
         "/v1/embeddings",
         "/v1/models",
+        "/v1/review",
+        "/v1/review/{id}",
+        "/v1/review/{id}/lock",
+        "/v1/review/{id}/decision",
         "/v1/models/{name}",
+        "/v1/prompts",
+        "/v1/prompts/{name}",
+        "/v1/prompts/{name}/render",
         "/tokenize",
         "/detokenize",
+        "/v1/search",
         "/v1/rerank",
         "/rerank",
         "/v2/rerank",
@@ -43,13 +51,17 @@ FINISH_REASONS = frozenset(
     {"stop", "length", "deadline", "cancelled", "tool_calls", "function_call", "content_filter", "error"}
 )
 
-STATUSES = frozenset({200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507})
+STATUSES = frozenset(
+    {200, 202, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507}
+)
 
 CODES = frozenset(
     {
+        "already_decided",
         "body_timeout",
         "body_too_large",
         "client_gone",
+        "content_filter",
         "context_length_exceeded",
         "cross_origin",
         "deadline_exceeded",
@@ -63,6 +75,7 @@ CODES = frozenset(
         "invalid_json",
         "invalid_value",
         "item_not_found",
+        "locked",
         "malformed_request",
         "method_not_allowed",
         "missing_required_parameter",

@@ -5,6 +5,7 @@
     select_answers(p, labels, thresholds=…)           a threshold with a guaranteed error rate
     find_conformal_bound(scores, alpha)               sets of answers with a guaranteed coverage
     select_route(first, second, routes)               two models under one guaranteed error rate
+    estimate_accuracy(labels, selection)              of all answers, from labels of those that a rule or chance picked
     calibrate(model, data), load_calibrator(path)     all of it for a model, and its file
 
 Names are imported when they are first used.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         negative_log_likelihood,
         reliability_bins,
     )
+    from heatbath.trust.calibration.selected_labels import estimate_accuracy, estimate_calibration_error
     from heatbath.trust.calibration.signal_ranking import rank_signals
     from heatbath.trust.calibration.signal_table import SignalDescription, SignalTable
 
@@ -59,6 +61,8 @@ _LAZY_IMPORTS = {
     "calibration_error": "reliability",
     "choose_fit": "cross_validation",
     "choose_routes": "model_routing",
+    "estimate_accuracy": "selected_labels",
+    "estimate_calibration_error": "selected_labels",
     "find_conformal_bound": "conformal_sets",
     "load_calibrator": "calibrator",
     "negative_log_likelihood": "reliability",
@@ -91,6 +95,8 @@ __all__ = [
     "calibration_error",
     "choose_fit",
     "choose_routes",
+    "estimate_accuracy",
+    "estimate_calibration_error",
     "find_conformal_bound",
     "load_calibrator",
     "negative_log_likelihood",

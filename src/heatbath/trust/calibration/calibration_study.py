@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heatbath.errors import BadInput
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.calibration.answer_file import StoredAnswer
 from heatbath.trust.calibration.answer_selection import (
     ErrorTarget,
@@ -28,7 +29,6 @@ from heatbath.trust.calibration.cross_validation import (
 from heatbath.trust.calibration.gauge_control import GaugeEffect, compare_gauges
 from heatbath.trust.calibration.metric_summary import MetricSummary, MetricValue, summarize_groups, summarize_metrics
 from heatbath.trust.calibration.ranking_metrics import RiskCoverage, risk_coverage
-from heatbath.trust.calibration.reliability import error_interval
 from heatbath.trust.calibration.signal_ranking import SignalRanking, rank_signals
 from heatbath.trust.calibration.signal_table import Floats, Ints, SignalDescription, SignalTable
 from heatbath.trust.calibration.splits import keep_one_of_each, split_units

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.calibration.ranking_metrics import (
     area_under_risk_coverage,
     area_under_roc,
@@ -20,7 +21,6 @@ from heatbath.trust.calibration.reliability import (
     ReliabilityBin,
     brier_score,
     calibration_error,
-    error_interval,
     negative_log_likelihood,
     reliability_bins,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from heatbath.trust.calibration.reliability import error_interval
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.calibration.signal_table import (
     Floats,
     Ints,

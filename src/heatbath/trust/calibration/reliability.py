@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, xlogy
+from scipy.special import xlogy
 
 from heatbath.errors import BadInput
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.calibration.signal_table import Floats, Ints, validate_labels, validate_probabilities
 
 EQUAL_WIDTH, EQUAL_MASS = "equal width", "equal mass"
@@ -93,15 +94,6 @@ def reliability_bins(
     low, high = error_interval(right, size)
     columns = (count[used], confidence, right / size, low, high)
     return tuple(ReliabilityBin(int(n), *map(float, rest)) for n, *rest in zip(*columns, strict=True))
-
-
-def error_interval(successes: Floats, trials: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Return the Clopper-Pearson interval of a share for each pair of counts; expected counts need not be integers."""
-    tail, failures = (1 - level) / 2, np.maximum(trials - successes, 0.0)
-    with np.errstate(invalid="ignore"):
-        low = np.where(successes > 0, betaincinv(np.maximum(successes, 1e-300), failures + 1, tail), 0.0)
-        high = np.where(failures > 0, betaincinv(successes + 1, np.maximum(failures, 1e-300), 1 - tail), 1.0)
-    return low, high
 
 
 def _assign_bins(p: Floats, bins: int, rule: str) -> Ints:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from heatbath.pages.verdicts import Verdict
+from heatbath.pages.verdicts import ReportVerdict
 from heatbath.trust.calibration.calibration_study import CalibrationStudy
 from heatbath.trust.calibration.metric_summary import MetricValue
 from heatbath.trust.calibration.signal_ranking import PairedDifference, RankedSignal
@@ -13,7 +13,7 @@ SIGNIFICANCE = 0.05
 LOG_Z = "log_z"
 
 
-def build_calibration_verdicts(study: CalibrationStudy) -> list[Verdict]:
+def build_calibration_verdicts(study: CalibrationStudy) -> list[ReportVerdict]:
     """Return the verdicts: confidence, guarantee, best signal, and the claim about log Z."""
     return [_describe_confidence(study), _describe_guarantee(study), _describe_best(study), _describe_log_z(study)]
 
@@ -35,10 +35,10 @@ def format_difference(difference: PairedDifference) -> str:
     return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}), {p}"
 
 
-def _describe_confidence(study: CalibrationStudy) -> Verdict:
+def _describe_confidence(study: CalibrationStudy) -> ReportVerdict:
     signals, fit = study.chosen
     error = study.held_out["ECE, equal mass"]
-    return Verdict(
+    return ReportVerdict(
         "curve",
         "Confidence",
         f"ECE {error.value:.3f}",
@@ -53,7 +53,7 @@ def format_share(share: MetricValue) -> str:
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
-def _describe_guarantee(study: CalibrationStudy) -> Verdict:
+def _describe_guarantee(study: CalibrationStudy) -> ReportVerdict:
     guarantee, realised = study.guarantee, study.realised
     text = str(guarantee)
     reason = f"{text[:1].upper()}{text[1:]}; tested on {guarantee.questions} questions by the rule {guarantee.rule}. "
@@ -61,10 +61,10 @@ def _describe_guarantee(study: CalibrationStudy) -> Verdict:
         reason += f"On held-out questions {realised.wrong} of {realised.answered} answers are wrong, "
         reason += f"{format_share(realised.rate)}. "
     statement = "nothing is answered" if guarantee.threshold is None else f"answers {guarantee.coverage:.0%}"
-    return Verdict("use", "Guarantee", statement, reason + guarantee.assumption)
+    return ReportVerdict("use", "Guarantee", statement, reason + guarantee.assumption)
 
 
-def _describe_best(study: CalibrationStudy) -> Verdict:
+def _describe_best(study: CalibrationStudy) -> ReportVerdict:
     best = study.ranking.signals[0]
     others = [one for one in study.ranking.signals if one.column.name != study.ranking.reference]
     better = [one.column.name for one in others if one.against_reference.low > 0]
@@ -73,7 +73,7 @@ def _describe_best(study: CalibrationStudy) -> Verdict:
         if better
         else f"none is shown to be better than {study.ranking.reference}"
     )
-    return Verdict(
+    return ReportVerdict(
         "order",
         "Best signal",
         best.column.name,
@@ -82,11 +82,11 @@ def _describe_best(study: CalibrationStudy) -> Verdict:
     )
 
 
-def _describe_log_z(study: CalibrationStudy) -> Verdict:
+def _describe_log_z(study: CalibrationStudy) -> ReportVerdict:
     """Answer the claim that log Z is a signal of confidence, with the gauge control."""
     found = [one for one in study.ranking.signals if _base_name(one) == LOG_Z]
     if not found:
-        return Verdict("melt", "Is log Z a signal?", "not measured", "No log Z was among the signals.")
+        return ReportVerdict("melt", "Is log Z a signal?", "not measured", "No log Z was among the signals.")
     best = max(found, key=lambda one: one.auroc)
     effect = next(one for one in study.gauge if one.name == best.column.name)
     is_signal = best.against_chance.p_value < SIGNIFICANCE and best.auroc > 0.5
@@ -107,7 +107,7 @@ def _describe_log_z(study: CalibrationStudy) -> Verdict:
         if moved
         else ", and moves no signal that is said to be gauge-invariant."
     )
-    return Verdict("melt", "Is log Z a signal?", statement, reason + control)
+    return ReportVerdict("melt", "Is log Z a signal?", statement, reason + control)
 
 
 def _base_name(signal: RankedSignal) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heatbath.trust.calibration.reliability import error_interval
+from heatbath.estimate.proportion import error_interval
 from heatbath.trust.monitoring.martingales import LABEL_BETS, BettingMixture, label_factors
 from heatbath.trust.monitoring.rank_test import RankTest
 
@@ -40,9 +40,9 @@ class CalibrationMonitor:
         self._capital = BettingMixture(len(LABEL_BETS))
         # One label of each answer is tested, the first that came: choices of one prompt are not independent.
         self._tested: dict[str, int] = {}
-        self._labels: dict[tuple[str, int], tuple[float, bool]] = {}
+        self._labels: dict[tuple[str, int], tuple[float, bool, float]] = {}
         self._confidences = np.zeros(NUM_BINS, np.int64)
-        self._reliability = np.zeros((3, NUM_BINS))
+        self._reliability = np.zeros((5, NUM_BINS))
 
     @property
     def num_labels(self) -> int:
@@ -76,33 +76,38 @@ class CalibrationMonitor:
         if self._ranks is not None:
             self._ranks.add(confidence)
 
-    def add_label(self, answer: str, choice: int, confidence: float, *, is_right: bool) -> None:
-        """Take a label of a choice of an answer; a second one of the same choice replaces the first."""
-        earlier = self._labels.get((answer, choice))
-        if earlier == (confidence, is_right):
+    def add_label(self, answer: str, choice: int, confidence: float, *, is_right: bool, weight: float = 1.0) -> None:
+        """Take a label of a choice of an answer; a second one of the same choice replaces the first.
+
+        `weight`, in [0, 1], is the stake of the label. Where answers are picked for labels with different
+        probabilities, a weight proportional to 1/probability makes a fair bet on all answers, picked or not; 0 leaves
+        a label out, as of answers that a rule picked where no others are.
+        """
+        earlier, label = self._labels.get((answer, choice)), (confidence, is_right, weight)
+        if earlier == label:
             return
-        self._labels[answer, choice] = confidence, is_right
+        self._labels[answer, choice] = label
         if earlier is not None:
-            self._count_label(*earlier, -1)
-        self._count_label(confidence, is_right, 1)
+            self._count_label(earlier, -1)
+        self._count_label(label, 1)
         if self._tested.setdefault(answer, choice) != choice:
             return
         if earlier is None:
-            self._capital.update(label_factors(confidence, is_right))
+            self._capital.update(1.0 + weight * (label_factors(confidence, is_right) - 1.0))
         else:
             self._test_again()
 
     def describe(self) -> dict[str, Any]:
         """Return what was seen and found, ready for JSON."""
-        count, right, total = self._reliability
+        number, number_right, count, right, total = self._reliability
         low, high = error_interval(right, np.maximum(count, 1.0))
         bins = [
             {
-                "count": int(count[i]),
-                "right": int(right[i]),
-                "confidence": total[i] / count[i] if count[i] else None,
-                "share": right[i] / count[i] if count[i] else None,
-                "interval": [float(low[i]), float(high[i])] if count[i] else None,
+                "count": int(number[i]),
+                "right": int(number_right[i]),
+                "confidence": total[i] / count[i] if count[i] > 0.0 else None,
+                "share": right[i] / count[i] if count[i] > 0.0 else None,
+                "interval": [float(low[i]), float(high[i])] if count[i] > 0.0 else None,
             }
             for i in range(NUM_BINS)
         ]
@@ -130,14 +135,17 @@ class CalibrationMonitor:
         limit = self._log_limit
         return {"evidence": max(0.0, test.log_capital) / limit, "peak": test.log_peak / limit}
 
-    def _count_label(self, confidence: float, is_right: bool, sign: int) -> None:
-        self._reliability[:, _find_bin(confidence)] += sign * np.array([1.0, float(is_right), confidence])
+    def _count_label(self, label: tuple[float, bool, float], sign: int) -> None:
+        confidence, is_right, weight = label
+        row = np.array([1.0, is_right, weight, weight * is_right, weight * confidence])
+        self._reliability[:, _find_bin(confidence)] += sign * row
 
     def _test_again(self) -> None:
         """Compute the capital anew, after a label that was tested has changed."""
         labels = [self._labels[answer, choice] for answer, choice in self._tested.items()]
-        confidence_n, right_n = np.array(labels, np.float64).T
-        self._capital = BettingMixture.from_factors(label_factors(confidence_n, right_n))
+        confidence_n, right_n, weight_n = np.array(labels, np.float64).T
+        factors = label_factors(confidence_n, right_n)
+        self._capital = BettingMixture.from_factors(1.0 + weight_n[:, None] * (factors - 1.0))
 
 
 def _find_bins(confidence_n: np.ndarray) -> np.ndarray:

@@ -192,18 +192,18 @@ def parse_signal_name(
         BadInput: no such signal, or a parameter or aggregation that it does not take.
     """
     if not isinstance(name, str):
-        raise BadInput(f"A signal must be given by its name, got {format_value(name)}.", param="signal")
+        raise BadInput(f"a signal must be given by its name, got {format_value(name)}.", param="signal")
     rest, colon, chosen = name.partition(":")
     base, at, text = rest.partition("@")
     if base not in signals:
         raise BadInput(
-            f"There is no signal {format_value(base)}{suggest_name(base, signals)}: choose from {', '.join(signals)}.",
+            f"there is no signal {format_value(base)}{suggest_name(base, signals)}: choose from {', '.join(signals)}.",
             param="signal",
         )
     spec = signals[base]
     if colon and chosen not in spec.aggregations:
         allowed = ", ".join(spec.aggregations) or "none"
-        raise BadInput(f"The aggregation of {base} must be one of: {allowed}; got {chosen!r}.", param="signal")
+        raise BadInput(f"the aggregation of {base} must be one of: {allowed}; got {chosen!r}.", param="signal")
     if not colon:
         usual = spec.aggregations[0] if spec.aggregations else None
         chosen = aggregation if aggregation in spec.aggregations else usual  # type: ignore[assignment]
@@ -213,7 +213,7 @@ def parse_signal_name(
 
 def _parse_parameter(spec: SignalSpec, text: str) -> float | None:
     if not spec.parameter_name:
-        raise BadInput(f"The signal {spec.name} takes no parameter, got @{text}.", param="signal")
+        raise BadInput(f"the signal {spec.name} takes no parameter, got @{text}.", param="signal")
     if text == "own" and spec.parameter_name == "temperature":
         return None
     try:
@@ -223,7 +223,7 @@ def _parse_parameter(spec: SignalSpec, text: str) -> float | None:
     if not value >= 0.0:
         own = " or own" if spec.parameter_name == "temperature" else ""
         raise BadInput(
-            f"The {spec.parameter_name} of {spec.name} must be a number of 0 or greater{own}, got {text!r}.",
+            f"the {spec.parameter_name} of {spec.name} must be a number of 0 or greater{own}, got {text!r}.",
             param="signal",
         )
     return value

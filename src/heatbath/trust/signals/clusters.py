@@ -143,7 +143,7 @@ def _validate_sample(sample: Any) -> SampledAnswer:
     if not isinstance(sample, SampledAnswer):
         raise BadInput(f"`samples` must hold `SampledAnswer` objects, got {type(sample).__name__}.", param="samples")
     if sample.logprob > 0.0:
-        raise BadInput(f"The log-probability of a sample must be at most 0, got {sample.logprob:g}.", param="samples")
+        raise BadInput(f"the log-probability of a sample must be at most 0, got {sample.logprob:g}.", param="samples")
     return sample
 
 
@@ -162,7 +162,7 @@ def sequence_log_masses(samples: Sequence[SampledAnswer], clusters: Clusters) ->
     total = float(np.exp(np.logaddexp.reduce(masses)))
     if total > 1.0 + MASS_TOLERANCE:
         raise BadInput(
-            f"The probabilities of the different samples add up to {total:.6g}, above 1: give the log-probability "
+            f"the probabilities of the different samples add up to {total:.6g}, above 1: give the log-probability "
             "of each whole sequence in the distribution it was drawn from.",
             param="samples",
         )

@@ -130,7 +130,7 @@ class _Batch:
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for row, evidence in enumerate(evidences):
             if not isinstance(evidence, Evidence):
-                raise BadInput(f"An answer must be given as `Evidence`, got {format_value(evidence)}.")
+                raise BadInput(f"an answer must be given as `Evidence`, got {format_value(evidence)}.")
             key, num_tokens = _describe_source(evidence)
             if key is None:
                 self._reasons[row] = _NO_SOURCE

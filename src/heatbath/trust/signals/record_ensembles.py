@@ -244,6 +244,6 @@ def _validate_columns(record: Record, segments: Segments) -> None:
             token = int(np.flatnonzero(bad)[0])
             answer = int(segments.answers[token])
             raise NotANumber(
-                f"The trace of answer {answer} holds NaN in `{name}` at its token {token - segments.starts[answer]}: "
+                f"the trace of answer {answer} holds NaN in `{name}` at its token {token - segments.starts[answer]}: "
                 "measure the text again."
             )

@@ -22,7 +22,7 @@ def collect_samples(run: Generation) -> list[SampledAnswer]:
         BadInput: the sequences have weights.
     """
     if len(run) and np.ptp(run.weighted_samples.log_weight):
-        raise BadInput("Samples must have equal weights: draw them with the ancestral sampler.", param="sampler")
+        raise BadInput("samples must have equal weights: draw them with the ancestral sampler.", param="sampler")
     parts = zip(run.texts, run.logprob_at_temperature.tolist(), run.sequences, strict=True)
     return [SampledAnswer(text, min(logprob, 0.0), tuple(tokens)) for text, logprob, tokens in parts]
 

@@ -30,8 +30,29 @@ export function calibration(section, calibrated) {
 function renderAll(section, [left, right], state) {
   find(".verdict", section).replaceChildren(...cards(state).map(card));
   find(".about", section).textContent = about(state);
+  const legends = [reliabilityKeys(), histogramKeys(state)];
+  section.querySelectorAll(".keys").forEach((place, i) => place.replaceChildren(...legends[i].map(key)));
   drawReliability(left, state.reliability);
   drawHistogram(right, state);
+}
+
+const key = ([text, attributes]) =>
+  make("span", { class: "key" }, make("i", { ...attributes, "aria-hidden": "true" }), text);
+
+const LINE = { "data-hue": "--ink", "data-dash": 0 };
+
+const reliabilityKeys = () => [
+  ["share right, with a 95 % interval", {}],
+  ["as it should be", LINE],
+];
+
+function histogramKeys({ distribution, threshold }) {
+  const [now, before] = [distribution.counts, distribution.sample].map((counts) => shares(counts).total);
+  return [
+    [`answers: ${now}`, { class: "patch" }],
+    before ? [`calibration: ${before}`, LINE] : null,
+    threshold === null ? null : [`threshold: ${number(threshold)}`, { "data-hue": "--ink", "data-dash": 1 }],
+  ].filter(Boolean);
 }
 
 function cards(state) {
@@ -64,7 +85,7 @@ const card = ({ hue, name, value, more }) =>
 
 function about({ signals, settings, guarantee, created }) {
   const said = Object.entries(settings).map(([name, value]) => `${name} = ${value}`);
-  return `By ${signals.join(", ")}, for ${said.join(", ")}, of ${created}: ${guarantee}.`;
+  return `By ${signals.join(", ")}, for ${said.join(", ")}, of ${created.slice(0, 10)}. Guarantee: ${guarantee}.`;
 }
 
 /** The share of right answers against the confidence, with intervals; the line is what a calibrated one has. */

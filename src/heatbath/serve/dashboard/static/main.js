@@ -6,7 +6,10 @@ import { calibration } from "./calibration.js";
 import { distributions } from "./distributions.js";
 import { phaseMap } from "./phasemap.js";
 import { playground } from "./playground.js";
+import { policy } from "./policycard.js";
 import { requests } from "./requests.js";
+import { retrieval } from "./retrieval.js";
+import { review } from "./reviewcard.js";
 import { COLUMNS, traffic } from "./traffic.js";
 
 const AGAIN = 2000;
@@ -99,6 +102,9 @@ async function start() {
   const onModels = distributions(find("#distributions"), state);
   const onTemperature = phaseMap(find("#phases"), state.phase_map, state.temperatures);
   const onAnswer = calibration(find("#calibration"), state.calibrated);
+  const onCitation = retrieval(find("#retrieval"), state.retrieves);
+  const onRuling = policy(find("#policy"), state.governed);
+  review(find("#review"), state.reviewed);
   const onRequest = await requests(find("#requests"));
   const paused = pauser(light);
   const tick = (now) => {
@@ -111,6 +117,8 @@ async function start() {
     if (paused.paused) return;
     onRequest(row);
     onAnswer();
+    onCitation();
+    onRuling();
     onTemperature(row.temperature);
   };
   follow({ tick, ended }, light);

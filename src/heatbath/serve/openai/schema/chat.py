@@ -87,7 +87,7 @@ class ToolChoice(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ChatRequest(GenerationRequest, kw_only=True):
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: list[Message]  # empty only after a prompt of the library
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: TopCount | None = None

@@ -44,11 +44,26 @@ class ResponseToolCall(Struct, kw_only=True):
     function: ResponseFunction
 
 
+class UrlCitation(Struct, kw_only=True):
+    """A citation of code points `start_index` to `end_index` of the text."""
+
+    start_index: int
+    end_index: int
+    title: str
+    url: str
+
+
+class Annotation(Struct, kw_only=True):
+    type: Literal["url_citation"] = "url_citation"
+    url_citation: UrlCitation
+
+
 class ResponseMessage(Struct, kw_only=True):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
     tool_calls: list[ResponseToolCall] | UnsetType = UNSET
+    annotations: list[Annotation] | UnsetType = UNSET
 
 
 class ChatChoice(Struct, kw_only=True):

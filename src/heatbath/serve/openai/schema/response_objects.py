@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from heatbath.serve.openai.schema.chat import Name
 from heatbath.serve.openai.schema.decisions import InputTokensDetails, OutputTokensDetails
+from heatbath.serve.openai.schema.prompt_templates import ResponsePrompt
 from heatbath.serve.openai.schema.response_bodies import PromptLogprobs, TokenLogprob
 from heatbath.serve.openai.schema.sampling import Count, GenerationRequest, Note, ShortText, TopCount
 
@@ -111,6 +112,7 @@ class TextOptions(Struct, kw_only=True):
 class ResponseRequest(GenerationRequest, kw_only=True):
     input: str | Parts | None = None
     instructions: str | None = None
+    prompt: ResponsePrompt | None = None
     previous_response_id: ShortText | None = None
     max_output_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     max_tool_calls: Count | None = None
@@ -207,6 +209,7 @@ class ResponseObject(Struct, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prompt: ResponsePrompt | UnsetType = UNSET
     stop_reason: int | str | UnsetType | None = UNSET
     token_ids: list[int] | UnsetType = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from heatbath.serve.openai.schema.retrieval import RetrievalOptions
+
 MAX_STOPS = 64
 MAX_BIASES = 1024
 MAX_PHRASES = 256
@@ -62,8 +64,22 @@ class Requirement(Struct, kw_only=True, forbid_unknown_fields=True):
     confidence: Fraction
 
 
+class PromptReference(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A prompt of the library: `name` or `name@version`, and values of its variables."""
+
+    name: ShortText
+    version: ShortText | None = None
+    variables: dict[str, Any] = {}
+
+
+class ReviewOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Seconds to wait for a person, where the policy of the server wants one to decide."""
+
+    wait: Annotated[float, Meta(ge=0, le=3600)]
+
+
 class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, and a requirement.
+    """Options beyond the OpenAI request: record, sampler, schedule, windows, fields, potentials, parts of a server.
 
     `records` is an older name of `record`, where `true` means "state".
     """
@@ -77,6 +93,9 @@ class ThermoOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     fields: dict[str, Any] | list[Any] = {}
     potentials: dict[str, Any] | list[Any] = {}
     require: Requirement | None = None
+    prompt: PromptReference | None = None
+    retrieval: RetrievalOptions | None = None
+    review: ReviewOptions | None = None
 
     @property
     def record_mode(self) -> Literal["full", "state", "nodes"] | None:

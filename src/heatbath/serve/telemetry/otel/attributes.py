@@ -28,6 +28,9 @@ def request_attributes(request: RequestInfo, operation: str, *, latest: bool) ->
             attributes[attribute] = _to_sendable(kind(value))
     if _is_number(request.settings.get("top_k")):
         attributes[conventions.TOP_K] = _to_sendable((int if latest else float)(request.settings["top_k"]))
+    prompt = request.settings.get("prompt")
+    if isinstance(prompt, Mapping):
+        attributes |= {conventions.PROMPT_NAME: prompt["name"], conventions.PROMPT_VERSION: prompt["version"]}
     attributes |= _text_attribute(conventions.STOP_SEQUENCES, request.settings.get("stop"))
     return attributes | _text_attribute(conventions.ENCODING_FORMATS, request.settings.get("encoding_format"))
 

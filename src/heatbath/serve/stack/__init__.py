@@ -1,0 +1,1 @@
+"""Parts around the API that a server may have: the prompt library."""
