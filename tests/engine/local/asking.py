@@ -91,11 +91,11 @@ def answers(
 
 
 async def idle(engine: LocalEngine) -> None:
-    """Wait until the engine holds nothing; fails after five seconds."""
+    """Wait until the engine holds nothing; fails after fifteen seconds."""
     await until(lambda: (engine.stats.running, engine.stats.waiting, engine.stats.rows) == (0, 0, 0))
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not true():

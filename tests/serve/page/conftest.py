@@ -34,6 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def chromium() -> Iterator[Any]:
     """The system's Chromium. It keeps an event loop running, in which no other module may want one of its own."""
     playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=20_000)
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
@@ -60,7 +61,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
 
     def opened(url: str, *, live: bool = True, **options: Any) -> Visit:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         made = Visit(context.new_page())
         made.page.on("console", lambda said: said.type in ("error", "warning") and made.errors.append(said.text))
