@@ -63,7 +63,7 @@ def test_the_example_of_a_cosigned_checkpoint():
     note = parse_note(EXAMPLE_CHECKPOINT)
     assert str(note) == EXAMPLE_CHECKPOINT
     checkpoint = parse_checkpoint(note.text)
-    assert checkpoint.origin, checkpoint.size == ("example.com/behind-the-sofa", 20852163)
+    assert (checkpoint.origin, checkpoint.size) == ("example.com/behind-the-sofa", 20852163)
     assert str(checkpoint) == note.text
     assert read_cosignature_time(note.signatures[1].signature) == 1679315147
 

@@ -13,6 +13,18 @@ class LogDamaged(HeatbathError):
     """Files of a log that are missing or contradict each other; the message names one."""
 
 
+def root_of_levels(levels: Sequence[Sequence[bytes]]) -> bytes:
+    """Return the root of a tree from the hashes of each level of tiles that are in no full tile, leaf hashes first."""
+    subtrees: list[bytes] = []
+    for hashes in reversed(levels):
+        at = 0
+        for height in range(TILE_HEIGHT - 1, -1, -1):
+            if len(hashes) >> height & 1:
+                subtrees.append(root_of(hashes[at : at + (1 << height)]))
+                at += 1 << height
+    return fold_subtrees(subtrees)
+
+
 class TreeTail:
     """The partial tile of entries, and that of hashes on each level, of a log of `size` entries."""
 
@@ -23,14 +35,7 @@ class TreeTail:
 
     def root(self) -> bytes:
         """Return the root of the tree."""
-        subtrees: list[bytes] = []
-        for hashes in reversed(self._hashes):
-            at = 0
-            for height in range(TILE_HEIGHT - 1, -1, -1):
-                if len(hashes) >> height & 1:
-                    subtrees.append(root_of(hashes[at : at + (1 << height)]))
-                    at += 1 << height
-        return fold_subtrees(subtrees)
+        return root_of_levels(self._hashes)
 
     def append(self, bodies: Sequence[bytes]) -> dict[str, bytes]:
         """Append entries; return the tiles that became full, by path."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heatbath.errors import BadInput, HeatbathError
 from heatbath.ledger.checkpoint import Checkpoint, VerifiedCheckpoint, open_checkpoint
 from heatbath.ledger.entry import Entry, parse_entry
-from heatbath.ledger.merkle import EMPTY_ROOT, fold_subtrees, hash_leaf, root_of
+from heatbath.ledger.merkle import hash_leaf, root_of
 from heatbath.ledger.signed_note import VerifierKey
 from heatbath.ledger.tile_storage import CHECKPOINT, TileStorage
 from heatbath.ledger.tiles import (
@@ -25,6 +25,7 @@ from heatbath.ledger.tiles import (
     parse_tile_name,
     split_hashes,
 )
+from heatbath.ledger.tree_tail import root_of_levels
 
 MAX_FINDINGS = 100
 
@@ -230,17 +231,10 @@ class _LevelHashes:
 
     def root(self) -> bytes:
         """Return the root, after the tiles that are not full were compared."""
-        subtrees: list[bytes] = []
         for level in reversed(range(len(self._hashes))):
-            hashes = self._hashes[level]
-            if hashes:
+            if self._hashes[level]:
                 self._compare(level)
-            at = 0
-            for height in range(TILE_HEIGHT - 1, -1, -1):
-                if len(hashes) >> height & 1:
-                    subtrees.append(root_of(hashes[at : at + (1 << height)]))
-                    at += 1 << height
-        return fold_subtrees(subtrees) if self._size else EMPTY_ROOT
+        return root_of_levels(self._hashes)
 
 
 def _verify_paths(storage: TileStorage, size: int, report: VerificationReport) -> None:

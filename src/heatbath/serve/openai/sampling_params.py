@@ -110,10 +110,8 @@ def build(
         first = context.steer(first)
     if context.services.calibrator is not None or thermo.require is not None:
         first = prepare_confidence(context, body, first)
-    requests = [first]
-    for i, prompt in enumerate(prompts[1:], start=1):
-        requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))
-    return requests
+    others = enumerate(prompts[1:], start=1)
+    return [first, *(replace(first, prompt=prompt, id=f"{context.id}/{i}") for i, prompt in others)]
 
 
 def _check_thermo(context: RequestContext, thermo: ThermoOptions) -> None:
