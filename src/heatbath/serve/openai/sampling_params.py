@@ -69,9 +69,8 @@ def build(
     if body.thermo is not None:
         _check_thermo(context, thermo)
     form = requested_form(body)
-    grammar = form.field if form else None
-    if toolbox.tools:
-        grammar = toolbox.grammar(grammar)
+    own = form.field if form else None
+    grammar = toolbox.grammar(own) if toolbox.tools else own
     if toolbox.tools or (form and form.json):
         _require_structured_output(context, form, toolbox)
     if body.stop_token_ids:
@@ -110,8 +109,10 @@ def build(
         first = context.steer(first)
     if context.services.calibrator is not None or thermo.require is not None:
         first = prepare_confidence(context, body, first)
-    others = enumerate(prompts[1:], start=1)
-    return [first, *(replace(first, prompt=prompt, id=f"{context.id}/{i}") for i, prompt in others)]
+    requests = [first]
+    for i, prompt in enumerate(prompts[1:], start=1):
+        requests.append(replace(first, prompt=prompt, id=f"{context.id}/{i}"))
+    return requests
 
 
 def _check_thermo(context: RequestContext, thermo: ThermoOptions) -> None:
